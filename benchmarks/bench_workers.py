@@ -1,0 +1,160 @@
+"""What scoring costs besides the model, and what that means for 100 million completions.
+
+    make bench-workers                                        SQLite and the broker of files
+    make bench-workers DATABASE_URL=... CELERY_BROKER_URL=...   an empty database of yours, and Redis
+
+Measures, with a model that answers at once: batches and rows a second
+through lease, Scores and Suggestions, planning, and messages a second through the broker. Then simulates
+1 to 64 workers that share one database and one broker, from these figures and from the model's own speed
+(--texts-per-second, as `make bench-scoring` prints it).
+"""
+
+import argparse
+import heapq
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import django
+
+DATA = tempfile.TemporaryDirectory(prefix="bench-workers-")
+os.environ |= {"DEBUG": "1", "WORKBENCH_DATA": DATA.name, "DJANGO_SETTINGS_MODULE": "workbench.settings"}
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
+
+from scoring.formats import Pair, Scored  # noqa: E402
+from workbench.celery import app  # noqa: E402
+from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prompt, Run  # noqa: E402
+from workbench.models.dataset import text_digest  # noqa: E402
+from workbench.pipeline import scoring  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds for a batch of `batch` completions: in the model, in the database, in the broker."""
+
+    batch: int
+    model: float
+    database: float
+    broker: float
+
+
+def instant(pairs: Sequence[Pair]) -> list[Scored]:
+    return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs]
+
+
+def timed(what: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+def make_dataset(completions: int) -> Dataset:
+    """Prompts with two completions of some 1,200 characters, and their Comparison."""
+    dataset = Dataset.objects.create(name=f"bench {time.time_ns()}")
+    prompts = Prompt.objects.bulk_create(
+        Prompt(dataset=dataset, messages=[{"role": "user", "content": f"Question {n}?"}], sha256=f"{n:064x}")
+        for n in range(completions // 2)
+    )
+    texts = [(prompt, f"{side} {prompt.pk} " + "words " * 200) for prompt in prompts for side in "ab"]
+    made = Completion.objects.bulk_create(
+        [Completion(prompt=prompt, text=text, sha256=text_digest(text)) for prompt, text in texts],
+        batch_size=2000,
+    )
+    Comparison.objects.bulk_create(
+        [
+            Comparison(dataset=dataset, prompt=a.prompt, a=a, b=b)
+            for a, b in zip(made[::2], made[1::2], strict=True)
+        ],
+        batch_size=2000,
+    )
+    return dataset
+
+
+def measure_database(completions: int) -> tuple[float, float, int]:
+    """(seconds of planning, seconds a batch, batches) with a model that takes no time."""
+    dataset = make_dataset(completions)
+    version = ModelVersion.objects.create(name=dataset.name, kind="transformer", weights_sha256=dataset.name)
+    planning = timed(lambda: scoring.plan(dataset, version))
+    run = Run.objects.get(dataset=dataset, version=version)
+    working = timed(lambda: [None for _ in scoring.score_here(run, instant, "bench", 60)])
+    batches = run.batches.count()
+    return planning, working / batches, batches
+
+
+def measure_broker(messages: int = 500) -> float:
+    """Seconds to send one message and take it back, on a queue of this benchmark's own."""
+    with app.connection_for_write() as conn:
+        queue = conn.SimpleQueue(f"bench-{time.time_ns()}")
+
+        def exchange() -> None:
+            for number in range(messages):
+                queue.put({"batch": number})
+            for _ in range(messages):
+                queue.get(timeout=10).ack()
+
+        seconds = timed(exchange) / messages
+        queue.clear()
+        queue.close()
+    return seconds
+
+
+def simulate(costs: Costs, workers: int, batches: int = 4000) -> tuple[float, float, float]:
+    """(completions a second, share of time the database is busy, share the broker is busy).
+
+    Each worker takes a message, works in the model, then waits its turn at the one database; broker and
+    database serve one at a time, in the order of arrival. That is true of SQLite and hard on PostgreSQL, and
+    the figure for the database holds the worker's own share of that work too: real ones do better."""
+    ready = [(0.0, worker) for worker in range(workers)]
+    heapq.heapify(ready)
+    broker_free = database_free = 0.0
+    for _ in range(batches):
+        now, worker = heapq.heappop(ready)
+        broker_free = max(now, broker_free) + costs.broker
+        database_free = max(broker_free + costs.model, database_free) + costs.database
+        heapq.heappush(ready, (database_free, worker))
+    elapsed = max(when for when, _ in ready)
+    return (
+        batches * costs.batch / elapsed,
+        batches * costs.database / elapsed,
+        batches * costs.broker / elapsed,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--completions", type=int, default=10_000)
+    parser.add_argument("--texts-per-second", type=float, nargs="+", default=[13.0, 500.0])
+    arguments = parser.parse_args()
+    call_command("migrate", verbosity=0)
+    with transaction.atomic():  # nothing of the benchmark stays
+        planning, batch_seconds, batches = measure_database(arguments.completions)
+        transaction.set_rollback(True)
+    message = measure_broker()
+    size = arguments.completions // batches
+    rate = size / batch_seconds
+    print(f"database {connection.vendor}, broker {app.connection_for_write().transport_cls}")
+    print(f"planning            {arguments.completions / planning:>8,.0f} completions/s")
+    print(f"all but the model   {rate:>8,.0f} completions/s, {batch_seconds * 1e3:.0f} ms a batch of {size}")
+    print(f"messages            {1 / message:>8,.0f} a second, there and back")
+    for speed in arguments.texts_per_second:
+        show(Costs(size, size / speed, batch_seconds, message), speed)
+
+
+def show(costs: Costs, speed: float) -> None:
+    print(f"\nsimulated, at {speed:g} texts/s in the model of each worker")
+    print("workers  completions/s  100 million take  database busy  broker busy")
+    for workers in (1, 2, 4, 8, 16, 32, 64):
+        rate, database, broker = simulate(costs, workers)
+        hours = 1e8 / rate / 3600
+        print(f"{workers:>7}  {rate:>13,.0f}  {hours:>14,.1f} h  {database:>12.0%}  {broker:>10.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""`python -m scoring`: the reward model over JSONL files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from scoring.baselines import BASELINES
+from scoring.checkpoint import CheckpointError, open_checkpoint
+from scoring.formats import BadLine, BadText, Pair, Scorer, line_of_row, pair_of_row, read_rows
+
+WINDOW = 4096
+
+EPILOG = """\
+examples:
+  python -m scoring check ~/models/reward
+  python -m scoring score --model ~/models/reward completions.jsonl -o scored.jsonl
+  python -m scoring score --model longest completions.jsonl -o scored.jsonl
+
+IN.jsonl has one {"prompt": ..., "completion": ...} a line; the prompt is text or a list of messages
+[{"role": ..., "content": ...}]. OUT.jsonl has the same rows in the same order, with "score" added.
+Put the completions of one prompt next to each other: with --precision exact-order, those within
+4,096 rows of another stand in the order that fp32 would give them.
+"""
+
+
+class CommandError(Exception):
+    """What went wrong, as one sentence for the terminal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        summary = options.run(options)
+    except (CommandError, CheckpointError, BadLine, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(summary))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scoring",
+        description="Score completions with a reward model.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=about,
+            description=about,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="end with one line of JSON for machines")
+        return added
+
+    score = command("score", score_file, "Add a score to every row of a JSONL file.")
+    score.add_argument("input", metavar="IN.jsonl", type=Path)
+    score.add_argument("-o", "--output", metavar="OUT.jsonl", type=Path, required=True)
+    score.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
+    score.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
+    score.add_argument("--precision", default="exact-order", choices=("exact-order", "fp32", "bf16"))
+    score.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    check = command("check", check_folder, "Verify a checkpoint folder and load it.")
+    check.add_argument("model", metavar="PATH", type=Path)
+    return parser
+
+
+def check_folder(options: argparse.Namespace) -> dict[str, Any]:
+    """Verify a folder and load its network once; prints what it holds."""
+    from scoring.encode import Encoder
+    from scoring.model import load_classifier
+
+    checkpoint = open_checkpoint(options.model)
+    load_classifier(checkpoint)
+    Encoder.open(checkpoint.path, checkpoint.max_positions)
+    facts = {name: str(value) if name == "path" else value for name, value in asdict(checkpoint).items()}
+    for name, value in facts.items():
+        print(f"{name:>17}  {value:,}" if isinstance(value, int) else f"{name:>17}  {value}")
+    return facts
+
+
+def score_file(options: argparse.Namespace) -> dict[str, Any]:
+    """Score a file window by window into a file that appears only when every row has its score."""
+    scorer = _scorer(options)
+    started = time.monotonic()
+    scored_in: Counter[str] = Counter()
+    rows = 0
+    with options.input.open("rb") as source, _appearing(options.output) as target, _progress() as progress:
+        task = progress.add_task("scoring", total=os.fstat(source.fileno()).st_size, rows=0)
+        for window in _windows(source):
+            target.writelines(_scored_lines(window, scorer, scored_in))
+            rows = scored_in.total()
+            progress.update(task, completed=source.tell(), rows=rows)
+        if not rows:
+            raise CommandError(f"{options.input} has no rows")
+    seconds = time.monotonic() - started
+    how = ", ".join(f"{count:,} in {precision}" for precision, count in scored_in.items())
+    print(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:.1f} a second ({how}): {options.output}")
+    return {
+        "rows": rows,
+        "seconds": round(seconds, 3),
+        "texts_per_second": round(rows / seconds, 2),
+        "precision": "exact" if options.model in BASELINES else options.precision,
+        "scored_in": scored_in,
+    }
+
+
+def _scorer(options: argparse.Namespace) -> Scorer:
+    if options.model in BASELINES:
+        return BASELINES[options.model]
+    from scoring.engine import load  # takes seconds to import; --help should not wait for it
+
+    try:
+        engine = load(
+            options.model,
+            max_length=options.max_length,
+            precision=options.precision,
+            threads=options.threads,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    if engine.note:
+        print(f"note: {engine.note}", file=sys.stderr)
+    return engine
+
+
+class _Read(NamedTuple):
+    line: int
+    row: dict[str, Any]
+    pair: Pair
+
+
+def _read(source: BinaryIO) -> Iterator[_Read]:
+    for line, row in read_rows(source):
+        try:
+            yield _Read(line, row, pair_of_row(row))
+        except ValueError as error:
+            raise BadLine(line, str(error)) from None
+
+
+def _windows(source: BinaryIO) -> Iterator[list[_Read]]:
+    """Rows in windows of some 4,096, larger by up to as much again to keep a prompt's rows together."""
+    window: list[_Read] = []
+    for read in _read(source):
+        together = window and window[-1].pair[0] == read.pair[0] and len(window) < 2 * WINDOW
+        if len(window) >= WINDOW and not together:
+            yield window
+            window = []
+        window.append(read)
+    if window:
+        yield window
+
+
+def _scored_lines(window: Sequence[_Read], scorer: Scorer, scored_in: Counter[str]) -> Iterator[bytes]:
+    try:
+        scores = scorer([read.pair for read in window])
+    except BadText as error:
+        raise BadLine(window[error.index].line, error.reason) from None
+    scored_in.update(scored.precision for scored in scores)
+    for read, scored in zip(window, scores, strict=True):
+        yield line_of_row({**read.row, "score": scored.value})
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name only when the block ends well."""
+    if not path.parent.is_dir():
+        raise CommandError(f"the folder {path.parent} does not exist")
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.chmod(scratch, 0o666 & ~_umask())
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def _umask() -> int:
+    """mkstemp makes files for their owner alone; a result should be as readable as any other file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

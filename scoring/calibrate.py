@@ -1,0 +1,166 @@
+"""From a margin in logits to a probability people can rely on: one temperature, fitted on their judgments.
+
+P(a preferred) = s(margin / T), with s the logistic function; see Guo et al., On Calibration of Modern
+Neural Networks (2017). Which of two completions is called a is arbitrary, so everything here gives the
+same answer when any pair is swapped (margin to -margin, outcome to 1 - outcome).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+Numbers = Sequence[float] | Vector
+
+NEEDED = 100
+BINS = 10
+BOUNDS = (0.05, 1000.0)  # times the root mean square of the margins
+
+
+class NotEnoughData(ValueError):
+    """Fewer judgments than a temperature can be fitted on."""
+
+    def __init__(self, have: int) -> None:
+        super().__init__(f"not enough data: {have} judgments, a temperature needs {NEEDED}")
+        self.have = have
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A temperature in logits, fitted on `n` judgments, and what it changes on `measured_on` of them.
+
+    Log-loss is in nats a judgment, and can't fall below that of the ties among the outcomes; ECE is the
+    expected calibration error, 0 to 0.5. "Before" is at temperature 1.
+    """
+
+    temperature: float
+    n: int
+    measured_on: int
+    log_loss_before: float
+    log_loss_after: float
+    ece_before: float
+    ece_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Judgments in which the model gave its choice a probability from `lower` to `upper`.
+
+    `predicted` is the mean probability, `observed` how often people chose likewise (a tie counts half),
+    `low` and `high` the 95 % Wilson interval of `observed`. An empty bin has NaN for all four.
+    """
+
+    lower: float
+    upper: float
+    n: int
+    predicted: float
+    observed: float
+    low: float
+    high: float
+
+
+def fit_temperature(
+    margins: Numbers, outcomes: Numbers, *, held_out: tuple[Numbers, Numbers] | None = None
+) -> Calibration:
+    """The temperature of least log-loss, and log-loss and ECE before and after.
+
+    `margins`: (N,) score of a minus score of b. `outcomes`: (N,) 1 where people preferred a, 0 for b,
+    0.5 for a tie. With `held_out` (margins, outcomes), the figures are measured on it instead of on
+    what was fitted. A model that people contradict more often than not gets the upper bound, a thousand
+    times its typical margin, where every probability is one half. Raises NotEnoughData below 100
+    judgments to fit or none held out, ValueError for numbers that can't be.
+    """
+    margin, outcome = _checked(margins, outcomes)
+    if len(margin) < NEEDED:
+        raise NotEnoughData(len(margin))
+    measured = _checked(*held_out) if held_out is not None else (margin, outcome)
+    if not len(measured[0]):
+        raise NotEnoughData(0)
+    temperature = _least_loss(margin, outcome)
+    return Calibration(
+        temperature=temperature,
+        n=len(margin),
+        measured_on=len(measured[0]),
+        log_loss_before=log_loss(*measured, 1.0),
+        log_loss_after=log_loss(*measured, temperature),
+        ece_before=expected_calibration_error(*measured, 1.0),
+        ece_after=expected_calibration_error(*measured, temperature),
+    )
+
+
+def log_loss(margins: Numbers, outcomes: Numbers, temperature: float) -> float:
+    """mean of -[y log p + (1 - y) log(1 - p)], p = s(margin / temperature), in nats."""
+    margin, outcome = _checked(margins, outcomes)
+    logit = margin / temperature
+    return float(np.mean(np.logaddexp(0, logit) - outcome * logit))
+
+
+def expected_calibration_error(margins: Numbers, outcomes: Numbers, temperature: float) -> float:
+    """Mean distance of predicted from observed over the bins of `reliability`, weighted by judgments."""
+    bins = [each for each in reliability(margins, outcomes, temperature) if each.n]
+    total = sum(each.n for each in bins)
+    return sum(each.n * abs(each.predicted - each.observed) for each in bins) / total
+
+
+def reliability(margins: Numbers, outcomes: Numbers, temperature: float) -> list[Bin]:
+    """The reliability diagram: ten bins of the probability, 0.5 to 1, of the side the model chose."""
+    margin, outcome = _checked(margins, outcomes)
+    confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
+    # With no margin there is no side to agree with, and swapping must not matter.
+    agreed = np.where(margin > 0, outcome, np.where(margin < 0, 1 - outcome, 0.5))
+    edges = np.linspace(0.5, 1, BINS + 1)
+    place = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, BINS - 1)
+    return [
+        _bin(edges[number], edges[number + 1], confidence[place == number], agreed[place == number])
+        for number in range(BINS)
+    ]
+
+
+def _bin(lower: float, upper: float, confidence: Vector, agreed: Vector) -> Bin:
+    if not len(agreed):
+        return Bin(float(lower), float(upper), 0, math.nan, math.nan, math.nan, math.nan)
+    observed = float(agreed.mean())
+    low, high = wilson(observed, len(agreed))
+    return Bin(float(lower), float(upper), len(agreed), float(confidence.mean()), observed, low, high)
+
+
+def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson (1927) interval of a share seen in n draws; z = 1.96 for 95 %."""
+    middle = share + z**2 / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At the ends the bound is the end itself; rounding would leave it a hair inside.
+    low = (middle - reach) / (1 + z**2 / n) if share > 0 else 0.0
+    return low, (middle + reach) / (1 + z**2 / n) if share < 1 else 1.0
+
+
+def _least_loss(margin: Vector, outcome: Vector) -> float:
+    """Bisect for where the slope of log-loss over 1 / T is zero (it only rises), or for a bound."""
+    scale = float(np.sqrt(np.mean(margin**2)))
+    if scale == 0:
+        return 1.0  # every temperature fits margins of zero
+
+    def slope(inverse: float) -> float:
+        logit = np.clip(margin * inverse, -500, 500)
+        return float(np.mean(margin * (1 / (1 + np.exp(-logit)) - outcome)))
+
+    low, high = 1 / (BOUNDS[1] * scale), 1 / (BOUNDS[0] * scale)
+    while high / low > 1 + 1e-9:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / math.sqrt(low * high)
+
+
+def _checked(margins: Numbers, outcomes: Numbers) -> tuple[Vector, Vector]:
+    margin, outcome = np.asarray(margins, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+    if margin.shape != outcome.shape or margin.ndim != 1:
+        raise ValueError(f"{margin.shape} margins don't match {outcome.shape} outcomes")
+    if not np.isfinite(margin).all():
+        raise ValueError(f"margin {int(np.flatnonzero(~np.isfinite(margin))[0])} is not a number")
+    if not ((outcome >= 0) & (outcome <= 1)).all():
+        raise ValueError("an outcome is 1, 0 or 0.5")
+    return margin, outcome

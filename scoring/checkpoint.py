@@ -1,0 +1,340 @@
+"""Model folders: what is in one, whether it may be trusted, and how one is copied or fetched.
+
+A checkpoint is an ordinary `transformers` folder: config.json, safetensors weights, tokenizer files.
+Every file is judged before any of it is loaded, and nothing else in the folder is ever opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+INDEX = "model.safetensors.index.json"
+MAX_JSON_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 16 * 2**20
+ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+    "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8,
+}  # fmt: skip
+
+
+class CheckpointError(ValueError):
+    """A model folder that can't be used; the message is a sentence for the person who chose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model folder that passed every check that needs no loading.
+
+    `weights_sha256` is that of the safetensors file, or, of several, that of their "name sha256" lines;
+    `tokenizer_sha256` is always made of such lines. `parameters` is counted from the safetensors
+    headers. `max_positions` is the longest input the position embeddings allow.
+    """
+
+    path: Path
+    weights_sha256: str
+    tokenizer_sha256: str
+    parameters: int
+    architecture: str
+    max_positions: int
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Verify a model folder. Raises CheckpointError with the reason for the first thing that is wrong."""
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder")
+    _refuse_company(path)
+    config = _read_json(path, "config.json")
+    architecture = _one_output_classifier(config)
+    weights = _weight_files(path)
+    shapes = _shapes(path, weights)
+    _refuse_oversized(config, shapes)
+    tokenizer = _tokenizer_files(path)
+    return Checkpoint(
+        path=path,
+        weights_sha256=_sha256(path / weights[0]) if len(weights) == 1 else _sha256_of_files(path, weights),
+        tokenizer_sha256=_sha256_of_files(path, tokenizer),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        architecture=architecture,
+        max_positions=_max_positions(config),
+    )
+
+
+def _refuse_company(path: Path) -> None:
+    """Refuse a folder for what else lies in it: pickles, code, adapters, ways out."""
+    root = path.resolve()
+    for entry in sorted(path.iterdir()):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            raise CheckpointError(f"{entry.name} is a symlink that leaves the folder")
+        if entry.suffix.lower() in PICKLES:
+            raise CheckpointError(
+                f"{entry.name} is a pickle, which can run code when it is opened; "
+                "keep the .safetensors files and remove it"
+            )
+        if entry.suffix == ".py":
+            raise CheckpointError(f"{entry.name} is code; a model that needs its own code is not accepted")
+        if entry.name == "adapter_config.json":
+            raise CheckpointError("this is an adapter; merge it into its base model and save that")
+
+
+def _read_json(path: Path, name: str) -> dict[str, Any]:
+    file = path / name
+    if not file.is_file():
+        raise CheckpointError(f"{name} is missing")
+    if file.stat().st_size > MAX_JSON_BYTES:
+        raise CheckpointError(f"{name} is larger than {MAX_JSON_BYTES} bytes")
+    try:
+        return _json_object(file.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{name} is not valid: {error}") from None
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _one_output_classifier(config: Mapping[str, Any]) -> str:
+    if "auto_map" in config:
+        raise CheckpointError("config.json asks for remote code (auto_map), which is never run")
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise CheckpointError("config.json: architectures is not a list of names")
+    classifiers = [name for name in architectures if name.endswith("ForSequenceClassification")]
+    if not classifiers:
+        raise CheckpointError(f"not a sequence classifier but {', '.join(architectures) or 'unnamed'}")
+    outputs = _number_of_outputs(config)
+    if outputs != 1:
+        raise CheckpointError(f"the model has {outputs} outputs; a reward model has one")
+    return str(classifiers[0])
+
+
+def _number_of_outputs(config: Mapping[str, Any]) -> int:
+    """As `transformers` counts: num_labels, else the label names, else two."""
+    if "num_labels" in config:
+        outputs = config["num_labels"]
+        return outputs if isinstance(outputs, int) else -1
+    labels = config.get("id2label")
+    return len(labels) if isinstance(labels, dict) else 2
+
+
+def _weight_files(path: Path) -> list[str]:
+    if (path / INDEX).exists():
+        return _shards(path)
+    names = sorted(file.name for file in path.glob("*.safetensors"))
+    if not names:
+        raise CheckpointError("there is no .safetensors file in the folder")
+    if names != ["model.safetensors"]:
+        raise CheckpointError(f"found {', '.join(names)}; the weights are model.safetensors or have {INDEX}")
+    return names
+
+
+def _shards(path: Path) -> list[str]:
+    weight_map = _read_json(path, INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{INDEX} has no weight_map")
+    names = set(weight_map.values())
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name):
+            raise CheckpointError(f"{INDEX} names a shard outside the folder: {name!r}")
+        if not (path / name).is_file():
+            raise CheckpointError(f"{INDEX} names {name}, which is missing")
+    return sorted(names)
+
+
+def _shapes(path: Path, files: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in files:
+        try:
+            shapes |= read_header(path / name)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{name} is damaged: {error}") from None
+    return shapes
+
+
+def read_header(file: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape of a safetensors file, from its header alone.
+
+    The layout is checked as the format demands: eight bytes of header length, a JSON header, then
+    tensors that fill the rest of the file without gap or overlap. Raises ValueError (KeyError,
+    TypeError for a header of another form); allocates no more than 16 MiB whatever the header claims.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        if len(prefix) < 8:
+            raise ValueError("shorter than a safetensors header")
+        (length,) = struct.unpack("<Q", prefix)
+        if length > min(MAX_HEADER_BYTES, size - 8):
+            raise ValueError(f"its header claims {length} bytes, the file has {size}")
+        header = _json_object(stream.read(length))
+    header.pop("__metadata__", None)
+    if not header:
+        raise ValueError("it holds no tensors")
+    _check_layout(header, size - 8 - length)
+    return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+
+
+def _check_layout(header: Mapping[str, Any], data_bytes: int) -> None:
+    end = 0
+    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        shape, (start, stop) = tensor["shape"], tensor["data_offsets"]
+        if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
+            raise ValueError(f"tensor {name} has a shape or offset that is not a count")
+        if tensor["dtype"] not in ITEM_BYTES:
+            raise ValueError(f"tensor {name} has the unknown type {tensor['dtype']!r}")
+        if start != end or stop - start != math.prod(shape) * ITEM_BYTES[tensor["dtype"]]:
+            raise ValueError(f"tensor {name} does not lie where the header says")
+        end = stop
+    if end != data_bytes:
+        raise ValueError(f"its tensors need {end} bytes, the file holds {data_bytes}; is it cut short?")
+
+
+def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a config that would build more than the file holds, before anything is built from it."""
+    layers = config.get("num_hidden_layers", 0)
+    largest = max((max(shape, default=1) for shape in shapes.values()), default=1)
+    if not isinstance(layers, int) or layers > len(shapes):
+        raise CheckpointError(f"config.json asks for {layers} layers; the weights hold {len(shapes)} tensors")
+    for key in ("hidden_size", "vocab_size", "intermediate_size", "max_position_embeddings"):
+        value = config.get(key, 1)
+        if not isinstance(value, int) or not 0 < value <= largest:
+            raise CheckpointError(f"config.json says {key} {value}, which the weights don't have")
+
+
+def _max_positions(config: Mapping[str, Any]) -> int:
+    """Models of the RoBERTa family count positions from the padding id on, so two are lost."""
+    positions = int(config.get("max_position_embeddings", 512))
+    offset = config.get("pad_token_id", 1) + 1 if "roberta" in str(config.get("model_type")) else 0
+    return positions - int(offset)
+
+
+def _tokenizer_files(path: Path) -> list[str]:
+    names = [name for name in TOKENIZER_FILES if (path / name).is_file()]
+    if not set(names) & set(VOCABULARIES):
+        raise CheckpointError(f"the tokenizer is missing: none of {', '.join(VOCABULARIES)} is in the folder")
+    if "tokenizer_config.json" in names and "auto_map" in _read_json(path, "tokenizer_config.json"):
+        raise CheckpointError("tokenizer_config.json asks for remote code (auto_map), which is never run")
+    return names
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha256_of_files(path: Path, names: Iterable[str]) -> str:
+    lines = "".join(f"{name} {_sha256(path / name)}\n" for name in sorted(names))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_of(checkpoint: Checkpoint) -> list[str]:
+    """The names of the files that make up the checkpoint; nothing else in its folder belongs to it."""
+    path = checkpoint.path
+    index = [INDEX] if (path / INDEX).exists() else []
+    return ["config.json", *index, *_weight_files(path), *_tokenizer_files(path)]
+
+
+def copy_into(checkpoint: Checkpoint, target_dir: str | Path) -> Checkpoint:
+    """Copy the checkpoint's own files to a folder that appears whole or not at all.
+
+    The copy is verified before it takes its name. A target that already holds the same checkpoint is
+    left as it is, so that workers may race; any other existing target raises CheckpointError.
+    """
+    target = Path(target_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        whole = Path(scratch) / "checkpoint"
+        whole.mkdir()
+        for name in files_of(checkpoint):
+            shutil.copyfile(checkpoint.path / name, whole / name)
+        copy = open_checkpoint(whole)
+        if not same_model(copy, checkpoint):
+            raise CheckpointError(f"{checkpoint.path} changed while it was copied")
+        try:
+            os.rename(whole, target)
+        except OSError:
+            if not target.is_dir() or not same_model(open_checkpoint(target), checkpoint):
+                raise CheckpointError(f"{target} exists and is something else") from None
+    return open_checkpoint(target)
+
+
+def same_model(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether two folders score alike: the same weights and the same tokenizer."""
+    return (one.weights_sha256, one.tokenizer_sha256) == (other.weights_sha256, other.tokenizer_sha256)
+
+
+def fetch(repo_id: str, revision: str, target_dir: str | Path | None = None) -> Path:
+    """Download a pinned model from the hub into a folder of real files, and return it.
+
+    Only config.json, safetensors and tokenizer files are asked for. `revision` must be a full commit
+    hash: a branch can change under a registered model. Without `target_dir` the folder lies in the
+    user's Hugging Face cache. Raises CheckpointError in plain words; `open_checkpoint` judges what came.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise CheckpointError(f"{revision!r} is not a full commit hash of 40 hex digits; a branch can change")
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id):
+        raise CheckpointError(f"{repo_id!r} is not the name of a model on the hub, such as owner/name")
+    target = Path(target_dir) if target_dir else _hub_folder(repo_id, revision)
+    _download(repo_id, revision, target)
+    return target
+
+
+def _hub_folder(repo_id: str, revision: str) -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "preference-workbench" / repo_id.replace("/", "--") / revision
+
+
+def _download(repo_id: str, revision: str, target: Path) -> None:
+    import huggingface_hub.errors as hub
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        # Asked first, because snapshot_download returns whatever lies in the folder when the hub is away.
+        offered = [file.rfilename for file in HfApi().model_info(repo_id, revision=revision).siblings or []]
+        weights = [name for name in offered if re.fullmatch(r"[\w.-]+\.safetensors", name)]
+        if not weights:
+            raise CheckpointError(f"{repo_id} has no .safetensors file at {revision}")
+        wanted = ["config.json", INDEX, *TOKENIZER_FILES, *weights]
+        snapshot_download(repo_id, revision=revision, local_dir=target, allow_patterns=wanted)
+    except hub.GatedRepoError:
+        raise CheckpointError(f"{repo_id} is gated: accept its terms on the hub and set HF_TOKEN") from None
+    except hub.RevisionNotFoundError:
+        raise CheckpointError(f"{repo_id} has no revision {revision}") from None
+    except hub.RepositoryNotFoundError:
+        raise CheckpointError(f"there is no model {repo_id} on the hub, or it is private") from None
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # Which HTTP library raises depends on the version of huggingface-hub.
+        raise CheckpointError(f"{repo_id} could not be fetched from the model hub: {error}") from error

@@ -1,0 +1,290 @@
+"""Scoring many pairs at once: deduplicated, batched by length, in an order you can trust."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from scoring.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from scoring.encode import Encoded, Encoder, Ids
+from scoring.formats import BadText, Pair, Scored
+from scoring.model import Network, build_network, leave_file, load_classifier
+
+TEMPLATES = ("bert-pair",)
+NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # a processor's batch should stay in its cache
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
+FACTOR = 3.0  # from the largest error seen to the guard; see measure_guard
+WINDOW = 1024  # pairs tokenised at a time; the next window is tokenised while the model runs
+
+Values = npt.NDArray[np.float64]
+
+
+def load(
+    path: str | Path,
+    *,
+    max_length: int = 512,
+    template: str = "bert-pair",
+    precision: str = "exact-order",
+    guard: float | None = None,
+    device: str = "auto",
+    token_budget: int | None = None,
+    threads: int | None = None,
+) -> Engine:
+    """Open a checkpoint folder and make it a Scorer.
+
+    `max_length` is in tokens with special tokens (512 as on the seed's card, 400 as it was trained).
+    `guard` is the distance in logits within which `exact-order` rescores siblings in fp32; None has it
+    measured on the first call. `token_budget` bounds the tokens in one batch, and so memory; None
+    fits the device. `threads` sets torch's own, for the whole process. Raises CheckpointError for a
+    folder that can't be used and ValueError for a setting that can't.
+    """
+    if template not in TEMPLATES:
+        raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
+    if precision not in NETWORKS:
+        raise ValueError(f"precision {precision!r} is not one of {', '.join(NETWORKS)}")
+    checkpoint = open_checkpoint(path)
+    if max_length > checkpoint.max_positions:
+        raise ValueError(f"max_length {max_length}: the model has {checkpoint.max_positions} positions")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    encoder = Encoder.open(checkpoint.path, max_length)
+    classifier = load_classifier(checkpoint, target)
+    note = "" if precision == "fp32" else why_not_bf16(target)
+    names = ("fp32",) if note else NETWORKS[precision]
+    networks = {name: build_network(classifier, DTYPES[name], consume=name == names[-1]) for name in names}
+    return Engine(
+        checkpoint,
+        encoder,
+        networks,
+        precision=precision,
+        note=note,
+        guard=guard,
+        token_budget=token_budget or TOKEN_BUDGETS.get(target.type, 4096),
+    )
+
+
+class Engine:
+    """A Scorer around one model. Not for two threads at once; one process per device.
+
+    `networks` holds the same model in one precision or two; the first one scores, a second one
+    settles the order of what the first can't tell apart. `precision` is what was asked for, `note`
+    says in a sentence why something else is used, or is empty. `guard` is in logits and only grows:
+    a call that sees a larger error widens it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        encoder: Encoder,
+        networks: Mapping[str, Network],
+        *,
+        precision: str,
+        note: str = "",
+        guard: float | None = None,
+        token_budget: int = 4096,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.encoder = encoder
+        self.networks = dict(networks)
+        self.precision = precision
+        self.note = note
+        self.guard = guard
+        self.token_budget = token_budget
+        self._fast, *slower = self.networks
+        self.exact_order = bool(slower)
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[Scored]:
+        """Score pairs, in input order; a pair that comes twice is computed once.
+
+        With `exact-order`, completions of the same prompt text in one call stand in fp32 order, so
+        pass all completions of a prompt together. Raises `BadText` naming the first pair that is
+        empty or makes the network answer with NaN or infinity.
+        """
+        encoded: list[Encoded] = []
+        values = np.empty(len(pairs))
+        for offset, window in self._encode_ahead(pairs):
+            encoded += window
+            places = range(offset, offset + len(window))
+            values[places] = self._values([text.ids for text in window], self._fast, places)
+        precisions = [self._fast] * len(pairs)
+        if self.exact_order:
+            for index, value in self._rescore(pairs, encoded, values).items():
+                values[index], precisions[index] = value, "fp32"
+        return [
+            Scored(
+                value=float(value),
+                prompt_tokens=text.prompt_tokens,
+                completion_tokens=text.completion_tokens,
+                prompt_cut=text.prompt_cut,
+                completion_cut=text.completion_cut,
+                precision=used,
+            )
+            for value, text, used in zip(values, encoded, precisions, strict=True)
+        ]
+
+    def values(self, pairs: Sequence[Pair], precision: str) -> Values:
+        """The raw logits of pairs in one precision the engine holds ("fp32" or "bf16"), (N,)."""
+        return self._values([text.ids for text in self.encoder(pairs)], precision, range(len(pairs)))
+
+    def self_test(self, expected: Sequence[tuple[Pair, float]], tolerance: float = 1e-3) -> None:
+        """Raise CheckpointError unless pairs score what they are known to, in the best precision held.
+
+        Other weights, another tokenizer or token types would all still give plausible numbers.
+        """
+        precision = list(self.networks)[-1]
+        values = self.values([pair for pair, _ in expected], precision)
+        for number, (value, (_, known)) in enumerate(zip(values, expected, strict=True), start=1):
+            if not abs(value - known) <= tolerance:
+                raise CheckpointError(
+                    f"known pair {number} scores {value:.4f} in {precision}, not {known:.4f}"
+                )
+
+    def _encode_ahead(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, list[Encoded]]]:
+        """Windows of encoded pairs with their offset; one window is tokenised while another is scored."""
+        windows = [pairs[offset : offset + WINDOW] for offset in range(0, len(pairs), WINDOW)]
+        with ThreadPoolExecutor(max_workers=1) as background:
+            ahead: Future[list[Encoded]] | None = None
+            for number in range(len(windows)):
+                current = ahead or background.submit(self.encoder, windows[number])
+                more = number + 1 < len(windows)
+                ahead = background.submit(self.encoder, windows[number + 1]) if more else None
+                try:
+                    yield number * WINDOW, current.result()
+                except BadText as error:
+                    raise error.moved_by(number * WINDOW) from None
+
+    def _values(self, texts: Sequence[Ids], precision: str, places: Sequence[int]) -> Values:
+        """(N,) logits of N encoded texts; `places` is where they stand in the caller's call."""
+        network = self.networks[precision]
+        # Dropout would move a logit by several units and look like an ordinary score.
+        if any(module.training for module in network.modules()):
+            raise RuntimeError("the network is in training mode")
+        alike: dict[bytes, list[int]] = {}
+        for number, ids in enumerate(texts):
+            alike.setdefault(ids.tobytes(), []).append(number)
+        unique = [numbers[0] for numbers in alike.values()]
+        values = np.empty(len(texts))
+        for batch in batches([len(texts[n]) for n in unique], self.token_budget, padded=network.padded):
+            chosen = [unique[n] for n in batch]
+            values[chosen] = run(network, [texts[n] for n in chosen])
+        for first, *others in alike.values():
+            values[others] = values[first]
+        if len(broken := np.flatnonzero(~np.isfinite(values))):
+            first = int(broken[0])
+            raise BadText(places[first], f"the model answered {values[first]}, which is no score")
+        return values
+
+    def _rescore(self, pairs: Sequence[Pair], encoded: Sequence[Encoded], values: Values) -> dict[int, float]:
+        """fp32 values, by index, of what stands within the guard of a sibling.
+
+        For the order to hold, two siblings further apart than the guard must not cross when each moves
+        by its error; so a guard of less than twice an error seen here is widened and the search repeated.
+        """
+        if self.guard is None:
+            sample = range(0, len(pairs), max(1, len(pairs) // 64))
+            self.guard = FACTOR * self._largest_error(encoded, values, sample)
+        alike: dict[tuple[str, bytes], list[int]] = {}
+        for index, text in enumerate(encoded):
+            alike.setdefault((pairs[index][0], text.ids.tobytes()), []).append(index)
+        firsts = [indices[0] for indices in alike.values()]
+        prompts = [pairs[index][0] for index in firsts]
+        exact: dict[int, float] = {}
+        while todo := self._doubtful(prompts, firsts, values, exact):
+            rescored = self._values([encoded[index].ids for index in todo], "fp32", todo)
+            exact |= zip(todo, rescored.tolist(), strict=True)
+            self.guard = max(self.guard, FACTOR * float(np.abs(rescored - values[todo]).max()))
+        return {
+            index: exact[indices[0]] for indices in alike.values() if indices[0] in exact for index in indices
+        }
+
+    def _largest_error(self, encoded: Sequence[Encoded], values: Values, sample: Sequence[int]) -> float:
+        exact = self._values([encoded[index].ids for index in sample], "fp32", sample)
+        return float(np.abs(exact - values[sample]).max(initial=0.0))
+
+    def _doubtful(
+        self, prompts: Sequence[str], firsts: Sequence[int], values: Values, exact: Mapping[int, float]
+    ) -> list[int]:
+        near = near_siblings(prompts, values[firsts], self.guard or 0.0)
+        return [firsts[place] for place in near if firsts[place] not in exact]
+
+
+def run(network: Network, texts: Sequence[Ids]) -> Values:
+    """(N,) logits of one batch; a batch that a device has no memory for is halved until it fits."""
+    try:
+        with torch.no_grad():
+            return network(texts).double().cpu().numpy()  # type: ignore[no-any-return]
+    except torch.OutOfMemoryError:
+        if len(texts) == 1:
+            raise
+        half = len(texts) // 2
+        return np.concatenate([run(network, texts[:half]), run(network, texts[half:])])
+
+
+def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[list[int]]:
+    """Indices of texts, longest first, in batches of at most `budget` tokens.
+
+    `padded` counts every text of a batch as long as its longest. A single text longer than the budget
+    is a batch of its own.
+    """
+    batch: list[int] = []
+    used = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        tokens = lengths[batch[0]] if padded and batch else lengths[index]
+        if batch and used + tokens > budget:
+            yield batch
+            batch, used, tokens = [], 0, lengths[index]
+        batch.append(index)
+        used += tokens
+    if batch:
+        yield batch
+
+
+def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> list[int]:
+    """Indices of values that stand within `guard` of another value of the same prompt, sorted."""
+    siblings: dict[Hashable, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        siblings.setdefault(prompt, []).append(index)
+    near: set[int] = set()
+    for members in siblings.values():
+        members.sort(key=lambda index: values[index])
+        for lower, upper in itertools.pairwise(members):
+            if values[upper] - values[lower] <= guard:
+                near |= {lower, upper}
+    return sorted(near)
+
+
+def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:
+    """The guard distance in logits: the largest error of bf16 against fp32 on a sample, times a factor.
+
+    Two siblings may err towards each other, so a factor of 2 is what the sample alone would need; the
+    rest is for errors that the sample did not show. 0.0 for an engine that uses no bf16.
+    """
+    if not engine.exact_order or not sample:
+        return 0.0
+    error = np.abs(engine.values(sample, "bf16") - engine.values(sample, "fp32"))
+    return factor * float(error.max())
+
+
+def why_not_bf16(device: torch.device) -> str:
+    """A sentence on why bf16 is not used on this device, or nothing when it is."""
+    if device.type == "cuda":
+        units = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "" if units else "this GPU has no bf16 units, so scores are fp32"
+    return "" if BF16_FLAGS & _cpu_flags() else "this CPU has no bf16 units, so scores are fp32"
+
+
+def _cpu_flags() -> set[str]:
+    """What the kernel says the processor can do; nothing where there is no /proc."""
+    try:
+        return set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return set()

@@ -1,0 +1,118 @@
+"""python -m tests: every test on everything that is found here; what `make test` runs.
+
+SQLite always; PostgreSQL, Redis and Chromium wherever they answer. What was left out, and how to have it run,
+is the last thing printed. With CI=true nothing may be left out."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests import services
+
+CI = os.environ.get("CI") == "true"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+PYTEST = [sys.executable, "-m", "pytest", "-q"]
+PARALLEL = ["-n", "2", "--dist", "loadfile"]
+HOW_TO = {
+    "PostgreSQL": "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
+    "Redis": "start one on 127.0.0.1:6379, or set TEST_BROKER_URL; its database is emptied",
+    "Chromium": "apt-get install chromium, or put chrome on the PATH",
+    "real data": "put the public preference sets at ../shared/data",
+}
+
+
+@dataclass
+class Stage:
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def missing() -> dict[str, str]:
+    """What is not here -> why."""
+    found = {
+        "PostgreSQL": services.postgresql(),
+        "Redis": services.broker(),
+        "Chromium": services.browser(),
+        "real data": None if SHARED_DATA.is_dir() else f"no folder {SHARED_DATA.name} beside the project",
+    }
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def stages(absent: dict[str, str]) -> list[Stage]:
+    postgresql = {"TEST_DATABASE": "postgresql"}
+    real = [] if "real data" not in absent else ["not real_data"]
+    plain = " and ".join(["not browser", "not services", *real])
+    working = "services" if "Redis" not in absent else "services and not redis"
+    on_sqlite = f"{working} and not postgresql"
+    planned = [
+        Stage("lint", ["make", "--no-print-directory", "lint"]),
+        Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain]),
+        Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
+    ]
+    if "PostgreSQL" not in absent:
+        ours = ["--ignore=tests/scoring", "--ignore=tests/test_frame.py"]
+        planned.append(Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql))
+        planned.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
+    if "Chromium" not in absent:
+        planned.append(Stage("Chromium", [*PYTEST, "-m", "browser"]))
+    return planned
+
+
+def run(stage: Stage, report: Path) -> tuple[bool, dict[str, int]]:
+    started = time.monotonic()
+    print(f"\n== {stage.name}", flush=True)
+    tested = stage.command[0] == sys.executable
+    command = [*stage.command, f"--junitxml={report}"] if tested else stage.command
+    ok = subprocess.run(command, env=os.environ | stage.environment, check=False).returncode == 0
+    print(
+        f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True
+    )
+    return ok, counts(report) if tested else {}
+
+
+def counts(report: Path) -> dict[str, int]:
+    if not report.exists():
+        return {}
+    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for suite in suites:
+        for key in totals:
+            totals[key] += int(suite.get(key, 0))
+    return totals
+
+
+def main() -> int:
+    absent = missing()
+    if CI and absent:
+        for name, reason in absent.items():
+            print(f"CI=true, and {name} is missing: {reason}. To have it: {HOW_TO[name]}.", file=sys.stderr)
+        return 1
+    total: dict[str, int] = {}
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, stage in enumerate(stages(absent)):
+            ok, found = run(stage, Path(folder) / f"{number}.xml")
+            failed += [] if ok else [stage.name]
+            for key, count in found.items():
+                total[key] = total.get(key, 0) + count
+    broken = total.get("failures", 0) + total.get("errors", 0)
+    skipped = total.get("skipped", 0)
+    passed = total.get("tests", 0) - broken - skipped
+    print(f"\n{passed} passed, {broken} failed" + (f", {skipped} skipped" if skipped else ""))
+    if failed:
+        print(f"Failed: {', '.join(failed)}.")
+    for name, reason in absent.items():
+        print(f"Left out, as {name} is missing ({reason}). To have it run: {HOW_TO[name]}.")
+    if not absent:
+        print("Nothing was left out.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,498 @@
+"""The annotation page as an annotator meets it: in Chromium, by keyboard."""
+
+import json
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.conftest import SHARED
+from tests.factories import (
+    ComparisonFactory,
+    CompletionFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+)
+from workbench.models import Claim, Comparison, Dataset, Flag, Judgment, ModelVersion
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def compare(dataset: Dataset, left: str, right: str, *turns: str) -> Comparison:
+    """A Comparison of two texts; turns alternate between user and assistant and end with the user."""
+    roles = ["user", "assistant"] * len(turns)
+    messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]
+    prompt = PromptFactory.create(dataset=dataset, messages=messages)
+    a = CompletionFactory.create(prompt=prompt, text=left)
+    return ComparisonFactory.create(prompt=prompt, a=a, b=CompletionFactory.create(prompt=prompt, text=right))
+
+
+def some(dataset: Dataset, n: int) -> list[Comparison]:
+    return [
+        compare(
+            dataset, f"A short answer to {i}.", f"A longer answer to {i}, with a reason.", f"Question {i}?"
+        )
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def model(db) -> ModelVersion:
+    return ModelVersionFactory.create(
+        state="active", temperature=1.0, notice="Demo model: it shows the loop, not a good reward model."
+    )
+
+
+def shown(page: Page) -> str:
+    return page.locator(".item").get_attribute("data-comparison")
+
+
+def saved(page: Page) -> None:
+    expect(page.locator("#saved")).to_have_text("saved ✓")
+
+
+def annotate(page: Page, dataset: Dataset) -> None:
+    page.goto(f"/datasets/{dataset.pk}/annotate/")
+    expect(page.locator("body.has-script .item")).to_be_visible()
+
+
+def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(dataset, bob, open_as, picture):
+    some(dataset, 12)
+    page = open_as(None)
+
+    page.goto(f"/datasets/{dataset.pk}/annotate/")
+    page.keyboard.type("bob")
+    page.keyboard.press("Tab")
+    page.keyboard.type("correct horse battery")
+    page.keyboard.press("Enter")
+    expect(page.locator("body.has-script .item")).to_be_visible()
+    picture(page, "annotate-open")
+    seen = []
+    for key in ["1", "2", "3", "4", "5", "ArrowLeft", "ArrowRight", "Shift+1", "Shift+ArrowRight", "1"]:
+        seen.append(shown(page))
+        page.keyboard.press(key)
+        expect(page.locator(".item")).not_to_have_attribute("data-comparison", seen[-1])
+    page.keyboard.press("u")
+    expect(page.locator(".item")).to_have_attribute("data-comparison", seen[-1])
+    picture(page, "annotate-undo")
+    page.keyboard.press("3")
+    saved(page)
+
+    assert len(set(seen)) == 10
+    outcomes = [
+        "tie"
+        if str(j.comparison_id) == seen[-1]
+        else (j.outcome if j.outcome not in "ab" else j.outcome == j.left)
+        for j in Judgment.objects.current().order_by("pk")
+    ]
+    assert outcomes == [True, False, "tie", "both_bad", "cannot_judge", True, False, True, False, "tie"]
+    assert list(Judgment.objects.filter(strength=2).values_list("comparison", flat=True)) == [
+        int(seen[7]),
+        int(seen[8]),
+    ]
+    undone = Judgment.objects.get(superseded_by__isnull=False)
+    assert undone.comparison_id == int(seen[-1])
+    assert undone.superseded_by.outcome == "tie"
+
+
+def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_it(
+    dataset, bob, model, open_as, picture
+):
+    for comparison in some(dataset, 3):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    against = "2" if Claim.objects.get(comparison=shown(page)).left == "a" else "1"
+
+    assert "Model" not in page.locator("#annotate").inner_text()
+    page.keyboard.press(against)
+    expect(page.locator(".verdict")).to_contain_text("differs from you")
+    picture(page, "annotate-reveal")
+    assert Judgment.objects.get().stage == "first"
+    page.keyboard.press("r")
+    expect(page.locator(".verdict")).to_have_count(0)
+    saved(page)
+
+    assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
+
+
+def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(dataset, bob, model, open_as):
+    for comparison in some(dataset, 2):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+    against = "2" if Claim.objects.get(comparison=first).left == "a" else "1"
+
+    page.keyboard.press(against)
+    expect(page.locator(".verdict")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    saved(page)
+
+    assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("b", "revealed")]
+
+
+def test_going_straight_on_shows_what_the_model_said_above_the_next_one(dataset, bob, model, open_as):
+    for comparison in some(dataset, 3):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+
+    page.keyboard.press("?")
+    page.get_by_label("Go straight on").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    expect(page.locator(".last-reveal")).to_contain_text("You: Tie")
+    assert shown(page) != first
+    page.keyboard.press("u")
+    expect(page.locator(".item")).to_have_attribute("data-comparison", first)
+    page.keyboard.press("1")
+    saved(page)
+
+    assert list(Judgment.objects.values_list("comparison", "stage")) == [
+        (int(first), "first"),
+        (int(first), "revealed"),
+    ]
+
+
+def test_a_slow_server_keeps_nobody_waiting_and_its_word_comes_later(dataset, bob, model, open_as):
+    for comparison in some(dataset, 3):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+    held_back = []
+    page.route("**/judge/", lambda route: held_back.append(route))
+
+    page.keyboard.press("1")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    held_back[0].continue_()
+
+    expect(page.locator(".last-reveal")).to_contain_text("You: Left")
+
+
+def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, bob, model, open_as, picture):
+    dataset.blind_share = 0
+    dataset.save()
+    for comparison in some(dataset, 2):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=-1.2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+    picture(page, "annotate-assisted")
+
+    page.keyboard.press("Enter")
+    page.keyboard.press("r")
+    assert shown(page) == first
+    page.keyboard.press("y")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    saved(page)
+
+    assert Judgment.objects.get().follows_suggestion
+
+
+def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bob, open_as, picture):
+    some(dataset, 3)
+    page = open_as(bob)
+    fetched = []
+    page.on("requestfinished", lambda request: fetched.append(request.url))
+    annotate(page, dataset)
+    while sum(url.endswith("/next/") for url in fetched) < 2:
+        page.wait_for_timeout(20)
+
+    page.context.set_offline(True)
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    expect(page.locator("#saved")).to_contain_text("2 not saved yet: no connection")
+    picture(page, "annotate-offline")
+    assert not Judgment.objects.exists()
+    page.context.set_offline(False)
+
+    saved(page)
+    assert Judgment.objects.count() == 2
+
+
+def test_an_unsaved_answer_survives_a_reload(dataset, bob, open_as):
+    some(dataset, 3)
+    page = open_as(bob)
+    annotate(page, dataset)
+    page.route("**/judge/", lambda route: route.abort())
+    first = shown(page)
+    page.keyboard.press("1")
+    expect(page.locator("#saved")).to_contain_text("1 not saved yet")
+
+    page.unroute("**/judge/")
+    page.reload()
+
+    saved(page)
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    assert Judgment.objects.get().comparison_id == int(first)
+
+
+def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(dataset, bob, open_as, picture):
+    some(dataset, 4)
+    page = open_as(bob)
+    annotate(page, dataset)
+    page.wait_for_load_state("networkidle")
+    page.context.clear_cookies()
+
+    page.keyboard.press("1")
+    link = page.get_by_role("link", name="Log in in a new tab")
+    expect(link).to_be_visible()
+    picture(page, "annotate-login-expired")
+    with page.context.expect_page() as opened:
+        link.click()
+    tab = opened.value
+    tab.fill("[name=username]", "bob")
+    tab.fill("[name=password]", "correct horse battery")
+    tab.keyboard.press("Enter")
+    expect(tab.locator(".item")).to_be_visible()
+    tab.close()
+    page.bring_to_front()
+
+    expect(page.locator("#saved")).to_have_text("saved ✓", timeout=10_000)
+    assert Judgment.objects.count() == 1
+
+
+def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, bob, open_as):
+    some(dataset, 3)
+    page = open_as(bob)
+    annotate(page, dataset)
+    keys = []
+
+    def lose_the_first_reply(route):
+        keys.append(re.search(r"key=([\w-]+)", route.request.post_data).group(1))
+        if len(keys) == 1:
+            route.fetch()
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/judge/", lose_the_first_reply)
+    page.keyboard.press("1")
+    saved(page)
+
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert Judgment.objects.count() == 1
+
+
+def test_a_key_held_down_judges_one(dataset, bob, open_as):
+    some(dataset, 4)
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    for _ in range(5):
+        page.keyboard.down("3")
+    page.keyboard.up("3")
+    saved(page)
+
+    assert Judgment.objects.count() == 1
+
+
+def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(dataset, bob, open_as):
+    some(dataset, 2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+
+    page.keyboard.press("c")
+    page.keyboard.type("1 is wrong about the year")
+    page.reload()
+    expect(page.locator("textarea[name=comment]")).to_have_value("1 is wrong about the year")
+    page.keyboard.press("2")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    saved(page)
+
+    assert Judgment.objects.get().comment == "1 is wrong about the year"
+    assert page.locator("textarea[name=comment]").input_value() == ""
+
+
+def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob, open_as, picture):
+    some(dataset, 2)
+    page = open_as(bob)
+    annotate(page, dataset)
+    first = shown(page)
+
+    page.keyboard.press("f")
+    page.keyboard.press("3")
+    picture(page, "annotate-flag")
+    page.keyboard.press("Enter")
+    expect(page.locator(".flag-mark")).to_have_text("Flagged: A completion names its own model")
+    saved(page)
+
+    assert Flag.objects.get().reason == "identity"
+    assert shown(page) == first
+
+
+def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset, bob, open_as, picture):
+    some(dataset, 2)
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    first = shown(page)
+    page.keyboard.press("s")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    page.keyboard.press("1")
+    expect(page.locator(".end")).to_contain_text("You skipped 1 that nobody has taken up.")
+    picture(page, "annotate-end")
+    page.keyboard.press("u")
+    expect(page.locator(".reopened")).to_be_visible()
+    page.keyboard.press("4")
+    expect(page.locator(".end")).to_be_visible()
+    saved(page)
+    page.get_by_role("link", name="Take up what I skipped").click()
+    expect(page.locator(".item")).to_be_visible()
+
+    assert Judgment.objects.current().get().outcome == "both_bad"
+
+
+def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob, open_as, picture):
+    same = "The same words in both of the answers, and quite a lot of them. " * 8
+    left, right = f"{same}Boil it for ten minutes.\n\nServe.", f"{same}Boil it for two minutes.\n\nServe."
+    compare(dataset, left, right, "How long do I boil it?")
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    page.keyboard.press("d")
+    expect(page.locator("del, ins")).to_have_text(["ten", "two"] if _left(page) == "a" else ["two", "ten"])
+    picture(page, "annotate-diff")
+    for _ in range(2):
+        page.get_by_role("button", name="characters the same").first.click()
+    texts = [
+        page.evaluate("e => e.innerText", view.element_handle()) for view in page.locator("[data-view]").all()
+    ]
+    page.keyboard.press("d")
+
+    assert sorted(texts) == sorted([left, right])
+    expect(page.locator("[data-view]")).to_have_count(0)
+
+
+def _left(page: Page) -> str:
+    return Claim.objects.get(comparison=shown(page)).left
+
+
+def test_without_a_script_the_page_is_a_form_that_does_the_same(dataset, bob, model, open_as, picture):
+    for comparison in some(dataset, 2):
+        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob, java_script_enabled=False)
+    page.goto(f"/datasets/{dataset.pk}/annotate/")
+    page.get_by_role("button", name="Left is better").click()
+    expect(page.locator(".verdict")).to_contain_text("You: Left")
+    picture(page, "annotate-no-script")
+    page.goto(f"/datasets/{dataset.pk}/annotate/")
+    page.get_by_role("button", name="Tie").click()
+
+    assert sorted(j.outcome in "ab" for j in Judgment.objects.current()) == [False, True]
+
+
+HOSTILE = SHARED / "nasty" / "hostile"
+
+
+@pytest.mark.skipif(not HOSTILE.exists(), reason=f"no hostile texts at {HOSTILE}")
+def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, open_as):
+    files = [path.read_text(encoding="utf-8").splitlines() for path in sorted(HOSTILE.glob("*.jsonl"))]
+    rows = [json.loads(line) for lines in files for line in lines]
+    texts = [row[field] for row in rows for field in ("prompt", "chosen", "rejected")]
+    # All in one page: as the turns of a conversation, with two of them as its completions.
+    compare(
+        dataset, "</script><script>window.__nasty=1</script>", "<img src=x onerror=window.__nasty=1>", *texts
+    )
+    page = open_as(bob)
+    requests, reports = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: reports.append(message.text))
+
+    annotate(page, dataset)
+    page.locator(".earlier summary").click()
+    shown_texts = page.evaluate("[...document.querySelectorAll('.prompt [data-text]')].map(e => e.innerText)")
+    page.keyboard.press("m")
+    expect(page.locator("[data-view=markdown]")).to_have_count(len(texts) + 2)
+
+    assert [(t, s) for t, s in zip(texts, shown_texts, strict=True) if t != s] == []
+    assert page.evaluate("window.__nasty") is None
+    assert {url.split("/")[2] for url in requests} == {page.url.split("/")[2]}
+    assert reports == []
+
+
+def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob, open_as):
+    some(dataset, 3)
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    page.keyboard.press("?")
+    page.get_by_label("Keys for the answers").select_option("right-hand")
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(page.get_by_role("button", name="Left is better J")).to_be_visible()
+    for key in ["1", "j", "Shift+L"]:
+        before = shown(page)
+        page.keyboard.press(key)
+        if key != "1":
+            expect(page.locator(f".item:not([data-comparison='{before}'])")).to_be_visible()
+    saved(page)
+
+    left, right = Judgment.objects.order_by("pk")
+    assert (left.outcome == left.left, left.strength) == (True, 1)
+    assert (right.outcome != right.left, right.strength) == (True, 2)
+
+
+SIZES = {"wide": (1440, 900), "middle": (1024, 768), "narrow": (390, 844)}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_state_is_accessible_at_every_width(dataset, bob, model, open_as, picture, scheme):
+    dataset.guidelines.create(
+        number=1, text="# What to prefer\n\nThe answer that is *right*.\n\n1. First\n2. Second"
+    )
+    code = (
+        "So:\n\n```python\ndef twice(n):\n    return 2 * n  # a line that is too long for a narrow pane\n```"
+    )
+    turns = ["كيف حالك؟", "بخير، شكرا.", "And in Python? " * 110]
+    comparison = compare(dataset, code, f"{code}\n\nOr use `n + n`.", *turns)
+    SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+    page = open_as(bob, color_scheme=scheme)
+    axe = Axe()
+
+    def check(state: str) -> None:
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            picture(page, f"annotate-{state}-{size}-{scheme}")
+            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, f"{state} is {overflow} px too wide at {width} px"
+        page.set_viewport_size({"width": 1440, "height": 900})
+        found = axe.run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+        assert found.violations_count == 0, found.generate_report()
+
+    annotate(page, dataset)
+    check("guidelines")
+    page.keyboard.press("g")
+    check("open")
+    page.keyboard.press("m")
+    expect(page.locator("[data-view=markdown]").first).to_be_visible()
+    check("markdown")
+    page.keyboard.press("d")
+    expect(page.locator("[data-view=diff]").first).to_be_visible()
+    check("diff")
+    page.keyboard.press("d")
+    page.keyboard.press("f")
+    check("flag")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    check("keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    check("comment")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    expect(page.locator(".verdict")).to_be_visible()
+    check("reveal")
+    page.keyboard.press("u")
+    check("reopened")
+    page.keyboard.press("Enter")
+    expect(page.locator(".end")).to_be_visible()
+    check("end")

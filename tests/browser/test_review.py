@@ -1,0 +1,191 @@
+"""A reviewer at work in Chromium, by keyboard alone."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    CompletionFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from workbench.models import Comparison, Dataset, Decision, Member, Role, User
+from workbench.pipeline import review
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def kitchen(transactional_db: None) -> Dataset:
+    """Three disagreements, told apart by their prompts: the first, the second and the third of the queue."""
+    dataset = DatasetFactory.create(name="Kitchen")
+    version = ModelVersionFactory.create(state="active")
+    people = AnnotatorFactory.create_batch(2)
+    for n, name in enumerate(["first", "second", "third"]):
+        messages = [{"role": "user", "content": f"The {name} question?"}]
+        prompt = PromptFactory.create(dataset=dataset, messages=messages)
+        texts = ("Boil it for ten minutes.", "Boil it for two minutes only.")
+        a, b = (CompletionFactory.create(prompt=prompt, text=text) for text in texts)
+        comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
+        for annotator, outcome in zip(people, "ab", strict=True):
+            JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome=outcome)
+        SuggestionFactory.create(comparison=comparison, version=version, margin=3.0 - n)
+    return dataset
+
+
+@pytest.fixture
+def rita(kitchen: Dataset) -> User:
+    user = UserFactory.create(username="rita")
+    Member.objects.create(dataset=kitchen, user=user, role=Role.REVIEWER)
+    return user
+
+
+def shows(page: Page, name: str) -> None:
+    expect(page.locator("#case .prompt")).to_contain_text(f"The {name} question?")
+
+
+def choose(page: Page, answer: str) -> None:
+    page.locator(".choice", has_text=answer).click()
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_a_reviewer_settles_by_keyboard_sees_the_votes_after_her_own_and_undoes(
+    open_as, kitchen, rita, picture
+):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    expect(page.locator("#others table").first).to_be_hidden()
+    picture(page, "review-1-closed")
+
+    press(page, "1")
+    expect(page.locator("#others table").first).to_be_visible()
+    picture(page, "review-2-said")
+    press(page, "s")
+
+    shows(page, "second")
+    expect(page.locator("#rows .settled")).to_have_count(1)
+    press(page, "4", "Enter")
+    shows(page, "third")
+    expect(page.locator("#rows .settled")).to_have_count(2)
+    picture(page, "review-3-settled")
+
+    press(page, "u")
+    shows(page, "second")
+    expect(page.locator("#rows .settled")).to_have_count(1)
+    expect(page.locator("#status")).to_contain_text("Undone")
+    first = Comparison.objects.first()
+    settled = Decision.objects.standing().get()
+    assert (settled.comparison, settled.reason, settled.decided_by) == (first, "slip", rita)
+    assert settled.outcome == settled.blind_outcome == review.left_of(first, rita)
+
+
+def test_keys_walk_through_the_queue_and_a_note_takes_letters_as_letters(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    press(page, "j")
+    shows(page, "second")
+    press(page, "j")
+    shows(page, "third")
+    press(page, "k")
+    shows(page, "second")
+    page.go_back()
+    shows(page, "third")
+    page.go_back()
+    shows(page, "second")
+    press(page, "3", "n")
+    page.keyboard.type("much ado, x 1")
+    press(page, "Enter")
+    shows(page, "third")
+
+    decision = Decision.objects.standing().get()
+    assert (decision.outcome, decision.note) == ("tie", "much ado, x 1")
+
+
+def test_nothing_is_settled_before_an_answer_is_chosen(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+
+    press(page, "Enter", "m", "Enter")
+    page.wait_for_timeout(300)
+
+    shows(page, "first")
+    assert not Decision.objects.exists()
+
+
+def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitchen, rita, picture):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    comparison = Comparison.objects.first()
+    alice = UserFactory.create(username="alice")
+    review.settle(comparison, alice, "drop", seen_token=review.seen(comparison))
+
+    press(page, "3", "a")
+
+    expect(page.get_by_role("alert")).to_contain_text("Now stands: Drop, by alice")
+    expect(page.get_by_role("radio", name="Tie")).to_be_checked()
+    picture(page, "review-4-conflict")
+    press(page, "Enter")
+    shows(page, "second")
+    assert Decision.objects.standing().get().outcome == "tie"
+
+
+def test_the_diff_marks_what_is_in_one_text_only_and_gives_the_texts_back(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    texts = page.locator("[data-text]")
+    before = texts.all_text_contents()
+
+    press(page, "d")
+
+    assert texts.all_text_contents() == before
+    marked = sorted("".join(page.locator(f".only.{side}").all_text_contents()) for side in ("left", "right"))
+    assert marked == ["ten", "two only"]
+    press(page, "d")
+    expect(page.locator(".only")).to_have_count(0)
+    assert texts.all_text_contents() == before
+
+
+def test_the_page_works_without_scripts(open_as, kitchen, rita):
+    page = open_as(rita, java_script_enabled=False)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    page.get_by_role("link", name="The second question?").click()
+
+    choose(page, "Both bad")
+    choose(page, "Bad data")
+    page.get_by_role("button", name="Settle").click()
+
+    shows(page, "third")
+    assert Decision.objects.standing().get().outcome == "both_bad"
+    page.get_by_role("button", name="Undo").click()
+    shows(page, "second")
+    assert not Decision.objects.standing().exists()
+
+
+def test_on_a_phone_the_queue_comes_first_and_nothing_is_wider_than_the_screen(
+    open_as, kitchen, rita, picture
+):
+    page = open_as(rita, viewport={"width": 390, "height": 780})
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    expect(page.locator("#case")).to_be_hidden()
+    picture(page, "review-5-phone-queue")
+
+    page.get_by_role("link", name="The first question?").click()
+    shows(page, "first")
+    expect(page.locator("#rows")).to_be_hidden()
+    choose(page, "Tie")
+    picture(page, "review-6-phone-case")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -1,0 +1,88 @@
+"""The fixed cast: Alice administers the Dataset, Rita reviews, Bob annotates, Charlie is a stranger."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.db.models.signals import post_migrate
+from django.test import Client
+
+from tests.factories import DatasetFactory, UserFactory
+from workbench.models import Dataset, Member, Role, User
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def dataset(db: None) -> Dataset:
+    return DatasetFactory.create(name="Kitchen")
+
+
+def _member(dataset: Dataset, name: str, role: Role) -> User:
+    user = UserFactory.create(username=name)
+    Member.objects.create(dataset=dataset, user=user, role=role)
+    return user
+
+
+@pytest.fixture
+def alice(dataset: Dataset) -> User:
+    return _member(dataset, "alice", Role.ADMIN)
+
+
+@pytest.fixture
+def rita(dataset: Dataset) -> User:
+    return _member(dataset, "rita", Role.REVIEWER)
+
+
+@pytest.fixture
+def bob(dataset: Dataset) -> User:
+    return _member(dataset, "bob", Role.ANNOTATOR)
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return UserFactory.create(username="charlie")
+
+
+def client_of(user: User) -> Client:
+    """A logged-in client. force_login spares each test the password hash."""
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+@pytest.fixture
+def as_user():
+    return client_of
+
+
+pytest_plugins = ["tests.processes"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def baselines_survive_a_flush():
+    """Tests that commit are cleaned up by emptying the tables, and with them what a migration put there."""
+    register = import_module("workbench.migrations.0002_register_baselines").register
+
+    def restore(sender, **_):
+        if sender.label == "workbench":
+            register(apps, None)
+
+    post_migrate.connect(restore)
+    yield
+    post_migrate.disconnect(restore)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests measured on their way, for `make faults`; nothing is asserted of it."""
+    measured = [
+        (report.nodeid, value)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "measured"
+    ]
+    if measured:
+        terminalreporter.section("measured")
+    for test, value in measured:
+        terminalreporter.write_line(f"{test.rpartition('::')[2]}: {value}")

@@ -1,0 +1,29 @@
+"""A storage that is no local folder, as an S3 bucket is none: files come and go by name alone."""
+
+from typing import IO, Any
+
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, Storage
+
+
+class RemoteStorage(Storage):
+    def __init__(self, location: str) -> None:
+        self._files = FileSystemStorage(location, base_url=None)
+
+    def _open(self, name: str, mode: str = "rb") -> File:
+        return self._files.open(name, mode)
+
+    def _save(self, name: str, content: IO[Any]) -> str:
+        return self._files.save(name, content)
+
+    def exists(self, name: str) -> bool:
+        return self._files.exists(name)
+
+    def size(self, name: str) -> int:
+        return self._files.size(name)
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        return self._files.listdir(path)
+
+    def delete(self, name: str) -> None:
+        self._files.delete(name)

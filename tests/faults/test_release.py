@@ -1,0 +1,135 @@
+"""Builds of a Release that are killed at any moment: no half file is ever seen, and the next try succeeds."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.core.management import call_command
+from django.utils import timezone
+
+from tests.factories import ComparisonFactory, CompletionFactory, JudgmentFactory, PromptFactory
+from tests.processes import ROOT, Processes
+from workbench import tasks
+from workbench.models import Dataset, Release, Run
+from workbench.pipeline import release as releases
+from workbench.pipeline import runs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROWS = 60
+
+
+@pytest.fixture
+def judged(dataset) -> Dataset:
+    for number in range(ROWS):
+        prompt = PromptFactory.create(dataset=dataset)
+        a, b = (CompletionFactory.create(prompt=prompt, text=f"{letter}{number} " * 2_000) for letter in "ab")
+        JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a=a, b=b))
+    return dataset
+
+
+def spawn(tmp_path: Path, *command: str) -> subprocess.Popen[bytes]:
+    environment = Processes("filesystem://", tmp_path / "log").environment()
+    with (tmp_path / "log").open("ab") as log:
+        return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def kill_when(process: subprocess.Popen[bytes], seen: Callable[[], bool]) -> None:
+    """Kill it the moment that something is seen on the disk, or let it end."""
+    while process.poll() is None:
+        if seen():
+            process.kill()
+            break
+        time.sleep(0.0005)
+    process.wait()
+
+
+def moments(tmp_path: Path) -> dict[str, Callable[[], bool]]:
+    """What to look for on the disk; what earlier builds have left there does not count."""
+    scratch = Path(settings.DATA_DIR, "releases-being-built")
+    kept = Path(default_storage.path("releases"))
+    before = {*scratch.glob("*"), *kept.glob("*")}
+
+    def new(folder: Path, inside: str = "*") -> Callable[[], bool]:
+        return lambda: any(
+            path.is_file() for each in {*folder.glob("*")} - before for path in each.glob(inside)
+        )
+
+    return {
+        "the first file is begun": new(scratch, "*.jsonl"),
+        "datasets opens the files": new(scratch, "json/**/*"),
+        "the files are put into storage": new(kept),
+        "the copy is begun": new(tmp_path, "out/*"),
+    }
+
+
+def killed_at(moment: str, dataset: Dataset, tmp_path: Path, tries: int = 10) -> Path:
+    """The folder that a release command was to write when it was killed at that moment. A moment is short,
+    and on a busy machine a command may slip through it: then the next one is tried."""
+    for number in range(tries):
+        folder = tmp_path / f"try-{number}"
+        folder.mkdir()
+        process = spawn(tmp_path, "manage.py", "release", dataset.name, "--out", str(folder / "out"))
+        kill_when(process, moments(folder)[moment])
+        if process.returncode == -signal.SIGKILL:
+            return folder / "out"
+    raise AssertionError((tmp_path / "log").read_text())
+
+
+@pytest.mark.parametrize("moment", list(moments(Path())))
+def test_a_command_killed_at_any_moment_leaves_all_or_nothing_and_can_be_repeated(judged, tmp_path, moment):
+    out = killed_at(moment, judged, tmp_path)
+
+    left = list(Release.objects.all())
+    assert all(releases.verify(release, rebuild=False).intact for release in left)
+    assert not out.exists() or releases.verify(left[-1], out, rebuild=False).intact
+    call_command("release", judged.name, out=tmp_path / "again")
+    release = Release.objects.order_by("-number")[0]
+    assert release.number == len(left) + 1
+    assert releases.verify(release, tmp_path / "again", rebuild=False).intact
+    assert release.rows == ROWS
+
+
+def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice, tmp_path):
+    run = Run.objects.create(kind="release", dataset=judged)
+    order = Release(dataset=judged, profiles=["preference"], run=run, created_by=alice)
+    release = releases.announce(order)
+    work = f"import django; django.setup(); from workbench import tasks; tasks.build_release({run.pk})"
+    kill_when(spawn(tmp_path, "-c", work), moments(tmp_path)["the first file is begun"])
+    run.refresh_from_db()
+    assert run.state == "running", (tmp_path / "log").read_text()
+    release.refresh_from_db()
+    assert not release.is_ready
+    Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
+
+    (lost,) = runs.due()
+    tasks.build_release(run.pk)
+
+    release.refresh_from_db()
+    run.refresh_from_db()
+    assert lost == run
+    assert (run.state, run.attempts) == ("done", 2)
+    assert (release.number, release.rows) == (1, ROWS)
+    assert releases.verify(release).intact
+
+
+def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged, tmp_path):
+    release = releases.announce(Release(dataset=judged, profiles=["preference"]))
+    work = (
+        "import django; django.setup(); from workbench.models import Release; from workbench.pipeline "
+        f"import release; release.build(Release.objects.get(pk='{release.pk}'))"
+    )
+
+    both = [spawn(tmp_path, "-c", work) for _ in range(2)]
+
+    assert [process.wait() for process in both] == [0, 0], (tmp_path / "log").read_text()
+    release.refresh_from_db()
+    assert releases.verify(release).intact
+    assert Release.objects.count() == 1

@@ -1,0 +1,258 @@
+"""Real worker processes on a real broker, killed, starved and cut off.
+
+Small by default; `make faults` sets FAULT_COMPLETIONS and FAULT_KILLS to the full size."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from django.db import connection, connections
+
+from scoring.checkpoint import files_of, open_checkpoint
+from tests import services
+from tests.factories import CompletionFactory, DatasetFactory, ModelVersionFactory, PromptFactory
+from tests.faults.remote_storage import RemoteStorage
+from tests.processes import Processes, wait_until
+from tests.scoring.models import save_bert
+from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Worker
+from workbench.pipeline import scoring, versions
+
+COMPLETIONS = int(os.environ.get("FAULT_COMPLETIONS", "200"))
+KILLS = int(os.environ.get("FAULT_KILLS", "3"))
+SLOWNESS = "0.6" if KILLS > 3 else "0.3"  # seconds for at most 64 texts: enough work for every kill to hit
+
+pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def version(transactional_db) -> ModelVersion:
+    return ModelVersionFactory.create()
+
+
+@pytest.fixture
+def dataset(transactional_db) -> Dataset:
+    dataset = DatasetFactory.create()
+    prompt = PromptFactory.create(dataset=dataset)
+    texts = CompletionFactory.build_batch(COMPLETIONS, prompt=prompt)
+    Completion.objects.bulk_create(texts)
+    return dataset
+
+
+@pytest.fixture(autouse=True)
+def twenty_batches_or_more(monkeypatch):
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", min(256, COMPLETIONS // 20))
+
+
+def is_done(run: Run) -> bool:
+    # The test's connection holds no snapshot between queries, as it is in autocommit.
+    assert not connection.in_atomic_block
+    return Run.objects.filter(pk=run.pk, state=Run.State.DONE).exists()
+
+
+def test_a_worker_scores_a_dataset_and_the_clock_alone_rings_for_it(processes, dataset, version):
+    run = scoring.plan(dataset, version)
+    processes.worker()
+    processes.clock()
+
+    wait_until(lambda: is_done(run), 120)
+
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+    assert Worker.objects.alive().count() == 1
+
+
+def work_through(processes: Processes, run: Run, kills: int = 0) -> float:
+    """Two workers do the Run, a supervisor starts the next for each that dies; kills come at random moments
+    while work is left. Returns seconds."""
+    drawn = random.Random(1)
+    started = time.monotonic()
+    workers = [processes.worker(FAKE_SECONDS=SLOWNESS) for _ in range(2)]
+    while not is_done(run):
+        assert time.monotonic() - started < 1200
+        if kills and Score.objects.filter(version=run.version).exists():
+            processes.kill(workers.pop(drawn.randrange(2)))
+            assert not is_done(run), f"with {kills} kills left the work had ended"
+            workers.append(processes.worker(FAKE_SECONDS=SLOWNESS))
+            kills -= 1
+        time.sleep(drawn.uniform(1, 2) if kills else 0.05)
+    assert kills == 0, f"the work had ended with {kills} kills left"
+    return time.monotonic() - started
+
+
+def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, version, record_property):
+    processes.clock()
+    undisturbed = work_through(processes, scoring.plan(dataset, ModelVersionFactory.create()))
+    processes.stop_workers()
+    run = scoring.plan(dataset, version)
+
+    disturbed = work_through(processes, run, KILLS)
+
+    scores = Score.objects.filter(version=version).count()
+    attempts = max(run.batches.values_list("attempts", flat=True))
+    record_property(
+        "measured",
+        f"{COMPLETIONS:,} completions, {KILLS} kills: {COMPLETIONS - scores} missing, "
+        f"at most {attempts} attempts, {disturbed:.1f} s against {undisturbed:.1f} s undisturbed "
+        f"({disturbed / undisturbed:.2f} x)",
+    )
+    assert scores == COMPLETIONS
+    assert attempts <= 3
+
+
+def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version):
+    run = scoring.plan(dataset, version)
+    processes.clock()
+    worker = processes.worker(FAKE_SECONDS="0.2")
+    wait_until(lambda: Score.objects.filter(version=version).exists())
+
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait(timeout=30)
+
+    assert not run.batches.filter(state="leased").exists()
+    assert not Worker.objects.alive().exists()
+    assert Worker.objects.get().stopped_at
+
+
+def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes, dataset, version):
+    prompt = dataset.prompts.get()
+    for text in ("exits", "hangs", "nan"):
+        CompletionFactory.create(prompt=prompt, text=text)
+    run = scoring.plan(dataset, version)
+    processes.clock()
+
+    def finished() -> bool:
+        alive = [p for p in processes.running if p.poll() is None]
+        if len(alive) < 2:  # the worker fell over a text that exits: a supervisor starts the next
+            processes.worker()
+        return is_done(run)
+
+    wait_until(finished, 400)
+
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+    failed = {Completion.objects.get(pk=b.completion_ids[0]).text: b.error for b in run.batches.failed()}
+    assert failed.keys() == {"exits", "hangs", "nan"}
+    assert failed["nan"] == "the model's output is nan"
+    assert all(failed.values())
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, version):
+    run = scoring.plan(dataset, version)
+    processes.clock()
+    processes.worker(FAKE_SECONDS="0.1")
+    wait_until(lambda: Score.objects.filter(version=version).exists())
+
+    redis.Redis.from_url(services.BROKER_URL).flushdb()
+
+    wait_until(lambda: is_done(run), 120)
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_two_workers_that_share_only_database_broker_and_storage_score_together(
+    processes, tmp_path, dataset, monkeypatch
+):
+    from scoring.engine import load
+
+    bucket = RemoteStorage(str(tmp_path / "bucket"))
+    folder = save_bert(tmp_path / "model")
+    checkpoint = open_checkpoint(folder)
+    facts = {
+        "weights_sha256": checkpoint.weights_sha256,
+        "tokenizer_sha256": checkpoint.tokenizer_sha256,
+        "self_test": versions.known_answers(load(folder, precision="fp32")),
+    }
+    version, _ = versions.register(
+        name="far", folder=folder, files=files_of(checkpoint), facts=facts, storage=bucket
+    )
+    run = scoring.plan(dataset, version)
+    monkeypatch.setattr(processes, "app", "workbench")
+    remote = {
+        "DJANGO_SETTINGS_MODULE": "tests.faults.remote_settings",
+        "REMOTE_FOLDER": str(tmp_path / "bucket"),
+    }
+
+    for name in ("one", "two"):
+        processes.worker(WORKBENCH_DATA=str(tmp_path / name), **remote)
+    wait_until(lambda: Worker.objects.alive().count() == 2, 180)
+    processes.clock()
+
+    wait_until(lambda: is_done(run), 240)
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+    assert run.batches.values("worker").distinct().count() == 2
+    for name in ("one", "two"):
+        assert list((tmp_path / name / "cache" / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+    """Starts a Redis of this test's own, with nothing kept on disk, each time on the same port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    servers = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        command = [shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        server.url = f"redis://127.0.0.1:{port}/0"
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_else(
+    processes, own_redis, dataset, version
+):
+    server = own_redis()
+    processes.broker_url = server.url
+    run = scoring.plan(dataset, version)
+    processes.clock()
+    processes.worker(FAKE_SECONDS="0.1")
+    wait_until(lambda: Score.objects.filter(version=version).exists())
+
+    server.kill()
+    server.wait()
+    time.sleep(3)
+    assert not is_done(run)
+    own_redis()
+
+    wait_until(lambda: is_done(run), 240)
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
+def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset, version):
+    run = scoring.plan(dataset, version)
+    processes.clock()
+    processes.worker(FAKE_SECONDS="0.1")
+    wait_until(lambda: Score.objects.filter(version=version).exists())
+
+    # To every client this is a restart: its connection dies, and for three seconds there is no new one.
+    name = connection.settings_dict["NAME"]
+    connections.close_all()
+    with psycopg.connect(services.DATABASE_URL, autocommit=True) as server:
+        server.execute(f'alter database "{name}" allow_connections false')
+        server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+        time.sleep(3)
+        server.execute(f'alter database "{name}" allow_connections true')
+
+    wait_until(lambda: is_done(run), 240)
+    assert Score.objects.filter(version=version).count() == COMPLETIONS

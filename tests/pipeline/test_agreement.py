@@ -1,0 +1,232 @@
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from workbench.models import Annotator, Comparison, Dataset, Decision, Flag, Guidelines, ModelVersion
+from workbench.pipeline import agreement
+from workbench.pipeline.agreement import Settled, Share, wilson
+
+
+def judged(dataset: Dataset, *outcomes: str) -> Comparison:
+    """A Comparison with one current Judgment by a different person for each outcome."""
+    comparison = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+    for outcome in outcomes:
+        JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    return comparison
+
+
+def standing(comparison: Comparison) -> tuple[str, str, int, int] | None:
+    decision = comparison.decisions.filter(standing=True).first()
+    return decision and (decision.outcome, decision.method, decision.votes, decision.votes_for)
+
+
+def label(comparison: Comparison, outcome: str) -> None:
+    annotator, _ = Annotator.objects.get_or_create(source="labels.jsonl", external_id="", user=None)
+    JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome=outcome, stage="imported")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (["a"], ("a", "agreement", 1, 1)),
+        (["tie", "tie"], ("tie", "agreement", 2, 2)),
+        (["b", "b", "a"], ("b", "majority", 3, 2)),
+        (["both_bad", "both_bad", "both_bad", "a", "tie"], ("both_bad", "majority", 5, 3)),
+        (["a", "b"], None),
+        (["a", "a", "b", "tie"], None),
+        (["a", "cannot_judge"], ("a", "agreement", 1, 1)),
+        (["cannot_judge"], None),
+        ([], None),
+    ],
+)
+def test_what_all_or_more_than_half_of_the_opinions_say_is_decided(dataset, outcomes, expected):
+    comparison = judged(dataset, *outcomes)
+
+    agreement.settle(dataset)
+
+    assert standing(comparison) == expected
+
+
+def test_settling_again_writes_nothing(dataset):
+    for outcomes in ("a", "aab", "ab"):
+        judged(dataset, *outcomes)
+    first = agreement.settle(dataset)
+    rows = list(Decision.objects.values())
+
+    second = agreement.settle(dataset)
+
+    assert (first, second) == (Settled(made=2, withdrawn=0), Settled(made=0, withdrawn=0))
+    assert list(Decision.objects.values()) == rows
+
+
+def test_a_decision_that_no_longer_follows_loses_its_standing_and_stays_as_history(dataset):
+    comparison = judged(dataset, "a")
+    agreement.settle(dataset)
+    JudgmentFactory.create(comparison=comparison, outcome="b")
+
+    settled = agreement.settle(dataset)
+
+    assert settled == Settled(made=0, withdrawn=1)
+    assert list(comparison.decisions.values_list("outcome", "standing")) == [("a", False)]
+
+
+def test_a_further_vote_makes_a_decision_that_counts_it(dataset):
+    comparison = judged(dataset, "a")
+    agreement.settle(dataset)
+    JudgmentFactory.create(comparison=comparison, outcome="a")
+
+    agreement.settle(dataset)
+
+    assert standing(comparison) == ("a", "agreement", 2, 2)
+
+
+def test_a_further_vote_against_the_majority_is_counted_too(dataset):
+    comparison = judged(dataset, "a", "a", "a", "b")
+    agreement.settle(dataset)
+    JudgmentFactory.create(comparison=comparison, outcome="b")
+
+    agreement.settle(dataset)
+
+    assert standing(comparison) == ("a", "majority", 5, 3)
+
+
+def test_a_superseded_judgment_has_no_vote(dataset):
+    comparison = judged(dataset, "a")
+    old = JudgmentFactory.create(comparison=comparison, outcome="b", current=False)
+    JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome="a", supersedes=old)
+
+    agreement.settle(dataset)
+
+    assert standing(comparison) == ("a", "agreement", 2, 2)
+
+
+def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
+    comparison = judged(dataset, "a", "a")
+    mine = Decision.objects.create(
+        comparison=comparison, outcome="b", method="reviewer", decided_by=UserFactory.create()
+    )
+    Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="other")
+
+    settled = agreement.settle(dataset)
+
+    assert settled == Settled(made=0, withdrawn=0)
+    assert list(comparison.decisions.filter(standing=True)) == [mine]
+
+
+def test_a_flagged_comparison_is_undecided_until_the_flag_is_closed(dataset):
+    comparison = judged(dataset, "a", "a")
+    agreement.settle(dataset)
+    flag = Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="broken")
+
+    agreement.settle(dataset)
+    assert standing(comparison) is None
+
+    flag.closed_at = flag.created_at
+    flag.save()
+    agreement.settle(dataset)
+    assert standing(comparison) == ("a", "agreement", 2, 2)
+
+
+def test_another_dataset_is_left_alone(dataset):
+    elsewhere = judged(PromptFactory.create().dataset, "a")
+
+    agreement.settle(dataset)
+
+    assert standing(elsewhere) is None
+
+
+def test_settling_takes_as_many_queries_for_thirty_comparisons_as_for_one(dataset):
+    judged(dataset, "a")
+    with CaptureQueriesContext(
+        connection,
+    ) as one:
+        agreement.settle(dataset)
+    for _ in range(29):
+        judged(dataset, "a", "b", "b")
+
+    with CaptureQueriesContext(connection) as thirty:
+        assert agreement.settle(dataset).made == 29
+
+    assert len(thirty) == len(one)
+
+
+def test_wilson_gives_the_published_interval():
+    # Newcombe 1998, table I: 81 of 263 and 0 of 20, method 3 (score, no continuity correction).
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=5e-5)
+
+
+def test_nothing_counted_gives_no_share_and_no_interval():
+    assert wilson(0, 0) is None
+    assert (Share(0, 0).value, Share(0, 0).low, Share(0, 0).high) == (None, None, None)
+
+
+def test_the_summary_of_an_empty_dataset_claims_nothing(dataset):
+    summary = agreement.summary(dataset)
+
+    assert (summary.comparisons, summary.judged, summary.decided, summary.disagreements) == (0, 0, 0, 0)
+    assert summary.agree == Share(0, 0)
+    assert summary.active is None
+    assert summary.longest.share == Share(0, 0)
+
+
+def test_the_summary_counts_what_is_there(dataset):
+    judged(dataset, "a", "a")
+    judged(dataset, "a", "b")
+    judged(dataset, "a", "b", "b", "cannot_judge")
+    judged(dataset, "tie")
+    judged(dataset)
+    agreement.settle(dataset)
+
+    summary = agreement.summary(dataset)
+
+    assert (summary.comparisons, summary.judged, summary.decided, summary.disagreements) == (5, 4, 3, 2)
+    assert summary.agree == Share(1, 3)
+
+
+def test_accuracy_counts_opinions_against_suggestions_with_half_for_equal_scores(dataset):
+    active = ModelVersionFactory.create(state="active")
+    longest = ModelVersion.objects.get(name="longest")
+    for outcomes, margin, baseline in (("ab", 1.5, -1), ("b", -0.2, 2), ("a", 0.0, 3), (["tie"], 2.0, 1)):
+        comparison = judged(dataset, *outcomes)
+        SuggestionFactory.create(comparison=comparison, version=active, margin=margin)
+        SuggestionFactory.create(comparison=comparison, version=longest, margin=baseline)
+
+    summary = agreement.summary(dataset)
+
+    assert (summary.active.share, summary.active.equal) == (Share(2.5, 4), 1)
+    assert (summary.longest.share, summary.longest.equal) == (Share(2.0, 4), 0)
+
+
+def test_labels_that_came_with_the_data_can_be_told_from_people(dataset):
+    version = ModelVersionFactory.create(state="active")
+    comparison = judged(dataset, "a")
+    label(comparison, "b")
+    SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
+
+    shares = {
+        voices: agreement.summary(dataset, voices).active.share for voices in ("all", "people", "imported")
+    }
+
+    assert shares == {"all": Share(1, 2), "people": Share(1, 1), "imported": Share(0, 1)}
+
+
+def test_agreement_is_told_by_version_of_the_guidelines_with_opinions_of_one_version_only(dataset):
+    old, new = (Guidelines.objects.create(dataset=dataset, number=n, text="") for n in (1, 2))
+    for outcomes, version in (("ab", old), ("aa", old), ("bb", new), ("a", new)):
+        judged(dataset, *outcomes).judgments.update(guidelines=version)
+    straddling = judged(dataset, "a", "b")
+    straddling.judgments.filter(outcome="a").update(guidelines=old)
+    straddling.judgments.filter(outcome="b").update(guidelines=new)
+
+    assert agreement.by_guidelines(dataset) == [(new, Share(1, 1)), (old, Share(1, 2))]

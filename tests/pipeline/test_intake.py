@@ -1,0 +1,209 @@
+"""What an import promises: every shape of the docs, real data with its counts, all or nothing, once only."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.conftest import SHARED
+from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
+from workbench.pipeline import intake
+
+pytestmark = pytest.mark.django_db
+
+DOCS = (Path(__file__).parents[2] / "docs/how-to/import.md").read_text()
+EXAMPLES = dict(re.findall(r"^### `([\w-]+)`\n.*?^```json\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL))
+ROW = {"id": "1", "prompt": "p", "chosen": "good", "rejected": "bad"}
+
+
+def take(tmp_path, rows, name: str = "rows.jsonl", dataset: Dataset | None = None, **options):
+    path = tmp_path / name
+    content = rows if isinstance(rows, bytes) else "\n".join(map(json.dumps, rows)).encode()
+    path.write_bytes(content)
+    dataset = dataset or Dataset(name="New")
+    return intake.import_file(path, dataset, intake.ImportOptions(**options))
+
+
+def test_the_docs_have_an_example_of_every_shape():
+    assert set(EXAMPLES) == set(intake.SHAPES)
+
+
+@pytest.mark.parametrize("shape", EXAMPLES)
+def test_an_example_of_the_docs_is_recognised_by_its_columns(shape, tmp_path):
+    result = take(tmp_path, EXAMPLES[shape].encode())
+
+    assert (result.accepted, result.format, result.problems) == (True, shape, ())
+    assert result.judgments >= 1
+    best = {Judgment.objects.exclude(outcome="tie").first()}
+    for judgment in best:
+        preferred = getattr(judgment.comparison, judgment.outcome).text
+        assert preferred not in {"Nine.", "A bat.", "The sea.", "No.", "No idea.", "A story.", "One."}
+
+
+COUNTS = {
+    "ukpconvarg/full_votes.jsonl.gz": {"rows": 16_927, "prompts": 32},
+    "pandalm/testset-v1.json": {"prompts": 170},
+    "oasst/en_100_tree.jsonl": {"prompts": 212, "comparisons": 754},
+    "hh_harmless/harmless-base.test.jsonl.gz": {"rows": 2_307, "rejected": 5, "comparisons": 2_307},
+    "webgpt_subset/webgpt.jsonl": {"rows": 134, "comparisons": 134},
+    "llamafactory_dpo/dpo_en_demo.json": {"rows": 295, "duplicates": 5},
+    "llmbar/LLMBar_Natural.json": {"rows": 100},
+    "llmbar/LLMBar_Adversarial_Neighbor.json": {"rows": 134},
+    "llmbar/LLMBar_Adversarial_GPTInst.json": {"rows": 92},
+    "llmbar/LLMBar_Adversarial_GPTOut.json": {"rows": 47},
+    "llmbar/LLMBar_Adversarial_Manual.json": {"rows": 46},
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_public_set_goes_in_with_the_counts_of_its_readme(name):
+    result = intake.import_file(
+        SHARED / "data" / name, Dataset(name="Real"), intake.ImportOptions(lenient=True)
+    )
+
+    assert {key: getattr(result, key) for key in COUNTS[name]} == COUNTS[name]
+
+
+@pytest.mark.real_data
+def test_answers_that_are_the_json_value_true_are_told():
+    result = intake.import_file(SHARED / "data/pandalm/testset-v1.json", Dataset(name="Real"))
+
+    assert result.rows == 999
+    assert "(6 rows: line 1886" in result.notes[0]
+    assert Completion.objects.filter(text="true", metadata__given_as=True).exists()
+
+
+@pytest.mark.real_data
+def test_a_transcript_can_be_written_again_byte_for_byte():
+    from workbench.pipeline.intake.shapes.pairs import transcript
+
+    path = SHARED / "data/hh_harmless/harmless-base.test.jsonl.gz"
+    intake.import_file(path, Dataset(name="Real"), intake.ImportOptions(lenient=True))
+
+    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+        given = {json.loads(line)["chosen"] for line in file}
+    written = {
+        transcript([*c.prompt.messages, {"role": "assistant", "content": c.text}])
+        for c in Completion.objects.select_related("prompt")
+    }
+    assert len(given - written) == 5
+
+
+def test_a_new_dataset_that_gets_no_rows_is_not_left_behind(tmp_path):
+    result = take(tmp_path, [ROW, {"prompt": "p"}])
+
+    assert not result.accepted
+    assert not Dataset.objects.exists()
+
+
+def test_a_cancel_while_rows_are_stored_leaves_nothing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROW))
+
+    with pytest.raises(intake.Cancelled):
+        intake.import_file(path, Dataset(name="New"), progress=lambda phase, *_: phase != "storing")
+
+    assert not Dataset.objects.exists()
+    assert not Prompt.objects.exists()
+
+
+def test_a_dry_run_counts_and_keeps_nothing(tmp_path):
+    result = take(tmp_path, [ROW], dry_run=True)
+
+    assert (result.accepted, result.comparisons) == (True, 1)
+    assert not Dataset.objects.exists()
+
+
+def test_the_order_of_a_comparison_does_not_tell_the_label(tmp_path):
+    take(tmp_path, [{**ROW, "id": str(n), "prompt": f"p{n}", "chosen": f"good {n}"} for n in range(40)])
+
+    assert all(c.a.sha256 < c.b.sha256 for c in Comparison.objects.select_related("a", "b"))
+    assert {j.outcome for j in Judgment.objects.all()} == {"a", "b"}
+    for judgment in Judgment.objects.select_related("comparison__a", "comparison__b"):
+        assert getattr(judgment.comparison, judgment.outcome).text.startswith("good")
+
+
+def test_comparisons_are_shuffled_each_for_itself(tmp_path):
+    take(tmp_path, [{**ROW, "id": str(n), "prompt": f"p{n}"} for n in range(20)])
+
+    assert len(set(Comparison.objects.values_list("shuffle", flat=True))) == 20
+
+
+def test_a_voice_that_contradicts_itself_is_told_and_its_first_answer_stands(tmp_path):
+    result = take(tmp_path, [ROW, {**ROW, "id": "2", "chosen": "bad", "rejected": "good"}])
+
+    judgment = Judgment.objects.get()
+    assert result.contradictions == 1
+    assert getattr(judgment.comparison, judgment.outcome).text == "good"
+
+
+def test_a_second_source_adds_its_labels_to_the_same_comparisons(tmp_path):
+    take(tmp_path, [ROW], source="first")
+
+    result = take(tmp_path, [ROW], dataset=Dataset.objects.get(), source="second")
+
+    assert (result.comparisons, result.judgments) == (0, 1)
+    assert Comparison.objects.get().judgments.count() == 2
+
+
+@pytest.mark.parametrize(("policy", "pairs"), [("all", 6), ("adjacent", 3), ("best-worst", 1)])
+def test_a_ranking_becomes_pairs_as_the_policy_says(policy, pairs, tmp_path):
+    completions = [{"text": t, "rank": r} for t, r in zip("abcd", (1, 2, 2, 4), strict=True)]
+
+    result = take(tmp_path, [{"prompt": "p", "completions": completions}], pairs=policy)
+
+    assert result.comparisons == pairs
+    assert result.ties == (policy != "best-worst")
+
+
+def test_a_zstd_file_that_is_cut_off_is_refused(tmp_path):
+    packed = zstandard.compress("\n".join(json.dumps({**ROW, "id": str(n)}) for n in range(2000)).encode())
+
+    whole = take(tmp_path, packed, "rows.jsonl.zst", dry_run=True)
+    cut = take(tmp_path, packed[:-10], "rows.jsonl.zst")
+
+    assert whole.accepted
+    assert (cut.accepted, cut.problems[0].code) == (False, "truncated")
+
+
+def test_every_member_of_a_gzip_file_is_read(tmp_path):
+    parts = [
+        gzip.compress(json.dumps({**ROW, "id": str(n), "prompt": f"p{n}"}).encode() + b"\n") for n in (1, 2)
+    ]
+
+    assert take(tmp_path, b"".join(parts), "rows.jsonl.gz").rows == 2
+
+
+def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path):
+    result = take(tmp_path, b'{"prompt": "p", "prompt": "q", "chosen": "a", "rejected": "b"}')
+
+    assert result.problems[0].code == "duplicate_key"
+
+
+def test_a_json_array_names_the_line_of_a_bad_element(tmp_path):
+    result = take(tmp_path, json.dumps([ROW, {"prompt": "q"}], indent=1).encode(), "rows.json")
+
+    assert [(p.line, p.field) for p in result.problems] == [(8, "chosen")]
+
+
+def test_a_folder_saved_by_datasets_goes_in(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([ROW]).save_to_disk(tmp_path / "saved")
+
+    result = intake.import_file(tmp_path / "saved", Dataset(name="New"))
+
+    assert (result.rows, result.format) == (1, "preference")
+
+
+def test_a_preview_reads_only(tmp_path, dataset):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROW))
+
+    seen = intake.preview(path, dataset)
+
+    assert (seen.whole, seen.result.comparisons, len(seen.examples)) == (True, 1, 1)
+    assert not Prompt.objects.exists()

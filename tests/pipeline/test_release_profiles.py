@@ -1,0 +1,418 @@
+"""What each profile writes, that its readers can read it, and that it comes back unchanged."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from django.core.files.storage import default_storage
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    CompletionFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    PromptFactory,
+    UserFactory,
+)
+from workbench.models import Comparison, Dataset, Decision, Judgment, Release
+from workbench.pipeline import intake
+from workbench.pipeline import release as releases
+from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, split_of
+
+pytestmark = pytest.mark.django_db
+
+TALK = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Salt?"},
+]
+
+
+def pair(
+    dataset: Dataset, outcomes: str = "a", messages: object = "Salt?", texts=("Yes.", "No.")
+) -> Comparison:
+    """A Comparison of two texts, with one current Judgment for each letter: a, b, t(ie), x (both bad)."""
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    prompt = PromptFactory.create(dataset=dataset, messages=messages)
+    a, b = (CompletionFactory.create(prompt=prompt, text=text, source=f"by {text}") for text in texts)
+    comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
+    for letter in outcomes:
+        outcome = {"t": "tie", "x": "both_bad"}.get(letter, letter)
+        JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    return comparison
+
+
+def build(dataset: Dataset, *profiles: str, formats=("jsonl",), filters=None) -> Release:
+    release = Release(dataset=dataset, profiles=profiles, formats=list(formats), filters=filters or {})
+    return releases.build(release)
+
+
+def folder(release: Release) -> Path:
+    return Path(default_storage.path(release.folder))
+
+
+def rows(release: Release, profile: str) -> list[dict]:
+    paths = [folder(release) / f"{profile}.{split}.jsonl" for split in SPLITS]
+    return [json.loads(line) for path in paths if path.exists() for line in path.read_text().split("\n")[:-1]]
+
+
+CHOSEN, REJECTED = {"role": "assistant", "content": "No."}, {"role": "assistant", "content": "Yes."}
+MARGIN = {"prompt": "Salt?", "chosen": "No.", "rejected": "Yes.", "margin": pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("preference", [{"prompt": "Salt?", "chosen": "No.", "rejected": "Yes."}]),
+        ("aira", [{"prompt": "Salt?", "prefered_completions": "No.", "rejected_completions": "Yes."}]),
+        ("reward-aira", [{"instruction": "Salt?", "chosen_response": "No.", "rejected_response": "Yes."}]),
+        (
+            "trl-implicit",
+            [
+                {
+                    "chosen": "\n\nHuman: Salt?\n\nAssistant: No.",
+                    "rejected": "\n\nHuman: Salt?\n\nAssistant: Yes.",
+                }
+            ],
+        ),
+        (
+            "trl-chat",
+            [{"prompt": [{"role": "user", "content": "Salt?"}], "chosen": [CHOSEN], "rejected": [REJECTED]}],
+        ),
+        (
+            "trl-chat-implicit",
+            [
+                {
+                    "chosen": [{"role": "user", "content": "Salt?"}, CHOSEN],
+                    "rejected": [{"role": "user", "content": "Salt?"}, REJECTED],
+                }
+            ],
+        ),
+        ("trl-reward", [MARGIN]),
+        ("openrlhf", [MARGIN]),
+        (
+            "kto",
+            [
+                {"prompt": "Salt?", "completion": "Yes.", "label": False},
+                {"prompt": "Salt?", "completion": "No.", "label": True},
+            ],
+        ),
+        (
+            "axolotl",
+            [{"messages": [{"role": "user", "content": "Salt?"}], "chosen": CHOSEN, "rejected": REJECTED}],
+        ),
+        (
+            "llama-factory",
+            [
+                {
+                    "conversations": [{"from": "human", "value": "Salt?"}],
+                    "chosen": {"from": "gpt", "value": "No."},
+                    "rejected": {"from": "gpt", "value": "Yes."},
+                }
+            ],
+        ),
+        (
+            "soft-label",
+            [
+                {
+                    "prompt": "Salt?",
+                    "completion_a": "Yes.",
+                    "completion_b": "No.",
+                    "p_a": pytest.approx(1 / 3),
+                    "n": 3,
+                    "method": "majority",
+                }
+            ],
+        ),
+    ],
+)
+def test_two_votes_of_three_for_b_are_written_as_the_profile_says(dataset, profile, expected):
+    pair(dataset, "bba")
+
+    assert rows(build(dataset, profile), profile) == expected
+
+
+@pytest.mark.parametrize("profile", ["trl-chat", "trl-chat-implicit", "axolotl"])
+def test_a_message_is_role_and_content_in_this_order_whatever_the_database_keeps(dataset, profile):
+    pair(dataset, "a", [{"name": "Bob", "content": "Salt?", "role": "user"}])
+
+    (row,) = rows(build(dataset, profile), profile)
+
+    (message,) = row.get("prompt") or row.get("messages") or row["chosen"][:1]
+    assert list(message.items()) == [("role", "user"), ("content", "Salt?")]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "kto", "soft", "preference"),
+    [
+        ("a", [True, False], [1.0], 1),
+        ("b", [False, True], [0.0], 1),
+        ("x", [False, False], [], 0),
+        ("t", [], [0.5], 0),
+        ("att", [], [pytest.approx(2 / 3)], 0),
+        ("ab", [], [], 0),
+    ],
+)
+def test_each_profile_has_its_own_use_for_an_outcome(dataset, outcomes, kto, soft, preference):
+    pair(dataset, outcomes)
+    pair(dataset, "a", "Another?")
+
+    release = build(dataset, "kto", "soft-label", "preference")
+
+    asked = [row for row in rows(release, "kto") if row["prompt"] == "Salt?"]
+    assert [row["label"] for row in asked] == kto
+    assert [row["p_a"] for row in rows(release, "soft-label") if row["prompt"] == "Salt?"] == soft
+    assert sum(row["prompt"] == "Salt?" for row in rows(release, "preference")) == preference
+    wanted = {"kto": bool(kto), "soft-label": bool(soft), "preference": bool(preference)}
+    left = {name: sum(it["left_out"].values()) for name, it in release.manifest["profiles"].items()}
+    assert left == {name: int(not used) for name, used in wanted.items()}
+
+
+def test_a_reviewers_word_is_certain_and_its_margin_full(dataset):
+    comparison = pair(dataset, "aab")
+    Decision.objects.create(
+        comparison=comparison, outcome="b", method="reviewer", decided_by=UserFactory.create()
+    )
+
+    release = build(dataset, "soft-label", "trl-reward")
+
+    assert [(row["p_a"], row["method"]) for row in rows(release, "soft-label")] == [(0.0, "reviewer")]
+    assert [(row["chosen"], row["margin"]) for row in rows(release, "trl-reward")] == [("No.", 1.0)]
+
+
+def test_all_votes_holds_every_judgment_under_a_pseudonym_also_superseded_and_undecided_ones(dataset):
+    comparison, person = pair(dataset, "a"), AnnotatorFactory.create()
+    first = JudgmentFactory.create(
+        comparison=comparison,
+        annotator=person,
+        outcome="a",
+        stage="first",
+        mode="blind",
+        left="b",
+        current=False,
+    )
+    JudgmentFactory.create(
+        comparison=comparison,
+        annotator=person,
+        outcome="b",
+        stage="revealed",
+        mode="blind",
+        left="b",
+        suggested="b",
+        strength=2,
+        supersedes=first,
+    )
+
+    written = rows(build(dataset, "all-votes"), "all-votes")
+
+    told = [
+        (row["outcome"], row["stage"], row["left"], row["current"], row["strength"]) for row in written[1:]
+    ]
+    assert told == [("a", "first", "b", False, 0), ("b", "revealed", "b", True, 2)]
+    assert {row["annotator"] for row in written[1:]} == {str(person.pseudonym)}
+    assert person.user.username not in json.dumps(written)
+    assert {row["decided"] for row in written} == {""}
+    assert [row["judged_at"] for row in written] == [
+        int(at.timestamp()) for at in Judgment.objects.order_by("pk").values_list("created_at", flat=True)
+    ]
+
+
+def test_the_evaluation_set_is_of_the_test_split_alone_and_names_the_writers(dataset):
+    for number in range(40):
+        pair(dataset, "a", f"Question {number}?")
+
+    release = build(dataset, "rewardbench")
+
+    tested = [p for p in dataset.prompts.all() if split_of(p.group) == "test"]
+    assert {row["prompt"] for row in rows(release, "rewardbench")} == {
+        p.messages[0]["content"] for p in tested
+    }
+    assert rows(release, "rewardbench")[0]["chosen_model"] == "by Yes."
+    assert list(release.manifest["profiles"]["rewardbench"]["rows"]) == ["test"]
+    assert release.manifest["profiles"]["rewardbench"]["left_out"] == {"other_split": 40 - len(tested)}
+
+
+@pytest.mark.parametrize(
+    ("profile", "messages"),
+    [
+        ("llama-factory", [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Salt?"}]),
+        ("llama-factory", [*TALK, {"role": "assistant", "content": "Yes"}]),
+        ("llama-factory", [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]),
+        ("trl-implicit", [{"role": "system", "content": "Be brief."}, *TALK]),
+    ],
+)
+def test_turns_that_a_profiles_readers_refuse_are_left_out(dataset, profile, messages):
+    pair(dataset, "a", messages)
+    pair(dataset, "a", TALK)
+
+    release = build(dataset, profile)
+
+    assert release.manifest["profiles"][profile]["left_out"] == {"turns": 1}
+    assert len(rows(release, profile)) == 1
+
+
+def test_llama_factory_gets_its_dataset_info(dataset):
+    for number in range(30):
+        pair(dataset, "a", f"Question {number}?")
+
+    release = build(dataset, "llama-factory")
+
+    info = json.loads((folder(release) / "dataset_info.json").read_bytes())
+    assert sorted(info) == ["Kitchen_test", "Kitchen_train", "Kitchen_validation"]
+    assert info["Kitchen_train"] == {
+        "file_name": "llama-factory.train.jsonl",
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
+    }
+
+
+def test_every_format_holds_the_same_rows(dataset):
+    texts = ("=1+1", "plain\r\nwith \"quotes\", 'and' a comma")
+    pair(dataset, "a", "'quoted'", texts)
+
+    release = build(dataset, "preference", formats=FORMATS)
+
+    (name,) = {it["split"] for it in release.manifest["files"].values() if it["split"]}
+    (row,) = rows(release, "preference")
+    base = folder(release) / f"preference.{name}"
+    zipped = Path(f"{base}.jsonl.gz").read_bytes()
+    assert json.loads(gzip.decompress(zipped)) == row
+    assert zipped[4:8] == bytes(4), "a time inside would make each build another file"
+    assert pq.read_table(f"{base}.parquet").to_pylist() == [row]
+    with open(f"{base}.csv", newline="", encoding="utf-8") as file:
+        (cells,) = csv.DictReader(file)
+    assert {column: cell.removeprefix("'") for column, cell in cells.items()} == {**row, "prompt": "'quoted'"}
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "'"])
+def test_no_cell_of_a_csv_begins_as_a_formula_does_and_one_quote_taken_away_gives_the_text(dataset, start):
+    text = f"{start}cmd|' /C calc'!A0"
+    pair(dataset, "a", text, (text, f"{text}!"))
+
+    release = build(dataset, "preference", formats=["jsonl", "csv"])
+
+    (name,) = [name for name in release.manifest["files"] if name.endswith(".csv")]
+    with (folder(release) / name).open(newline="", encoding="utf-8") as file:
+        (cells,) = csv.DictReader(file)
+    assert {cell[0] for cell in cells.values()} == {"'"}
+    assert {column: cell[1:] for column, cell in cells.items()} == rows(release, "preference")[0]
+
+
+def test_conversations_as_csv_are_refused_before_anything_is_built(dataset):
+    pair(dataset)
+
+    with pytest.raises(releases.ReleaseError, match="CSV cannot hold the conversations of trl-chat"):
+        build(dataset, "preference", "trl-chat", formats=["jsonl", "csv"])
+
+
+@pytest.mark.parametrize(
+    ("profiles", "formats"),
+    [(list(PROFILES), ["jsonl"]), (["preference", "all-votes"], FORMATS), (["trl-chat"], FORMATS[:3])],
+)
+def test_a_release_is_the_same_to_the_byte_when_built_again(dataset, profiles, formats):
+    for number in range(30):
+        pair(dataset, "abx"[number % 3] * 2, f"Question {number}?")
+
+    first, again = (build(dataset, *profiles, formats=formats) for _ in range(2))
+
+    stored = [{path.name: path.read_bytes() for path in folder(it).iterdir()} for it in (first, again)]
+    assert stored[0] == stored[1]
+    assert {it["profile"] for it in first.manifest["files"].values()} - {None} == set(profiles)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_every_profile_loads_by_the_card_alone(dataset, tmp_path):
+    for number in range(30):
+        pair(dataset, "ab"[number % 2], f"Question {number}?")
+    releases.copy_to(build(dataset, *PROFILES), tmp_path / "out")
+
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+
+    for name, profile in PROFILES.items():
+        loaded = load_dataset(str(tmp_path / "out"), name, cache_dir=str(tmp_path / "cache"))
+        assert {split: len(it) for split, it in loaded.items()} == manifest["profiles"][name]["rows"]
+        assert set(loaded.column_names[next(iter(loaded))]) == set(profile.columns)
+
+
+def test_files_that_do_not_load_as_they_should_are_never_kept(dataset):
+    # `datasets` takes a column of nothing but such texts for a column of times.
+    pair(dataset, "a", "2024-01-01T00:00:00Z", ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"))
+
+    with pytest.raises(releases.ReleaseError, match=r"do not load: .*other columns or types.*timestamp"):
+        build(dataset, "preference")
+
+    assert not Release.objects.exists()
+    assert build(dataset, "preference", formats=["parquet"]).rows == 1
+
+
+def test_a_large_release_is_proven_in_a_process_of_its_own(dataset, monkeypatch):
+    monkeypatch.setattr("workbench.pipeline.release.building.PROVEN_HERE_BYTES", 0)
+    pair(dataset, "a")
+    assert build(dataset, "preference").rows == 1
+    stamps = DatasetFactory.create()
+    pair(stamps, "a", "2024-01-01T00:00:00Z", ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"))
+
+    with pytest.raises(releases.ReleaseError, match=r"do not load: .*other columns or types.*timestamp"):
+        build(stamps, "preference")
+
+
+OF_TEXTS = ["preference", "aira", "reward-aira", "trl-reward", "openrlhf", "rewardbench"]
+OF_TALK = ["trl-implicit", "trl-chat", "trl-chat-implicit", "axolotl", "llama-factory"]
+
+
+def imported(release: Release) -> Dataset:
+    """Another Dataset with the files of rows of the release."""
+    dataset = DatasetFactory.create()
+    for name, file in release.manifest["files"].items():
+        if file["rows"]:
+            result = intake.import_file(folder(release) / name, dataset)
+            assert result.accepted, result.problems
+    return dataset
+
+
+def digests(release: Release) -> dict[str, str]:
+    return {name: it["sha256"] for name, it in release.manifest["files"].items() if it["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("profile", "form"),
+    [
+        *((profile, "jsonl") for profile in (*OF_TEXTS, *OF_TALK)),
+        *((profile, form) for profile in ("preference", "trl-chat") for form in ("jsonl.gz", "parquet")),
+    ],
+)
+def test_what_intake_can_read_goes_out_in_and_out_again_unchanged(dataset, profile, form):
+    for number in range(30):
+        pair(dataset, "ab"[number % 2], f"Question {number}?\r\n", ("  yes\n", "No \u2028 é e\u0301"))
+    if profile in OF_TALK:
+        pair(dataset, "a", TALK)
+
+    first = build(dataset, profile, formats=[form])
+
+    assert digests(first) == digests(build(imported(first), profile, formats=[form]))
+
+
+@pytest.mark.parametrize("profile", OF_TEXTS[:-1])
+def test_a_conversation_written_as_text_comes_back_as_that_text(dataset, profile):
+    pair(dataset, "a", TALK)
+
+    first = build(dataset, profile)
+
+    assert rows(build(imported(first), profile), profile) == rows(first, profile)
+
+
+def test_the_reference_names_every_profile_with_its_columns():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "profiles.md").read_text()
+    table = page.partition("\n\nA message is")[0].split("\n")
+    documented = {line.split("`")[1]: line.split("|")[2] for line in table if line.startswith("| `")}
+
+    columns = {name: cell.split("`")[1::2] for name, cell in documented.items()}
+
+    assert columns == {name: list(profile.columns) for name, profile in PROFILES.items()}

@@ -1,0 +1,309 @@
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from scoring.formats import BadText, Pair, Scored
+from tests.factories import (
+    ComparisonFactory,
+    CompletionFactory,
+    DatasetFactory,
+    ModelVersionFactory,
+    PromptFactory,
+)
+from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Suggestion
+from workbench.pipeline import scoring
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+def by_length(pairs: Sequence[Pair]) -> list[Scored]:
+    for index, (_, completion) in enumerate(pairs):
+        if "poison" in completion:
+            raise BadText(index, "it is poison")
+        if "crash" in completion:
+            raise RuntimeError("the model fell over")
+    return [Scored(float(len(completion)), 1, 1, 0, 0, "fp32") for _, completion in pairs]
+
+
+@pytest.fixture
+def version() -> ModelVersion:
+    return ModelVersionFactory.create()
+
+
+def prompts_with_completions(prompts: int, each: int, dataset: Dataset | None = None) -> Dataset:
+    dataset = dataset or DatasetFactory.create()
+    for prompt in PromptFactory.create_batch(prompts, dataset=dataset):
+        CompletionFactory.create_batch(each, prompt=prompt)
+    return dataset
+
+
+def finish(run: Run, score=by_length) -> Run:
+    for _ in scoring.score_here(run, score, "worker-1", 60):
+        pass
+    run.refresh_from_db()
+    return run
+
+
+def test_every_completion_gets_one_score_and_the_run_ends(version):
+    dataset = prompts_with_completions(5, 3)
+
+    run = finish(scoring.plan(dataset, version))
+
+    assert Score.objects.filter(version=version).count() == 15
+    assert (run.state, run.done, run.total, run.result) == ("done", 15, 15, {"scored": 15, "failed": 0})
+
+
+def test_planning_twice_plans_nothing_twice(version):
+    dataset = prompts_with_completions(2, 2)
+    first = scoring.plan(dataset, version)
+
+    assert scoring.plan(dataset, version) is None
+    finish(first)
+    assert scoring.plan(dataset, version) is None
+
+
+def test_completions_that_came_after_the_plan_are_planned_by_the_next(version):
+    dataset = prompts_with_completions(2, 2)
+    scoring.plan(dataset, version)
+    late = CompletionFactory.create(prompt=dataset.prompts.first())
+
+    run = scoring.plan(dataset, version)
+
+    assert [batch.completion_ids for batch in run.batches.all()] == [[late.pk]]
+
+
+def test_completions_of_a_prompt_stay_in_one_batch(version, monkeypatch):
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 4)
+    dataset = prompts_with_completions(3, 3)
+
+    run = scoring.plan(dataset, version)
+
+    sizes = [batch.size for batch in run.batches.all()]
+    assert sizes == [3, 3, 3]
+
+
+def test_a_prompt_with_more_completions_than_a_batch_holds_is_cut(version, monkeypatch):
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 4)
+    dataset = prompts_with_completions(1, 10)
+
+    run = scoring.plan(dataset, version)
+
+    assert [batch.size for batch in run.batches.all()] == [4, 4, 2]
+
+
+def test_a_suggestion_is_there_as_soon_as_both_sides_are_scored(version):
+    comparison = ComparisonFactory.create(a__text="short", b__text="rather longer")
+
+    finish(scoring.plan(comparison.dataset, version))
+
+    suggestion = Suggestion.objects.get(comparison=comparison, version=version)
+    assert (suggestion.outcome, suggestion.margin) == ("b", -8.0)
+
+
+def test_comparisons_made_after_the_scores_get_their_suggestion_when_planned_again(version):
+    dataset = prompts_with_completions(1, 2)
+    finish(scoring.plan(dataset, version))
+    a, b = Completion.objects.of(dataset)
+    comparison = ComparisonFactory.create(prompt=a.prompt, a=a, b=b)
+
+    scoring.plan(dataset, version)
+
+    assert comparison.suggestions.count() == 1
+
+
+def test_a_text_the_model_names_as_bad_fails_alone_with_its_reason(version):
+    dataset = prompts_with_completions(2, 3)
+    bad = CompletionFactory.create(prompt=dataset.prompts.first(), text="poison")
+
+    run = finish(scoring.plan(dataset, version))
+
+    assert Score.objects.filter(version=version).count() == 6
+    failed = run.batches.failed().get()
+    assert (failed.completion_ids, failed.error) == ([bad.pk], "it is poison")
+    assert run.result == {"scored": 6, "failed": 1}
+
+
+def test_a_text_that_breaks_the_model_is_found_by_halving_and_the_rest_is_scored(version):
+    dataset = prompts_with_completions(4, 2)
+    bad = CompletionFactory.create(prompt=dataset.prompts.first(), text="crash")
+
+    run = finish(scoring.plan(dataset, version))
+
+    assert Score.objects.filter(version=version).count() == 8
+    failed = run.batches.failed().get()
+    assert failed.completion_ids == [bad.pk]
+    assert failed.error == "RuntimeError: the model fell over"
+    assert max(run.batches.values_list("attempts", flat=True)) <= ScoreBatch.MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_never_stored(version, value):
+    dataset = prompts_with_completions(1, 1)
+
+    run = finish(
+        scoring.plan(dataset, version), lambda pairs: [Scored(value, 1, 1, 0, 0, "fp32") for _ in pairs]
+    )
+
+    assert not Score.objects.filter(version=version).exists()
+    assert str(value) in run.batches.failed().get().error
+
+
+def test_too_few_scores_are_an_error_and_nothing_is_stored_under_a_wrong_text(version):
+    dataset = prompts_with_completions(1, 2)
+
+    finish(scoring.plan(dataset, version), lambda pairs: by_length(pairs)[:-1])
+
+    assert not Score.objects.filter(version=version).exists()
+    assert "for 1 texts" in ScoreBatch.objects.failed().first().error
+
+
+def test_failed_texts_are_not_planned_again_until_somebody_retries(version):
+    dataset = prompts_with_completions(1, 1)
+    CompletionFactory.create(prompt=dataset.prompts.first(), text="poison")
+    run = finish(scoring.plan(dataset, version))
+    assert scoring.plan(dataset, version) is None
+
+    assert scoring.retry_failed(run) == 1
+    finish(run, lambda pairs: [Scored(1.0, 1, 1, 0, 0, "fp32") for _ in pairs])
+
+    assert run.state == "done"
+    assert Score.objects.filter(version=version).count() == 2
+
+
+def test_a_leased_batch_belongs_to_one_worker_until_the_lease_ends(version):
+    batch = scoring.plan(prompts_with_completions(1, 1), version).batches.get()
+    other = ScoreBatch.objects.get(pk=batch.pk)
+
+    assert batch.lease("worker-1", 60)
+    assert not other.lease("worker-2", 60)
+    ScoreBatch.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert other.lease("worker-2", 60)
+    assert not batch.renew("worker-1", 60)
+
+
+def test_a_worker_that_lost_its_lease_stops_and_changes_no_state(version, monkeypatch):
+    monkeypatch.setattr(scoring, "SLICE", 1)
+    batch = scoring.plan(prompts_with_completions(1, 3), version).batches.get()
+
+    def overtaken(pairs):
+        ScoreBatch.objects.update(worker="worker-2")
+        return by_length(pairs)
+
+    assert scoring.work(batch, overtaken, "worker-1", 60) is False
+    assert Score.objects.filter(version=version).count() == 1
+    batch.refresh_from_db()
+    assert (batch.state, batch.worker) == ("leased", "worker-2")
+
+
+def test_a_second_attempt_scores_only_what_the_first_left(version, monkeypatch):
+    monkeypatch.setattr(scoring, "SLICE", 1)
+    run = scoring.plan(prompts_with_completions(1, 3), version)
+    seen = []
+
+    def dies_at_the_second(pairs):
+        if len(seen) == 1:
+            seen.append(None)
+            raise MemoryError
+        seen.append(pairs[0])
+        return by_length(pairs)
+
+    finish(run, dies_at_the_second)
+
+    assert len([pair for pair in seen if pair]) == 3
+    assert Score.objects.filter(version=version).count() == 3
+
+
+def test_due_batches_are_rung_once_and_again_when_nobody_came(version):
+    run = scoring.plan(prompts_with_completions(1, 1), version)
+    batch = run.batches.get()
+
+    assert scoring.due(MINUTE) == [batch.pk]
+    assert scoring.due(MINUTE) == []
+    ScoreBatch.objects.update(rung_at=timezone.now() - timedelta(minutes=5))
+    assert scoring.due(MINUTE) == [batch.pk]
+
+
+def test_newer_datasets_are_rung_for_first(version):
+    old, new = (scoring.plan(prompts_with_completions(1, 1), version) for _ in range(2))
+
+    assert scoring.due(MINUTE) == [new.batches.get().pk, old.batches.get().pk]
+
+
+def test_a_cancelled_run_is_rung_for_no_more(version):
+    run = scoring.plan(prompts_with_completions(1, 1), version)
+
+    assert scoring.cancel(run)
+
+    assert scoring.due(MINUTE) == []
+    assert run.batches.get().state == "cancelled"
+    assert not scoring.cancel(run)
+
+
+def test_a_batch_whose_worker_keeps_dying_is_split_and_its_last_text_fails_with_a_reason(version):
+    run = scoring.plan(prompts_with_completions(1, 2), version)
+    for _ in range(20):
+        for batch in run.batches.unfinished():
+            batch.lease("doomed", -1)
+        for batch_id in scoring.worn_out():
+            scoring.mend(batch_id)
+
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert [batch.size for batch in run.batches.failed()] == [1, 1]
+    assert "No worker finished it in 3 attempts" in run.batches.failed().first().error
+
+
+def test_the_score_keeps_what_was_cut_and_the_precision_used(version):
+    dataset = prompts_with_completions(1, 1)
+
+    finish(scoring.plan(dataset, version), lambda pairs: [Scored(1.5, 400, 100, 7, 3, "bf16") for _ in pairs])
+
+    score = Score.objects.get(version=version)
+    assert (score.value, score.prompt_cut, score.completion_cut, score.precision) == (1.5, 7, 3, "bf16")
+
+
+def test_a_batch_is_rung_for_again_as_soon_as_its_lease_has_run_out(version):
+    batch = scoring.plan(prompts_with_completions(1, 1), version).batches.get()
+    scoring.due(MINUTE)
+    batch.lease("doomed", -1)
+    ScoreBatch.objects.update(rung_at=timezone.now() - timedelta(seconds=5))
+
+    assert scoring.due(MINUTE) == [batch.pk]
+    assert scoring.due(MINUTE) == []
+
+
+def test_no_more_messages_are_under_way_than_workers_could_want(version, monkeypatch):
+    monkeypatch.setattr(scoring, "RING_AT_MOST", 2)
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 1)
+    run = scoring.plan(prompts_with_completions(5, 1), version)
+
+    first = scoring.due(MINUTE)
+
+    assert len(first) == 2
+    assert scoring.due(MINUTE) == []
+    scoring.work(run.batches.get(pk=first[0]), by_length, "worker-1", 60)
+    assert len(scoring.due(MINUTE)) == 1
+
+
+def test_what_wants_scores_is_planned_once_and_asks_again_when_more_comes(version):
+    version.activate()
+    dataset = prompts_with_completions(1, 2)
+    Dataset.objects.update(wants_scoring=True)
+
+    for wanting in Dataset.objects.wanting_scores():
+        scoring.plan_wanted(wanting)
+
+    assert Run.objects.filter(dataset=dataset, version=version).count() == 1
+    assert not Dataset.objects.wanting_scores().exists()
+
+
+def test_activating_a_version_makes_every_dataset_want_its_scores_newest_first(version):
+    old, new = prompts_with_completions(1, 1), prompts_with_completions(1, 1)
+
+    version.activate()
+
+    assert list(Dataset.objects.wanting_scores()) == [new, old]

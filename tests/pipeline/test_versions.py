@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.core.management import CommandError, call_command
+
+from scoring.formats import Scored
+from tests.conftest import SHARED
+from tests.factories import ModelVersionFactory, ScoreFactory
+from tests.faults.remote_storage import RemoteStorage
+from tests.scoring.models import save_bert
+from workbench import tasks
+from workbench.models import ModelVersion
+from workbench.pipeline import versions
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return save_bert(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_worker():
+    tasks.load_scorer.cache_clear()
+
+
+def added(folder: Path, name: str = "tiny", **options) -> ModelVersion:
+    call_command("model_add", str(folder), name=name, precision="fp32", **options)
+    return ModelVersion.objects.get(name=name)
+
+
+def test_a_folder_becomes_a_pinned_version_that_a_worker_can_load_when_the_folder_is_gone(tmp_path):
+    folder = save_bert(tmp_path / "model", seed=3)
+    version = added(folder, max_length=400)
+    for file in folder.iterdir():
+        file.unlink()
+
+    score = tasks.load_scorer(version.pk)
+
+    assert score([("a", "b")])[0].value == pytest.approx(score([("a", "b")])[0].value)
+    assert (version.parameters, version.max_length, version.state) == (42881, 400, "registered")
+    assert len(version.weights_sha256) == len(version.tokenizer_sha256) == 64
+    assert len(version.self_test) == len(versions.SELF_TEST)
+
+
+def test_the_same_weights_with_the_same_encoding_are_registered_once(folder):
+    first = added(folder)
+    call_command("model_add", str(folder), name="again", precision="fp32")
+
+    assert list(ModelVersion.objects.transformers()) == [first]
+
+
+def test_the_same_weights_at_another_length_are_another_version(folder):
+    added(folder)
+
+    assert added(folder, name="tiny-400", max_length=400).weights_sha256 == added(folder).weights_sha256
+
+
+def test_a_name_belongs_to_one_model(folder, tmp_path):
+    added(folder)
+
+    with pytest.raises(CommandError, match="another model named tiny"):
+        call_command("model_add", str(save_bert(tmp_path / "other", seed=1)), name="tiny")
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("nowhere/at/all", "there is no such folder"),
+        ("owner/name", "give --revision too"),
+        (str(SHARED / "nasty/models/pickle_only"), "pytorch_model.bin is a pickle"),
+    ],
+)
+def test_what_cannot_be_a_model_is_refused_and_leaves_no_version(model, reason):
+    with pytest.raises(CommandError, match=reason):
+        call_command("model_add", model)
+
+    assert not ModelVersion.objects.transformers().exists()
+
+
+def test_a_branch_instead_of_a_commit_is_refused():
+    with pytest.raises(CommandError, match="40 hex digits"):
+        call_command("model_add", "nicholasKluge/RewardModel", revision="main")
+
+
+def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_registered(folder):
+    version = added(folder)
+    known = [answer | {"value": answer["value"] + 0.5} for answer in version.self_test]
+    ModelVersion.objects.update(self_test=known)
+
+    with pytest.raises(versions.Refused, match="when it was registered"):
+        tasks.load_scorer(version.pk)
+
+
+def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, settings):
+    version = added(folder)
+    ModelVersion.objects.filter(pk=version.pk).update(self_test=[])
+    stored = Path(settings.STORAGES["default"]["OPTIONS"]["location"]) / version.checkpoint
+    other = save_bert(stored.parent / "other", seed=9)
+    (other / "model.safetensors").replace(stored / "model.safetensors")
+
+    with pytest.raises(ValueError, match="not those that were registered"):
+        tasks.load_scorer(version.pk)
+    (stored / "model.safetensors").unlink()
+
+
+def test_a_checkpoint_in_a_bucket_is_copied_once_and_whole(folder, tmp_path):
+    bucket = RemoteStorage(str(tmp_path / "bucket"))
+    facts = {"weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64}
+    version, _ = versions.register(
+        name="far", folder=folder, files=["config.json", "model.safetensors"], facts=facts, storage=bucket
+    )
+
+    first = versions.local_checkpoint(version, tmp_path / "cache", bucket)
+    written = (first / "model.safetensors").stat().st_mtime_ns
+    second = versions.local_checkpoint(version, tmp_path / "cache", bucket)
+
+    assert first == second
+    assert (second / "model.safetensors").stat().st_mtime_ns == written
+    assert (second / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [first.name]
+
+
+def test_an_unused_version_is_deleted_with_its_files(folder, tmp_path):
+    local = FileSystemStorage(tmp_path / "files")
+    facts = {"weights_sha256": "c" * 64, "tokenizer_sha256": "d" * 64}
+    version, _ = versions.register(
+        name="mistake", folder=folder, files=["config.json"], facts=facts, storage=local
+    )
+
+    versions.delete_unused(version, local)
+
+    assert not ModelVersion.objects.filter(name="mistake").exists()
+    assert local.listdir(version.checkpoint)[1] == []
+
+
+@pytest.mark.parametrize("state", ["active", "registered"])
+def test_a_version_that_is_active_or_has_scores_is_kept(state):
+    version = ModelVersionFactory.create(state=state)
+    ScoreFactory.create(version=version)
+
+    with pytest.raises(versions.Refused):
+        versions.delete_unused(version)
+
+
+def test_the_baselines_are_there_from_the_start_and_stay():
+    assert {v.name for v in ModelVersion.objects.baselines()} == {"longest", "shortest", "random"}
+    with pytest.raises(versions.Refused):
+        versions.delete_unused(ModelVersion.objects.get(name="longest"))
+
+
+def test_known_answers_are_kept_in_the_order_of_the_texts():
+    def by_length(pairs):
+        return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs]
+
+    assert [known["value"] for known in versions.known_answers(by_length)] == [
+        float(len(text)) for _, text in versions.SELF_TEST
+    ]

@@ -1,0 +1,92 @@
+"""Random models made on the spot: small ones for speed, one of the seed's full shape, no download."""
+
+import random
+import string
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizer,
+    PreTrainedModel,
+)
+
+from scoring.model import quietly
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+STORY = (
+    "a lease is claim that expires when nobody renews it so the next worker may take over again why does "
+    "rain fall because warm air rises cools and lets go of water what comes down must go up"
+)
+WORDS = STORY.split()
+TINY = BertConfig(
+    vocab_size=256,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=64,
+    num_labels=1,
+    initializer_range=0.3,  # spreads the logits of a random model over several units
+)
+SEED_SHAPE = BertConfig(vocab_size=28_996, num_labels=1, initializer_range=0.05)
+
+
+def vocabulary(size: int) -> dict[str, int]:
+    """Special tokens, every letter alone and inside a word, our words, then fillers up to `size`."""
+    characters = list(string.ascii_letters + string.digits + string.punctuation)
+    known = [*SPECIAL, *characters, *(f"##{c}" for c in string.ascii_letters + string.digits), *WORDS]
+    unique = list(dict.fromkeys(known))
+    return {
+        token: number
+        for number, token in enumerate(unique + [f"[unused{n}]" for n in range(size)][: size - len(unique)])
+    }
+
+
+def save_bert(
+    path: Path, config: BertConfig = TINY, *, seed: int = 0, kind: type = BertForSequenceClassification
+) -> Path:
+    """A checkpoint folder with random weights, as save_pretrained writes it."""
+    torch.manual_seed(seed)
+    kind(config).save_pretrained(path)
+    BertTokenizer(vocab=vocabulary(config.vocab_size), do_lower_case=False).save_pretrained(path)
+    return path
+
+
+def save_encoder(path: Path) -> Path:
+    return save_bert(path, kind=BertModel)
+
+
+def sentence(tokens: int, seed: int = 0) -> str:
+    """A text of exactly so many tokens of the vocabulary above."""
+    drawn = random.Random(seed)
+    return " ".join(drawn.choice(WORDS) for _ in range(tokens))
+
+
+class Card:
+    """The scoring code of the seed's model card, one pair at a time."""
+
+    def __init__(self, path: Path) -> None:
+        with quietly():
+            self.model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+                path, dtype=torch.float32
+            ).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+
+    def __call__(
+        self, prompt: str, completion: str, max_length: int = 512, split_special_tokens: bool = False
+    ) -> float:
+        tokens = self.tokenizer(
+            prompt,
+            completion,
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=False,
+            return_tensors="pt",
+            split_special_tokens=split_special_tokens,
+        )
+        with torch.no_grad():
+            return float(self.model(**tokens)[0].item())

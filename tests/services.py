@@ -1,0 +1,37 @@
+"""What of the outside world answers here: PostgreSQL, a broker, a browser."""
+
+import os
+import shutil
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+
+DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://root@127.0.0.1:5432/postgres"
+BROKER_URL = os.environ.get("TEST_BROKER_URL") or "redis://127.0.0.1:6379/9"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def postgresql() -> str | None:
+    """None when it answers, else why not."""
+    try:
+        psycopg.connect(DATABASE_URL, connect_timeout=3).close()
+    except psycopg.Error as error:
+        return f"no PostgreSQL at {urlsplit(DATABASE_URL).hostname}: {str(error).splitlines()[0]}"
+    return None
+
+
+def broker() -> str | None:
+    try:
+        redis.Redis.from_url(BROKER_URL, socket_connect_timeout=3).ping()
+    except redis.RedisError as error:
+        return f"no Redis at {urlsplit(BROKER_URL).hostname}: {error}"
+    return None
+
+
+def browser_path() -> str | None:
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def browser() -> str | None:
+    return None if browser_path() else f"none of {', '.join(BROWSERS)} is on the PATH"

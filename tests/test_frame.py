@@ -1,0 +1,155 @@
+"""The frame around the code: arrows between rooms, compose file, settings, commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import get_commands, load_command_class
+
+from tests.settings import _data
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = {name: s for name, s in COMPOSE["services"].items() if s.get("image") == "preference-workbench"}
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    ours = {"SECRET_KEY", "DEBUG", "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE", "DATABASE_URL"}
+    clean = {key: value for key, value in os.environ.items() if key not in ours}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=clean | {"WORKBENCH_ENV_FILE": "/nonexistent", "WORKBENCH_DATA": str(_data)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_arrows_between_the_rooms_hold():
+    result = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_pipeline_knows_no_request_and_no_template():
+    forbidden = re.compile(r"^\s*(from|import) django\.(http|template|shortcuts|views)", re.MULTILINE)
+
+    found = [p.name for p in (ROOT / "workbench/pipeline").rglob("*.py") if forbidden.search(p.read_text())]
+
+    assert found == []
+
+
+def test_the_web_process_never_loads_torch():
+    code = (
+        "import workbench.wsgi, sys; from django.urls import get_resolver; "
+        "get_resolver().url_patterns; print('torch' in sys.modules)"
+    )
+
+    result = python("-c", code, SECRET_KEY="x" * 30 + "0123456789abcdefghijklmnop")
+
+    assert result.stdout.strip() == "False", result.stderr
+
+
+@pytest.mark.parametrize(
+    "key", ["", "changeme", "x" * 60, "django-insecure-" + "0123456789abcdef" * 4, "short"]
+)
+def test_it_refuses_to_start_without_a_secret_key_of_its_own(key):
+    result = python("manage.py", "check", SECRET_KEY=key)
+
+    assert result.returncode != 0
+    assert "SECRET_KEY is missing or weak" in result.stderr
+
+
+def test_a_new_installation_has_no_account_and_debug_off(db):
+    from django.contrib.auth import get_user_model
+
+    result = python(
+        "-c", "from workbench import settings; print(settings.DEBUG)", SECRET_KEY="0123456789" * 6
+    )
+
+    assert result.stdout.strip() == "False"
+    assert not get_user_model().objects.exists()
+
+
+def test_models_and_migrations_agree(db):
+    result = python("manage.py", "makemigrations", "--check", "--dry-run", DEBUG="1")
+
+    assert result.returncode == 0, result.stdout
+
+
+def test_deployed_behind_tls_django_has_no_complaint():
+    result = python(
+        "manage.py", "check", "--deploy", "--fail-level", "WARNING",
+        HTTPS="1", ALLOWED_HOSTS="workbench.example", SECRET_KEY="0123456789-abcdefghij-" * 3,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+
+
+def compose_command() -> list[str]:
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    return ["docker", "compose"]
+
+
+def test_compose_parses_the_compose_file():
+    result = subprocess.run(
+        [*compose_command(), "-f", "docker-compose.yml", "--profile", "gpu", "config", "-q"],
+        cwd=ROOT, env=os.environ | {"SECRET_KEY": "x"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_environment_variable_that_compose_sets_is_read_by_settings():
+    read = set(re.findall(r'env\.\w+\("(\w+)"', (ROOT / "workbench" / "settings.py").read_text()))
+
+    for name, service in OURS.items():
+        assert set(service["environment"]) <= read, name
+
+
+def test_the_reference_describes_each_environment_variable_and_no_other():
+    read = set(re.findall(r'env\.\w+\("(\w+)"', (ROOT / "workbench" / "settings.py").read_text()))
+
+    described = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reference/settings.md").read_text(), re.MULTILINE)
+
+    assert sorted(described) == sorted(read)
+
+
+def test_every_command_that_compose_names_exists():
+    programs = {"python", "gunicorn", "celery", "sh"}
+    words = [" ".join(s["command"]) for s in OURS.values()]
+    words += [" ".join(s["healthcheck"]["test"]) for s in OURS.values() if "healthcheck" in s]
+
+    assert {word.split()[0] for word in words} <= programs | {"CMD"}
+    for command in re.findall(r"manage\.py (\w+)", " ".join(words)):
+        assert command in get_commands()
+    for program in programs - {"sh"}:
+        assert (Path(sys.executable).parent / program).exists()
+
+
+def test_every_service_of_ours_that_stays_up_has_a_health_check_or_a_restart():
+    for name, service in COMPOSE["services"].items():
+        assert "healthcheck" in service or service.get("restart") in {"unless-stopped", "no"}, name
+
+
+def own_commands() -> list[str]:
+    return sorted(name for name, app in get_commands().items() if app == "workbench")
+
+
+@pytest.mark.parametrize("name", own_commands())
+def test_every_command_has_help_with_an_example(name):
+    parser = load_command_class("workbench", name).create_parser("manage.py", name)
+
+    help_text = parser.format_help()
+
+    assert re.search(r"examples?:\n\s+(\w+=\S+ )?manage\.py " + name, help_text), help_text
+    assert parser.description

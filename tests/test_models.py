@@ -1,0 +1,106 @@
+import pytest
+from django.db import IntegrityError
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    SuggestionFactory,
+)
+from workbench.models import Annotator, Comparison, ModelVersion
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_pair_is_compared_once_whatever_the_order():
+    comparison = ComparisonFactory.create()
+
+    with pytest.raises(IntegrityError):
+        Comparison.objects.create(
+            dataset=comparison.dataset, prompt=comparison.prompt, a=comparison.b, b=comparison.a
+        )
+
+
+def test_an_annotator_has_one_current_judgment_of_a_comparison():
+    judgment = JudgmentFactory.create()
+
+    with pytest.raises(IntegrityError):
+        JudgmentFactory.create(comparison=judgment.comparison, annotator=judgment.annotator)
+
+
+def test_an_import_source_has_one_annotator_for_each_id():
+    Annotator.objects.create(source="file.jsonl", external_id="7")
+
+    with pytest.raises(IntegrityError):
+        Annotator.objects.create(source="file.jsonl", external_id="7")
+
+
+def test_one_version_is_active_and_activating_another_takes_over():
+    old, new = ModelVersionFactory.create(state="active"), ModelVersionFactory.create()
+
+    new.activate()
+
+    assert ModelVersion.objects.active() == new
+    assert ModelVersion.objects.get(pk=old.pk).state == "registered"
+
+
+def test_people_disagree_when_two_opinions_differ_and_cannot_judge_is_no_opinion():
+    split, same, abstained = ComparisonFactory.create_batch(3)
+    for comparison, outcomes in ((split, "ab"), (same, "aa")):
+        for outcome in outcomes:
+            JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    JudgmentFactory.create(comparison=abstained, outcome="a")
+    JudgmentFactory.create(comparison=abstained, outcome="cannot_judge")
+
+    assert list(Comparison.objects.people_disagree()) == [split]
+
+
+def test_a_superseded_judgment_disagrees_with_nobody():
+    annotator = AnnotatorFactory.create()
+    old = JudgmentFactory.create(annotator=annotator, outcome="a", current=False)
+    JudgmentFactory.create(comparison=old.comparison, annotator=annotator, outcome="b", supersedes=old)
+
+    assert not Comparison.objects.people_disagree().exists()
+
+
+def test_the_model_disagrees_only_where_its_own_suggestion_is_the_other_side():
+    version, other = ModelVersionFactory.create_batch(2)
+    against = JudgmentFactory.create(outcome="a").comparison
+    SuggestionFactory.create(comparison=against, version=version, margin=-0.5)
+    SuggestionFactory.create(comparison=against, version=other, margin=0.5)
+    along = JudgmentFactory.create(outcome="b").comparison
+    SuggestionFactory.create(comparison=along, version=version, margin=-0.5)
+
+    assert list(Comparison.objects.model_disagrees(version)) == [against]
+    assert not Comparison.objects.model_disagrees(other).exists()
+
+
+def test_an_uncalibrated_version_gives_no_probability():
+    suggestion = SuggestionFactory.create(margin=2.0)
+    assert suggestion.probability is None
+
+    suggestion.version.temperature = 2.0
+
+    assert suggestion.probability == pytest.approx(0.7310586)
+
+
+def test_people_go_on_with_the_old_suggestion_until_the_new_version_has_scored_both_sides():
+    old, new, never = ModelVersionFactory.create_batch(3)
+    suggested = SuggestionFactory.create(version=old).comparison
+    SuggestionFactory.create(comparison=suggested, version=never)
+    old.activate()
+    new.activate()
+
+    assert suggested.suggestions.to_show().first().version == old
+    SuggestionFactory.create(comparison=suggested, version=new)
+    assert suggested.suggestions.to_show().first().version == new
+
+
+def test_a_dataset_can_be_deleted_with_judgments_that_supersede_others():
+    old = JudgmentFactory.create(current=False)
+    JudgmentFactory.create(comparison=old.comparison, annotator=old.annotator, supersedes=old)
+
+    old.comparison.dataset.delete()
+
+    assert not Comparison.objects.exists()

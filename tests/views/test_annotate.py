@@ -1,0 +1,443 @@
+"""The annotation page over HTTP: what reaches the page and when, and what comes of each kind of request."""
+
+import re
+import time
+from html import unescape
+from uuid import uuid4
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    CompletionFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    ScoreFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from workbench.models import Claim, Comparison, Dataset, Decision, Flag, Judgment, Member
+from workbench.pipeline.annotation import HOLD
+from workbench.templatetags.text import plain
+
+pytestmark = pytest.mark.django_db
+
+SECRETS = ["quill-7b", "heron-70b", "reward-secret", "7.123456", "-3.654321", "10.777"]
+
+
+@pytest.fixture
+def comparison(dataset) -> Comparison:
+    """A Comparison whose names and scores would be found anywhere: whatever leaks, leaks these."""
+    prompt = PromptFactory.create(
+        dataset=dataset, external_id="quill-7b-item", metadata={"winner": "quill-7b"}
+    )
+    a = CompletionFactory.create(prompt=prompt, text="Alpha text.", source="quill-7b")
+    b = CompletionFactory.create(prompt=prompt, text="Beta text.", source="heron-70b")
+    made = ComparisonFactory.create(prompt=prompt, a=a, b=b, metadata={"label": "heron-70b"})
+    version = ModelVersionFactory.create(name="reward-secret", state="active", temperature=1.0)
+    ScoreFactory.create(completion=a, version=version, value=7.123456)
+    ScoreFactory.create(completion=b, version=version, value=-3.654321)
+    SuggestionFactory.create(comparison=made, version=version, margin=10.777777)
+    return made
+
+
+def url(name: str, dataset: Dataset) -> str:
+    return reverse(name, args=[dataset.pk])
+
+
+def sent(user, comparison, answer="left", **more) -> dict[str, object]:
+    return {"user": user.pk, "comparison": comparison.pk, "key": str(uuid4()), "answer": answer, **more}
+
+
+def judge(client, dataset, fields):
+    return client.post(url("judge", dataset), fields, headers={"Accept": "application/json"})
+
+
+def test_a_stranger_does_not_learn_that_the_page_exists(dataset, charlie, as_user):
+    for name in ("annotate", "annotate_undo", "annotate_markdown"):
+        assert as_user(charlie).get(url(name, dataset)).status_code == 404
+    for name in ("annotate_next", "judge", "annotate_skip", "annotate_flag", "annotate_hold"):
+        assert as_user(charlie).post(url(name, dataset)).status_code == 404
+
+
+def test_a_visitor_is_sent_to_the_login(dataset, client):
+    response = client.get(url("annotate", dataset))
+
+    assert response.status_code == 302
+    assert response.url.startswith(reverse("login"))
+
+
+@pytest.mark.parametrize("way", ["annotate", "annotate_next"])
+def test_nothing_that_could_lead_the_annotator_is_in_the_bytes_before_the_answer(
+    dataset, bob, as_user, comparison, way
+):
+    other = AnnotatorFactory.create(user__username="the-other-annotator")
+    JudgmentFactory.create(
+        comparison=comparison, annotator=other, outcome="both_bad", comment="other people's words"
+    )
+    client = as_user(bob)
+
+    page = (client.get if way == "annotate" else client.post)(url(way, dataset))
+
+    everything = page.content.decode() + str(page.headers)
+    assert "Alpha text." in everything
+    for secret in [*SECRETS, "the-other-annotator", "other people's words", "Model suggests", "likely"]:
+        assert secret not in everything
+
+
+def test_the_markdown_view_names_nobody_either(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    page = client.get(url("annotate_markdown", dataset), {"comparison": comparison.pk})
+
+    assert "Alpha text." in page.content.decode()
+    assert not any(secret in page.content.decode() for secret in SECRETS)
+
+
+def test_the_markdown_of_what_was_not_handed_out_is_not_found(dataset, bob, rita, as_user, comparison):
+    client = as_user(bob)
+    as_user(rita).get(url("annotate", dataset))
+
+    for wanted in (comparison.pk, "", "x", "99999999999999999999999"):
+        assert client.get(url("annotate_markdown", dataset), {"comparison": wanted}).status_code == 404
+
+
+def test_numbers_above_999_reach_the_page_without_separators(dataset, as_user):
+    bob = UserFactory.create(pk=4321, username="bob")
+    Member.objects.create(dataset=dataset, user=bob, role="annotator")
+    dataset.guidelines.create(pk=5678, number=1, text="Be fair.")
+    dataset.lease_minutes = 120
+    dataset.save()
+    comparison = ComparisonFactory.create(pk=12345, prompt=PromptFactory.create(dataset=dataset))
+    client = as_user(bob)
+
+    page = client.get(url("annotate", dataset)).content.decode()
+    fields = dict(re.findall(r'name="(user|comparison|guidelines|key)" value="([^"]*)"', page))
+    client.post(url("judge", dataset), fields | {"answer": "tie"})
+
+    judgment = Judgment.objects.get()
+    assert (judgment.comparison, judgment.guidelines_id) == (comparison, 5678)
+    for attribute in ('data-comparison="12345"', 'data-user="4321"', 'data-hold-seconds="2400"'):
+        assert attribute in page
+    undone = client.get(url("annotate_undo", dataset)).content.decode()
+    assert f'data-judgment="{judgment.pk}"' in undone
+
+
+def test_after_a_blind_answer_the_suggestion_is_revealed_without_names(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    Claim.objects.update(left="b")
+
+    reply = judge(client, dataset, sent(bob, comparison, "left")).json()
+
+    assert Judgment.objects.get().outcome == "b"
+    assert (reply["suggested"], reply["differs"]) == ("right", True)
+    assert "You: <b>Left</b>" in reply["reveal"]
+    assert "Model: <b>Right</b>, 100% likely" in reply["reveal"]
+    assert not any(secret in reply["reveal"] for secret in SECRETS)
+
+
+def test_an_uncalibrated_model_says_so_and_gives_no_percentage(dataset, bob, as_user, comparison):
+    version = comparison.suggestions.get().version
+    version.temperature, version.notice = None, "Only for the demo."
+    version.save()
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    reveal = judge(client, dataset, sent(bob, comparison)).json()["reveal"]
+
+    assert "uncalibrated, margin 10.78" in reveal
+    assert "%" not in reveal
+    assert "Only for the demo." in reveal
+
+
+def test_a_change_after_the_reveal_reveals_nothing_again(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    fields = sent(bob, comparison, "left")
+    judge(client, dataset, fields)
+
+    reply = judge(client, dataset, sent(bob, comparison, "tie", replaces=fields["key"])).json()
+
+    assert reply["reveal"] == ""
+    assert list(Judgment.objects.values_list("stage", "current")) == [("first", False), ("revealed", True)]
+
+
+def test_an_assisted_annotator_sees_the_suggestion_beforehand_on_the_side_it_favours(
+    dataset, bob, as_user, comparison
+):
+    dataset.blind_share = 0
+    dataset.save()
+    client = as_user(bob)
+    page = client.get(url("annotate", dataset)).content.decode()
+    left = Claim.objects.get().left
+    pane = re.search(r'<section class="pane" id="(\w+)"(?:(?!</section>).)*Model suggests', page, re.DOTALL)
+
+    assert pane.group(1) == ("left" if left == "a" else "right")
+    assert "100% likely" in page
+    assert not any(secret in page for secret in SECRETS)
+    assert judge(client, dataset, sent(bob, comparison, "tie")).json()["reveal"] == ""
+
+
+def test_the_same_submit_twice_stores_one_judgment(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    fields = sent(bob, comparison)
+
+    replies = [judge(client, dataset, fields) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert replies[0].json() == replies[1].json()
+    assert Judgment.objects.count() == 1
+
+
+def test_a_lost_place_answers_409_and_keeps_the_answer_aside(dataset, bob, rita, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    Claim.objects.update(expires_at=timezone.now())
+    other = as_user(rita)
+    other.get(url("annotate", dataset))
+    judge(other, dataset, sent(rita, comparison))
+
+    reply = judge(client, dataset, sent(bob, comparison, "tie"))
+
+    assert reply.status_code == 409
+    assert "ran out" in reply.json()["error"]
+    assert Judgment.objects.get(annotator__user=bob).is_aside
+
+
+def test_answers_of_somebody_else_are_not_taken_for_ones_own(dataset, bob, rita, as_user, comparison):
+    client = as_user(rita)
+    client.get(url("annotate", dataset))
+
+    reply = judge(client, dataset, sent(bob, comparison))
+
+    assert reply.status_code == 401
+    assert not Judgment.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"answer": "a"},
+        {"answer": ""},
+        {"key": "7"},
+        {"seconds": "-1"},
+        {"seconds": "nan"},
+        {"comparison": "x"},
+        {"comparison": str(2**70)},
+        {"comment": "x" * 5001},
+    ],
+)
+def test_a_malformed_answer_is_refused_and_names_the_field(dataset, bob, as_user, comparison, wrong):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    reply = judge(client, dataset, sent(bob, comparison) | wrong)
+
+    assert reply.status_code == 400
+    assert reply.json()["error"].startswith(next(iter(wrong)))
+    assert not Judgment.objects.exists()
+
+
+def test_a_comparison_of_another_dataset_cannot_be_judged_through_this_one(dataset, bob, as_user):
+    foreign = ComparisonFactory.create()
+
+    reply = judge(as_user(bob), dataset, sent(bob, foreign))
+
+    assert reply.status_code == 404
+
+
+def test_without_the_script_an_answer_leads_to_the_reveal_and_then_on(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    Claim.objects.update(left="a")
+
+    revealed = client.post(url("judge", dataset), sent(bob, comparison, "right"), follow=True)
+    key = re.search(r'name="replaces" value="([^"]+)"', revealed.content.decode()).group(1)
+    done = client.post(url("judge", dataset), sent(bob, comparison, "left", replaces=key), follow=True)
+
+    assert "differs from you" in revealed.content.decode()
+    assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
+    assert "All done" in done.content.decode()
+
+
+def test_without_the_script_a_refusal_is_said_on_the_page(dataset, bob, as_user, comparison):
+    page = as_user(bob).post(url("judge", dataset), sent(bob, comparison), follow=True)
+
+    assert "not handed to you" in page.content.decode()
+
+
+def test_the_page_asks_for_more_until_it_holds_enough(dataset, bob, as_user):
+    for _ in range(HOLD + 1):
+        ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+    client, have = as_user(bob), []
+    while (page := client.post(url("annotate_next", dataset), {"have": ",".join(have)})).status_code == 200:
+        have.append(re.search(r'data-comparison="(\d+)"', page.content.decode()).group(1))
+
+    assert page.status_code == 204
+    assert len(set(have)) == len(have) == HOLD
+
+
+@pytest.mark.parametrize("have", ["1,", "a", "1;2", "-1", "1" * 30])
+def test_a_malformed_list_of_what_the_page_has_is_refused(dataset, bob, as_user, have):
+    page = as_user(bob).post(url("annotate_next", dataset), {"have": have})
+
+    assert page.status_code in (302, 400)
+    assert not Claim.objects.exists()
+
+
+def test_a_skip_gives_the_place_back(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    client.post(url("annotate_skip", dataset), sent(bob, comparison))
+
+    assert Claim.objects.get().state == "skipped"
+    page = client.get(url("annotate", dataset)).content.decode()
+    assert "You skipped 1" in page
+    assert "Alpha text." in client.get(url("annotate", dataset), {"again": 1}).content.decode()
+
+
+def test_a_flag_is_no_answer(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    fields = {"user": bob.pk, "comparison": comparison.pk, "reason": "identity", "note": "says its name"}
+
+    reply = client.post(url("annotate_flag", dataset), fields, headers={"Accept": "application/json"})
+
+    assert reply.status_code == 200
+    assert Flag.objects.get().reason == "identity"
+    assert not Judgment.objects.exists()
+    assert Claim.objects.get().state == "live"
+
+
+def test_undo_reopens_the_last_answer_and_the_one_before(dataset, bob, as_user):
+    for n in range(2):
+        messages = [{"role": "user", "content": f"Question {n}"}]
+        ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset, messages=messages))
+    client = as_user(bob)
+    for _ in range(2):
+        page = client.get(url("annotate", dataset)).content.decode()
+        pk = re.search(r'data-comparison="(\d+)"', page).group(1)
+        judge(client, dataset, sent(bob, Comparison.objects.get(pk=pk), "tie"))
+    first, second = Judgment.objects.order_by("pk")
+
+    last = client.get(url("annotate_undo", dataset), headers={"X-Requested-With": "fetch"}).content.decode()
+    before = client.get(url("annotate_undo", dataset), {"before": second.pk}).content.decode()
+
+    assert f'data-replaces="{second.idempotency_key}"' in last
+    assert "<html" not in last
+    assert f'data-replaces="{first.idempotency_key}"' in before
+    assert "<html" in before
+
+
+def test_holding_says_what_is_still_held_and_which_guidelines_are_current(dataset, bob, as_user, comparison):
+    guidelines = dataset.guidelines.create(number=1, text="Be fair.")
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    reply = client.post(url("annotate_hold", dataset), {"have": f"{comparison.pk},{comparison.pk + 1}"})
+
+    assert reply.json() == {"held": [comparison.pk], "guidelines": guidelines.pk}
+
+
+def test_a_judgment_keeps_the_guidelines_that_the_page_showed(dataset, bob, as_user, comparison):
+    old = dataset.guidelines.create(number=1, text="Be fair.")
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    dataset.guidelines.create(number=2, text="Be fairer.")
+
+    judge(client, dataset, sent(bob, comparison, guidelines=old.pk))
+
+    assert Judgment.objects.get().guidelines == old
+
+
+def test_the_end_page_says_why_nothing_is_left(dataset, bob, rita, as_user, comparison):
+    client = as_user(bob)
+    as_user(rita).get(url("annotate", dataset))
+    until = timezone.localtime(Claim.objects.get().expires_at)
+
+    waiting = client.get(url("annotate", dataset)).content.decode()
+    Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+    Claim.objects.all().delete()
+    done = client.get(url("annotate", dataset)).content.decode()
+
+    assert f"1 Comparison is with others until {until:%H:%M}" in waiting
+    assert "Every Comparison has the answers it needs." in done
+
+
+def test_an_empty_dataset_says_what_comes_here(dataset, bob, as_user):
+    assert "has no Comparisons" in as_user(bob).get(url("annotate", dataset)).content.decode()
+
+
+def test_text_is_escaped_and_keeps_every_character(dataset, bob, as_user):
+    text = '  <script>x</script> & "q" {{ 7 }}\r\n\tcode\n```py\n    if a < b:\n```\n'
+    prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": text}])
+    ComparisonFactory.create(prompt=prompt)
+
+    page = as_user(bob).get(url("annotate", dataset)).content.decode()
+
+    shown = (
+        "  &lt;script&gt;x&lt;/script&gt; &amp; &quot;q&quot; {{ 7 }}&#13;\n\tcode\n"
+        '<span class="code">```py\n    if a &lt; b:\n```</span>\n</div>'
+    )
+    assert shown in page
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("**bold**", "<strong>bold</strong>"),
+        ("<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"),
+        ("[a](https://x.test)", 'href="https://x.test" target="_blank" rel="noopener noreferrer nofollow"'),
+        ("[a](javascript:alert(1))", "[a](javascript:alert(1))"),
+        ("[a](//x.test)", "[a](//x.test)"),
+        ("![a](https://x.test/p.gif)", '!<a href="https://x.test/p.gif"'),
+        ("```\n<i>\n```", "<code>&lt;i&gt;\n</code>"),
+    ],
+)
+def test_markdown_shows_no_html_and_loads_nothing(dataset, bob, as_user, text, shown):
+    prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": text}])
+    comparison = ComparisonFactory.create(prompt=prompt)
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+
+    page = client.get(url("annotate_markdown", dataset), {"comparison": comparison.pk}).content.decode()
+
+    assert shown in page
+    assert "<img" not in page
+
+
+def test_the_next_item_takes_at_most_15_queries_however_many_there_are(
+    dataset, bob, as_user, comparison, django_assert_max_num_queries
+):
+    client = as_user(bob)
+    for _ in range(5):
+        ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+    client.get(url("annotate", dataset))
+
+    with django_assert_max_num_queries(15):
+        client.post(url("annotate_next", dataset), {"have": comparison.pk})
+    with django_assert_max_num_queries(15):
+        judge(client, dataset, sent(bob, comparison))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 40_000, "x" * 200_000, "line\r\n" * 30_000, "`" * 200_000, "a\n```\n" + "b < c\n" * 30_000],
+    ids=["words", "one-line", "lines", "backticks", "an-open-fence"],
+)
+def test_a_long_text_comes_in_blocks_and_keeps_every_character(text):
+    start = time.process_time()
+
+    html = plain(text)
+
+    assert time.process_time() - start < 2
+    assert html.count('<div class="block') > 10
+    assert unescape(re.sub(r"<[^>]+>", "", html)) == text

@@ -1,0 +1,254 @@
+"""The import pages: what is sent is looked at first, stored once, and handed back where it is bad."""
+
+import json
+from html import unescape
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+
+from tests.conftest import SHARED
+from workbench import tasks
+from workbench.models import Comparison, Judgment, Prompt, Run, Upload
+
+pytestmark = pytest.mark.django_db
+
+ROW = '{"id": "r%d", "prompt": "Question %d?", "chosen": "Good %d.", "rejected": "Bad %d."}\n'
+GOOD = "".join(ROW % (n, n, n, n) for n in range(3)).encode()
+BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
+
+INDEX = json.loads((SHARED / "nasty/index.json").read_bytes()) if SHARED.exists() else {"entries": []}
+NASTY = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
+NAMES = INDEX["upload_names"]["names"] if NASTY else []
+
+
+@pytest.fixture
+def client(as_user, alice):
+    return as_user(alice)
+
+
+def send(client, dataset, content: bytes = GOOD, name: str = "rows.jsonl"):
+    file = SimpleUploadedFile("placeholder.jsonl", content)
+    file._name = name  # as a client may send it: Django's own setter would clean it
+    return client.post(reverse("import", args=[dataset.pk]), {"file": file})
+
+
+def sent(client, dataset, content: bytes = GOOD, name: str = "rows.jsonl") -> Upload:
+    assert send(client, dataset, content, name).status_code == 302
+    return Upload.objects.latest("created_at")
+
+
+def page_of(client, upload, **choices) -> str:
+    answer = client.get(reverse("import_preview", args=[upload.pk]), choices)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def do_import(client, upload, **choices) -> Run:
+    """Press the button, and let a worker do what it was rung for."""
+    answer = client.post(reverse("import_preview", args=[upload.pk]), choices)
+    assert answer.status_code == 302
+    run = upload.latest_run
+    tasks.import_file(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def test_a_file_is_looked_at_before_anything_is_stored(client, dataset):
+    page = page_of(client, sent(client, dataset))
+
+    assert "prompt, chosen, rejected" in page
+    assert "Question 0?" in page
+    assert "left is better" in page
+    assert not Prompt.objects.exists()
+    assert not Run.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pressing_import_stores_the_rows_and_says_what_came_of_it(client, dataset):
+    upload = sent(client, dataset)
+
+    run = do_import(client, upload)
+
+    assert (run.state, run.result["comparisons"]) == ("done", 3)
+    assert Judgment.objects.count() == 3
+    assert "Imported" in page_of(client, upload)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_file_again_adds_nothing_and_the_page_says_so(client, dataset):
+    do_import(client, sent(client, dataset))
+    again = sent(client, dataset)
+    assert "Rows there already" in page_of(client, again)
+
+    run = do_import(client, again)
+
+    assert run.result["already_there"] == run.result["rows"] == 3
+    assert Prompt.objects.count() == 3
+    assert "this was imported before" in page_of(client, again)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_strict_import_of_a_bad_file_stores_nothing_and_shows_the_line(client, dataset):
+    upload = sent(client, dataset, BAD)
+
+    run = do_import(client, upload)
+
+    page = page_of(client, upload)
+    assert run.state == "failed"
+    assert not Prompt.objects.exists()
+    assert 'the column "rejected" is missing' in unescape(page)
+    assert "<b>a</b>" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lenient_import_hands_the_bad_rows_back_as_a_file(client, dataset):
+    upload = sent(client, dataset, BAD)
+
+    run = do_import(client, upload, lenient="on")
+
+    answer = client.get(reverse("import_rejects", args=[upload.pk, run.pk]))
+    refused = json.loads(b"".join(answer.streaming_content))
+    assert (run.state, Prompt.objects.count()) == ("done", 3)
+    assert (refused["line"], refused["code"]) == (4, "missing")
+    assert json.loads(refused["row"])["chosen"] == "<b>a</b>"
+    assert answer["Content-Disposition"].startswith("attachment")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_checking_the_whole_file_stores_nothing_of_it(client, dataset):
+    run = do_import(client, sent(client, dataset), check="1")
+
+    assert (run.state, run.result["prompts"], run.result["dry_run"]) == ("done", 3, True)
+    assert not Prompt.objects.exists()
+
+
+def test_a_button_that_is_pressed_twice_imports_once(client, dataset):
+    upload = sent(client, dataset)
+
+    for _ in range(2):
+        client.post(reverse("import_preview", args=[upload.pk]))
+
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_was_cancelled_stores_nothing(client, dataset):
+    upload = sent(client, dataset)
+    client.post(reverse("import_preview", args=[upload.pk]))
+    client.post(reverse("run_cancel", args=[upload.latest_run.pk]))
+
+    tasks.import_file(upload.latest_run.pk)
+
+    assert not Prompt.objects.exists()
+    assert "Nothing was stored" in page_of(client, upload)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_cancelled_while_its_rows_are_stored_stores_nothing(client, dataset, monkeypatch):
+    upload = sent(client, dataset)
+    client.post(reverse("import_preview", args=[upload.pk]))
+    run = upload.latest_run
+    finish = Run.finish
+
+    def cancelled_just_before(run: Run, **result):
+        Run.objects.filter(pk=run.pk).update(state="cancelled")
+        return finish(run, **result)
+
+    monkeypatch.setattr(Run, "finish", cancelled_just_before)
+    tasks.import_file(run.pk)
+
+    assert not Prompt.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_comes_twice_or_late_does_nothing(client, dataset):
+    run = do_import(client, sent(client, dataset))
+
+    tasks.import_file(run.pk)
+    tasks.import_file(run.pk + 1000)
+
+    assert Prompt.objects.count() == 3
+
+
+def test_the_choices_of_the_form_change_what_the_preview_counts(client, dataset):
+    row = {"prompt": "p", "completions": [{"text": t, "rank": i} for i, t in enumerate("abc")]}
+    upload = sent(client, dataset, json.dumps(row).encode())
+
+    every, outer = page_of(client, upload), page_of(client, upload, pairs="best-worst")
+
+    assert "2 more pairs" in every
+    assert "more pair" not in outer
+
+
+def test_a_choice_that_is_not_offered_is_refused(client, dataset):
+    answer = client.post(reverse("import_preview", args=[sent(client, dataset).pk]), {"pairs": "none"})
+
+    assert answer.status_code == 400
+    assert not Run.objects.exists()
+
+
+def test_no_file_is_told_as_such(client, dataset):
+    answer = client.post(reverse("import", args=[dataset.pk]))
+
+    assert answer.status_code == 400
+    assert "No file was sent" in answer.content.decode()
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, settings):
+    settings.UPLOAD_MAX_BYTES = 100
+
+    answer = send(client, dataset)
+
+    assert answer.status_code in {400, 413}
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_a_strange_name_is_only_ever_shown(name, client, dataset):
+    answer = send(client, dataset, name=name)
+
+    assert answer.status_code in {302, 400}
+    page = client.get(answer["Location"]).content.decode() if answer.status_code == 302 else ""
+    for upload in Upload.objects.all():
+        assert upload.path == f"uploads/{upload.pk}"
+        assert default_storage.exists(upload.path)
+        assert upload.shown_name.isprintable()
+        assert len(upload.shown_name) <= 100
+        assert upload.shown_name.lower().strip().endswith(".jsonl")
+    assert "<img" not in page.replace('<img src="/static', "")
+    assert not {"\0", "\u202e"} & set(page + answer.content.decode())
+
+
+@pytest.mark.real_data
+@pytest.mark.django_db(transaction=True)
+def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):
+    """One test for all, as a test that commits takes a second to clean up after."""
+    wrong = [entry["file"] for entry in NASTY if not as_the_index_says(client, dataset, entry)]
+
+    assert wrong == []
+
+
+def as_the_index_says(client, dataset, entry) -> bool:
+    Comparison.objects.all().delete()
+    Prompt.objects.all().delete()
+    path = SHARED / "nasty" / entry["file"]
+    upload = sent(client, dataset, path.read_bytes(), path.name)
+    page = page_of(client, upload)
+    run = do_import(client, upload)
+    reject = entry["expect"] == "reject" and "accept" not in entry.get("also_acceptable", "")
+    if run.state == "failed":
+        said = f"{page}{run.result['problems']}".lower()
+        lenient = do_import(client, upload, lenient="on")
+        good, bad = entry.get("lenient", {}).get("rows_ok"), entry.get("lenient", {}).get("bad_lines")
+        return (
+            entry["expect"] == "reject"
+            and entry.get("error_must_mention", "").lower() in said
+            and (lenient.state == "failed") == (good is None)
+            and lenient.result.get("rows") == (good or 0)
+            and (bad is None or [p["line"] for p in lenient.result["problems"]] == bad)
+            and page_of(client, upload) != ""
+        )
+    return not reject and run.result["rows"] == entry.get("rows", run.result["rows"])

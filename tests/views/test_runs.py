@@ -1,0 +1,250 @@
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.factories import (
+    CompletionFactory,
+    ModelVersionFactory,
+    RunFactory,
+    ScoreFactory,
+)
+from workbench import tasks
+from workbench.models import Completion, Run, ScoreBatch, Worker
+
+pytestmark = pytest.mark.django_db
+
+POLL = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def rung(monkeypatch):
+    """(id, state) of each Run that a message was sent for. Only the message itself is left out."""
+    seen: list[tuple[int, str]] = []
+    monkeypatch.setattr(tasks.ring_run, "delay", lambda pk: seen.append((pk, Run.objects.get(pk=pk).state)))
+    return seen
+
+
+def failed_batch(run: Run, reason: str = "the model's output is nan") -> ScoreBatch:
+    completion = CompletionFactory.create(prompt__dataset=run.dataset)
+    return ScoreBatch.objects.create(
+        run=run,
+        version=run.version,
+        completion_ids=[completion.pk],
+        size=1,
+        state="failed",
+        attempts=3,
+        error=reason,
+    )
+
+
+def show(client, run: Run) -> str:
+    return client.get(reverse("run", args=[run.pk])).content.decode()
+
+
+def test_a_run_shows_its_progress_rate_time_left_and_last_sign_of_life(dataset, alice, as_user):
+    now = timezone.now()
+    run = RunFactory.create(
+        dataset=dataset,
+        state="running",
+        done=5000,
+        total=17000,
+        started_at=now - timedelta(seconds=500),
+        heartbeat_at=now,
+    )
+
+    html = show(as_user(alice), run)
+
+    assert "5,000 of 17,000 completions" in html
+    assert 'value="5000"' in html
+    assert 'max="17000"' in html
+    assert "10 /s" in html
+    assert "20 min" in html  # 12,000 left at 10 a second
+    assert f"<dd>{timezone.localtime(now):%H:%M}</dd>" in html
+
+
+def test_an_open_run_is_polled_and_an_ended_one_is_not(dataset, alice, as_user):
+    client = as_user(alice)
+    run = RunFactory.create(dataset=dataset, state="running")
+    url = reverse("run", args=[run.pk])
+
+    assert f'hx-get="{url}"' in show(client, run)
+    assert client.get(url, headers=POLL).status_code == 200
+    run.finish()
+
+    assert "hx-get" not in show(client, run)
+    assert client.get(url, headers=POLL).status_code == 286
+
+
+def test_the_list_of_runs_polls_as_long_as_one_of_them_is_open(dataset, alice, as_user):
+    client = as_user(alice)
+    run = RunFactory.create(dataset=dataset)
+    RunFactory.create(dataset=dataset, state="done")
+    url = reverse("runs", args=[dataset.pk])
+
+    assert client.get(url, headers=POLL).status_code == 200
+    run.cancel()
+
+    assert client.get(url, headers=POLL).status_code == 286
+
+
+def test_the_error_of_a_failed_run_is_shown_escaped(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, kind="import")
+    run.fail("line 17: <b> is not JSON")
+
+    assert "line 17: &lt;b&gt; is not JSON" in show(as_user(alice), run)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_trying_again_puts_the_run_back_with_all_its_attempts_and_rings_for_it(
+    state, dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, kind="import", state=state, error="no", attempts=3)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = as_user(alice).post(reverse("run_retry", args=[run.pk]))
+
+    run.refresh_from_db()
+    assert answer.headers["Location"] == reverse("run", args=[run.pk])
+    assert (run.state, run.error, run.attempts) == ("waiting", "", 0)
+    assert rung == [(run.pk, "waiting")]
+
+
+@pytest.mark.parametrize("state", ["waiting", "running", "done"])
+def test_a_run_that_did_not_fail_is_left_alone_by_a_retry(
+    state, dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, kind="import", state=state, done=7)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = as_user(alice).post(reverse("run_retry", args=[run.pk]), follow=True)
+
+    run.refresh_from_db()
+    assert (run.state, run.done) == (state, 7)
+    assert "has nothing to try again" in answer.content.decode()
+    assert rung == []
+
+
+def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_by_retry(
+    dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    batch = failed_batch(run, "the model's output is <nan>")
+    client = as_user(alice)
+
+    html = show(client, run)
+    assert "the model&#x27;s output is &lt;nan&gt;" in html
+    assert Completion.objects.get(pk=batch.completion_ids[0]).text in html
+    assert "Retry 1 failed" in html
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(reverse("run_retry", args=[run.pk]))
+
+    batch.refresh_from_db()
+    assert (batch.state, batch.attempts) == ("waiting", 0)
+    assert rung == [(run.pk, "waiting")]
+
+
+def test_a_cancelled_score_run_goes_on_in_a_new_run_over_what_is_left(dataset, alice, as_user):
+    version = ModelVersionFactory.create()
+    run = RunFactory.create(dataset=dataset, version=version, state="cancelled")
+    ScoreFactory.create(completion__prompt__dataset=dataset, version=version)
+    left = CompletionFactory.create(prompt__dataset=dataset)
+
+    as_user(alice).post(reverse("run_retry", args=[run.pk]))
+
+    again = Run.objects.open().get()
+    assert (again.version, again.created_by) == (version, alice)
+    assert again.batches.get().completion_ids == [left.pk]
+
+
+def test_cancelling_a_score_run_cancels_the_batches_that_nobody_works_on(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create())
+    batch = ScoreBatch.objects.create(run=run, version=run.version, completion_ids=[1], size=1)
+
+    as_user(alice).post(reverse("run_cancel", args=[run.pk]))
+
+    run.refresh_from_db()
+    batch.refresh_from_db()
+    assert (run.state, batch.state) == ("cancelled", "cancelled")
+
+
+def test_cancelling_a_run_that_has_ended_says_so_and_changes_nothing(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, kind="import", state="done")
+
+    answer = as_user(alice).post(reverse("run_cancel", args=[run.pk]), follow=True)
+
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert "had ended before it could be cancelled" in answer.content.decode()
+
+
+def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then(dataset, alice, as_user):
+    now = timezone.now()
+    Worker.objects.create(name="w", queues="score", started_at=now, last_seen=now)
+    heard = now - timedelta(seconds=31)
+    run = RunFactory.create(dataset=dataset, state="running", started_at=heard, heartbeat_at=heard)
+
+    assert f"quiet since {timezone.localtime(heard):%H:%M}" in show(as_user(alice), run)
+    run.beat(done=1)
+    assert "quiet since" not in show(as_user(alice), run)
+
+
+@pytest.mark.parametrize(("kind", "queue"), [("import", "work"), ("release", "work"), ("score", "score")])
+def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, as_user):
+    now = timezone.now()
+    other = {"work": "score", "score": "work"}[queue]
+    Worker.objects.create(name="other", queues=other, started_at=now, last_seen=now)
+    run = RunFactory.create(dataset=dataset, kind=kind)
+
+    assert f"--queues {queue}</code>" in show(as_user(alice), run)
+    Worker.objects.create(name="right", queues=queue, started_at=now, last_seen=now)
+    assert "--queues" not in show(as_user(alice), run)
+
+
+def test_each_worker_is_shown_with_what_it_has_scored_and_its_rate_of_the_last_minute(
+    dataset, alice, as_user
+):
+    now = timezone.now()
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="running")
+    for size, minutes_ago in ((200, 5), (120, 0)):
+        ScoreBatch.objects.create(
+            run=run,
+            version=run.version,
+            completion_ids=[],
+            size=size,
+            state="done",
+            worker="gpu-1:77",
+            finished_at=now - timedelta(minutes=minutes_ago),
+        )
+
+    row = run.batches.by_worker().get()
+    assert (row["worker"], row["batches"], row["completions"], row["rate"]) == ("gpu-1:77", 2, 320, 2.0)
+    assert "gpu-1:77" in show(as_user(alice), run)
+
+
+def test_the_list_asks_as_often_for_three_runs_as_for_one(dataset, alice, as_user, queries_of):
+    url = reverse("runs", args=[dataset.pk])
+    RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
+    one = queries_of(as_user(alice), url)
+    for _ in range(2):
+        RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
+
+    assert queries_of(as_user(alice), url) == one
+
+
+def test_a_run_asks_as_often_for_three_failed_batches_as_for_one(dataset, alice, as_user, queries_of):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    url = reverse("run", args=[run.pk])
+    failed_batch(run)
+    one = queries_of(as_user(alice), url)
+    failed_batch(run)
+    failed_batch(run)
+
+    assert queries_of(as_user(alice), url) == one
+
+
+def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user):
+    html = as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
+
+    assert "No Run yet" in html

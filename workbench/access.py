@@ -1,0 +1,106 @@
+"""Who may see or change what: the only place that answers 404 (you may not know of it) or 403 (you may see
+it, but not do this). A view that skips these functions cannot get its object."""
+
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+
+from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
+
+_RANK = {Role.ANNOTATOR: 1, Role.REVIEWER: 2, Role.ADMIN: 3}
+
+Visitor = User | AnonymousUser
+
+
+def role_in(user: User, dataset: Dataset) -> Role | None:
+    """The user's role in the dataset; staff are admins everywhere; None for a stranger."""
+    if user.is_staff:
+        return Role.ADMIN
+    member = dataset.members.filter(user=user).first()
+    return Role(member.role) if member else None
+
+
+def has_role(user: User, dataset: Dataset, role: Role) -> bool:
+    """True when the user's role in the dataset is `role` or one that includes it."""
+    held = role_in(user, dataset)
+    return held is not None and _RANK[held] >= _RANK[role]
+
+
+def person(user: Visitor) -> User:
+    """The logged-in user. The login middleware guards every page: failing here means a view opted out."""
+    if not isinstance(user, User):
+        raise PermissionDenied
+    return user
+
+
+def dataset_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Dataset:
+    """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
+    404, a member with less 403."""
+    dataset = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=pk).first()
+    if dataset is None or dataset.role is None:
+        raise Http404
+    if _RANK[Role(dataset.role)] < _RANK[role]:
+        raise PermissionDenied
+    return dataset
+
+
+def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
+    comparison = Comparison.objects.select_related("dataset", "prompt", "a", "b").filter(pk=pk).first()
+    if comparison is None:
+        raise Http404
+    dataset_for(user, comparison.dataset_id, role)
+    return comparison
+
+
+def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:
+    """A membership to change or end: for the Dataset's admins."""
+    dataset = dataset_for(user, dataset_pk, Role.ADMIN)
+    member = dataset.members.select_related("user").filter(pk=pk).first()
+    if member is None:
+        raise Http404
+    return member
+
+
+def run_for(user: Visitor, pk: int, role: Role = Role.ADMIN) -> Run:
+    """A Run of a dataset the user may see; a Run of no dataset is for staff."""
+    run = Run.objects.select_related("dataset", "version", "upload").filter(pk=pk).first()
+    if run is None or (run.dataset_id is None and not person(user).is_staff):
+        raise Http404
+    if run.dataset_id is not None:
+        run.dataset = dataset_for(user, run.dataset_id, role)
+    return run
+
+
+def release_for(user: Visitor, pk: UUID, role: Role = Role.ADMIN) -> Release:
+    release = Release.objects.filter(pk=pk).first()
+    if release is None:
+        raise Http404
+    release.dataset = dataset_for(user, release.dataset_id, role)
+    return release
+
+
+def upload_for(user: Visitor, pk: UUID, role: Role = Role.ADMIN) -> Upload:
+    """A file sent for a dataset that the user administers."""
+    upload = Upload.objects.select_related("dataset").filter(pk=pk).first()
+    if upload is None:
+        raise Http404
+    upload.dataset = dataset_for(user, upload.dataset_id, role)
+    return upload
+
+
+def staff_only(user: Visitor) -> User:
+    """The user, when they administer the installation: 403 for anybody else."""
+    if not person(user).is_staff:
+        raise PermissionDenied
+    return person(user)
+
+
+def version_for(user: Visitor, pk: int) -> ModelVersion:
+    """A ModelVersion to change: staff only, as it serves every Dataset."""
+    staff_only(user)
+    version = ModelVersion.objects.filter(pk=pk).first()
+    if version is None:
+        raise Http404
+    return version

@@ -1,0 +1,417 @@
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from workbench.models import (
+    Annotator,
+    Completion,
+    Dataset,
+    Decision,
+    Flag,
+    Guidelines,
+    Judgment,
+    Member,
+    ModelVersion,
+    Release,
+    Role,
+    User,
+)
+from workbench.pipeline import disagreement, intake
+from workbench.pipeline.annotation import Answer
+from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
+
+_DAY = forms.DateInput(attrs={"type": "date"})
+
+
+class NewDatasetForm(forms.ModelForm):
+    class Meta:
+        model = Dataset
+        fields = ["name", "description", "licence"]
+        widgets = {"description": forms.Textarea(attrs={"rows": 3})}
+
+
+class DatasetForm(forms.ModelForm):
+    """A Dataset's settings. Only what was changed is written, so that two people who each change one field
+    do not undo each other."""
+
+    class Meta:
+        model = Dataset
+        fields = ["description", "licence", "overlap", "blind_share", "lease_minutes"]
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 3}),
+            "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
+        }
+
+    def save(self, commit: bool = True) -> Dataset:
+        dataset: Dataset = self.instance
+        dataset.save(update_fields=self.changed_data)
+        return dataset
+
+
+class CalibrateForm(forms.Form):
+    """What to fit a temperature on."""
+
+    dataset = forms.ModelChoiceField(Dataset.objects.all(), required=False, empty_label="all Datasets")
+    labels = forms.BooleanField(required=False, label="imported labels too")
+
+
+class GuidelinesForm(forms.Form):
+    """The text of the next version, kept byte for byte but for the CRLF that browsers send."""
+
+    text = forms.CharField(strip=False, required=False, widget=forms.Textarea(attrs={"rows": 18}))
+    based_on = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "GuidelinesForm":
+        current = dataset.current_guidelines
+        return cls(
+            initial={"text": current.text if current else "", "based_on": current.number if current else 0}
+        )
+
+    def clean_text(self) -> str:
+        text: str = self.cleaned_data["text"]
+        return text.replace("\r\n", "\n")
+
+    def revise(self, dataset: Dataset, by: User) -> Guidelines | None:
+        """The stored version, or None when somebody stored another meanwhile: `errors` then says so."""
+        try:
+            return dataset.revise_guidelines(self.cleaned_data["text"], by, self.cleaned_data["based_on"])
+        except ValidationError as conflict:
+            self.add_error("text", conflict)
+            # Whoever saves again has seen that there is a newer version.
+            self.data = {**self.data, "based_on": dataset.guidelines.count()}
+            return None
+
+
+class MemberForm(forms.Form):
+    """Adds a person who has an account."""
+
+    username = forms.CharField(label="Name", max_length=150)
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)
+
+    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataset = dataset
+
+    def clean_username(self) -> User:
+        name = self.cleaned_data["username"]
+        user = User.objects.filter(username=name, is_active=True).first()
+        if user is None:
+            raise ValidationError(
+                f"There is no account named {name}. Names are case-sensitive; staff create accounts in the "
+                "Django admin."
+            )
+        if self.dataset.members.filter(user=user).exists():
+            raise ValidationError(f"{name} is a member already: change the role in the list.")
+        return user
+
+    def save(self) -> Member:
+        user, role = self.cleaned_data["username"], self.cleaned_data["role"]
+        return Member.objects.get_or_create(dataset=self.dataset, user=user, defaults={"role": role})[0]
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class SearchForm(forms.Form):
+    q = forms.CharField(label="Exact text", required=False, strip=False, max_length=500)
+
+
+class ReviewFilterForm(forms.Form):
+    """What of the review queue to show. Everything that may be asked of it is named here."""
+
+    why = forms.ChoiceField(label="Reason", choices=[("", "any"), *disagreement.Why.choices], required=False)
+    annotator = forms.ModelChoiceField(Annotator.objects.none(), required=False)
+    source = forms.ChoiceField(label="Completion by", required=False)
+    lengths = forms.ChoiceField(choices=[("", "any"), *disagreement.Lengths.choices], required=False)
+    version = forms.ModelChoiceField(
+        ModelVersion.objects.all(), label="Model", required=False, empty_label="the active one"
+    )
+    order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
+    votes = forms.ChoiceField(choices=[("", "hidden until I have said"), ("shown", "shown")], required=False)
+    group = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput, required=False)
+    as_of = forms.FloatField(widget=forms.HiddenInput, min_value=0, max_value=1e10, required=False)
+    after = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
+
+    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataset = dataset
+        own = Judgment.objects.of(dataset).filter(annotator=OuterRef("pk"))
+        annotator = cast("forms.ModelChoiceField[Annotator]", self.fields["annotator"])
+        annotator.queryset = Annotator.objects.filter(Exists(own)).select_related("user")
+        # As functions: most requests show no list, and need not wait for it.
+        annotator.choices = lambda: self._people
+        cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
+
+    @cached_property
+    def _people(self) -> list[tuple[Any, str]]:
+        """Any annotator may be asked for, but an imported file can hold thousands: people are offered."""
+        judged = cast("forms.ModelChoiceField[Annotator]", self.fields["annotator"]).queryset
+        people = judged.filter(user__isnull=False) if judged is not None else []
+        return [("", "anybody"), *((one.pk, str(one)) for one in people)]
+
+    @cached_property
+    def _sources(self) -> list[tuple[str, str]]:
+        named = Completion.objects.of(self.dataset).exclude(source="").order_by("source").distinct()
+        return [("", "anybody"), *((name, name) for name in named.values_list("source", flat=True))]
+
+    def clean_after(self) -> str:
+        after: str = self.cleaned_data["after"]
+        try:
+            if after:
+                disagreement.check_cursor(after)
+        except ValueError:
+            raise ValidationError(
+                "This link to a later page is broken: the queue is shown from its top."
+            ) from None
+        return after
+
+    def filters(self) -> disagreement.Filters:
+        """What was asked for, without what was not valid."""
+        asked = self.cleaned_data
+        # In whole milliseconds, as a link gives it back.
+        as_of = asked.get("as_of") or round(timezone.now().timestamp(), 3)
+        return disagreement.Filters(
+            why=asked.get("why", ""),
+            annotator=asked["annotator"].pk if asked.get("annotator") else None,
+            source=asked.get("source", ""),
+            lengths=asked.get("lengths", ""),
+            group=asked.get("group", ""),
+            order=asked.get("order") or disagreement.Order.VALUE,
+            as_of=datetime.fromtimestamp(as_of, tz=UTC),
+        )
+
+
+class SettleForm(forms.Form):
+    """A reviewer's answer; `seen` is the token of what the page showed."""
+
+    OUTCOMES = [(outcome, outcome) for outcome in ("a", "b", "tie", "both_bad", Decision.DROP)]
+
+    outcome = forms.ChoiceField(
+        choices=OUTCOMES, error_messages={"required": "Nothing was chosen: choose one of the five answers."}
+    )
+    reason = forms.ChoiceField(choices=Decision.Reason.choices, required=False)
+    note = forms.CharField(max_length=5000, required=False)
+    seen = forms.CharField(max_length=64)
+    blind_outcome = forms.ChoiceField(choices=OUTCOMES, required=False)
+
+
+class UnsettleForm(forms.Form):
+    decision = forms.IntegerField()
+
+
+class ReleaseForm(forms.Form):
+    """What goes into the next Release: its profiles, formats, and every filter that there is."""
+
+    profiles = forms.MultipleChoiceField(
+        choices=[(profile.name, profile.purpose) for profile in PROFILES.values()],
+        initial=DEFAULT_PROFILES,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one profile."},
+    )
+    formats = forms.MultipleChoiceField(
+        choices=[(name, name) for name in FORMATS],
+        initial=["jsonl"],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one format."},
+    )
+    method = forms.MultipleChoiceField(
+        label="Decided by",
+        choices=Decision.Method.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    min_votes = forms.IntegerField(label="Opinions at least", min_value=1, required=False)
+    min_agreement = forms.FloatField(
+        label="Share of opinions for the outcome, at least", min_value=0, max_value=1, required=False
+    )
+    source = forms.MultipleChoiceField(label="Both texts written by", required=False)
+    judged_from = forms.DateField(label="Last judged from", required=False, widget=_DAY)
+    judged_until = forms.DateField(label="until", required=False, widget=_DAY)
+    min_length = forms.IntegerField(label="Each text at least (characters)", min_value=1, required=False)
+    max_length = forms.IntegerField(label="at most", min_value=1, required=False)
+    min_confidence = forms.FloatField(
+        label="Model's probability for the side it prefers, at least",
+        min_value=0.5,
+        max_value=0.999999,
+        required=False,
+    )
+
+    narrowing = (
+        "min_votes",
+        "min_agreement",
+        "source",
+        "judged_from",
+        "judged_until",
+        "min_length",
+        "max_length",
+        "min_confidence",
+    )
+
+    def __init__(self, *args: Any, sources: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = cast(forms.MultipleChoiceField, self.fields["source"])
+        chosen.choices = [(source, source) for source in sources]
+        self.has_sources = bool(sources)
+
+    def filters(self) -> Filters:
+        """Those of a valid form."""
+        asked = [each.name for each in fields(Filters) if each.name in self.fields]
+        given = {name: self.cleaned_data[name] for name in asked}
+        return Filters.parse(given)
+
+    def release(self, dataset: Dataset) -> Release:
+        """The unsaved row of a valid form."""
+        return Release(
+            dataset=dataset,
+            profiles=self.cleaned_data["profiles"],
+            formats=self.cleaned_data["formats"],
+            filters=self.filters().as_json(),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = self.cleaned_data
+        nested = [name for name in cleaned.get("profiles", []) if not PROFILES[name].is_flat]
+        if nested and "csv" in cleaned.get("formats", []):
+            raise ValidationError(f"CSV cannot hold the conversations of {' and '.join(nested)}.")
+        return cleaned
+
+
+def _pk(required: bool = True) -> forms.IntegerField:
+    """A primary key; larger numbers would overflow in the database."""
+    return forms.IntegerField(required=required, min_value=0, max_value=2**63 - 1)
+
+
+class UploadForm(forms.Form):
+    """A file to import. Its name is only ever shown; its ending has to be one that is known."""
+
+    file = forms.FileField(
+        allow_empty_file=True,  # refused as every other bad file is: on the page of its preview
+        error_messages={"required": "No file was sent: choose one, then press Look at it."},
+    )
+
+    def clean_file(self) -> UploadedFile:
+        file: UploadedFile = self.cleaned_data["file"]
+        if not intake.known_name(file.name or ""):
+            raise ValidationError(
+                f"A file named {intake.escaped(file.name or 'nothing', 100)} can't be imported. "
+                f"Known endings: {intake.endings()}."
+            )
+        return file
+
+
+class ImportForm(forms.Form):
+    """How a file is taken."""
+
+    format = forms.ChoiceField(
+        label="Shape",
+        choices=[("auto", "Told by the columns"), *((s.name, s.title) for s in intake.SHAPES.values())],
+        required=False,
+    )
+    pairs = forms.ChoiceField(
+        label="Rankings and ratings become",
+        choices=[(name, sentence) for name, sentence in intake.PAIRS_POLICIES.items()],
+        required=False,
+    )
+    minimum_gap = forms.FloatField(
+        label="Least difference of two ratings",
+        min_value=0,
+        required=False,
+        help_text="Pairs whose ratings are closer are left out.",
+    )
+    source = forms.CharField(
+        label="Name of the voice",
+        max_length=200,
+        required=False,
+        help_text="The labels are stored as what this voice says. Empty: the name of the shape.",
+    )
+    no_labels = forms.BooleanField(label="Leave the labels of the file behind", required=False)
+    strip_citations = forms.BooleanField(label="Remove [1] marks from WebGPT answers", required=False)
+    lenient = forms.BooleanField(
+        label="Lenient: import the good rows, hand the bad ones back as a file", required=False
+    )
+
+    @classmethod
+    def asked(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """The data of a form that asks for the options of a Run."""
+        return {**params, "no_labels": not params.get("labels", True)}
+
+    def options(self) -> intake.ImportOptions:
+        """As asked for; what was not valid keeps its default."""
+        asked = self.cleaned_data
+        return intake.ImportOptions(
+            format=asked.get("format") or "auto",
+            lenient=asked.get("lenient", False),
+            source=asked.get("source", ""),
+            labels=not asked.get("no_labels", False),
+            pairs=asked.get("pairs") or "all",
+            minimum_gap=asked.get("minimum_gap") or 0.0,
+            strip_citations=asked.get("strip_citations", False),
+        )
+
+
+class AnswerForm(forms.Form):
+    """An answer as the annotation page sends it: "left", "right:2" (much better), "tie", ..."""
+
+    user = _pk()
+    comparison = _pk()
+    key = forms.UUIDField()
+    answer = forms.ChoiceField(
+        choices=[(a, a) for a in ("left", "left:2", "right", "right:2", "tie", "both_bad", "cannot_judge")]
+    )
+    replaces = forms.UUIDField(required=False)
+    guidelines = _pk(required=False)
+    seconds = forms.FloatField(required=False, min_value=0, max_value=24 * 60 * 60)
+    comment = forms.CharField(required=False, strip=False, max_length=5000)
+
+    def answer_given(self, dataset: Dataset) -> Answer:
+        shown, _, strength = self.cleaned_data["answer"].partition(":")
+        return Answer(
+            outcome=shown,
+            key=self.cleaned_data["key"],
+            strength=int(strength or 1),
+            comment=self.cleaned_data["comment"],
+            seconds=self.cleaned_data["seconds"],
+            replaces=self.cleaned_data["replaces"],
+            guidelines=self._guidelines_shown(dataset),
+        )
+
+    def _guidelines_shown(self, dataset: Dataset) -> Guidelines | None:
+        pk = self.cleaned_data["guidelines"]
+        return dataset.guidelines.filter(pk=pk).first() if pk else None
+
+
+class HeldForm(forms.Form):
+    """The Comparisons that the annotation page has, as "12,15"."""
+
+    have = forms.RegexField(r"^(\d{1,18}(,\d{1,18}){0,50})?$", required=False)
+    again = forms.BooleanField(required=False)
+
+    def clean_have(self) -> list[int]:
+        return [int(pk) for pk in self.cleaned_data["have"].split(",") if pk]
+
+
+class WhichForm(forms.Form):
+    """Which Comparison, or before which Judgment."""
+
+    comparison = _pk(required=False)
+    before = _pk(required=False)
+
+
+class SkipForm(forms.Form):
+    user = _pk()
+    comparison = _pk()
+
+
+class FlagForm(SkipForm):
+    reason = forms.ChoiceField(choices=Flag.Reason.choices)
+    note = forms.CharField(required=False, max_length=2000)

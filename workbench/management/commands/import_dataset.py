@@ -1,0 +1,135 @@
+"""manage.py import_dataset: a file into a Dataset."""
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from workbench.models import Dataset
+from workbench.pipeline import intake
+from workbench.pipeline.intake.rows import escaped
+
+EXAMPLE = """\
+example:
+  manage.py import_dataset "Kitchen" answers.jsonl.gz
+  manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
+
+Nothing is stored unless every row is good; --lenient stores the good rows and lists the others.
+Importing a file a second time adds nothing. docs/how-to/import.md shows every shape that is known.
+"""
+
+
+class Command(BaseCommand):
+    help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a Dataset."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        kwargs |= {"epilog": EXAMPLE, "formatter_class": RawDescriptionHelpFormatter}
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="name of the Dataset; it is created when it is new")
+        parser.add_argument("file", type=Path, help="the file, or a folder saved by datasets.save_to_disk")
+        parser.add_argument(
+            "--format", default="auto", choices=["auto", *intake.SHAPES], help="default: told by the columns"
+        )
+        parser.add_argument(
+            "--lenient", action="store_true", help="store the good rows although some are bad"
+        )
+        parser.add_argument("--rejects", type=Path, help="write the bad rows to this file, as JSON lines")
+        parser.add_argument("--source", default="", help="name of the voice that the labels are stored under")
+        parser.add_argument("--no-labels", action="store_true", help="leave the labels of the file behind")
+        parser.add_argument(
+            "--pairs",
+            default="all",
+            choices=list(intake.PAIRS_POLICIES),
+            help="which pairs a ranking becomes (default: all)",
+        )
+        parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
+        parser.add_argument("--strip-citations", action="store_true", help="WebGPT: remove [1] marks")
+        parser.add_argument("--licence", default="", help="licence of the data, noted on the Dataset")
+        parser.add_argument("--dry-run", action="store_true", help="do everything, then keep nothing")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+
+    def handle(self, *args: Any, name: str, file: Path, **given: Any) -> None:
+        if not file.exists():
+            raise CommandError(f"There is no file {escaped(file, 300)}.")
+        dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
+        options = intake.ImportOptions(
+            format=given["format"],
+            lenient=given["lenient"],
+            source=given["source"],
+            labels=not given["no_labels"],
+            pairs=given["pairs"],
+            minimum_gap=given["minimum_gap"],
+            strip_citations=given["strip_citations"],
+            dry_run=given["dry_run"],
+        )
+        result = self._import(file, dataset, options, given["rejects"])
+        self._report(result, dataset)
+        if given["json"]:
+            self.stdout.write(json.dumps({"dataset": dataset.name, **result.as_dict()}))
+        if not result.accepted:
+            raise SystemExit(1)
+
+    def _import(
+        self, file: Path, dataset: Dataset, options: intake.ImportOptions, rejects: Path | None
+    ) -> intake.ImportResult:
+        console = Console(file=self.stderr)  # type: ignore[arg-type]
+        bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=not self.stderr.isatty(),
+        )  # fmt: skip
+        with ExitStack() as stack:
+            stack.enter_context(bar)
+            task = bar.add_task("reading")
+            bad = stack.enter_context(rejects.open("wb")) if rejects else None
+
+            def show(phase: str, done: int, total: int) -> bool:
+                bar.update(task, description=phase, completed=done, total=total)
+                return True
+
+            return intake.import_file(file, dataset, options, show, rejects=bad)
+
+    def _report(self, result: intake.ImportResult, dataset: Dataset) -> None:
+        for problem in result.problems:
+            place = f"line {problem.line}" if problem.line else "file"
+            field = f", {escaped(problem.field)}" if problem.field else ""
+            excerpt = f": {problem.excerpt}" if problem.excerpt else ""
+            self.stdout.write(f"{place}{field}: {problem.message} [{problem.code}]{excerpt}")
+        if result.problem_count > len(result.problems):
+            self.stdout.write(f"… and {result.problem_count - len(result.problems)} more problems.")
+        for note in result.notes:
+            self.stdout.write(f"note: {note}")
+        self.stdout.write(summary(result, dataset))
+
+
+def summary(result: intake.ImportResult, dataset: Dataset) -> str:
+    """What happened, in a sentence or three."""
+    if not result.accepted:
+        if not result.rejected:
+            return "Nothing was stored. Mend the file, and import it again."
+        rows = "1 bad row" if result.rejected == 1 else f"{result.rejected} bad rows"
+        return f"Nothing was stored: {rows}. Mend the file, or use --lenient."
+    would = "Would add" if result.dry_run else "Added"
+    added = (
+        f"{would} to {dataset.name}: {result.prompts} prompts, {result.completions} completions, "
+        f"{result.comparisons} comparisons, {result.judgments} judgments ({result.ties} ties), "
+        f"read as {result.format}."
+    )
+    lines = [added]
+    for count, sentence in (
+        (result.already_there, "rows were there already"),
+        (result.duplicates, "rows repeat an earlier row and were skipped"),
+        (result.identical, "pairs are twice the same text and make no comparison"),
+        (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
+        (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),
+        (result.rejected, "bad rows were left out"),
+    ):
+        if count:
+            lines.append(f"{count} {sentence}.")
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+import json
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from scoring import seed
+from scoring.formats import Pair, prompt_text
+from workbench.models import ModelVersion
+from workbench.pipeline import versions
+
+if TYPE_CHECKING:
+    from scoring.engine import Engine
+
+EXAMPLES = """
+examples:
+  manage.py model_add nicholasKluge/RewardModel --revision 0123456789abcdef0123456789abcdef01234567
+  manage.py model_add checkpoints/my-model --name my-model --max-length 400 --activate
+"""
+
+
+class Command(BaseCommand):
+    help = "Register a reward model: a one-output sequence classifier, from the model hub or from a folder."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("model", help="owner/name on the model hub, or the path of a folder")
+        parser.add_argument("--revision", help="full commit hash on the hub, 40 hex digits")
+        parser.add_argument("--name", help="what to call it here; default: its own name")
+        parser.add_argument("--max-length", type=int, default=512, help="512, or 400 as the seed was trained")
+        parser.add_argument("--precision", default="exact-order", choices=["exact-order", "fp32", "bf16"])
+        parser.add_argument("--notice", default="", help="a sentence shown wherever its Suggestions appear")
+        parser.add_argument("--activate", action="store_true", help="make it the version that pre-ranks")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        version, new = self.register(options)
+        if options["activate"]:
+            version.activate()
+        if options["json"]:
+            self.stdout.write(json.dumps(_facts_for_json(version, new)))
+            return
+        state = "registered" if new else "was registered already, as these weights with this encoding"
+        self.stdout.write(
+            f"{version.name} {state}: {version.parameters:,} parameters, "
+            f"weights {version.weights_sha256[:12]}, {version.template}, {version.max_length} tokens, "
+            f"{version.precision}."
+        )
+        if version.state != ModelVersion.State.ACTIVE:
+            self.stdout.write("It makes no Suggestions until it is activated, on the Models page.")
+
+    def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
+        from scoring.checkpoint import CheckpointError, files_of, open_checkpoint
+        from scoring.engine import load
+
+        try:
+            folder = _folder_of(options["model"], options["revision"])
+            checkpoint = open_checkpoint(folder)
+            engine = load(
+                folder,
+                max_length=options["max_length"],
+                precision=options["precision"],
+                device=settings.DEVICE,
+            )
+            if options["model"] == seed.REPOSITORY:
+                seed.check_card_examples(engine)
+            answers = versions.known_answers(engine)
+        except CheckpointError as error:
+            raise CommandError(f"{options['model']}: {error}") from None
+        except ValueError as error:
+            raise CommandError(f"{options['model']} does not score as it should: {error}") from None
+        facts = {
+            "origin": options["model"] if options["revision"] else folder.name,
+            "revision": options["revision"] or "",
+            "notice": options["notice"],
+            "architecture": checkpoint.architecture,
+            "parameters": checkpoint.parameters,
+            "weights_sha256": checkpoint.weights_sha256,
+            "tokenizer_sha256": checkpoint.tokenizer_sha256,
+            "max_length": options["max_length"],
+            "precision": options["precision"],
+            "guard": _guard(engine),
+            "self_test": answers,
+        }
+        name = options["name"] or options["model"].rstrip("/").rsplit("/", 1)[-1]
+        try:
+            return versions.register(name=name, folder=folder, files=files_of(checkpoint), facts=facts)
+        except versions.Refused as error:
+            raise CommandError(str(error)) from None
+
+
+def _folder_of(model: str, revision: str | None) -> Path:
+    from scoring.checkpoint import CheckpointError, fetch
+
+    if revision:
+        return fetch(model, revision)
+    folder = Path(model)
+    if folder.is_dir():
+        return folder.resolve()
+    if model.count("/") == 1 and not folder.exists():
+        raise CheckpointError("there is no such folder; to take it from the model hub, give --revision too")
+    raise CheckpointError("there is no such folder")
+
+
+def _guard(engine: "Engine") -> float | None:
+    """How far bf16 strays from fp32 on real texts, with room to spare; None where bf16 is not used."""
+    from scoring.engine import measure_guard
+
+    return measure_guard(engine, _sample()) if engine.exact_order else None
+
+
+def _sample() -> list[Pair]:
+    """Texts of many lengths and scripts that are always there: the demo's."""
+    path = settings.BASE_DIR / "demo" / "prompts.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    return [(prompt_text(row["prompt"]), c["text"]) for row in rows for c in row["completions"]]
+
+
+def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "new": new,
+        "state": version.state,
+        "parameters": version.parameters,
+        "weights_sha256": version.weights_sha256,
+        "tokenizer_sha256": version.tokenizer_sha256,
+        "template": version.template,
+        "max_length": version.max_length,
+        "precision": version.precision,
+        "guard": version.guard,
+    }

@@ -1,0 +1,56 @@
+import json
+from argparse import RawDescriptionHelpFormatter
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.pipeline import release as releases
+
+EXAMPLES = """
+example:
+  manage.py release_diff Kitchen 2 3
+"""
+
+
+class Command(BaseCommand):
+    help = "Say what changed between two Releases of a Dataset: rows, outcomes, and what they were made with."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="name of the Dataset")
+        parser.add_argument("old", type=int, help="number of the earlier Release")
+        parser.add_argument("new", type=int, help="number of the later Release")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        dataset = dataset_named(options["name"])
+        old, new = (release_numbered(dataset, options[which]) for which in ("old", "new"))
+        try:
+            found = releases.diff(old, new)
+        except releases.ReleaseError as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(json.dumps(asdict(found)) if options["json"] else _told(found))
+
+
+def _told(found: releases.Diff) -> str:
+    lines = [
+        f"{name}: {rows.added:,} rows added, {rows.removed:,} removed, {rows.flipped:,} flipped"
+        + (f", {rows.moved:,} in another split" if rows.moved else "")
+        for name, rows in found.profiles.items()
+    ]
+    lines += [f"{name}: {where}" for name, where in sorted(found.missing.items())]
+    lines += [
+        f"{name.replace('_', ' ')}: {before:,} -> {after:,} Comparisons"
+        for name, (before, after) in found.outcomes.items()
+    ]
+    lines += [
+        f"{name.replace('_', ' ')}: {json.dumps(before)} -> {json.dumps(after)}"
+        for name, (before, after) in found.settings.items()
+    ]
+    return "\n".join(lines)

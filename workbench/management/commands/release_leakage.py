@@ -1,0 +1,102 @@
+import json
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from scoring.formats import BadLine, prompt_text, read_rows
+from workbench.management.commands.release import dataset_named
+from workbench.models import Dataset
+from workbench.pipeline.release import leakage
+
+EXAMPLES = """
+examples:
+  manage.py release_leakage Kitchen                 its own test split, and those of all other Datasets
+  manage.py release_leakage Kitchen --against rewardbench.jsonl --column prompt
+  manage.py release_leakage Kitchen --against mmlu.txt --groups-to leaked.txt
+  manage.py release Kitchen --out clean --filter without_groups=@leaked.txt
+
+A file ending in .jsonl has the prompt in a column, as text or as messages; any other has one prompt a line.
+"""
+
+
+class Command(BaseCommand):
+    help = (
+        "Report prompts of a Dataset that are like prompts for testing: of its own test split, of other "
+        "Datasets', and of benchmarks in files."
+    )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="name of the Dataset")
+        parser.add_argument("--against", type=Path, action="append", default=[], help="a file of prompts")
+        parser.add_argument("--column", default="prompt", help="of a .jsonl file (default: prompt)")
+        parser.add_argument(
+            "--groups-to", type=Path, help="write the groups of the prompts found, one a line"
+        )
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        dataset = dataset_named(options["name"])
+        others = Dataset.objects.exclude(pk=dataset.pk).order_by("name")
+        leaks = [
+            leakage.within(dataset),
+            *(leakage.with_other(dataset, other) for other in others),
+            *(
+                leakage.with_texts(dataset, path.name, _texts(path, options["column"]))
+                for path in options["against"]
+            ),
+        ]
+        if options["groups_to"]:
+            groups = {group for leak in leaks for alike in leak.by_split.values() for group in alike.groups}
+            options["groups_to"].write_text("".join(f"{group}\n" for group in sorted(groups)))
+        self.stdout.write(json.dumps([_facts(leak) for leak in leaks]) if options["json"] else _told(leaks))
+
+
+def _texts(path: Path, column: str) -> Iterator[str]:
+    """The prompts of a file. Raises CommandError that names the line."""
+    try:
+        with path.open("rb") as file:
+            if path.suffix != ".jsonl":
+                yield from (line.decode().strip() for line in file if line.strip())
+                return
+            for number, row in read_rows(file):
+                if column not in row:
+                    found = ", ".join(row) or "no column"
+                    raise CommandError(f'{path}, line {number}: there is no column "{column}", but {found}.')
+                yield _text(row[column], f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError, BadLine) as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _text(value: object, place: str) -> str:
+    try:
+        return leakage.text_of(value) if isinstance(value, list) else prompt_text(value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"{place}: {error}") from None
+
+
+def _facts(leak: leakage.Leak) -> dict[str, Any]:
+    return {
+        "reference": leak.reference,
+        "size": leak.size,
+        "alike": {split: alike.prompts for split, alike in leak.by_split.items()},
+        "examples": {split: alike.examples for split, alike in leak.by_split.items()},
+    }
+
+
+def _told(leaks: list[leakage.Leak]) -> str:
+    lines = []
+    for leak in leaks:
+        counts = ", ".join(f"{alike.prompts:,} of {split}" for split, alike in leak.by_split.items())
+        lines.append(f"{leak.reference} ({leak.size:,} prompts): like it are {counts}")
+        for split, alike in leak.by_split.items():
+            if alike.examples:
+                lines.append(f"  first of {split}: Prompt {', '.join(map(str, alike.examples))}")
+    return "\n".join(lines)

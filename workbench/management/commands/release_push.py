@@ -1,0 +1,72 @@
+import json
+import os
+import tempfile
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.pipeline import release as releases
+
+EXAMPLES = """
+example:
+  HF_TOKEN=hf_... manage.py release_push Kitchen 3 my-team/kitchen-preferences --private
+
+The token is read from the environment variable HF_TOKEN and stored nowhere. HF_ENDPOINT names another hub
+than huggingface.co.
+"""
+
+
+class Command(BaseCommand):
+    help = "Send a Release to a data set repository on the hub, as one commit, under a tag with its number."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="name of the Dataset")
+        parser.add_argument("number", type=int, help="number of the Release")
+        parser.add_argument("repository", help="owner/name on the hub; made when it is not there")
+        parser.add_argument("--private", action="store_true", help="make it private, if it is made")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        release = release_numbered(dataset_named(options["name"]), options["number"])
+        token = os.environ.get("HF_TOKEN")
+        if not token:
+            raise CommandError("Set HF_TOKEN to a token of the hub that may write to the repository.")
+        if options["repository"].count("/") != 1:
+            raise CommandError(f'"{options["repository"]}" is no owner/name.')
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                releases.copy_to(release, Path(scratch) / "release")
+            except releases.ReleaseError as error:
+                raise CommandError(str(error)) from None
+            url = _push(Path(scratch) / "release", release.number, token, options)
+        self.stdout.write(json.dumps({"url": url}) if options["json"] else f"{release} is at {url}.")
+
+
+def _push(folder: Path, number: int, token: str, options: dict[str, Any]) -> str:
+    """The address of the commit. Raises CommandError with the hub's words when it refuses."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+    where = {"repo_id": options["repository"], "repo_type": "dataset"}
+    try:
+        hub.create_repo(**where, private=options["private"] or None, exist_ok=True)
+        # Files of an earlier Release that this one does not have would be loaded along with it.
+        commit = hub.upload_folder(
+            **where,
+            folder_path=folder,
+            commit_message=f"Release {number}",
+            delete_patterns="*",
+        )
+        hub.create_tag(**where, tag=f"release-{number}", revision=commit.oid, exist_ok=True)
+    except (HfHubHTTPError, OSError) as error:
+        raise CommandError(f"The hub refused: {error}") from None
+    return str(commit.commit_url)

@@ -1,0 +1,87 @@
+import json
+from argparse import RawDescriptionHelpFormatter
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import Progress
+
+from workbench import tasks
+from workbench.models import Dataset, ModelVersion, Run
+from workbench.pipeline import scoring
+
+EXAMPLES = """
+examples:
+  manage.py score "Team questions"                    here and now, by the active version and the baselines
+  manage.py score "Team questions" --model longest    by one version
+  manage.py score "Team questions" --queue            leave it to the workers
+"""
+
+
+class Command(BaseCommand):
+    help = "Score what has not been scored of a Dataset, and pre-rank its Comparisons."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("dataset", help="name of the Dataset")
+        parser.add_argument(
+            "--model", help="name of a ModelVersion; default: the active one and the baselines"
+        )
+        parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        dataset = Dataset.objects.filter(name=options["dataset"]).first()
+        if dataset is None:
+            raise CommandError(f"There is no Dataset named {options['dataset']}.")
+        runs = [run for version in _versions(options["model"]) if (run := _run(dataset, version))]
+        if options["queue"]:
+            tasks.ring_batches()
+        else:
+            for run in runs:
+                self.work(run, quiet=options["json"])
+        self.report(runs, options)
+
+    def work(self, run: Run, quiet: bool) -> None:
+        score = tasks.load_scorer(run.version_id)
+        console = Console(stderr=True)
+        with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
+            task = progress.add_task(str(run.version), total=run.total)
+            for done in scoring.score_here(run, score, tasks.WORKER, settings.LEASE_SECONDS):
+                progress.update(task, completed=done)
+        run.refresh_from_db()
+
+    def report(self, runs: list[Run], options: dict[str, Any]) -> None:
+        failed = sum(run.result.get("failed", 0) for run in runs)
+        if options["json"]:
+            scored = sum(run.result.get("scored", 0) for run in runs)
+            self.stdout.write(json.dumps({"runs": len(runs), "scored": scored, "failed": failed}))
+        for run in runs if not options["json"] else []:
+            verb = "queued" if options["queue"] else "done"
+            self.stdout.write(f"{run.version}: {run.total:,} completions {verb}.")
+        if not runs and not options["json"]:
+            self.stdout.write("Nothing left to score.")
+        if failed:
+            self.stderr.write(f"{failed} completions could not be scored; the Run says why of each.")
+
+
+def _versions(name: str | None) -> list[ModelVersion]:
+    if name is None:
+        return list(ModelVersion.objects.wanted())
+    version = ModelVersion.objects.filter(name=name).first()
+    if version is None:
+        known = ", ".join(ModelVersion.objects.values_list("name", flat=True))
+        raise CommandError(f"There is no model named {name}; there are {known}.")
+    return [version]
+
+
+def _run(dataset: Dataset, version: ModelVersion) -> Run | None:
+    """A new Run, or one that was left open (a worker or this command may have been stopped)."""
+    run = scoring.plan(dataset, version)
+    open_runs = Run.objects.open().of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
+    return run or open_runs.first()

@@ -1,0 +1,68 @@
+import socket
+import sys
+from argparse import RawDescriptionHelpFormatter
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from honcho.manager import Manager
+
+EXAMPLES = """
+example:
+  manage.py up --port 8000
+
+It suits one machine. On several, run the same three commands under systemd or docker compose
+(docs/how-to/deploy.md).
+"""
+
+CELERY = f"{sys.executable} -m celery -A workbench"
+
+
+class Command(BaseCommand):
+    help = "Start web, worker and the reconciler's clock together; Ctrl-C ends all of them."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--host", default="127.0.0.1", help="address to listen on (default: this machine)"
+        )
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = options["host"], options["port"]
+        refuse_port_in_use(host, port)
+        manager = Manager()
+        for name, command in processes(host, port).items():
+            manager.add_process(name, command, cwd=str(settings.BASE_DIR))
+        manager.loop()
+        if manager.returncode:
+            sys.exit(manager.returncode)
+
+
+def refuse_port_in_use(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        # As the web server does, so that a port in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CommandError(f"Port {port} of {host}: {reason}. Choose another with --port.") from None
+
+
+def processes(host: str, port: int) -> dict[str, str]:
+    """Name -> shell command of each process. One worker of the solo pool takes every queue: torch threads do
+    not survive a fork, and its parallelism lies in the batch."""
+    quiet = "--without-gossip --without-mingle --without-heartbeat"
+    return {
+        "web": (
+            f"exec {sys.executable} -m gunicorn workbench.wsgi --bind {host}:{port} "
+            "--worker-class gthread --threads 8 --log-level warning"
+        ),
+        "worker": f"exec {CELERY} worker --pool solo --queues score,work --loglevel WARNING {quiet}",
+        "clock": f"exec {CELERY} beat --loglevel WARNING --pidfile=",
+    }

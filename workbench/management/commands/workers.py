@@ -1,0 +1,41 @@
+import json
+import socket
+from argparse import RawDescriptionHelpFormatter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.timesince import timesince
+
+from workbench.models import Worker
+
+EXAMPLES = """
+examples:
+  manage.py workers           who is alive, who was last seen when
+  manage.py workers --here    exit 0 when a worker of this machine is alive: a health check
+"""
+
+
+class Command(BaseCommand):
+    help = "Show the workers; exits 1 when none is alive."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--here", action="store_true", help="only those of this machine")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        workers = Worker.objects.all()
+        if options["here"]:
+            workers = workers.filter(name__startswith=f"{socket.gethostname()}:")
+        alive = set(workers.alive().values_list("name", flat=True))
+        for worker in workers:
+            state = "alive" if worker.name in alive else f"last seen {timesince(worker.last_seen)} ago"
+            self.stdout.write(f"{worker.name}  {worker.queues}  {state}")
+        if options["json"]:
+            self.stdout.write(json.dumps({"alive": sorted(alive)}))
+        if not alive:
+            raise CommandError("No worker is alive.")

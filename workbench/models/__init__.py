@@ -1,0 +1,32 @@
+from workbench.models.annotation import Annotator, Claim, Comparison, Decision, Flag, Judgment, Outcome
+from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt
+from workbench.models.people import Member, Role, User
+from workbench.models.releases import Download, Release
+from workbench.models.runs import Run, ScoreBatch, Upload, Worker
+from workbench.models.scores import ModelVersion, Score, Suggestion
+
+__all__ = [
+    "Annotator",
+    "Claim",
+    "Comparison",
+    "Completion",
+    "Dataset",
+    "Decision",
+    "Download",
+    "Flag",
+    "Guidelines",
+    "Judgment",
+    "Member",
+    "ModelVersion",
+    "Outcome",
+    "Prompt",
+    "Release",
+    "Role",
+    "Run",
+    "Score",
+    "ScoreBatch",
+    "Suggestion",
+    "Upload",
+    "User",
+    "Worker",
+]

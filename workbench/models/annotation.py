@@ -1,0 +1,429 @@
+import random
+import uuid
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models.functions import Greatest, Least
+
+from workbench.models.counts import count_of
+
+if TYPE_CHECKING:
+    from workbench.models.dataset import Dataset
+    from workbench.models.people import User
+    from workbench.models.scores import ModelVersion
+
+
+class Outcome(models.TextChoices):
+    A = "a", "a is better"
+    B = "b", "b is better"
+    TIE = "tie", "Tie: both are as good as each other"
+    BOTH_BAD = "both_bad", "Both bad: neither should be preferred"
+    CANNOT_JUDGE = "cannot_judge", "Cannot judge: the annotator lacks what it takes"
+
+
+class Side(models.TextChoices):
+    A = "a"
+    B = "b"
+
+
+class AnnotatorQuerySet(models.QuerySet["Annotator"]):
+    def for_user(self, user: "User") -> "Annotator":
+        """The annotator that this person is, made at their first use."""
+        return self.get_or_create(user=user)[0]
+
+    def others_in(self, dataset: "Dataset") -> Self:
+        """Whoever has judged in the Dataset and is no member: voices of imported files, and people who were
+        removed; with judgment_count, most first."""
+        current = Judgment.objects.current().filter(comparison__dataset=dataset, annotator=OuterRef("pk"))
+        return (
+            self.exclude(user__memberships__dataset=dataset)
+            .annotate(judgment_count=count_of(current, "annotator"))
+            .filter(judgment_count__gt=0)
+            .select_related("user")
+            .order_by("-judgment_count", "pk")
+        )
+
+
+class Annotator(models.Model):
+    """Whoever gave a Judgment: a person who logs in, or a voice in an imported file (its source, and the
+    id that the file gives them; an empty id is the file's own label)."""
+
+    user = models.OneToOneField(
+        "workbench.User", null=True, on_delete=models.PROTECT, related_name="annotator"
+    )
+    source = models.CharField(max_length=200, blank=True)
+    external_id = models.CharField(max_length=200, blank=True)
+    pseudonym = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+
+    objects = AnnotatorQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "external_id"],
+                condition=Q(user__isnull=True),
+                name="annotator_once_per_import_source",
+            ),
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, source="") | Q(user__isnull=True) & ~Q(source=""),
+                name="annotator_is_person_or_import_source",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        if self.user:
+            return self.user.get_username()
+        return f"{self.source}: {self.external_id}" if self.external_id else self.source
+
+    @property
+    def is_imported(self) -> bool:
+        return self.user_id is None
+
+
+def _people_disagree() -> Exists:
+    opinions = Judgment.objects.current().opinions()
+    other = opinions.filter(comparison=OuterRef("comparison")).exclude(outcome=OuterRef("outcome"))
+    return Exists(opinions.filter(Exists(other), comparison=OuterRef("pk")))
+
+
+def _model_disagrees(version: "ModelVersion") -> Exists:
+    current = Judgment.objects.current().filter(comparison=OuterRef("comparison"))
+    against = Q(Exists(current.filter(outcome=Outcome.A)), margin__lt=0) | Q(
+        Exists(current.filter(outcome=Outcome.B)), margin__gt=0
+    )
+    return Exists(version.suggestions.filter(against, comparison=OuterRef("pk")))
+
+
+def _changed_after_reveal() -> Exists:
+    revealed = Judgment.objects.current().filter(stage=Judgment.Stage.REVEALED, comparison=OuterRef("pk"))
+    return Exists(revealed.exclude(supersedes=None).exclude(outcome=F("supersedes__outcome")))
+
+
+def _flagged() -> Exists:
+    return Exists(Flag.objects.open().filter(comparison=OuterRef("pk")))
+
+
+class ComparisonQuerySet(models.QuerySet["Comparison"]):
+    def with_votes(self) -> Self:
+        """Annotate current Judgments by outcome: votes_a, votes_b, votes_tie, votes_both_bad,
+        votes_cannot_judge, and votes (all)."""
+        current = Q(judgments__current=True)
+        counts = {
+            f"votes_{outcome}": Count("judgments", filter=current & Q(judgments__outcome=outcome))
+            for outcome in Outcome.values
+        }
+        return self.annotate(votes=Count("judgments", filter=current), **counts)
+
+    def judged(self) -> Self:
+        return self.filter(Exists(Judgment.objects.current().filter(comparison=OuterRef("pk"))))
+
+    def settled(self) -> Self:
+        return self.filter(Exists(Decision.objects.standing().filter(comparison=OuterRef("pk"))))
+
+    def unsettled(self) -> Self:
+        return self.exclude(Exists(Decision.objects.standing().filter(comparison=OuterRef("pk"))))
+
+    def people_disagree(self) -> Self:
+        """Two current Judgments with different outcomes; "cannot judge" is no opinion and disagrees with
+        none."""
+        return self.filter(_people_disagree())
+
+    def model_disagrees(self, version: "ModelVersion | None") -> Self:
+        """A current Judgment prefers the side that the version's Suggestion does not."""
+        return self.filter(_model_disagrees(version)) if version else self.none()
+
+    def changed_after_reveal(self) -> Self:
+        """A person's current Judgment is another than the one they gave before they saw the Suggestion."""
+        return self.filter(_changed_after_reveal())
+
+    def flagged(self) -> Self:
+        return self.filter(_flagged())
+
+    def in_disagreement(self, version: "ModelVersion | None") -> Self:
+        """Everything a reviewer is needed for: people against people, people against the model, changed after
+        the reveal, flagged; not yet settled by a reviewer."""
+        # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
+        # and a page of 30 would wait for all of them.
+        needed = Q(_people_disagree()) | Q(_changed_after_reveal()) | Q(_flagged())
+        if version:
+            needed |= Q(_model_disagrees(version))
+        return self.unsettled_by_reviewer().filter(needed)
+
+    def unsettled_by_reviewer(self) -> Self:
+        reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER)
+        return self.exclude(Exists(reviewed.filter(comparison=OuterRef("pk"))))
+
+
+def draw_place() -> float:
+    """A random number in [0, 1)."""
+    return random.random()
+
+
+class Comparison(models.Model):
+    """Two Completions of one Prompt to be judged. The canonical order (a, b) is the order of the texts'
+    sha256: fixed, and blind to which of them any label prefers."""
+
+    dataset = models.ForeignKey("workbench.Dataset", on_delete=models.CASCADE, related_name="comparisons")
+    prompt = models.ForeignKey("workbench.Prompt", on_delete=models.CASCADE, related_name="comparisons")
+    a = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="+")
+    b = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="+")
+    external_id = models.CharField(max_length=200, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    taken = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="Places held by live or done Claims; written with the Claim."
+    )
+    shuffle = models.FloatField(
+        default=draw_place, editable=False, help_text="Its place in a random order, drawn once."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ComparisonQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(Least("a", "b"), Greatest("a", "b"), name="comparison_pair_once"),
+            models.CheckConstraint(condition=~Q(a=F("b")), name="comparison_of_two_completions"),
+        ]
+        # The next Comparison is the first of a range here, however many are full: that keeps it as quick
+        # with 200,000 as with 200.
+        indexes = [models.Index(fields=["dataset", "taken", "shuffle"], name="comparison_queue")]
+
+    def __str__(self) -> str:
+        return f"Comparison {self.pk}"
+
+
+class Claim(models.Model):
+    """An annotator's lease on a Comparison. A live or done Claim holds one of the Comparison's places
+    (`slot` 0 .. overlap - 1); the unique slot makes too many Judgments impossible in the database."""
+
+    class State(models.TextChoices):
+        LIVE = "live", "Live: held until it expires or is answered"
+        DONE = "done", "Done: answered, keeps its place"
+        SKIPPED = "skipped", "Skipped: gave its place back, comes to others first"
+        EXPIRED = "expired", "Expired: its place went to somebody else"
+
+    class Mode(models.TextChoices):
+        BLIND = "blind", "Blind: judge first, then the Suggestion is revealed"
+        ASSISTED = "assisted", "Assisted: the Suggestion is shown, confirm or override"
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="claims")
+    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="claims")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.LIVE)
+    slot = models.PositiveSmallIntegerField(null=True)
+    left = models.CharField(max_length=1, choices=Side.choices, help_text="The completion shown on the left.")
+    mode = models.CharField(max_length=10, choices=Mode.choices)
+    number = models.PositiveIntegerField(
+        default=0, help_text="The how-manieth of this annotator, from 0: sides are balanced over it."
+    )
+    suggestion = models.ForeignKey(
+        "workbench.Suggestion",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="What an assisted annotator was shown.",
+    )
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["comparison", "slot"], condition=Q(slot__isnull=False), name="claim_slot_once"
+            ),
+            models.UniqueConstraint(fields=["comparison", "annotator"], name="claim_once_per_annotator"),
+            models.CheckConstraint(
+                condition=Q(state__in=["live", "done"], slot__isnull=False)
+                | Q(state__in=["skipped", "expired"], slot__isnull=True),
+                name="claim_holds_a_slot_while_live_or_done",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["annotator", "state"], name="claim_by_annotator"),
+            models.Index(fields=["annotator", "number"], name="claim_number"),
+            models.Index(fields=["expires_at"], condition=Q(state="live"), name="claim_live_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.annotator} on {self.comparison}"
+
+
+class JudgmentQuerySet(models.QuerySet["Judgment"]):
+    def current(self) -> Self:
+        return self.filter(current=True)
+
+    def opinions(self) -> Self:
+        return self.exclude(outcome=Outcome.CANNOT_JUDGE)
+
+    def by_people(self) -> Self:
+        return self.filter(annotator__user__isnull=False)
+
+    def of(self, dataset: "Dataset") -> Self:
+        return self.filter(comparison__dataset=dataset)
+
+
+class Judgment(models.Model):
+    """One person's answer to a Comparison; append-only. A change is a new row that supersedes the old, and
+    "confirm" or "override" is read off by comparing the outcome with what was suggested."""
+
+    class Stage(models.TextChoices):
+        FIRST = "first", "First: before any reveal"
+        REVEALED = "revealed", "Revealed: after the Suggestion was shown to a blind annotator"
+        IMPORTED = "imported", "Imported: came with the data"
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="judgments")
+    annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="judgments")
+    outcome = models.CharField(max_length=20, choices=Outcome.choices)
+    strength = models.PositiveSmallIntegerField(
+        null=True, help_text="How much better on the source's own scale; null where it was not asked."
+    )
+    comment = models.TextField(blank=True)
+    stage = models.CharField(max_length=10, choices=Stage.choices)
+    mode = models.CharField(max_length=10, choices=Claim.Mode.choices, blank=True)
+    left = models.CharField(max_length=1, choices=Side.choices, blank=True)
+    guidelines = models.ForeignKey("workbench.Guidelines", null=True, on_delete=models.PROTECT)
+    suggested = models.CharField(max_length=20, blank=True, help_text="Outcome the model suggested then.")
+    margin = models.FloatField(null=True)
+    probability = models.FloatField(null=True)
+    version = models.ForeignKey("workbench.ModelVersion", null=True, on_delete=models.PROTECT)
+    seconds = models.FloatField(null=True, help_text="From shown to answered, as the page measured it.")
+    idempotency_key = models.UUIDField(null=True, unique=True)
+    supersedes = models.OneToOneField(
+        "self", null=True, on_delete=models.RESTRICT, related_name="superseded_by"
+    )
+    current = models.BooleanField(default=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = JudgmentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["comparison", "annotator"],
+                condition=Q(current=True),
+                name="judgment_one_current_per_annotator",
+            )
+        ]
+        indexes = [models.Index(fields=["annotator", "created_at"], name="judgment_by_annotator")]
+
+    def __str__(self) -> str:
+        return f"{self.annotator}: {self.outcome}"
+
+    @property
+    def follows_suggestion(self) -> bool | None:
+        """True = confirm, False = override, None = nothing was suggested."""
+        return self.outcome == self.suggested if self.suggested else None
+
+    @property
+    def is_aside(self) -> bool:
+        """It came when every place was taken: kept, but counted nowhere."""
+        return "aside" in self.metadata
+
+
+class FlagQuerySet(models.QuerySet["Flag"]):
+    def open(self) -> Self:
+        return self.filter(closed_at__isnull=True)
+
+
+class Flag(models.Model):
+    """ "Somebody should look at this", with a reason; apart from all five outcomes."""
+
+    class Reason(models.TextChoices):
+        BROKEN = "broken", "Text is broken or cut off"
+        UNSAFE = "unsafe", "Harmful or private content"
+        IDENTITY = "identity", "A completion names its own model"
+        PROMPT = "prompt", "Prompt is unclear or makes no sense"
+        LANGUAGE = "language", "A language I cannot judge"
+        OTHER = "other", "Something else"
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="flags")
+    annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="flags")
+    reason = models.CharField(max_length=20, choices=Reason.choices)
+    note = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.ForeignKey(
+        "workbench.Decision", null=True, on_delete=models.RESTRICT, related_name="closed_flags"
+    )
+
+    objects = FlagQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["comparison", "annotator"],
+                condition=Q(closed_at__isnull=True),
+                name="flag_one_open_per_annotator",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.get_reason_display()
+
+
+class DecisionQuerySet(models.QuerySet["Decision"]):
+    def standing(self) -> Self:
+        return self.filter(standing=True)
+
+    def of(self, dataset: "Dataset") -> Self:
+        return self.filter(comparison__dataset=dataset)
+
+
+class Decision(models.Model):
+    """The settled outcome of a Comparison. Append-only: a new Decision, or an undo, takes `standing` from
+    the old one."""
+
+    class Method(models.TextChoices):
+        AGREEMENT = "agreement", "Agreement: all current Judgments say the same"
+        MAJORITY = "majority", "Majority: more than half of the current Judgments say so"
+        REVIEWER = "reviewer", "Reviewer: settled by a person"
+
+    class Reason(models.TextChoices):
+        MODEL_WRONG = "model_wrong", "Model wrong"
+        SLIP = "slip", "Slip"
+        AMBIGUOUS = "ambiguous", "Ambiguous"
+        GUIDELINE_GAP = "guideline_gap", "Guideline gap"
+        BAD_DATA = "bad_data", "Bad data"
+
+    DROP = "drop"
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="decisions")
+    outcome = models.CharField(max_length=20, choices=[*Outcome.choices, (DROP, "Drop: leave it out")])
+    method = models.CharField(max_length=20, choices=Method.choices)
+    reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
+    note = models.TextField(blank=True)
+    votes = models.PositiveIntegerField(default=0, help_text="Opinions it rests on.")
+    votes_for = models.PositiveIntegerField(default=0, help_text="Of these, how many say the outcome.")
+    decided_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT)
+    blind_outcome = models.CharField(
+        max_length=20,
+        blank=True,
+        help_text="What the reviewer said before the votes were shown, if anything.",
+    )
+    replaces = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.RESTRICT,
+        related_name="replaced_by",
+        help_text="Took its standing; gets it back when this one is undone.",
+    )
+    standing = models.BooleanField(default=True)
+    undone_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT, related_name="+")
+    undone_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DecisionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["comparison"], condition=Q(standing=True), name="decision_one_standing"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} ({self.method})"

@@ -1,0 +1,282 @@
+import hashlib
+import json
+import unicodedata
+from typing import TYPE_CHECKING, Any, Self
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import ExpressionWrapper, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value
+from django.db.models.functions import Coalesce, Least, StrIndex
+from django.urls import reverse
+
+from workbench.models.annotation import Comparison, Judgment
+from workbench.models.counts import count_of
+from workbench.models.people import Member, Role
+from workbench.models.releases import Release
+from workbench.models.scores import Score
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
+
+    from workbench.models.people import User
+    from workbench.models.scores import ModelVersion
+
+Message = dict[str, str]
+
+_framed = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def text_digest(text: str) -> str:
+    """sha256 of the text as UTF-8, in hex: what makes two texts the same text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def messages_digest(messages: list[Message]) -> str:
+    """sha256 over roles and contents in order, in hex. JSON frames them: ["a", "bc"] is not ["ab", "c"]."""
+    return text_digest(_framed([[m["role"], m["content"]] for m in messages]))
+
+
+def group_digest(messages: list[Message]) -> str:
+    """sha256 in hex of the normalised text (NFKC, case folded, white space collapsed). Prompts with the same
+    digest belong to one group: splits keep a group whole, so that no test prompt is seen in training."""
+    words = unicodedata.normalize("NFKC", " ".join(m["content"] for m in messages)).casefold().split()
+    return text_digest(" ".join(words))
+
+
+class DatasetQuerySet(models.QuerySet["Dataset"]):
+    def wanting_scores(self) -> Self:
+        """Newest first: whoever imported last is waiting for them."""
+        return self.filter(wants_scoring=True).order_by("-pk")
+
+    def visible_to(self, user: "User") -> Self:
+        return self if user.is_staff else self.filter(members__user=user)
+
+    def with_role_of(self, user: "User") -> Self:
+        """Annotate `role`: the user's Role in each Dataset, admin for staff, None for a stranger."""
+        if user.is_staff:
+            return self.annotate(role=Value(Role.ADMIN.value))
+        own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
+        return self.annotate(role=Subquery(own.values("role")))
+
+    def with_judging_counts(self, version: "ModelVersion | None") -> Self:
+        """Annotate how far the judging is: prompt_count, comparison_count, judged_count (places that people
+        have filled, at most `overlap` a Comparison; of wanted_count), disagreement_count."""
+        integer: models.IntegerField[int, int] = models.IntegerField()
+        own = Comparison.objects.filter(dataset=OuterRef("pk"))
+        by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
+        places = Least(count_of(by_people, "comparison"), F("dataset__overlap"), output_field=integer)
+        filled = own.order_by().values("dataset").annotate(n=Sum(places)).values("n")
+        return self.annotate(
+            prompt_count=count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
+            comparison_count=count_of(own, "dataset"),
+            wanted_count=ExpressionWrapper(F("comparison_count") * F("overlap"), output_field=integer),
+            judged_count=Coalesce(Subquery(filled), 0),
+            disagreement_count=count_of(own.in_disagreement(version), "dataset"),
+        )
+
+    def with_loop_counts(self, version: "ModelVersion | None") -> Self:
+        """Annotate where each Dataset stands in the loop: the judging counts, and completion_count,
+        scored_count (by the version), last_release (number of the newest ready one)."""
+        completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
+        scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
+        releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
+        return self.with_judging_counts(version).annotate(
+            completion_count=count_of(completions, "prompt__dataset"),
+            scored_count=count_of(scores, "completion__prompt__dataset"),
+            last_release=Subquery(releases.values("number")[:1]),
+        )
+
+
+class Dataset(models.Model):
+    """A named collection with its guidelines, overlap, policies and members."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True)
+    licence = models.CharField(max_length=100, blank=True)
+    overlap = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(25)],
+        help_text="How many different people judge each Comparison.",
+    )
+    blind_share = models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Share of Comparisons judged before the Suggestion is shown: 1 = blind, 0 = assisted.",
+    )
+    lease_minutes = models.PositiveSmallIntegerField(
+        default=20,
+        validators=[MinValueValidator(1), MaxValueValidator(240)],
+        help_text="How long a Comparison is held for an annotator who opened it.",
+    )
+    wants_scoring = models.BooleanField(
+        default=False,
+        editable=False,
+        help_text="Something came that may lack a Score: written with what came, cleared with the plan.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = DatasetQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        # Annotated by the QuerySet's with_role_of, with_judging_counts and with_loop_counts.
+        role: str | None
+        prompt_count: int
+        completion_count: int
+        scored_count: int
+        comparison_count: int
+        wanted_count: int
+        judged_count: int
+        disagreement_count: int
+        last_release: int | None
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(blind_share__gte=0, blind_share__lte=1), name="dataset_blind_share_is_a_share"
+            ),
+            models.CheckConstraint(condition=Q(overlap__gte=1), name="dataset_overlap_at_least_one"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("dataset", args=[self.pk])
+
+    @property
+    def current_guidelines(self) -> "Guidelines | None":
+        return self.guidelines.order_by("-number").first()
+
+    def revise_guidelines(self, text: str, by: "User | None", based_on: int = 0) -> "Guidelines":
+        """Store the text as the next version; the current one when the text is the same. `based_on` is the
+        number the writer started from: ValidationError when somebody has stored a newer one meanwhile."""
+        with transaction.atomic():
+            Dataset.objects.select_for_update().get(pk=self.pk)
+            current = self.current_guidelines
+            number = current.number if current else 0
+            if current and current.text == text:
+                return current
+            if number != based_on:
+                raise ValidationError(
+                    f"Version {number} was stored while you were writing. Your text is still here: compare "
+                    "it with the current version below and save again.",
+                    code="conflict",
+                )
+            return self.guidelines.create(number=number + 1, text=text, created_by=by)
+
+
+class Guidelines(models.Model):
+    """One version of what annotators are asked to do; never edited, so that a Judgment can name the version
+    it was made under."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="guidelines")
+    number = models.PositiveIntegerField()
+    text = models.TextField()
+    created_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["dataset", "number"]
+        verbose_name_plural = "guidelines"
+        constraints = [models.UniqueConstraint(fields=["dataset", "number"], name="guidelines_number_once")]
+
+    def __str__(self) -> str:
+        return f"Guidelines {self.number} of {self.dataset}"
+
+
+class MessagesText(Func):
+    """The contents of all messages, in order, with U+001E between them."""
+
+    output_field = models.TextField()
+
+    def as_sqlite(self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **extra: Any) -> Any:
+        contents = "SELECT group_concat(json_extract(value, '$.content'), char(30))"
+        template = f"({contents} FROM json_each(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_postgresql(self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **extra: Any) -> Any:
+        contents = "SELECT string_agg(value->>'content', chr(30))"
+        template = f"({contents} FROM jsonb_array_elements(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+class PromptQuerySet(models.QuerySet["Prompt"]):
+    def of(self, dataset: Dataset) -> Self:
+        return self.filter(dataset=dataset)
+
+    def containing(self, text: str) -> Self:
+        """Those with exactly this text, case and all, in a message or in a Completion. Not LIKE, which takes
+        % and _ for wildcards and on SQLite ignores the case of ASCII letters."""
+        completions = Completion.objects.annotate(at=StrIndex("text", Value(text))).filter(at__gt=0)
+        return self.annotate(at=StrIndex(MessagesText("messages"), Value(text))).filter(
+            Q(at__gt=0) | Q(pk__in=completions.values("prompt"))
+        )
+
+    def with_completions(self, version: "ModelVersion | None") -> Self:
+        """Prefetch each Prompt's Completions, best Score by the version first, as `score` (None while there
+        is none)."""
+        by_version = Score.objects.filter(completion=OuterRef("pk"), version=version)
+        completions = Completion.objects.annotate(score=Subquery(by_version.values("value")))
+        ranked = completions.order_by(F("score").desc(nulls_last=True), "pk")
+        return self.prefetch_related(Prefetch("completions", queryset=ranked))
+
+
+class Prompt(models.Model):
+    """One conversation up to the point where an answer is wanted."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
+    messages = models.JSONField(help_text='[{"role": "user", "content": "..."}, ...]')
+    sha256 = models.CharField(max_length=64, editable=False)
+    group = models.CharField(max_length=64, editable=False, db_index=True)
+    external_id = models.CharField(max_length=200, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PromptQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "sha256"], name="prompt_text_once_per_dataset")
+        ]
+
+    def __str__(self) -> str:
+        return f"Prompt {self.pk}"
+
+
+class CompletionQuerySet(models.QuerySet["Completion"]):
+    def of(self, dataset: Dataset) -> Self:
+        return self.filter(prompt__dataset=dataset)
+
+    def lacking_score(self, version: "ModelVersion") -> Self:
+        """Those the version has not scored yet, siblings together: a batch that holds all completions of a
+        Prompt lets the engine compare them with each other."""
+        return self.exclude(scores__version=version).order_by("prompt_id", "pk")
+
+    def scored_by(self, version: "ModelVersion") -> Self:
+        return self.filter(scores__version=version)
+
+
+class Completion(models.Model):
+    """One candidate answer to a Prompt."""
+
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64, editable=False)
+    source = models.CharField(max_length=200, blank=True, help_text="Which model or person wrote it.")
+    metadata = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CompletionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["prompt", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["prompt", "sha256"], name="completion_text_once_per_prompt")
+        ]
+
+    def __str__(self) -> str:
+        return f"Completion {self.pk}"

@@ -1,0 +1,92 @@
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models, transaction
+from django.db.models import Case, OuterRef, Subquery, Value, When
+from django.utils import timezone
+
+from workbench.models.annotation import Judgment
+from workbench.models.counts import count_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from workbench.models.dataset import Dataset
+
+
+class User(AbstractUser):
+    """A person who can log in. `is_staff` makes an admin of the whole installation; everybody else gets a
+    Role per Dataset."""
+
+
+class Role(models.TextChoices):
+    ANNOTATOR = "annotator", "Annotator: judges Comparisons"
+    REVIEWER = "reviewer", "Reviewer: judges, and settles disagreements"
+    ADMIN = "admin", "Admin: also imports, releases, and manages members"
+
+
+class MemberQuerySet(models.QuerySet["Member"]):
+    def of(self, dataset: "Dataset") -> Self:
+        return self.filter(dataset=dataset)
+
+    def by_role(self) -> Self:
+        """Admins, then reviewers, then annotators; by name within each."""
+        order = Case(*(When(role=role, then=Value(i)) for i, role in enumerate(reversed(Role.values))))
+        return self.select_related("user").order_by(order, "user__username")
+
+    def with_pace(self) -> Self:
+        """Annotate what each member has judged in the Dataset: judgment_count, week_count (of the last seven
+        days) and last_active. Superseded Judgments are not counted twice."""
+        own = Judgment.objects.current().filter(
+            annotator__user=OuterRef("user"), comparison__dataset=OuterRef("dataset")
+        )
+        this_week = own.filter(created_at__gte=timezone.now() - timedelta(days=7))
+        newest = own.order_by("-created_at").values("created_at")[:1]
+        return self.annotate(
+            judgment_count=count_of(own, "annotator__user"),
+            week_count=count_of(this_week, "annotator__user"),
+            last_active=Subquery(newest),
+        )
+
+
+class Member(models.Model):
+    dataset = models.ForeignKey("workbench.Dataset", on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+
+    objects = MemberQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        # Annotated by with_pace.
+        judgment_count: int
+        week_count: int
+        last_active: datetime | None
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["dataset", "user"], name="member_once_per_dataset")]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.dataset}"
+
+    def change_role(self, role: str) -> bool:
+        """False, and nothing changed, when it would leave the Dataset without an admin."""
+        with transaction.atomic():
+            if role != Role.ADMIN and self._is_last_admin():
+                return False
+            self.role = role
+            self.save(update_fields=["role"])
+        return True
+
+    def remove(self) -> bool:
+        """End the membership; Judgments stay. False when it would leave the Dataset without an admin."""
+        with transaction.atomic():
+            if self._is_last_admin():
+                return False
+            self.delete()
+        return True
+
+    def _is_last_admin(self) -> bool:
+        # Locked: two admins who demote each other at once must not both succeed.
+        admins = Member.objects.select_for_update().filter(dataset=self.dataset_id, role=Role.ADMIN)
+        return [member.pk for member in admins] == [self.pk]

@@ -1,0 +1,342 @@
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from workbench.models.dataset import Dataset
+
+
+QUIET = timedelta(seconds=30)
+"""A worker not heard of for this long is said to be gone."""
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    def for_list(self) -> Self:
+        """The latest first, with who sent them and the state of the latest Run over each (latest_state, ""
+        for one that was only looked at)."""
+        latest = Run.objects.filter(upload=OuterRef("pk")).order_by("-pk").values("state")[:1]
+        return (
+            self.select_related("uploaded_by")
+            .annotate(latest_state=Coalesce(Subquery(latest), Value("")))
+            .order_by("-created_at")
+        )
+
+
+class Upload(models.Model):
+    """A file somebody sent, kept under a name of our own: the name they gave is only ever shown."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    dataset = models.ForeignKey("workbench.Dataset", on_delete=models.CASCADE, related_name="uploads")
+    shown_name = models.CharField(max_length=100)
+    path = models.CharField(max_length=200)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    uploaded_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = UploadQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.shown_name
+
+    @property
+    def latest_run(self) -> "Run | None":
+        return self.run_set.order_by("-pk").first()
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def of(self, dataset: "Dataset") -> Self:
+        return self.filter(dataset=dataset)
+
+    def open(self) -> Self:
+        return self.filter(state__in=[Run.State.WAITING, Run.State.RUNNING])
+
+    def for_list(self) -> Self:
+        """With all that a line about each of them names."""
+        return self.select_related("dataset", "version", "upload", "created_by")
+
+    def of_kind(self, kind: "Run.Kind") -> Self:
+        return self.filter(kind=kind)
+
+
+class Run(models.Model):
+    """One long job: a row before it is a message, so that its state can be shown when no worker is alive."""
+
+    class Kind(models.TextChoices):
+        IMPORT = "import", "Import"
+        SCORE = "score", "Score"
+        RELEASE = "release", "Release"
+        TRAIN = "train", "Train"
+        EVALUATE = "evaluate", "Evaluate"
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting: no worker has taken it yet"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed: see the error; it can be tried again"
+        CANCELLED = "cancelled", "Cancelled by a person"
+
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
+    dataset = models.ForeignKey("workbench.Dataset", null=True, on_delete=models.CASCADE, related_name="runs")
+    version = models.ForeignKey("workbench.ModelVersion", null=True, on_delete=models.PROTECT)
+    upload = models.ForeignKey(Upload, null=True, on_delete=models.SET_NULL)
+    params = models.JSONField(default=dict, blank=True)
+    result = models.JSONField(default=dict, blank=True)
+    done = models.PositiveBigIntegerField(default=0)
+    total = models.PositiveBigIntegerField(null=True)
+    error = models.TextField(blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    rung_at = models.DateTimeField(null=True, help_text="When a message was last sent for it.")
+    created_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pk}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in {self.State.WAITING, self.State.RUNNING}
+
+    @property
+    def share(self) -> float | None:
+        """Share done, 0 to 1, or None while the total is not known."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+    @property
+    def state_sentence(self) -> str:
+        """What the state means beyond its name; "" when the name says all."""
+        return self.get_state_display().partition(": ")[2]
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue whose workers carry it on."""
+        return "score" if self.kind == self.Kind.SCORE else "work"
+
+    @property
+    def unit(self) -> str:
+        """What `done` and `total` count."""
+        return {"score": "completions", "train": "steps"}.get(self.kind, "rows")
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second since it started; None before anything is done. It falls while nothing moves."""
+        if not self.started_at or not self.done:
+            return None
+        seconds = ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
+        return self.done / seconds if seconds > 0 else None
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """At its rate until now; None while rate or total is not known, or when it has ended."""
+        if not (self.is_open and self.rate and self.total):
+            return None
+        return timedelta(seconds=max(0, self.total - self.done) / self.rate)
+
+    @property
+    def took(self) -> timedelta | None:
+        """From start to end; None before it has ended."""
+        return self.finished_at - self.started_at if self.finished_at and self.started_at else None
+
+    @property
+    def is_quiet(self) -> bool:
+        """A worker took it and has not been heard of since: stuck or dead. The reconciler decides which."""
+        heard = self.heartbeat_at or self.started_at
+        return self.state == self.State.RUNNING and heard is not None and timezone.now() - heard > QUIET
+
+    def start(self) -> bool:
+        """Take a waiting Run; False when somebody else has taken or ended it."""
+        now = timezone.now()
+        waiting = Run.objects.filter(pk=self.pk, state=self.State.WAITING)
+        taken = waiting.update(
+            state=self.State.RUNNING, started_at=now, heartbeat_at=now, attempts=F("attempts") + 1
+        )
+        self.refresh_from_db()
+        return taken == 1
+
+    def beat(self, done: int, total: int | None = None) -> bool:
+        """Note progress; False when the Run was cancelled meanwhile and its work should stop."""
+        changes: dict[str, Any] = {"done": done, "heartbeat_at": timezone.now()}
+        if total is not None:
+            changes["total"] = total
+        return Run.objects.filter(pk=self.pk, state=self.State.RUNNING).update(**changes) == 1
+
+    def finish(self, **result: Any) -> bool:
+        return self._end(self.State.DONE, result=result)
+
+    def fail(self, error: str, **result: Any) -> bool:
+        return self._end(self.State.FAILED, error=error, result=result)
+
+    def cancel(self) -> bool:
+        return self._end(self.State.CANCELLED)
+
+    def retry(self) -> bool:
+        """Put a failed or cancelled Run back to waiting with all its attempts; False when it is neither."""
+        ended = Run.objects.filter(pk=self.pk, state__in=[self.State.FAILED, self.State.CANCELLED])
+        again = ended.update(
+            state=self.State.WAITING,
+            attempts=0,
+            done=0,
+            error="",
+            result={},
+            rung_at=None,
+            started_at=None,
+            heartbeat_at=None,
+            finished_at=None,
+        )
+        self.refresh_from_db()
+        return again == 1
+
+    def _end(self, state: State, **changes: Any) -> bool:
+        ended = (
+            Run.objects.filter(pk=self.pk).open().update(state=state, finished_at=timezone.now(), **changes)
+        )
+        self.refresh_from_db()
+        return ended == 1
+
+
+class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
+    def unfinished(self) -> Self:
+        return self.filter(state__in=[ScoreBatch.State.WAITING, ScoreBatch.State.LEASED])
+
+    def failed(self) -> Self:
+        return self.filter(state=ScoreBatch.State.FAILED)
+
+    def by_worker(self) -> QuerySet["ScoreBatch", dict[str, Any]]:
+        """Per worker: worker, batches and completions done, rate (completions a second in the last minute),
+        last (when its last batch was done)."""
+        finished = self.filter(state=ScoreBatch.State.DONE).exclude(worker="")
+        recent = Q(finished_at__gte=timezone.now() - timedelta(seconds=60))
+        return (
+            finished.order_by("worker")
+            .values("worker")
+            .annotate(
+                batches=Count("pk"),
+                completions=Sum("size"),
+                rate=Sum("size", filter=recent, default=0) / 60.0,
+                last=Max("finished_at"),
+            )
+        )
+
+    def claimable(self, now: datetime) -> Self:
+        """Waiting, or leased by a worker that has not renewed its lease in time."""
+        return self.filter(
+            Q(state=ScoreBatch.State.WAITING) | Q(state=ScoreBatch.State.LEASED, lease_until__lt=now)
+        )
+
+    def rung(self, now: datetime, within: timedelta) -> Self:
+        """Waiting, with a message under way."""
+        return self.filter(state=ScoreBatch.State.WAITING, rung_at__gte=now - within)
+
+    def unheard(self, now: datetime, after: timedelta) -> Self:
+        """Claimable with no message under way: never rung for, rung for in vain, or not rung for since the
+        lease ran out."""
+        lost = Q(rung_at__isnull=True) | Q(rung_at__lt=now - after) | Q(rung_at__lt=F("lease_until"))
+        return self.claimable(now).filter(lost)
+
+
+class ScoreBatch(models.Model):
+    """At most 256 completions for one ModelVersion to score: the queue of record. The broker only rings."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting for a worker"
+        LEASED = "leased", "Leased: a worker has it until lease_until"
+        DONE = "done", "Done: every completion has a Score"
+        SPLIT = "split", "Split: kept failing, its halves carry on"
+        FAILED = "failed", "Failed: one completion that cannot be scored, with the reason"
+        CANCELLED = "cancelled", "Cancelled with its Run"
+
+    MAX_ATTEMPTS = 3
+    MAX_SIZE = 256
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches")
+    version = models.ForeignKey("workbench.ModelVersion", on_delete=models.PROTECT, related_name="batches")
+    completion_ids = models.JSONField()
+    size = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
+    lease_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True)
+    worker = models.CharField(max_length=200, blank=True)
+    rung_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = ScoreBatchQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+        indexes = [
+            models.Index(
+                fields=["state", "lease_until"],
+                condition=Q(state__in=["waiting", "leased"]),
+                name="score_batch_unfinished",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"ScoreBatch {self.pk}"
+
+    def lease(self, worker: str, seconds: float) -> bool:
+        """Take the batch for `seconds`; False when another worker has it or it is finished."""
+        now = timezone.now()
+        taken = (
+            ScoreBatch.objects.claimable(now)
+            .filter(pk=self.pk)
+            .update(
+                state=self.State.LEASED,
+                lease_until=now + timedelta(seconds=seconds),
+                attempts=F("attempts") + 1,
+                worker=worker,
+            )
+        )
+        self.refresh_from_db()
+        return taken == 1
+
+    def renew(self, worker: str, seconds: float) -> bool:
+        """Keep the lease; False when it was lost to another worker or the Run was cancelled."""
+        held = ScoreBatch.objects.filter(pk=self.pk, state=self.State.LEASED, worker=worker)
+        return held.update(lease_until=timezone.now() + timedelta(seconds=seconds)) == 1
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self, within: timedelta = QUIET) -> Self:
+        return self.filter(last_seen__gte=timezone.now() - within, stopped_at__isnull=True)
+
+
+class Worker(models.Model):
+    """A worker process as it last reported, so that "no worker since hh:mm" can be said on the page."""
+
+    name = models.CharField(max_length=200, unique=True)
+    queues = models.CharField(max_length=200)
+    device = models.CharField(max_length=100, blank=True)
+    started_at = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True, help_text="When it said goodbye.")
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-last_seen"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_alive(self) -> bool:
+        return self.stopped_at is None and timezone.now() - self.last_seen <= QUIET
+
+    def serves(self, queue: str) -> bool:
+        return queue in self.queues.split(", ")

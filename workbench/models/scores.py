@@ -1,0 +1,197 @@
+import math
+from typing import TYPE_CHECKING, Self
+
+from django.apps import apps
+from django.db import models, transaction
+from django.db.models import F, OuterRef, Q
+from django.db.models.functions import Abs
+from django.utils import timezone
+
+from workbench.models.counts import count_of
+
+if TYPE_CHECKING:
+    from workbench.models.dataset import Dataset
+
+
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def active(self) -> "ModelVersion | None":
+        return self.filter(state=ModelVersion.State.ACTIVE).first()
+
+    def baselines(self) -> Self:
+        return self.filter(kind=ModelVersion.Kind.BASELINE)
+
+    def wanted(self) -> Self:
+        """Those that every Completion should have a Score of: the active version, and the baselines that
+        must stand beside it."""
+        return self.filter(Q(state=ModelVersion.State.ACTIVE) | Q(kind=ModelVersion.Kind.BASELINE)).exclude(
+            state=ModelVersion.State.RETIRED
+        )
+
+    def transformers(self) -> Self:
+        return self.filter(kind=ModelVersion.Kind.TRANSFORMER)
+
+    def with_score_count(self) -> Self:
+        """Annotate score_count: Completions of all Datasets that it has scored."""
+        return self.annotate(score_count=count_of(Score.objects.filter(version=OuterRef("pk")), "version"))
+
+
+class ModelVersion(models.Model):
+    """One scorer, pinned: the same row always gives the same number for the same text."""
+
+    class Kind(models.TextChoices):
+        TRANSFORMER = "transformer", "Transformer: a one-output sequence classifier"
+        BASELINE = "baseline", "Baseline: a rule that needs no model"
+
+    class State(models.TextChoices):
+        REGISTERED = "registered", "Registered: can score, makes no Suggestions"
+        ACTIVE = "active", "Active: its Suggestions pre-rank Comparisons"
+        RETIRED = "retired", "Retired: kept for its Scores, scores nothing new"
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.REGISTERED)
+    origin = models.CharField(max_length=300, blank=True, help_text="Hub repository or name of the folder.")
+    revision = models.CharField(max_length=40, blank=True)
+    notice = models.CharField(
+        max_length=500, blank=True, help_text="A sentence shown wherever its Suggestions appear."
+    )
+    architecture = models.CharField(max_length=100, blank=True)
+    parameters = models.BigIntegerField(null=True)
+    weights_sha256 = models.CharField(max_length=64, blank=True)
+    tokenizer_sha256 = models.CharField(max_length=64, blank=True)
+    template = models.CharField(max_length=40, default="bert-pair")
+    max_length = models.PositiveIntegerField(default=512)
+    precision = models.CharField(max_length=20, default="fp32")
+    guard = models.FloatField(
+        null=True, help_text="Scores closer than this to a sibling's are computed again in fp32."
+    )
+    temperature = models.FloatField(null=True, help_text="P(a preferred) = sigmoid(margin / temperature).")
+    calibration = models.JSONField(
+        default=dict, blank=True, help_text="What the temperature was fitted on, and how well it fits."
+    )
+    self_test = models.JSONField(
+        default=list, blank=True, help_text="Known answers a worker checks when it loads the weights."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    activated_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ModelVersionQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        score_count: int  # annotated by with_score_count
+
+    class Meta:
+        ordering = ["-created_at", "pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"], condition=Q(state="active"), name="model_version_one_active"
+            ),
+            models.UniqueConstraint(
+                fields=["weights_sha256", "tokenizer_sha256", "template", "max_length", "precision"],
+                condition=Q(kind="transformer"),
+                name="model_version_pinned_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def checkpoint(self) -> str:
+        """Folder of the checkpoint in Django's storage."""
+        return f"checkpoints/{self.weights_sha256}-{self.tokenizer_sha256[:16]}"
+
+    @property
+    def state_sentence(self) -> str:
+        return self.get_state_display().partition(": ")[2]
+
+    @property
+    def calibrated(self) -> bool:
+        return self.temperature is not None
+
+    def retire(self) -> bool:
+        """Take it out of use; its Scores stay. False unless it is registered: activate another one first."""
+        registered = ModelVersion.objects.filter(pk=self.pk, state=self.State.REGISTERED)
+        retired = registered.update(state=self.State.RETIRED)
+        self.refresh_from_db()
+        return retired == 1
+
+    def activate(self) -> None:
+        """Make this the one active version. The old one keeps its Scores and Suggestions."""
+        with transaction.atomic():
+            active = ModelVersion.objects.select_for_update().filter(state=self.State.ACTIVE)
+            active.exclude(pk=self.pk).update(state=self.State.REGISTERED)
+            self.state, self.activated_at = self.State.ACTIVE, timezone.now()
+            self.save(update_fields=["state", "activated_at"])
+            # By name, as datasets are made of scores and not the other way round.
+            apps.get_model("workbench", "Dataset").objects.update(wants_scoring=True)
+
+
+class Score(models.Model):
+    """The raw output of one ModelVersion for one Completion; never overwritten."""
+
+    completion = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="scores")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="scores")
+    value = models.FloatField()
+    precision = models.CharField(max_length=20)
+    prompt_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the prompt.")
+    completion_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the completion.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["completion", "version"], name="score_once_per_version")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f}"
+
+
+class SuggestionQuerySet(models.QuerySet["Suggestion"]):
+    def of(self, dataset: "Dataset", version: ModelVersion) -> Self:
+        return self.filter(version=version, comparison__dataset=dataset)
+
+    def to_show(self) -> Self:
+        """Best first: the active version's, else that of whichever was active before it, which serves people
+        until the new version has scored both sides."""
+        activated = self.filter(version__activated_at__isnull=False)
+        return activated.select_related("version").order_by("-version__activated_at")
+
+
+class Suggestion(models.Model):
+    """What one ModelVersion says of a Comparison. Derived from two Scores that never change, and so never
+    out of date; stored because queues are ordered by it."""
+
+    comparison = models.ForeignKey(
+        "workbench.Comparison", on_delete=models.CASCADE, related_name="suggestions"
+    )
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="suggestions")
+    margin = models.FloatField(help_text="Score of a minus score of b.")
+
+    objects = SuggestionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["comparison", "version"], name="suggestion_once_per_version")
+        ]
+        # The review queue reads the surest Suggestions first, of however many there are.
+        indexes = [
+            models.Index(F("version"), Abs("margin").desc(), F("comparison"), name="suggestion_surest_first")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.outcome} by {abs(self.margin):.3f}"
+
+    @property
+    def outcome(self) -> str:
+        """ "a", "b", or "tie" for equal scores."""
+        if self.margin == 0:
+            return "tie"
+        return "a" if self.margin > 0 else "b"
+
+    @property
+    def probability(self) -> float | None:
+        """P(a preferred), or None while the version is uncalibrated: a raw margin is not a probability."""
+        if self.version.temperature is None:
+            return None
+        return 1 / (1 + math.exp(-max(-700.0, min(700.0, self.margin / self.version.temperature))))

@@ -1,0 +1,275 @@
+"""What people agree on: the Decisions that follow from Judgments, and agreement and accuracy in figures."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.db import connection, transaction
+from django.db.models import (
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    DateTimeField,
+    F,
+    FilteredRelation,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from scoring.calibrate import wilson as interval_of_share
+from workbench.models import Comparison, Dataset, Decision, Guidelines, Judgment, ModelVersion, Outcome
+
+Voices = Literal["all", "people", "imported"]
+
+_OPINIONS = [Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD]
+
+
+def wilson(k: float, n: int) -> tuple[float, float] | None:
+    """95 % score interval of a share k of n (Wilson 1927), or None when n is 0: there is not enough data.
+
+    k may be a half, where a tie counts one half. Never leaves [0, 1], also at k = 0 and k = n."""
+    return interval_of_share(k / n, n) if n else None
+
+
+@dataclass(frozen=True)
+class Share:
+    """k of n; `low` and `high` bound it at 95 % (Wilson). All three shares are None when n is 0."""
+
+    k: float
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        return self.k / self.n if self.n else None
+
+    @property
+    def low(self) -> float | None:
+        interval = wilson(self.k, self.n)
+        return interval and interval[0]
+
+    @property
+    def high(self) -> float | None:
+        interval = wilson(self.k, self.n)
+        return interval and interval[1]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often a ModelVersion's Suggestion is what a person preferred. `equal` of the n had equal scores
+    and count one half each."""
+
+    version: ModelVersion
+    share: Share
+    equal: int
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How people agree with each other and with the active version, beside the rule "longest". `agree` counts
+    Comparisons with two or more opinions: k have only one."""
+
+    agree: Share
+    active: Accuracy | None
+    longest: Accuracy | None
+
+    @property
+    def beats_longest(self) -> bool | None:
+        """Whether the active version is right more often than the rule "longest"; None where that is open:
+        too few Judgments, or intervals that overlap."""
+        if self.active is None or self.longest is None or self.active.version == self.longest.version:
+            return None
+        model, rule = self.active.share, self.longest.share
+        if model.value is None or rule.value is None or model.low is None or rule.high is None:
+            return None
+        if model.value <= rule.value:
+            return False
+        return True if model.low > rule.high else None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A Dataset in figures. `agree` counts Comparisons with two or more opinions: k have only one."""
+
+    comparisons: int
+    judged: int
+    decided: int
+    disagreements: int
+    agree: Share
+    active: Accuracy | None
+    longest: Accuracy | None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What `settle` wrote: Decisions made, and Decisions that lost `standing`."""
+
+    made: int
+    withdrawn: int
+
+
+@transaction.atomic
+def settle(dataset: Dataset) -> Settled:
+    """Bring the derived Decisions of the dataset in line with its current Judgments.
+
+    - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
+      judge" is no opinion; imported labels are opinions.
+    - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
+      a Release must not be quicker than the look.
+    - A derived Decision that no longer follows, or rests on other numbers of votes than it says, loses
+      `standing`; one that still follows is left as it is, so a second call writes nothing.
+    - A reviewer's standing Decision is never touched, and nothing is derived beside it.
+
+    Three statements, whatever the number of Comparisons."""
+    derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
+    flagged = Comparison.objects.filter(dataset=dataset).flagged().values("pk")
+    withdrawn = derived.filter(comparison__in=flagged).update(standing=False)
+    withdrawn += derived.filter(pk__in=_no_longer_following(dataset)).update(standing=False)
+    undecided = _tallied(dataset).filter(standing__isnull=True).exclude(pk__in=flagged)
+    return Settled(made=_insert(undecided.exclude(derived_outcome="")), withdrawn=withdrawn)
+
+
+def _tallied(dataset: Dataset) -> QuerySet[Any, Any]:
+    """Comparisons grouped with their standing Decision (`standing__*`), and what follows from their opinions:
+    opinions, leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
+    leading = Greatest(*(f"votes_{outcome}" for outcome in _OPINIONS))
+    majority = [
+        When(**{f"votes_{outcome}": F("leading")}, leading__gt=F("opinions") / 2.0, then=Value(outcome.value))
+        for outcome in _OPINIONS
+    ]
+    all_the_same = When(leading=F("opinions"), then=Value(Decision.Method.AGREEMENT.value))
+    standing = FilteredRelation("decisions", condition=Q(decisions__standing=True))
+    fields = ("pk", "outcome", "method", "votes", "votes_for")
+    # values() before the votes: grouped by these columns, and not by each column of Comparison.
+    grouped: Any = (
+        Comparison.objects.filter(dataset=dataset)
+        .order_by()
+        .annotate(standing=standing)
+        .values("pk", *(f"standing__{field}" for field in fields))
+    )
+    tallied: QuerySet[Any, Any] = (
+        grouped.with_votes()
+        .annotate(opinions=F("votes") - F("votes_cannot_judge"), leading=leading)
+        .annotate(
+            derived_outcome=Case(*majority, default=Value(""), output_field=CharField()),
+            derived_method=Case(all_the_same, default=Value(Decision.Method.MAJORITY.value)),
+        )
+    )
+    return tallied
+
+
+def _no_longer_following(dataset: Dataset) -> QuerySet[Any, Any]:
+    """Primary keys of standing Decisions that differ from what the Judgments say now."""
+    follows = Q(
+        derived_outcome=F("standing__outcome"),
+        derived_method=F("standing__method"),
+        opinions=F("standing__votes"),
+        leading=F("standing__votes_for"),
+    )
+    return _tallied(dataset).filter(standing__isnull=False).exclude(follows).values("standing__pk")
+
+
+def _insert(decided: QuerySet[Any, Any]) -> int:
+    """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
+
+    Made in the database, as 200,000 rows through Python would take minutes. A reviewer who settles one of
+    them at this moment wins: decision_one_standing leaves ours out."""
+    columns = {
+        "comparison_id": F("pk"),
+        "outcome": F("derived_outcome"),
+        "method": F("derived_method"),
+        "votes": F("opinions"),
+        "votes_for": F("leading"),
+        "standing": Value(True, output_field=BooleanField()),
+        "created_at": Value(timezone.now(), output_field=DateTimeField()),
+        **{name: Value("", output_field=CharField()) for name in ("reason", "note", "blind_outcome")},
+    }
+    selected = {f"new_{name}": expression for name, expression in columns.items()}
+    select, params = decided.annotate(**selected).values_list(*selected).query.sql_with_params()
+    table = connection.ops.quote_name(Decision._meta.db_table)
+    with connection.cursor() as cursor:
+        into = f"INSERT INTO {table} ({', '.join(columns)})"
+        cursor.execute(f"{into} {select} ON CONFLICT DO NOTHING", params)
+        return int(cursor.rowcount)
+
+
+def summary(dataset: Dataset, voices: Voices = "all") -> Summary:
+    """The dataset in figures, from current Judgments of `voices`: everybody, people who log in, or imported
+    labels alone. A constant number of queries.
+
+    The accuracies take each opinion for a or b as one trial; with several opinions a Comparison they are not
+    independent, and the true interval is somewhat wider than the one given."""
+    comparisons = Comparison.objects.filter(dataset=dataset)
+    found = worth(dataset, voices)
+    return Summary(
+        comparisons=comparisons.count(),
+        judged=_current(dataset, voices).values("comparison").distinct().count(),
+        decided=comparisons.settled().count(),
+        disagreements=comparisons.in_disagreement(ModelVersion.objects.active()).count(),
+        agree=found.agree,
+        active=found.active,
+        longest=found.longest,
+    )
+
+
+def worth(dataset: Dataset, voices: Voices = "all") -> Worth:
+    """Agreement and accuracies alone, for a page that counts the rest itself."""
+    judgments = _current(dataset, voices)
+    active = ModelVersion.objects.active()
+    longest = ModelVersion.objects.baselines().filter(name="longest").first()
+    accuracies = _accuracies(judgments, [version for version in (active, longest) if version])
+    return Worth(
+        agree=_agreement(judgments),
+        active=accuracies[active.pk] if active else None,
+        longest=accuracies[longest.pk] if longest else None,
+    )
+
+
+def _current(dataset: Dataset, voices: Voices) -> QuerySet[Judgment]:
+    judgments = Judgment.objects.of(dataset).current().order_by()
+    if voices == "all":
+        return judgments
+    return judgments.filter(annotator__user__isnull=voices == "imported")
+
+
+def _agreement(judgments: QuerySet[Judgment]) -> Share:
+    """Of the Comparisons with two or more opinions, those where all are the same."""
+    shared = (
+        judgments.exclude(outcome=Outcome.CANNOT_JUDGE)
+        .values("comparison")
+        .annotate(opinions=Count("pk"), kinds=Count("outcome", distinct=True))
+        .filter(opinions__gte=2)
+    )
+    counted = shared.aggregate(n=Count("comparison"), k=Count("comparison", filter=Q(kinds=1)))
+    return Share(counted["k"], counted["n"])
+
+
+def by_guidelines(dataset: Dataset, latest: int = 10) -> list[tuple[Guidelines, Share]]:
+    """How often people agree under each version of the guidelines, newest first: of the Comparisons with two
+    or more opinions given under that version, those where these are all the same. One query a version, for
+    the `latest` versions."""
+    judgments = _current(dataset, "people")
+    versions = dataset.guidelines.order_by("-number")[:latest]
+    return [(version, _agreement(judgments.filter(guidelines=version))) for version in versions]
+
+
+def _accuracies(judgments: QuerySet[Judgment], versions: list[ModelVersion]) -> dict[int, Accuracy]:
+    """Each version's accuracy by its primary key; n = 0 for one that suggested nothing here."""
+    margin = "comparison__suggestions__margin"
+    right = Q(outcome=Outcome.A, **{f"{margin}__gt": 0}) | Q(outcome=Outcome.B, **{f"{margin}__lt": 0})
+    rows = (
+        judgments.filter(outcome__in=[Outcome.A, Outcome.B], comparison__suggestions__version__in=versions)
+        .values(pinned=F("comparison__suggestions__version"))
+        .annotate(n=Count("pk"), right=Count("pk", filter=right), equal=Count("pk", filter=Q(**{margin: 0})))
+    )
+    counts = {row["pinned"]: row for row in rows}
+    none = {"n": 0, "right": 0, "equal": 0}
+    return {version.pk: _accuracy(version, counts.get(version.pk, none)) for version in versions}
+
+
+def _accuracy(version: ModelVersion, counted: dict[str, int]) -> Accuracy:
+    equal = counted["equal"]
+    return Accuracy(version, Share(counted["right"] + equal / 2, counted["n"]), equal)

@@ -1,0 +1,460 @@
+"""The annotation stage: who is handed which Comparison, and what becomes of the answer.
+
+A Comparison has as many places as its Dataset's overlap. A Claim holds one of them while it is live or done,
+and `Comparison.taken` counts the places held; both are written in one transaction, under a lock on the
+annotator and on the Comparison. Locks are taken in the order annotator, Claim, Comparison."""
+
+import hashlib
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, Exists, F, Min, OrderBy, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Least
+from django.utils import timezone
+
+from workbench.models import (
+    Annotator,
+    Claim,
+    Comparison,
+    Dataset,
+    Flag,
+    Guidelines,
+    Judgment,
+    Outcome,
+    Suggestion,
+)
+from workbench.models.annotation import ComparisonQuerySet
+
+# What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
+HOLD = 6
+# How far the queue is read for one that this annotator has not had: bounded, however much they have done.
+WINDOW = 64
+BLOCK = 4
+
+SIDES = ("left", "right")
+
+
+class Refused(Exception):
+    """The answer cannot stand; the text says why and what to do. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer. `outcome` is one of Outcome, or "left" or "right" as the annotator saw them; `key`
+    makes sending it twice harmless; `replaces` is the key of the Judgment it changes; `strength` is 1
+    (better) or 2 (much better); `seconds` runs from shown to answered."""
+
+    outcome: str
+    key: UUID
+    strength: int | None = None
+    comment: str = ""
+    seconds: float | None = None
+    replaces: UUID | None = None
+    guidelines: Guidelines | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`mine` and `today` count this annotator's Comparisons; `done` of `wanted` counts everybody's places."""
+
+    mine: int
+    today: int
+    done: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """Why nothing is open to an annotator. `total` Comparisons: `with_others` are leased until `until` at
+    the earliest, `skipped` were skipped by this annotator, `need_others` wait for somebody who has not judged
+    them yet."""
+
+    total: int
+    with_others: int
+    until: datetime | None
+    skipped: int
+    need_others: int
+
+
+def draw(*seed: object) -> float:
+    """A number in [0, 1) that is the same for the same seed on every machine."""
+    digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def side_at(number: int, annotator: Annotator) -> str:
+    """Which completion ("a" or "b") the annotator's Comparison of this number has on the left. In permuted
+    blocks of four, so that each side is on the left equally often, and nobody can tell the next."""
+    block, position = divmod(number, BLOCK)
+    places = sorted(range(BLOCK), key=lambda place: draw("left", annotator.pk, block, place))
+    return "a" if places.index(position) < BLOCK // 2 else "b"
+
+
+def outcome_of(shown: str, left: str) -> str:
+    """The outcome of an answer given as seen: "left" and "right" become "a" or "b", others stay."""
+    if shown not in SIDES:
+        return shown
+    return left if shown == "left" else _other(left)
+
+
+def seen_as(outcome: str, left: str) -> str:
+    """The opposite of `outcome_of`: "a" and "b" become "left" or "right"."""
+    if outcome not in (Outcome.A, Outcome.B):
+        return outcome
+    return "left" if outcome == left else "right"
+
+
+def _other(side: str) -> str:
+    return "b" if side == "a" else "a"
+
+
+def next_claim(
+    dataset: Dataset, annotator: Annotator, have: Collection[int] = (), again: bool = False
+) -> Claim | None:
+    """Lease a Comparison to the annotator: one that they hold and the page does not have, else a new one.
+
+    Nobody gets a Comparison twice, and no more people than the overlap hold one at any time. Comparisons that
+    others have begun come first, so that agreement can be told early; within that the order is random, and
+    seeded by the annotator.
+
+    have: primary keys of the Comparisons that the page has.
+    again: also hand out those that the annotator skipped.
+    None: nothing is open to them (`what_is_left` says why), or HOLD of theirs wait for an answer."""
+    give_back_expired()
+    for _ in range(5):
+        with transaction.atomic():
+            _lock(annotator)
+            # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
+            held = sorted(_live(dataset, annotator), key=lambda claim: claim.number)
+            missing = next((claim for claim in held if claim.comparison_id not in have), None)
+            if missing:
+                return _extend(missing, dataset)
+            if len(held) >= HOLD:
+                return None
+            number = _next_number(annotator)
+            comparison = _lock_open(dataset, annotator, again, start=draw("queue", annotator.pk, number))
+            if comparison:
+                return _lease(comparison, dataset, annotator, number)
+        # Whatever others hold locked was passed over: it may still have a free place when they are done.
+        if not _open_to(annotator, dataset.comparisons.all(), dataset.overlap, again).exists():
+            break
+        time.sleep(0.02)
+    return None
+
+
+def _lock(annotator: Annotator) -> None:
+    """One annotator's requests come one after the other: two tabs, or a double submit, cannot interleave."""
+    Annotator.objects.select_for_update(no_key=True).get(pk=annotator.pk)
+
+
+def _live(dataset: Dataset, annotator: Annotator) -> QuerySet[Claim]:
+    return Claim.objects.filter(
+        annotator=annotator, state=Claim.State.LIVE, comparison__dataset=dataset
+    ).select_related("suggestion__version")
+
+
+def _next_number(annotator: Annotator) -> int:
+    last = annotator.claims.order_by("-number").values_list("number", flat=True).first()
+    return 0 if last is None else last + 1
+
+
+def _expiry(dataset: Dataset) -> datetime:
+    return timezone.now() + timedelta(minutes=dataset.lease_minutes)
+
+
+def _extend(claim: Claim, dataset: Dataset) -> Claim:
+    claim.expires_at = _expiry(dataset)
+    claim.save(update_fields=["expires_at"])
+    return claim
+
+
+def _open_to(
+    annotator: Annotator, comparisons: ComparisonQuerySet, overlap: int, again: bool = False
+) -> ComparisonQuerySet:
+    """Of these, the Comparisons with a free place that no reviewer has settled and this annotator has not
+    had."""
+    had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+    had = had.exclude(state=Claim.State.EXPIRED)
+    if again:
+        had = had.exclude(state=Claim.State.SKIPPED)
+    # Where the query locks, this is asked of the locked row again: others may have filled it meanwhile.
+    return comparisons.filter(taken__lt=overlap).unsettled_by_reviewer().exclude(Exists(had))
+
+
+def _lock_open(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Comparison | None:
+    """Lock the Comparison to hand out. First a window of the index from `start`, and one from its beginning,
+    for each count of places taken, nearly full ones first; then, when the windows hold nothing for this
+    annotator, all there are."""
+
+    def first_open(comparisons: ComparisonQuerySet, *order: str | OrderBy) -> Comparison | None:
+        return comparisons.select_for_update(of=("self",), skip_locked=True).order_by(*order).first()
+
+    begun = range(dataset.overlap - 1, max(0, dataset.overlap - 5), -1)
+    for taken in (*begun, 0):
+        at = dataset.comparisons.filter(taken=taken).order_by("shuffle")
+        for window in (at.filter(shuffle__gte=start), at.filter(shuffle__lt=start)):
+            # By primary key alone: asked for the dataset again, SQLite would read all that is open in it.
+            few = Comparison.objects.filter(pk__in=window.values("pk")[:WINDOW])
+            if found := first_open(_open_to(annotator, few, dataset.overlap), "shuffle"):
+                return found
+    rest = _open_to(annotator, dataset.comparisons.all(), dataset.overlap, again)
+    skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
+    # What was skipped longest ago first, so that skipping again goes round all of them.
+    rest = rest.annotate(skipped_at=Subquery(skipped.values("expires_at")))
+    return first_open(rest, F("skipped_at").asc(nulls_first=True), "-taken", "shuffle")
+
+
+def _free_slot(claims: Iterable[Claim], overlap: int) -> int:
+    """The lowest place that nobody holds, where fewer than `overlap` are held."""
+    held = {claim.slot for claim in claims}
+    return next(slot for slot in range(overlap) if slot not in held)
+
+
+def _lease(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
+    claims = list(comparison.claims.all())
+    own = next((claim for claim in claims if claim.annotator_id == annotator.pk), None)
+    claim = own or _new_claim(comparison, dataset, annotator, number)
+    claim.slot = _free_slot(claims, dataset.overlap)
+    claim.state = Claim.State.LIVE
+    claim.expires_at = _expiry(dataset)
+    claim.save()
+    _count_place(comparison.pk, 1)
+    return claim
+
+
+def _new_claim(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
+    blind = draw("mode", annotator.pk, comparison.pk) < dataset.blind_share
+    return Claim(
+        comparison=comparison,
+        annotator=annotator,
+        number=number,
+        left=side_at(number, annotator),
+        mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
+        suggestion=None if blind else _suggestion(comparison.pk),
+    )
+
+
+def _suggestion(comparison_id: int) -> Suggestion | None:
+    return Suggestion.objects.filter(comparison_id=comparison_id).to_show().first()
+
+
+def _count_place(comparison_id: int, change: int) -> None:
+    Comparison.objects.filter(pk=comparison_id).update(taken=F("taken") + change)
+
+
+def _give_back(claim: Claim, state: Claim.State) -> None:
+    claim.slot = None
+    claim.state = state
+    claim.save(update_fields=["slot", "state", "expires_at"])
+    _count_place(claim.comparison_id, -1)
+
+
+def give_back_expired() -> None:
+    """Free the places of leases that have run out, in all Datasets: people who went away keep nothing from
+    the others."""
+    over = Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
+    if not over.exists():
+        return
+    with transaction.atomic():
+        # The Comparison is locked along, in one statement: two of these at once would deadlock otherwise.
+        locked = over.select_related("comparison").select_for_update(
+            of=("self", "comparison"), skip_locked=True, no_key=True
+        )
+        for claim in locked[:500]:
+            _give_back(claim, Claim.State.EXPIRED)
+
+
+def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
+    """Renew the leases on these Comparisons. Returns those that the annotator does hold: the others have
+    gone to somebody else meanwhile."""
+    held = _live(dataset, annotator).filter(comparison__in=have)
+    held.update(expires_at=_expiry(dataset))
+    return list(held.values_list("comparison", flat=True))
+
+
+def record_judgment(annotator: Annotator, comparison: Comparison, answer: Answer) -> Judgment:
+    """Store the answer and return its Judgment; the same `key` again returns the same row.
+
+    A first answer makes the Claim done. An answer that names the current Judgment in `replaces` supersedes
+    it; after a Suggestion was revealed (blind mode) its stage is `revealed`. An answer that comes after its
+    lease has gone to somebody else takes any free place; where there is none it is stored but not current,
+    and `is_aside` tells.
+
+    Raises Refused when the Comparison was never handed to the annotator, when they have answered it in
+    another window meanwhile, or when the key belongs to somebody else's answer."""
+    with transaction.atomic():
+        _lock(annotator)
+        known = Judgment.objects.filter(idempotency_key=answer.key).first()
+        if known:
+            return _same(known, annotator, comparison)
+        claim = _locked_claim(annotator, comparison)
+        before = Judgment.objects.current().filter(comparison=comparison, annotator=annotator).first()
+        if before and before.idempotency_key != answer.replaces:
+            raise Refused(
+                "You have answered this Comparison in another window since this page showed it. That answer "
+                "stands; press u to change it."
+            )
+        if not _has_place(claim, comparison):
+            return _write(claim, answer, before=None, aside=True)
+        if claim.state != Claim.State.DONE:
+            claim.state = Claim.State.DONE
+            claim.save(update_fields=["state"])
+        return _write(claim, answer, before)
+
+
+def _same(known: Judgment, annotator: Annotator, comparison: Comparison) -> Judgment:
+    if (known.annotator_id, known.comparison_id) != (annotator.pk, comparison.pk):
+        raise Refused("This answer carries the key of another answer. Reload the page and answer again.")
+    return known
+
+
+def _locked_claim(annotator: Annotator, comparison: Comparison) -> Claim:
+    claims = Claim.objects.select_for_update(of=("self",)).select_related("suggestion__version")
+    claim = claims.filter(annotator=annotator, comparison=comparison).first()
+    if claim is None:
+        raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
+    return claim
+
+
+def _has_place(claim: Claim, comparison: Comparison) -> bool:
+    """True when the Claim holds a place, or could take one that is still free."""
+    if claim.slot is not None:
+        return True
+    locked = (
+        Comparison.objects.select_for_update(of=("self",)).select_related("dataset").get(pk=comparison.pk)
+    )
+    if locked.taken >= locked.dataset.overlap:
+        return False
+    claim.slot = _free_slot(locked.claims.all(), locked.dataset.overlap)
+    claim.state = Claim.State.DONE
+    claim.save(update_fields=["slot", "state"])
+    _count_place(comparison.pk, 1)
+    return True
+
+
+def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = False) -> Judgment:
+    if before:
+        # The database allows one current Judgment: the old one steps back first.
+        Judgment.objects.filter(pk=before.pk).update(current=False)
+    outcome = outcome_of(answer.outcome, claim.left)
+    revealed = before is not None and claim.mode == Claim.Mode.BLIND and before.suggested != ""
+    return Judgment.objects.create(
+        comparison_id=claim.comparison_id,
+        annotator_id=claim.annotator_id,
+        outcome=outcome,
+        strength=answer.strength if outcome in (Outcome.A, Outcome.B) else None,
+        comment=answer.comment,
+        seconds=answer.seconds,
+        stage=Judgment.Stage.REVEALED if revealed else Judgment.Stage.FIRST,
+        mode=claim.mode,
+        left=claim.left,
+        guidelines=answer.guidelines,
+        idempotency_key=answer.key,
+        supersedes=before,
+        current=not aside,
+        metadata={"aside": "every place was taken"} if aside else {},
+        **(_as_shown_before(before) if before else _as_suggested(claim)),
+    )
+
+
+def _as_shown_before(before: Judgment) -> dict[str, object]:
+    """A change is made in view of what was shown with the first answer, whatever is active by now."""
+    return {
+        "suggested": before.suggested,
+        "margin": before.margin,
+        "probability": before.probability,
+        "version_id": before.version_id,
+    }
+
+
+def _as_suggested(claim: Claim) -> dict[str, object]:
+    blind = claim.mode == Claim.Mode.BLIND
+    suggestion = _suggestion(claim.comparison_id) if blind else claim.suggestion
+    if suggestion is None:
+        return {}
+    return {
+        "suggested": suggestion.outcome,
+        "margin": suggestion.margin,
+        "probability": suggestion.probability,
+        "version": suggestion.version,
+    }
+
+
+def skip(annotator: Annotator, comparison: Comparison) -> None:
+    """Give the place back: the Comparison comes to others first. Skipping what is not held changes nothing.
+
+    Raises Refused when the Comparison was never handed to the annotator."""
+    with transaction.atomic():
+        _lock(annotator)
+        claim = _locked_claim(annotator, comparison)
+        if claim.state == Claim.State.LIVE:
+            claim.expires_at = timezone.now()
+            _give_back(claim, Claim.State.SKIPPED)
+
+
+def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -> Flag:
+    """Flag the Comparison; a second flag of the same annotator corrects the first while it is open.
+
+    Raises Refused when the Comparison was never handed to the annotator."""
+    with transaction.atomic():
+        _lock(annotator)
+        _locked_claim(annotator, comparison)
+        return Flag.objects.update_or_create(
+            comparison=comparison,
+            annotator=annotator,
+            closed_at=None,
+            defaults={"reason": reason, "note": note},
+        )[0]
+
+
+def last_answered(dataset: Dataset, annotator: Annotator, before: int | None = None) -> Judgment | None:
+    """The annotator's newest current Judgment in the dataset; with `before`, the newest older than it."""
+    own = Judgment.objects.current().of(dataset).filter(annotator=annotator)
+    if before is not None:
+        own = own.filter(pk__lt=before)
+    return own.order_by("-pk").first()
+
+
+def progress(dataset: Dataset, annotator: Annotator) -> Progress:
+    """Exact but for leases that have run out and not been given back yet: those count as done."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
+    places = dataset.comparisons.aggregate(
+        n=Count("pk"), taken=Sum(Least("taken", dataset.overlap), default=0)
+    )
+    leased = Claim.objects.filter(state=Claim.State.LIVE, expires_at__gt=timezone.now())
+    live = leased.filter(comparison__dataset=dataset).count()
+    return Progress(
+        mine=Claim.objects.filter(
+            annotator=annotator, state=Claim.State.DONE, comparison__dataset=dataset
+        ).count(),
+        today=first.filter(created_at__gte=midnight).count(),
+        done=places["taken"] - live,
+        wanted=places["n"] * dataset.overlap,
+    )
+
+
+def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:
+    """Why `next_claim` had nothing."""
+    mine = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+    unsettled = dataset.comparisons.unsettled_by_reviewer()
+    free = unsettled.filter(taken__lt=dataset.overlap)
+    others = Claim.objects.filter(state=Claim.State.LIVE, comparison__dataset=dataset).exclude(
+        annotator=annotator
+    )
+    with_others = unsettled.filter(
+        ~Exists(mine.filter(state__in=[Claim.State.DONE, Claim.State.SKIPPED])),
+        Exists(others.filter(comparison=OuterRef("pk"))),
+        ~Q(taken__lt=dataset.overlap),
+    )
+    return Left(
+        total=dataset.comparisons.count(),
+        with_others=with_others.count(),
+        until=others.filter(comparison__in=with_others.values("pk")).aggregate(at=Min("expires_at"))["at"],
+        skipped=free.filter(Exists(mine.filter(state=Claim.State.SKIPPED))).count(),
+        need_others=free.filter(Exists(mine.filter(state=Claim.State.DONE))).count(),
+    )

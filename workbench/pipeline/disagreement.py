@@ -1,0 +1,360 @@
+"""The review queue: what a reviewer is needed for, why, and in which order, page by page.
+
+Which Comparisons are in it is asked of the rows at each page. Their order must not be: a page is sorted by
+figures that move while people work. So whatever the order rests on is pinned by the one who asks (the
+ModelVersion, and `as_of` for the reliability of people), and the queue is cut into bands whose limits do not
+depend on who has settled what."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.db import models
+from django.db.models import (
+    Avg,
+    Case,
+    Count,
+    Exists,
+    F,
+    FloatField,
+    Func,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Abs, Coalesce, Greatest, Least
+from django.utils import timezone
+
+from workbench.models import Comparison, Dataset, Decision, Flag, Judgment, ModelVersion, Suggestion
+from workbench.models.annotation import ComparisonQuerySet
+
+PAGE_SIZE = 30
+
+FIRST_BAND = 2_000
+BAND_GROWTH = 2
+
+READING_BYTES_A_SECOND = 20.0
+SECONDS_A_CASE = 10.0
+PRIOR_RELIABILITY, PRIOR_WEIGHT = 0.8, 5
+MOST_REVIEWS, MOST_ANNOTATORS = 2_000, 200
+
+
+class Why(models.TextChoices):
+    """Why a Comparison is in the queue; it may have several reasons."""
+
+    FLAGGED = "flagged", "flagged"
+    PEOPLE = "people", "people differ"
+    MODEL = "model", "model against people"
+    CHANGED = "changed", "changed after reveal"
+
+
+class Order(models.TextChoices):
+    VALUE = "value", "what tells most for its reading time"
+    SUREST = "surest", "where the model is surest"
+    OLDEST = "oldest", "oldest first"
+    NEWEST = "newest", "newest first"
+
+
+class Lengths(models.TextChoices):
+    ALIKE = "alike", "within a quarter of each other"
+    APART = "apart", "one twice as long or longer"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What of the queue to show, and in which order. "" and None filter nothing."""
+
+    why: str = ""
+    annotator: int | None = None  # primary key of one who has judged the Comparison
+    source: str = ""  # of one of the two Completions
+    lengths: str = ""
+    group: str = ""  # of the Prompt
+    order: str = Order.VALUE
+    as_of: datetime = field(default_factory=timezone.now)  # reviews after this do not move the order
+
+
+@dataclass(frozen=True)
+class QueueCase:
+    """A Comparison in the queue: why it is there, current votes by outcome, the version's margin (score of a
+    minus score of b), since when (its latest Judgment or Flag), and the Decision that stands."""
+
+    comparison: Comparison
+    why: tuple[Why, ...]
+    votes: dict[str, int]
+    margin: float | None
+    since: datetime | None
+    decision: Decision | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """`after` is the cursor of the next page; "" on the last."""
+
+    cases: list[QueueCase]
+    after: str
+
+
+def page(
+    dataset: Dataset, version: ModelVersion | None, filters: Filters, after: str = "", size: int = PAGE_SIZE
+) -> Page:
+    """A page of the queue from the cursor `after` on. The number of queries does not depend on the number of
+    cases, and grows with the logarithm of the number of Comparisons.
+
+    A page begins after the sort key of the last row seen, not after a count of rows: cases settled meanwhile
+    leave no gap, and with the same version and filters nothing comes twice. ValueError for a cursor that is
+    none."""
+    found: list[_Place] = []
+    start = _Place.at(after) if after else None
+    for place in _places(_Walk(dataset, version, filters), start):
+        found.append(place)
+        if len(found) > size:
+            break
+    shown = [place.pk for place in found[:size]]
+    comparisons = Comparison.objects.select_related("prompt").in_bulk(shown)
+    here = cases([comparisons[pk] for pk in shown if pk in comparisons], version)
+    return Page(here, found[size - 1].cursor if len(found) > size else "")
+
+
+def cases(comparisons: Sequence[Comparison], version: ModelVersion | None) -> list[QueueCase]:
+    """What the queue says of each of these Comparisons, in their order, in a constant number of queries."""
+    ids = [comparison.pk for comparison in comparisons]
+    these = Comparison.objects.filter(pk__in=ids)
+    held = {why: set(_because(these, why, version).values_list("pk", flat=True)) for why in Why}
+    votes, since = _votes(ids)
+    margins = dict(
+        Suggestion.objects.filter(comparison__in=ids, version=version).values_list("comparison", "margin")
+    )
+    decisions = {d.comparison_id: d for d in Decision.objects.standing().filter(comparison__in=ids)}
+    return [
+        QueueCase(
+            comparison=comparison,
+            why=tuple(why for why in Why if comparison.pk in held[why]),
+            votes=votes[comparison.pk],
+            margin=margins.get(comparison.pk),
+            since=since.get(comparison.pk),
+            decision=decisions.get(comparison.pk),
+        )
+        for comparison in comparisons
+    ]
+
+
+def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, datetime]]:
+    """Current votes by outcome, and the time of the latest Judgment or Flag, by Comparison."""
+    votes: dict[int, dict[str, int]] = defaultdict(dict)
+    since: dict[int, datetime] = {}
+    counted = (
+        Judgment.objects.current()
+        .filter(comparison__in=ids)
+        .order_by()
+        .values("comparison", "outcome")
+        .annotate(n=Count("pk"), latest=Max("created_at"))
+    )
+    for row in counted:
+        votes[row["comparison"]][row["outcome"]] = row["n"]
+        since[row["comparison"]] = max(row["latest"], since.get(row["comparison"], row["latest"]))
+    for pk, raised in Flag.objects.open().filter(comparison__in=ids).values_list("comparison", "created_at"):
+        since[pk] = max(raised, since.get(pk, raised))
+    return votes, since
+
+
+def _because(comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None) -> ComparisonQuerySet:
+    if why == Why.FLAGGED:
+        return comparisons.flagged()
+    if why == Why.PEOPLE:
+        return comparisons.people_disagree()
+    return comparisons.changed_after_reveal() if why == Why.CHANGED else comparisons.model_disagrees(version)
+
+
+class Bytes(Func):
+    """Length of a text in UTF-8: nearer to its tokens than its characters are, and in PostgreSQL known
+    without reading the text."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **extra)
+
+
+def _filtered(
+    waiting: ComparisonQuerySet, version: ModelVersion | None, filters: Filters
+) -> ComparisonQuerySet:
+    if filters.why:
+        waiting = _because(waiting, filters.why, version)
+    if filters.annotator is not None:
+        judged = Judgment.objects.current().filter(annotator=filters.annotator, comparison=OuterRef("pk"))
+        waiting = waiting.filter(Exists(judged))
+    if filters.source:
+        waiting = waiting.filter(Q(a__source=filters.source) | Q(b__source=filters.source))
+    if filters.group:
+        waiting = waiting.filter(prompt__group=filters.group)
+    if filters.lengths:
+        texts = Bytes("a__text"), Bytes("b__text")
+        waiting = waiting.alias(longer=Greatest(*texts), shorter=Least(*texts))
+        alike, apart = Q(longer__lte=F("shorter") * 1.25), Q(longer__gte=F("shorter") * 2)
+        waiting = waiting.filter(alike if filters.lengths == Lengths.ALIKE else apart)
+    return waiting
+
+
+@dataclass(frozen=True, order=True)
+class _Place:
+    """Where a Comparison stands in the queue: in its band, and there by rank, smallest first."""
+
+    band: int
+    rank: float
+    pk: int
+
+    @property
+    def cursor(self) -> str:
+        return json.dumps([self.band, self.rank, self.pk])
+
+    @classmethod
+    def at(cls, cursor: str) -> "_Place":
+        """The place in a cursor; ValueError when it is none."""
+        values = json.loads(cursor)
+        if not isinstance(values, list) or [type(value) for value in values] != [int, float, int]:
+            raise ValueError("A cursor is a band, a rank and a primary key.")
+        return cls(*values)
+
+
+def check_cursor(cursor: str) -> None:
+    """ValueError when the cursor is none."""
+    _Place.at(cursor)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """One walk through the queue of a dataset: its bands, and the places of Comparisons in them."""
+
+    dataset: Dataset
+    version: ModelVersion | None
+    filters: Filters
+
+    def bands(self) -> Iterator[ComparisonQuerySet]:
+        """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
+
+        By value and surety: the flagged, as somebody asked for a look; then those with a Suggestion by
+        |margin|, the first 2,000, the next 4,000 and so on; then those without one. Within a band the order
+        is exact. So it is exact throughout for 2,000 Comparisons, and for more it never takes longer than a
+        band to find what comes first."""
+        own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
+        if self.filters.order in (Order.OLDEST, Order.NEWEST):
+            walk = own if self.filters.order == Order.OLDEST else own.reverse()
+            yield from _cut(own, walk.values("pk"))
+            return
+        yield own.flagged()
+        unflagged = own.exclude(Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))))
+        suggestions = Suggestion.objects.filter(version=self.version)
+        surest_first = suggestions.filter(comparison__dataset=self.dataset).order_by(
+            Abs("margin").desc(), "comparison"
+        )
+        yield from _cut(unflagged, surest_first.values("comparison"))
+        unsuggested = own.exclude(Exists(suggestions.filter(comparison=OuterRef("pk"))))
+        yield from _cut(unflagged, unsuggested.values("pk"))
+
+    def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:
+        """Where these Comparisons of the band stand, in order; one query."""
+        if self.filters.order in (Order.OLDEST, Order.NEWEST):
+            sign = 1.0 if self.filters.order == Order.OLDEST else -1.0
+            ranked = [(sign * pk, pk) for pk in comparisons.values_list("pk", flat=True)]
+        else:
+            ranked = [(-self._worth(**figures), figures["pk"]) for figures in self._figures(comparisons)]
+        return sorted(_Place(band, rank, pk) for rank, pk in ranked)
+
+    def _figures(self, comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+        margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk")).values("margin")
+        known = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
+        voters = Judgment.objects.current().opinions().filter(comparison=OuterRef("pk")).order_by()
+        mean = Avg(Case(*known, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
+        return comparisons.order_by().values(
+            "pk",
+            margin=Coalesce(Subquery(margin), 0.0),
+            reliability=Coalesce(
+                Subquery(voters.values("comparison").annotate(mean=mean).values("mean")), PRIOR_RELIABILITY
+            ),
+            length=Bytes("a__text") + Bytes("b__text"),
+        )
+
+    def _worth(self, pk: int, margin: float, reliability: float, length: int) -> float:
+        if self.filters.order == Order.SUREST:
+            return abs(margin)
+        temperature = self.version and self.version.temperature
+        return worth(abs(margin) / (temperature or 1.0), reliability, length)
+
+    @cached_property
+    def _reliability(self) -> dict[int, float]:
+        return reliability(self.dataset, self.filters.as_of)
+
+
+def _cut(among: ComparisonQuerySet, walk: QuerySet[Any, Any]) -> Iterator[ComparisonQuerySet]:
+    start, size, total = 0, FIRST_BAND, walk.count()
+    while start < total:
+        yield among.filter(pk__in=walk[start : start + size])
+        start, size = start + size, size * BAND_GROWTH
+
+
+def worth(surety: float, reliability: float, length: int) -> float:
+    """What a look at a disagreement is worth, per minute of reading.
+
+    surety: |margin| / temperature, so that 2 sigmoid(surety) - 1 = tanh(surety / 2) is the model's calibrated
+    confidence from 0 to 1 (an uncalibrated version counts as temperature 1, which keeps its own order);
+    reliability: mean over the people who gave an opinion, from 0 to 1; length: UTF-8 bytes of both texts.
+    A sure model against reliable people tells most, whoever turns out to be wrong; a long read costs more."""
+    minutes = (SECONDS_A_CASE + length / READING_BYTES_A_SECOND) / 60
+    # Rounded, as a database may add up a mean in any order.
+    return round(math.tanh(surety / 2) * reliability / minutes, 9)
+
+
+def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
+    """Share of an annotator's opinions that are what a reviewer decided, by primary key of the annotator;
+    shrunk towards 0.8 as if by five earlier opinions, which is also what anybody else counts for.
+
+    Of the newest 2,000 reviewer Decisions made by `as_of`, drops left out, and of the 200 annotators they say
+    most about."""
+    reviews = (
+        Decision.objects.of(dataset)
+        .filter(method=Decision.Method.REVIEWER, created_at__lte=as_of)
+        .exclude(outcome=Decision.DROP)
+        .exclude(undone_at__lte=as_of)
+        .order_by("-pk")
+        .values_list("comparison", "outcome")
+    )
+    # Oldest first, so that the newest review of a Comparison is the one that stays.
+    decided = dict(reversed(list(reviews[:MOST_REVIEWS])))
+    opinions = Judgment.objects.current().opinions().filter(comparison__in=decided).order_by()
+    n, agreed = Counter[int](), Counter[int]()
+    for comparison, annotator, outcome in opinions.values_list("comparison", "annotator", "outcome"):
+        n[annotator] += 1
+        agreed[annotator] += outcome == decided[comparison]
+    prior = PRIOR_RELIABILITY * PRIOR_WEIGHT
+    known = sorted(n, key=lambda annotator: (-n[annotator], annotator))[:MOST_ANNOTATORS]
+    return {annotator: (agreed[annotator] + prior) / (n[annotator] + PRIOR_WEIGHT) for annotator in known}
+
+
+def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
+    """Places of the cases that come after `start`, in order; a band is read when it is reached."""
+    for number, band in enumerate(walk.bands()):
+        if start and number < start.band:
+            continue
+        waiting = _filtered(band.in_disagreement(walk.version), walk.version, walk.filters)
+        for place in walk.places(number, waiting):
+            if start is None or place > start:
+                yield place
+
+
+def cursor_of(comparison: Comparison, version: ModelVersion | None, filters: Filters) -> str:
+    """The cursor just after this Comparison, whether or not it is in the queue."""
+    walk = _Walk(comparison.dataset, version, filters)
+    for number, band in enumerate(walk.bands()):
+        for place in walk.places(number, band.filter(pk=comparison.pk)):
+            return place.cursor
+    raise ValueError(f"{comparison} is in no band: it does not exist.")

@@ -1,0 +1,29 @@
+"""Import: files in, Prompts, Completions, Comparisons and Judgments out.
+
+files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one transaction.
+"""
+
+from workbench.pipeline.intake.drafts import PAIRS_POLICIES, Draft, ImportOptions
+from workbench.pipeline.intake.files import endings, known_name
+from workbench.pipeline.intake.importing import Cancelled, ImportResult, Preview, import_file, preview
+from workbench.pipeline.intake.rows import Problem, escaped
+from workbench.pipeline.intake.runs import carry_out, rejects_path
+from workbench.pipeline.intake.shapes import SHAPES
+
+__all__ = [
+    "PAIRS_POLICIES",
+    "SHAPES",
+    "Cancelled",
+    "Draft",
+    "ImportOptions",
+    "ImportResult",
+    "Preview",
+    "Problem",
+    "carry_out",
+    "endings",
+    "escaped",
+    "import_file",
+    "known_name",
+    "preview",
+    "rejects_path",
+]

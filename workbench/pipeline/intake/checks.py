@@ -1,0 +1,44 @@
+"""What is worth knowing of texts before they are judged: estimates that refuse nothing."""
+
+import re
+from collections import Counter
+
+from workbench.pipeline.intake.drafts import Draft
+
+TOKEN_LIMIT = 512
+CHARACTERS_A_TOKEN = 4
+
+_NAMES_MODEL = re.compile(
+    r"\bas an? (?:AI|artificial intelligence|large language|language)\b(?: \w+)? model"
+    r"|\b(?:I am|I'm|my name is) (?:an AI|ChatGPT|GPT-?\d|Claude|Bard|Gemini|LLaMA|Vicuna|Alpaca|Assistant)\b"
+    r"|\b(?:developed|created|trained|made) by (?:OpenAI|Anthropic|Google|Meta|LMSYS|Mistral)\b",
+    re.IGNORECASE,
+)
+_CUT_FROM = 200
+
+
+def names_a_model(text: str, source: str = "") -> bool:
+    """True when the text says which model wrote it, which tells an annotator more than its quality."""
+    return bool(_NAMES_MODEL.search(text)) or (len(source) > 3 and source in text)
+
+
+def looks_cut_off(text: str) -> bool:
+    """True for a long text that ends in the middle of a sentence. Lists and code may look so, too."""
+    last = text.rstrip()[-1:]
+    return len(text) >= _CUT_FROM and last.isalnum() and last.isascii() and "\n" not in text[-40:]
+
+
+def over_token_limit(prompt: str, completion: str) -> bool:
+    """True when the pair has probably more tokens than the seed model reads, at 4 characters a token."""
+    return len(prompt) + len(completion) > TOKEN_LIMIT * CHARACTERS_A_TOKEN
+
+
+def observe(draft: Draft) -> Counter[str]:
+    """Counts for one Draft: over_token_limit, names_a_model, cut_off."""
+    prompt = "".join(message["content"] for message in draft.messages)
+    seen: Counter[str] = Counter()
+    for completion in draft.completions:
+        seen["over_token_limit"] += over_token_limit(prompt, completion.text)
+        seen["names_a_model"] += names_a_model(completion.text, completion.source)
+        seen["cut_off"] += looks_cut_off(completion.text)
+    return seen

@@ -1,0 +1,253 @@
+"""What one row of a file becomes: a Prompt with Completions, Comparisons and Judgments, not yet stored."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import combinations, pairwise
+from typing import Any
+
+from workbench.models.dataset import Message
+from workbench.pipeline.intake.rows import BadRow, Values
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+MAX_NAME = 200
+"""Characters that an id or a source may have; the columns hold no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgmentDraft:
+    """One answer that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its
+    `second`; `annotator` is the id that the file gives the voice, "" for the file's own label."""
+
+    outcome: str
+    annotator: str = ""
+    strength: int | None = None
+    comment: str = ""
+    metadata: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionDraft:
+    text: str
+    source: str = ""
+    metadata: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonDraft:
+    """Two of the Draft's completions by index. The canonical order is made when it is stored."""
+
+    first: int
+    second: int
+    judgments: tuple[JudgmentDraft, ...] = ()
+    external_id: str = ""
+    metadata: Values = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One Prompt and what a file says of it. `row_id` is the id that must be unique in the file ("" for
+    none); `external_id` is the Prompt's own, which several rows may share."""
+
+    line: int
+    messages: list[Message]
+    completions: tuple[CompletionDraft, ...]
+    comparisons: tuple[ComparisonDraft, ...]
+    row_id: str = ""
+    external_id: str = ""
+    metadata: Values = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def text_of(values: Mapping[str, Any], column: str) -> str:
+    """The column's text. Raises BadRow when it is missing or not text: nothing is ever turned into text."""
+    if column not in values:
+        raise BadRow(column, "missing", f'the column "{column}" is missing')
+    return as_text(values[column], column)
+
+
+def as_text(value: object, column: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(column, "not_text", f"{column} should be text, not {kind_of(value)}", value)
+    return value
+
+
+def name_of(values: Mapping[str, Any], column: str) -> str:
+    """An id or a source: text, or a whole number kept digit by digit; "" when missing or null."""
+    value = values.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadRow(column, "not_an_id", f"{column} should be text or a number, not {kind_of(value)}", value)
+    text = str(value)
+    if len(text) > MAX_NAME:
+        raise BadRow(column, "too_long", f"{column} is longer than {MAX_NAME} characters", text)
+    return text
+
+
+def number_of(values: Mapping[str, Any], column: str) -> float | None:
+    """The column as a finite number, also from the text of a CSV cell; None when missing, null or empty."""
+    value = values.get(column)
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadRow(column, "not_a_number", f"{column} should be a number, not {kind_of(value)}", value)
+    return number
+
+
+def whole_number_of(
+    values: Mapping[str, Any], column: str, allowed: set[int], *, or_none: bool = False
+) -> Any:
+    """The column as one of the `allowed` whole numbers, or None for a missing one where that is allowed."""
+    number = number_of(values, column)
+    if number is None and or_none:
+        return None
+    if number not in allowed:
+        known = ", ".join(map(str, sorted(allowed)))
+        raise BadRow(column, "unknown_value", f"{column} should be one of {known}", values.get(column))
+    return int(number)
+
+
+def list_of(values: Mapping[str, Any], column: str) -> list[Any]:
+    value = values.get(column)
+    if not isinstance(value, list):
+        raise BadRow(column, "not_a_list", f"{column} should be a list, not {kind_of(value)}", value)
+    return value
+
+
+def kind_of(value: object) -> str:
+    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "text"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
+
+
+_ROLES = {
+    "system": "system", "developer": "developer", "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool",
+}  # fmt: skip
+
+
+def message_of(value: object, column: str) -> Message:
+    """One message, spelled {role, content} or {from, value}. Raises BadRow for anything else."""
+    if not isinstance(value, dict):
+        raise BadRow(column, "not_a_message", f"{column} should hold messages, not {kind_of(value)}", value)
+    spelling = ("from", "value") if "from" in value else ("role", "content")
+    role, content = (value.get(key) for key in spelling)
+    known = _ROLES.get(role) if isinstance(role, str) else None
+    if known is None:
+        raise BadRow(column, "unknown_role", f"{column} has a message with no known role", role)
+    if not isinstance(content, str):
+        raise BadRow(
+            column, "not_text", f"{column} has a message whose content is {kind_of(content)}", content
+        )
+    return {"role": known, "content": content}
+
+
+def prompt_of(value: object, column: str) -> list[Message]:
+    """A prompt as messages: text becomes one user message. Raises BadRow when there is nothing to answer."""
+    if isinstance(value, list):
+        messages = [message_of(message, column) for message in value]
+    else:
+        messages = [{"role": "user", "content": as_text(value, column)}]
+    if not messages or not messages[-1]["content"].strip():
+        raise BadRow(column, "empty", f"{column} is empty or blank; there is nothing to answer", value)
+    return messages
+
+
+def instruction_of(values: Mapping[str, Any]) -> list[Message]:
+    """The Alpaca form: an instruction and, after a blank line, the input it is about, if any."""
+    parts = [text_of(values, "instruction")]
+    if values.get("input"):
+        parts.append(text_of(values, "input"))
+    return prompt_of("\n\n".join(parts), "instruction")
+
+
+def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:
+    """The columns that no word of ours carries; they become metadata."""
+    dropped = set(used)
+    return {key: value for key, value in values.items() if key not in dropped}
+
+
+def metadata_json(metadata: Values) -> str:
+    """Metadata as the JSON text that is stored. Dates become ISO text; a NaN (Parquet's "missing") null."""
+    if not metadata:
+        return "{}"
+    try:
+        return _json(metadata)
+    except (ValueError, TypeError):
+        return _json(_storable(metadata))
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise BadRow("", "not_storable", f"a column holds {kind_of(value)}, which metadata can't hold", value)
+
+
+PAIRS_POLICIES = {
+    "all": "every two completions of a prompt",
+    "adjacent": "only neighbours in the ranking",
+    "best-worst": "only the best against the worst",
+}
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How a file is taken. The defaults take everything as it is and refuse the file for one bad row."""
+
+    format: str = "auto"  # name of a Shape, or "auto": told by the columns
+    lenient: bool = False  # keep the good rows and hand back the bad ones
+    source: str = ""  # name of the voice whose labels come along; "" = the Shape's name
+    labels: bool = True  # False: leave the labels of the file behind
+    pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
+    minimum_gap: float = 0.0  # ratings closer than this make no Comparison
+    strip_citations: bool = False  # WebGPT: remove the [1][2] marks from answers
+    dry_run: bool = False  # do everything but keep it
+
+
+def ranked_comparisons(
+    values: Sequence[float | None], options: ImportOptions, *, lower_is_better: bool = False
+) -> tuple[ComparisonDraft, ...]:
+    """Comparisons of completions by their ratings, as the pairs policy says.
+
+    values: one rating a completion, None for one that has none. Equal ratings are a tie. When no completion
+    has a rating, Comparisons come without Judgments, in the order of the file. A completion without a rating
+    among others that have one is left out of Comparisons.
+    """
+    if all(value is None for value in values):
+        return tuple(ComparisonDraft(i, j) for i, j in _policy_pairs(range(len(values)), options.pairs))
+    rated = {i: -value if lower_is_better else value for i, value in enumerate(values) if value is not None}
+    best_first = sorted(rated, key=lambda i: -rated[i])
+    return tuple(
+        ComparisonDraft(i, j, (JudgmentDraft("tie" if rated[i] == rated[j] else "a"),))
+        for i, j in _policy_pairs(best_first, options.pairs)
+        if rated[i] - rated[j] >= options.minimum_gap
+    )
+
+
+def _policy_pairs(order: Sequence[int], policy: str) -> list[tuple[int, int]]:
+    if len(order) < 2:
+        return []
+    if policy == "adjacent":
+        return list(pairwise(order))
+    if policy == "best-worst":
+        return [(order[0], order[-1])]
+    return list(combinations(order, 2))

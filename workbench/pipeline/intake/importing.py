@@ -1,0 +1,268 @@
+"""A file into a Dataset: read and check all of it first, then store it in one transaction."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+from django.db import transaction
+
+from workbench.models import Dataset
+from workbench.pipeline.intake.drafts import Draft, ImportOptions
+from workbench.pipeline.intake.files import open_rows
+from workbench.pipeline.intake.reading import Reader
+from workbench.pipeline.intake.rows import FileFault, Problem
+from workbench.pipeline.intake.shapes import COLUMNS
+from workbench.pipeline.intake.spool import Packed, Spool, pack
+from workbench.pipeline.intake.store import CHUNK_ROWS, Store, stored_rows
+
+SHOWN_PROBLEMS = 100
+SHOWN_EXAMPLES = 5
+PREVIEW_ROWS = 1000
+PREVIEW_SECONDS = 1.0
+PLAIN = ImportOptions()
+
+Progress = Callable[[str, int, int], bool]
+"""Called with ("reading" or "storing", rows done, rows in all); the total is an estimate while reading.
+False cancels."""
+
+
+class Cancelled(Exception):
+    """The progress callable said stop; nothing was stored."""
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What came of an import.
+
+    `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
+    `prompts` to `ties` count what was new. When `accepted` is False nothing was stored, and `problems` says
+    why (the first 100 of `problem_count`). `over_token_limit`, `names_a_model` and `cut_off` count
+    completions, by estimate; only a dry run and a preview fill them.
+    """
+
+    accepted: bool
+    format: str = ""
+    rows: int = 0
+    prompts: int = 0
+    completions: int = 0
+    comparisons: int = 0
+    judgments: int = 0
+    ties: int = 0
+    already_there: int = 0
+    duplicates: int = 0
+    identical: int = 0
+    repeated_judgments: int = 0
+    contradictions: int = 0
+    rejected: int = 0
+    problem_count: int = 0
+    over_token_limit: int = 0
+    names_a_model: int = 0
+    cut_off: int = 0
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {"problems": [p.as_dict() for p in self.problems], "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a file looks like, from its first rows; `whole` when these are all of it. `result` counts what an
+    import of these rows would find and add; `title` says in words what was recognised, "" for nothing;
+    `ranked` when the pairs policy matters."""
+
+    title: str
+    ranked: bool
+    result: ImportResult
+    examples: tuple[Draft, ...]
+    whole: bool
+
+
+def _go_on(phase: str, done: int, total: int) -> bool:
+    return True
+
+
+def _accept(result: ImportResult) -> bool:
+    return True
+
+
+def import_file(
+    source: Path | BinaryIO,
+    dataset: Dataset,
+    options: ImportOptions = PLAIN,
+    progress: Progress = _go_on,
+    *,
+    name: str = "",
+    rejects: BinaryIO | None = None,
+    last_step: Callable[[ImportResult], bool] = _accept,
+) -> ImportResult:
+    """Read `source` and store what it holds in `dataset`: all of it, or nothing.
+
+    `source` is a path, or a seekable file open for reading bytes; `name` is what its sender called it (the
+    ending says what kind of file it claims to be), needed unless `source` is a path. An unsaved `dataset` is
+    created together with its first rows. Bad rows are written to `rejects` as JSON lines. `last_step` is
+    called in the transaction, after the rows: False rolls it back.
+    A file that is refused raises nothing: the result is not `accepted`. Raises Cancelled when `progress` or
+    `last_step` says so, then nothing is stored.
+    """
+    with tempfile.TemporaryDirectory(prefix="workbench-import-") as folder, ExitStack() as stack:
+        spool = Spool(Path(folder))
+        stack.callback(spool.close)
+
+        def tick(done: int, total: int) -> None:
+            if not progress("reading", done, total):
+                raise Cancelled
+
+        reader = Reader(spool, options, tick)
+        faulty = False
+        try:
+            reader.read(open_rows(source, name, stack, COLUMNS))
+        except FileFault as fault:
+            spool.refuse(fault.problem)
+            faulty = True
+        spool.refuse_contradicting_ids()
+        duplicates = spool.skip_duplicates()
+        if rejects is not None:
+            rejects.writelines(_rejected_line(problem) for problem in spool.problems())
+        found = ImportResult(
+            accepted=False,
+            format=reader.format,
+            rejected=spool.bad_rows(),
+            problem_count=spool.problem_count(),
+            problems=tuple(spool.problems(SHOWN_PROBLEMS)),
+            notes=reader.notes(),
+            duplicates=duplicates,
+            dry_run=options.dry_run,
+            **reader.observed,
+        )
+        if faulty or not spool.count() or (found.problem_count and not options.lenient):
+            return found
+        return _store(spool, dataset, found, options, progress, last_step)
+
+
+def _rejected_line(problem: Problem) -> bytes:
+    return orjson.dumps(problem.as_dict() | {"row": problem.raw}) + b"\n"
+
+
+def _store(
+    spool: Spool,
+    dataset: Dataset,
+    found: ImportResult,
+    options: ImportOptions,
+    progress: Progress,
+    last_step: Callable[[ImportResult], bool],
+) -> ImportResult:
+    total, done = spool.count(), 0
+    with transaction.atomic():
+        if dataset.pk is None:
+            new = {"licence": dataset.licence}
+            dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
+        # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        store = Store(dataset, options.source or found.format)
+        for chunk in spool.chunks(CHUNK_ROWS):
+            store.add(chunk)
+            done += len(chunk)
+            if not progress("storing", done, total):
+                raise Cancelled
+        # In the same transaction: a message that asks for Scores may be lost, this is not.
+        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True)
+        counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
+        result = replace(found, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
+        if not last_step(result):
+            raise Cancelled
+        transaction.set_rollback(options.dry_run)
+    return result
+
+
+def preview(
+    source: Path | BinaryIO, dataset: Dataset, options: ImportOptions = PLAIN, *, name: str = ""
+) -> Preview:
+    """What an import of `source` would find, from its first 1,000 rows or what can be read in a second.
+    Reads only."""
+    options = replace(options, dry_run=True)
+    prefix = _Prefix()
+    reader = Reader(prefix, options, lambda *_: None)
+    whole, faulty = True, False
+    with ExitStack() as stack:
+        try:
+            reader.read(open_rows(source, name, stack, COLUMNS))
+        except FileFault as fault:
+            prefix.problems.insert(0, fault.problem)
+            faulty = True
+        except _Enough:
+            whole = False
+    result = ImportResult(
+        accepted=bool(prefix.packed) and not faulty and (options.lenient or not prefix.problems),
+        format=reader.format,
+        rows=len(prefix.packed),
+        rejected=len({problem.line for problem in prefix.problems}),
+        problem_count=len(prefix.problems),
+        problems=tuple(prefix.problems[:SHOWN_PROBLEMS]),
+        notes=reader.notes(),
+        dry_run=True,
+        **_counts(dataset, prefix.packed),
+        **reader.observed,
+    )
+    shape = reader.shape
+    return Preview(
+        title=shape.title if shape else "",
+        ranked=bool(shape and shape.ranked),
+        result=result,
+        examples=tuple(prefix.examples),
+        whole=whole,
+    )
+
+
+class _Enough(Exception):
+    """The preview has seen enough rows."""
+
+
+class _Prefix:
+    """The sink of a preview."""
+
+    def __init__(self) -> None:
+        self.examples: list[Draft] = []
+        self.packed: list[Packed] = []
+        self.problems: list[Problem] = []
+        self._until = time.monotonic() + PREVIEW_SECONDS
+
+    def add(self, draft: Draft) -> None:
+        self.packed.append(pack(draft))
+        if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
+            self.examples.append(draft)
+        self._stop_when_enough()
+
+    def refuse(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        self._stop_when_enough()
+
+    def _stop_when_enough(self) -> None:
+        if len(self.packed) + len(self.problems) >= PREVIEW_ROWS or time.monotonic() > self._until:
+            raise _Enough
+
+
+def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:
+    """Distinct Prompts, Completions and Comparisons among the rows, and how many rows are stored."""
+    prompts = {row[0] for row in packed}
+    completions = {(row[0], c[0]) for row in packed for c in row[5]}
+    pairs = [(row[0], row[5][c[0]][0], row[5][c[1]][0], c[4]) for row in packed for c in row[6]]
+    comparisons = {pair[:3] for pair in pairs if pair[1] != pair[2]}
+    judgments = [judgment for *_, votes in pairs for judgment in votes]
+    return {
+        "prompts": len(prompts),
+        "completions": len(completions),
+        "comparisons": len(comparisons),
+        "judgments": len(judgments),
+        "ties": sum(judgment[1] == "tie" for judgment in judgments),
+        "identical": sum(pair[1] == pair[2] for pair in pairs),
+        "already_there": stored_rows(dataset, packed),
+    }

@@ -1,0 +1,139 @@
+"""An open file to Drafts: tells its Shape, lets the Shape's adapter work, and collects what is wrong."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Protocol
+
+import pyarrow as pa
+
+from workbench.pipeline.intake.checks import observe
+from workbench.pipeline.intake.drafts import Draft, ImportOptions
+from workbench.pipeline.intake.files import Entry, Reading
+from workbench.pipeline.intake.rows import BadRow, FileFault, Problem, Row, escaped
+from workbench.pipeline.intake.shapes import recognise
+from workbench.pipeline.intake.shapes.shape import Shape
+
+SAMPLE_ROWS = 100
+SAMPLE_BYTES = 4 * 2**20
+TICK_SECONDS = 0.5
+SHOWN_LINES = 10
+
+
+class Sink(Protocol):
+    """Where Drafts and Problems go. `add` raises BadRow for a Draft that can't be stored."""
+
+    def add(self, draft: Draft) -> None: ...
+
+    def refuse(self, problem: Problem) -> None: ...
+
+
+class Reader:
+    """Reads one file into a sink. `tick` is called twice a second with the rows read and an estimate of all;
+    what it raises ends the reading."""
+
+    def __init__(self, sink: Sink, options: ImportOptions, tick: Callable[[int, int], None]) -> None:
+        self.shape: Shape | None = None
+        self.observed: Counter[str] = Counter()
+        self._sink = sink
+        self._options = options
+        self._tick = tick
+        self._bad_rows = 0
+        self._lines_of_note: dict[str, list[int]] = {}
+
+    def read(self, reading: Reading) -> None:
+        """Raises FileFault; what the sink has by then is of no use."""
+        rows = self._good(self._counted(reading))
+        sample = _sample(rows)
+        if not sample:
+            if self._bad_rows:
+                return
+            raise FileFault("empty", "the file has no rows")
+        self.shape = recognise(sample, self._options.format, reading.header_line)
+        _refuse_wrong_types(self.shape, reading.schema)
+        for draft in self.shape.drafts(chain(sample, rows), self._options):
+            self._take(draft)
+
+    @property
+    def format(self) -> str:
+        """Name of the Shape, "" while it is not known."""
+        return self.shape.name if self.shape else ""
+
+    def notes(self) -> tuple[str, ...]:
+        """What adapters did with odd values, and on which lines."""
+        return tuple(
+            f"{note} ({len(lines)} rows: line {', '.join(map(str, lines[:SHOWN_LINES]))}"
+            f"{', …' if len(lines) > SHOWN_LINES else ''})"
+            for note, lines in self._lines_of_note.items()
+        )
+
+    def _counted(self, reading: Reading) -> Iterator[Entry]:
+        ticked = time.monotonic()
+        for count, entry in enumerate(reading.rows, start=1):
+            yield entry
+            now = time.monotonic()
+            if now - ticked > TICK_SECONDS:
+                ticked = now
+                self._tick(count, max(count, count * reading.size // max(1, reading.position())))
+
+    def _good(self, entries: Iterable[Entry]) -> Iterator[Row]:
+        for entry in entries:
+            if isinstance(entry, Row):
+                yield entry
+            else:
+                self._refuse(entry)
+
+    def _refuse(self, problem: Problem) -> None:
+        self._bad_rows += 1
+        self._sink.refuse(problem)
+
+    def _take(self, draft: Draft | Problem) -> None:
+        if isinstance(draft, Problem):
+            self._refuse(draft)
+            return
+        for note in draft.notes:
+            self._lines_of_note.setdefault(note, []).append(draft.line)
+        if not self._options.labels:
+            draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))
+        if self._options.dry_run:
+            self.observed += observe(draft)
+        try:
+            self._sink.add(draft)
+        except BadRow as bad:
+            self._refuse(bad.at(Row(draft.line, {})))
+
+
+def _sample(rows: Iterator[Row]) -> list[Row]:
+    """The first rows, as many as it takes to tell the shape: 100, or 4 MiB of them."""
+    sample: list[Row] = []
+    size = 0
+    for row in rows:
+        sample.append(row)
+        size += len(row.raw)
+        if len(sample) == SAMPLE_ROWS or size > SAMPLE_BYTES:
+            break
+    return sample
+
+
+def _refuse_wrong_types(shape: Shape, schema: pa.Schema | None) -> None:
+    """A columnar file declares its types: say once what is wrong with them, not once a row."""
+    wrong = [c for c in schema or () if c.name in shape.texts and not _may_hold_text(c.type)]
+    if wrong:
+        named = ", ".join(f"{escaped(column.name)} is {column.type}" for column in wrong)
+        raise FileFault("wrong_types", f"these columns should hold text: {named}")
+
+
+def _may_hold_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return bool(pa.types.is_struct(kind.value_type))
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_struct,
+            pa.types.is_null,
+        )
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""The shapes of preference data that an import knows, most telling columns first.
+
+A new shape is a function from a Row to a Draft, an entry in its module's SHAPES, an example in
+docs/how-to/import.md and a test.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from workbench.pipeline.intake.rows import FileFault, Row, escaped
+from workbench.pipeline.intake.shapes import arenas, pairs, rankings, trees, votes
+from workbench.pipeline.intake.shapes.shape import Shape
+
+SHAPES: dict[str, Shape] = {
+    shape.name: shape for family in (trees, votes, arenas, rankings, pairs) for shape in family.SHAPES
+}
+
+COLUMNS = {name.lower(): name for shape in SHAPES.values() for name in ("id", *shape.needs, *shape.texts)}
+"""Known column names by their lower case, for the headers of CSV files."""
+
+
+def recognise(sample: Sequence[Row], name: str = "auto", header_line: int | None = None) -> Shape:
+    """The Shape of the rows: the named one, or the first that fits the columns of the sample. Raises
+    FileFault that names what is missing, at the header where the file has one."""
+    if name != "auto":
+        return SHAPES[name]
+    columns = frozenset(column for row in sample for column in row.values)
+    for shape in SHAPES.values():
+        if shape.matches(columns, sample[0].values):
+            return shape
+    found = ", ".join(escaped(column, 40) for column in Counter(c for r in sample for c in r.values))
+    raise FileFault(
+        "unknown_columns",
+        f"no known shape has these columns: {found[:300]}. The plain one needs prompt, chosen and rejected; "
+        f"known shapes: {', '.join(SHAPES)}",
+        header_line or sample[0].line,
+    )

@@ -1,0 +1,138 @@
+"""Two models answered the same question and somebody picked a winner."""
+
+import json
+from typing import Any
+
+from workbench.models.dataset import Message
+from workbench.pipeline.intake.drafts import (
+    ComparisonDraft,
+    CompletionDraft,
+    Draft,
+    ImportOptions,
+    JudgmentDraft,
+    as_text,
+    leftovers,
+    list_of,
+    message_of,
+    name_of,
+    prompt_of,
+    text_of,
+    whole_number_of,
+)
+from workbench.pipeline.intake.rows import BadRow, Row, Values
+from workbench.pipeline.intake.shapes.shape import Shape, per_row
+
+_WINNERS = {
+    "model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "both_bad", "tie (inconsistent)": "tie",
+}  # fmt: skip
+
+
+def _conversations(row: Row, options: ImportOptions) -> Draft:
+    """Chatbot Arena and MT-bench: two conversations and a winner. What is judged is the last answer, so all
+    before it has to be equal; in MT-bench `turn` says how far the judge had read. Conversations that part
+    earlier have no common prompt and are refused."""
+    values = row.values
+    winner = text_of(values, "winner")
+    if winner not in _WINNERS:
+        raise BadRow("winner", "unknown_winner", f"winner should be one of {', '.join(_WINNERS)}", winner)
+    turns = whole_number_of(values, "turn", set(range(1, 1000)), or_none=True)
+    a, b = (_until(values, f"conversation_{side}", turns) for side in "ab")
+    if a[:-1] != b[:-1]:
+        raise BadRow("conversation_b", "unequal_prefixes", "the conversations part before their last answer")
+    judge = values.get("judge")
+    voice = "/".join(map(str, judge)) if isinstance(judge, list) else name_of(values, "judge")
+    used = {"conversation_a", "conversation_b", "winner", "judge", "model_a", "model_b", "question_id"}
+    return _draft(
+        row,
+        prompt_of(a[:-1], "conversation_a"),
+        (a[-1]["content"], b[-1]["content"]),
+        JudgmentDraft(_WINNERS[winner], voice),
+        used,
+        name_of(values, "question_id"),
+    )
+
+
+def _until(values: Values, column: str, turns: int | None) -> list[Message]:
+    """The conversation up to the answer of the given turn, or to its end."""
+    messages = [message_of(message, column) for message in list_of(values, column)]
+    answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+    if turns is not None and len(answers) >= turns:
+        messages = messages[: answers[turns - 1] + 1]
+    if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        raise BadRow(column, "no_answer", f"{column} does not end with an answer to something")
+    return messages
+
+
+def _arena_55k(row: Row, options: ImportOptions) -> Draft:
+    """arena-human-preference-55k: prompt and responses are JSON lists of turns inside a text. Where the
+    responses to an earlier turn differ there is no common prompt, and the row is refused."""
+    values = row.values
+    asked, *answered = (_turns(values, column) for column in ("prompt", "response_a", "response_b"))
+    if not len(asked) == len(answered[0]) == len(answered[1]) > 0:
+        raise BadRow("response_a", "unequal_turns", "prompt and responses have different numbers of turns")
+    if answered[0][:-1] != answered[1][:-1]:
+        raise BadRow("response_b", "unequal_prefixes", "the conversations part before their last answer")
+    messages = [
+        message
+        for question, answer in zip(asked, answered[0], strict=True)
+        for message in ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+    ][:-1]
+    columns = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
+    won = [outcome for column, outcome in columns.items() if whole_number_of(values, column, {0, 1}) == 1]
+    if len(won) != 1:
+        raise BadRow("winner_tie", "unknown_winner", "exactly one of the three winner columns should be 1")
+    return _draft(
+        row,
+        prompt_of(messages, "prompt"),
+        (answered[0][-1], answered[1][-1]),
+        JudgmentDraft(won[0]),
+        {"id", "prompt", "response_a", "response_b", "model_a", "model_b", *columns},
+        row_id=name_of(values, "id"),
+    )
+
+
+def _turns(values: Values, column: str) -> list[str]:
+    text = text_of(values, column)
+    try:
+        turns: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        turns = None
+    if not isinstance(turns, list):
+        raise BadRow(column, "not_a_list", f"{column} should be a JSON list of turns inside a text", text)
+    return [as_text(turn, column) for turn in turns]
+
+
+def _draft(
+    row: Row,
+    prompt: list[Message],
+    texts: tuple[str, str],
+    judgment: JudgmentDraft,
+    used: set[str],
+    prompt_id: str = "",
+    row_id: str = "",
+) -> Draft:
+    values = row.values
+    first, second = (
+        CompletionDraft(text, name_of(values, f"model_{side}"))
+        for side, text in zip("ab", texts, strict=True)
+    )
+    comparison = ComparisonDraft(0, 1, (judgment,), row_id, leftovers(values, used))
+    return Draft(row.line, prompt, (first, second), (comparison,), row_id=row_id, external_id=prompt_id)
+
+
+SHAPES = (
+    Shape(
+        "arena",
+        "Chatbot Arena, MT-bench: conversation_a, conversation_b, model_a, model_b, winner",
+        needs=("conversation_a", "conversation_b", "winner"),
+        drafts=per_row(_conversations),
+        texts=("conversation_a", "conversation_b"),
+    ),
+    Shape(
+        "arena-55k",
+        "arena-human-preference-55k: prompt, response_a, response_b, winner_model_a, …_b, winner_tie",
+        needs=("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie"),
+        drafts=per_row(_arena_55k),
+        texts=("prompt", "response_a", "response_b"),
+    ),
+)

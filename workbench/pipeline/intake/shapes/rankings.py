@@ -1,0 +1,252 @@
+"""Several completions a prompt, ranked, rated or bare. They become pairs by the pairs policy."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, groupby
+from statistics import mean
+from typing import Any
+
+from workbench.models.dataset import Message
+from workbench.pipeline.intake.drafts import (
+    ComparisonDraft,
+    CompletionDraft,
+    Draft,
+    ImportOptions,
+    JudgmentDraft,
+    as_text,
+    kind_of,
+    leftovers,
+    list_of,
+    message_of,
+    name_of,
+    number_of,
+    prompt_of,
+    ranked_comparisons,
+    text_of,
+)
+from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
+from workbench.pipeline.intake.shapes.pairs import transcript_of
+from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
+
+_ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
+_HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+
+
+def _one(entry: Any, column: str, text: Sequence[str], source: Sequence[str]) -> CompletionDraft:
+    """A completion given as text, or as an object with a text under one of the names of `text`."""
+    if isinstance(entry, str):
+        return CompletionDraft(entry)
+    if not isinstance(entry, dict):
+        raise BadRow(column, "not_text", f"{column} should be text or an object, not {kind_of(entry)}", entry)
+    text_name = next((name for name in text if name in entry), text[0])
+    source_name = next((name for name in source if name in entry), source[0])
+    try:
+        rest = leftovers(entry, {text_name, source_name})
+        return CompletionDraft(text_of(entry, text_name), name_of(entry, source_name), rest)
+    except BadRow as bad:
+        raise BadRow(f"{column}.{bad.field}", bad.code, f"in {column}: {bad.message}", bad.value) from None
+
+
+def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]:
+    """One number an entry, under the first of the names that it has; None for none."""
+    found = []
+    for entry in entries:
+        name = next((name for name in names if isinstance(entry, dict) and name in entry), None)
+        found.append(number_of(entry, name) if name else None)
+    return found
+
+
+def _completions(row: Row, options: ImportOptions) -> Draft:
+    """A text, or an object with text, source, and rank (1 is best) or score (more is better)."""
+    values = row.values
+    prompt = prompt_of(values.get("prompt"), "prompt")
+    given = list_of(values, "completions")
+    if not given:
+        raise BadRow("completions", "empty", "completions is empty; there is nothing to compare")
+    text, source = ("text", "completion", "response", "content"), ("source", "model")
+    completions = [_one(entry, f"completions[{i}]", text, source) for i, entry in enumerate(given)]
+    ranks = _ratings(given, ("rank",))
+    if any(rank is not None for rank in ranks):
+        comparisons = ranked_comparisons(ranks, options, lower_is_better=True)
+    else:
+        comparisons = ranked_comparisons(_ratings(given, ("score", "rating", "reward")), options)
+    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "completions"})
+
+
+def _draft(
+    row: Row,
+    prompt: list[Message],
+    completions: Iterable[CompletionDraft],
+    comparisons: tuple[ComparisonDraft, ...],
+    used: set[str],
+) -> Draft:
+    row_id = name_of(row.values, "id")
+    return Draft(
+        row.line,
+        prompt,
+        tuple(completions),
+        comparisons,
+        row_id=row_id,
+        external_id=row_id,
+        metadata=leftovers(row.values, used),
+    )
+
+
+def _ultrafeedback(row: Row, options: ImportOptions) -> Draft:
+    """openbmb/UltraFeedback: the rating is the mean of the aspect ratings. overall_score is metadata only:
+    in the published set a critique's 1 became 10."""
+    values = row.values
+    given = list_of(values, "completions")
+    completions = [
+        _one(entry, f"completions[{i}]", ("response",), ("model",)) for i, entry in enumerate(given)
+    ]
+    ratings = [
+        _mean_of_aspects(entry.get("annotations")) if isinstance(entry, dict) else None for entry in given
+    ]
+    used = {"id", "instruction", "completions", "models"}
+    prompt = prompt_of(values.get("instruction"), "instruction")
+    return _draft(row, prompt, completions, ranked_comparisons(ratings, options), used)
+
+
+def _mean_of_aspects(annotations: Any) -> float | None:
+    """Mean of the ratings that are numbers: some are "N/A"."""
+    if not isinstance(annotations, dict):
+        return None
+    given = [a.get("Rating") for a in map(annotations.get, _ASPECTS) if isinstance(a, dict)]
+    numbers = [number_of({"Rating": rating}, "Rating") for rating in given if rating != "N/A"]
+    known = [number for number in numbers if number is not None]
+    return mean(known) if known else None
+
+
+def _nectar(row: Row, options: ImportOptions) -> Draft:
+    """berkeley-nest/Nectar: a transcript that ends where the answer begins, and answers by rank."""
+    values = row.values
+    messages, metadata = transcript_of(text_of(values, "prompt"), "prompt")
+    given = list_of(values, "answers")
+    completions = [_one(e, f"answers[{i}]", ("answer",), ("model",)) for i, e in enumerate(given)]
+    comparisons = ranked_comparisons(_ratings(given, ("rank",)), options, lower_is_better=True)
+    draft = _draft(row, prompt_of(messages, "prompt"), completions, comparisons, {"id", "prompt", "answers"})
+    draft.metadata.update(metadata)
+    return draft
+
+
+def _best_of(row: Row, options: ImportOptions) -> Draft:
+    """RewardBench 2 (and RM-Bench): every chosen answer is better than every rejected one. Of two chosen or
+    two rejected ones nothing is said, so the pairs policy has no say here."""
+    values = row.values
+    texts = {side: [as_text(t, side) for t in list_of(values, side)] for side in ("chosen", "rejected")}
+    completions = [CompletionDraft(text) for side in texts.values() for text in side]
+    first_rejected = len(texts["chosen"])
+    comparisons = tuple(
+        ComparisonDraft(i, j, (JudgmentDraft("a"),))
+        for i, j in combinations(range(len(completions)), 2)
+        if i < first_rejected <= j
+    )
+    prompt = prompt_of(values.get("prompt"), "prompt")
+    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "chosen", "rejected"})
+
+
+def _has_lists(columns: Columns, first: Values) -> bool:
+    lists = [first.get(side) for side in ("chosen", "rejected")]
+    return "prompt" in columns and all(
+        isinstance(texts, list) and texts and isinstance(texts[0], str) for texts in lists
+    )
+
+
+def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+    """nvidia/HelpSteer2: one rated response a row; rows of one prompt stand together. The rating is
+    helpfulness; the others are metadata."""
+    for _, group in groupby(rows, key=lambda row: row.values.get("prompt")):
+        good: list[tuple[Row, CompletionDraft, float | None]] = []
+        for row in group:
+            try:
+                prompt = prompt_of(row.values.get("prompt"), "prompt")
+                metadata = leftovers(row.values, {"prompt", "response"})
+                completion = CompletionDraft(text_of(row.values, "response"), metadata=metadata)
+                good.append((row, completion, number_of(row.values, "helpfulness")))
+            except BadRow as bad:
+                yield bad.at(row)
+        if good:
+            comparisons = ranked_comparisons([rating for *_, rating in good], options)
+            yield Draft(good[0][0].line, prompt, tuple(c for _, c, _ in good), comparisons)
+
+
+def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+    """KTO rows: a completion and whether it is good. Rows of one prompt that stand together become pairs of
+    a good and a bad one; of two good or two bad ones nothing is said."""
+    for _, group in groupby(rows, key=lambda row: row.values.get("prompt")):
+        good: list[tuple[Row, list[Message], CompletionDraft, bool]] = []
+        for row in group:
+            try:
+                good.append((row, *_kto_row(row.values)))
+            except BadRow as bad:
+                yield bad.at(row)
+        if good:
+            comparisons = tuple(
+                ComparisonDraft(i, j, (JudgmentDraft("a" if good[i][3] else "b"),))
+                for i, j in combinations(range(len(good)), 2)
+                if good[i][3] != good[j][3]
+            )
+            yield Draft(good[0][0].line, good[0][1], tuple(c for _, _, c, _ in good), comparisons)
+
+
+def _kto_row(values: Values) -> tuple[list[Message], CompletionDraft, bool]:
+    label = {"true": True, "false": False}.get(str(values.get("label")).lower())
+    if label is None:
+        raise BadRow("label", "unknown_label", "label should be true or false", values.get("label"))
+    given = values.get("completion")
+    if isinstance(given, list):
+        messages = [message_of(message, "completion") for message in given]
+        given = messages[0]["content"] if len(messages) == 1 else None
+    text = as_text(given, "completion")
+    metadata = leftovers(values, {"prompt", "completion", "label"}) | {"label": label}
+    return prompt_of(values.get("prompt"), "prompt"), CompletionDraft(text, metadata=metadata), label
+
+
+SHAPES = (
+    Shape(
+        "ultrafeedback",
+        "openbmb/UltraFeedback: instruction, completions[] with response, model, annotations",
+        needs=("instruction", "completions"),
+        drafts=per_row(_ultrafeedback),
+        texts=("instruction",),
+        ranked=True,
+    ),
+    Shape(
+        "completions",
+        "prompt, completions[] with text, source and rank or score",
+        needs=("prompt", "completions"),
+        drafts=per_row(_completions),
+        texts=("prompt",),
+        ranked=True,
+    ),
+    Shape(
+        "nectar",
+        "berkeley-nest/Nectar: prompt, answers[] with answer, model, rank",
+        needs=("prompt", "answers"),
+        drafts=per_row(_nectar),
+        texts=("prompt",),
+        ranked=True,
+    ),
+    Shape(
+        "best-of",
+        "RewardBench 2: prompt, chosen[], rejected[]",
+        fits=_has_lists,
+        drafts=per_row(_best_of),
+        texts=("prompt",),
+    ),
+    Shape(
+        "helpsteer2",
+        "nvidia/HelpSteer2: prompt, response, helpfulness, correctness, coherence, complexity, verbosity",
+        needs=("prompt", "response", *_HELPSTEER),
+        drafts=_helpsteer,
+        texts=("prompt", "response"),
+        ranked=True,
+    ),
+    Shape(
+        "kto",
+        "KTO: prompt, completion, label (true or false)",
+        needs=("prompt", "completion", "label"),
+        drafts=_kto,
+        texts=("prompt", "completion"),
+    ),
+)

@@ -1,0 +1,116 @@
+"""Conversation trees of OpenAssistant: replies to one message are ranked among each other, 0 is best."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from workbench.models.dataset import Message
+from workbench.pipeline.intake.drafts import (
+    CompletionDraft,
+    Draft,
+    ImportOptions,
+    leftovers,
+    message_of,
+    name_of,
+    number_of,
+    prompt_of,
+    ranked_comparisons,
+    text_of,
+)
+from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
+from workbench.pipeline.intake.shapes.shape import Columns, Shape
+
+
+def _nested(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+    """One tree a row, replies inside their message."""
+    for row in rows:
+        try:
+            root = row.values.get("prompt")
+            if not isinstance(root, dict):
+                raise BadRow("prompt", "not_a_message", "prompt should be a message with its replies", root)
+            tree_id = name_of(row.values, "message_tree_id")
+            drafts = list(_drafts(row.line, root, [], tree_id, options))
+        except BadRow as bad:
+            yield bad.at(row)
+        else:
+            yield from drafts
+
+
+def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+    """One message a row; the rows of one tree stand together, a message after the one it replies to."""
+    for tree_id, tree in groupby(rows, key=lambda row: row.values.get("message_tree_id")):
+        nodes: dict[object, Values] = {}
+        roots: list[tuple[int, Values]] = []
+        for row in tree:
+            node = {**row.values, "replies": []}
+            nodes[row.values.get("message_id")] = node
+            parent = row.values.get("parent_id")
+            if parent is None:
+                roots.append((row.line, node))
+            elif parent in nodes:
+                nodes[parent]["replies"].append(node)
+            else:
+                message = "the message it replies to does not stand before it in the same tree"
+                yield BadRow("parent_id", "no_parent", message, parent).at(row)
+        for line, root in roots:
+            try:
+                drafts = list(_drafts(line, root, [], str(tree_id), options))
+            except BadRow as bad:
+                yield bad.at(Row(line, root))
+            else:
+                yield from drafts
+
+
+def _drafts(
+    line: int, root: Values, before: list[Message], tree_id: str, options: ImportOptions
+) -> Iterator[Draft]:
+    """A Draft for each message with two or more ranked replies. No recursion: trees can be deep."""
+    waiting: list[tuple[Values, list[Message]]] = [(root, before)]
+    while waiting:
+        node, path = waiting.pop()
+        path = [*path, _message(node)]
+        replies = [reply for reply in node.get("replies") or [] if isinstance(reply, dict)]
+        ranks = [number_of(reply, "rank") for reply in replies]
+        if sum(rank is not None for rank in ranks) >= 2:
+            ranked = [(r, rank) for r, rank in zip(replies, ranks, strict=True) if rank is not None]
+            yield Draft(
+                line,
+                prompt_of(path, "text"),
+                tuple(_completion(reply) for reply, _ in ranked),
+                ranked_comparisons([rank for _, rank in ranked], options, lower_is_better=True),
+                external_id=name_of(node, "message_id"),
+                metadata=leftovers(node, {"text", "replies", "message_id"}) | {"tree": tree_id},
+            )
+        waiting.extend((reply, path) for reply in reversed(replies))
+
+
+def _message(node: Values) -> Message:
+    return message_of({"role": node.get("role"), "content": node.get("text")}, "text")
+
+
+def _completion(reply: Values) -> CompletionDraft:
+    metadata: dict[str, Any] = leftovers(reply, {"text", "replies", "model_name"})
+    return CompletionDraft(text_of(reply, "text"), name_of(reply, "model_name"), metadata)
+
+
+def _is_nested(columns: Columns, first: Values) -> bool:
+    return columns.issuperset({"message_tree_id", "prompt"}) and isinstance(first.get("prompt"), dict)
+
+
+SHAPES = (
+    Shape(
+        "oasst-trees",
+        "OpenAssistant trees: message_tree_id, prompt with replies[]",
+        fits=_is_nested,
+        drafts=_nested,
+        ranked=True,
+    ),
+    Shape(
+        "oasst-messages",
+        "OpenAssistant messages: message_id, parent_id, message_tree_id, text, role, rank",
+        needs=("message_id", "parent_id", "message_tree_id", "text", "role", "rank"),
+        drafts=_flat,
+        texts=("text",),
+        ranked=True,
+    ),
+)

@@ -1,0 +1,144 @@
+"""Drafts on disk between reading and storing: a SQLite file in a temporary folder.
+
+So memory stays bounded for any file, nothing in the database is locked while a file is read, and the ids of
+a file of any size can be compared with each other.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from workbench.models.dataset import group_digest, messages_digest, text_digest
+from workbench.pipeline.intake.drafts import Draft, metadata_json
+from workbench.pipeline.intake.rows import Problem, escaped
+
+BUFFER_ROWS = 500
+
+Packed = list[Any]
+"""A Draft as it is spooled: [prompt sha256, group, messages JSON, external id, metadata JSON, completions,
+comparisons]; a completion is [sha256, text, source, metadata JSON]; a comparison [index of a, index of b,
+external id, metadata JSON, judgments] in canonical order; a judgment [annotator, outcome, strength, comment,
+metadata JSON]."""
+
+_FLIPPED = {"a": "b", "b": "a"}
+
+
+class Spool:
+    """Rows and problems of one file. Close it by leaving the temporary folder that it lives in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._db = sqlite3.connect(folder / "spool.sqlite3", isolation_level=None)
+        # The file is thrown away if anything goes wrong, so it needs no journal.
+        self._db.execute("PRAGMA journal_mode=OFF")
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute(
+            "CREATE TABLE draft (n INTEGER PRIMARY KEY, line INT, id TEXT, digest BLOB, packed BLOB)"
+        )
+        self._db.execute(
+            "CREATE TABLE problem (n INTEGER PRIMARY KEY, line INT, field TEXT, code TEXT, message TEXT, "
+            "excerpt TEXT, raw TEXT)"
+        )
+        self._db.execute("BEGIN")
+        self._buffer: list[tuple[int, str, bytes, bytes]] = []
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add(self, draft: Draft) -> None:
+        """Spool one Draft. Raises BadRow when a metadata value can't be stored."""
+        packed = orjson.dumps(pack(draft))
+        digest = hashlib.blake2b(packed, digest_size=16).digest()
+        self._buffer.append((draft.line, draft.row_id, digest, packed))
+        if len(self._buffer) >= BUFFER_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._db.executemany("INSERT INTO draft (line, id, digest, packed) VALUES (?, ?, ?, ?)", self._buffer)
+        self._buffer.clear()
+
+    def refuse(self, problem: Problem) -> None:
+        self._db.execute(
+            "INSERT INTO problem (line, field, code, message, excerpt, raw) VALUES (?, ?, ?, ?, ?, ?)",
+            (problem.line, problem.field, problem.code, problem.message, problem.excerpt, problem.raw),
+        )
+
+    def refuse_contradicting_ids(self) -> None:
+        """Make Problems of rows that carry the id of an earlier row but say something else."""
+        self._flush()
+        contradicting = self._db.execute(
+            """
+            SELECT later.n, later.line, later.id, earlier.line
+            FROM draft AS later
+            JOIN (SELECT id, MIN(n) AS n FROM draft WHERE id <> '' GROUP BY id
+                  HAVING COUNT(DISTINCT digest) > 1) AS first USING (id)
+            JOIN draft AS earlier ON earlier.n = first.n
+            WHERE later.digest <> earlier.digest
+            """
+        ).fetchall()
+        for n, line, row_id, first_line in contradicting:
+            message = f"the id stands in line {first_line} already, with other content"
+            self.refuse(Problem(line, "id", "duplicate_id", message, escaped(row_id)))
+            self._db.execute("DELETE FROM draft WHERE n = ?", (n,))
+
+    def skip_duplicates(self) -> int:
+        """Drop rows that repeat an earlier one in everything; how many these were."""
+        self._flush()
+        (repeated,) = self._db.execute("SELECT COUNT(*) - COUNT(DISTINCT digest) FROM draft").fetchone()
+        if repeated:
+            self._db.execute("DELETE FROM draft WHERE n NOT IN (SELECT MIN(n) FROM draft GROUP BY digest)")
+        return int(repeated)
+
+    def count(self) -> int:
+        self._flush()
+        return int(self._db.execute("SELECT COUNT(*) FROM draft").fetchone()[0])
+
+    def problem_count(self) -> int:
+        return int(self._db.execute("SELECT COUNT(*) FROM problem").fetchone()[0])
+
+    def bad_rows(self) -> int:
+        """Lines with a problem; one line counts once."""
+        return int(self._db.execute("SELECT COUNT(DISTINCT line) FROM problem").fetchone()[0])
+
+    def problems(self, limit: int = -1) -> Iterator[Problem]:
+        found = self._db.execute(
+            "SELECT line, field, code, message, excerpt, raw FROM problem ORDER BY line, n LIMIT ?", (limit,)
+        )
+        return (Problem(*columns) for columns in found)
+
+    def chunks(self, size: int) -> Iterator[list[Packed]]:
+        """Spooled Drafts in the order of the file, at most `size` at a time."""
+        self._flush()
+        found = self._db.execute("SELECT packed FROM draft ORDER BY n")
+        while chunk := found.fetchmany(size):
+            yield [orjson.loads(packed) for (packed,) in chunk]
+
+
+def pack(draft: Draft) -> Packed:
+    """The Draft with everything computed that storing needs, so that the transaction can be short."""
+    completions = [
+        [text_digest(c.text), c.text, c.source, metadata_json(c.metadata)] for c in draft.completions
+    ]
+    comparisons = []
+    for comparison in draft.comparisons:
+        first, second = comparison.first, comparison.second
+        flipped = completions[first][0] > completions[second][0]
+        judgments = [
+            [j.annotator, _FLIPPED.get(j.outcome, j.outcome) if flipped else j.outcome, j.strength, j.comment,
+             metadata_json(j.metadata)]
+            for j in comparison.judgments
+        ]  # fmt: skip
+        a, b = (second, first) if flipped else (first, second)
+        comparisons.append([a, b, comparison.external_id, metadata_json(comparison.metadata), judgments])
+    return [
+        messages_digest(draft.messages),
+        group_digest(draft.messages),
+        orjson.dumps(draft.messages).decode(),
+        draft.external_id,
+        metadata_json(draft.metadata),
+        completions,
+        comparisons,
+    ]

@@ -1,0 +1,45 @@
+"""Scores -> Suggestions: what a ModelVersion says of each Comparison, by which queues are ordered."""
+
+from collections.abc import Collection
+
+from django.db.models import FloatField, OuterRef, Q, QuerySet, Subquery
+
+from workbench.models import Comparison, Dataset, ModelVersion, Score, Suggestion
+
+CHUNK = 5_000
+
+
+def _write(comparisons: list[tuple[int, float]], version: ModelVersion) -> int:
+    rows = [Suggestion(comparison_id=pk, version=version, margin=margin) for pk, margin in comparisons]
+    Suggestion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=CHUNK)
+    return len(rows)
+
+
+def _score(side: str, version: ModelVersion) -> Subquery:
+    scores = Score.objects.filter(completion=OuterRef(f"{side}_id"), version=version)
+    return Subquery(scores.values("value")[:1], output_field=FloatField())
+
+
+def suggest(version: ModelVersion, completion_ids: Collection[int]) -> int:
+    """Write the Suggestions of `version` that the Scores of these completions make possible: those
+    Comparisons with both sides scored and no Suggestion yet. Safe to repeat. Returns how many were new."""
+    touched = Comparison.objects.filter(Q(a__in=completion_ids) | Q(b__in=completion_ids))
+    return _suggest(touched, version)
+
+
+def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
+    """As `suggest`, for every Comparison of the dataset: for Comparisons made after their Scores were."""
+    return _suggest(Comparison.objects.filter(dataset=dataset), version)
+
+
+def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
+    # Both sides in one query: a margin is NULL until the second Score is there.
+    margins = comparisons.exclude(suggestions__version=version).annotate(
+        margin=_score("a", version) - _score("b", version)
+    )
+    missing = margins.filter(margin__isnull=False).order_by("pk").values_list("pk", "margin")
+    written, last = 0, 0
+    while chunk := list(missing.filter(pk__gt=last)[:CHUNK]):
+        written += _write(chunk, version)
+        last = chunk[-1][0]
+    return written

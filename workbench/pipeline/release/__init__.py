@@ -1,0 +1,52 @@
+"""Releases: the settled part of a Dataset as files that load at the first try and can be rebuilt to the byte.
+
+`cases` reads, `filters` narrow, `profiles` shape, `files` write, `manifest` and `card` tell, `proof` opens
+what was written, `building` does the whole, and `history` compares Releases later."""
+
+from workbench.pipeline.release.building import (
+    Cancelled,
+    Recipe,
+    ReleaseError,
+    announce,
+    build,
+    copy_to,
+    count_now,
+    made,
+    names_of,
+    refuse_unusable,
+)
+from workbench.pipeline.release.cases import LeftOut
+from workbench.pipeline.release.files import FORMATS
+from workbench.pipeline.release.filters import BadFilter, Filters
+from workbench.pipeline.release.history import Diff, ProfileDiff, Verified, diff, verify
+from workbench.pipeline.release.manifest import NAME as MANIFEST
+from workbench.pipeline.release.profiles import DEFAULT_PROFILES, PROFILES, Profile
+from workbench.pipeline.release.splits import SPLITS, split_of
+
+__all__ = [
+    "DEFAULT_PROFILES",
+    "FORMATS",
+    "MANIFEST",
+    "PROFILES",
+    "SPLITS",
+    "BadFilter",
+    "Cancelled",
+    "Diff",
+    "Filters",
+    "LeftOut",
+    "Profile",
+    "ProfileDiff",
+    "Recipe",
+    "ReleaseError",
+    "Verified",
+    "announce",
+    "build",
+    "copy_to",
+    "count_now",
+    "diff",
+    "made",
+    "names_of",
+    "refuse_unusable",
+    "split_of",
+    "verify",
+]

@@ -1,0 +1,379 @@
+"""From a Dataset to a Release: settle, take a snapshot, write the files, prove them, keep them."""
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
+from workbench.pipeline import agreement
+from workbench.pipeline.release import card, manifest, proof
+from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases, snapshot
+from workbench.pipeline.release.files import FORMATS, RowFile
+from workbench.pipeline.release.filters import BadFilter, Filters, count
+from workbench.pipeline.release.manifest import Counts, Manifest, manifest_of
+from workbench.pipeline.release.profiles import PROFILES, Profile
+from workbench.pipeline.release.splits import SPLITS, Split, split_of
+
+LLAMA_FACTORY = "dataset_info.json"
+ABANDONED_SECONDS = 24 * 60 * 60
+PROVEN_HERE_BYTES = 8 * 2**20
+Progress = Callable[[int, int], bool]
+"""Told (Comparisons done, Comparisons in all) now and then; answers False when the work should stop."""
+
+
+class ReleaseError(Exception):
+    """A Release that cannot be built or written; the message is a sentence for people."""
+
+
+class Cancelled(ReleaseError):
+    """Somebody cancelled the Run; nothing was kept."""
+
+    def __init__(self) -> None:
+        super().__init__("The Release was cancelled; nothing was kept.")
+
+
+def _never_stop(done: int, total: int) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a Release is made of: of which profiles, in which formats, narrowed by which filters."""
+
+    profiles: Sequence[Profile]
+    formats: Sequence[str]
+    filters: Filters
+
+    @classmethod
+    def of(cls, release: Release) -> "Recipe":
+        """The recipe in the row of a release. Raises ReleaseError when it cannot be followed."""
+        for name in release.profiles:
+            if name not in PROFILES:
+                raise ReleaseError(f'There is no profile "{name}"; there are {", ".join(PROFILES)}.')
+        for name in release.formats:
+            if name not in FORMATS:
+                raise ReleaseError(f'There is no format "{name}"; there are {", ".join(FORMATS)}.')
+        profiles = [PROFILES[name] for name in release.profiles]
+        nested = [profile.name for profile in profiles if not profile.is_flat]
+        if nested and "csv" in release.formats:
+            raise ReleaseError(f"CSV cannot hold the conversations of {' and '.join(nested)}.")
+        try:
+            return cls(profiles, release.formats or ["jsonl"], Filters.parse(release.filters))
+        except BadFilter as error:
+            raise ReleaseError(str(error)) from None
+
+
+def announce(release: Release) -> Release:
+    """Store the row of a Release that a worker will build, under the next number. Raises ReleaseError when
+    its recipe cannot be followed."""
+    Recipe.of(release)
+    with _next_number(release.dataset) as number:
+        release.number = number
+        release.save(force_insert=True)
+    return release
+
+
+def build(release: Release, progress: Progress = _never_stop) -> Release:
+    """Write the files of the release into Django's storage and make it ready, in one step at the very end.
+
+    A release that is not saved yet gets its number then, so that a build that dies leaves no row. One that
+    failed or was interrupted may be built again; one that is ready is left as it is.
+    Raises ReleaseError when the recipe cannot be followed, nothing is decided, `datasets` cannot load a file,
+    or the disk is full; Cancelled when `progress` answered False. Nothing is kept in any of these cases, and
+    nobody else is locked out meanwhile."""
+    with made(release, progress) as (folder, facts):
+        return _keep(release, facts, folder)
+
+
+@contextmanager
+def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[Path, Manifest]]:
+    """A scratch folder with the files of the release, proven loadable, and their manifest. Raises as `build`
+    does; stores nothing but derived Decisions."""
+    recipe = Recipe.of(release)
+    scratch = settings.DATA_DIR / "releases-being-built"
+    with _plain_words_for_a_full_disk():
+        scratch.mkdir(parents=True, exist_ok=True)
+        _sweep(scratch)
+        with (
+            tempfile.TemporaryDirectory(dir=scratch) as name,
+            tempfile.TemporaryDirectory(dir=scratch) as cache,
+        ):
+            agreement.settle(release.dataset)
+            facts = write(release.dataset, recipe, Path(name), progress)
+            _prove(Path(name), Path(cache), facts, progress)
+            yield Path(name), facts
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what builds that were killed have left: anything of yesterday, as no build takes a day."""
+    for folder in scratch.iterdir():
+        with suppress(FileNotFoundError):  # another build sweeps at the same moment
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
+    """(Comparisons decided for a side that the filters let through, all that are), settled to this moment.
+    Raises BadFilter."""
+    agreement.settle(dataset)
+    return count(dataset, filters, ModelVersion.objects.active())
+
+
+def copy_to(release: Release, folder: Path) -> None:
+    """Copy the files of a ready release to `folder`, which appears whole or not at all. Raises ReleaseError
+    when there is something in it already, or it cannot be written."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            whole = Path(scratch) / folder.name
+            whole.mkdir()
+            for name in names_of(release.manifest):
+                with (
+                    default_storage.open(f"{release.folder}/{name}") as source,
+                    (whole / name).open("wb") as to,
+                ):
+                    to.writelines(source.chunks())
+            os.rename(whole, folder)  # fails on a folder that has something in it
+    except OSError as error:
+        raise ReleaseError(
+            f"{release} is ready, but cannot be copied to {folder}: {error.strerror}."
+        ) from error
+
+
+def names_of(facts: Manifest) -> list[str]:
+    """Every file of a release, its manifest too."""
+    return [*facts["files"], manifest.NAME]
+
+
+def refuse_unusable(folder: Path) -> None:
+    """Raise ReleaseError unless `folder` is new or empty: a Release never mixes with other files."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ReleaseError(f"{folder} is there already and not an empty folder; name a new one.")
+
+
+@contextmanager
+def _plain_words_for_a_full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise ReleaseError("The disk is full, so nothing was kept. Make room and try again.") from error
+
+
+@contextmanager
+def _next_number(dataset: Dataset) -> Iterator[int]:
+    """The next free number; whoever asks at the same moment waits until this one is taken."""
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
+        yield (last or 0) + 1
+
+
+def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _never_stop) -> Manifest:
+    """Write files and manifest of one snapshot into the folder, in one pass and in constant memory."""
+    with snapshot() as using:
+        version = ModelVersion.objects.using(using).active()
+        total = Comparison.objects.using(using).filter(dataset=dataset).count()
+        with _Files(folder, recipe) as files:
+            try:
+                read = cases(dataset, using, filters=recipe.filters, version=version)
+            except BadFilter as error:
+                raise ReleaseError(str(error)) from None
+            for done, case in enumerate(read):
+                if done % CHUNK == 0 and not progress(done, total):
+                    raise Cancelled
+                files.add(case)
+        if not files.open:
+            raise ReleaseError(_nothing(dataset, files.counts))
+        facts = manifest_of(
+            dataset, version, recipe.profiles, recipe.filters, files.counts, files.facts(), using
+        )
+        of_dataset = Guidelines.objects.using(using).filter(dataset=dataset).order_by("-number")
+        newest = of_dataset.values_list("text", flat=True).first()
+    _add(facts, folder, card.NAME, card.card_of(facts, newest or "").encode())
+    if "llama-factory" in facts["profiles"]:
+        _add(facts, folder, LLAMA_FACTORY, _json(_dataset_info(dataset, facts)))
+    (folder / manifest.NAME).write_bytes(_json(facts))
+    return facts
+
+
+def _nothing(dataset: Dataset, counts: Counts) -> str:
+    counted = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in counts.outcomes.most_common()
+    )
+    return f"{dataset} has nothing to release yet. Its Comparisons: {counted or 'none'}."
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _add(facts: Manifest, folder: Path, name: str, content: bytes) -> None:
+    """Write a file that holds no rows, and enter it in the manifest."""
+    (folder / name).write_bytes(content)
+    facts["files"][name] = {
+        "profile": None,
+        "split": None,
+        "format": None,
+        "rows": None,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _dataset_info(dataset: Dataset, facts: Manifest) -> dict[str, Any]:
+    """What LLaMA-Factory wants to know of each file, by a name of ours."""
+    return {
+        f"{dataset.name}_{it['split']}": {
+            "file_name": name,
+            "formatting": "sharegpt",
+            "ranking": True,
+            "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
+        }
+        for name, it in facts["files"].items()
+        if it["profile"] == "llama-factory"
+    }
+
+
+class _Files(ExitStack):
+    """All files of rows of one build, written in one pass over the cases, and what was counted on the way."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        super().__init__()
+        self._folder, self._recipe = folder, recipe
+        self.open: dict[tuple[str, Split, str], RowFile] = {}
+        self.counts = Counts({profile.name: Counter() for profile in recipe.profiles})
+
+    def add(self, case: Case) -> None:
+        self.counts.see(case)
+        split = split_of(case.group)
+        wanted = [profile for profile in self._recipe.profiles if self._wants(profile, case, split)]
+        if wanted:
+            self.counts.release(case, split)
+        for profile in wanted:
+            files = [self._file(profile, split, name) for name in self._recipe.formats]
+            for row in profile.write(case):
+                for file in files:
+                    file.write(row)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the manifest says of each file, in the order of profiles, formats and splits."""
+        keys = [
+            (profile.name, split, name)
+            for profile in self._recipe.profiles
+            for name in self._recipe.formats
+            for split in SPLITS
+        ]
+        return {self.open[key].path.name: self._fact(*key) for key in keys if key in self.open}
+
+    def _fact(self, profile: str, split: Split, name: str) -> dict[str, Any]:
+        file = self.open[profile, split, name]
+        return {
+            "profile": profile,
+            "split": split,
+            "format": name,
+            "rows": file.rows,
+            "bytes": file.size,
+            "sha256": file.sha256,
+        }
+
+    def _wants(self, profile: Profile, case: Case, split: Split) -> bool:
+        reason = profile.left_out(case, split)
+        if reason is None and profile.undecided_too and case.filtered:
+            reason = LeftOut.FILTERED
+        if reason is not None:
+            self.counts.left_out[profile.name][reason.value] += 1
+        return reason is None
+
+    def _file(self, profile: Profile, split: Split, name: str) -> RowFile:
+        # Opened at its first row: a file without rows is one that `datasets` cannot load.
+        key = profile.name, split, name
+        if key not in self.open:
+            path = self._folder / f"{profile.name}.{split}.{name}"
+            self.open[key] = self.enter_context(RowFile(path, name, profile.columns))
+        return self.open[key]
+
+
+def _prove(folder: Path, cache: Path, facts: Manifest, progress: Progress) -> None:
+    """Open every file as its readers will. Raises ReleaseError with what went wrong, Cancelled when it was
+    stopped. A small release is opened here, since to start a process takes longer than to load it; a large
+    one in a process of its own, as `datasets` keeps hold of some 230 MB for 600 MB of rows."""
+    total = facts["comparisons"]["total"]
+    try:
+        if sum(file["bytes"] for file in facts["files"].values()) <= PROVEN_HERE_BYTES:
+            proof.check(folder, cache)
+        else:
+            _prove_elsewhere(folder, cache, lambda: progress(total, total))
+    except ValueError as error:
+        raise ReleaseError(f"The files were written but not kept, as they do not load: {error}") from error
+
+
+def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> None:
+    command = [sys.executable, "-P", proof.__file__, str(folder), str(cache)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own file
+        while True:
+            try:
+                _, said = child.communicate(timeout=2)
+                break
+            except subprocess.TimeoutExpired:
+                if not go_on():
+                    child.kill()
+                    raise Cancelled from None
+    if child.returncode:
+        raise ValueError(said.strip().rsplit("\n", 1)[-1])
+
+
+def _keep(release: Release, facts: Manifest, folder: Path) -> Release:
+    """Move the files into storage and make the release ready, under a lock: of two workers that built the
+    same one, the second finds it ready and keeps its hands off the files."""
+    with _next_number(release.dataset) as number:
+        if stored := Release.objects.select_for_update().filter(pk=release.pk).first():
+            if stored.is_ready:
+                return stored
+            number = stored.number
+        release.number = number
+        release.manifest, release.state = facts, Release.State.READY
+        release.rows = sum(facts["profiles"][release.profiles[0]]["rows"].values())
+        release.save()
+        clear_storage(release)
+        try:
+            for name in names_of(facts):
+                with (folder / name).open("rb") as file:
+                    default_storage.save(f"{release.folder}/{name}", _Moved(file))
+        except BaseException:
+            clear_storage(release)
+            raise
+    return release
+
+
+class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
+    """A file that a local storage may rename into place; another kind of storage reads it."""
+
+    def temporary_file_path(self) -> str:
+        return str(self.name)
+
+
+def clear_storage(release: Release) -> None:
+    """Delete whatever a build that was interrupted left in the release's folder."""
+    if default_storage.exists(release.folder):
+        for name in default_storage.listdir(release.folder)[1]:
+            default_storage.delete(f"{release.folder}/{name}")
+        default_storage.delete(release.folder)

@@ -1,0 +1,269 @@
+"""Every Comparison of a Dataset: one moment of the database, in an order that content alone fixes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
+
+from workbench.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Decision,
+    Flag,
+    Judgment,
+    ModelVersion,
+    Outcome,
+    Prompt,
+)
+from workbench.models.annotation import ComparisonQuerySet
+from workbench.models.dataset import Message
+from workbench.pipeline.release.filters import Filters, passing
+
+SNAPSHOT = "release_snapshot"
+CHUNK = 500
+EVERYTHING = Filters()
+_NO_DECISION: list[Any] = ["", "", 0, 0]
+
+
+class LeftOut(models.TextChoices):
+    """Why a Comparison gives a profile no row."""
+
+    NOT_JUDGED = "not_judged", "Nobody has judged it yet"
+    UNDECIDED = "undecided", "Judged, but there is no majority and no reviewer has decided"
+    CHANGED = "changed", "Judged again while the Release was being built; the next one has it"
+    FLAGGED = "flagged", "Flagged, and nobody has closed the flag yet"
+    DROPPED = "dropped", "A reviewer decided to leave it out"
+    TIE = "tie", "Decided as a tie"
+    BOTH_BAD = "both_bad", "Decided as both bad"
+    CANNOT_JUDGE = "cannot_judge", "Could not be judged"
+    FILTERED = "filtered", "Decided, but kept back by a filter of this Release"
+    OTHER_SPLIT = "other_split", "In another split than this profile is made of"
+    TURNS = "turns", "Its turns are not what this profile's readers can take"
+
+
+_OF_OUTCOME = {
+    Outcome.TIE: LeftOut.TIE,
+    Outcome.BOTH_BAD: LeftOut.BOTH_BAD,
+    Outcome.CANNOT_JUDGE: LeftOut.CANNOT_JUDGE,
+    Decision.DROP: LeftOut.DROPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One Completion of the pair."""
+
+    text: str
+    sha256: str
+    source: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One Judgment, with its annotator under a pseudonym."""
+
+    pseudonym: UUID
+    imported: bool
+    outcome: str
+    strength: int | None
+    stage: str
+    mode: str
+    left: str
+    suggested: str
+    seconds: float | None
+    guidelines: int | None
+    current: bool
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Case:
+    """One Comparison with all that any profile may write of it. `outcome` and `method` are those of the
+    standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the outcome."""
+
+    messages: list[Message]
+    prompt_sha256: str
+    group: str
+    prompt_metadata: dict[str, Any]
+    a: Answer
+    b: Answer
+    outcome: str
+    method: str
+    decided_votes: list[int]
+    votes: list[Vote]
+    flagged: bool
+    filtered: bool
+
+    @cached_property
+    def tally(self) -> Counter[str]:
+        """Current opinions by outcome; "cannot judge" is no opinion."""
+        return Counter(
+            vote.outcome for vote in self.votes if vote.current and vote.outcome != Outcome.CANNOT_JUDGE
+        )
+
+    @property
+    def preferred(self) -> tuple[Answer, Answer]:
+        """(chosen, rejected) of a case decided for a or b."""
+        return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
+
+    @property
+    def barred(self) -> LeftOut | None:
+        """Why no profile of decided pairs may have it, whatever the outcome; None = it may."""
+        if self.flagged:
+            return LeftOut.FLAGGED
+        if not self.outcome:
+            return self._undecided()
+        if self._outdated():
+            return LeftOut.CHANGED
+        if self.outcome == Decision.DROP:
+            return LeftOut.DROPPED
+        return LeftOut.FILTERED if self.filtered else None
+
+    def _undecided(self) -> LeftOut:
+        if self.tally:
+            return LeftOut.UNDECIDED
+        return LeftOut.CANNOT_JUDGE if any(vote.current for vote in self.votes) else LeftOut.NOT_JUDGED
+
+    def _outdated(self) -> bool:
+        # Agreement is settled in a transaction of its own just before the snapshot; a Judgment that came
+        # between the two would make a Decision and the votes beside it contradict each other.
+        if self.method == Decision.Method.REVIEWER:
+            return False
+        return self.decided_votes != [self.tally.total(), self.tally[self.outcome]]
+
+
+def left_out_for(outcome: str) -> LeftOut:
+    """The reason that a profile gives when its rule has no use for a decided outcome."""
+    return _OF_OUTCOME[outcome]
+
+
+@contextmanager
+def snapshot() -> Iterator[str]:
+    """Alias of a database connection whose reads all see one moment, while others go on writing.
+
+    A second connection, as progress is committed on the first meanwhile: REPEATABLE READ and read only on
+    PostgreSQL; on SQLite a plain BEGIN, which in WAL mode keeps its view and takes no write lock (the
+    project's IMMEDIATE would stop every annotator until the build ends). Inside a caller's transaction
+    the caller's connection is used, as no other could see what it has not committed."""
+    if connection.in_atomic_block:
+        yield DEFAULT_DB_ALIAS
+        return
+    second = connection.copy(alias=SNAPSHOT)
+    if second.vendor == "sqlite":
+        second.settings_dict["OPTIONS"] = {**second.settings_dict["OPTIONS"], "transaction_mode": "DEFERRED"}
+    connections[SNAPSHOT] = second
+    try:
+        with transaction.atomic(using=SNAPSHOT):
+            if second.vendor == "postgresql":
+                second.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield SNAPSHOT
+    finally:
+        second.close()
+        del connections[SNAPSHOT]
+
+
+def cases(
+    dataset: Dataset, using: str, *, filters: Filters = EVERYTHING, version: ModelVersion | None = None
+) -> Iterator[Case]:
+    """All Comparisons of the dataset in the order of their prompt's sha256 and then their pair's; those that
+    `filters` keep back say so. Holds CHUNK of them at a time: keys are streamed in order, texts fetched by
+    key. `version` is the one whose confidence the filters ask for. Raises BadFilter."""
+    comparisons = Comparison.objects.using(using).filter(dataset=dataset)
+    passed = passing(comparisons, filters, version)
+    ordered = (
+        comparisons.order_by("prompt__sha256", "a__sha256", "b__sha256")
+        .values_list("pk", "prompt_id", "a_id", "b_id")
+        .iterator(chunk_size=CHUNK)
+    )
+    return _streamed(ordered, passed if filters != EVERYTHING else None, using)
+
+
+def _streamed(
+    ordered: Iterator[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
+) -> Iterator[Case]:
+    while chunk := list(islice(ordered, CHUNK)):
+        yield from _filled(chunk, passed, using)
+
+
+def _filled(
+    chunk: Sequence[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
+) -> Iterator[Case]:
+    keys = [key for key, *_ in chunk]
+    prompts: dict[int, list[Any]] = {
+        key: rest
+        for key, *rest in Prompt.objects.using(using)
+        .filter(pk__in={prompt for _, prompt, _, _ in chunk})
+        .values_list("pk", "messages", "sha256", "group", "metadata")
+    }
+    answers = {
+        key: Answer(*rest)
+        for key, *rest in Completion.objects.using(using)
+        .filter(pk__in={side for _, _, *sides in chunk for side in sides})
+        .values_list("pk", "text", "sha256", "source", "metadata")
+    }
+    decisions: dict[int, list[Any]] = {
+        key: rest
+        for key, *rest in Decision.objects.using(using)
+        .standing()
+        .filter(comparison__in=keys)
+        .values_list("comparison_id", "outcome", "method", "votes", "votes_for")
+    }
+    flagged = set(
+        Flag.objects.using(using).open().filter(comparison__in=keys).values_list("comparison_id", flat=True)
+    )
+    through = keys if passed is None else passed.filter(pk__in=keys).values_list("pk", flat=True)
+    unfiltered = set(through)
+    votes = _votes(keys, using)
+    for key, prompt, a, b in chunk:
+        messages, sha256, group, metadata = prompts[prompt]
+        outcome, method, *counts = decisions.get(key, _NO_DECISION)
+        yield Case(
+            messages=messages,
+            prompt_sha256=sha256,
+            group=group,
+            prompt_metadata=metadata,
+            a=answers[a],
+            b=answers[b],
+            outcome=outcome,
+            method=method,
+            decided_votes=counts,
+            votes=votes[key],
+            flagged=key in flagged,
+            filtered=key not in unfiltered,
+        )
+
+
+def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
+    rows = (
+        Judgment.objects.using(using)
+        .filter(comparison__in=keys)
+        .order_by("comparison_id", "created_at", "pk")
+        .values_list(
+            "comparison_id",
+            "annotator__pseudonym",
+            "annotator__user_id",
+            "outcome",
+            "strength",
+            "stage",
+            "mode",
+            "left",
+            "suggested",
+            "seconds",
+            "guidelines__number",
+            "current",
+            "created_at",
+        )
+    )
+    votes: dict[int, list[Vote]] = defaultdict(list)
+    for key, pseudonym, user, *rest in rows:
+        votes[key].append(Vote(pseudonym, user is None, *rest))  # type: ignore[arg-type]
+    return votes

@@ -1,0 +1,383 @@
+"""The shapes of a Release: for each profile its columns and what it does with each outcome."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoring.formats import flatten_messages
+from workbench.models import Decision, Outcome
+from workbench.models.dataset import Message
+from workbench.pipeline.intake.shapes.pairs import transcript
+from workbench.pipeline.release.cases import Answer, Case, LeftOut, left_out_for
+from workbench.pipeline.release.splits import SPLITS, Split
+
+Row = dict[str, Any]
+Write = Callable[[Case], Iterator[Row]]
+
+NESTED = frozenset({"messages", "message", "turns", "turn"})
+"""Column types that a flat file cannot hold. `messages` is a list of {role, content} and `message` one of
+them; `turns` and `turn` are the same spelled {from, value}. The other types are those of `datasets`."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`columns` gives each column's type; `rule` says what becomes of each decided outcome that the profile
+    uses: those it does not name are left out and counted. `reads` names who reads it, and how."""
+
+    name: str
+    purpose: str
+    columns: Mapping[str, str]
+    rule: Mapping[str, str]
+    write: Write
+    reads: str = ""
+    splits: Sequence[Split] = SPLITS
+    fits: Callable[[Case], bool] = lambda _: True
+    undecided_too: bool = False
+
+    @property
+    def is_flat(self) -> bool:
+        return NESTED.isdisjoint(self.columns.values())
+
+    def left_out(self, case: Case, split: Split) -> LeftOut | None:
+        """Why the case gives this profile no row; None = it gives at least one."""
+        if self.undecided_too:
+            return None if case.votes else LeftOut.NOT_JUDGED
+        if barred := case.barred:
+            return barred
+        if case.outcome not in self.rule:
+            return left_out_for(case.outcome)
+        if split not in self.splits:
+            return LeftOut.OTHER_SPLIT
+        return None if self.fits(case) else LeftOut.TURNS
+
+
+def prompt_text(case: Case) -> str:
+    return flatten_messages(case.messages)
+
+
+def messages_of(case: Case) -> list[Message]:
+    # Keys in one order whatever the database does with JSON: PostgreSQL sorts them.
+    return [{"role": message["role"], "content": message["content"]} for message in case.messages]
+
+
+def said(answer: Answer) -> Message:
+    return {"role": "assistant", "content": answer.text}
+
+
+def pair_id(case: Case) -> str:
+    """A name of the pair that its content alone fixes."""
+    texts = sorted((case.a.sha256, case.b.sha256))
+    return hashlib.sha256("".join((case.prompt_sha256, *texts)).encode()).hexdigest()[:24]
+
+
+def margin(case: Case) -> float:
+    """How much clearer the preferred side is than the other, 0 to 1: votes for it less votes against it, as
+    a share of all opinions. 1 where a reviewer decided, whose word is not a count."""
+    if case.method == Decision.Method.REVIEWER or not case.tally:
+        return 1.0
+    other = Outcome.B if case.outcome == Outcome.A else Outcome.A
+    return (case.tally[case.outcome] - case.tally[other]) / case.tally.total()
+
+
+def share_for_a(case: Case) -> float:
+    """Share of opinions for a, a tie counting half; a reviewer's decision counts alone."""
+    if case.method == Decision.Method.REVIEWER or not case.tally:
+        return {Outcome.A: 1.0, Outcome.B: 0.0}.get(Outcome(case.outcome), 0.5)
+    return (case.tally[Outcome.A] + case.tally[Outcome.TIE] / 2) / sum(
+        case.tally[outcome] for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
+    )
+
+
+def _pair(prompt: str, preferred: str, rejected: str) -> Write:
+    def write(case: Case) -> Iterator[Row]:
+        better, worse = case.preferred
+        yield {prompt: prompt_text(case), preferred: better.text, rejected: worse.text}
+
+    return write
+
+
+def _pair_with_margin(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "prompt": prompt_text(case),
+        "chosen": better.text,
+        "rejected": worse.text,
+        "margin": margin(case),
+    }
+
+
+def _transcripts(case: Case) -> Iterator[Row]:
+    before = case.prompt_metadata.get("transcript") or transcript(case.messages)
+    better, worse = (
+        f"{before}\n\nAssistant:{'' if it.metadata.get('no_blank_after_role') else ' '}{it.text}"
+        for it in case.preferred
+    )
+    yield {"chosen": better, "rejected": worse}
+
+
+def _chat(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {"prompt": messages_of(case), "chosen": [said(better)], "rejected": [said(worse)]}
+
+
+def _whole_chats(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    before = messages_of(case)
+    yield {"chosen": [*before, said(better)], "rejected": [*before, said(worse)]}
+
+
+def _axolotl(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {"messages": messages_of(case), "chosen": said(better), "rejected": said(worse)}
+
+
+_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+def _sharegpt(message: Message) -> dict[str, str]:
+    return {"from": _SHAREGPT[message["role"]], "value": message["content"]}
+
+
+def _llama_factory(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "conversations": [_sharegpt(message) for message in case.messages],
+        "chosen": _sharegpt(said(better)),
+        "rejected": _sharegpt(said(worse)),
+    }
+
+
+def _unpaired(case: Case) -> Iterator[Row]:
+    liked = {Outcome.A: (True, False), Outcome.B: (False, True)}.get(Outcome(case.outcome), (False, False))
+    for answer, label in zip((case.a, case.b), liked, strict=True):
+        yield {"prompt": prompt_text(case), "completion": answer.text, "label": label}
+
+
+def _soft(case: Case) -> Iterator[Row]:
+    yield {
+        "prompt": prompt_text(case),
+        "completion_a": case.a.text,
+        "completion_b": case.b.text,
+        "p_a": share_for_a(case),
+        "n": case.tally.total(),
+        "method": case.method,
+    }
+
+
+def _votes(case: Case) -> Iterator[Row]:
+    prompt, pair = prompt_text(case), pair_id(case)
+    for vote in case.votes:
+        yield {
+            "pair_id": pair,
+            "prompt": prompt,
+            "completion_a": case.a.text,
+            "completion_b": case.b.text,
+            "outcome": vote.outcome,
+            "strength": vote.strength or 0,
+            "annotator": str(vote.pseudonym),
+            "imported": vote.imported,
+            "stage": vote.stage,
+            "mode": vote.mode,
+            "left": vote.left,
+            "suggested": vote.suggested,
+            "current": vote.current,
+            "seconds": vote.seconds or 0.0,
+            "guidelines": vote.guidelines or 0,
+            "judged_at": int(vote.at.timestamp()),
+            "decided": case.outcome,
+        }
+
+
+def _rewardbench(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "id": pair_id(case),
+        "prompt": prompt_text(case),
+        "chosen": better.text,
+        "chosen_model": better.source,
+        "rejected": worse.text,
+        "rejected_model": worse.source,
+        "subset": case.method,
+    }
+
+
+def _alternates(case: Case) -> bool:
+    """Perhaps a system message, then user and assistant in turn, the user last."""
+    roles = [message["role"] for message in case.messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    return len(turns) % 2 == 1 and all(
+        role == ("assistant" if place % 2 else "user") for place, role in enumerate(turns)
+    )
+
+
+def _of_two_speakers(case: Case) -> bool:
+    return {message["role"] for message in case.messages} <= {"user", "assistant"}
+
+
+_TEXT = "string"
+_PREFERENCE = {
+    Outcome.A.value: "a is written as the preferred text, b as the rejected",
+    Outcome.B.value: "b is written as the preferred text, a as the rejected",
+}
+
+_ALL = [
+    Profile(
+        name="preference",
+        purpose="Plain preference pairs, as most trainers read them",
+        reads="TRL: DPOTrainer and other preference trainers (standard, explicit prompt)",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("prompt", "chosen", "rejected"),
+    ),
+    Profile(
+        name="aira",
+        purpose="The columns of the seed model's card, in its own spelling",
+        columns={"prompt": _TEXT, "prefered_completions": _TEXT, "rejected_completions": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("prompt", "prefered_completions", "rejected_completions"),
+    ),
+    Profile(
+        name="reward-aira",
+        purpose="The columns of the seed's training data today",
+        reads="Axolotl: type chatml.argilla",
+        columns={"instruction": _TEXT, "chosen_response": _TEXT, "rejected_response": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("instruction", "chosen_response", "rejected_response"),
+    ),
+    Profile(
+        name="trl-implicit",
+        purpose="Whole transcripts of Human and Assistant, the prompt inside both",
+        reads="TRL: standard, implicit prompt; the form of Anthropic's HH-RLHF",
+        columns={"chosen": _TEXT, "rejected": _TEXT},
+        rule=_PREFERENCE,
+        write=_transcripts,
+        fits=_of_two_speakers,
+    ),
+    Profile(
+        name="trl-chat",
+        purpose="Conversations as messages, prompt and answers apart",
+        reads="TRL: conversational, explicit prompt",
+        columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
+        rule=_PREFERENCE,
+        write=_chat,
+    ),
+    Profile(
+        name="trl-chat-implicit",
+        purpose="Whole conversations as messages, the prompt inside both",
+        reads="TRL: conversational, implicit prompt; Axolotl: type chat_template.argilla_chat",
+        columns={"chosen": "messages", "rejected": "messages"},
+        rule=_PREFERENCE,
+        write=_whole_chats,
+    ),
+    Profile(
+        name="trl-reward",
+        purpose="Preference pairs with a margin from 0 to 1: how much clearer the preferred side was",
+        reads="TRL: RewardTrainer",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
+        rule=_PREFERENCE,
+        write=_pair_with_margin,
+    ),
+    Profile(
+        name="kto",
+        purpose="Single texts with a label: liked or not. A text of several Comparisons has a row for each",
+        reads="TRL: KTOTrainer",
+        columns={"prompt": _TEXT, "completion": _TEXT, "label": "bool"},
+        rule={
+            Outcome.A.value: "a is written with label true, b with label false",
+            Outcome.B.value: "b is written with label true, a with label false",
+            Outcome.BOTH_BAD.value: "both are written with label false",
+        },
+        write=_unpaired,
+    ),
+    Profile(
+        name="openrlhf",
+        purpose="Preference pairs with a margin, under OpenRLHF's usual keys",
+        reads="OpenRLHF: prompt, chosen and rejected keys; margin with --model.margin_loss_enable",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
+        rule=_PREFERENCE,
+        write=_pair_with_margin,
+    ),
+    Profile(
+        name="axolotl",
+        purpose="Conversations as messages, each answer one message",
+        reads="Axolotl: type chat_template.default",
+        columns={"messages": "messages", "chosen": "message", "rejected": "message"},
+        rule=_PREFERENCE,
+        write=_axolotl,
+    ),
+    Profile(
+        name="llama-factory",
+        purpose="ShareGPT conversations, with the dataset_info.json that describes them",
+        reads="LLaMA-Factory: ranking, sharegpt",
+        columns={"conversations": "turns", "chosen": "turn", "rejected": "turn"},
+        rule=_PREFERENCE,
+        write=_llama_factory,
+        fits=_alternates,
+    ),
+    Profile(
+        name="soft-label",
+        purpose="Both texts, the share of opinions for a (a tie counts half), their number and the method",
+        columns={
+            "prompt": _TEXT,
+            "completion_a": _TEXT,
+            "completion_b": _TEXT,
+            "p_a": "float64",
+            "n": "int64",
+            "method": _TEXT,
+        },
+        rule={
+            outcome.value: "written with the share of opinions for a; a reviewer's word counts alone"
+            for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
+        },
+        write=_soft,
+    ),
+    Profile(
+        name="all-votes",
+        purpose="Every Judgment, superseded ones too: side, time, pseudonym, before or after the reveal",
+        columns={
+            "pair_id": _TEXT,
+            "prompt": _TEXT,
+            "completion_a": _TEXT,
+            "completion_b": _TEXT,
+            "outcome": _TEXT,
+            "strength": "int64",
+            "annotator": _TEXT,
+            "imported": "bool",
+            "stage": _TEXT,
+            "mode": _TEXT,
+            "left": _TEXT,
+            "suggested": _TEXT,
+            "current": "bool",
+            "seconds": "float64",
+            "guidelines": "int64",
+            "judged_at": "int64",
+            "decided": _TEXT,
+        },
+        rule=dict.fromkeys(
+            (*Outcome.values, Decision.DROP),
+            "every Judgment is a row; 0 stands for what was not asked or measured",
+        ),
+        write=_votes,
+        undecided_too=True,
+    ),
+    Profile(
+        name="rewardbench",
+        purpose="An evaluation set of the test split, with the models that wrote the texts",
+        reads="RewardBench: as a custom set; subset is the method of the Decision",
+        columns={
+            "id": _TEXT,
+            "prompt": _TEXT,
+            "chosen": _TEXT,
+            "chosen_model": _TEXT,
+            "rejected": _TEXT,
+            "rejected_model": _TEXT,
+            "subset": _TEXT,
+        },
+        rule=_PREFERENCE,
+        write=_rewardbench,
+        splits=("test",),
+    ),
+]
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in _ALL}
+DEFAULT_PROFILES = ("preference", "aira")

@@ -1,0 +1,118 @@
+"""A reviewer's Decisions: append-only, never over the head of somebody else, and each can be undone."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from workbench.models import (
+    Claim,
+    Comparison,
+    Dataset,
+    Decision,
+    Flag,
+    Judgment,
+    User,
+)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Nothing was written: the case is not what the reviewer's page showed any more. `standing` is the
+    Decision that stands now."""
+
+    standing: Decision | None
+
+
+def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
+    """The completion that this reviewer sees on the left: the same at each visit, and told by no label."""
+    digest = hashlib.sha256(f"review:{user.pk}:{comparison.pk}".encode()).digest()
+    return "a" if digest[0] % 2 else "b"
+
+
+def seen(comparison: Comparison) -> str:
+    """A token of everything a Decision on this Comparison would rest on: current Judgments, open Flags and
+    the standing Decision. Another token means that something has changed."""
+    rows = [
+        Judgment.objects.current().filter(comparison=comparison),
+        Flag.objects.open().filter(comparison=comparison),
+        Decision.objects.standing().filter(comparison=comparison),
+    ]
+    ids = [list(queryset.order_by("pk").values_list("pk", flat=True)) for queryset in rows]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
+@transaction.atomic
+def settle(
+    comparison: Comparison,
+    by: User,
+    outcome: str,
+    *,
+    seen_token: str,
+    reason: str = "",
+    note: str = "",
+    blind_outcome: str = "",
+) -> Decision | Conflict:
+    """Settle the Comparison: "a", "b", "tie", "both_bad" or "drop". Append-only: what stood before stays as
+    a row without standing. Open Flags are closed, and live Claims end: nobody need judge it any more.
+
+    `seen_token` is what `seen` gave when the reviewer's page was made; where it is another now, somebody has
+    judged, flagged or settled meanwhile, and nothing is written."""
+    _lock(comparison)
+    standing = Decision.objects.standing().filter(comparison=comparison).first()
+    if seen(comparison) != seen_token:
+        return Conflict(standing)
+    Decision.objects.standing().filter(comparison=comparison).update(standing=False)
+    opinions = Judgment.objects.current().opinions().filter(comparison=comparison)
+    decision = Decision.objects.create(
+        comparison=comparison,
+        outcome=outcome,
+        method=Decision.Method.REVIEWER,
+        reason=reason,
+        note=note,
+        blind_outcome=blind_outcome,
+        votes=opinions.count(),
+        votes_for=opinions.filter(outcome=outcome).count(),
+        decided_by=by,
+        replaces=standing,
+    )
+    Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
+    live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE)
+    ended = live.update(state=Claim.State.EXPIRED, slot=None)
+    Comparison.objects.filter(pk=comparison.pk).update(taken=F("taken") - ended)
+    return decision
+
+
+@transaction.atomic
+def undo(decision: Decision, by: User) -> bool:
+    """Take a reviewer's Decision back: what it replaced stands again, and the Flags it closed are open again.
+    Claims that it ended stay ended. False when the Decision does not stand (any more)."""
+    _lock(decision.comparison)
+    taken = (
+        Decision.objects.standing()
+        .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
+        .update(standing=False, undone_by=by, undone_at=timezone.now())
+    )
+    if not taken:
+        return False
+    if decision.replaces:
+        Decision.objects.filter(pk=decision.replaces.pk).update(standing=True)
+    raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
+    closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
+    closed.update(closed_at=None, closed_by=None)
+    return True
+
+
+def _lock(comparison: Comparison) -> None:
+    """Reviewers of one Comparison take turns until the transaction ends."""
+    Comparison.objects.select_for_update().get(pk=comparison.pk)
+
+
+def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
+    """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
+    gaps = Decision.objects.standing().of(dataset).filter(reason=Decision.Reason.GUIDELINE_GAP)
+    return gaps.select_related("comparison__prompt", "decided_by").order_by("-pk")

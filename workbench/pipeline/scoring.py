@@ -1,0 +1,315 @@
+"""Completions -> Scores, by way of ScoreBatch rows.
+
+The rows are the queue of record. A message only says "there may be something to do"; whoever gets one leases
+a row by a conditional UPDATE, and a message that is lost, doubled or late changes nothing:
+
+1. `plan` writes a Run and its batches in one transaction.
+2. `due` says which batches to ring for, the first time and again when a lease ran out.
+3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice.
+4. `mend` takes batches that keep failing apart until the one bad text stands alone, `failed` with a reason.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+
+from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
+from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
+from workbench.pipeline import ranking
+
+RING_AT_MOST = 100
+SLICE = 64
+
+
+def pair_of(completion: Completion) -> Pair:
+    return flatten_messages(completion.prompt.messages), completion.text
+
+
+# --- plan ---------------------------------------------------------------------------------------------------
+
+
+def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None) -> Run | None:
+    """A Run that scores what `version` has not scored of the dataset, or None when nothing is left to plan.
+
+    What an open Run covers already is not planned twice, nor is a completion that failed before (its batch
+    is retried by a person, see `retry_failed`)."""
+    with transaction.atomic():
+        # Two plans at once would both find the same completions lacking.
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        rows = _unplanned(dataset, version)
+        if not rows:
+            ranking.suggest_all(dataset, version)
+            return None
+        run = Run.objects.create(
+            kind=Run.Kind.SCORE,
+            dataset=dataset,
+            version=version,
+            total=len(rows),
+            created_by=created_by,
+            params={"through": max(pk for _, pk in rows)},
+        )
+        batches = (
+            ScoreBatch(run=run, version=version, completion_ids=ids, size=len(ids)) for ids in _batches(rows)
+        )
+        while chunk := list(itertools.islice(batches, 500)):
+            ScoreBatch.objects.bulk_create(chunk)
+    return run
+
+
+def plan_wanted(dataset: Dataset) -> None:
+    """Plan for every version that should have scored the dataset, and note that it is done. Whatever comes
+    meanwhile waits for this transaction, and asks again."""
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        for version in ModelVersion.objects.wanted():
+            plan(dataset, version)
+        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=False)
+
+
+def _unplanned(dataset: Dataset, version: ModelVersion) -> list[tuple[int, int]]:
+    """(prompt id, completion id), siblings together."""
+    lacking = Completion.objects.of(dataset).lacking_score(version)
+    runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
+    through = max((run.params["through"] for run in runs.open()), default=0)
+    failed = ScoreBatch.objects.failed().filter(run__in=runs).values_list("completion_ids", flat=True)
+    known = set(itertools.chain.from_iterable(failed))
+    rows = lacking.filter(pk__gt=through).values_list("prompt_id", "pk")
+    return [row for row in rows if row[1] not in known]
+
+
+def _batches(rows: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """Lists of at most MAX_SIZE ids that keep the completions of a Prompt together where they fit, so that
+    the engine can compare siblings."""
+    batch: list[int] = []
+    for _, siblings in itertools.groupby(rows, key=lambda row: row[0]):
+        ids = [pk for _, pk in siblings]
+        if batch and len(batch) + len(ids) > ScoreBatch.MAX_SIZE:
+            yield batch
+            batch = []
+        batch += ids
+        while len(batch) > ScoreBatch.MAX_SIZE:
+            yield batch[: ScoreBatch.MAX_SIZE]
+            batch = batch[ScoreBatch.MAX_SIZE :]
+    if batch:
+        yield batch
+
+
+# --- ring ---------------------------------------------------------------------------------------------------
+
+
+def due(ring_again: timedelta) -> list[int]:
+    """Ids of batches to ring for now, newest Dataset first, noted as rung; their messages may be dropped
+    after `ring_again`. Two reconcilers at once get different ids.
+
+    No more than RING_AT_MOST messages are under way: whoever finishes a batch asks again, and a broker that
+    holds one message for each of 400,000 batches would only hold them twice after the next minute."""
+    now = timezone.now()
+    with transaction.atomic():
+        places = RING_AT_MOST - ScoreBatch.objects.rung(now, ring_again).count()
+        unheard = ScoreBatch.objects.unheard(now, ring_again).filter(run__in=Run.objects.open())
+        locked = unheard.select_for_update(skip_locked=True, of=("self",))
+        newest = locked.order_by("-run__dataset_id", "pk").values_list("pk", flat=True)
+        ids = list(newest[: max(0, places)])
+        ScoreBatch.objects.filter(pk__in=ids).update(rung_at=now)
+    return ids
+
+
+# --- work ---------------------------------------------------------------------------------------------------
+
+
+class LeaseLost(Exception):
+    """Another worker took the batch over, or its Run was cancelled."""
+
+
+def work(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) -> bool:
+    """Score one batch. Returns False when somebody else has it.
+
+    What was stored stays when the worker dies, so a second attempt only scores what is missing. A text the
+    scorer names as bad is set apart at once; any other error hands the batch back for `mend`."""
+    if not batch.lease(worker, lease_seconds):
+        return False
+    batch.run.start()
+    try:
+        _score_all(batch, score, worker, lease_seconds)
+    except LeaseLost:
+        return False
+    except Exception as error:  # noqa: BLE001  whatever a model raises is written on the row, not lost in a log
+        hand_back(batch, worker, f"{type(error).__name__}: {error}")
+        mend(batch.pk)
+        return True
+    _finish(batch, worker)
+    return True
+
+
+def _score_all(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) -> None:
+    missing = Completion.objects.filter(pk__in=batch.completion_ids).exclude(scores__version=batch.version)
+    completions = list(missing.select_related("prompt").order_by("prompt_id", "pk"))
+    for start in range(0, len(completions), SLICE):
+        if start and not batch.renew(worker, lease_seconds):
+            raise LeaseLost
+        _score_slice(batch, score, completions[start : start + SLICE])
+
+
+def _score_slice(batch: ScoreBatch, score: Scorer, completions: list[Completion]) -> None:
+    while completions:
+        try:
+            scored = _checked(score([pair_of(c) for c in completions]), len(completions))
+        except BadText as bad:
+            _set_apart(batch, completions.pop(bad.index), bad.reason)
+            continue
+        _store(batch.version, completions, scored)
+        return
+
+
+def _checked(scored: Sequence[Scored], expected: int) -> Sequence[Scored]:
+    if len(scored) != expected:
+        raise ValueError(f"the model gave {len(scored)} scores for {expected} texts")
+    for index, result in enumerate(scored):
+        if not math.isfinite(result.value):
+            raise BadText(index, f"the model's output is {result.value}")
+    return scored
+
+
+def _store(version: ModelVersion, completions: Sequence[Completion], scored: Sequence[Scored]) -> None:
+    rows = [
+        Score(
+            completion=completion,
+            version=version,
+            value=result.value,
+            precision=result.precision,
+            prompt_cut=result.prompt_cut,
+            completion_cut=result.completion_cut,
+        )
+        for completion, result in zip(completions, scored, strict=True)
+    ]
+    with transaction.atomic():
+        # Never overwritten: whoever stored a Score first stored the same number.
+        Score.objects.bulk_create(rows, ignore_conflicts=True)
+        ranking.suggest(version, [completion.pk for completion in completions])
+
+
+def _set_apart(batch: ScoreBatch, completion: Completion, reason: str) -> None:
+    """Leave one text out of the batch, as a failed batch of its own."""
+    with transaction.atomic():
+        batch.completion_ids = [pk for pk in batch.completion_ids if pk != completion.pk]
+        batch.size = len(batch.completion_ids)
+        batch.save(update_fields=["completion_ids", "size"])
+        ScoreBatch.objects.create(
+            run=batch.run,
+            version=batch.version,
+            completion_ids=[completion.pk],
+            size=1,
+            state=ScoreBatch.State.FAILED,
+            attempts=batch.attempts,
+            error=reason,
+            finished_at=timezone.now(),
+        )
+
+
+def _finish(batch: ScoreBatch, worker: str) -> None:
+    held = ScoreBatch.objects.filter(pk=batch.pk, state=ScoreBatch.State.LEASED, worker=worker)
+    held.update(state=ScoreBatch.State.DONE, finished_at=timezone.now(), error="")
+    settle_run(batch.run)
+
+
+def hand_back(batch: ScoreBatch, worker: str, error: str) -> None:
+    """Give the lease up, with the reason. The attempt stays counted."""
+    held = ScoreBatch.objects.filter(pk=batch.pk, state=ScoreBatch.State.LEASED, worker=worker)
+    held.update(state=ScoreBatch.State.WAITING, lease_until=None, rung_at=None, error=error[:2000])
+
+
+# --- mend ---------------------------------------------------------------------------------------------------
+
+
+def worn_out() -> list[int]:
+    """Ids of batches with no attempt left and no worker on them: for `mend`."""
+    claimable = ScoreBatch.objects.claimable(timezone.now()).filter(run__in=Run.objects.open())
+    worn = claimable.filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS)
+    return list(worn.values_list("pk", flat=True)[:RING_AT_MOST])
+
+
+def mend(batch_id: int) -> None:
+    """Split a batch that has no attempt left into halves; a batch of one fails, with the reason.
+
+    The halves get one attempt each and a single text three: a text that kills its worker costs a lease per
+    attempt, and with three at each level it would hold the rest up for an hour."""
+    with transaction.atomic():
+        worn = ScoreBatch.objects.select_for_update().claimable(timezone.now()).filter(pk=batch_id)
+        batch = worn.filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS).first()
+        if batch is None:
+            return
+        _split(batch) if batch.size > 1 else _give_up(batch)
+    settle_run(batch.run)
+
+
+def _split(batch: ScoreBatch) -> None:
+    ids = batch.completion_ids
+    for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+        ScoreBatch.objects.create(
+            run=batch.run,
+            version=batch.version,
+            completion_ids=half,
+            size=len(half),
+            attempts=0 if len(half) == 1 else ScoreBatch.MAX_ATTEMPTS - 1,
+        )
+    _close(batch, ScoreBatch.State.SPLIT)
+
+
+def _give_up(batch: ScoreBatch) -> None:
+    if not batch.error:
+        batch.error = f"No worker finished it in {batch.attempts} attempts: each died or ran out of time."
+    _close(batch, ScoreBatch.State.FAILED)
+
+
+def _close(batch: ScoreBatch, state: ScoreBatch.State) -> None:
+    batch.state, batch.finished_at = state, timezone.now()
+    batch.save(update_fields=["state", "finished_at", "error"])
+
+
+# --- the Run ------------------------------------------------------------------------------------------------
+
+
+def settle_run(run: Run) -> None:
+    """Bring the Run's progress up to its batches, and end it when none is left to do."""
+    ended = Q(state__in=[ScoreBatch.State.DONE, ScoreBatch.State.FAILED])
+    counts = run.batches.aggregate(
+        done=Sum("size", filter=ended, default=0),
+        failed=Count("pk", filter=Q(state=ScoreBatch.State.FAILED)),
+        left=Count("pk", filter=Q(state__in=[ScoreBatch.State.WAITING, ScoreBatch.State.LEASED])),
+    )
+    run.beat(counts["done"])
+    if counts["left"] == 0:
+        run.finish(scored=counts["done"] - counts["failed"], failed=counts["failed"])
+
+
+def retry_failed(run: Run) -> int:
+    """Give the Run's failed batches all their attempts again, and open the Run. Returns how many batches are
+    to do; the caller rings."""
+    with transaction.atomic():
+        run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
+        left = run.batches.unfinished().update(attempts=0, error="", rung_at=None)
+        if left:
+            Run.objects.filter(pk=run.pk).update(state=Run.State.WAITING, finished_at=None, error="")
+    return left
+
+
+def cancel(run: Run) -> bool:
+    """End the Run; batches nobody works on are cancelled, a worker on one notices at its next slice."""
+    with transaction.atomic():
+        if not run.cancel():
+            return False
+        run.batches.unfinished().update(state=ScoreBatch.State.CANCELLED, finished_at=timezone.now())
+    return True
+
+
+def score_here(run: Run, score: Scorer, worker: str, lease_seconds: float) -> Iterator[int]:
+    """Work through the Run's batches in this process, with no broker; yields completions done so far."""
+    while (batch := run.batches.claimable(timezone.now()).first()) is not None:
+        work(batch, score, worker, lease_seconds)
+        run.refresh_from_db()
+        yield run.done

@@ -1,0 +1,618 @@
+// The annotation page at speed: the next Comparisons are fetched ahead, answers are sent in the background, and
+// everything has a key. Without this script the page is a form that does the same, one request at a time.
+
+import { diff, similarity } from "./diff.js";
+import { answerOf, labelKeys } from "./keys.js";
+import { newKey, Outbox, post } from "./outbox.js";
+
+const AHEAD = 2;
+const FOLD_SHARED = 400; // characters of a shared stretch above which the diff folds its middle
+const CONTEXT = 80;
+const FOLD_PROMPT = 1500;
+const LOOK_AGAIN = 15_000;
+const PATIENCE = 1500; // milliseconds to wait for what the model says before the next one is shown anyway
+
+const root = document.getElementById("annotate");
+const stage = document.getElementById("stage");
+const form = document.getElementById("answers");
+const reveal = document.getElementById("reveal");
+const notice = document.getElementById("notice");
+const saved = document.getElementById("saved");
+const comment = form.elements.comment;
+const flagDialog = document.getElementById("flag");
+const keysDialog = document.getElementById("keys");
+const guidelines = document.getElementById("guidelines");
+const straightOn = document.getElementById("straight-on");
+const urls = root.dataset;
+
+const WORDS = { left: "Left", right: "Right", tie: "Tie", both_bad: "Both bad", cannot_judge: "Can’t judge" };
+const wordsOf = (answer) => WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
+
+let current = null; // the item on screen
+let ahead = []; // items fetched and not yet shown
+let past = []; // items answered or skipped here, newest last
+let newer = []; // those of them that undo has gone past, oldest first
+let fetching = null;
+let again = new URLSearchParams(location.search).has("again");
+let view = localStorage.getItem("annotate-view") ?? "plain";
+
+const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state: onState });
+
+// Items
+
+/** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
+function itemOf(element) {
+  const { comparison, key, mode, suggested, replaces, judgment, answer } = element.dataset;
+  return { element, comparison, key, mode, suggested, replaces, judgment, answer, comment: element.dataset.comment };
+}
+
+function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.querySelector(".item, [data-end]");
+}
+
+const draftName = (item) => `draft:${urls.user}:${item.comparison}`;
+
+function show(item, state = "open") {
+  current = item;
+  item.shown = performance.now();
+  item.hidden = 0;
+  stage.replaceChildren(item.element);
+  form.hidden = false;
+  form.elements.comparison.value = item.comparison;
+  comment.value = localStorage.getItem(draftName(item)) ?? item.comment ?? "";
+  toggleComment(comment.value !== "");
+  reveal.replaceChildren();
+  setState(state);
+  markAnswer(item.answer);
+  foldPrompt(item);
+  watchSides(item);
+  applyView();
+  scrollTo(0, 0);
+  item.element.focus({ preventScroll: true });
+  fill();
+}
+
+/** "open": to be judged; "waiting": judged, the model's word is on its way; "revealed"; "reopened"; "end". */
+function setState(state) {
+  form.dataset.state = state;
+  if (state === "open" && !notice.hasAttribute("data-stays")) dismiss();
+}
+
+function markAnswer(answer) {
+  const [side] = (answer ?? "").split(":");
+  for (const button of form.querySelectorAll("[name=answer]:not([data-do])")) {
+    button.setAttribute("aria-pressed", button.value === answer);
+  }
+  for (const pane of stage.querySelectorAll(".pane")) {
+    pane.toggleAttribute("data-chosen", pane.dataset.side === side);
+  }
+}
+
+function foldPrompt({ element }) {
+  const turn = element.querySelector(".turn.last");
+  if (turn.querySelector(".unfold") || turn.textContent.length < FOLD_PROMPT) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet unfold";
+  button.textContent = "Show the whole prompt";
+  button.addEventListener("click", () => {
+    const folded = turn.classList.toggle("folded");
+    button.textContent = folded ? "Show the whole prompt" : "Fold the prompt";
+  });
+  turn.classList.add("folded");
+  turn.append(button);
+}
+
+/** On a narrow screen the sides are one below the other: the switch tells which of them is being read. */
+function watchSides({ element }) {
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        element.querySelector(`.sides [href="#${target.id}"]`).toggleAttribute("data-in-view", isIntersecting);
+      }
+    },
+    { rootMargin: "-25% 0px -50% 0px" },
+  );
+  element.querySelectorAll(".pane").forEach((pane) => seen.observe(pane));
+}
+
+// The queue
+
+const unsaved = () => outbox.entries().map((entry) => entry.fields.comparison);
+
+async function fetchOne() {
+  const have = [current, ...ahead].filter(Boolean).map((item) => item.comparison);
+  const fields = { have: [...new Set([...have, ...unsaved()])].join(",") };
+  if (again) fields.again = "on";
+  const response = await post(urls.next, fields, "text/html");
+  // 403: the token of this page belongs to a login that is over.
+  if (response.type === "opaqueredirect" || response.status === 403) throw new LoggedOut();
+  if (response.status === 204) return null;
+  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  return parse(await response.text());
+}
+
+class LoggedOut extends Error {}
+
+/** Fetch ahead until enough is here. Resolves when nothing is being fetched. */
+function fill() {
+  fetching ??= fillUp().finally(() => (fetching = null));
+  return fetching;
+}
+
+async function fillUp() {
+  try {
+    while (ahead.length < AHEAD) {
+      const element = await fetchOne();
+      if (!element || element.matches("[data-end]")) return element;
+      ahead.push(itemOf(element));
+      preparedView(ahead.at(-1));
+    }
+  } catch (error) {
+    if (!(error instanceof LoggedOut || error instanceof TypeError)) tell(error.message);
+    return error;
+  }
+  return null;
+}
+
+/** Show what comes next, at once when it is here already. */
+async function advance() {
+  if (ahead.length) return show(ahead.shift());
+  current = null;
+  setState("end");
+  stage.setAttribute("aria-busy", "true");
+  let result = await fill();
+  if (!result && !ahead.length && unsaved().length) {
+    // The server counts what is on its way here as held: what is left it can tell when that has arrived.
+    await outbox.flush();
+    result = await fill();
+  }
+  stage.removeAttribute("aria-busy");
+  if (current) return undefined;
+  if (ahead.length) return show(ahead.shift());
+  return showEnd(result);
+}
+
+/** The server has nothing, or cannot be reached: say which, and look again before long. */
+function showEnd(result) {
+  form.hidden = true;
+  if (result instanceof Element) stage.replaceChildren(result);
+  else stage.replaceChildren(pause(result));
+  setTimeout(() => current || document.hidden || advance(), result instanceof Element ? LOOK_AGAIN : 700);
+}
+
+function pause(result) {
+  const section = document.createElement("section");
+  section.className = "end";
+  const heading = document.createElement("h2");
+  heading.textContent = result instanceof Error ? "The next one cannot be fetched now" : "Saving your last answers";
+  const line = document.createElement("p");
+  line.textContent =
+    result instanceof LoggedOut
+      ? "Your login has expired. Log in again in a new tab; this page then goes on by itself."
+      : result instanceof Error
+        ? "There is no connection to the server. What you decided is kept in this browser and sent when it is back."
+        : "The next one comes when they have arrived.";
+  section.append(heading, line);
+  return section;
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !current) advance();
+  if (!document.hidden) hold();
+});
+
+// Answers
+
+function seconds(item) {
+  const now = performance.now();
+  return Math.max(0, (now - item.shown - item.hidden) / 1000).toFixed(2);
+}
+
+let hiddenSince = null;
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) hiddenSince = performance.now();
+  else if (current && hiddenSince !== null) current.hidden += performance.now() - hiddenSince;
+});
+
+function send(item, answer) {
+  const fields = {
+    user: urls.user,
+    comparison: item.comparison,
+    key: item.key,
+    answer,
+    replaces: item.replaces ?? "",
+    guidelines: urls.guidelines,
+    seconds: seconds(item),
+    comment: comment.value,
+  };
+  localStorage.removeItem(draftName(item));
+  outbox.add(urls.judge, fields);
+  // Whatever changes this answer later names it by its key.
+  Object.assign(item, { answer, comment: comment.value, replaces: item.key, key: newKey() });
+}
+
+function answer(value) {
+  const state = form.dataset.state;
+  if (!current || !["open", "reopened"].includes(state)) return;
+  const first = !current.replaces;
+  if (!first && value === current.answer && comment.value === (current.comment ?? "")) return goOn();
+  send(current, value);
+  markAnswer(value);
+  if (first) count();
+  if (straightOn.checked) showLastReveal("");
+  else document.querySelector(".last-reveal")?.remove();
+  if (!first || current.mode !== "blind" || straightOn.checked) return leave();
+  setState("waiting");
+  const waiting = current;
+  setTimeout(() => waiting === current && form.dataset.state === "waiting" && leave(), PATIENCE);
+  return undefined;
+}
+
+/** Done with this one, for now: undo finds it again. */
+function leave() {
+  past.push(current, ...newer.splice(0));
+  return advance();
+}
+
+function onReply(entry, reply) {
+  const item = [current, ...past, ...newer].find((one) => one?.replaces === entry.id);
+  if (item && reply.judgment) item.judgment = reply.judgment;
+  const isWaiting = item && item === current && form.dataset.state === "waiting";
+  if (!reply.reveal) {
+    if (isWaiting) leave();
+    return;
+  }
+  if (!item) return;
+  Object.assign(item, { said: reply.suggested, differs: reply.differs });
+  if (isWaiting) showReveal(reply.reveal);
+  else if (item !== current) showLastReveal(reply.reveal);
+}
+
+function showReveal(html) {
+  reveal.innerHTML = html;
+  setState("revealed");
+  reveal.querySelector(".primary").focus({ preventScroll: true });
+}
+
+/** The line about the one before. It keeps its place while it is empty, so that the texts do not move. */
+function showLastReveal(html) {
+  const line = document.querySelector(".last-reveal") ?? document.createElement("div");
+  line.className = "last-reveal";
+  line.innerHTML = html && `<span>The one before.</span>${html}<span><kbd>u</kbd> to reopen it</span>`;
+  root.prepend(line);
+}
+
+/** Keep the answer in view of what the model said. It is stored as such where the two differ. */
+function keep() {
+  if (current.differs) send(current, current.answer);
+  leave();
+}
+
+function change() {
+  if (form.dataset.state !== "revealed" || !current.differs) return;
+  send(current, current.said);
+  markAnswer(current.said);
+  leave();
+}
+
+function confirmSuggestion() {
+  if (form.dataset.state === "open" && current?.suggested) answer(current.suggested);
+}
+
+function goOn() {
+  const state = form.dataset.state;
+  if (state === "revealed") return keep();
+  if (state === "waiting" || state === "reopened") return leave();
+  return undefined;
+}
+
+function skip() {
+  if (!current || form.dataset.state === "revealed") return;
+  if (form.dataset.state === "reopened" && current.answer) return goOn();
+  outbox.add(urls.skip, { user: urls.user, comparison: current.comparison });
+  leave();
+}
+
+async function undo() {
+  const answeredJustNow = ["waiting", "revealed"].includes(form.dataset.state);
+  const target = answeredJustNow ? current : (past.pop() ?? (await reopenFromServer()));
+  if (!target) return;
+  if (current && target !== current) (form.dataset.state === "reopened" ? newer : ahead).unshift(current);
+  show(target, target.answer ? "reopened" : "open");
+  document.getElementById("was").textContent = target.answer ? wordsOf(target.answer) : "";
+}
+
+async function reopenFromServer() {
+  const oldest = current?.judgment;
+  await outbox.flush();
+  const response = await fetch(`${urls.undo}${oldest ? `?before=${oldest}` : ""}`, {
+    headers: { "X-Requested-With": "fetch" },
+    redirect: "manual",
+  }).catch(() => null);
+  if (response?.ok) return itemOf(parse(await response.text()));
+  tell(response?.status === 404 ? "There is no earlier answer of yours to reopen." : "Earlier answers cannot be fetched now.");
+  return null;
+}
+
+function count() {
+  for (const number of [document.getElementById("today"), document.getElementById("done")]) {
+    number.textContent = (Number(number.textContent.replace(/\D/g, "")) + 1).toLocaleString("en");
+  }
+}
+
+// What is told
+
+function onState(state, n) {
+  saved.dataset.state = state;
+  const words = {
+    saved: "saved ✓",
+    saving: "saving…",
+    waiting: `${n} not saved yet: no connection, trying again`,
+    login: `${n} not saved yet: your login has expired. `,
+  };
+  saved.textContent = words[state];
+  if (state === "login") {
+    const link = document.createElement("a");
+    Object.assign(link, { href: `${urls.login}?next=${urls.next.replace(/next\/$/, "")}`, target: "_blank", textContent: "Log in in a new tab" });
+    saved.append(link);
+  }
+  if (form.dataset.state === "waiting" && (state === "waiting" || state === "login")) leave();
+}
+
+function onRefused(entry, sentence) {
+  const what = entry.fields.answer ? `Your answer “${wordsOf(entry.fields.answer)}”: ` : "";
+  tell(what + sentence, true);
+  if (form.dataset.state === "waiting") leave();
+}
+
+/** `stays`: until it is dismissed, and not only until the next one is shown. */
+function tell(sentence, stays = false) {
+  notice.querySelector("span").textContent = sentence;
+  notice.toggleAttribute("data-stays", stays);
+  notice.hidden = false;
+}
+
+function dismiss() {
+  notice.hidden = true;
+  notice.removeAttribute("data-stays");
+}
+
+// Views of the texts
+
+const plainTexts = (element) => [...element.querySelectorAll("[data-text]")];
+
+/** The nodes of another view, one for each text, made once: they stand beside the plain ones and take turns. */
+async function markdownOf(item) {
+  item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}`, { redirect: "manual" })
+    .then((response) => (response.ok ? response.text() : ""))
+    .then((html) => {
+      const template = document.createElement("template");
+      template.innerHTML = html;
+      return [...template.content.children];
+    });
+  return item.markdown;
+}
+
+function diffOf(item) {
+  if (item.diff) return item.diff;
+  const texts = plainTexts(item.element);
+  const [left, right] = ["left", "right"].map((side) => texts.find((text) => text.dataset.text === side));
+  const pieces = diff(left.textContent, right.textContent);
+  item.diff = texts.map((text) => {
+    if (text === left) return drawn(text, pieces, "right", "del");
+    if (text === right) return drawn(text, pieces, "left", "ins");
+    return null;
+  });
+  if (!pieces) item.diffHint = "These texts are too long to compare.";
+  else if (similarity(pieces) < 0.2) item.diffHint = "These texts have little in common: most of both is marked.";
+  return item.diff;
+}
+
+function drawn(text, pieces, without, mark) {
+  if (!pieces) return null;
+  const copy = text.cloneNode(false);
+  delete copy.dataset.text;
+  copy.hidden = false;
+  copy.classList.toggle("mono", text.querySelector(".code") !== null);
+  const own = pieces.filter(({ kind }) => kind !== without);
+  own.forEach((piece, i) => copy.append(...pieceNodes(piece, mark, i === 0, i === own.length - 1)));
+  return copy;
+}
+
+function pieceNodes({ kind, text }, mark, isFirst, isLast) {
+  if (kind !== "same") {
+    const node = document.createElement(mark);
+    node.textContent = text;
+    return [node];
+  }
+  if (text.length <= FOLD_SHARED) return [text];
+  const start = isFirst ? 0 : CONTEXT;
+  const end = isLast ? text.length : text.length - CONTEXT;
+  return [text.slice(0, start), fold(text.slice(start, end)), text.slice(end)];
+}
+
+function fold(text) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet same";
+  button.textContent = `⋯ ${text.length.toLocaleString("en")} characters the same ⋯`;
+  button.addEventListener("click", () => button.replaceWith(text));
+  return button;
+}
+
+async function preparedView(item) {
+  if (view === "markdown") return markdownOf(item);
+  if (view === "diff") return diffOf(item);
+  return null;
+}
+
+async function applyView() {
+  const item = current;
+  for (const button of form.querySelectorAll("[data-do=diff], [data-do=markdown]")) {
+    button.setAttribute("aria-pressed", button.dataset.do === view);
+  }
+  const others = await preparedView(item);
+  const hint = item.element.querySelector(".view-hint");
+  hint.textContent = (view === "diff" && item.diffHint) || "";
+  hint.hidden = !hint.textContent;
+  plainTexts(item.element).forEach((text, i) => {
+    text.parentElement.querySelector("[data-view]")?.remove();
+    const other = others?.[i];
+    text.hidden = Boolean(other);
+    if (!other) return;
+    other.dataset.view = view;
+    text.after(other);
+  });
+}
+
+function toggleView(name) {
+  view = view === name ? "plain" : name;
+  localStorage.setItem("annotate-view", view);
+  if (current) applyView();
+}
+
+// Comment, flag, guidelines
+
+function toggleComment(open) {
+  comment.closest(".comment").classList.toggle("open", open);
+  form.querySelector("[data-do=comment]").setAttribute("aria-expanded", open);
+}
+
+function openComment() {
+  if (!current || form.dataset.state === "revealed") return;
+  toggleComment(true);
+  comment.focus();
+}
+
+comment.addEventListener("input", () => current && localStorage.setItem(draftName(current), comment.value));
+comment.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  toggleComment(comment.value !== "");
+  current?.element.focus({ preventScroll: true });
+});
+
+function openFlag() {
+  if (!current) return;
+  flagDialog.querySelector("form").reset();
+  flagDialog.returnValue = "";
+  flagDialog.showModal();
+}
+
+flagDialog.addEventListener("keydown", (event) => {
+  const number = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
+  const reason = number && flagDialog.querySelectorAll("[name=reason]")[number - 1];
+  if (!reason || event.target.matches("textarea")) return;
+  event.preventDefault();
+  reason.checked = true;
+  reason.focus();
+});
+
+flagDialog.addEventListener("close", () => {
+  if (flagDialog.returnValue !== "flag" || !current) return;
+  const { reason, note } = Object.fromEntries(new FormData(flagDialog.querySelector("form")));
+  outbox.add(urls.flag, { user: urls.user, comparison: current.comparison, reason, note });
+  const mark = current.element.querySelector(".flag-mark") ?? document.createElement("p");
+  mark.className = "flag-mark";
+  mark.textContent = `Flagged: ${flagDialog.querySelector(`[value=${reason}]`).dataset.label}`;
+  current.element.prepend(mark);
+});
+
+function toggleGuidelines() {
+  if (!guidelines) return;
+  guidelines.hidden = !guidelines.hidden;
+  document.body.classList.toggle("beside-guidelines", !guidelines.hidden);
+  document.querySelector(".topbar [data-do=guidelines]").setAttribute("aria-expanded", !guidelines.hidden);
+  if (!guidelines.hidden) localStorage.setItem("guidelines-read", urls.guidelines);
+}
+
+straightOn.checked = localStorage.getItem("annotate-straight-on") === "yes";
+straightOn.addEventListener("change", () => {
+  localStorage.setItem("annotate-straight-on", straightOn.checked ? "yes" : "no");
+  if (!straightOn.checked) document.querySelector(".last-reveal")?.remove();
+});
+
+// Leases
+
+async function hold() {
+  const items = [current, ...ahead].filter((item) => item && !item.answer);
+  if (!items.length) return;
+  const response = await post(urls.hold, { have: items.map((item) => item.comparison).join(",") }).catch(() => null);
+  if (!response?.ok) return;
+  const { held, guidelines: newest } = await response.json();
+  const isHeld = (item) => item.answer || held.includes(Number(item.comparison));
+  ahead = ahead.filter(isHeld);
+  if (current && !isHeld(current)) tell("Your lease on this one has run out. Your answer counts if its place is still free.");
+  if (newest && String(newest) !== urls.guidelines) tell("There are new guidelines: reload the page to read them.", true);
+}
+
+setInterval(() => document.hidden || hold(), Number(urls.holdSeconds) * 1000);
+
+// Keys and buttons
+
+const ACTIONS = {
+  comment: openComment,
+  flag: openFlag,
+  skip,
+  undo,
+  diff: () => toggleView("diff"),
+  markdown: () => toggleView("markdown"),
+  guidelines: toggleGuidelines,
+  keys: () => keysDialog.showModal(),
+  confirm: confirmSuggestion,
+  keep,
+  change,
+  dismiss,
+  "go-on": goOn,
+  again: () => {
+    again = true;
+    advance();
+  },
+};
+
+const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "markdown", g: "guidelines", "?": "keys", y: "confirm", r: "change" };
+document.addEventListener("keydown", (event) => {
+  // A key held down must not judge the Comparisons that come after.
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (document.querySelector("dialog[open]") || event.target.closest("input, textarea, select, .markdown pre")) return;
+  if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
+  const given = answerOf(event);
+  if (given) {
+    event.preventDefault();
+    return answer(given);
+  }
+  if (event.key === "Enter") return goOn();
+  if (event.key === "Escape" && guidelines && !guidelines.hidden) return toggleGuidelines();
+  const action = LETTERS[event.key.toLowerCase()];
+  if (!action) return undefined;
+  event.preventDefault();
+  return ACTIONS[action]();
+});
+
+document.addEventListener("click", (event) => {
+  const control = event.target.closest("[data-do], #answers [name=answer]");
+  if (!control) return;
+  event.preventDefault();
+  if (control.dataset.do) ACTIONS[control.dataset.do]();
+  else answer(control.value);
+});
+
+form.addEventListener("submit", (event) => event.preventDefault());
+
+// Start
+
+labelKeys(document.getElementById("key-set"));
+document.body.classList.add("has-script");
+const first = stage.querySelector(".item");
+if (first && !unsaved().includes(first.dataset.comparison)) {
+  const item = itemOf(first);
+  show(item, item.answer ? "reopened" : "open");
+} else if (first) {
+  advance();
+} else {
+  showEnd(stage.querySelector("[data-end]"));
+}
+outbox.flush();
+if (guidelines && localStorage.getItem("guidelines-read") !== urls.guidelines) toggleGuidelines();

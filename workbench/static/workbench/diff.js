@@ -1,0 +1,89 @@
+// Word by word, what two texts share. Plain functions of strings, so that they can be tried in any console.
+
+// Above this many cells the table below takes too long for a key press: then words give way to lines.
+const CELLS = 6_000_000;
+const LONGEST = 100_000; // characters: what a browser can mark and lay out at a key press
+
+/** Words, runs of white space, and single other characters; joined they are the text again. */
+export function words(text) {
+  return text.match(/[\p{L}\p{N}\p{M}_]+|\s+|[^\p{L}\p{N}\p{M}_\s]/gu) ?? [];
+}
+
+export function lines(text) {
+  return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
+}
+
+/**
+ * Pieces of both texts in order: [{kind: "same" | "left" | "right", text}]. Leaving out "right" gives the left
+ * text and leaving out "left" the right one, character for character. Null when they are too long to compare.
+ */
+export function diff(left, right) {
+  if (Math.max(left.length, right.length) > LONGEST) return null;
+  for (const split of [words, lines]) {
+    const [one, other] = [split(left), split(right)];
+    const shared = sharedEnds(one, other);
+    const inner = [one, other].map((tokens) => tokens.slice(shared.start, tokens.length - shared.end));
+    if (inner[0].length * inner[1].length <= CELLS) {
+      return joined([
+        ...one.slice(0, shared.start).map((text) => ({ kind: "same", text })),
+        ...table(...inner),
+        ...one.slice(one.length - shared.end).map((text) => ({ kind: "same", text })),
+      ]);
+    }
+  }
+  return null;
+}
+
+/** How much of both texts is the same, from 0 to 1, by characters. */
+export function similarity(pieces) {
+  const length = (kind) => pieces.filter((piece) => piece.kind === kind).reduce((n, piece) => n + piece.text.length, 0);
+  const same = 2 * length("same");
+  return same / Math.max(1, same + length("left") + length("right"));
+}
+
+function sharedEnds(one, other) {
+  const most = Math.min(one.length, other.length);
+  let start = 0;
+  while (start < most && one[start] === other[start]) start++;
+  let end = 0;
+  while (end < most - start && one[one.length - 1 - end] === other[other.length - 1 - end]) end++;
+  return { start, end };
+}
+
+// Longest common subsequence: length[i][j] is that of the tokens from i on the left and from j on the right.
+function table(one, other) {
+  const width = other.length + 1;
+  const length = new Uint16Array((one.length + 1) * width);
+  for (let i = one.length - 1; i >= 0; i--) {
+    for (let j = other.length - 1; j >= 0; j--) {
+      length[i * width + j] =
+        one[i] === other[j]
+          ? length[(i + 1) * width + j + 1] + 1
+          : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
+    }
+  }
+  const pieces = [];
+  let i = 0;
+  let j = 0;
+  while (i < one.length || j < other.length) {
+    if (i < one.length && j < other.length && one[i] === other[j]) {
+      pieces.push({ kind: "same", text: one[i] });
+      i++;
+      j++;
+    } else if (j === other.length || (i < one.length && length[(i + 1) * width + j] >= length[i * width + j + 1])) {
+      pieces.push({ kind: "left", text: one[i++] });
+    } else {
+      pieces.push({ kind: "right", text: other[j++] });
+    }
+  }
+  return pieces;
+}
+
+function joined(pieces) {
+  const result = [];
+  for (const { kind, text } of pieces) {
+    if (result.at(-1)?.kind === kind) result.at(-1).text += text;
+    else result.push({ kind, text });
+  }
+  return result;
+}

@@ -1,0 +1,219 @@
+"""What a worker does when it is rung for: ids in, fetch the row, call the pipeline. A row that is gone or
+taken is no error, since a message may come late or twice."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache
+from types import FrameType
+
+from celery import Task, shared_task
+from celery.signals import worker_ready, worker_shutdown
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils import timezone
+
+from scoring.baselines import BASELINES
+from scoring.formats import Pair, Scored, Scorer
+from workbench.models import Dataset, ModelVersion, Run, ScoreBatch, Worker
+from workbench.pipeline import intake, runs, scoring, versions
+from workbench.pipeline import release as releases
+
+log = logging.getLogger(__name__)
+
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+
+
+# --- scoring ------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def load_scorer(version_id: int) -> Scorer:
+    """The version's Scorer, loaded once per process and held to its known answers. Raises ValueError or
+    OSError when this machine cannot load it."""
+    version = ModelVersion.objects.get(pk=version_id)
+    if version.kind == ModelVersion.Kind.BASELINE:
+        return BASELINES[version.name]
+    from scoring.engine import load  # slow: torch comes with it
+
+    folder = versions.local_checkpoint(version, settings.DATA_DIR / "cache" / "checkpoints")
+    engine = load(
+        folder,
+        max_length=version.max_length,
+        template=version.template,
+        precision=version.precision,
+        guard=version.guard,
+        device=settings.DEVICE,
+    )
+    if engine.checkpoint.weights_sha256 != version.weights_sha256:
+        raise ValueError(f"the weights in {folder.name} are not those that were registered")
+    versions.check_known_answers(version, engine)
+    return engine
+
+
+def bounded(score: Scorer, seconds: float) -> Scorer:
+    """The same scorer, raising TimeoutError when one call takes longer than `seconds`, so that a text on
+    which the model hangs counts as an attempt instead of holding the worker for ever. Works in the main
+    thread, where the solo pool runs its tasks; elsewhere only the lease ends."""
+
+    def expire(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+
+    def call(pairs: Sequence[Pair]) -> list[Scored]:
+        if threading.current_thread() is not threading.main_thread():
+            return score(pairs)
+        before = signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            return score(pairs)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    return call
+
+
+@shared_task
+def score_batch(batch_id: int) -> None:
+    batch = ScoreBatch.objects.select_related("run", "version").filter(pk=batch_id).first()
+    if batch is None or not batch.run.is_open:
+        return
+    try:
+        score = load_scorer(batch.version_id)
+    except (ValueError, OSError) as error:
+        batch.run.fail(f"{WORKER} could not load {batch.version}: {error}")
+        return
+    scoring.work(batch, bounded(score, settings.LEASE_SECONDS), WORKER, settings.LEASE_SECONDS)
+    ring_batches()
+
+
+@shared_task
+def score_missing(dataset_id: int) -> None:
+    """Plan what the active version and the baselines have not scored of the dataset, and ring for it."""
+    dataset = Dataset.objects.filter(pk=dataset_id).first()
+    if dataset is not None:
+        scoring.plan_wanted(dataset)
+        ring_batches()
+
+
+def ring_batches() -> None:
+    """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
+    ring_again = settings.LEASE_SECONDS / 2
+    for batch_id in scoring.due(timedelta(seconds=ring_again)):
+        score_batch.apply_async((batch_id,), expires=ring_again)
+
+
+# --- Runs ---------------------------------------------------------------------------------------------------
+
+
+@shared_task
+def ring_run(run_id: int) -> None:
+    """Send whatever message the Run waits for."""
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None or not run.is_open:
+        return
+    if run.kind == Run.Kind.SCORE:
+        ring_batches()
+    else:
+        RUN_TASKS[run.kind].delay(run.pk)
+
+
+@shared_task
+def reconcile() -> None:
+    """Ring again for whatever was rung for in vain: messages are lost with a broker, workers die."""
+    for dataset in Dataset.objects.wanting_scores():
+        scoring.plan_wanted(dataset)
+    for batch_id in scoring.worn_out():
+        scoring.mend(batch_id)
+    ring_batches()
+    for run in runs.due():
+        RUN_TASKS[run.kind].delay(run.pk)
+
+
+@shared_task
+def build_release(run_id: int) -> None:
+    run = Run.objects.select_related("release__dataset").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        release = releases.build(run.release, run.beat)
+    except releases.Cancelled:
+        return
+    except releases.ReleaseError as error:
+        run.fail(str(error))
+    except Exception as error:
+        run.fail(f"{type(error).__name__}: {error}")
+        raise
+    else:
+        run.finish(number=release.number, rows=release.rows)
+
+
+@shared_task
+def import_file(run_id: int) -> None:
+    run = Run.objects.select_related("dataset", "upload").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        stored = intake.carry_out(run)
+    except Exception as error:
+        # Not the error's own words: they may hold text of the file, paths or SQL. The log has them.
+        run.fail(f"The import stopped at an error ({type(error).__name__}) and nothing was stored.")
+        raise
+    if stored:
+        score_missing.delay_on_commit(run.dataset_id)
+
+
+RUN_TASKS: dict[str, Task] = {Run.Kind.RELEASE: build_release, Run.Kind.IMPORT: import_file}
+
+
+# --- the worker itself --------------------------------------------------------------------------------------
+
+
+class Pulse(threading.Thread):
+    """Writes "I am alive" to this worker's row while the main thread works."""
+
+    SECONDS = 5.0
+
+    def __init__(self, queues: str) -> None:
+        super().__init__(daemon=True, name="pulse")
+        self.queues = queues
+        self.stopped = threading.Event()
+        self.started_at = timezone.now()
+
+    def run(self) -> None:
+        while not self.stopped.wait(self.SECONDS):
+            self.beat()
+
+    def beat(self) -> None:
+        now = timezone.now()
+        seen = {"queues": self.queues, "started_at": self.started_at, "last_seen": now}
+        try:
+            Worker.objects.update_or_create(name=WORKER, defaults=seen)
+        except Exception:
+            # The database is away; the page says since when, and the next beat tries again.
+            log.warning("This worker could not report that it is alive", exc_info=True)
+        finally:
+            close_old_connections()
+
+
+_pulses: list[Pulse] = []
+
+
+@worker_ready.connect
+def start_pulse(sender: object, **_: object) -> None:
+    queues = ", ".join(sorted(q.name for q in sender.app.amqp.queues.consume_from.values()))  # type: ignore[attr-defined]
+    pulse = Pulse(queues)
+    pulse.beat()
+    pulse.start()
+    _pulses.append(pulse)
+
+
+@worker_shutdown.connect
+def stop_pulse(**_: object) -> None:
+    for pulse in _pulses:
+        pulse.stopped.set()
+    Worker.objects.filter(name=WORKER).update(stopped_at=timezone.now())

@@ -1,0 +1,72 @@
+"""Numbers and times as the pages write them."""
+
+from datetime import datetime, timedelta
+
+from django import template
+from django.utils import timezone
+
+register = template.Library()
+
+
+@register.filter
+def clock(moment: datetime | None) -> str:
+    """ "14:32" today, "12 Mar 14:32" this year, "2024-03-12 14:32" before; "" for None."""
+    if moment is None:
+        return ""
+    local, now = timezone.localtime(moment), timezone.localtime()
+    if local.date() == now.date():
+        return f"{local:%H:%M}"
+    return f"{local.day} {local:%b %H:%M}" if local.year == now.year else f"{local:%Y-%m-%d %H:%M}"
+
+
+@register.filter
+def duration(length: timedelta | float | None) -> str:
+    """ "40 s", "12 min", "3 h 05 min", "2 d 4 h"; "" for None."""
+    if length is None:
+        return ""
+    seconds = round(length.total_seconds() if isinstance(length, timedelta) else length)
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither. "" for None."""
+    if share is None:
+        return ""
+    if 0 < share < 0.01:
+        return "<1 %"
+    if 0.99 < share < 1:
+        return ">99 %"
+    return f"{share * 100:.0f} %"
+
+
+@register.filter
+def per_second(rate: float | None) -> str:
+    """ "31 /s", "0.4 /s"; "" for None."""
+    if rate is None:
+        return ""
+    return f"{rate:,.0f} /s" if rate >= 10 else f"{rate:.2g} /s"
+
+
+@register.filter
+def along(share: float) -> str:
+    """A share as a place on an axis from 0 to 100, for SVG attributes: "64.20" for 0.642."""
+    return f"{share * 100:.2f}"
+
+
+@register.filter
+def half_along(share: float) -> str:
+    """A share from one half to one as a place on an axis from 0 to 100: "28.40" for 0.642."""
+    return f"{share * 200 - 100:.2f}"
+
+
+@register.filter
+def down(share: float) -> str:
+    """A share as a place on an axis that grows upwards, in SVG's coordinates: "35.80" for 0.642."""
+    return f"{100 - share * 100:.2f}"

@@ -1,0 +1,336 @@
+"""The annotation page and what its script asks for. An answer is an ordinary form: sent by the browser itself
+it is answered with a redirect, sent by the script (which asks for JSON) with JSON."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from django.contrib import messages
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from workbench import access
+from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
+from workbench.models import Annotator, Claim, Comparison, Dataset, Flag, Judgment
+from workbench.models.dataset import Message
+from workbench.pipeline import annotation
+
+WORDS = {
+    "left": "Left",
+    "right": "Right",
+    "tie": "Tie",
+    "both_bad": "Both bad",
+    "cannot_judge": "Can’t judge",
+}
+SHORT_TURNS = 600  # characters of earlier turns that are shown unfolded
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer in the page's terms: value is "left:2", words "Left, much better"."""
+
+    value: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model says of a Comparison, as one annotator sees it: side is left, right or tie."""
+
+    side: str
+    sure: str
+    notice: str
+    differs: bool
+
+    @property
+    def words(self) -> str:
+        return WORDS[self.side]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A Comparison as one annotator sees it. Holds no name, no score, and nobody else's answer."""
+
+    comparison: Comparison
+    claim: Claim
+    said: Said | None
+    key: UUID
+    judgment: Judgment | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        messages: list[Message] = self.comparison.prompt.messages
+        return messages
+
+    @property
+    def earlier(self) -> list[Message]:
+        return self.messages[:-1]
+
+    @property
+    def earlier_is_short(self) -> bool:
+        return sum(len(message["content"]) for message in self.earlier) <= SHORT_TURNS
+
+    @property
+    def last(self) -> Message:
+        return self.messages[-1]
+
+    @property
+    def sides(self) -> list[tuple[str, str]]:
+        texts = [self.comparison.a.text, self.comparison.b.text]
+        return list(zip(annotation.SIDES, texts if self.claim.left == "a" else texts[::-1], strict=True))
+
+    @property
+    def suggestion(self) -> Said | None:
+        """What is shown before the answer."""
+        return None if self.judgment else self.said
+
+    @property
+    def answered(self) -> Answered | None:
+        return answered(self.judgment) if self.judgment else None
+
+
+def answered(judgment: Judgment) -> Answered:
+    shown = annotation.seen_as(judgment.outcome, judgment.left)
+    much = judgment.strength == 2
+    return Answered(shown + ":2" * much, WORDS[shown] + ", much better" * much)
+
+
+def said_then(judgment: Judgment) -> Said | None:
+    """What was suggested when the Judgment was made; None for nothing."""
+    if not judgment.suggested:
+        return None
+    notice = judgment.version.notice if judgment.version else ""
+    sure = _sure(judgment.suggested, judgment.probability, judgment.margin or 0)
+    side = annotation.seen_as(judgment.suggested, judgment.left)
+    return Said(side, sure, notice, differs=judgment.outcome != judgment.suggested)
+
+
+def said_beforehand(claim: Claim) -> Said | None:
+    """What an assisted annotator is shown before the answer; a blind one's Claim carries nothing to show."""
+    suggestion = claim.suggestion
+    if suggestion is None:
+        return None
+    sure = _sure(suggestion.outcome, suggestion.probability, suggestion.margin)
+    side = annotation.seen_as(suggestion.outcome, claim.left)
+    return Said(side, sure, suggestion.version.notice, differs=False)
+
+
+def _sure(outcome: str, probability: float | None, margin: float) -> str:
+    if probability is None:
+        return f"uncalibrated, margin {abs(margin):.2f}"
+    if outcome == "tie":
+        return "equal scores"
+    return f"{probability if outcome == 'a' else 1 - probability:.0%} likely"
+
+
+def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
+    comparison = Comparison.objects.select_related("prompt", "a", "b").get(pk=claim.comparison_id)
+    said = said_then(judgment) if judgment else said_beforehand(claim)
+    return Item(comparison, claim, said, uuid4(), judgment)
+
+
+def _annotator(request: HttpRequest) -> Annotator:
+    return Annotator.objects.for_user(access.person(request.user))
+
+
+def _page(request: HttpRequest, dataset: Dataset, annotator: Annotator, item: Item | None) -> HttpResponse:
+    context = {
+        "dataset": dataset,
+        "item": item,
+        "left": None if item else annotation.what_is_left(dataset, annotator),
+        "said": item.said if item else None,
+        "answered": item.answered if item else None,
+        "progress": annotation.progress(dataset, annotator),
+        "guidelines": dataset.current_guidelines,
+        "flag_reasons": Flag.Reason.choices,
+        "hold_seconds": dataset.lease_minutes * 20,
+    }
+    return render(request, "annotate/annotate.html", context)
+
+
+@never_cache
+@require_GET
+def annotate(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk)
+    annotator = _annotator(request)
+    claim = annotation.next_claim(dataset, annotator, again="again" in request.GET)
+    return _page(request, dataset, annotator, _item(claim) if claim else None)
+
+
+@require_POST
+def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
+    """One more Comparison, as HTML; 204 when there is none but the page still has some; why nothing is left
+    when it has none."""
+    dataset = access.dataset_for(request.user, pk)
+    annotator = _annotator(request)
+    form = HeldForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, dataset, _first_error(form), 400)
+    have, again = form.cleaned_data["have"], form.cleaned_data["again"]
+    claim = annotation.next_claim(dataset, annotator, have, again)
+    if claim:
+        return render(request, "annotate/item.html", {"item": _item(claim)})
+    if have:
+        return HttpResponse(status=204)
+    left = annotation.what_is_left(dataset, annotator)
+    progress = annotation.progress(dataset, annotator)
+    return render(request, "annotate/end.html", {"dataset": dataset, "left": left, "progress": progress})
+
+
+@require_POST
+def judge(request: HttpRequest, pk: int) -> HttpResponse:
+    """Store an answer. 409 when it cannot count: its place was lost (it is kept aside then), or it was given
+    in another window or by another person."""
+    dataset = access.dataset_for(request.user, pk)
+    form = AnswerForm(request.POST)
+    comparison = _comparison(request, dataset, form)
+    if isinstance(comparison, HttpResponse):
+        return comparison
+    try:
+        judgment = annotation.record_judgment(_annotator(request), comparison, form.answer_given(dataset))
+    except annotation.Refused as refused:
+        return _refuse(request, dataset, str(refused), 409)
+    if judgment.is_aside:
+        return _refuse(request, dataset, ASIDE, 409)
+    return _stored(request, dataset, judgment)
+
+
+ASIDE = (
+    "Your lease on this Comparison ran out and others have filled its places. Your answer is kept aside and "
+    "counts in no figure; there is nothing you need to do."
+)
+
+
+def _stored(request: HttpRequest, dataset: Dataset, judgment: Judgment) -> HttpResponse:
+    # The model is shown once, after a blind first answer; a change needs no second look.
+    blind_first = judgment.stage == Judgment.Stage.FIRST and judgment.mode == Claim.Mode.BLIND
+    said = said_then(judgment) if blind_first else None
+    if not _wants_json(request):
+        address = (
+            reverse("annotate_undo", args=[dataset.pk]) if said else reverse("annotate", args=[dataset.pk])
+        )
+        return redirect(address)
+    context = {"dataset": dataset, "said": said, "answered": answered(judgment)}
+    return JsonResponse(
+        {
+            "judgment": judgment.pk,
+            "reveal": render_to_string("annotate/reveal.html", context) if said else "",
+            "suggested": said.side if said else "",
+            "differs": bool(said and said.differs),
+        }
+    )
+
+
+@require_POST
+def annotate_skip(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk)
+    comparison = _comparison(request, dataset, SkipForm(request.POST))
+    if isinstance(comparison, HttpResponse):
+        return comparison
+    try:
+        annotation.skip(_annotator(request), comparison)
+    except annotation.Refused as refused:
+        return _refuse(request, dataset, str(refused), 409)
+    return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
+
+
+@require_POST
+def annotate_flag(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk)
+    form = FlagForm(request.POST)
+    comparison = _comparison(request, dataset, form)
+    if isinstance(comparison, HttpResponse):
+        return comparison
+    reason, note = form.cleaned_data["reason"], form.cleaned_data["note"]
+    try:
+        annotation.flag(_annotator(request), comparison, reason, note)
+    except annotation.Refused as refused:
+        return _refuse(request, dataset, str(refused), 409)
+    return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
+
+
+@require_POST
+def annotate_hold(request: HttpRequest, pk: int) -> HttpResponse:
+    """The page is open: renew its leases. Answers which of them the annotator holds, and which version of the
+    guidelines is current."""
+    dataset = access.dataset_for(request.user, pk)
+    form = HeldForm(request.POST)
+    if not form.is_valid():
+        return _refuse(request, dataset, _first_error(form), 400)
+    annotator = _annotator(request)
+    guidelines = dataset.current_guidelines
+    return JsonResponse(
+        {
+            "held": annotation.extend_claims(dataset, annotator, form.cleaned_data["have"]),
+            "guidelines": guidelines.pk if guidelines else None,
+        }
+    )
+
+
+@never_cache
+@require_GET
+def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
+    """The annotator's last answer, reopened; with `before`, the last one older than that Judgment. For the
+    script only the Comparison, else the whole page."""
+    dataset = access.dataset_for(request.user, pk)
+    annotator = _annotator(request)
+    form = WhichForm(request.GET)
+    judgment = (
+        annotation.last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
+    )
+    if judgment is None:
+        return _refuse(request, dataset, "There is no earlier answer of yours to reopen.", 404)
+    claim = Claim.objects.get(annotator=annotator, comparison=judgment.comparison_id)
+    item = _item(claim, judgment)
+    if request.headers.get("X-Requested-With") == "fetch":
+        return render(request, "annotate/item.html", {"item": item})
+    return _page(request, dataset, annotator, item)
+
+
+@require_GET
+def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
+    """The second view of a Comparison that was handed to the annotator: turns in order, then left, right."""
+    dataset = access.dataset_for(request.user, pk)
+    form = WhichForm(request.GET)
+    wanted = form.cleaned_data["comparison"] if form.is_valid() else None
+    handed_out = Claim.objects.filter(annotator=_annotator(request), comparison__dataset=dataset)
+    claim = handed_out.filter(comparison=wanted).first()
+    if claim is None:
+        raise Http404
+    item = _item(claim)
+    turns = [message["content"] for message in item.messages]
+    texts = [*turns, *(text for _, text in item.sides)]
+    return render(request, "annotate/markdown.html", {"texts": texts})
+
+
+def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Comparison | HttpResponse:
+    """The Comparison that a valid form names, or the refusal."""
+    if not form.is_valid():
+        return _refuse(request, dataset, _first_error(form), 400)
+    if form.cleaned_data["user"] != request.user.pk:
+        # Answers wait in the browser for a login; on a shared machine that may be the next person's.
+        return _refuse(
+            request, dataset, "This answer is somebody else's: log in as the one who gave it.", 401
+        )
+    comparison = dataset.comparisons.filter(pk=form.cleaned_data["comparison"]).first()
+    return comparison or _refuse(request, dataset, "This Comparison is no longer in the Dataset.", 404)
+
+
+def _first_error(form: Form) -> str:
+    name, errors = next(iter(form.errors.items()))
+    return f"{name}: {errors[0]}"
+
+
+def _wants_json(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def _refuse(request: HttpRequest, dataset: Dataset, sentence: str, status: int) -> HttpResponse:
+    if _wants_json(request) or request.headers.get("X-Requested-With") == "fetch":
+        return JsonResponse({"error": sentence}, status=status)
+    messages.error(request, sentence)
+    return redirect("annotate", dataset.pk)

@@ -1,0 +1,163 @@
+from dataclasses import dataclass
+from time import perf_counter
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
+from django.core.paginator import Paginator
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.vary import vary_on_headers
+
+from workbench import access
+from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
+from workbench.models import Dataset, Member, ModelVersion, Prompt, Role, Run
+from workbench.pipeline import agreement
+from workbench.views import Request
+from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+
+PROMPTS_A_PAGE = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """What somebody may do next with a Dataset."""
+
+    url: str
+    label: str
+
+
+def next_steps(dataset: Dataset) -> list[Step]:
+    """For the role the Dataset was fetched with, most useful first; needs its judging counts."""
+    open_places = dataset.wanted_count - dataset.judged_count
+    settle = f"Review {dataset.disagreement_count:,} disagreement" + "s" * (dataset.disagreement_count != 1)
+    steps = [
+        ("import", "Import", dataset.role == Role.ADMIN and not dataset.prompt_count),
+        ("review", settle, dataset.role != Role.ANNOTATOR and dataset.disagreement_count > 0),
+        ("annotate", "Annotate", open_places > 0),
+        ("releases", "Release", dataset.role == Role.ADMIN and open_places <= 0 < dataset.judged_count),
+    ]
+    return [Step(reverse(name, args=[dataset.pk]), label) for name, label, offered in steps if offered]
+
+
+def worth_of(dataset: Dataset) -> list[tuple[str, agreement.Worth]]:
+    """What the active version is worth here, against each kind of voice that prefers one side here."""
+    voices: list[tuple[str, agreement.Voices]] = [("people", "people"), ("imported labels", "imported")]
+    found = [(label, agreement.worth(dataset, voice)) for label, voice in voices]
+    return [(label, worth) for label, worth in found if worth.active and worth.active.share.n]
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    person = access.person(request.user)
+    datasets = (
+        Dataset.objects.visible_to(person)
+        .with_role_of(person)
+        .with_judging_counts(ModelVersion.objects.active())
+    )
+    rows = [(dataset, next_steps(dataset)) for dataset in datasets]
+    return render(request, "datasets/home.html", {"rows": rows})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def dataset_new(request: HttpRequest) -> HttpResponse:
+    person = access.staff_only(request.user)
+    form = NewDatasetForm(request.POST or None)
+    if form.is_valid():
+        dataset = form.save()
+        Member.objects.create(dataset=dataset, user=person, role=Role.ADMIN)
+        return redirect(dataset)
+    return render(request, "datasets/new.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@require_safe
+@vary_on_headers("HX-Request")
+def dataset(request: Request, pk: int) -> HttpResponse:
+    """The overview; asked by htmx, only the part that changes while Runs go on."""
+    visible = access.dataset_for(request.user, pk)
+    version = ModelVersion.objects.active()
+    started = perf_counter()
+    dataset = (
+        Dataset.objects.filter(pk=visible.pk)
+        .with_role_of(access.person(request.user))
+        .with_loop_counts(version)
+        .get()
+    )
+    runs = list(Run.objects.of(dataset).open().for_list())
+    context = {
+        "dataset": dataset,
+        "tab": "overview",
+        "version": version,
+        "steps": next_steps(dataset),
+        "runs": runs,
+        "workforce": workforce(runs),
+        # Counting a million rows takes seconds: an open page may take a sixth of the time for it.
+        "poll_seconds": max(POLL_SECONDS, round(5 * (perf_counter() - started))),
+    }
+    if runs and request.htmx:
+        return render(request, "datasets/live.html", context)
+    context["worth_by_voice"] = worth_of(dataset)
+    if request.htmx:
+        return render(request, "datasets/live.html", context, status=STOP_POLLING)
+    return render(request, "datasets/dataset.html", context)
+
+
+@require_safe
+def data(request: HttpRequest, pk: int) -> HttpResponse:
+    """Prompts with their Completions and Scores. Not for annotators: a Score seen here would lead them."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    version = ModelVersion.objects.active()
+    search = SearchForm(request.GET)
+    wanted = search.cleaned_data["q"] if search.is_valid() else ""
+    prompts = Prompt.objects.of(dataset)
+    if wanted:
+        prompts = prompts.containing(wanted)
+    page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
+    context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
+    return render(request, "datasets/data.html", {**context, "wanted": wanted})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    form = DatasetForm(request.POST or None, instance=dataset)
+    if form.is_valid():
+        form.save()
+        messages.info(request, "Settings are saved.")
+        return redirect("settings", pk=pk)
+    return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))
+
+
+@require_http_methods(["POST"])
+def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
+    """Store the sent text as the next version of the guidelines, unless somebody else did so meanwhile."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    form = GuidelinesForm(request.POST)
+    if form.is_valid() and (stored := form.revise(dataset, access.person(request.user))):
+        messages.info(request, f"Annotators see version {stored.number} of the guidelines from now on.")
+        return redirect("settings", pk=pk)
+    return _settings_page(request, dataset, DatasetForm(instance=dataset), form)
+
+
+def _settings_page(
+    request: HttpRequest, dataset: Dataset, form: DatasetForm, guidelines: GuidelinesForm
+) -> HttpResponse:
+    context = {
+        "dataset": dataset,
+        "tab": "settings",
+        "form": form,
+        "guidelines": guidelines,
+        "history": dataset.guidelines.select_related("created_by").order_by("-number"),
+    }
+    failed = form.errors or guidelines.errors
+    return render(request, "datasets/settings.html", context, status=400 if failed else 200)
+
+
+@require_safe
+@login_not_required
+def health(request: HttpRequest) -> HttpResponse:
+    """Answers 200 when the web process reaches its database; for load balancers and compose."""
+    connection.ensure_connection()
+    return HttpResponse("ok\n", content_type="text/plain")

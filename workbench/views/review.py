@@ -1,0 +1,415 @@
+"""The review pages: the queue of disagreements on the left, one case on the right."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.vary import vary_on_headers
+
+from workbench import access
+from workbench.forms import ReviewFilterForm, SettleForm, UnsettleForm
+from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Role, Suggestion, User
+from workbench.pipeline import agreement, disagreement, review
+from workbench.templatetags.sides import word
+
+_LATELY = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class View:
+    """What of the queue the reviewer looks at, as the URL says it."""
+
+    dataset: Dataset
+    user: User
+    form: ReviewFilterForm
+    version: ModelVersion | None
+    filters: disagreement.Filters
+    after: str
+    votes_shown: bool
+
+    @property
+    def narrowed(self) -> bool:
+        whole = disagreement.Filters(order=self.filters.order, as_of=self.filters.as_of)
+        return self.filters != whole
+
+    @property
+    def order_label(self) -> str:
+        return str(disagreement.Order(self.filters.order).label)
+
+    def url(self, name: str, pk: int, **changes: str) -> str:
+        """URL of a review page that keeps what this one shows. It names the version and the moment, so that
+        the pages of one walk through the queue are sorted alike while versions and people change."""
+        asked = {
+            "why": self.filters.why,
+            "annotator": self.filters.annotator,
+            "source": self.filters.source,
+            "lengths": self.filters.lengths,
+            "group": self.filters.group,
+            "version": self.version and self.version.pk,
+            "as_of": round(self.filters.as_of.timestamp(), 3),
+            "order": self.filters.order if self.filters.order != disagreement.Order.VALUE else "",
+            "votes": "shown" if self.votes_shown else "",
+            "after": self.after,
+            **changes,
+        }
+        query = urlencode({key: str(value) for key, value in asked.items() if value})
+        return reverse(name, args=[pk]) + (f"?{query}" if query else "")
+
+
+def _partial(request: HttpRequest) -> bool:
+    """True when htmx asks for a part of the page. To restore a page from history it asks for the whole."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+
+
+def _view(request: HttpRequest, dataset: Dataset) -> View:
+    form = ReviewFilterForm(request.GET, dataset=dataset)
+    form.is_valid()
+    asked = form.cleaned_data
+    version = asked.get("version") or ModelVersion.objects.active()
+    return View(
+        dataset=dataset,
+        user=access.person(request.user),
+        form=form,
+        version=version,
+        filters=form.filters(),
+        after=asked.get("after", ""),
+        votes_shown=asked.get("votes") == "shown",
+    )
+
+
+@require_GET
+@vary_on_headers("HX-Request")
+def queue(request: HttpRequest, pk: int) -> HttpResponse:
+    """The queue with its first case beside it; as an htmx partial, the next rows of the queue."""
+    view = _view(request, access.dataset_for(request.user, pk, Role.REVIEWER))
+    page = disagreement.page(view.dataset, view.version, view.filters, view.after)
+    if _partial(request):
+        return render(request, "review/rows.html", _queue_context(view, page))
+    first = page.cases[0].comparison.pk if page.cases else None
+    comparison = access.comparison_for(request.user, first, Role.REVIEWER) if first else None
+    return _page(request, view, page, comparison)
+
+
+@require_GET
+@vary_on_headers("HX-Request")
+def case(request: HttpRequest, pk: int) -> HttpResponse:
+    """One case, with the queue beside it; as an htmx partial, the case alone."""
+    comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
+    view = _view(request, comparison.dataset)
+    return _case(request, view, comparison)
+
+
+@require_POST
+def settle(request: HttpRequest, pk: int) -> HttpResponse:
+    """Settle the case and go on to the next; 409 with what is there now when the page was stale."""
+    comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
+    view = _view(request, comparison.dataset)
+    form = SettleForm(request.POST)
+    if not form.is_valid():
+        return _case(request, view, comparison, form=form, status=400)
+    here = disagreement.cursor_of(comparison, view.version, view.filters)
+    answer = form.cleaned_data
+    result = review.settle(comparison, view.user, seen_token=answer.pop("seen"), **answer)
+    if isinstance(result, review.Conflict):
+        return _case(request, view, comparison, form=form, conflict=True, status=409)
+    said = f"Settled: {word(result.outcome, review.left_of(comparison, view.user))}."
+    following = _next(view, here)
+    if _partial(request):
+        return _answer(request, view, comparison, following, said)
+    messages.info(request, said)
+    return HttpResponseRedirect(_url_of(view, following))
+
+
+@require_POST
+def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take a reviewer's Decision back and show its case; 409 when it does not stand any more."""
+    comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
+    view = _view(request, comparison.dataset)
+    form = UnsettleForm(request.POST)
+    decision = (
+        comparison.decisions.filter(pk=form.cleaned_data["decision"]).first() if form.is_valid() else None
+    )
+    if decision is None or not review.undo(decision, view.user):
+        return _case(request, view, comparison, conflict=True, status=409)
+    said = "Undone: what stood before stands again."
+    if _partial(request):
+        return _answer(request, view, comparison, comparison, said)
+    messages.info(request, said)
+    return HttpResponseRedirect(_url_of(view, comparison))
+
+
+@require_GET
+def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
+    """What reviewers found the guidelines silent on, beside the guidelines, with the agreement under each
+    version of them."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    found = Paginator(review.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
+    context = {
+        "dataset": dataset,
+        "gaps": [(gap, _excerpt(gap.comparison.prompt.messages)) for gap in found],
+        "page": found,
+        "guidelines": dataset.current_guidelines,
+        "versions": agreement.by_guidelines(dataset),
+    }
+    return render(request, "review/guideline_gaps.html", context)
+
+
+def _next(view: View, cursor: str) -> Comparison | None:
+    """The case that comes after the cursor, or the first of all when it was the last."""
+    for after in (cursor, ""):
+        page = disagreement.page(view.dataset, view.version, view.filters, after, size=1)
+        if page.cases:
+            return access.comparison_for(view.user, page.cases[0].comparison.pk, Role.REVIEWER)
+    return None
+
+
+def _url_of(view: View, comparison: Comparison | None) -> str:
+    if comparison is None:
+        return view.url("review", view.dataset.pk, after="")
+    return view.url("review_case", comparison.pk)
+
+
+def _answer(
+    request: HttpRequest, view: View, done: Comparison, following: Comparison | None, said: str
+) -> HttpResponse:
+    """The case that follows, with the row of the one just done, the list of lately settled ones, and what
+    was done, to be put in their places."""
+    context = {
+        "view": view,
+        "said": said,
+        "row": _row(view, disagreement.cases([done], view.version)[0]),
+        "lately": _lately(view),
+        **_case_context(view, following),
+    }
+    response = render(request, "review/answer.html", context)
+    response["HX-Push-Url"] = _url_of(view, following)
+    return response
+
+
+def _case(
+    request: HttpRequest,
+    view: View,
+    comparison: Comparison,
+    form: SettleForm | None = None,
+    conflict: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    if not _partial(request):
+        page = disagreement.page(view.dataset, view.version, view.filters, view.after)
+        return _page(request, view, page, comparison, form, conflict, status)
+    context = {"view": view, **_case_context(view, comparison, form, conflict)}
+    return render(request, "review/case.html", context, status=status)
+
+
+def _page(
+    request: HttpRequest,
+    view: View,
+    page: disagreement.Page,
+    comparison: Comparison | None,
+    form: SettleForm | None = None,
+    conflict: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        **_queue_context(view, page),
+        **_case_context(view, comparison, form, conflict),
+        "lately": _lately(view),
+        "on_case": request.resolver_match is not None and request.resolver_match.url_name != "review",
+    }
+    return render(request, "review/review.html", context, status=status)
+
+
+def _queue_context(view: View, page: disagreement.Page) -> dict[str, Any]:
+    return {
+        "view": view,
+        "dataset": view.dataset,
+        "rows": [_row(view, case) for case in page.cases],
+        "more_url": page.after and view.url("review", view.dataset.pk, after=page.after),
+    }
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the queue. Which side the votes are for is left out until the reviewer has settled the case
+    or asked for it: a third opinion that has seen the other two is none."""
+
+    case: disagreement.QueueCase
+    url: str
+    undo_url: str
+    left: str
+    excerpt: str
+    certainty: str
+    votes_shown: bool
+
+    @property
+    def age(self) -> str:
+        """How long the case has waited, in its largest unit: "3 d"."""
+        if self.case.since is None:
+            return ""
+        waited = timezone.now() - self.case.since
+        units = [("d", 86_400), ("h", 3_600), ("min", 60)]
+        whole = ((int(waited.total_seconds() // seconds), name) for name, seconds in units)
+        return next((f"{n} {name}" for n, name in whole if n), "now")
+
+    @property
+    def settled(self) -> bool:
+        decision = self.case.decision
+        return decision is not None and decision.method == Decision.Method.REVIEWER
+
+    @property
+    def marks(self) -> list[str]:
+        """One outcome for each vote, sides as on this reviewer's page."""
+        return [outcome for outcome, n in sorted(self.case.votes.items()) for _ in range(min(n, 9))]
+
+    @property
+    def split(self) -> str:
+        """The votes without their sides, the most frequent outcome first: "2 : 1"."""
+        return " : ".join(str(n) for n in sorted(self.case.votes.values(), reverse=True))
+
+    @property
+    def suggested(self) -> str:
+        margin = self.case.margin or 0
+        return "tie" if margin == 0 else "a" if margin > 0 else "b"
+
+
+def _row(view: View, case: disagreement.QueueCase) -> Row:
+    comparison = case.comparison
+    return Row(
+        case=case,
+        url=view.url("review_case", comparison.pk),
+        undo_url=view.url("unsettle", comparison.pk),
+        left=review.left_of(comparison, view.user),
+        excerpt=_excerpt(comparison.prompt.messages),
+        certainty=_certainty(view.version, case.margin),
+        votes_shown=view.votes_shown,
+    )
+
+
+def _certainty(version: ModelVersion | None, margin: float | None) -> str:
+    """How sure the model is, without saying of what."""
+    if version is None or margin is None:
+        return ""
+    probability = Suggestion(version=version, margin=abs(margin)).probability
+    return f"margin {abs(margin):.2f}" if probability is None else f"P {probability:.2f}"
+
+
+def _excerpt(prompt: list[dict[str, str]]) -> str:
+    return " ".join(prompt[-1]["content"][:400].split())[:120] if prompt else ""
+
+
+def _lately(view: View) -> list[dict[str, Any]]:
+    """This reviewer's latest standing Decisions, newest first, each with the way to undo it."""
+    since = timezone.now() - _LATELY
+    decisions = (
+        Decision.objects.standing()
+        .of(view.dataset)
+        .filter(method=Decision.Method.REVIEWER, decided_by=view.user, created_at__gte=since)
+        .select_related("comparison__prompt")
+        .order_by("-pk")[:5]
+    )
+    return [
+        {
+            "decision": decision,
+            "word": word(decision.outcome, review.left_of(decision.comparison, view.user)),
+            "excerpt": _excerpt(decision.comparison.prompt.messages),
+            "url": view.url("review_case", decision.comparison_id),
+            "undo_url": view.url("unsettle", decision.comparison_id),
+        }
+        for decision in decisions
+    ]
+
+
+def _case_context(
+    view: View, comparison: Comparison | None, form: SettleForm | None = None, conflict: bool = False
+) -> dict[str, Any]:
+    """Everything about one case, in a constant number of queries."""
+    if comparison is None:
+        return {"comparison": None}
+    left = review.left_of(comparison, view.user)
+    (summary,) = disagreement.cases([comparison], view.version)
+    sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
+    outcomes = ("a", "b") if left == "a" else ("b", "a")
+    decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
+    standing = next((decision for decision in decisions if decision.standing), None)
+    return {
+        "comparison": comparison,
+        "case": summary,
+        "left": left,
+        "panes": [
+            {
+                "name": name,
+                "outcome": outcome,
+                "completion": completion,
+                "words": len(completion.text.split()),
+            }
+            for name, outcome, completion in zip(("Left", "Right"), outcomes, sides, strict=True)
+        ],
+        "earlier": comparison.prompt.messages[:-1],
+        "asked": comparison.prompt.messages[-1:],
+        "judgments": _judgments(comparison),
+        "flags": comparison.flags.select_related("annotator__user").order_by("pk"),
+        "suggestions": _suggestions(comparison),
+        "decisions": decisions,
+        "standing": standing,
+        "settled": standing is not None and standing.method == Decision.Method.REVIEWER,
+        "token": review.seen(comparison),
+        "form": form,
+        "conflict": conflict,
+        "votes_shown": view.votes_shown or conflict or form is not None,
+        "reasons": _REASON_KEYS,
+        "settle_url": view.url("settle", comparison.pk),
+        "undo_url": view.url("unsettle", comparison.pk),
+        "group_url": view.url("review", view.dataset.pk, group=comparison.prompt.group, after=""),
+    }
+
+
+_REASON_KEYS = [
+    (key, reason.value, reason.label)
+    for key, reason in zip(
+        "msagb",
+        [
+            Decision.Reason.MODEL_WRONG,
+            Decision.Reason.SLIP,
+            Decision.Reason.AMBIGUOUS,
+            Decision.Reason.GUIDELINE_GAP,
+            Decision.Reason.BAD_DATA,
+        ],
+        strict=True,
+    )
+]
+
+
+def _judgments(comparison: Comparison) -> list[Judgment]:
+    return list(comparison.judgments.select_related("annotator__user", "version").order_by("annotator", "pk"))
+
+
+def _suggestions(comparison: Comparison) -> list[dict[str, Any]]:
+    """What each ModelVersion says, the active one first, baselines last; `lead` and `probability` are of the
+    side that it prefers."""
+    suggestions = list(comparison.suggestions.select_related("version"))
+    baseline, active = ModelVersion.Kind.BASELINE, ModelVersion.State.ACTIVE
+    suggestions.sort(
+        key=lambda s: (
+            s.version.state != active,
+            s.version.kind == baseline,
+            -s.version.created_at.timestamp(),
+        )
+    )
+    return [
+        {
+            "version": suggestion.version,
+            "outcome": suggestion.outcome,
+            "active": suggestion.version.state == active,
+            "lead": abs(suggestion.margin),
+            "probability": Suggestion(version=suggestion.version, margin=abs(suggestion.margin)).probability,
+        }
+        for suggestion in suggestions
+    ]
