@@ -198,14 +198,13 @@ def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, bob, model,
 def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bob, open_as, picture):
     some(dataset, 3)
     page = open_as(bob)
-    fetched = []
-    page.on("requestfinished", lambda request: fetched.append(request.url))
     annotate(page, dataset)
-    while sum(url.endswith("/next/") for url in fetched) < 2:
-        page.wait_for_timeout(20)
+    page.wait_for_load_state("networkidle")
+    first = shown(page)
 
     page.context.set_offline(True)
     page.keyboard.press("1")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
     page.keyboard.press("2")
     expect(page.locator("#saved")).to_contain_text("2 not saved yet: no connection")
     picture(page, "annotate-offline")
