@@ -60,7 +60,9 @@ def load(
     classifier = load_classifier(checkpoint, target)
     note = "" if precision == "fp32" else why_not_bf16(target)
     names = ("fp32",) if note else NETWORKS[precision]
-    networks = {name: build_network(classifier, DTYPES[name], consume=name == names[-1]) for name in names}
+    networks = {name: build_network(classifier, DTYPES[name]) for name in names}
+    for network in networks.values():
+        leave_file(network)
     return Engine(
         checkpoint,
         encoder,
