@@ -44,10 +44,20 @@ class DatasetForm(forms.ModelForm):
 
     class Meta:
         model = Dataset
-        fields = ["description", "licence", "overlap", "blind_share", "lease_minutes"]
+        fields = [
+            "description",
+            "licence",
+            "overlap",
+            "blind_share",
+            "gold_share",
+            "repeat_share",
+            "lease_minutes",
+        ]
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
+            "gold_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
+            "repeat_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
         }
 
     def save(self, commit: bool = True) -> Dataset:
@@ -203,6 +213,12 @@ class SettleForm(forms.Form):
     note = forms.CharField(max_length=5000, required=False)
     seen = forms.CharField(max_length=64)
     blind_outcome = forms.ChoiceField(choices=OUTCOMES, required=False)
+
+
+class GoldForm(forms.Form):
+    """The known answer of a Comparison; empty makes it ordinary again."""
+
+    outcome = forms.ChoiceField(choices=[("", ""), *SettleForm.OUTCOMES[:-1]], required=False)
 
 
 class UnsettleForm(forms.Form):
@@ -364,6 +380,7 @@ class AnswerForm(forms.Form):
 
     user = _pk()
     comparison = _pk()
+    claim = _pk(required=False)
     key = forms.UUIDField()
     answer = forms.ChoiceField(
         choices=[(a, a) for a in ("left", "left:2", "right", "right:2", "tie", "both_bad", "cannot_judge")]
@@ -404,12 +421,14 @@ class WhichForm(forms.Form):
     """Which Comparison, or before which Judgment."""
 
     comparison = _pk(required=False)
+    claim = _pk(required=False)
     before = _pk(required=False)
 
 
 class SkipForm(forms.Form):
     user = _pk()
     comparison = _pk()
+    claim = _pk(required=False)
 
 
 class FlagForm(SkipForm):

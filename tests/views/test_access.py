@@ -82,6 +82,8 @@ TABLE = {
     "annotate_hold": Row("POST", "dataset", ANNOTATOR),
     "annotate_undo": Row("GET", "dataset", to(302, ANNOTATOR)),
     "annotate_markdown": Row("GET", "claimed", ANNOTATOR),
+    "annotate_own": Row("GET", "dataset", ANNOTATOR),
+    "gold": Row("POST", "comparison", to(302, REVIEWER)),
     "review": Row("GET", "dataset", REVIEWER),
     "review_case": Row("GET", "comparison", REVIEWER),
     "settle": Row("POST", "comparison", to(400, REVIEWER)),

@@ -2,10 +2,13 @@
 
 import re
 import time
+from datetime import timedelta
 from html import unescape
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -441,3 +444,56 @@ def test_a_long_text_comes_in_blocks_and_keeps_every_character(text):
     assert time.process_time() - start < 2
     assert html.count('<div class="block') > 10
     assert unescape(re.sub(r"<[^>]+>", "", html)) == text
+
+
+def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, monkeypatch):
+    monkeypatch.setattr("workbench.pipeline.annotation.REPEAT_AFTER", 1)
+    dataset.gold_share = dataset.repeat_share = 0.2
+    dataset.save()
+    for _ in range(3):
+        texts = {"a__text": "One text.", "b__text": "Two texts."}
+        ComparisonFactory.create(
+            prompt=PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": "Which?"}],
+                                        sha256=uuid4().hex), **texts
+        )  # fmt: skip
+    Comparison.objects.filter(pk=Comparison.objects.first().pk).update(gold="a", places=0)
+    client = as_user(bob)
+    seen, queries = {}, {}
+
+    for purpose, dice in (("work", 0.9), ("gold", 0.0), ("repeat", 0.3)):
+        monkeypatch.setattr("workbench.pipeline.annotation.random.random", lambda dice=dice: dice)
+        shown = client.post(url("annotate_next", dataset)).content.decode()
+        claim = Claim.objects.order_by("-number").first()
+        assert claim.purpose == purpose
+        fields = sent(bob, claim.comparison, "left", claim=claim.pk)
+        with CaptureQueriesContext(connection) as captured:
+            reply = judge(client, dataset, fields)
+        everything = f"{shown}\n{reply.status_code}\n{sorted(reply.headers)}\n{reply.content.decode()}"
+        # Numbers and keys differ between any two items, and sides by design.
+        seen[purpose] = re.sub(r"[0-9a-f-]{36}|\d+|One text|Two texts", "#", everything)
+        queries[purpose] = len(captured)
+
+    assert seen["gold"] == seen["work"]
+    assert seen["repeat"] == seen["work"]
+    assert len(set(queries.values())) == 1
+    assert not re.search("gold|repeat|purpose", seen["gold"])
+
+
+def test_own_figures_stop_at_midnight_so_that_no_answer_can_be_told_by_them(dataset, bob, as_user):
+    annotator = AnnotatorFactory.create(user=bob)
+    for days in (0, 2):
+        for _ in range(12):
+            gold = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset), gold="a", places=0)
+            made = JudgmentFactory.create(
+                comparison=gold,
+                annotator=annotator,
+                outcome="a" if days else "b",
+                purpose="gold",
+                current=False,
+            )
+            Judgment.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=days))
+
+    page = as_user(bob).get(url("annotate_own", dataset)).content.decode()
+
+    assert "<b>100 %</b>" in page
+    assert "not enough data" in page

@@ -19,6 +19,7 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
+from workbench.forms import DatasetForm
 from workbench.models import Dataset, Member, ModelVersion, Release, Worker
 
 pytestmark = pytest.mark.django_db
@@ -423,7 +424,7 @@ def test_data_asks_as_often_for_three_prompts_as_for_one(dataset, rita, as_user,
 
 
 def sent(dataset: Dataset, **changes: object) -> dict[str, object]:
-    fields = ("description", "licence", "overlap", "blind_share", "lease_minutes")
+    fields = tuple(DatasetForm.Meta.fields)
     return {**{name: getattr(dataset, name) for name in fields}, **changes}
 
 
@@ -435,8 +436,6 @@ def test_settings_are_saved(dataset, alice, as_user):
 
 
 def test_saving_one_setting_does_not_write_the_others_back(dataset, alice, as_user, monkeypatch):
-    from workbench.forms import DatasetForm
-
     form = DatasetForm(sent(dataset, overlap=3), instance=Dataset.objects.get(pk=dataset.pk))
     Dataset.objects.filter(pk=dataset.pk).update(licence="CC-BY-4.0")  # somebody else, meanwhile
     assert form.is_valid()

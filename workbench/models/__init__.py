@@ -1,4 +1,13 @@
-from workbench.models.annotation import Annotator, Claim, Comparison, Decision, Flag, Judgment, Outcome
+from workbench.models.annotation import (
+    Annotator,
+    Claim,
+    Comparison,
+    Decision,
+    Flag,
+    Judgment,
+    Outcome,
+    Purpose,
+)
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt
 from workbench.models.people import Member, Role, User
 from workbench.models.releases import Download, Release
@@ -20,6 +29,7 @@ __all__ = [
     "ModelVersion",
     "Outcome",
     "Prompt",
+    "Purpose",
     "Release",
     "Role",
     "Run",

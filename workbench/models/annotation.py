@@ -100,8 +100,38 @@ def _changed_after_reveal() -> Exists:
     return Exists(revealed.exclude(supersedes=None).exclude(outcome=F("supersedes__outcome")))
 
 
+def _gold_missed() -> Q:
+    """Somebody said otherwise than the known answer, and no reviewer has settled it since: marking it as gold
+    settled it once, so an older Decision says nothing about the miss."""
+    gold = Judgment.objects.unchanged().opinions().filter(purpose=Purpose.GOLD, comparison=OuterRef("pk"))
+    missed = gold.exclude(outcome=OuterRef("gold"))
+    later = Decision.objects.standing().filter(
+        method=Decision.Method.REVIEWER,
+        comparison=OuterRef("comparison"),
+        created_at__gte=OuterRef("created_at"),
+    )
+    return ~Q(gold="") & Q(Exists(missed.exclude(Exists(later))))
+
+
+def _own_answers_differ() -> Exists:
+    """An annotator's answer to the repeat is another than their vote."""
+    vote = (
+        Judgment.objects.current()
+        .opinions()
+        .filter(comparison=OuterRef("comparison"), annotator=OuterRef("annotator"))
+        .exclude(outcome=OuterRef("outcome"))
+    )
+    repeats = Judgment.objects.unchanged().opinions().filter(purpose=Purpose.REPEAT)
+    return Exists(repeats.filter(Exists(vote), comparison=OuterRef("pk")))
+
+
 def _flagged() -> Exists:
     return Exists(Flag.objects.open().filter(comparison=OuterRef("pk")))
+
+
+def _settled_by_reviewer() -> Exists:
+    reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER)
+    return Exists(reviewed.filter(comparison=OuterRef("pk")))
 
 
 class ComparisonQuerySet(models.QuerySet["Comparison"]):
@@ -140,19 +170,39 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def flagged(self) -> Self:
         return self.filter(_flagged())
 
+    def gold_missed(self) -> Self:
+        """An annotator's answer is another than the known one, and no reviewer has looked since."""
+        return self.filter(_gold_missed())
+
+    def own_answers_differ(self) -> Self:
+        """An annotator who was asked twice, with sides swapped, prefers another outcome the second time."""
+        return self.filter(_own_answers_differ())
+
     def in_disagreement(self, version: "ModelVersion | None") -> Self:
         """Everything a reviewer is needed for: people against people, people against the model, changed after
-        the reveal, flagged; not yet settled by a reviewer."""
+        the reveal, own answers that differ, flagged; not yet settled by a reviewer. And gold that was missed
+        since one looked."""
         # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
         # and a page of 30 would wait for all of them.
-        needed = Q(_people_disagree()) | Q(_changed_after_reveal()) | Q(_flagged())
+        needed = Q(_people_disagree()) | Q(_changed_after_reveal()) | Q(_flagged()) | Q(_own_answers_differ())
         if version:
             needed |= Q(_model_disagrees(version))
-        return self.unsettled_by_reviewer().filter(needed)
+        return self.filter((~_settled_by_reviewer() & needed) | _gold_missed())
 
     def unsettled_by_reviewer(self) -> Self:
-        reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER)
-        return self.exclude(Exists(reviewed.filter(comparison=OuterRef("pk"))))
+        return self.filter(~_settled_by_reviewer())
+
+    def gold(self) -> Self:
+        """Those whose answer is known: annotators are measured by them, and they collect no votes."""
+        return self.exclude(gold="")
+
+
+class Purpose(models.TextChoices):
+    """Why somebody was asked. The page shows all three alike; only work gives votes."""
+
+    WORK = "work", "Work: the answer is a vote"
+    GOLD = "gold", "Gold: the answer is known, and the annotator's is measured by it"
+    REPEAT = "repeat", "Repeat: answered before, now with sides swapped"
 
 
 def draw_place() -> float:
@@ -176,6 +226,19 @@ class Comparison(models.Model):
     shuffle = models.FloatField(
         default=draw_place, editable=False, help_text="Its place in a random order, drawn once."
     )
+    places = models.PositiveSmallIntegerField(
+        null=True,
+        editable=False,
+        help_text="How many people may judge this one; null = as many as the Dataset says, 0 = gold.",
+    )
+    gold = models.CharField(
+        max_length=20,
+        choices=[choice for choice in Outcome.choices if choice[0] != Outcome.CANNOT_JUDGE],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Its known answer, by which annotators are measured; empty = none is known.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ComparisonQuerySet.as_manager()
@@ -185,18 +248,32 @@ class Comparison(models.Model):
         constraints = [
             models.UniqueConstraint(Least("a", "b"), Greatest("a", "b"), name="comparison_pair_once"),
             models.CheckConstraint(condition=~Q(a=F("b")), name="comparison_of_two_completions"),
+            models.CheckConstraint(
+                condition=Q(gold="") | Q(places=0), name="comparison_of_gold_has_no_places"
+            ),
         ]
         # The next Comparison is the first of a range here, however many are full: that keeps it as quick
         # with 200,000 as with 200.
-        indexes = [models.Index(fields=["dataset", "taken", "shuffle"], name="comparison_queue")]
+        indexes = [
+            models.Index(
+                fields=["dataset", "taken", "shuffle"],
+                condition=Q(places__isnull=True),
+                name="comparison_queue",
+            ),
+            models.Index(
+                fields=["dataset", "shuffle"], condition=Q(places__gt=F("taken")), name="comparison_called"
+            ),
+            models.Index(fields=["dataset", "shuffle"], condition=~Q(gold=""), name="comparison_gold"),
+        ]
 
     def __str__(self) -> str:
         return f"Comparison {self.pk}"
 
 
 class Claim(models.Model):
-    """An annotator's lease on a Comparison. A live or done Claim holds one of the Comparison's places
-    (`slot` 0 .. overlap - 1); the unique slot makes too many Judgments impossible in the database."""
+    """An annotator's lease on a Comparison. For work, a live or done Claim holds one of the Comparison's
+    places (`slot` 0 .. places - 1); the unique slot makes too many Judgments impossible in the database. Gold
+    and repeats hold none: they take nothing from the votes."""
 
     class State(models.TextChoices):
         LIVE = "live", "Live: held until it expires or is answered"
@@ -210,6 +287,9 @@ class Claim(models.Model):
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="claims")
     annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="claims")
+    purpose = models.CharField(
+        max_length=10, choices=Purpose.choices, default=Purpose.WORK, db_default=Purpose.WORK
+    )
     state = models.CharField(max_length=10, choices=State.choices, default=State.LIVE)
     slot = models.PositiveSmallIntegerField(null=True)
     left = models.CharField(max_length=1, choices=Side.choices, help_text="The completion shown on the left.")
@@ -232,10 +312,13 @@ class Claim(models.Model):
             models.UniqueConstraint(
                 fields=["comparison", "slot"], condition=Q(slot__isnull=False), name="claim_slot_once"
             ),
-            models.UniqueConstraint(fields=["comparison", "annotator"], name="claim_once_per_annotator"),
+            models.UniqueConstraint(
+                fields=["comparison", "annotator", "purpose"], name="claim_once_per_annotator"
+            ),
             models.CheckConstraint(
-                condition=Q(state__in=["live", "done"], slot__isnull=False)
-                | Q(state__in=["skipped", "expired"], slot__isnull=True),
+                condition=Q(purpose="work", state__in=["live", "done"], slot__isnull=False)
+                | Q(purpose="work", state__in=["skipped", "expired"], slot__isnull=True)
+                | (~Q(purpose="work") & Q(slot__isnull=True)),
                 name="claim_holds_a_slot_while_live_or_done",
             ),
         ]
@@ -243,6 +326,7 @@ class Claim(models.Model):
             models.Index(fields=["annotator", "state"], name="claim_by_annotator"),
             models.Index(fields=["annotator", "number"], name="claim_number"),
             models.Index(fields=["expires_at"], condition=Q(state="live"), name="claim_live_by_expiry"),
+            models.Index(fields=["comparison"], condition=~Q(purpose="work"), name="claim_of_no_vote"),
         ]
 
     def __str__(self) -> str:
@@ -251,7 +335,18 @@ class Claim(models.Model):
 
 class JudgmentQuerySet(models.QuerySet["Judgment"]):
     def current(self) -> Self:
+        """Those that stand as votes: not superseded, not kept aside, and neither gold nor repeats. Whatever
+        counts Judgments counts these."""
         return self.filter(current=True)
+
+    def for_votes(self) -> Self:
+        """Gold and repeats left out, which measure the annotator; superseded ones are in."""
+        return self.filter(purpose=Purpose.WORK)
+
+    def unchanged(self) -> Self:
+        """What each annotator says now of what they were handed, gold and repeats among it: those that undo
+        reopens."""
+        return self.filter(Q(current=True) | (~Q(purpose=Purpose.WORK) & Q(superseded_by__isnull=True)))
 
     def opinions(self) -> Self:
         return self.exclude(outcome=Outcome.CANNOT_JUDGE)
@@ -274,6 +369,9 @@ class Judgment(models.Model):
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="judgments")
     annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="judgments")
+    purpose = models.CharField(
+        max_length=10, choices=Purpose.choices, default=Purpose.WORK, db_default=Purpose.WORK
+    )
     outcome = models.CharField(max_length=20, choices=Outcome.choices)
     strength = models.PositiveSmallIntegerField(
         null=True, help_text="How much better on the source's own scale; null where it was not asked."
@@ -292,7 +390,9 @@ class Judgment(models.Model):
     supersedes = models.OneToOneField(
         "self", null=True, on_delete=models.RESTRICT, related_name="superseded_by"
     )
-    current = models.BooleanField(default=True)
+    current = models.BooleanField(
+        default=True, help_text="Stands as a vote: not superseded, not aside, neither gold nor a repeat."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -305,7 +405,15 @@ class Judgment(models.Model):
                 fields=["comparison", "annotator"],
                 condition=Q(current=True),
                 name="judgment_one_current_per_annotator",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["comparison", "annotator", "purpose"],
+                condition=Q(supersedes__isnull=True) & ~Q(purpose="work"),
+                name="judgment_one_first_of_gold_and_repeat",
+            ),
+            models.CheckConstraint(
+                condition=Q(current=False) | Q(purpose="work"), name="judgment_of_no_vote_is_not_current"
+            ),
         ]
         indexes = [models.Index(fields=["annotator", "created_at"], name="judgment_by_annotator")]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import ExpressionWrapper, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value
+from django.db.models import F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Least, StrIndex
 from django.urls import reverse
 
@@ -62,16 +62,18 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def with_judging_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate how far the judging is: prompt_count, comparison_count, judged_count (places that people
-        have filled, at most `overlap` a Comparison; of wanted_count), disagreement_count."""
+        have filled, of wanted_count: gold has none), disagreement_count."""
         integer: models.IntegerField[int, int] = models.IntegerField()
         own = Comparison.objects.filter(dataset=OuterRef("pk"))
         by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
-        places = Least(count_of(by_people, "comparison"), F("dataset__overlap"), output_field=integer)
-        filled = own.order_by().values("dataset").annotate(n=Sum(places)).values("n")
+        wanted = Coalesce(F("places"), F("dataset__overlap"), output_field=integer)
+        places = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
+        by_dataset = own.order_by().values("dataset")
+        filled = by_dataset.annotate(n=Sum(places)).values("n")
         return self.annotate(
             prompt_count=count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
             comparison_count=count_of(own, "dataset"),
-            wanted_count=ExpressionWrapper(F("comparison_count") * F("overlap"), output_field=integer),
+            wanted_count=Coalesce(Subquery(by_dataset.annotate(n=Sum(wanted)).values("n")), 0),
             judged_count=Coalesce(Subquery(filled), 0),
             disagreement_count=count_of(own.in_disagreement(version), "dataset"),
         )
@@ -104,6 +106,16 @@ class Dataset(models.Model):
         default=1.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text="Share of Comparisons judged before the Suggestion is shown: 1 = blind, 0 = assisted.",
+    )
+    gold_share = models.FloatField(
+        default=0.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
+        help_text="Share of what an annotator is handed that is gold, its answer known: 0.05 = one in 20.",
+    )
+    repeat_share = models.FloatField(
+        default=0.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
+        help_text="Share of what an annotator is handed that they have judged before, with sides swapped.",
     )
     lease_minutes = models.PositiveSmallIntegerField(
         default=20,
@@ -138,6 +150,10 @@ class Dataset(models.Model):
                 condition=Q(blind_share__gte=0, blind_share__lte=1), name="dataset_blind_share_is_a_share"
             ),
             models.CheckConstraint(condition=Q(overlap__gte=1), name="dataset_overlap_at_least_one"),
+            models.CheckConstraint(
+                condition=Q(gold_share__gte=0, gold_share__lte=1, repeat_share__gte=0, repeat_share__lte=1),
+                name="dataset_gold_and_repeats_are_shares",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,19 +1,28 @@
 """The annotation stage: who is handed which Comparison, and what becomes of the answer.
 
-A Comparison has as many places as its Dataset's overlap. A Claim holds one of them while it is live or done,
-and `Comparison.taken` counts the places held; both are written in one transaction, under a lock on the
-annotator and on the Comparison. Locks are taken in the order annotator, Claim, Comparison."""
+A Comparison has as many places as its Dataset's overlap, or its own number of them. A Claim holds one of
+them while it is live or done, and `Comparison.taken` counts the places held; both are written in one
+transaction, under a lock on the annotator and on the Comparison. Locks are taken in the order annotator,
+Claim, Comparison.
+
+Among the work come gold (Comparisons with a known answer) and repeats (what the annotator has judged, with
+sides swapped), at random and at the Dataset's rates. They hold no place and give no vote; the page is told
+nothing of them."""
 
 import hashlib
+import math
+import random
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, Min, OrderBy, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Least
+from django.db.models import Exists, F, Min, Model, OrderBy, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
 from workbench.models import (
@@ -25,6 +34,7 @@ from workbench.models import (
     Guidelines,
     Judgment,
     Outcome,
+    Purpose,
     Suggestion,
 )
 from workbench.models.annotation import ComparisonQuerySet
@@ -34,6 +44,10 @@ HOLD = 6
 # How far the queue is read for one that this annotator has not had: bounded, however much they have done.
 WINDOW = 64
 BLOCK = 4
+Row = TypeVar("Row", bound=Model)
+
+# A repeat comes when at least so many others have come in between.
+REPEAT_AFTER = 20
 
 SIDES = ("left", "right")
 
@@ -136,11 +150,14 @@ def next_claim(
             if len(held) >= HOLD:
                 return None
             number = _next_number(annotator)
+            if probe := _probe(dataset, annotator, number):
+                probe.save()
+                return probe
             comparison = _lock_open(dataset, annotator, again, start=draw("queue", annotator.pk, number))
             if comparison:
                 return _lease(comparison, dataset, annotator, number)
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
-        if not _open_to(annotator, dataset.comparisons.all(), dataset.overlap, again).exists():
+        if not any(_open_to(annotator, some, again).exists() for some in _with_places(dataset)):
             break
         time.sleep(0.02)
     return None
@@ -172,53 +189,102 @@ def _extend(claim: Claim, dataset: Dataset) -> Claim:
     return claim
 
 
+def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+    """An unsaved Claim on gold or on a repeat, when the dice say so and there is one."""
+    # True chance: of what is drawn from a seed, an annotator could tell beforehand which it will be.
+    dice = random.random()
+    if dice < dataset.gold_share:
+        had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+        golds = dataset.comparisons.gold().exclude(Exists(had))
+        if comparison := _some(golds, "shuffle", random.random()):
+            claim = _new_claim(comparison, dataset, annotator, number)
+            claim.purpose = Purpose.GOLD
+            return claim
+    elif dice < dataset.gold_share + dataset.repeat_share:
+        claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset)
+        asked_again = claims.filter(purpose=Purpose.REPEAT, comparison=OuterRef("comparison"))
+        done = claims.filter(purpose=Purpose.WORK, state=Claim.State.DONE, number__lte=number - REPEAT_AFTER)
+        before = _some(done.exclude(Exists(asked_again)), "number", number * random.random())
+        if before:
+            claim = _new_claim(before.comparison, dataset, annotator, number)
+            claim.purpose, claim.left = Purpose.REPEAT, _other(before.left)
+            return claim
+    return None
+
+
+def _some(rows: QuerySet[Row], field: str, start: float) -> Row | None:
+    """The first row from `start` on in the order of `field`, else the first of all."""
+    ordered = rows.order_by(field)
+    return ordered.filter(**{f"{field}__gte": start}).first() or ordered.first()
+
+
+def _with_places(dataset: Dataset) -> tuple[ComparisonQuerySet, ComparisonQuerySet]:
+    """Those with free places of their own number, and those with free places of the Dataset's: apart, as each
+    has its index."""
+    own = dataset.comparisons.all()
+    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.overlap)
+
+
+def _places(dataset: Dataset) -> Coalesce:
+    return Coalesce(F("places"), Value(dataset.overlap))
+
+
 def _open_to(
-    annotator: Annotator, comparisons: ComparisonQuerySet, overlap: int, again: bool = False
+    annotator: Annotator, comparisons: ComparisonQuerySet, again: bool = False
 ) -> ComparisonQuerySet:
-    """Of these, the Comparisons with a free place that no reviewer has settled and this annotator has not
+    """Of these with free places, the Comparisons that no reviewer has settled and this annotator has not
     had."""
     had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
     had = had.exclude(state=Claim.State.EXPIRED)
     if again:
         had = had.exclude(state=Claim.State.SKIPPED)
-    # Where the query locks, this is asked of the locked row again: others may have filled it meanwhile.
-    return comparisons.filter(taken__lt=overlap).unsettled_by_reviewer().exclude(Exists(had))
+    # Where the query locks, all is asked of the locked row again: others may have filled it meanwhile.
+    return comparisons.unsettled_by_reviewer().exclude(Exists(had))
 
 
 def _lock_open(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Comparison | None:
-    """Lock the Comparison to hand out. First a window of the index from `start`, and one from its beginning,
-    for each count of places taken, nearly full ones first; then, when the windows hold nothing for this
-    annotator, all there are."""
+    """Lock the Comparison to hand out. First those that call for one more person; then a window of the index
+    from `start`, and one from its beginning, for each count of places taken, nearly full ones first; then,
+    when the windows hold nothing for this annotator, all there are."""
 
     def first_open(comparisons: ComparisonQuerySet, *order: str | OrderBy) -> Comparison | None:
         return comparisons.select_for_update(of=("self",), skip_locked=True).order_by(*order).first()
 
+    called, ordinary = _with_places(dataset)
+    if found := first_open(_open_to(annotator, called), "shuffle"):
+        return found
     begun = range(dataset.overlap - 1, max(0, dataset.overlap - 5), -1)
     for taken in (*begun, 0):
-        at = dataset.comparisons.filter(taken=taken).order_by("shuffle")
+        at = dataset.comparisons.filter(places=None, taken=taken).order_by("shuffle")
         for window in (at.filter(shuffle__gte=start), at.filter(shuffle__lt=start)):
             # By primary key alone: asked for the dataset again, SQLite would read all that is open in it.
-            few = Comparison.objects.filter(pk__in=window.values("pk")[:WINDOW])
-            if found := first_open(_open_to(annotator, few, dataset.overlap), "shuffle"):
+            few = Comparison.objects.filter(
+                pk__in=window.values("pk")[:WINDOW], places=None, taken__lt=dataset.overlap
+            )
+            if found := first_open(_open_to(annotator, few), "shuffle"):
                 return found
-    rest = _open_to(annotator, dataset.comparisons.all(), dataset.overlap, again)
     skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
-    # What was skipped longest ago first, so that skipping again goes round all of them.
-    rest = rest.annotate(skipped_at=Subquery(skipped.values("expires_at")))
-    return first_open(rest, F("skipped_at").asc(nulls_first=True), "-taken", "shuffle")
+    for some in (called, ordinary):
+        # What was skipped longest ago first, so that skipping again goes round all of them.
+        rest = _open_to(annotator, some, again).annotate(
+            skipped_at=Subquery(skipped.values("expires_at")[:1])
+        )
+        if found := first_open(rest, F("skipped_at").asc(nulls_first=True), "-taken", "shuffle"):
+            return found
+    return None
 
 
-def _free_slot(claims: Iterable[Claim], overlap: int) -> int:
-    """The lowest place that nobody holds, where fewer than `overlap` are held."""
+def _free_slot(claims: Iterable[Claim]) -> int:
+    """The lowest place that nobody holds."""
     held = {claim.slot for claim in claims}
-    return next(slot for slot in range(overlap) if slot not in held)
+    return next(slot for slot in count() if slot not in held)
 
 
 def _lease(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
-    claims = list(comparison.claims.all())
+    claims = list(comparison.claims.filter(purpose=Purpose.WORK))
     own = next((claim for claim in claims if claim.annotator_id == annotator.pk), None)
     claim = own or _new_claim(comparison, dataset, annotator, number)
-    claim.slot = _free_slot(claims, dataset.overlap)
+    claim.slot = _free_slot(claims)
     claim.state = Claim.State.LIVE
     claim.expires_at = _expiry(dataset)
     claim.save()
@@ -235,6 +301,7 @@ def _new_claim(comparison: Comparison, dataset: Dataset, annotator: Annotator, n
         left=side_at(number, annotator),
         mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
         suggestion=None if blind else _suggestion(comparison.pk),
+        expires_at=_expiry(dataset),
     )
 
 
@@ -247,10 +314,12 @@ def _count_place(comparison_id: int, change: int) -> None:
 
 
 def _give_back(claim: Claim, state: Claim.State) -> None:
+    held_place = claim.slot is not None
     claim.slot = None
     claim.state = state
     claim.save(update_fields=["slot", "state", "expires_at"])
-    _count_place(claim.comparison_id, -1)
+    if held_place:
+        _count_place(claim.comparison_id, -1)
 
 
 def give_back_expired() -> None:
@@ -276,8 +345,11 @@ def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int])
     return list(held.values_list("comparison", flat=True))
 
 
-def record_judgment(annotator: Annotator, comparison: Comparison, answer: Answer) -> Judgment:
-    """Store the answer and return its Judgment; the same `key` again returns the same row.
+def record_judgment(
+    annotator: Annotator, comparison: Comparison, answer: Answer, claim_pk: int | None = None
+) -> Judgment:
+    """Store the answer and return its Judgment; the same `key` again returns the same row. `claim_pk` says
+    which of the annotator's Claims on the Comparison is answered: without it, the one that is no repeat.
 
     A first answer makes the Claim done. An answer that names the current Judgment in `replaces` supersedes
     it; after a Suggestion was revealed (blind mode) its stage is `revealed`. An answer that comes after its
@@ -291,8 +363,9 @@ def record_judgment(annotator: Annotator, comparison: Comparison, answer: Answer
         known = Judgment.objects.filter(idempotency_key=answer.key).first()
         if known:
             return _same(known, annotator, comparison)
-        claim = _locked_claim(annotator, comparison)
-        before = Judgment.objects.current().filter(comparison=comparison, annotator=annotator).first()
+        claim = _locked_claim(annotator, comparison, claim_pk)
+        said = Judgment.objects.unchanged().filter(comparison=comparison, annotator=annotator)
+        before = said.filter(purpose=claim.purpose).first()
         if before and before.idempotency_key != answer.replaces:
             raise Refused(
                 "You have answered this Comparison in another window since this page showed it. That answer "
@@ -312,24 +385,31 @@ def _same(known: Judgment, annotator: Annotator, comparison: Comparison) -> Judg
     return known
 
 
-def _locked_claim(annotator: Annotator, comparison: Comparison) -> Claim:
-    claims = Claim.objects.select_for_update(of=("self",)).select_related("suggestion__version")
-    claim = claims.filter(annotator=annotator, comparison=comparison).first()
+def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None) -> QuerySet[Claim]:
+    """The Claim of this primary key; without one that which is no repeat. Empty when it is not theirs."""
+    claims = Claim.objects.filter(annotator=annotator, comparison=comparison)
+    return claims.filter(pk=claim_pk) if claim_pk else claims.exclude(purpose=Purpose.REPEAT)
+
+
+def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> Claim:
+    claims = claim_of(annotator, comparison, claim_pk).select_for_update(of=("self",))
+    claim = claims.select_related("suggestion__version").first()
     if claim is None:
         raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
     return claim
 
 
 def _has_place(claim: Claim, comparison: Comparison) -> bool:
-    """True when the Claim holds a place, or could take one that is still free."""
-    if claim.slot is not None:
+    """True when the Claim holds a place, needs none, or could take one that is still free."""
+    if claim.slot is not None or claim.purpose != Purpose.WORK:
         return True
     locked = (
         Comparison.objects.select_for_update(of=("self",)).select_related("dataset").get(pk=comparison.pk)
     )
-    if locked.taken >= locked.dataset.overlap:
+    places = locked.dataset.overlap if locked.places is None else locked.places
+    if locked.taken >= places:
         return False
-    claim.slot = _free_slot(locked.claims.all(), locked.dataset.overlap)
+    claim.slot = _free_slot(locked.claims.all())
     claim.state = Claim.State.DONE
     claim.save(update_fields=["slot", "state"])
     _count_place(comparison.pk, 1)
@@ -345,6 +425,7 @@ def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = 
     return Judgment.objects.create(
         comparison_id=claim.comparison_id,
         annotator_id=claim.annotator_id,
+        purpose=claim.purpose,
         outcome=outcome,
         strength=answer.strength if outcome in (Outcome.A, Outcome.B) else None,
         comment=answer.comment,
@@ -355,7 +436,7 @@ def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = 
         guidelines=answer.guidelines,
         idempotency_key=answer.key,
         supersedes=before,
-        current=not aside,
+        current=claim.purpose == Purpose.WORK and not aside,
         metadata={"aside": "every place was taken"} if aside else {},
         **(_as_shown_before(before) if before else _as_suggested(claim)),
     )
@@ -384,13 +465,13 @@ def _as_suggested(claim: Claim) -> dict[str, object]:
     }
 
 
-def skip(annotator: Annotator, comparison: Comparison) -> None:
+def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> None:
     """Give the place back: the Comparison comes to others first. Skipping what is not held changes nothing.
 
     Raises Refused when the Comparison was never handed to the annotator."""
     with transaction.atomic():
         _lock(annotator)
-        claim = _locked_claim(annotator, comparison)
+        claim = _locked_claim(annotator, comparison, claim_pk)
         if claim.state == Claim.State.LIVE:
             claim.expires_at = timezone.now()
             _give_back(claim, Claim.State.SKIPPED)
@@ -402,7 +483,8 @@ def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -
     Raises Refused when the Comparison was never handed to the annotator."""
     with transaction.atomic():
         _lock(annotator)
-        _locked_claim(annotator, comparison)
+        if not Claim.objects.filter(annotator=annotator, comparison=comparison).exists():
+            raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
         return Flag.objects.update_or_create(
             comparison=comparison,
             annotator=annotator,
@@ -412,44 +494,48 @@ def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -
 
 
 def last_answered(dataset: Dataset, annotator: Annotator, before: int | None = None) -> Judgment | None:
-    """The annotator's newest current Judgment in the dataset; with `before`, the newest older than it."""
-    own = Judgment.objects.current().of(dataset).filter(annotator=annotator)
+    """The annotator's newest Judgment in the dataset that they have not changed since; with `before`, the
+    newest older than it."""
+    own = Judgment.objects.unchanged().of(dataset).filter(annotator=annotator)
     if before is not None:
         own = own.filter(pk__lt=before)
     return own.order_by("-pk").first()
 
 
 def progress(dataset: Dataset, annotator: Annotator) -> Progress:
-    """Exact but for leases that have run out and not been given back yet: those count as done."""
+    """Exact but for leases that have run out and not been given back yet: those count as done.
+
+    Gold and repeats are in all of it, `wanted` by their share of the work: a figure that stood still after an
+    answer would tell which kind it was."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
     places = dataset.comparisons.aggregate(
-        n=Count("pk"), taken=Sum(Least("taken", dataset.overlap), default=0)
+        n=Sum(_places(dataset), default=0), taken=Sum(Least("taken", _places(dataset)), default=0)
     )
-    leased = Claim.objects.filter(state=Claim.State.LIVE, expires_at__gt=timezone.now())
-    live = leased.filter(comparison__dataset=dataset).count()
+    claims = Claim.objects.filter(comparison__dataset=dataset)
+    leased = claims.filter(state=Claim.State.LIVE, expires_at__gt=timezone.now(), purpose=Purpose.WORK)
+    probes = claims.filter(~Q(purpose=Purpose.WORK), state=Claim.State.DONE).count()
+    share = dataset.repeat_share + (dataset.gold_share if dataset.comparisons.gold().exists() else 0)
+    wanted = math.ceil(places["n"] / max(0.1, 1 - share))
     return Progress(
-        mine=Claim.objects.filter(
-            annotator=annotator, state=Claim.State.DONE, comparison__dataset=dataset
-        ).count(),
+        mine=claims.filter(annotator=annotator, state=Claim.State.DONE).count(),
         today=first.filter(created_at__gte=midnight).count(),
-        done=places["taken"] - live,
-        wanted=places["n"] * dataset.overlap,
+        done=min(places["taken"] - leased.count() + probes, wanted),
+        wanted=wanted,
     )
 
 
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:
     """Why `next_claim` had nothing."""
-    mine = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+    work = Claim.objects.filter(purpose=Purpose.WORK)
+    mine = work.filter(annotator=annotator, comparison=OuterRef("pk"))
     unsettled = dataset.comparisons.unsettled_by_reviewer()
-    free = unsettled.filter(taken__lt=dataset.overlap)
-    others = Claim.objects.filter(state=Claim.State.LIVE, comparison__dataset=dataset).exclude(
-        annotator=annotator
-    )
+    free = unsettled.filter(taken__lt=_places(dataset))
+    others = work.filter(state=Claim.State.LIVE, comparison__dataset=dataset).exclude(annotator=annotator)
     with_others = unsettled.filter(
         ~Exists(mine.filter(state__in=[Claim.State.DONE, Claim.State.SKIPPED])),
         Exists(others.filter(comparison=OuterRef("pk"))),
-        ~Q(taken__lt=dataset.overlap),
+        taken__gte=_places(dataset),
     )
     return Left(
         total=dataset.comparisons.count(),

@@ -54,7 +54,11 @@ def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> It
     )
     wanted = unseen | Q(stage=Judgment.Stage.IMPORTED, current=True) if labels else unseen
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("comparison")).values("margin")
-    judgments = Judgment.objects.filter(wanted, outcome__in=TARGETS).annotate(margin_of=Subquery(margin[:1]))
+    judgments = (
+        Judgment.objects.for_votes()
+        .filter(wanted, outcome__in=TARGETS)
+        .annotate(margin_of=Subquery(margin[:1]))
+    )
     if dataset:
         judgments = judgments.of(dataset)
     rows = judgments.filter(margin_of__isnull=False).order_by("pk")

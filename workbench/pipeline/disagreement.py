@@ -55,6 +55,8 @@ class Why(models.TextChoices):
     PEOPLE = "people", "people differ"
     MODEL = "model", "model against people"
     CHANGED = "changed", "changed after reveal"
+    GOLD = "gold", "gold missed"
+    REPEAT = "repeat", "own earlier answer differs"
 
 
 class Order(models.TextChoices):
@@ -167,11 +169,14 @@ def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, d
 
 
 def _because(comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None) -> ComparisonQuerySet:
-    if why == Why.FLAGGED:
-        return comparisons.flagged()
-    if why == Why.PEOPLE:
-        return comparisons.people_disagree()
-    return comparisons.changed_after_reveal() if why == Why.CHANGED else comparisons.model_disagrees(version)
+    meaning = {
+        Why.FLAGGED: comparisons.flagged,
+        Why.PEOPLE: comparisons.people_disagree,
+        Why.CHANGED: comparisons.changed_after_reveal,
+        Why.GOLD: comparisons.gold_missed,
+        Why.REPEAT: comparisons.own_answers_differ,
+    }
+    return comparisons.model_disagrees(version) if why == Why.MODEL else meaning[Why(why)]()
 
 
 class Bytes(Func):

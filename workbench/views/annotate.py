@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -17,7 +18,7 @@ from workbench import access
 from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
 from workbench.models import Annotator, Claim, Comparison, Dataset, Flag, Judgment
 from workbench.models.dataset import Message
-from workbench.pipeline import annotation
+from workbench.pipeline import annotation, quality
 
 WORDS = {
     "left": "Left",
@@ -191,7 +192,9 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        judgment = annotation.record_judgment(_annotator(request), comparison, form.answer_given(dataset))
+        judgment = annotation.record_judgment(
+            _annotator(request), comparison, form.answer_given(dataset), form.cleaned_data["claim"]
+        )
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     if judgment.is_aside:
@@ -228,11 +231,12 @@ def _stored(request: HttpRequest, dataset: Dataset, judgment: Judgment) -> HttpR
 @require_POST
 def annotate_skip(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk)
-    comparison = _comparison(request, dataset, SkipForm(request.POST))
+    form = SkipForm(request.POST)
+    comparison = _comparison(request, dataset, form)
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        annotation.skip(_annotator(request), comparison)
+        annotation.skip(_annotator(request), comparison, form.cleaned_data["claim"])
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
@@ -284,7 +288,9 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if judgment is None:
         return _refuse(request, dataset, "There is no earlier answer of yours to reopen.", 404)
-    claim = Claim.objects.get(annotator=annotator, comparison=judgment.comparison_id)
+    claim = Claim.objects.get(
+        annotator=annotator, comparison=judgment.comparison_id, purpose=judgment.purpose
+    )
     item = _item(claim, judgment)
     if request.headers.get("X-Requested-With") == "fetch":
         return render(request, "annotate/item.html", {"item": item})
@@ -292,13 +298,24 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_GET
+def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
+    """What gold, repeats and sides say of the annotator's own answers, up to last midnight."""
+    dataset = access.dataset_for(request.user, pk)
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    own = quality.of_annotator(dataset, _annotator(request), until=midnight)
+    return render(request, "annotate/own.html", {"dataset": dataset, "quality": own})
+
+
+@require_GET
 def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     """The second view of a Comparison that was handed to the annotator: turns in order, then left, right."""
     dataset = access.dataset_for(request.user, pk)
     form = WhichForm(request.GET)
-    wanted = form.cleaned_data["comparison"] if form.is_valid() else None
-    handed_out = Claim.objects.filter(annotator=_annotator(request), comparison__dataset=dataset)
-    claim = handed_out.filter(comparison=wanted).first()
+    asked = form.cleaned_data if form.is_valid() else {"comparison": None, "claim": None}
+    comparison = dataset.comparisons.filter(pk=asked["comparison"]).first() if asked["comparison"] else None
+    if comparison is None:
+        raise Http404
+    claim = annotation.claim_of(_annotator(request), comparison, asked["claim"]).first()
     if claim is None:
         raise Http404
     item = _item(claim)

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
-from workbench.forms import ReviewFilterForm, SettleForm, UnsettleForm
+from workbench.forms import GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Role, Suggestion, User
 from workbench.pipeline import agreement, disagreement, review
 from workbench.templatetags.sides import word
@@ -192,6 +192,18 @@ def _answer(
     response = render(request, "review/answer.html", context)
     response["HX-Push-Url"] = _url_of(view, following)
     return response
+
+
+@require_POST
+def gold(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make the Comparison gold, with the sent outcome as its known answer, or ordinary again."""
+    comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
+    form = GoldForm(request.POST)
+    if form.is_valid():
+        review.mark_gold(comparison, form.cleaned_data["outcome"])
+    else:
+        messages.error(request, "Nothing was changed: the known answer is a, b, tie or both bad.")
+    return redirect("review_case", pk)
 
 
 def _case(

@@ -245,6 +245,7 @@ def _filled(
 def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
     rows = (
         Judgment.objects.using(using)
+        .for_votes()
         .filter(comparison__in=keys)
         .order_by("comparison_id", "created_at", "pk")
         .values_list(

@@ -42,8 +42,8 @@ const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state
 
 /** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
 function itemOf(element) {
-  const { comparison, key, mode, suggested, replaces, judgment, answer } = element.dataset;
-  return { element, comparison, key, mode, suggested, replaces, judgment, answer, comment: element.dataset.comment };
+  const { comparison, claim, key, mode, suggested, replaces, judgment, answer } = element.dataset;
+  return { element, comparison, claim, key, mode, suggested, replaces, judgment, answer, comment: element.dataset.comment };
 }
 
 function parse(html) {
@@ -52,7 +52,7 @@ function parse(html) {
   return template.content.querySelector(".item, [data-end]");
 }
 
-const draftName = (item) => `draft:${urls.user}:${item.comparison}`;
+const draftName = (item) => `draft:${urls.user}:${item.claim}`;
 
 function show(item, state = "open") {
   current = item;
@@ -61,6 +61,7 @@ function show(item, state = "open") {
   stage.replaceChildren(item.element);
   form.hidden = false;
   form.elements.comparison.value = item.comparison;
+  form.elements.claim.value = item.claim;
   comment.value = localStorage.getItem(draftName(item)) ?? item.comment ?? "";
   toggleComment(comment.value !== "");
   reveal.replaceChildren();
@@ -221,6 +222,7 @@ function send(item, answer) {
   const fields = {
     user: urls.user,
     comparison: item.comparison,
+    claim: item.claim,
     key: item.key,
     answer,
     replaces: item.replaces ?? "",
@@ -312,7 +314,7 @@ function goOn() {
 function skip() {
   if (!current || form.dataset.state === "revealed") return;
   if (form.dataset.state === "reopened" && current.answer) return goOn();
-  outbox.add(urls.skip, { user: urls.user, comparison: current.comparison });
+  outbox.add(urls.skip, { user: urls.user, comparison: current.comparison, claim: current.claim });
   leave();
 }
 
@@ -386,7 +388,7 @@ const plainTexts = (element) => [...element.querySelectorAll("[data-text]")];
 
 /** The nodes of another view, one for each text, made once: they stand beside the plain ones and take turns. */
 async function markdownOf(item) {
-  item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}`, { redirect: "manual" })
+  item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}&claim=${item.claim}`, { redirect: "manual" })
     .then((response) => (response.ok ? response.text() : ""))
     .then((html) => {
       const template = document.createElement("template");
