@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test faults lint format lock clean
+.PHONY: help install install-test demo test faults load lint format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ test: .venv/.installed-test  ## all tests, on every database, broker and browser
 faults: .venv/.installed-test  ## the fault tests at full size: 10,000 completions, 20 killed workers
 	FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults -m "services and not postgresql"
 	TEST_DATABASE=postgresql FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults
+
+load: .venv/.installed-test  ## 50 annotators at once: nothing lost, nothing doubled (ARGS=...)
+	PYTHONPATH=. $(BIN)/python benchmarks/load_annotate.py $(ARGS)
 
 bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)

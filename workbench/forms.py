@@ -48,6 +48,9 @@ class DatasetForm(forms.ModelForm):
             "description",
             "licence",
             "overlap",
+            "most_places",
+            "enough_at",
+            "audit_share",
             "blind_share",
             "gold_share",
             "repeat_share",
@@ -56,6 +59,8 @@ class DatasetForm(forms.ModelForm):
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
+            "enough_at": forms.NumberInput(attrs={"step": "0.01", "min": "0.5", "max": "1"}),
+            "audit_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
             "gold_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
             "repeat_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
         }

@@ -618,3 +618,67 @@ def test_one_person_in_eight_tabs_holds_no_more_than_allowed_and_answers_once(da
     assert len(set(numbers)) == len(numbers) <= annotation.HOLD + 1
     assert Judgment.objects.count() == 1
     assert places_are_counted_right()
+
+
+# Places that votes call for
+
+
+def vote(dataset: Dataset, outcome: str) -> Judgment | None:
+    """The answer of somebody new to whatever they are handed; None when nothing is."""
+    claim = next_claim(dataset, AnnotatorFactory.create())
+    return claim and record_judgment(claim.annotator, claim.comparison, answer(outcome))
+
+
+def test_a_third_person_is_asked_when_two_disagree_and_nobody_after_the_most():
+    dataset = DatasetFactory.create(overlap=2, most_places=4)
+    comparisons_in(dataset, 1)
+
+    votes = [vote(dataset, outcome) for outcome in ("a", "b", "tie", "both_bad", "a")]
+
+    assert [one is not None for one in votes] == [True, True, True, True, False]
+    assert places_are_counted_right()
+
+
+@pytest.mark.parametrize("outcomes", [["a", "a"], ["a", "cannot_judge"], ["a", "b", "b"]])
+def test_nobody_more_is_asked_when_the_votes_settle_it(outcomes):
+    dataset = DatasetFactory.create(overlap=2, most_places=5)
+    comparisons_in(dataset, 1)
+    for outcome in outcomes:
+        assert vote(dataset, outcome)
+
+    assert vote(dataset, "a") is None
+
+
+def test_the_tie_break_comes_before_what_nobody_has_begun():
+    dataset = DatasetFactory.create(overlap=2, most_places=3)
+    contested = comparisons_in(dataset, 1)[0]
+    vote(dataset, "a")
+    vote(dataset, "b")
+    comparisons_in(dataset, 10)
+
+    assert vote(dataset, "a").comparison == contested
+
+
+@pytest.mark.parametrize(
+    ("temperature", "outcome", "audit", "people"),
+    [
+        (1.0, "a", 0.0, 1),  # sigmoid(3) = 0.95 for what the person said
+        (1.0, "b", 0.0, 3),
+        (1.0, "tie", 0.0, 3),
+        (10.0, "a", 0.0, 3),  # sigmoid(0.3) = 0.57: not sure enough
+        (None, "a", 0.0, 3),  # a raw margin is not a probability
+        (1.0, "a", 1.0, 3),
+    ],
+)
+def test_one_vote_is_enough_where_the_calibrated_model_is_as_sure(temperature, outcome, audit, people):
+    dataset = DatasetFactory.create(overlap=3, enough_at=0.9, audit_share=audit)
+    comparison = comparisons_in(dataset, 1)[0]
+    version = ModelVersionFactory.create(state="active", temperature=temperature)
+    SuggestionFactory.create(comparison=comparison, version=version, margin=3.0)
+
+    given = [vote(dataset, outcome) for _ in range(4)]
+
+    comparison.refresh_from_db()
+    assert sum(one is not None for one in given) == people
+    assert comparison.audited == (audit == 1.0)
+    assert annotation.progress(dataset, AnnotatorFactory.create()).wanted == people

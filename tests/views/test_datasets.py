@@ -425,7 +425,8 @@ def test_data_asks_as_often_for_three_prompts_as_for_one(dataset, rita, as_user,
 
 def sent(dataset: Dataset, **changes: object) -> dict[str, object]:
     fields = tuple(DatasetForm.Meta.fields)
-    return {**{name: getattr(dataset, name) for name in fields}, **changes}
+    values = {name: getattr(dataset, name) for name in fields}
+    return {**{name: "" if value is None else value for name, value in values.items()}, **changes}
 
 
 def test_settings_are_saved(dataset, alice, as_user):

@@ -231,6 +231,12 @@ class Comparison(models.Model):
         editable=False,
         help_text="How many people may judge this one; null = as many as the Dataset says, 0 = gold.",
     )
+    audited = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="One vote would have been enough: it gets the full overlap by lot.",
+    )
     gold = models.CharField(
         max_length=20,
         choices=[choice for choice in Outcome.choices if choice[0] != Outcome.CANNOT_JUDGE],

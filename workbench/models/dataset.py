@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value
+from django.db.models import Case, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Least, StrIndex
 from django.urls import reverse
 
@@ -66,7 +66,8 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         integer: models.IntegerField[int, int] = models.IntegerField()
         own = Comparison.objects.filter(dataset=OuterRef("pk"))
         by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
-        wanted = Coalesce(F("places"), F("dataset__overlap"), output_field=integer)
+        first = Case(When(dataset__enough_at=None, then=F("dataset__overlap")), default=Value(1))
+        wanted = Coalesce(F("places"), first, output_field=integer)
         places = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
         by_dataset = own.order_by().values("dataset")
         filled = by_dataset.annotate(n=Sum(places)).values("n")
@@ -117,6 +118,25 @@ class Dataset(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
         help_text="Share of what an annotator is handed that they have judged before, with sides swapped.",
     )
+    most_places = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(25)],
+        help_text="While the people who judged a Comparison disagree, one more is asked, up to so many in "
+        "all. 0 = nobody more.",
+    )
+    enough_at = models.FloatField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.5), MaxValueValidator(1.0)],
+        help_text="One vote is enough where the calibrated model gives it at least this probability; the "
+        "others get the full overlap. Empty = all get it.",
+    )
+    audit_share = models.FloatField(
+        default=0.1,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Of the Comparisons where one vote would be enough, the share that gets the full overlap "
+        "all the same, by lot: it shows where person and model err together.",
+    )
     lease_minutes = models.PositiveSmallIntegerField(
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(240)],
@@ -151,6 +171,9 @@ class Dataset(models.Model):
             ),
             models.CheckConstraint(condition=Q(overlap__gte=1), name="dataset_overlap_at_least_one"),
             models.CheckConstraint(
+                condition=Q(audit_share__gte=0, audit_share__lte=1), name="dataset_audit_share_is_a_share"
+            ),
+            models.CheckConstraint(
                 condition=Q(gold_share__gte=0, gold_share__lte=1, repeat_share__gte=0, repeat_share__lte=1),
                 name="dataset_gold_and_repeats_are_shares",
             ),
@@ -161,6 +184,11 @@ class Dataset(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("dataset", args=[self.pk])
+
+    @property
+    def first_places(self) -> int:
+        """How many people judge a Comparison that has no number of places of its own (yet)."""
+        return self.overlap if self.enough_at is None else 1
 
     @property
     def current_guidelines(self) -> "Guidelines | None":

@@ -13,6 +13,7 @@ import hashlib
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from itertools import count
 from typing import TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, Min, Model, OrderBy, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Least
@@ -222,11 +224,11 @@ def _with_places(dataset: Dataset) -> tuple[ComparisonQuerySet, ComparisonQueryS
     """Those with free places of their own number, and those with free places of the Dataset's: apart, as each
     has its index."""
     own = dataset.comparisons.all()
-    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.overlap)
+    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.first_places)
 
 
 def _places(dataset: Dataset) -> Coalesce:
-    return Coalesce(F("places"), Value(dataset.overlap))
+    return Coalesce(F("places"), Value(dataset.first_places))
 
 
 def _open_to(
@@ -253,13 +255,13 @@ def _lock_open(dataset: Dataset, annotator: Annotator, again: bool, start: float
     called, ordinary = _with_places(dataset)
     if found := first_open(_open_to(annotator, called), "shuffle"):
         return found
-    begun = range(dataset.overlap - 1, max(0, dataset.overlap - 5), -1)
+    begun = range(dataset.first_places - 1, max(0, dataset.first_places - 5), -1)
     for taken in (*begun, 0):
         at = dataset.comparisons.filter(places=None, taken=taken).order_by("shuffle")
         for window in (at.filter(shuffle__gte=start), at.filter(shuffle__lt=start)):
             # By primary key alone: asked for the dataset again, SQLite would read all that is open in it.
             few = Comparison.objects.filter(
-                pk__in=window.values("pk")[:WINDOW], places=None, taken__lt=dataset.overlap
+                pk__in=window.values("pk")[:WINDOW], places=None, taken__lt=dataset.first_places
             )
             if found := first_open(_open_to(annotator, few), "shuffle"):
                 return found
@@ -376,7 +378,49 @@ def record_judgment(
         if claim.state != Claim.State.DONE:
             claim.state = Claim.State.DONE
             claim.save(update_fields=["state"])
-        return _write(claim, answer, before)
+        judgment = _write(claim, answer, before)
+        if judgment.current:
+            _call_more(comparison, judgment)
+        return judgment
+
+
+def _call_more(judged: Comparison, judgment: Judgment) -> None:
+    """Set how many places the Comparison has from now on, where its votes ask for more than it began with:
+    the full overlap, when one vote is not enough; one more than there are votes, while people disagree.
+
+    It never has fewer afterwards: a place that somebody was called to is theirs."""
+    dataset = judged.dataset
+    if dataset.enough_at is None and dataset.most_places <= dataset.overlap:
+        return
+    comparison = Comparison.objects.select_for_update(of=("self",), no_key=True).get(pk=judged.pk)
+    if comparison.gold:
+        return
+    places = dataset.first_places if comparison.places is None else comparison.places
+    if dataset.enough_at is not None and comparison.places is None:
+        enough = _is_enough(dataset.enough_at, judgment)
+        comparison.audited = enough and draw("audit", settings.SECRET_KEY, judged.pk) < dataset.audit_share
+        if not enough or comparison.audited:
+            places = max(places, dataset.overlap)
+    votes = Judgment.objects.current().by_people().filter(comparison=judged).order_by()
+    opinions = votes.opinions().values_list("outcome", flat=True)
+    if dataset.overlap <= places <= votes.count() and _is_split(list(opinions)):
+        places = max(places, min(places + 1, dataset.most_places))
+    if places != (dataset.first_places if comparison.places is None else comparison.places):
+        comparison.places = places
+        comparison.save(update_fields=["places", "audited"])
+
+
+def _is_enough(at: float, judgment: Judgment) -> bool:
+    """Whether the calibrated model gives the outcome at least this probability, as it was suggested then."""
+    if judgment.probability is None or judgment.outcome not in (Outcome.A, Outcome.B):
+        return False
+    given = judgment.probability if judgment.outcome == Outcome.A else 1 - judgment.probability
+    return given >= at
+
+
+def _is_split(opinions: list[str]) -> bool:
+    """No outcome has more than half: nothing could be derived from them."""
+    return len(opinions) > 1 and max(Counter(opinions).values()) * 2 <= len(opinions)
 
 
 def _same(known: Judgment, annotator: Annotator, comparison: Comparison) -> Judgment:
@@ -406,7 +450,7 @@ def _has_place(claim: Claim, comparison: Comparison) -> bool:
     locked = (
         Comparison.objects.select_for_update(of=("self",)).select_related("dataset").get(pk=comparison.pk)
     )
-    places = locked.dataset.overlap if locked.places is None else locked.places
+    places = locked.dataset.first_places if locked.places is None else locked.places
     if locked.taken >= places:
         return False
     claim.slot = _free_slot(locked.claims.all())
