@@ -406,3 +406,24 @@ def test_guideline_gaps_are_for_reviewers(request, as_user, dataset, name, statu
     page = as_user(request.getfixturevalue(name)).get(reverse("guideline_gaps", args=[dataset.pk]))
 
     assert page.status_code == status
+
+
+def test_a_settled_case_becomes_gold_and_ordinary_again(client, make):
+    comparison = make()
+    post(client, "settle", comparison, answer(comparison, "b"))
+    page = client.get(reverse("review_case", args=[comparison.pk])).content.decode()
+    assert "Use as gold" in page
+
+    post(client, "gold", comparison, {"outcome": "b"})
+    comparison.refresh_from_db()
+    assert (comparison.gold, comparison.places) == ("b", 0)
+    assert (
+        "Make it ordinary again" in client.get(reverse("review_case", args=[comparison.pk])).content.decode()
+    )
+
+    post(client, "gold", comparison, {"outcome": "drop"})
+    comparison.refresh_from_db()
+    assert comparison.gold == "b"
+    post(client, "gold", comparison, {"outcome": ""})
+    comparison.refresh_from_db()
+    assert (comparison.gold, comparison.places) == ("", None)
