@@ -259,11 +259,11 @@ def _lock_open(dataset: Dataset, annotator: Annotator, again: bool, start: float
     for taken in (*begun, 0):
         at = dataset.comparisons.filter(places=None, taken=taken).order_by("shuffle")
         for window in (at.filter(shuffle__gte=start), at.filter(shuffle__lt=start)):
-            # By primary key alone: asked for the dataset again, SQLite would read all that is open in it.
-            few = Comparison.objects.filter(
-                pk__in=window.values("pk")[:WINDOW], places=None, taken__lt=dataset.first_places
-            )
-            if found := first_open(_open_to(annotator, few), "shuffle"):
+            # By primary keys that are known: nested in one query, a PostgreSQL without statistics yet (just
+            # after an import) and SQLite read all that is open, not the window.
+            pks = list(window.values_list("pk", flat=True)[:WINDOW])
+            few = Comparison.objects.filter(pk__in=pks, places=None, taken__lt=dataset.first_places)
+            if pks and (found := first_open(_open_to(annotator, few), "shuffle")):
                 return found
     skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
     for some in (called, ordinary):
