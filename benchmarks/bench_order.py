@@ -2,6 +2,8 @@
 
     python benchmarks/bench_order.py                    a head fitted on some of the texts, the rest scored
     python benchmarks/bench_order.py --model PATH       a checkpoint of your own
+    python benchmarks/bench_order.py --without-units    bf16 on a processor that has no units for it: the
+                                                        order is proven all the same, the speed means nothing
 
 Reads the public preference sets in ../shared/data (see the README there). Prints the speed of fp32, bf16
 and exact-order on the same prompts in turn, how many pairs of siblings each has in another order than fp32
@@ -23,11 +25,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import Pair
+from scoring.model import build_network, load_classifier
 from scoring.train import fit_head
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -151,6 +155,18 @@ def compare(engine: Engine, groups: Sequence[list[Pair]], size: int, console: Co
     }
 
 
+def exact_order(model: Path, max_length: int) -> Engine:
+    return load(model, max_length=max_length)
+
+
+def without_units(model: Path, max_length: int) -> Engine:
+    """An exact-order engine whose bf16 is computed by a processor that would rather not."""
+    exact = load(model, max_length=max_length, precision="fp32")
+    rounded = build_network(load_classifier(exact.checkpoint), torch.bfloat16)
+    networks = {"bf16": rounded, **exact.networks}
+    return Engine(exact.checkpoint, exact.encoder, networks, precision="exact-order")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -162,6 +178,7 @@ def main() -> None:
     parser.add_argument("--fit", type=int, default=300, help="pairs to fit the head on")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--size", type=int, default=256, help="pairs in a call, as in a worker's batch")
+    parser.add_argument("--without-units", action="store_true", help="bf16 even where it is slow")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=130)
@@ -178,7 +195,8 @@ def main() -> None:
             model = Path(scratch) / "model"
             fit = fit_head(get_model_path(), triples[: options.fit], model, max_length=options.max_length)
             console.print(f"head fitted on {fit.pairs} pairs, {fit.accuracy:.1%} of them right")
-        engine = load(model, max_length=options.max_length)
+        opened = without_units if options.without_units else exact_order
+        engine = opened(model, options.max_length)
     if engine.note:
         sys.exit(engine.note)
     engine.guard = measure_guard(engine, [pair for group in groups[:64] for pair in group][:256])
