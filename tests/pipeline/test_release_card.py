@@ -36,6 +36,7 @@ def build(dataset: Dataset, *profiles: str) -> tuple[DatasetCard, Release]:
 def test_the_header_names_licence_size_and_a_configuration_for_each_profile_that_has_rows():
     dataset = DatasetFactory.create(name="Kitchen", licence="CC-BY-4.0")
     judged(dataset)
+    dataset.prompts.update(group="f" * 64)  # in train, so that the evaluation set has no rows
 
     card, release = build(dataset, "preference", "rewardbench")
 
@@ -44,7 +45,7 @@ def test_the_header_names_licence_size_and_a_configuration_for_each_profile_that
     assert header["license"] == "cc-by-4.0"
     assert header["size_categories"] == ["n<1K"]
     assert header["configs"] == [
-        {"config_name": "preference", "data_files": [{"split": file.split(".")[1], "path": file}]}
+        {"config_name": "preference", "data_files": [{"split": "train", "path": file}]}
     ]
 
 
