@@ -67,6 +67,7 @@ lock:  ## write the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --no-header --no-annotate --python-version 3.11 --extra test --extra bench \
 	    -c requirements/base.lock -c requirements/torch.lock --no-emit-package torch \
 	    pyproject.toml -o requirements/dev.lock
+	sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements/base.lock requirements/dev.lock
 
 clean:  ## remove what make made: .venv and var
 	rm -rf .venv var
