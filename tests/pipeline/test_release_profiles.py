@@ -20,6 +20,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Comparison, Dataset, Decision, Judgment, Release
+from workbench.models.dataset import group_digest
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, split_of
@@ -127,6 +128,8 @@ MARGIN = {"prompt": "Salt?", "chosen": "No.", "rejected": "Yes.", "margin": pyte
                     "p_a": pytest.approx(1 / 3),
                     "n": 3,
                     "method": "majority",
+                    "strength": 0.0,
+                    "group": group_digest([{"role": "user", "content": "Salt?"}]),
                 }
             ],
         ),
@@ -172,6 +175,41 @@ def test_each_profile_has_its_own_use_for_an_outcome(dataset, outcomes, kto, sof
     wanted = {"kto": bool(kto), "soft-label": bool(soft), "preference": bool(preference)}
     left = {name: sum(it["left_out"].values()) for name, it in release.manifest["profiles"].items()}
     assert left == {name: int(not used) for name, used in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("votes", "strength"),
+    [
+        ([("a", 2), ("a", 1), ("a", None), ("b", 2)], 1.5),
+        ([("a", None)], 0.0),
+        ([("tie", None), ("tie", None), ("a", 2)], 0.0),
+    ],
+)
+def test_strength_is_the_mean_of_what_those_said_who_prefer_the_outcome(dataset, votes, strength):
+    comparison = pair(dataset, "")
+    for outcome, said in votes:
+        JudgmentFactory.create(comparison=comparison, outcome=outcome, strength=said)
+
+    assert [row["strength"] for row in rows(build(dataset, "soft-label"), "soft-label")] == [strength]
+
+
+def test_a_trainer_can_tell_the_splits_by_file_name_and_check_that_no_group_is_in_two(dataset):
+    for number in range(40):
+        pair(dataset, "ab"[number % 2], f"Question {number}?")
+        pair(dataset, "t", f" question  {number}? ")
+
+    release = build(dataset, "soft-label")
+
+    groups: dict[str, set[str]] = {}
+    for path in folder(release).glob("*.jsonl"):
+        profile, split, form = path.name.split(".")
+        assert (profile, form) == ("soft-label", "jsonl")
+        assert release.manifest["files"][path.name]["split"] == split
+        for line in path.read_text().splitlines():
+            groups.setdefault(json.loads(line)["group"], set()).add(split)
+    assert len(groups) == 40
+    assert all(splits == {split_of(group)} for group, splits in groups.items())
+    assert not [name for name in PROFILES if "." in name]
 
 
 def test_a_reviewers_word_is_certain_and_its_margin_full(dataset):

@@ -89,6 +89,19 @@ def share_for_a(case: Case) -> float:
     )
 
 
+def strength(case: Case) -> float:
+    """Mean strength of the opinions for the outcome, on their source's own scale: 1 (better) and 2 (much
+    better) where people are asked on our pages. 0 where nobody was asked, and for a tie."""
+    if case.outcome not in (Outcome.A, Outcome.B):
+        return 0.0
+    given = [
+        vote.strength
+        for vote in case.votes
+        if vote.current and vote.outcome == case.outcome and vote.strength is not None
+    ]
+    return sum(given) / len(given) if given else 0.0
+
+
 def _pair(prompt: str, preferred: str, rejected: str) -> Write:
     def write(case: Case) -> Iterator[Row]:
         better, worse = case.preferred
@@ -162,6 +175,8 @@ def _soft(case: Case) -> Iterator[Row]:
         "p_a": share_for_a(case),
         "n": case.tally.total(),
         "method": case.method,
+        "strength": strength(case),
+        "group": case.group,
     }
 
 
@@ -317,7 +332,8 @@ _ALL = [
     ),
     Profile(
         name="soft-label",
-        purpose="Both texts, the share of opinions for a (a tie counts half), their number and the method",
+        purpose="Both texts with the share of opinions for a (a tie counts half), strength and prompt group",
+        reads="Retraining here, and any trainer with soft targets",
         columns={
             "prompt": _TEXT,
             "completion_a": _TEXT,
@@ -325,6 +341,8 @@ _ALL = [
             "p_a": "float64",
             "n": "int64",
             "method": _TEXT,
+            "strength": "float64",
+            "group": _TEXT,
         },
         rule={
             outcome.value: "written with the share of opinions for a; a reviewer's word counts alone"
