@@ -19,6 +19,7 @@ Numbers = Sequence[float] | Vector
 
 NEEDED = 100
 BINS = 10
+EDGES = np.linspace(0.5, 1, BINS + 1)
 BOUNDS = (0.05, 1000.0)  # times the root mean square of the margins
 
 
@@ -75,10 +76,10 @@ def fit_temperature(
     times its typical margin, where every probability is one half. Raises NotEnoughData below 100
     judgments to fit or none held out, ValueError for numbers that can't be.
     """
-    margin, outcome = _checked(margins, outcomes)
+    margin, outcome = checked(margins, outcomes)
     if len(margin) < NEEDED:
         raise NotEnoughData(len(margin))
-    measured = _checked(*held_out) if held_out is not None else (margin, outcome)
+    measured = checked(*held_out) if held_out is not None else (margin, outcome)
     if not len(measured[0]):
         raise NotEnoughData(0)
     temperature = _least_loss(margin, outcome)
@@ -93,32 +94,43 @@ def fit_temperature(
     )
 
 
-def log_loss(margins: Numbers, outcomes: Numbers, temperature: float) -> float:
-    """mean of -[y log p + (1 - y) log(1 - p)], p = s(margin / temperature), in nats."""
-    margin, outcome = _checked(margins, outcomes)
+def log_loss(
+    margins: Numbers, outcomes: Numbers, temperature: float, weights: Numbers | None = None
+) -> float:
+    """(Weighted) mean of -[y log p + (1 - y) log(1 - p)], p = s(margin / temperature), in nats."""
+    margin, outcome = checked(margins, outcomes)
     logit = margin / temperature
-    return float(np.mean(np.logaddexp(0, logit) - outcome * logit))
+    return float(np.average(np.logaddexp(0, logit) - outcome * logit, weights=weights))
 
 
-def expected_calibration_error(margins: Numbers, outcomes: Numbers, temperature: float) -> float:
+def expected_calibration_error(
+    margins: Numbers, outcomes: Numbers, temperature: float, weights: Numbers | None = None
+) -> float:
     """Mean distance of predicted from observed over the bins of `reliability`, weighted by judgments."""
-    bins = [each for each in reliability(margins, outcomes, temperature) if each.n]
-    total = sum(each.n for each in bins)
-    return sum(each.n * abs(each.predicted - each.observed) for each in bins) / total
+    margin, outcome = checked(margins, outcomes)
+    weight = np.ones(len(margin)) if weights is None else np.asarray(weights, dtype=np.float64)
+    confidence, agreed, place = _confidence(margin, outcome, temperature)
+    gaps = np.bincount(place, weight * (confidence - agreed), BINS)
+    return float(np.abs(gaps).sum() / weight.sum())
 
 
 def reliability(margins: Numbers, outcomes: Numbers, temperature: float) -> list[Bin]:
     """The reliability diagram: ten bins of the probability, 0.5 to 1, of the side the model chose."""
-    margin, outcome = _checked(margins, outcomes)
+    confidence, agreed, place = _confidence(*checked(margins, outcomes), temperature)
+    return [
+        _bin(EDGES[number], EDGES[number + 1], confidence[place == number], agreed[place == number])
+        for number in range(BINS)
+    ]
+
+
+def _confidence(
+    margin: Vector, outcome: Vector, temperature: float
+) -> tuple[Vector, Vector, npt.NDArray[np.intp]]:
+    """(N,) each: probability of the side the model chose, whether people chose likewise, and the bin."""
     confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
     # With no margin there is no side to agree with, and swapping must not matter.
     agreed = np.where(margin > 0, outcome, np.where(margin < 0, 1 - outcome, 0.5))
-    edges = np.linspace(0.5, 1, BINS + 1)
-    place = np.minimum(np.searchsorted(edges, confidence, side="right") - 1, BINS - 1)
-    return [
-        _bin(edges[number], edges[number + 1], confidence[place == number], agreed[place == number])
-        for number in range(BINS)
-    ]
+    return confidence, agreed, np.minimum(np.searchsorted(EDGES, confidence, side="right") - 1, BINS - 1)
 
 
 def _bin(lower: float, upper: float, confidence: Vector, agreed: Vector) -> Bin:
@@ -129,8 +141,8 @@ def _bin(lower: float, upper: float, confidence: Vector, agreed: Vector) -> Bin:
     return Bin(float(lower), float(upper), len(agreed), float(confidence.mean()), observed, low, high)
 
 
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson (1927) interval of a share seen in n draws; z = 1.96 for 95 %."""
+def wilson(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson (1927) interval of a share seen in n draws, 95 % with z = 1.96."""
     middle = share + z**2 / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # At the ends the bound is the end itself; rounding would leave it a hair inside.
@@ -155,7 +167,8 @@ def _least_loss(margin: Vector, outcome: Vector) -> float:
     return 1 / math.sqrt(low * high)
 
 
-def _checked(margins: Numbers, outcomes: Numbers) -> tuple[Vector, Vector]:
+def checked(margins: Numbers, outcomes: Numbers) -> tuple[Vector, Vector]:
+    """Margins and outcomes as arrays (N,). Raises ValueError for those that don't match or can't be."""
     margin, outcome = np.asarray(margins, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     if margin.shape != outcome.shape or margin.ndim != 1:
         raise ValueError(f"{margin.shape} margins don't match {outcome.shape} outcomes")

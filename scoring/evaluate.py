@@ -1,0 +1,501 @@
+"""How well margins agree with people, and whether one model agrees with them better than another.
+
+Everything is over arrays: `margins` (N,) score of a minus score of b in logits, `outcomes` (N,) 1 where
+people preferred a, 0 for b, 0.5 for a tie (a posterior in between counts for the likelier side), `groups`
+(N,) the prompt group of each pair. Which completion is called a is arbitrary: swapping any pair (margin to
+-margin, outcome to 1 - outcome) changes nothing here.
+
+Pairs of one prompt are not independent, so intervals resample whole prompt groups (Field and Welsh,
+Bootstrapping clustered data, 2007). Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scoring.calibrate import Numbers, Vector, checked, expected_calibration_error, log_loss, wilson
+
+Labels = Sequence[Any] | npt.NDArray[Any]
+Interval = tuple[float, float]
+
+NEEDED_IN_SLICE = 30  # decided pairs below which a slice says "not enough data"
+CLUSTERS = 4096  # beyond so many prompt groups, they are resampled in bundles
+ALIKE = 0.1  # lengths that differ by less than this share of the longer are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of the pairs: those whose label of `name` is `label`.
+
+    `n` counts decided pairs. With fewer than 30 of them all figures are None: not enough data.
+    """
+
+    name: str
+    label: str
+    n: int
+    ties: int
+    accuracy: float | None
+    wilson: Interval | None
+    clustered: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model against people. None stands for "not enough data", or "no temperature was given".
+
+    `n` counts pairs, `ties` those of them without a preferred side; accuracy is over the other
+    `decided` ones, and `equal` of those have equal scores and count one half each. `wilson` takes the
+    pairs to be independent, `clustered` only the `groups`; both bound the accuracy at 95 %. Log-loss
+    (nats), Brier score and ECE are over all pairs, at temperature 1 and, as `calibrated_...`, at
+    `temperature`. `auc_right` is the chance that a pair on which the model is right has a larger margin
+    than one on which it is wrong; `auc_decided` the same of a decided pair and a tie.
+    """
+
+    n: int
+    ties: int
+    decided: int
+    equal: int
+    groups: int
+    accuracy: float | None
+    wilson: Interval | None
+    clustered: Interval | None
+    log_loss: float | None
+    brier: float | None
+    ece: float | None
+    temperature: float | None
+    calibrated_log_loss: float | None
+    calibrated_brier: float | None
+    calibrated_ece: float | None
+    auc_right: float | None
+    auc_decided: float | None
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDifference:
+    """New minus old accuracy on one slice; `p` is exact McNemar's, `holm_p` corrected for all slices."""
+
+    name: str
+    label: str
+    n: int
+    n01: int
+    n10: int
+    difference: float | None
+    clustered: Interval | None
+    p: float | None
+    holm_p: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Two models on the same pairs; differences are new minus old.
+
+    `n` counts decided pairs. Of the discordant ones, `n01` are those on which the new model does
+    better and `n10` those on which the old does; `p` is exact McNemar's, two-sided, which takes pairs to
+    be independent. `accuracy_interval` and `log_loss_interval` are paired bootstraps over prompt
+    groups at 95 %. Below zero is better for log-loss, above for accuracy.
+    """
+
+    n: int
+    ties: int
+    groups: int
+    new_accuracy: float | None
+    old_accuracy: float | None
+    n01: int
+    n10: int
+    p: float | None
+    accuracy_difference: float | None
+    accuracy_interval: Interval | None
+    log_loss_difference: float | None
+    log_loss_interval: Interval | None
+    slices: tuple[SliceDifference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """How often the completion a model puts first is one that people put first, over prompts.
+
+    `chance` is what a random choice gets. Where several completions share the top score, each of them
+    counts its part.
+    """
+
+    prompts: int
+    completions: int
+    accuracy: float | None
+    interval: Interval | None
+    chance: float | None
+
+
+def evaluate(
+    margins: Numbers,
+    outcomes: Numbers,
+    groups: Labels,
+    *,
+    temperature: float | None = None,
+    slices: Mapping[str, Labels] | None = None,
+    weights: Numbers | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """All figures of one model against people.
+
+    `slices` maps a name to (N,) labels; a pair with the label None is in no slice of that name.
+    `weights` (N,) undo unequal chances of being picked; Wilson's n is then Kish's effective one. Raises
+    ValueError for arrays that don't match or numbers that can't be.
+    """
+    margin, outcome = checked(margins, outcomes)
+    weight = _weights(weights, len(margin))
+    group = _codes(groups, len(margin))
+    ties = outcome == 0.5
+    decided = ~ties
+    right = _right(margin, outcome)
+    wanted = [("", "", np.ones(len(margin), dtype=bool)), *_parts(slices, len(margin))]
+    # All slices share one set of resamples, so a hundred slices cost little more than one.
+    counted = [weight * (part & decided) for _, _, part in wanted]
+    sums = _group_sums([column for each in counted for column in (right * each, each)], group)
+    totals = resample(sums, seed=seed)  # (R, 2 x slices)
+    rows = []
+    for place, (name, label, part) in enumerate(wanted):
+        chosen = part & decided
+        enough = chosen.sum() >= (NEEDED_IN_SLICE if place else 1)
+        accuracy = _mean(right[chosen], weight[chosen]) if enough else None
+        in_part = len(np.unique(group[chosen]))
+        rows.append(
+            Slice(
+                name=name,
+                label=label,
+                n=int(chosen.sum()),
+                ties=int((part & ties).sum()),
+                accuracy=accuracy,
+                wilson=None if accuracy is None else wilson(accuracy, effective_n(weight[chosen])),
+                clustered=_ratio_interval(totals[:, 2 * place : 2 * place + 2], in_part) if enough else None,
+            )
+        )
+    whole, *parts = rows
+    figures = _probabilities(margin, outcome, weight, 1.0)
+    calibrated = _probabilities(margin, outcome, weight, temperature)
+    size = np.abs(margin)
+    return Evaluation(
+        n=len(margin),
+        ties=whole.ties,
+        decided=whole.n,
+        equal=int((margin[decided] == 0).sum()),
+        groups=len(np.unique(group)),
+        accuracy=whole.accuracy,
+        wilson=whole.wilson,
+        clustered=whole.clustered,
+        log_loss=figures[0],
+        brier=figures[1],
+        ece=figures[2],
+        temperature=temperature,
+        calibrated_log_loss=calibrated[0],
+        calibrated_brier=calibrated[1],
+        calibrated_ece=calibrated[2],
+        auc_right=auc(size[decided], right[decided], weight[decided]),
+        auc_decided=auc(size, decided.astype(np.float64), weight),
+        slices=tuple(parts),
+    )
+
+
+def compare(
+    new: Numbers,
+    old: Numbers,
+    outcomes: Numbers,
+    groups: Labels,
+    *,
+    temperatures: tuple[float, float] = (1.0, 1.0),
+    slices: Mapping[str, Labels] | None = None,
+    seed: int = 0,
+) -> PairedComparison:
+    """Margins of two models on the same pairs, `new` against `old`, both (N,).
+
+    `temperatures` (new, old) only matter to log-loss. Accuracy and McNemar are over decided pairs; a
+    pair on which one model has equal scores is half right, so it is discordant with right and wrong.
+    """
+    newer, outcome = checked(new, outcomes)
+    older, _ = checked(old, outcomes)
+    group = _codes(groups, len(newer))
+    decided = outcome != 0.5
+    right, was_right = _right(newer, outcome), _right(older, outcome)
+    gain = right - was_right
+    loss_change = _losses(newer / temperatures[0], outcome) - _losses(older / temperatures[1], outcome)
+    wanted = [("", "", np.ones(len(newer), dtype=bool)), *_parts(slices, len(newer))]
+    columns = [loss_change, np.ones(len(newer))]
+    for _, _, part in wanted:
+        columns += [gain * (part & decided), (part & decided).astype(np.float64)]
+    totals = resample(_group_sums(columns, group), seed=seed)
+    rows = []
+    for place, (name, label, part) in enumerate(wanted):
+        chosen = part & decided
+        enough = chosen.sum() >= (NEEDED_IN_SLICE if place else 1)
+        n01, n10 = int((gain[chosen] > 0).sum()), int((gain[chosen] < 0).sum())
+        pair = totals[:, 2 * place + 2 : 2 * place + 4]
+        rows.append(
+            SliceDifference(
+                name=name,
+                label=label,
+                n=int(chosen.sum()),
+                n01=n01,
+                n10=n10,
+                difference=float(gain[chosen].mean()) if enough else None,
+                clustered=_ratio_interval(pair, len(np.unique(group[chosen]))) if enough else None,
+                p=mcnemar(n01, n10) if enough else None,
+                holm_p=None,
+            )
+        )
+    whole, *parts = rows
+    count = len(np.unique(group))
+    return PairedComparison(
+        n=whole.n,
+        ties=len(newer) - whole.n,
+        groups=count,
+        new_accuracy=float(right[decided].mean()) if whole.n else None,
+        old_accuracy=float(was_right[decided].mean()) if whole.n else None,
+        n01=whole.n01,
+        n10=whole.n10,
+        p=whole.p,
+        accuracy_difference=whole.difference,
+        accuracy_interval=whole.clustered,
+        log_loss_difference=float(loss_change.mean()) if len(newer) else None,
+        log_loss_interval=_ratio_interval(totals[:, :2], count),
+        slices=_holm_corrected(parts),
+    )
+
+
+def clustered_interval(
+    values: Numbers,
+    groups: Labels,
+    *,
+    weights: Numbers | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """95 % interval of the (weighted) mean of `values` (N,) when only `groups` (N,) are independent.
+
+    None = not enough data: fewer than two groups. The same seed gives the same interval.
+    """
+    value = np.asarray(values, dtype=np.float64)
+    weight = _weights(weights, len(value))
+    group = _codes(groups, len(value))
+    totals = resample(_group_sums([value * weight, weight], group), resamples=resamples, seed=seed)
+    return _ratio_interval(totals, len(np.unique(group)))
+
+
+def resample(sums: Vector, *, resamples: int = 2000, seed: int = 0) -> Vector:
+    """Totals over groups drawn with replacement: (G, K) sums per group -> (R, K), one row a resample.
+
+    Any statistic that is a function of sums over pairs can be made of each row, and bounded with
+    `percentile_interval`. More than 4,096 groups are first put at random into 4,096 bundles: these are
+    as independent as the groups are, and their number decides how well a variance is known.
+    """
+    draw = np.random.default_rng(seed)
+    if len(sums) > CLUSTERS:
+        bundle = draw.permutation(len(sums)) % CLUSTERS
+        sums = np.stack([np.bincount(bundle, column, CLUSTERS) for column in sums.T], axis=1)
+    groups = len(sums)
+    totals = np.empty((resamples, sums.shape[1]))
+    step = max(1, 2**20 // max(1, groups))
+    for start in range(0, resamples if groups else 0, step):
+        rows = min(step, resamples - start)
+        drawn = draw.integers(0, groups, (rows, groups)) + np.arange(rows)[:, None] * groups
+        times = np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups)
+        totals[start : start + rows] = times.astype(np.float64) @ sums
+    return totals if groups else np.full_like(totals, np.nan)
+
+
+def percentile_interval(replicates: Vector, groups: int) -> Interval | None:
+    """95 % interval of a statistic from its (R,) values on resamples of `groups` groups.
+
+    Plain percentiles are too narrow for few groups; these are widened as by Hesterberg (What Teachers
+    Should Know About the Bootstrap, 2015, expanded percentile interval). None below two groups.
+    """
+    from scipy.special import ndtr, stdtrit  # a second to import, and many callers need no interval
+
+    known = replicates[np.isfinite(replicates)]
+    if groups < 2 or not len(known):
+        return None
+    tail = float(ndtr(math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.025)))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def mcnemar(n01: int, n10: int) -> float:
+    """Exact two-sided p of McNemar's test: n01 against n10 heads of a fair coin."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(n01, n01 + n10).pvalue) if n01 + n10 else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down correction, in the order given."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def auc(values: Numbers, positive: Numbers, weights: Numbers | None = None) -> float | None:
+    """The chance that a positive has a larger value than a negative; equal values count one half.
+
+    `positive` (N,) is 1, 0, or in between for a part of each. None when one of the two is missing.
+    """
+    value, yes = np.asarray(values, dtype=np.float64), np.asarray(positive, dtype=np.float64)
+    weight = _weights(weights, len(value))
+    levels, place = np.unique(value, return_inverse=True)
+    up = np.bincount(place, weight * yes, len(levels))
+    down = np.bincount(place, weight * (1 - yes), len(levels))
+    if not up.sum() or not down.sum():
+        return None
+    below = np.cumsum(down) - down / 2
+    return float((up * below).sum() / (up.sum() * down.sum()))
+
+
+def human_ceiling(agreement: float, votes: int = 1) -> float:
+    """The accuracy that a model without any error would show against labels of this quality.
+
+    `agreement`: how often two people choose the same side. If each errs with chance q, independently,
+    they agree with chance 1 - 2q(1 - q), so q = (1 - sqrt(2 agreement - 1)) / 2; a label by majority of
+    `votes` (odd) errs less. 0.5 for people who agree no more often than coins.
+    """
+    error = (1 - math.sqrt(max(0.0, 2 * agreement - 1))) / 2
+    return sum(
+        math.comb(votes, wrong) * error**wrong * (1 - error) ** (votes - wrong)
+        for wrong in range((votes + 1) // 2)
+    )
+
+
+def best_of_n(
+    scores: Numbers, values: Numbers, prompts: Labels, groups: Labels | None = None, *, seed: int = 0
+) -> BestOfN:
+    """Over completions (N,): their scores, what people think of them, and the prompt each answers.
+
+    A larger value is better; only prompts with two or more completions, not all of one value, count.
+    `groups` (N,) are prompt groups for the interval; each prompt is its own when None.
+    """
+    score, value = np.asarray(scores, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    prompt = _codes(prompts, len(score))
+    group = prompt if groups is None else _codes(groups, len(score))
+    hits, chances, of, used = [], [], [], 0
+    order = np.argsort(prompt, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(prompt[order])) + 1) if len(score) else []:
+        best = value[members] == value[members].max()
+        if best.all():
+            continue
+        top = score[members] == score[members].max()
+        hits.append(float(best[top].mean()))
+        chances.append(float(best.mean()))
+        of.append(group[members[0]])
+        used += len(members)
+    return BestOfN(
+        prompts=len(hits),
+        completions=used,
+        accuracy=float(np.mean(hits)) if hits else None,
+        interval=clustered_interval(hits, of, seed=seed) if hits else None,
+        chance=float(np.mean(chances)) if hits else None,
+    )
+
+
+def by_length(a_lengths: Numbers, b_lengths: Numbers, outcomes: Numbers) -> list[str | None]:
+    """Labels for a slice: is the preferred completion longer, shorter, or alike in length? None for ties.
+
+    Lengths (N,) are in any unit; those that differ by less than a tenth of the longer are alike.
+    """
+    a, b = np.asarray(a_lengths, dtype=np.float64), np.asarray(b_lengths, dtype=np.float64)
+    outcome = np.asarray(outcomes, dtype=np.float64)
+    difference = np.where(outcome > 0.5, a - b, b - a)
+    alike = np.abs(difference) < ALIKE * np.maximum(a, b)
+    names = np.where(difference > 0, "preferred is longer", "preferred is shorter")
+    return [
+        None if tie else "alike in length" if same or not gap else str(name)
+        for tie, same, gap, name in zip(outcome == 0.5, alike, difference, names, strict=True)
+    ]
+
+
+def effective_n(weights: Vector) -> float:
+    """Kish's effective number of draws: that many of equal weight know a mean as well."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def _right(margin: Vector, outcome: Vector) -> Vector:
+    """1 where the sign of the margin is people's, 0 where it is not, one half for equal scores and ties."""
+    return (np.sign(margin) * np.sign(outcome - 0.5) + 1) / 2
+
+
+def _losses(logit: Vector, outcome: Vector) -> Vector:
+    return np.logaddexp(0, logit) - outcome * logit
+
+
+def _probabilities(
+    margin: Vector, outcome: Vector, weight: Vector, temperature: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """Log-loss, Brier score and ECE at a temperature."""
+    if temperature is None or not len(margin):
+        return None, None, None
+    probability = np.exp(-np.logaddexp(0, -margin / temperature))
+    return (
+        log_loss(margin, outcome, temperature, weight),
+        _mean((probability - outcome) ** 2, weight),
+        expected_calibration_error(margin, outcome, temperature, weight),
+    )
+
+
+def _mean(values: Vector, weights: Vector) -> float:
+    return float((values * weights).sum() / weights.sum())
+
+
+def _group_sums(columns: Sequence[Vector], group: npt.NDArray[np.intp]) -> Vector:
+    """K columns of (N,) -> (G, K) sums per group."""
+    size = int(group.max()) + 1 if len(group) else 0
+    return np.stack([np.bincount(group, column, size) for column in columns], axis=1)
+
+
+def _ratio_interval(totals: Vector, groups: int) -> Interval | None:
+    """Interval of totals[:, 0] / totals[:, 1]; a resample that holds none of the slice says nothing."""
+    some = totals[:, 1] > 0
+    return percentile_interval(totals[some, 0] / totals[some, 1], groups)
+
+
+def _holm_corrected(rows: Sequence[SliceDifference]) -> tuple[SliceDifference, ...]:
+    corrected = iter(holm([row.p for row in rows if row.p is not None]))
+    return tuple(row if row.p is None else replace(row, holm_p=next(corrected)) for row in rows)
+
+
+def _parts(slices: Mapping[str, Labels] | None, n: int) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """(name, label, membership (N,)) of every slice, labels in sorted order."""
+    parts = []
+    for name, labels in (slices or {}).items():
+        if len(labels) != n:
+            raise ValueError(f"slice {name} has {len(labels)} labels for {n} pairs")
+        texts = [None if label is None else str(label) for label in labels]
+        known, place = np.unique([text or "" for text in texts], return_inverse=True)
+        given = np.array([text is not None for text in texts], dtype=bool)
+        for number, label in enumerate(known.tolist()):
+            if (member := (place == number) & given).any():
+                parts.append((name, label, member))
+    return parts
+
+
+def _codes(groups: Labels, n: int) -> npt.NDArray[np.intp]:
+    """Group labels as whole numbers from 0."""
+    if len(groups) != n:
+        raise ValueError(f"{len(groups)} group labels don't match {n} pairs")
+    seen: dict[Any, int] = {}
+    labels = groups.tolist() if isinstance(groups, np.ndarray) else groups
+    return np.fromiter((seen.setdefault(label, len(seen)) for label in labels), dtype=np.intp, count=n)
+
+
+def _weights(weights: Numbers | None, n: int) -> Vector:
+    weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weight.shape != (n,):
+        raise ValueError(f"{weight.shape} weights don't match {n} pairs")
+    if not (np.isfinite(weight) & (weight > 0)).all():
+        raise ValueError("a weight is a number above zero")
+    return weight
