@@ -151,6 +151,9 @@ class ReviewFilterForm(forms.Form):
     version = forms.ModelChoiceField(
         ModelVersion.objects.all(), label="Model", required=False, empty_label="the active one"
     )
+    old = forms.ModelChoiceField(
+        ModelVersion.objects.all(), label="Flipped since", required=False, empty_label="no other model"
+    )
     order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
     votes = forms.ChoiceField(choices=[("", "hidden until I have said"), ("shown", "shown")], required=False)
     group = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput, required=False)
@@ -190,6 +193,15 @@ class ReviewFilterForm(forms.Form):
             ) from None
         return after
 
+    def clean(self) -> dict[str, Any]:
+        asked = self.cleaned_data
+        version = asked.get("version") or ModelVersion.objects.active()
+        if asked.get("why") in disagreement.FLIPS and not asked.get("old"):
+            self.add_error("why", "Choose the model it flipped since: a flip is between two.")
+        if asked.get("old") and asked["old"] == version:
+            self.add_error("old", "Choose another model than the one looked at: a flip is between two.")
+        return asked
+
     def filters(self) -> disagreement.Filters:
         """What was asked for, without what was not valid."""
         asked = self.cleaned_data
@@ -197,6 +209,7 @@ class ReviewFilterForm(forms.Form):
         as_of = asked.get("as_of") or round(timezone.now().timestamp(), 3)
         return disagreement.Filters(
             why=asked.get("why", ""),
+            old=asked.get("old"),
             annotator=asked["annotator"].pk if asked.get("annotator") else None,
             source=asked.get("source", ""),
             lengths=asked.get("lengths", ""),

@@ -312,6 +312,48 @@ def _ordered_by_numpy(dataset: Dataset, version: ModelVersion, voters: list[int]
     return [comparisons[i].pk for i in order if waiting[i]]
 
 
+def test_flips_are_told_apart_by_what_people_prefer_and_a_tie_of_scores_is_none(dataset, version, case, rita):
+    old = ModelVersionFactory.create()
+
+    def flip(outcomes: str, before: float, now: float) -> Comparison:
+        comparison = case(outcomes, margin=now)
+        SuggestionFactory.create(comparison=comparison, version=old, margin=before)
+        return comparison
+
+    to_a, to_b = flip("aab", -1.0, 1.0), flip("b", 1.0, -1.0)
+    from_a = flip("aaa", 1.0, -1.0)
+    split, silent = flip("ab", 1.0, -1.0), flip("", -1.0, 1.0)
+    overruled = flip("bb", -1.0, 1.0)
+    settle(overruled, rita, "a")
+    dropped = flip("a", -1.0, 1.0)
+    settle(dropped, rita, "drop")
+    flip("a", 1.0, 2.0)
+    flip("a", 0.0, 2.0)
+    flip("a", -1.0, 0.0)
+    case("a", margin=1.0)
+    flips = Comparison.objects.flipped
+
+    assert set(flips(old, version)) == {to_a, to_b, from_a, split, silent, overruled, dropped}
+    assert set(flips(old, version, towards=True)) == {to_a, to_b, overruled}
+    assert set(flips(old, version, towards=False)) == {from_a}
+    assert set(flips(version, old, towards=False)) == {to_a, to_b, overruled}
+
+    rows = disagreement.page(dataset, version, Filters(old=old, order=Order.OLDEST)).cases
+    by_flip = {row.comparison: row.why[-1] for row in rows}
+    assert by_flip == {
+        to_a: Why.TOWARDS,
+        to_b: Why.TOWARDS,
+        from_a: Why.AWAY,
+        split: Why.FLIPPED,
+        silent: Why.FLIPPED,
+        overruled: Why.TOWARDS,
+        dropped: Why.FLIPPED,
+    }
+    assert queued(dataset, version, old=old, why=Why.AWAY) == [from_a]
+    assert set(queued(dataset, version, old=old, why=Why.FLIPPED)) == {split, silent, dropped}
+    assert to_b not in queued(dataset, version)
+
+
 def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, version, case):
     case("ab", margin=1.0, flag="other")
     with CaptureQueriesContext(connection) as one:

@@ -335,6 +335,8 @@ def test_filters_narrow_the_queue_and_travel_with_its_links(client, dataset, mak
         {"annotator": "99"},
         {"version": "x"},
         {"after": "[1"},
+        {"why": "towards"},
+        {"old": "x"},
         {"pk": "1", "dataset__name": "x"},
     ],
 )
@@ -347,6 +349,39 @@ def test_what_is_not_on_the_list_filters_nothing_and_is_said(client, dataset, ma
     assert page.status_code == 200
     assert f'id="row-{comparison.pk}"' in html
     assert ('class="error"' in html) == ("pk" not in query)
+
+
+def test_flips_between_two_models_are_a_queue_that_keeps_what_is_settled_and_goes_on_to_what_is_not(
+    client, dataset, make, rita
+):
+    old = ModelVersionFactory.create(name="reward-0")
+    settled, first, second, kept = make("aa", 4.0), make("aa", 3.0), make("bb", 2.0), make("aa", 1.0)
+    for comparison, margin in ((settled, -1.0), (first, -1.0), (second, -1.0), (kept, 1.0)):
+        SuggestionFactory.create(comparison=comparison, version=old, margin=margin)
+    review.settle(settled, rita, "a", seen_token=review.seen(settled))
+    asked = {"old": old.pk}
+
+    page = client.get(reverse("review", args=[dataset.pk]), asked).content.decode()
+    only = client.get(reverse("review", args=[dataset.pk]), {**asked, "why": "away"}).content.decode()
+    url = reverse("settle", args=[second.pk]) + f"?old={old.pk}"
+    to_first = client.post(url, answer(second))
+
+    shown = [f'id="row-{comparison.pk}"' in page for comparison in (settled, first, second, kept)]
+    assert shown == [True, True, True, False]
+    assert "Flips from reward-0 to reward-1" in page
+    assert "model flipped away from people" in page.split(f'id="row-{second.pk}"')[1].split("</li>")[0]
+    assert only.count('id="row-') == 1
+    assert to_first.url.startswith(reverse("review_case", args=[first.pk]))
+    assert f"old={old.pk}" in to_first.url
+
+
+def test_a_model_has_no_flips_since_itself(client, dataset, make, version):
+    comparison = make()
+
+    page = client.get(reverse("review", args=[dataset.pk]), {"old": version.pk}).content.decode()
+
+    assert "a flip is between two" in page
+    assert f'id="row-{comparison.pk}"' in page
 
 
 def test_the_next_rows_come_as_a_part_of_the_page(client, dataset, make):

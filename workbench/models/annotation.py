@@ -3,8 +3,8 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Count, Exists, F, OuterRef, Q
-from django.db.models.functions import Greatest, Least
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from workbench.models.counts import count_of
 
@@ -125,6 +125,13 @@ def _own_answers_differ() -> Exists:
     return Exists(repeats.filter(Exists(vote), comparison=OuterRef("pk")))
 
 
+def _flipped(old: "ModelVersion", new: "ModelVersion") -> Exists:
+    before = old.suggestions.filter(comparison=OuterRef("comparison"))
+    to_a, to_b = Exists(before.filter(margin__lt=0)), Exists(before.filter(margin__gt=0))
+    now = Q(to_a, margin__gt=0) | Q(to_b, margin__lt=0)
+    return Exists(new.suggestions.filter(now, comparison=OuterRef("pk")))
+
+
 def _flagged() -> Exists:
     return Exists(Flag.objects.open().filter(comparison=OuterRef("pk")))
 
@@ -188,6 +195,31 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         if version:
             needed |= Q(_model_disagrees(version))
         return self.filter((~_settled_by_reviewer() & needed) | _gold_missed())
+
+    def flipped(self, old: "ModelVersion", new: "ModelVersion", towards: bool | None = None) -> Self:
+        """The two versions prefer different sides, settled or not; a tie of scores is no preference.
+
+        towards: True for those where `new` prefers what people do, False for those where `old` does; None for
+        all, among them those on which people are split, silent, or prefer neither. What people prefer is what
+        a reviewer has decided, else the side that more current Judgments are for."""
+        flips = self.filter(_flipped(old, new))
+        if towards is None:
+            return flips
+        right = new if towards else old
+        to_a = Exists(right.suggestions.filter(margin__gt=0, comparison=OuterRef("pk")))
+        return flips.with_lead().filter(Q(to_a, lead__gt=0) | Q(~to_a, lead__lt=0))
+
+    def with_lead(self) -> Self:
+        """What people prefer, as the alias `lead`: above 0 for a, below 0 for b, 0 or NULL for neither."""
+        for_a, for_b = When(outcome=Outcome.A, then=1), When(outcome=Outcome.B, then=-1)
+        for_either = Case(for_a, for_b, default=0)
+        reviewed = Decision.objects.standing().filter(
+            method=Decision.Method.REVIEWER, comparison=OuterRef("pk")
+        )
+        votes = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
+        counted = votes.annotate(lead=Sum(for_either)).values("lead")
+        decided = reviewed.annotate(lead=for_either).values("lead")
+        return self.alias(lead=Coalesce(Subquery(decided), Subquery(counted)))
 
     def unsettled_by_reviewer(self) -> Self:
         return self.filter(~_settled_by_reviewer())

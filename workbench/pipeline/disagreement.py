@@ -57,6 +57,13 @@ class Why(models.TextChoices):
     CHANGED = "changed", "changed after reveal"
     GOLD = "gold", "gold missed"
     REPEAT = "repeat", "own earlier answer differs"
+    TOWARDS = "towards", "model flipped towards people"
+    AWAY = "away", "model flipped away from people"
+    FLIPPED = "flipped", "model flipped, people prefer neither"
+
+
+FLIPS = (Why.TOWARDS, Why.AWAY, Why.FLIPPED)
+"""Reasons that exist only between two ModelVersions."""
 
 
 class Order(models.TextChoices):
@@ -73,13 +80,18 @@ class Lengths(models.TextChoices):
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the queue to show, and in which order. "" and None filter nothing."""
+    """What of the queue to show, and in which order. "" and None filter nothing.
+
+    With `old`, the queue is another: where the version prefers another side than that one did, settled or not,
+    so that it has as many cases as a count of flips says."""
 
     why: str = ""
+    old: ModelVersion | None = None
     annotator: int | None = None  # primary key of one who has judged the Comparison
     source: str = ""  # of one of the two Completions
     lengths: str = ""
     group: str = ""  # of the Prompt
+    unsettled: bool = False  # without what a reviewer has settled, which a queue of flips keeps
     order: str = Order.VALUE
     as_of: datetime = field(default_factory=timezone.now)  # reviews after this do not move the order
 
@@ -122,15 +134,18 @@ def page(
             break
     shown = [place.pk for place in found[:size]]
     comparisons = Comparison.objects.select_related("prompt").in_bulk(shown)
-    here = cases([comparisons[pk] for pk in shown if pk in comparisons], version)
+    here = cases([comparisons[pk] for pk in shown if pk in comparisons], version, filters.old)
     return Page(here, found[size - 1].cursor if len(found) > size else "")
 
 
-def cases(comparisons: Sequence[Comparison], version: ModelVersion | None) -> list[QueueCase]:
+def cases(
+    comparisons: Sequence[Comparison], version: ModelVersion | None, old: ModelVersion | None = None
+) -> list[QueueCase]:
     """What the queue says of each of these Comparisons, in their order, in a constant number of queries."""
     ids = [comparison.pk for comparison in comparisons]
     these = Comparison.objects.filter(pk__in=ids)
-    held = {why: set(_because(these, why, version).values_list("pk", flat=True)) for why in Why}
+    reasons = [why for why in Why if old or why not in FLIPS]
+    held = {why: set(_because(these, why, version, old).values_list("pk", flat=True)) for why in reasons}
     votes, since = _votes(ids)
     margins = dict(
         Suggestion.objects.filter(comparison__in=ids, version=version).values_list("comparison", "margin")
@@ -139,7 +154,7 @@ def cases(comparisons: Sequence[Comparison], version: ModelVersion | None) -> li
     return [
         QueueCase(
             comparison=comparison,
-            why=tuple(why for why in Why if comparison.pk in held[why]),
+            why=tuple(why for why in reasons if comparison.pk in held[why]),
             votes=votes[comparison.pk],
             margin=margins.get(comparison.pk),
             since=since.get(comparison.pk),
@@ -168,7 +183,9 @@ def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, d
     return votes, since
 
 
-def _because(comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None) -> ComparisonQuerySet:
+def _because(
+    comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None, old: ModelVersion | None
+) -> ComparisonQuerySet:
     meaning = {
         Why.FLAGGED: comparisons.flagged,
         Why.PEOPLE: comparisons.people_disagree,
@@ -176,7 +193,21 @@ def _because(comparisons: ComparisonQuerySet, why: str, version: ModelVersion | 
         Why.GOLD: comparisons.gold_missed,
         Why.REPEAT: comparisons.own_answers_differ,
     }
-    return comparisons.model_disagrees(version) if why == Why.MODEL else meaning[Why(why)]()
+    if why == Why.MODEL:
+        return comparisons.model_disagrees(version)
+    return flips(comparisons, version, old, why) if why in FLIPS else meaning[Why(why)]()
+
+
+def flips(
+    comparisons: ComparisonQuerySet, version: ModelVersion | None, old: ModelVersion | None, why: str = ""
+) -> ComparisonQuerySet:
+    """Where the version prefers another side than `old` did, for one of the three reasons or for any; none
+    where there are no two versions to compare."""
+    if version is None or old is None:
+        return comparisons.none()
+    either, towards, away = (comparisons.flipped(old, version, way) for way in (None, True, False))
+    neither = either.exclude(pk__in=towards.values("pk")).exclude(pk__in=away.values("pk"))
+    return {Why.TOWARDS: towards, Why.AWAY: away, Why.FLIPPED: neither}[Why(why)] if why else either
 
 
 class Bytes(Func):
@@ -194,7 +225,9 @@ def _filtered(
     waiting: ComparisonQuerySet, version: ModelVersion | None, filters: Filters
 ) -> ComparisonQuerySet:
     if filters.why:
-        waiting = _because(waiting, filters.why, version)
+        waiting = _because(waiting, filters.why, version, filters.old)
+    if filters.unsettled:
+        waiting = waiting.unsettled_by_reviewer()
     if filters.annotator is not None:
         judged = Judgment.objects.current().filter(annotator=filters.annotator, comparison=OuterRef("pk"))
         waiting = waiting.filter(Exists(judged))
@@ -265,6 +298,12 @@ class _Walk:
         yield from _cut(unflagged, surest_first.values("comparison"))
         unsuggested = own.exclude(Exists(suggestions.filter(comparison=OuterRef("pk"))))
         yield from _cut(unflagged, unsuggested.values("pk"))
+
+    def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
+        """Those of the band that are in the queue, before any filter."""
+        if self.filters.old:
+            return flips(band, self.version, self.filters.old)
+        return band.in_disagreement(self.version)
 
     def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:
         """Where these Comparisons of the band stand, in order; one query."""
@@ -350,7 +389,7 @@ def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
     for number, band in enumerate(walk.bands()):
         if start and number < start.band:
             continue
-        waiting = _filtered(band.in_disagreement(walk.version), walk.version, walk.filters)
+        waiting = _filtered(walk.waiting(band), walk.version, walk.filters)
         for place in walk.places(number, waiting):
             if start is None or place > start:
                 yield place

@@ -1,6 +1,6 @@
 """The review pages: the queue of disagreements on the left, one case on the right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +41,12 @@ class View:
         return self.filters != whole
 
     @property
+    def title(self) -> str:
+        """What the queue is of."""
+        old = self.filters.old
+        return f"Flips from {old} to {self.version}" if old else "Disagreements"
+
+    @property
     def order_label(self) -> str:
         return str(disagreement.Order(self.filters.order).label)
 
@@ -49,6 +55,7 @@ class View:
         the pages of one walk through the queue are sorted alike while versions and people change."""
         asked = {
             "why": self.filters.why,
+            "old": self.filters.old and self.filters.old.pk,
             "annotator": self.filters.annotator,
             "source": self.filters.source,
             "lengths": self.filters.lengths,
@@ -164,8 +171,9 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _next(view: View, cursor: str) -> Comparison | None:
     """The case that comes after the cursor, or the first of all when it was the last."""
+    filters = replace(view.filters, unsettled=view.filters.old is not None)
     for after in (cursor, ""):
-        page = disagreement.page(view.dataset, view.version, view.filters, after, size=1)
+        page = disagreement.page(view.dataset, view.version, filters, after, size=1)
         if page.cases:
             return access.comparison_for(view.user, page.cases[0].comparison.pk, Role.REVIEWER)
     return None
@@ -185,7 +193,7 @@ def _answer(
     context = {
         "view": view,
         "said": said,
-        "row": _row(view, disagreement.cases([done], view.version)[0]),
+        "row": _row(view, disagreement.cases([done], view.version, view.filters.old)[0]),
         "lately": _lately(view),
         **_case_context(view, following),
     }
@@ -346,7 +354,7 @@ def _case_context(
     if comparison is None:
         return {"comparison": None}
     left = review.left_of(comparison, view.user)
-    (summary,) = disagreement.cases([comparison], view.version)
+    (summary,) = disagreement.cases([comparison], view.version, view.filters.old)
     sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
