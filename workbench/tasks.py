@@ -31,15 +31,21 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 # --- scoring ------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def load_scorer(version_id: int) -> Scorer:
-    """The version's Scorer, loaded once per process and held to its known answers. Raises ValueError or
-    OSError when this machine cannot load it."""
-    version = ModelVersion.objects.get(pk=version_id)
+def load_scorer(version: ModelVersion) -> Scorer:
+    """The version's Scorer. Raises ValueError when this is not the model that was registered, and whatever
+    the storage raises when it cannot be had at all."""
     if version.kind == ModelVersion.Kind.BASELINE:
         return BASELINES[version.name]
+    return load_engine(version.pk)
+
+
+@lru_cache(maxsize=1)
+def load_engine(version_id: int) -> Scorer:
+    """A model, loaded once per process and held to its known answers. Baselines stay out of this cache: they
+    are scored in turn with the model and would push it out each time."""
     from scoring.engine import load  # slow: torch comes with it
 
+    version = ModelVersion.objects.get(pk=version_id)
     folder = versions.local_checkpoint(version, settings.DATA_DIR / "cache" / "checkpoints")
     engine = load(
         folder,
@@ -49,10 +55,17 @@ def load_scorer(version_id: int) -> Scorer:
         guard=version.guard,
         device=settings.DEVICE,
     )
-    if engine.checkpoint.weights_sha256 != version.weights_sha256:
-        raise ValueError(f"the weights in {folder.name} are not those that were registered")
-    versions.check_known_answers(version, engine)
+    for part in ("weights", "tokenizer"):
+        if getattr(engine.checkpoint, f"{part}_sha256") != getattr(version, f"{part}_sha256"):
+            raise ValueError(f"the {part} in {folder.name} are not what was registered")
+    versions.check_known_answers(version, engine.alone)
     return engine
+
+
+def alone(score: Scorer) -> Scorer:
+    """The same model for completions whose siblings are in another call (see `Engine.alone`)."""
+    without_siblings: Scorer = getattr(score, "alone", score)
+    return without_siblings
 
 
 def bounded(score: Scorer, seconds: float) -> Scorer:
@@ -83,11 +96,19 @@ def score_batch(batch_id: int) -> None:
     if batch is None or not batch.run.is_open:
         return
     try:
-        score = load_scorer(batch.version_id)
-    except (ValueError, OSError) as error:
+        score = load_scorer(batch.version)
+    except ValueError as error:
         batch.run.fail(f"{WORKER} could not load {batch.version}: {error}")
         return
-    scoring.work(batch, bounded(score, settings.LEASE_SECONDS), WORKER, settings.LEASE_SECONDS)
+    except Exception as error:
+        # Whatever a storage raises: it comes back, and so does the message.
+        log.warning("%s could not be loaded", batch.version, exc_info=True)
+        batch.run.hold_up(f"{WORKER} could not load {batch.version} and tries again: {error}")
+        return
+    if batch.run.error:
+        batch.run.hold_up("")
+    seconds = settings.LEASE_SECONDS
+    scoring.work(batch, bounded(score, seconds), WORKER, seconds, bounded(alone(score), seconds))
     ring_batches()
 
 

@@ -95,6 +95,65 @@ def test_a_prompt_with_more_completions_than_a_batch_holds_is_cut(version, monke
     assert [batch.size for batch in run.batches.all()] == [4, 4, 2]
 
 
+def calls_of(run: Run) -> tuple[list[list[int]], list[list[int]]]:
+    """Score the Run; the completions of each call of the scorer, and of the scorer for those whose siblings
+    are elsewhere."""
+    together: list[list[int]] = []
+    alone: list[list[int]] = []
+
+    def remember(calls):
+        def score(pairs):
+            calls.append([Completion.objects.get(text=text).pk for _, text in pairs])
+            return by_length(pairs)
+
+        return score
+
+    for _ in scoring.score_here(run, remember(together), "worker-1", 60, remember(alone)):
+        pass
+    return together, alone
+
+
+def test_siblings_are_scored_in_one_call_however_full_it_is(version, monkeypatch):
+    monkeypatch.setattr(scoring, "SLICE", 4)
+    dataset = prompts_with_completions(3, 3)
+    prompts_with_completions(1, 6, dataset)
+
+    together, alone = calls_of(scoring.plan(dataset, version))
+
+    prompts = dataset.prompts.order_by("pk")
+    assert together == [[c.pk for c in prompt.completions.order_by("pk")] for prompt in prompts]
+    assert alone == []
+
+
+def test_completions_whose_siblings_are_in_another_call_are_scored_as_such(version, monkeypatch):
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 4)
+    dataset = prompts_with_completions(1, 5)
+    whole = prompts_with_completions(1, 2, dataset).prompts.last()
+    cut = [completion.pk for completion in dataset.prompts.first().completions.order_by("pk")]
+
+    together, alone = calls_of(scoring.plan(dataset, version))
+
+    assert sorted(pk for call in alone for pk in call) == cut
+    assert together == [[completion.pk for completion in whole.completions.order_by("pk")]]
+
+    late = CompletionFactory.create(prompt=whole)
+    assert calls_of(scoring.plan(dataset, version)) == ([], [[late.pk]])
+
+
+def test_a_run_gives_a_sign_of_life_at_each_slice(version, monkeypatch):
+    monkeypatch.setattr(scoring, "SLICE", 1)
+    run = scoring.plan(prompts_with_completions(2, 1), version)
+    heard = []
+
+    def score(pairs):
+        heard.append(Run.objects.get(pk=run.pk).heartbeat_at)
+        return by_length(pairs)
+
+    finish(run, score)
+
+    assert heard[0] < heard[1]
+
+
 def test_a_suggestion_is_there_as_soon_as_both_sides_are_scored(version):
     comparison = ComparisonFactory.create(a__text="short", b__text="rather longer")
 
@@ -174,6 +233,21 @@ def test_failed_texts_are_not_planned_again_until_somebody_retries(version):
     assert Score.objects.filter(version=version).count() == 2
 
 
+def test_a_run_that_was_opened_again_counts_its_rate_from_there(version):
+    dataset = prompts_with_completions(1, 20)
+    CompletionFactory.create(prompt=dataset.prompts.get(), text="poison")
+    run = finish(scoring.plan(dataset, version))
+
+    scoring.retry_failed(run)
+
+    run.refresh_from_db()
+    assert (run.state, run.done, run.rate, run.time_left) == ("waiting", 20, None, None)
+    run.start()
+    Run.objects.update(started_at=timezone.now() - timedelta(seconds=10), done=21)
+    run.refresh_from_db()
+    assert run.rate == pytest.approx(0.1, rel=0.1)
+
+
 def test_a_leased_batch_belongs_to_one_worker_until_the_lease_ends(version):
     batch = scoring.plan(prompts_with_completions(1, 1), version).batches.get()
     other = ScoreBatch.objects.get(pk=batch.pk)
@@ -187,7 +261,7 @@ def test_a_leased_batch_belongs_to_one_worker_until_the_lease_ends(version):
 
 def test_a_worker_that_lost_its_lease_stops_and_changes_no_state(version, monkeypatch):
     monkeypatch.setattr(scoring, "SLICE", 1)
-    batch = scoring.plan(prompts_with_completions(1, 3), version).batches.get()
+    batch = scoring.plan(prompts_with_completions(3, 1), version).batches.get()
 
     def overtaken(pairs):
         ScoreBatch.objects.update(worker="worker-2")
@@ -201,7 +275,7 @@ def test_a_worker_that_lost_its_lease_stops_and_changes_no_state(version, monkey
 
 def test_a_second_attempt_scores_only_what_the_first_left(version, monkeypatch):
     monkeypatch.setattr(scoring, "SLICE", 1)
-    run = scoring.plan(prompts_with_completions(1, 3), version)
+    run = scoring.plan(prompts_with_completions(3, 1), version)
     seen = []
 
     def dies_at_the_second(pairs):

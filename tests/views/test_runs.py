@@ -190,6 +190,32 @@ def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then
     assert "quiet since" not in show(as_user(alice), run)
 
 
+def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user, settings):
+    now = timezone.now()
+    run = RunFactory.create(
+        dataset=dataset, version=ModelVersionFactory.create(), state="running", heartbeat_at=now
+    )
+    for worker, silent in (("fine:1", 29), ("stuck:2", 31)):
+        Worker.objects.create(name=worker, queues="score", started_at=now, last_seen=now)
+        ScoreBatch.objects.create(
+            run=run,
+            version=run.version,
+            completion_ids=[],
+            size=7,
+            state="leased",
+            worker=worker,
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS - silent),
+        )
+
+    html = show(as_user(alice), run)
+
+    heard = timezone.localtime(now - timedelta(seconds=31))
+    assert f"stuck:2 has 7 completions of a Run in hand and was last heard of at {heard:%H:%M}" in html
+    assert "fine:1 has" not in html
+    run.finish()
+    assert "stuck:2 has" not in show(as_user(alice), run)
+
+
 @pytest.mark.parametrize(("kind", "queue"), [("import", "work"), ("release", "work"), ("score", "score")])
 def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, as_user):
     now = timezone.now()

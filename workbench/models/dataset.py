@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
+from django.db.models import Case, Count, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Least, StrIndex
 from django.urls import reverse
 
@@ -17,6 +17,8 @@ from workbench.models.releases import Release
 from workbench.models.scores import Score
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
@@ -302,6 +304,11 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
 
     def scored_by(self, version: "ModelVersion") -> Self:
         return self.filter(scores__version=version)
+
+    def family_sizes(self, prompt_ids: "Collection[int]") -> dict[int, int]:
+        """How many completions each of these Prompts has, by its primary key."""
+        counted = self.filter(prompt__in=prompt_ids).order_by().values_list("prompt_id")
+        return dict(counted.annotate(size=Count("pk")))
 
 
 class Completion(models.Model):

@@ -133,11 +133,13 @@ class Run(models.Model):
 
     @property
     def rate(self) -> float | None:
-        """Units a second since it started; None before anything is done. It falls while nothing moves."""
-        if not self.started_at or not self.done:
+        """Units a second since it started, or was opened again; None before anything is done since then. It
+        falls while nothing moves."""
+        done = self.done - self.params.get("done_before", 0)
+        if not self.started_at or done <= 0:
             return None
         seconds = ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
-        return self.done / seconds if seconds > 0 else None
+        return done / seconds if seconds > 0 else None
 
     @property
     def time_left(self) -> timedelta | None:
@@ -174,6 +176,14 @@ class Run(models.Model):
             changes["total"] = total
         return Run.objects.filter(pk=self.pk, state=self.State.RUNNING).update(**changes) == 1
 
+    def sign_of_life(self) -> None:
+        """Note that a worker is on it, between two steps of progress."""
+        Run.objects.filter(pk=self.pk, state=self.State.RUNNING).update(heartbeat_at=timezone.now())
+
+    def hold_up(self, reason: str) -> None:
+        """Say why an open Run does not get on; "" when it does again."""
+        Run.objects.filter(pk=self.pk).open().update(error=reason[:2000])
+
     def finish(self, **result: Any) -> bool:
         return self._end(self.State.DONE, result=result)
 
@@ -200,6 +210,16 @@ class Run(models.Model):
         self.refresh_from_db()
         return again == 1
 
+    def reopen(self, done: int) -> None:
+        """Put it back to waiting with what it has done so far, however it ended."""
+        Run.objects.filter(pk=self.pk).update(
+            state=self.State.WAITING,
+            done=done,
+            params=self.params | {"done_before": done},
+            error="",
+            finished_at=None,
+        )
+
     def _end(self, state: State, **changes: Any) -> bool:
         ended = (
             Run.objects.filter(pk=self.pk).open().update(state=state, finished_at=timezone.now(), **changes)
@@ -214,6 +234,13 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
 
     def failed(self) -> Self:
         return self.filter(state=ScoreBatch.State.FAILED)
+
+    def stuck(self, lease_seconds: float) -> Self:
+        """Leased by a worker that has not been heard of on them for QUIET, the longest silent first. Workers
+        renew a lease by `lease_seconds` at each slice."""
+        leased = self.filter(state=ScoreBatch.State.LEASED)
+        silent = leased.filter(lease_until__lt=timezone.now() - QUIET + timedelta(seconds=lease_seconds))
+        return silent.order_by("lease_until")
 
     def by_worker(self) -> QuerySet["ScoreBatch", dict[str, Any]]:
         """Per worker: worker, batches and completions done, rate (completions a second in the last minute),

@@ -126,8 +126,13 @@ class LeaseLost(Exception):
     """Another worker took the batch over, or its Run was cancelled."""
 
 
-def work(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) -> bool:
+def work(
+    batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
+) -> bool:
     """Score one batch. Returns False when somebody else has it.
+
+    `score_alone` scores completions whose siblings are not all in the same call, by default as `score` does:
+    a model that settles their order by looking at them together cannot do so then.
 
     What was stored stays when the worker dies, so a second attempt only scores what is missing. A text the
     scorer names as bad is set apart at once; any other error hands the batch back for `mend`."""
@@ -135,7 +140,7 @@ def work(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) ->
         return False
     batch.run.start()
     try:
-        _score_all(batch, score, worker, lease_seconds)
+        _score_all(batch, score, score_alone or score, worker, lease_seconds)
     except LeaseLost:
         return False
     except Exception as error:  # noqa: BLE001  whatever a model raises is written on the row, not lost in a log
@@ -146,13 +151,34 @@ def work(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) ->
     return True
 
 
-def _score_all(batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float) -> None:
+def _score_all(
+    batch: ScoreBatch, score: Scorer, score_alone: Scorer, worker: str, lease_seconds: float
+) -> None:
     missing = Completion.objects.filter(pk__in=batch.completion_ids).exclude(scores__version=batch.version)
     completions = list(missing.select_related("prompt").order_by("prompt_id", "pk"))
-    for start in range(0, len(completions), SLICE):
-        if start and not batch.renew(worker, lease_seconds):
-            raise LeaseLost
-        _score_slice(batch, score, completions[start : start + SLICE])
+    families = [list(family) for _, family in itertools.groupby(completions, key=lambda c: c.prompt_id)]
+    sizes = Completion.objects.family_sizes([family[0].prompt_id for family in families])
+    whole = [family for family in families if len(family) == sizes[family[0].prompt_id]]
+    parted = [family for family in families if len(family) != sizes[family[0].prompt_id]]
+    slices = [*((score, some) for some in _slices(whole)), *((score_alone, some) for some in _slices(parted))]
+    for number, (scorer, some) in enumerate(slices):
+        if number:
+            if not batch.renew(worker, lease_seconds):
+                raise LeaseLost
+            batch.run.sign_of_life()
+        _score_slice(batch, scorer, some)
+
+
+def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
+    """Whole families in lists of at most SLICE completions, or of one larger family."""
+    some: list[Completion] = []
+    for family in families:
+        if some and len(some) + len(family) > SLICE:
+            yield some
+            some = []
+        some = some + family
+    if some:
+        yield some
 
 
 def _score_slice(batch: ScoreBatch, score: Scorer, completions: list[Completion]) -> None:
@@ -294,7 +320,8 @@ def retry_failed(run: Run) -> int:
         run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
         left = run.batches.unfinished().update(attempts=0, error="", rung_at=None)
         if left:
-            Run.objects.filter(pk=run.pk).update(state=Run.State.WAITING, finished_at=None, error="")
+            scored = run.batches.filter(state=ScoreBatch.State.DONE)
+            run.reopen(scored.aggregate(size=Sum("size", default=0))["size"])
     return left
 
 
@@ -307,9 +334,11 @@ def cancel(run: Run) -> bool:
     return True
 
 
-def score_here(run: Run, score: Scorer, worker: str, lease_seconds: float) -> Iterator[int]:
+def score_here(
+    run: Run, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
+) -> Iterator[int]:
     """Work through the Run's batches in this process, with no broker; yields completions done so far."""
     while (batch := run.batches.claimable(timezone.now()).first()) is not None:
-        work(batch, score, worker, lease_seconds)
+        work(batch, score, worker, lease_seconds, score_alone)
         run.refresh_from_db()
         yield run.done

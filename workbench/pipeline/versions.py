@@ -21,7 +21,8 @@ SELF_TEST: Sequence[Pair] = (
     ("Name a prime number above ten.", "12, because it can be divided by 2, 3, 4 and 6."),
 )
 """Texts whose scores are stored when a version is registered, and computed again when a worker loads it."""
-SELF_TEST_TOLERANCE = 1e-2
+TOLERANCES = {"bf16": 0.2}  # processors round differently in bf16; the others answer in fp32
+TOLERANCE = 1e-2
 
 
 class Refused(ValueError):
@@ -37,12 +38,13 @@ def known_answers(score: Scorer) -> list[dict[str, Any]]:
 
 
 def check_known_answers(version: ModelVersion, score: Scorer) -> None:
-    """Refused when the loaded model answers differently from the day it was registered: other weights, other
-    tokenizer, or token types where there should be none."""
+    """Raise Refused when the loaded model answers differently from the day it was registered: other weights,
+    other tokenizer, or token types where there should be none."""
     pairs = [(known["prompt"], known["completion"]) for known in version.self_test]
     answers: list[Scored] = score(pairs) if pairs else []
+    tolerance = TOLERANCES.get(version.precision, TOLERANCE)
     for known, answer in zip(version.self_test, answers, strict=True):
-        if abs(answer.value - known["value"]) > SELF_TEST_TOLERANCE:
+        if not abs(answer.value - known["value"]) <= tolerance:
             raise Refused(
                 f"{version} scores a known text {answer.value:.4f}, and {known['value']:.4f} when it was "
                 "registered. This worker must not store Scores under its name."

@@ -1,8 +1,9 @@
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -21,6 +22,7 @@ STOP_POLLING = 286
 POLL_SECONDS = 2
 RUNS_A_PAGE = 50
 BATCHES_SHOWN = 100
+STUCK_SHOWN = 5
 WORKER_REMEMBERED = timedelta(days=1)
 
 
@@ -34,11 +36,21 @@ class Unserved:
 
 
 @dataclass(frozen=True)
+class Stuck:
+    """A worker that holds a batch and has not been heard of on it since `heard`: stuck or dead."""
+
+    worker: str
+    completions: int
+    heard: datetime
+
+
+@dataclass(frozen=True)
 class Workforce:
     """The workers as they last reported, the latest first, and what they leave undone."""
 
     workers: list[Worker]
     unserved: list[Unserved]
+    stuck: list[Stuck]
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,8 @@ class FailedBatch:
     completions: list[Completion]
 
 
-def workforce(runs: Iterable[Run]) -> Workforce:
-    """The state of the workers for these Runs. One query."""
+def workforce(runs: Collection[Run]) -> Workforce:
+    """The state of the workers for these Runs. Two queries at most."""
     workers = list(Worker.objects.all())
     waiting = Counter(run.queue for run in runs if run.is_open)
     served = {queue for worker in workers if worker.is_alive for queue in worker.queues.split(", ")}
@@ -60,7 +72,19 @@ def workforce(runs: Iterable[Run]) -> Workforce:
         if queue not in served
     ]
     recently = timezone.now() - WORKER_REMEMBERED
-    return Workforce([worker for worker in workers if worker.last_seen > recently], unserved)
+    scoring_now = [run for run in runs if run.kind == Run.Kind.SCORE and run.state == Run.State.RUNNING]
+    stuck = _stuck(scoring_now) if scoring_now else []
+    return Workforce([worker for worker in workers if worker.last_seen > recently], unserved, stuck)
+
+
+def _stuck(runs: Iterable[Run]) -> list[Stuck]:
+    lease = settings.LEASE_SECONDS
+    held = ScoreBatch.objects.stuck(lease).filter(run__in=runs).values_list("worker", "size", "lease_until")
+    return [
+        Stuck(worker, size, until - timedelta(seconds=lease))
+        for worker, size, until in held[:STUCK_SHOWN]
+        if until is not None
+    ]
 
 
 @require_safe

@@ -70,7 +70,7 @@ class Command(BaseCommand):
             )
             if options["model"] == seed.REPOSITORY:
                 seed.check_card_examples(engine)
-            answers = versions.known_answers(engine)
+            answers = versions.known_answers(engine.alone)
         except CheckpointError as error:
             raise CommandError(f"{options['model']}: {error}") from None
         except ValueError as error:

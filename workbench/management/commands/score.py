@@ -39,20 +39,21 @@ class Command(BaseCommand):
         dataset = Dataset.objects.filter(name=options["dataset"]).first()
         if dataset is None:
             raise CommandError(f"There is no Dataset named {options['dataset']}.")
-        runs = [run for version in _versions(options["model"]) if (run := _run(dataset, version))]
+        planned = [(run, v) for v in _versions(options["model"]) if (run := _run(dataset, v))]
         if options["queue"]:
             tasks.ring_batches()
         else:
-            for run in runs:
-                self.work(run, quiet=options["json"])
-        self.report(runs, options)
+            for run, version in planned:
+                self.work(run, version, quiet=options["json"])
+        self.report([run for run, _ in planned], options)
 
-    def work(self, run: Run, quiet: bool) -> None:
-        score = tasks.load_scorer(run.version_id)
+    def work(self, run: Run, version: ModelVersion, quiet: bool) -> None:
+        score = tasks.load_scorer(version)
         console = Console(stderr=True)
         with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
-            task = progress.add_task(str(run.version), total=run.total)
-            for done in scoring.score_here(run, score, tasks.WORKER, settings.LEASE_SECONDS):
+            task = progress.add_task(version.name, total=run.total)
+            lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
+            for done in scoring.score_here(run, score, tasks.WORKER, lease, alone):
                 progress.update(task, completed=done)
         run.refresh_from_db()
 
