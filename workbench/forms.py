@@ -51,6 +51,9 @@ class DatasetForm(forms.ModelForm):
             "most_places",
             "enough_at",
             "audit_share",
+            "order",
+            "random_share",
+            "most_per_group",
             "blind_share",
             "gold_share",
             "repeat_share",
@@ -61,13 +64,18 @@ class DatasetForm(forms.ModelForm):
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
             "enough_at": forms.NumberInput(attrs={"step": "0.01", "min": "0.5", "max": "1"}),
             "audit_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
+            "random_share": forms.NumberInput(attrs={"step": "0.05", "min": "0.3", "max": "1"}),
             "gold_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
             "repeat_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
         }
 
     def save(self, commit: bool = True) -> Dataset:
         dataset: Dataset = self.instance
-        dataset.save(update_fields=self.changed_data)
+        written = list(self.changed_data)
+        if "most_per_group" in written:
+            dataset.order_wanted_at = timezone.now()
+            written.append("order_wanted_at")
+        dataset.save(update_fields=written)
         return dataset
 
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from scoring.baselines import BASELINES
 from scoring.formats import Pair, Scored, Scorer
 from workbench.models import Dataset, ModelVersion, Run, ScoreBatch, Worker
-from workbench.pipeline import intake, runs, scoring, versions
+from workbench.pipeline import intake, order, runs, scoring, versions
 from workbench.pipeline import release as releases
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,13 @@ def score_missing(dataset_id: int) -> None:
         ring_batches()
 
 
+@shared_task
+def order_queue(dataset_id: int) -> None:
+    dataset = Dataset.objects.to_order(ModelVersion.objects.active()).filter(pk=dataset_id).first()
+    if dataset is not None:
+        order.renew_all(dataset)
+
+
 def ring_batches() -> None:
     """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
     ring_again = settings.LEASE_SECONDS / 2
@@ -151,6 +158,8 @@ def reconcile() -> None:
     for batch_id in scoring.worn_out():
         scoring.mend(batch_id)
     ring_batches()
+    for dataset in Dataset.objects.to_order(ModelVersion.objects.active()):
+        order_queue.delay(dataset.pk)
     for run in runs.due():
         RUN_TASKS[run.kind].delay(run.pk)
 

@@ -1,5 +1,6 @@
 from workbench.models.annotation import (
     Annotator,
+    Arm,
     Claim,
     Comparison,
     Decision,
@@ -16,6 +17,7 @@ from workbench.models.scores import ModelVersion, Score, Suggestion
 
 __all__ = [
     "Annotator",
+    "Arm",
     "Claim",
     "Comparison",
     "Completion",

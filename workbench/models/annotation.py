@@ -237,6 +237,14 @@ class Purpose(models.TextChoices):
     REPEAT = "repeat", "Repeat: answered before, now with sides swapped"
 
 
+class Arm(models.TextChoices):
+    """How a Comparison was chosen out of those that nobody had begun."""
+
+    RANDOM = "random", "Random: each was as likely"
+    UNCERTAIN = "uncertain", "Uncertain: the model was least sure of it"
+    DISAGREEMENT = "disagreement", "Disagreement: labels differed, or the model was surest against one"
+
+
 def draw_place() -> float:
     """A random number in [0, 1)."""
     return random.random()
@@ -277,6 +285,16 @@ class Comparison(models.Model):
         db_default="",
         help_text="Its known answer, by which annotators are measured; empty = none is known.",
     )
+    doubt = models.FloatField(
+        null=True,
+        editable=False,
+        help_text="Its place among the uncertain, least first; null = the model says nothing of it.",
+    )
+    dispute = models.FloatField(
+        null=True,
+        editable=False,
+        help_text="Its place among those in disagreement, least first; null = nobody disagrees.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ComparisonQuerySet.as_manager()
@@ -302,6 +320,16 @@ class Comparison(models.Model):
                 fields=["dataset", "shuffle"], condition=Q(places__gt=F("taken")), name="comparison_called"
             ),
             models.Index(fields=["dataset", "shuffle"], condition=~Q(gold=""), name="comparison_gold"),
+            models.Index(
+                fields=["dataset", "taken", "doubt"],
+                condition=Q(places__isnull=True, doubt__isnull=False),
+                name="comparison_by_doubt",
+            ),
+            models.Index(
+                fields=["dataset", "taken", "dispute"],
+                condition=Q(places__isnull=True, dispute__isnull=False),
+                name="comparison_by_dispute",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -335,6 +363,19 @@ class Claim(models.Model):
     number = models.PositiveIntegerField(
         default=0, help_text="The how-manieth of this annotator, from 0: sides are balanced over it."
     )
+    arm = models.CharField(
+        max_length=20,
+        choices=Arm.choices,
+        default=Arm.RANDOM,
+        db_default=Arm.RANDOM,
+        help_text="How its Comparison was chosen when it was begun: all who judge it carry the same.",
+    )
+    propensity = models.FloatField(
+        null=True,
+        help_text="How likely its Comparison was to be the one chosen then, of all that nobody had begun. "
+        "Null where none was chosen: gold, repeats, what was skipped before, Claims from before there were "
+        "arms.",
+    )
     suggestion = models.ForeignKey(
         "workbench.Suggestion",
         null=True,
@@ -358,6 +399,10 @@ class Claim(models.Model):
                 | Q(purpose="work", state__in=["skipped", "expired"], slot__isnull=True)
                 | (~Q(purpose="work") & Q(slot__isnull=True)),
                 name="claim_holds_a_slot_while_live_or_done",
+            ),
+            models.CheckConstraint(
+                condition=Q(propensity__isnull=True) | Q(propensity__gt=0, propensity__lte=1),
+                name="claim_propensity_is_a_probability",
             ),
         ]
         indexes = [

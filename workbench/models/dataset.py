@@ -10,7 +10,7 @@ from django.db.models import Case, Count, F, Func, OuterRef, Prefetch, Q, Subque
 from django.db.models.functions import Coalesce, Least, StrIndex
 from django.urls import reverse
 
-from workbench.models.annotation import Comparison, Judgment
+from workbench.models.annotation import Arm, Comparison, Judgment
 from workbench.models.counts import count_of
 from workbench.models.people import Member, Role
 from workbench.models.releases import Release
@@ -51,6 +51,13 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def wanting_scores(self) -> Self:
         """Newest first: whoever imported last is waiting for them."""
         return self.filter(wants_scoring=True).order_by("-pk")
+
+    def to_order(self, version: "ModelVersion | None") -> Self:
+        """Those whose queue is not (yet) in the order that the active version and what came ask for."""
+        stale = Q(order_wanted_at__isnull=False)
+        if version:
+            stale |= Q(queue_version=None) | ~Q(queue_version=version)
+        return self.filter(stale).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
         return self if user.is_staff else self.filter(members__user=user)
@@ -97,6 +104,12 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 class Dataset(models.Model):
     """A named collection with its guidelines, overlap, policies and members."""
 
+    class Order(models.TextChoices):
+        RANDOM = "random", "Random: each is as likely as any other"
+        UNCERTAIN = "uncertain", "Uncertain first: where the model's probability is nearest to a half"
+        DISAGREEMENT = "disagreement", "Disagreement first: where votes or labels differ, or the model does"
+        MIXTURE = "mixture", "Mixture: a share at random, of the rest half uncertain, half disagreement"
+
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True)
     licence = models.CharField(max_length=100, blank=True)
@@ -139,6 +152,40 @@ class Dataset(models.Model):
         help_text="Of the Comparisons where one vote would be enough, the share that gets the full overlap "
         "all the same, by lot: it shows where person and model err together.",
     )
+    order = models.CharField(
+        max_length=20,
+        choices=Order.choices,
+        default=Order.RANDOM,
+        db_default=Order.RANDOM,
+        help_text="Which Comparisons are begun first. What somebody has begun comes before that. Only what "
+        "is drawn at random shows how all of them are: without it, no figure holds for the whole Dataset.",
+    )
+    random_share = models.FloatField(
+        default=0.3,
+        db_default=0.3,
+        validators=[MinValueValidator(0.3), MaxValueValidator(1.0)],
+        help_text="Share of a mixture that is drawn at random, 0.3 at least.",
+    )
+    most_per_group = models.PositiveSmallIntegerField(
+        default=1,
+        db_default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="Of the uncertain, so many of one prompt group come before others of it have to wait for "
+        "those of all other groups.",
+    )
+    queue_version = models.ForeignKey(
+        "workbench.ModelVersion",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="By whose Suggestions the queue was last put in order.",
+    )
+    order_wanted_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When something last came by which the queue is to be put in order anew; null = it is.",
+    )
     lease_minutes = models.PositiveSmallIntegerField(
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(240)],
@@ -173,6 +220,10 @@ class Dataset(models.Model):
             ),
             models.CheckConstraint(condition=Q(overlap__gte=1), name="dataset_overlap_at_least_one"),
             models.CheckConstraint(
+                condition=Q(random_share__gte=0.3, random_share__lte=1),
+                name="dataset_random_share_is_enough",
+            ),
+            models.CheckConstraint(
                 condition=Q(audit_share__gte=0, audit_share__lte=1), name="dataset_audit_share_is_a_share"
             ),
             models.CheckConstraint(
@@ -191,6 +242,14 @@ class Dataset(models.Model):
     def first_places(self) -> int:
         """How many people judge a Comparison that has no number of places of its own (yet)."""
         return self.overlap if self.enough_at is None else 1
+
+    @property
+    def arms(self) -> dict[Arm, float]:
+        """The probability of each arm for a Claim that begins a Comparison; they add up to 1."""
+        if self.order == self.Order.MIXTURE:
+            rest = (1 - self.random_share) / 2
+            return {Arm.RANDOM: self.random_share, Arm.UNCERTAIN: rest, Arm.DISAGREEMENT: rest}
+        return {Arm(self.order): 1.0}
 
     @property
     def current_guidelines(self) -> "Guidelines | None":

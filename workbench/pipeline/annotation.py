@@ -23,12 +23,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, Min, Model, OrderBy, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Exists, F, Min, Model, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
 from workbench.models import (
     Annotator,
+    Arm,
     Claim,
     Comparison,
     Dataset,
@@ -39,12 +40,10 @@ from workbench.models import (
     Purpose,
     Suggestion,
 )
-from workbench.models.annotation import ComparisonQuerySet
+from workbench.pipeline import order
 
 # What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
 HOLD = 6
-# How far the queue is read for one that this annotator has not had: bounded, however much they have done.
-WINDOW = 64
 BLOCK = 4
 Row = TypeVar("Row", bound=Model)
 
@@ -134,8 +133,8 @@ def next_claim(
     """Lease a Comparison to the annotator: one that they hold and the page does not have, else a new one.
 
     Nobody gets a Comparison twice, and no more people than the overlap hold one at any time. Comparisons that
-    others have begun come first, so that agreement can be told early; within that the order is random, and
-    seeded by the annotator.
+    others have begun come first, so that agreement can be told early; what is begun next is for the Dataset's
+    order to say.
 
     have: primary keys of the Comparisons that the page has.
     again: also hand out those that the annotator skipped.
@@ -155,11 +154,11 @@ def next_claim(
             if probe := _probe(dataset, annotator, number):
                 probe.save()
                 return probe
-            comparison = _lock_open(dataset, annotator, again, start=draw("queue", annotator.pk, number))
-            if comparison:
-                return _lease(comparison, dataset, annotator, number)
+            drawn = order.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
+            if drawn:
+                return _lease(drawn, dataset, annotator, number)
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
-        if not any(_open_to(annotator, some, again).exists() for some in _with_places(dataset)):
+        if not any(order.open_to(annotator, some, again).exists() for some in order.with_places(dataset)):
             break
         time.sleep(0.02)
     return None
@@ -220,60 +219,8 @@ def _some(rows: QuerySet[Row], field: str, start: float) -> Row | None:
     return ordered.filter(**{f"{field}__gte": start}).first() or ordered.first()
 
 
-def _with_places(dataset: Dataset) -> tuple[ComparisonQuerySet, ComparisonQuerySet]:
-    """Those with free places of their own number, and those with free places of the Dataset's: apart, as each
-    has its index."""
-    own = dataset.comparisons.all()
-    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.first_places)
-
-
 def _places(dataset: Dataset) -> Coalesce:
     return Coalesce(F("places"), Value(dataset.first_places))
-
-
-def _open_to(
-    annotator: Annotator, comparisons: ComparisonQuerySet, again: bool = False
-) -> ComparisonQuerySet:
-    """Of these with free places, the Comparisons that no reviewer has settled and this annotator has not
-    had."""
-    had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
-    had = had.exclude(state=Claim.State.EXPIRED)
-    if again:
-        had = had.exclude(state=Claim.State.SKIPPED)
-    # Where the query locks, all is asked of the locked row again: others may have filled it meanwhile.
-    return comparisons.unsettled_by_reviewer().exclude(Exists(had))
-
-
-def _lock_open(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Comparison | None:
-    """Lock the Comparison to hand out. First those that call for one more person; then a window of the index
-    from `start`, and one from its beginning, for each count of places taken, nearly full ones first; then,
-    when the windows hold nothing for this annotator, all there are."""
-
-    def first_open(comparisons: ComparisonQuerySet, *order: str | OrderBy) -> Comparison | None:
-        return comparisons.select_for_update(of=("self",), skip_locked=True).order_by(*order).first()
-
-    called, ordinary = _with_places(dataset)
-    if found := first_open(_open_to(annotator, called), "shuffle"):
-        return found
-    begun = range(dataset.first_places - 1, max(0, dataset.first_places - 5), -1)
-    for taken in (*begun, 0):
-        at = dataset.comparisons.filter(places=None, taken=taken).order_by("shuffle")
-        for window in (at.filter(shuffle__gte=start), at.filter(shuffle__lt=start)):
-            # By primary keys that are known: nested in one query, a PostgreSQL without statistics yet (just
-            # after an import) and SQLite read all that is open, not the window.
-            pks = list(window.values_list("pk", flat=True)[:WINDOW])
-            few = Comparison.objects.filter(pk__in=pks, places=None, taken__lt=dataset.first_places)
-            if pks and (found := first_open(_open_to(annotator, few), "shuffle")):
-                return found
-    skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
-    for some in (called, ordinary):
-        # What was skipped longest ago first, so that skipping again goes round all of them.
-        rest = _open_to(annotator, some, again).annotate(
-            skipped_at=Subquery(skipped.values("expires_at")[:1])
-        )
-        if found := first_open(rest, F("skipped_at").asc(nulls_first=True), "-taken", "shuffle"):
-            return found
-    return None
 
 
 def _free_slot(claims: Iterable[Claim]) -> int:
@@ -282,10 +229,15 @@ def _free_slot(claims: Iterable[Claim]) -> int:
     return next(slot for slot in count() if slot not in held)
 
 
-def _lease(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
-    claims = list(comparison.claims.filter(purpose=Purpose.WORK))
+def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
+    comparison = drawn.comparison
+    claims = list(comparison.claims.filter(purpose=Purpose.WORK).order_by("pk"))
     own = next((claim for claim in claims if claim.annotator_id == annotator.pk), None)
     claim = own or _new_claim(comparison, dataset, annotator, number)
+    if drawn.propensity:
+        claim.arm, claim.propensity = drawn.arm, drawn.propensity
+    elif begun := next((other for other in claims if other.slot is not None), None):
+        claim.arm, claim.propensity = begun.arm, begun.propensity
     claim.slot = _free_slot(claims)
     claim.state = Claim.State.LIVE
     claim.expires_at = _expiry(dataset)
@@ -381,6 +333,8 @@ def record_judgment(
         judgment = _write(claim, answer, before)
         if judgment.current:
             _call_more(comparison, judgment)
+            if Arm.DISAGREEMENT in comparison.dataset.arms and comparison.dataset.overlap > 1:
+                order.renew_one(comparison)
         return judgment
 
 

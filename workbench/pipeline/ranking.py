@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 
-from django.db.models import FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from workbench.models import Comparison, Dataset, ModelVersion, Score, Suggestion
+from workbench.pipeline import order
 
 CHUNK = 5_000
 
@@ -24,12 +26,20 @@ def suggest(version: ModelVersion, completion_ids: Collection[int]) -> int:
     """Write the Suggestions of `version` that the Scores of these completions make possible: those
     Comparisons with both sides scored and no Suggestion yet. Safe to repeat. Returns how many were new."""
     touched = Comparison.objects.filter(Q(a__in=completion_ids) | Q(b__in=completion_ids))
-    return _suggest(touched, version)
+    written = _suggest(touched, version)
+    if written and version.activated_at:
+        for dataset in Dataset.objects.filter(Exists(touched.filter(dataset=OuterRef("pk")))):
+            own = touched.filter(dataset=dataset).order_by().values_list("prompt__group", flat=True)
+            order.renew(dataset, list(own.distinct()))
+    return written
 
 
 def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
     """As `suggest`, for every Comparison of the dataset: for Comparisons made after their Scores were."""
-    return _suggest(Comparison.objects.filter(dataset=dataset), version)
+    written = _suggest(Comparison.objects.filter(dataset=dataset), version)
+    if written and version.activated_at:
+        Dataset.objects.filter(pk=dataset.pk).update(order_wanted_at=timezone.now())
+    return written
 
 
 def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:

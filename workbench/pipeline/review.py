@@ -20,6 +20,7 @@ from workbench.models import (
     Outcome,
     User,
 )
+from workbench.pipeline import order
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def settle(
     live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
     Comparison.objects.filter(pk=comparison.pk).update(taken=F("taken") - ended)
+    order.renew_one(comparison)
     return decision
 
 
@@ -106,6 +108,7 @@ def undo(decision: Decision, by: User) -> bool:
     raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
     closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
     closed.update(closed_at=None, closed_by=None)
+    order.renew_one(decision.comparison)
     return True
 
 

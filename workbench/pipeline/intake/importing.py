@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 from django.db import transaction
+from django.utils import timezone
 
 from workbench.models import Dataset
 from workbench.pipeline.intake.drafts import Draft, ImportOptions
@@ -174,7 +175,7 @@ def _store(
             if not progress("storing", done, total):
                 raise Cancelled
         # In the same transaction: a message that asks for Scores may be lost, this is not.
-        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True)
+        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
         counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
         result = replace(found, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
         if not last_step(result):

@@ -1,0 +1,300 @@
+"""The order of the annotators' queue: which Comparison comes next, and how likely that was.
+
+Two keys are stored on each Comparison, the least of each first, so that finding the first is a read of an
+index however many there are:
+
+- `doubt`: how sure the Suggestion is, in rounds of at most so many of one prompt group;
+- `dispute`: votes or labels that differ, else how sure the model is against the one there is.
+
+They are written with what they rest on: Suggestions, votes, a Decision. What has been begun is finished
+first; of the rest each Claim draws an arm (see `Dataset.arms`), and the arm a Comparison. The probability
+that it was this one is kept on the Claim: estimates over a queue that asks for some sooner than others are
+unbiased when weighted by it (the q of Farquhar, Gal and Rainforth 2021, "On statistical bias in active
+learning")."""
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from django.core.cache import cache
+from django.db import connection, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+
+from workbench.models import (
+    Annotator,
+    Arm,
+    Claim,
+    Comparison,
+    Dataset,
+    Decision,
+    Judgment,
+    ModelVersion,
+    Outcome,
+    Prompt,
+    Suggestion,
+)
+from workbench.models.annotation import ComparisonQuerySet
+
+# How far each part of the queue is read for one that this annotator has not had, and how far when there was
+# none: bounded, however much they have done.
+WINDOW = 32
+FAR = 512
+LEVELS = 4  # how many counts of places taken are told apart
+TRIED = 16  # in one statement, until one is found that nobody else holds locked
+# So many that nobody has begun are counted each time; of more, the count of ten seconds ago does.
+COUNTED = 1000
+GROUPS = 100  # at once, so that few Comparisons are locked against annotators meanwhile
+
+KEYS = {Arm.UNCERTAIN: "doubt", Arm.DISAGREEMENT: "dispute"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A locked Comparison to hand out. `propensity` is None where it was not drawn from those that nobody had
+    begun."""
+
+    comparison: Comparison
+    arm: Arm = Arm.RANDOM
+    propensity: float | None = None
+
+
+# --- the keys -----------------------------------------------------------------------------------------------
+
+
+def renew_all(dataset: Dataset) -> None:
+    """Write the keys of the whole Dataset anew, in small transactions: annotators go on meanwhile. Safe to
+    repeat; what comes while it runs asks for another."""
+    version, wanted_at = ModelVersion.objects.active(), dataset.order_wanted_at
+    groups = Prompt.objects.of(dataset).order_by("group").values_list("group", flat=True).distinct()
+    remaining = iter(list(groups))
+    while chunk := list(islice(remaining, GROUPS)):
+        renew(dataset, chunk)
+    same = Dataset.objects.filter(pk=dataset.pk)
+    same.update(queue_version=version)
+    same.filter(order_wanted_at=wanted_at).update(order_wanted_at=None)
+
+
+def renew(dataset: Dataset, groups: Collection[str]) -> None:
+    """Write the keys of all Comparisons of these prompt groups anew."""
+    comparisons = Comparison.objects.filter(dataset=dataset, prompt__group__in=groups)
+    with transaction.atomic():
+        # Locked in one order: two workers that renew the same group would deadlock otherwise.
+        list(comparisons.select_for_update(of=("self",), no_key=True).order_by("pk").only("pk"))
+        _write(_keys(comparisons, dataset.most_per_group))
+
+
+def renew_one(comparison: Comparison) -> None:
+    """Write the keys of one Comparison anew: after a vote or a Decision."""
+    siblings = Comparison.objects.filter(dataset=comparison.dataset_id, prompt__group=comparison.prompt.group)
+    keys = _keys(siblings, comparison.dataset.most_per_group)
+    _write([each for each in keys if each.pk == comparison.pk])
+
+
+def _write(comparisons: list[Comparison]) -> None:
+    Comparison.objects.bulk_update(comparisons, ["doubt", "dispute"], batch_size=500)
+
+
+def _keys(comparisons: ComparisonQuerySet, most_per_group: int) -> list[Comparison]:
+    """Those of whole prompt groups whose keys are not as they should be, with their keys as they should."""
+    reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER, comparison=OuterRef("pk"))
+    suggestions = Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()
+    facts = comparisons.order_by("pk").annotate(
+        margin=Subquery(suggestions.values("margin")[:1]), settled=Exists(reviewed)
+    )
+    rows = list(facts.values_list("pk", "prompt__group", "margin", "settled", "doubt", "dispute"))
+    said = _opinions([pk for pk, *_ in rows])
+    margins = [(group, abs(margin), pk) for pk, group, margin, *_ in rows if margin is not None]
+    doubts = _doubts(margins, most_per_group)
+    changed = []
+    for pk, _, margin, settled, *before in rows:
+        wanted = Comparison(pk=pk)
+        if not settled:
+            wanted.doubt, wanted.dispute = doubts.get(pk), dispute(margin, said[pk])
+        if [wanted.doubt, wanted.dispute] != before:
+            changed.append(wanted)
+    return changed
+
+
+def _opinions(pks: Sequence[int]) -> defaultdict[int, set[str]]:
+    """Which outcomes people and the voices of imported files prefer now, by Comparison."""
+    said: defaultdict[int, set[str]] = defaultdict(set)
+    current = Judgment.objects.current().opinions().filter(comparison__in=pks)
+    for pk, outcome in current.order_by().values_list("comparison", "outcome").distinct():
+        said[pk].add(outcome)
+    return said
+
+
+def _doubts(margins: Iterable[tuple[str, float, int]], most_per_group: int) -> dict[int, float]:
+    """Of (group, size of the margin, primary key): the round that each comes in, plus its margin squeezed
+    into [0, 1)."""
+    by_group: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+    for group, margin, pk in margins:
+        by_group[group].append((margin, pk))
+    return {
+        pk: place // most_per_group + _squeezed(margin)
+        for members in by_group.values()
+        for place, (margin, pk) in enumerate(sorted(members))
+    }
+
+
+def dispute(margin: float | None, outcomes: Collection[str]) -> float | None:
+    """0 where opinions differ; else the less, the surer the model is against the one there is, in (0, 1];
+    None where nobody disagrees. A tie disagrees with no model."""
+    if len(outcomes) > 1:
+        return 0.0
+    if not margin or not outcomes:
+        return None
+    against = Outcome.B if margin > 0 else Outcome.A
+    return 1 - _squeezed(abs(margin)) if against in outcomes else None
+
+
+def _squeezed(margin: float) -> float:
+    return margin / (1 + margin)
+
+
+# --- the next -----------------------------------------------------------------------------------------------
+
+
+def with_places(dataset: Dataset) -> tuple[ComparisonQuerySet, ComparisonQuerySet]:
+    """Those with free places of their own number, and those with free places of the Dataset's: apart, as each
+    has its index."""
+    own = dataset.comparisons.all()
+    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.first_places)
+
+
+def open_to(annotator: Annotator, comparisons: ComparisonQuerySet, again: bool = False) -> ComparisonQuerySet:
+    """Of these with free places, the Comparisons that no reviewer has settled and this annotator has not
+    had."""
+    had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+    had = had.exclude(state=Claim.State.EXPIRED)
+    if again:
+        had = had.exclude(state=Claim.State.SKIPPED)
+    # Where the query locks, all is asked of the locked row again: others may have filled it meanwhile.
+    return comparisons.unsettled_by_reviewer().exclude(Exists(had))
+
+
+def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Drawn | None:
+    """Lock the Comparison to hand out. First those that call for one more person; then those that others have
+    begun, nearly full ones first; then one that nobody has begun, by the Dataset's order; then, when what was
+    read of the queue holds nothing for this annotator, all there are.
+
+    start: where in the random order to begin, in [0, 1)."""
+    windows = [*_begun(dataset, start), *_untouched(dataset, start)]
+    for size in (WINDOW, FAR):
+        queue = _read(dataset, annotator, windows, size)
+        if begun := _lock_first(dataset, annotator, queue[None]):
+            return Drawn(begun)
+        if drawn := _draw(dataset, annotator, queue):
+            return drawn
+    return _any(dataset, annotator, again)
+
+
+Window = tuple[Arm | None, QuerySet[Comparison]]
+"""An ordered part of the queue, and the arm that draws from it; None for what is finished first."""
+
+
+def _begun(dataset: Dataset, start: float) -> list[Window]:
+    called, ordinary = with_places(dataset)
+    parts = _around(called, start)
+    for taken in range(dataset.first_places - 1, max(0, dataset.first_places - 1 - LEVELS), -1):
+        level = ordinary.filter(taken=taken)
+        if Arm.DISAGREEMENT in dataset.arms:
+            parts.append(_by_key(level, "dispute"))
+        parts += _around(level, start)
+    return [(None, part) for part in parts]
+
+
+def _untouched(dataset: Dataset, start: float) -> list[Window]:
+    untouched = _nobodys(dataset)
+    by_key = [(arm, _by_key(untouched, key)) for arm, key in KEYS.items() if arm in dataset.arms]
+    return [*by_key, *((Arm.RANDOM, part) for part in _around(untouched, start))]
+
+
+def _nobodys(dataset: Dataset) -> ComparisonQuerySet:
+    return dataset.comparisons.filter(places=None, taken=0)
+
+
+def _around(comparisons: QuerySet[Comparison], start: float) -> list[QuerySet[Comparison]]:
+    """The random order from `start`, and from its beginning."""
+    ordered = comparisons.order_by("shuffle")
+    return [ordered.filter(shuffle__gte=start), ordered.filter(shuffle__lt=start)]
+
+
+def _by_key(comparisons: QuerySet[Comparison], key: str) -> QuerySet[Comparison]:
+    return comparisons.filter(**{f"{key}__isnull": False}).order_by(key)
+
+
+def _read(
+    dataset: Dataset, annotator: Annotator, windows: Sequence[Window], size: int
+) -> dict[Arm | None, list[int]]:
+    """Primary keys of what is open to the annotator in the first `size` of each window, in order, by arm."""
+    # Two statements, the second by keys that are known: nested in one, a PostgreSQL without statistics yet
+    # (just after an import) and SQLite read all that is open, not the windows.
+    parts = [part.values_list("pk")[:size].query.sql_with_params() for _, part in windows]
+    union = " UNION ALL ".join(
+        f"SELECT {n}, part{n}.* FROM ({sql}) part{n}"  # noqa: S608 - the ORM's own SQL
+        for n, (sql, _) in enumerate(parts)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(union, [param for _, params in parts for param in params])
+        read: list[tuple[int, int]] = sorted(cursor.fetchall(), key=lambda row: row[0])
+    some = Comparison.objects.filter(pk__in={pk for _, pk in read})
+    free = set(open_to(annotator, some).values_list("pk", flat=True)) if read else set()
+    queue: dict[Arm | None, list[int]] = {arm: [] for arm in (None, *Arm)}
+    for n, pk in read:
+        if pk in free:
+            queue[windows[n][0]].append(pk)
+    return queue
+
+
+def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> Comparison | None:
+    """The first of these that nobody else holds locked and that is still open when asked again under lock."""
+    if not pks:
+        return None
+    few = Q(pk__in=pks[:TRIED]) & (Q(places__gt=F("taken")) | Q(places=None, taken__lt=dataset.first_places))
+    in_turn = Case(*(When(pk=pk, then=Value(n)) for n, pk in enumerate(pks[:TRIED])))
+    still = open_to(annotator, Comparison.objects.filter(few)).order_by(in_turn)
+    return still.select_for_update(of=("self",), skip_locked=True).first()
+
+
+def _draw(dataset: Dataset, annotator: Annotator, queue: dict[Arm | None, list[int]]) -> Drawn | None:
+    """Draw an arm, and by it one of those that nobody has begun. An arm that has none leaves its share to
+    chance."""
+    shares = {Arm.RANDOM: 0.0}
+    for arm, share in dataset.arms.items():
+        shares[arm if queue[arm] else Arm.RANDOM] = shares.get(arm if queue[arm] else Arm.RANDOM, 0.0) + share
+    firsts = {arm: queue[arm][0] for arm in shares if arm in KEYS}
+    arm = random.choices(list(shares), list(shares.values()))[0]
+    found = _lock_first(dataset, annotator, queue[arm])
+    if found is None:
+        return None
+    if found.taken:  # somebody has begun it meanwhile
+        return Drawn(found)
+    if arm in KEYS:
+        firsts[arm] = found.pk
+    chance = sum(shares[each] for each, first in firsts.items() if first == found.pk)
+    if shares[Arm.RANDOM]:
+        chance += shares[Arm.RANDOM] / _how_many(dataset)
+    return Drawn(found, arm, min(1.0, chance))
+
+
+def _how_many(dataset: Dataset) -> int:
+    """How many nobody has begun, at least 1."""
+    untouched = _nobodys(dataset).order_by()
+    n = untouched[:COUNTED].count()
+    if n == COUNTED:
+        n = cache.get_or_set(f"untouched:{dataset.pk}", untouched.count, 10) or n
+    return max(1, n)
+
+
+def _any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:
+    skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
+    for some in with_places(dataset):
+        # What was skipped longest ago first, so that skipping again goes round all of them.
+        rest = open_to(annotator, some, again).annotate(skipped_at=Subquery(skipped.values("expires_at")[:1]))
+        locked = rest.select_for_update(of=("self",), skip_locked=True)
+        if found := locked.order_by(F("skipped_at").asc(nulls_first=True), "-taken", "shuffle").first():
+            return Drawn(found)
+    return None
