@@ -376,6 +376,12 @@ class ImportForm(forms.Form):
         required=False,
         help_text="The labels are stored as what this voice says. Empty: the name of the shape.",
     )
+    licence = forms.CharField(
+        label="Licence of its texts",
+        max_length=100,
+        required=False,
+        help_text="Empty: that of the Dataset. A Release says which text came under which.",
+    )
     no_labels = forms.BooleanField(label="Leave the labels of the file behind", required=False)
     strip_citations = forms.BooleanField(label="Remove [1] marks from WebGPT answers", required=False)
     lenient = forms.BooleanField(
@@ -394,6 +400,7 @@ class ImportForm(forms.Form):
             format=asked.get("format") or "auto",
             lenient=asked.get("lenient", False),
             source=asked.get("source", ""),
+            licence=asked.get("licence", ""),
             labels=not asked.get("no_labels", False),
             pairs=asked.get("pairs") or "all",
             minimum_gap=asked.get("minimum_gap") or 0.0,

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,10 @@ def judged(
     comparison = ComparisonFactory.create(prompt=of_prompt, a=a, b=b)
     JudgmentFactory.create(comparison=comparison, outcome=outcome)
     return comparison
+
+
+def asks(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
 
 
 def built(dataset: Dataset, *profiles: str) -> Release:
@@ -270,6 +275,48 @@ def test_a_prompt_group_is_in_the_same_split_in_every_dataset_and_release(datase
             found.setdefault(json.loads(line)["prompt"].strip().lower(), set()).add(split)
     groups = {prompt.lower(): group_digest([{"role": "user", "content": prompt}]) for prompt in prompts}
     assert found == {prompt: {split_of(group)} for prompt, group in groups.items()}
+
+
+def test_outcomes_are_counted_by_split(dataset):
+    for number in range(30):
+        judged(dataset, ("a", "tie")[number % 2], f"Question {number}?")
+
+    counted = built(dataset).manifest["comparisons"]
+
+    splits = Counter(split_of(prompt.group) for prompt in dataset.prompts.all())
+    assert {split: sum(it.values()) for split, it in counted["by_split"].items()} == dict(splits)
+    assert {name: sum(it.get(name, 0) for it in counted["by_split"].values()) for name in ("a", "tie")} == {
+        "a": 15,
+        "tie": 15,
+    }
+
+
+@pytest.mark.parametrize("other", [{"salt": "another"}, {"shares": {"train": 1.0}}])
+def test_after_a_release_that_was_split_otherwise_nothing_is_built(dataset, other):
+    judged(dataset)
+    old = built(dataset)
+    Release.objects.update(manifest={**old.manifest, "split": {**old.manifest["split"], **other}})
+
+    with pytest.raises(releases.ReleaseError, match=r"Release 1 of .* test prompts would come into training"):
+        built(dataset)
+
+    assert Release.objects.count() == 1
+
+
+def test_a_group_that_was_tested_on_stays_out_of_training_with_other_filters_and_later_prompts(dataset):
+    number = next(n for n in range(100) if split_of(group_digest(asks(f"Dish {n}?"))) == "test")
+    judged(dataset, "a", f"Dish {number}?")
+    judged(dataset, "a", "Any dish?")
+    first = built(dataset)
+    judged(dataset, "b", f"  dish  {number}? ", ("a longer text", "another text"))
+
+    release = Release(dataset=dataset, profiles=["preference", "all-votes"], filters={"min_length": 3})
+    later = content(releases.build(release))
+
+    assert "preference.test.jsonl" in first.manifest["files"]
+    assert b"a longer text" in later["preference.test.jsonl"]
+    training = b"".join(data for name, data in later.items() if ".train." in name or ".validation." in name)
+    assert f"ish {number}?".encode() not in training.lower()
 
 
 def test_groups_fall_into_splits_by_the_shares():

@@ -1,5 +1,6 @@
 """The data set card that comes with a Release."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.factories import (
     PromptFactory,
 )
 from workbench.models import Annotator, Dataset, Guidelines, Release
+from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +49,36 @@ def test_the_header_names_licence_size_and_a_configuration_for_each_profile_that
     assert header["configs"] == [
         {"config_name": "preference", "data_files": [{"split": "train", "path": file}]}
     ]
+
+
+def test_each_text_keeps_the_licence_that_its_file_came_under(tmp_path):
+    dataset = DatasetFactory.create(name="Kitchen", licence="MIT")
+    for number, options in enumerate([{}, {"licence": "Apache-2.0"}]):
+        row = {"prompt": f"Question {number}?", "chosen": "Yes.", "rejected": "No."}
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(json.dumps(row))
+        assert intake.import_file(file, dataset, intake.ImportOptions(**options)).accepted
+
+    card, release = build(dataset)
+
+    assert release.manifest["sources"] == [
+        {"source": "", "licence": "MIT", "completions": 2},
+        {"source": "", "licence": "Apache-2.0", "completions": 2},
+    ]
+    assert card.data.to_dict()["license"] == ["apache-2.0", "mit"]
+
+
+def test_a_licence_that_a_row_names_is_its_own(tmp_path):
+    dataset = DatasetFactory.create(name="Kitchen", licence="MIT")
+    row = {"prompt": "Salt?", "chosen": "Yes.", "rejected": "No.", "license": "house rules"}
+    (tmp_path / "one.jsonl").write_text(json.dumps(row))
+    assert intake.import_file(tmp_path / "one.jsonl", dataset).accepted
+
+    card, release = build(dataset)
+
+    assert [each["licence"] for each in release.manifest["sources"]] == ["house rules"]
+    header = card.data.to_dict()
+    assert (header["license"], header["license_name"]) == ("other", "house rules")
 
 
 @pytest.mark.parametrize("name", ['Kit"chen', "Kitchen: {a}", "---", "Küche #1 'x'", "a\n---\nlicense: mit"])

@@ -58,6 +58,15 @@ def test_what_people_judged_since_is_no_damage_but_said(dataset):
     assert any(name.endswith(".jsonl") for name in found.changed)
 
 
+def test_what_only_the_manifest_would_say_otherwise_today_is_said_too(dataset):
+    judged(dataset)
+    release = build(dataset)
+    Release.objects.update(manifest={**release.manifest, "software": {"python": "3.0"}})
+    release.refresh_from_db()
+
+    assert releases.verify(release).changed == ["manifest.json"]
+
+
 def test_each_kind_of_damage_is_named(dataset):
     for number in range(20):
         judged(dataset, prompt=f"Question {number}?")

@@ -1,8 +1,12 @@
 """What each profile writes, that its readers can read it, and that it comes back unchanged."""
 
 import csv
+import errno
 import gzip
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,7 +27,7 @@ from workbench.models import Comparison, Dataset, Decision, Judgment, Release
 from workbench.models.dataset import group_digest
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
-from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, split_of
+from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
 
 pytestmark = pytest.mark.django_db
 
@@ -399,6 +403,22 @@ def test_a_large_release_is_proven_in_a_process_of_its_own(dataset, monkeypatch)
 
     with pytest.raises(releases.ReleaseError, match=r"do not load: .*other columns or types.*timestamp"):
         build(stamps, "preference")
+
+
+def test_no_room_for_the_proof_is_told_from_files_that_do_not_load(dataset, tmp_path):
+    for number in range(8):
+        pair(dataset, "a", f"Question {number}?", ("yes " * 4_000, "no " * 4_000))
+    release = build(dataset, "preference")
+
+    command = [sys.executable, "-P", proof.__file__, str(folder(release)), str(tmp_path)]
+    small = subprocess.run(
+        command,
+        check=False,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+
+    assert small.returncode == errno.EFBIG
 
 
 OF_TEXTS = ["preference", "aira", "reward-aira", "trl-reward", "openrlhf", "rewardbench"]

@@ -102,6 +102,9 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
         "manifest": release.manifest,
         "files": _in_order(release, release.manifest["files"]) if release.is_ready else [],
         "groups": _groups(release) if release.is_ready else [],
+        "licences": sorted({each["licence"] for each in release.manifest["sources"]})
+        if release.is_ready
+        else [],
         "folder": _folder(release),
         "narrowed": pipeline.Filters.parse(release.filters).in_words(),
         "workforce": workforce([release.run] if release.run else []),

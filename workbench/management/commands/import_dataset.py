@@ -51,7 +51,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
         parser.add_argument("--strip-citations", action="store_true", help="WebGPT: remove [1] marks")
-        parser.add_argument("--licence", default="", help="licence of the data, noted on the Dataset")
+        parser.add_argument(
+            "--licence", default="", help="licence of the file's texts (default: the Dataset's)"
+        )
         parser.add_argument("--dry-run", action="store_true", help="do everything, then keep nothing")
         parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
 
@@ -63,6 +65,7 @@ class Command(BaseCommand):
             format=given["format"],
             lenient=given["lenient"],
             source=given["source"],
+            licence=given["licence"],
             labels=not given["no_labels"],
             pairs=given["pairs"],
             minimum_gap=given["minimum_gap"],

@@ -216,6 +216,7 @@ class ImportOptions:
     format: str = "auto"  # name of a Shape, or "auto": told by the columns
     lenient: bool = False  # keep the good rows and hand back the bad ones
     source: str = ""  # name of the voice whose labels come along; "" = the Shape's name
+    licence: str = ""  # of the texts in the file; "" = that of the Dataset
     labels: bool = True  # False: leave the labels of the file behind
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
     minimum_gap: float = 0.0  # ratings closer than this make no Comparison

@@ -168,7 +168,9 @@ def _store(
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
         # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
         Dataset.objects.select_for_update().get(pk=dataset.pk)
-        store = Store(dataset, options.source or found.format)
+        known = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
+        licence = options.licence if options.licence != known else ""
+        store = Store(dataset, options.source or found.format, licence)
         for chunk in spool.chunks(CHUNK_ROWS):
             store.add(chunk)
             done += len(chunk)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import orjson
 from django.db import connection, models
 from django.db.models import Max
 from django.utils import timezone
@@ -34,13 +35,14 @@ class Store:
     new: already_there (it was stored before this import), duplicates (it came with an earlier row);
     identical (two completions with the same text, which make no Comparison); of Judgments that were not
     added, repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its
-    first answer stands).
+    first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text.
     """
 
-    def __init__(self, dataset: Dataset, source: str) -> None:
+    def __init__(self, dataset: Dataset, source: str, licence: str = "") -> None:
         self.counts: Counter[str] = Counter()
         self._dataset = dataset
         self._source = source
+        self._licence = {"licence": licence} if licence else {}
         # As text once, not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
         self._annotators: dict[str, int] = {}
@@ -103,7 +105,10 @@ class Store:
         pk = known.completions.get(key)
         if pk is None:
             pk = known.completions[key] = self._ids[Completion].take()
-            new.completions.append((pk, prompt, *completion, self._now))
+            sha256, text, source, metadata = completion
+            if self._licence:
+                metadata = orjson.dumps(orjson.loads(metadata) | self._licence).decode()
+            new.completions.append((pk, prompt, sha256, text, source, metadata, self._now))
         return pk
 
     def _judge(self, key: tuple[int, int], answer: list[Any], known: "_Known", new: "_New") -> None:

@@ -1,6 +1,5 @@
 """From a Dataset to a Release: settle, take a snapshot, write the files, prove them, keep them."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -19,11 +18,12 @@ import orjson
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import OperationalError, transaction
+from django.db.models.fields.json import KeyTransform
 
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
 from workbench.pipeline import agreement
-from workbench.pipeline.release import card, manifest, proof
+from workbench.pipeline.release import card, manifest, proof, splits
 from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases, snapshot
 from workbench.pipeline.release.files import FORMATS, RowFile
 from workbench.pipeline.release.filters import BadFilter, Filters, count
@@ -34,6 +34,7 @@ from workbench.pipeline.release.splits import SPLITS, Split, split_of
 LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60
 PROVEN_HERE_BYTES = 8 * 2**20
+_FULL_DISK = "The disk is full, so nothing was kept. Make room and try again."
 Progress = Callable[[int, int], bool]
 """Told (Comparisons done, Comparisons in all) now and then; answers False when the work should stop."""
 
@@ -107,6 +108,7 @@ def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[P
     """A scratch folder with the files of the release, proven loadable, and their manifest. Raises as `build`
     does; stores nothing but derived Decisions."""
     recipe = Recipe.of(release)
+    _refuse_other_splits()
     scratch = settings.DATA_DIR / "releases-being-built"
     with _plain_words_for_a_full_disk():
         scratch.mkdir(parents=True, exist_ok=True)
@@ -119,6 +121,18 @@ def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[P
             facts = write(release.dataset, recipe, Path(name), progress)
             _prove(Path(name), Path(cache), facts, progress)
             yield Path(name), facts
+
+
+def _refuse_other_splits() -> None:
+    """Raise ReleaseError when a Release was split in another way than this program would split now: what one
+    tested on, the next would train on."""
+    told = Release.objects.ready().annotate(split=KeyTransform("split", "manifest"))
+    for name, number, split in told.values_list("dataset__name", "number", "split").iterator():
+        if (split["salt"], split["shares"]) != (splits.SALT, splits.SHARES):
+            raise ReleaseError(
+                f"Release {number} of {name} was split by another salt or in other shares than this program "
+                "would take, so its test prompts would come into training. Nothing was built."
+            )
 
 
 def _sweep(scratch: Path) -> None:
@@ -173,16 +187,21 @@ def _plain_words_for_a_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno not in proof.FULL:
             raise
-        raise ReleaseError("The disk is full, so nothing was kept. Make room and try again.") from error
+        raise ReleaseError(_FULL_DISK) from error
+    except OperationalError as error:
+        if "is full" not in str(error):  # SQLite's "database or disk is full"
+            raise
+        raise ReleaseError(_FULL_DISK) from error
 
 
 @contextmanager
 def _next_number(dataset: Dataset) -> Iterator[int]:
     """The next free number; whoever asks at the same moment waits until this one is taken."""
     with transaction.atomic():
-        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        # no_key: imports and Runs name the Dataset, and should not wait while a bucket takes the files.
+        Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
         last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
         yield (last or 0) + 1
 
@@ -217,7 +236,7 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _
 
 def _nothing(dataset: Dataset, counts: Counts) -> str:
     counted = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in counts.outcomes.most_common()
+        f"{count:,} {name.replace('_', ' ')}" for name, count in counts.by_outcome.most_common()
     )
     return f"{dataset} has nothing to release yet. Its Comparisons: {counted or 'none'}."
 
@@ -263,8 +282,8 @@ class _Files(ExitStack):
         self.counts = Counts({profile.name: Counter() for profile in recipe.profiles})
 
     def add(self, case: Case) -> None:
-        self.counts.see(case)
         split = split_of(case.group)
+        self.counts.see(case, split)
         wanted = [profile for profile in self._recipe.profiles if self._wants(profile, case, split)]
         if wanted:
             self.counts.release(case, split)
@@ -337,6 +356,8 @@ def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> No
                 if not go_on():
                     child.kill()
                     raise Cancelled from None
+    if child.returncode in proof.FULL:
+        raise OSError(child.returncode, os.strerror(child.returncode))
     if child.returncode:
         raise ValueError(said.strip().rsplit("\n", 1)[-1])
 

@@ -6,7 +6,14 @@ from typing import Any
 from workbench.pipeline.release.manifest import Manifest
 
 NAME = "README.md"
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
 _HUB_LICENCES = frozenset(
     [
         "apache-2.0",
@@ -57,17 +64,20 @@ def card_of(manifest: Manifest, guidelines: str) -> str:
 def _header(manifest: Manifest) -> str:
     """JSON is YAML: each value is written as JSON, so that no name can break out of its line."""
     rows = sum(sum(profile["rows"].values()) for profile in manifest["profiles"].values())
-    size = next((words for limit, words in _SIZES if rows < limit), "n>1M")
-    licence = manifest["dataset"]["licence"].strip()
+    size = next((words for limit, words in _SIZES if rows < limit), "100M<n<1B")
+    licences = sorted({each["licence"].strip() or "not stated" for each in manifest["sources"]})
+    known = [licence.lower() for licence in licences]
+    if not _HUB_LICENCES.issuperset(known):
+        known = ["other"]
     values: dict[str, Any] = {
         "pretty_name": manifest["dataset"]["name"],
-        "license": licence.lower() if licence.lower() in _HUB_LICENCES else "other",
+        "license": known[0] if len(known) == 1 else known,
         "size_categories": [size],
         "tags": ["preference", "reward-model", "human-feedback"],
         "configs": [_config(name, manifest) for name, it in manifest["profiles"].items() if it["rows"]],
     }
-    if values["license"] == "other":
-        values["license_name"] = licence or "not stated"
+    if known == ["other"]:
+        values["license_name"] = ", ".join(licences)
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     return "\n".join(["---", *lines, "---"])
 

@@ -49,6 +49,7 @@ class LeftOut(models.TextChoices):
     TURNS = "turns", "Its turns are not what this profile's readers can take"
 
 
+_LICENCE = ("licence", "license")
 _OF_OUTCOME = {
     Outcome.TIE: LeftOut.TIE,
     Outcome.BOTH_BAD: LeftOut.BOTH_BAD,
@@ -88,12 +89,14 @@ class Vote:
 @dataclass(frozen=True)
 class Case:
     """One Comparison with all that any profile may write of it. `outcome` and `method` are those of the
-    standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the outcome."""
+    standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the outcome;
+    `pair_metadata` is there where it names a licence."""
 
     messages: list[Message]
     prompt_sha256: str
     group: str
     prompt_metadata: dict[str, Any]
+    pair_metadata: dict[str, Any]
     a: Answer
     b: Answer
     outcome: str
@@ -114,6 +117,13 @@ class Case:
     def preferred(self) -> tuple[Answer, Answer]:
         """(chosen, rejected) of a case decided for a or b."""
         return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
+
+    def licence_of(self, answer: Answer) -> str:
+        """The licence that the text, its row or its prompt came with, where the file named one of its own;
+        "" = that of the Dataset."""
+        places = (answer.metadata, self.pair_metadata, self.prompt_metadata)
+        said = (place.get(key) for place in places for key in _LICENCE)
+        return next((licence.strip() for licence in said if isinstance(licence, str) and licence.strip()), "")
 
     @property
     def barred(self) -> LeftOut | None:
@@ -217,6 +227,8 @@ def _filled(
         .filter(comparison__in=keys)
         .values_list("comparison_id", "outcome", "method", "votes", "votes_for")
     }
+    licensed = Comparison.objects.using(using).filter(pk__in=keys, metadata__has_any_keys=_LICENCE)
+    pairs: dict[int, dict[str, Any]] = dict(licensed.values_list("pk", "metadata"))
     flagged = set(
         Flag.objects.using(using).open().filter(comparison__in=keys).values_list("comparison_id", flat=True)
     )
@@ -231,6 +243,7 @@ def _filled(
             prompt_sha256=sha256,
             group=group,
             prompt_metadata=metadata,
+            pair_metadata=pairs.get(key, {}),
             a=answers[a],
             b=answers[b],
             outcome=outcome,

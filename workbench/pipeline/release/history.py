@@ -41,7 +41,7 @@ def verify(release: Release, folder: Path | None = None, *, rebuild: bool = True
     the release is not ready; a database that holds nothing to release any more changes every file."""
     if not release.is_ready:
         raise ReleaseError(f"{release} is not ready, so there is nothing to verify.")
-    expected = {name: file["sha256"] for name, file in release.manifest["files"].items()}
+    expected = _expected(release.manifest)
     found = _digests(release, folder)
     damaged = {
         name: "is missing" if name not in found else "is not the file that was released"
@@ -51,7 +51,11 @@ def verify(release: Release, folder: Path | None = None, *, rebuild: bool = True
     damaged |= dict.fromkeys(found.keys() - expected.keys() - {MANIFEST}, "is none of the Release's files")
     if told := _manifest_damage(release, folder, found):
         damaged[MANIFEST] = told
-    return Verified(damaged, _changed(release, expected) if rebuild else None)
+    return Verified(damaged, _changed(release) if rebuild else None)
+
+
+def _expected(facts: Manifest) -> dict[str, str]:
+    return {name: file["sha256"] for name, file in facts["files"].items()}
 
 
 def _digests(release: Release, folder: Path | None) -> dict[str, str]:
@@ -88,7 +92,8 @@ def _manifest_damage(release: Release, folder: Path | None, found: dict[str, str
     return "" if written == release.manifest else "says something else than the database does"
 
 
-def _changed(release: Release, expected: dict[str, str]) -> list[str]:
+def _changed(release: Release) -> list[str]:
+    expected = _expected(release.manifest)
     again = Release(
         dataset=release.dataset,
         profiles=release.profiles,
@@ -97,10 +102,12 @@ def _changed(release: Release, expected: dict[str, str]) -> list[str]:
     )
     try:
         with made(again) as (_, facts):
-            now = {name: file["sha256"] for name, file in facts["files"].items()}
+            now = _expected(facts)
+            same_facts = orjson.loads(orjson.dumps(facts)) == release.manifest
     except ReleaseError:
-        return sorted(expected)
-    return sorted(name for name in expected.keys() | now.keys() if expected.get(name) != now.get(name))
+        return sorted([*expected, MANIFEST])
+    other = [name for name in expected.keys() | now.keys() if expected.get(name) != now.get(name)]
+    return sorted(other if same_facts else [*other, MANIFEST])
 
 
 @dataclass(frozen=True)

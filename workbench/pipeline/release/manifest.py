@@ -25,26 +25,31 @@ class Counts:
     """What one pass over the cases counts. "Released" is a case that gave at least one profile a row."""
 
     left_out: dict[str, Counter[str]]
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[Split, Counter[str]] = field(default_factory=lambda: {it: Counter() for it in SPLITS})
     methods: Counter[str] = field(default_factory=Counter)
     annotators: Counter[str] = field(default_factory=Counter)
     guidelines: Counter[int] = field(default_factory=Counter)
-    sources: Counter[str] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)
     groups: dict[Split, set[bytes]] = field(default_factory=lambda: {split: set() for split in SPLITS})
     shared: Counter[str] = field(default_factory=Counter)
     longer: Counter[str] = field(default_factory=Counter)
     sides: Counter[str] = field(default_factory=Counter)
 
-    def see(self, case: Case) -> None:
-        self.outcomes[str(case.barred or case.outcome)] += 1
+    def see(self, case: Case, split: Split) -> None:
+        self.outcomes[split][str(case.barred or case.outcome)] += 1
         if case.tally.total() >= 2:
             self.shared["same" if len(case.tally) == 1 else "different"] += 1
+
+    @property
+    def by_outcome(self) -> Counter[str]:
+        """Of all splits together."""
+        return sum(self.outcomes.values(), Counter())
 
     def release(self, case: Case, split: Split) -> None:
         self.groups[split].add(bytes.fromhex(case.group))
         self.methods[case.method or "undecided"] += 1
-        self.sources.update((case.a.source, case.b.source))
+        self.sources.update((answer.source, case.licence_of(answer)) for answer in (case.a, case.b))
         for vote in case.votes:
             if vote.current:
                 self.annotators[str(vote.pseudonym)] += 1
@@ -87,8 +92,9 @@ def manifest_of(
             "groups": {split: len(groups) for split, groups in counts.groups.items()},
         },
         "comparisons": {
-            "total": counts.outcomes.total(),
-            "by_outcome": dict(sorted(counts.outcomes.items())),
+            "total": counts.by_outcome.total(),
+            "by_outcome": dict(sorted(counts.by_outcome.items())),
+            "by_split": {split: dict(sorted(counted.items())) for split, counted in counts.outcomes.items()},
             "released": counts.methods.total(),
             "released_by_method": dict(sorted(counts.methods.items())),
         },
@@ -102,8 +108,8 @@ def manifest_of(
         "judgments": {"by_stage": dict(sorted(counts.stages.items()))},
         "annotators": _annotators(counts.annotators, using),
         "sources": [
-            {"source": source, "licence": dataset.licence, "completions": count}
-            for source, count in sorted(counts.sources.items())
+            {"source": source, "licence": licence or dataset.licence, "completions": count}
+            for (source, licence), count in sorted(counts.sources.items())
         ],
         "software": {
             "python": platform.python_version(),

@@ -1,15 +1,20 @@
 """Opens the files of a Release with `datasets`, as their readers will. Also a program of its own, for when
 what `datasets` holds in memory should be gone at the end: python proof.py FOLDER SCRATCH.
 
-Exit status 0: every file loads, with the columns and the number of rows that the manifest names. Otherwise 1,
-and the last line on standard error says which does not and why."""
+Exit status 0: every file loads, with the columns and the number of rows that the manifest names. One of FULL:
+there is no room for the copies that `datasets` makes. Otherwise 1, and the last line on standard error says
+which does not load and why."""
 
+import errno
 import json
 import os
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the operating system that mean: no room."""
 
 BUILDERS = {"jsonl": "json", "jsonl.gz": "json", "parquet": "parquet", "csv": "csv"}
 
@@ -29,7 +34,8 @@ def features_of(columns: dict[str, str]) -> Any:
 
 
 def check(folder: Path, scratch: Path) -> None:
-    """Raise ValueError, with a sentence for people, at the first file that does not load as it should."""
+    """Raise ValueError, with a sentence for people, at the first file that does not load as it should, and
+    OSError when the disk is full."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
@@ -46,7 +52,10 @@ def check(folder: Path, scratch: Path) -> None:
         try:
             loaded = load_dataset(BUILDERS[kind], data_files=data_files, cache_dir=str(scratch), **options)
         except Exception as error:
-            raise ValueError(f"{profile} as {kind} does not load: {_innermost(error)}") from error
+            cause = _innermost(error)
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise cause from None
+            raise ValueError(f"{profile} as {kind} does not load: {cause}") from error
         for split, rows in loaded.items():
             if rows.features != features:
                 raise ValueError(f"{data_files[split]} loads with other columns or types: {rows.features}")
@@ -64,5 +73,7 @@ if __name__ == "__main__":
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": sys.argv[2]}
     try:
         check(Path(sys.argv[1]), Path(sys.argv[2]))
+    except OSError as error:
+        sys.exit(error.errno if error.errno in FULL else str(error))
     except ValueError as error:
         sys.exit(str(error))
