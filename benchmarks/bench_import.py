@@ -3,6 +3,7 @@
     python benchmarks/bench_import.py                   200,000 short rows, three rounds
     python benchmarks/bench_import.py --rows 20000      a shorter look
     python benchmarks/bench_import.py --grown 1000000   also into a Dataset that has a million rows
+    python benchmarks/bench_import.py --words 40        prompts long enough to have near-duplicates
 
 Runs in a scratch database of its own (a test database on DATABASE_URL, or SQLite), which it removes. The
 loop checks nothing, keeps nothing from coming twice and holds the whole file in memory; variants take turns,
@@ -34,7 +35,7 @@ from django.db import connection, transaction  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt  # noqa: E402
+from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey  # noqa: E402
 from workbench.models.dataset import group_digest, messages_digest, text_digest  # noqa: E402
 from workbench.pipeline import intake  # noqa: E402
 
@@ -66,12 +67,12 @@ WORDS = [
 ]
 
 
-def write_rows(path: Path, rows: int, seed: int) -> None:
+def write_rows(path: Path, rows: int, seed: int, words: int = 8) -> None:
     """Short rows, each with a prompt of its own."""
     draw = random.Random(seed)
     with path.open("w") as file:
         for n in range(rows):
-            prompt, chosen, rejected = (" ".join(draw.choices(WORDS, k=k)) for k in (8, 14, 12))
+            prompt, chosen, rejected = (" ".join(draw.choices(WORDS, k=k)) for k in (words, 14, 12))
             row = {
                 "id": f"{seed}-{n}",
                 "prompt": f"{prompt} {seed}-{n}?",
@@ -123,7 +124,7 @@ def timed(run: Callable[[Path, Dataset], None], path: Path, dataset: Dataset) ->
 
 def emptied(dataset: Dataset) -> Dataset:
     with connection.cursor() as cursor:
-        for model in (Judgment, Comparison, Completion, Prompt):
+        for model in (Judgment, Comparison, Completion, Prompt, PromptKey):
             cursor.execute(f"DELETE FROM {model._meta.db_table}")
     return dataset
 
@@ -135,18 +136,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grown", type=int, default=0, help="rows to put there before a last measurement")
+    parser.add_argument(
+        "--words", type=int, default=8, help="words of a prompt; from 20 on near-duplicates count"
+    )
     given = parser.parse_args()
     settings.DEBUG = False  # or every query would be kept in memory
     connection.creation.create_test_db(verbosity=0, serialize=False)
     try:
-        measure(given.rows, given.rounds, given.grown)
+        measure(given.rows, given.rounds, given.grown, given.words)
     finally:
         connection.creation.destroy_test_db("", verbosity=0)
 
 
-def measure(rows: int, rounds: int, grown: int) -> None:
+def measure(rows: int, rounds: int, grown: int, words: int) -> None:
     path = Path(FOLDER.name) / "rows.jsonl"
-    write_rows(path, rows, 0)
+    write_rows(path, rows, 0, words)
     dataset = Dataset.objects.create(name="Bench")
     # Ours first: the peak that the loop leaves behind would hide what ours takes.
     variants = {"import": ours, "plain loop": plain_loop}
@@ -157,7 +161,7 @@ def measure(rows: int, rounds: int, grown: int) -> None:
     if grown:
         emptied(dataset)
         more = Path(FOLDER.name) / "more.jsonl"
-        write_rows(more, grown, 1)
+        write_rows(more, grown, 1, words)
         ours(more, dataset)
         found[f"import into {grown:,} rows"] = [timed(ours, path, dataset)]
     show(rows, found)

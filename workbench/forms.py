@@ -384,6 +384,9 @@ class ImportForm(forms.Form):
     )
     no_labels = forms.BooleanField(label="Leave the labels of the file behind", required=False)
     strip_citations = forms.BooleanField(label="Remove [1] marks from WebGPT answers", required=False)
+    no_near_duplicates = forms.BooleanField(
+        label="Group no near-duplicates: only prompts of the same text are kept in one split", required=False
+    )
     lenient = forms.BooleanField(
         label="Lenient: import the good rows, hand the bad ones back as a file", required=False
     )
@@ -391,7 +394,8 @@ class ImportForm(forms.Form):
     @classmethod
     def asked(cls, params: dict[str, Any]) -> dict[str, Any]:
         """The data of a form that asks for the options of a Run."""
-        return {**params, "no_labels": not params.get("labels", True)}
+        left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
+        return {**params, **left_out}
 
     def options(self) -> intake.ImportOptions:
         """As asked for; what was not valid keeps its default."""
@@ -405,6 +409,7 @@ class ImportForm(forms.Form):
             pairs=asked.get("pairs") or "all",
             minimum_gap=asked.get("minimum_gap") or 0.0,
             strip_citations=asked.get("strip_citations", False),
+            near_duplicates=not asked.get("no_near_duplicates", False),
         )
 
 

@@ -9,7 +9,7 @@ from workbench.models.annotation import (
     Outcome,
     Purpose,
 )
-from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt
+from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
 from workbench.models.people import Member, Role, User
 from workbench.models.releases import Download, Release
 from workbench.models.runs import Run, ScoreBatch, Upload, Worker
@@ -31,6 +31,7 @@ __all__ = [
     "ModelVersion",
     "Outcome",
     "Prompt",
+    "PromptKey",
     "Purpose",
     "Release",
     "Role",

@@ -335,7 +335,11 @@ class Prompt(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
     messages = models.JSONField(help_text='[{"role": "user", "content": "..."}, ...]')
     sha256 = models.CharField(max_length=64, editable=False)
-    group = models.CharField(max_length=64, editable=False, db_index=True)
+    group = models.CharField(
+        max_length=64,
+        editable=False,
+        help_text="Prompts of one group are in one split: it is set when the Prompt is stored, for ever.",
+    )
     external_id = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -347,9 +351,26 @@ class Prompt(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["dataset", "sha256"], name="prompt_text_once_per_dataset")
         ]
+        indexes = [models.Index(fields=["dataset", "group"], name="prompt_group_of_dataset")]
 
     def __str__(self) -> str:
         return f"Prompt {self.pk}"
+
+
+class PromptKey(models.Model):
+    """A key by which near-duplicates are found (pipeline.likeness), and the first Prompt of the Dataset that
+    has it. Written by imports alone, millions at a time, so nothing here is checked row by row: a key may
+    outlive its Prompt."""
+
+    pk = models.CompositePrimaryKey("dataset_id", "key")
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    key = models.BigIntegerField()
+    prompt_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"Key {self.key} of Prompt {self.prompt_id}"
 
 
 class CompletionQuerySet(models.QuerySet["Completion"]):

@@ -52,6 +52,11 @@ class Command(BaseCommand):
         parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
         parser.add_argument("--strip-citations", action="store_true", help="WebGPT: remove [1] marks")
         parser.add_argument(
+            "--no-near-duplicates",
+            action="store_true",
+            help="put no prompt into the group of another that is nearly the same",
+        )
+        parser.add_argument(
             "--licence", default="", help="licence of the file's texts (default: the Dataset's)"
         )
         parser.add_argument("--dry-run", action="store_true", help="do everything, then keep nothing")
@@ -70,6 +75,7 @@ class Command(BaseCommand):
             pairs=given["pairs"],
             minimum_gap=given["minimum_gap"],
             strip_citations=given["strip_citations"],
+            near_duplicates=not given["no_near_duplicates"],
             dry_run=given["dry_run"],
         )
         result = self._import(file, dataset, options, given["rejects"])
@@ -128,10 +134,14 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
     for count, sentence in (
         (result.already_there, "rows were there already"),
         (result.duplicates, "rows repeat an earlier row and were skipped"),
+        (result.near_duplicates, "new prompts are near-duplicates and join the group of another"),
         (result.identical, "pairs are twice the same text and make no comparison"),
         (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
         (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),
         (result.rejected, "bad rows were left out"),
+        (result.over_token_limit, f"completions are over {intake.TOKEN_LIMIT} tokens, by estimate"),
+        (result.names_a_model, "completions seem to name the model that wrote them"),
+        (result.cut_off, "completions seem to be cut off"),
     ):
         if count:
             lines.append(f"{count} {sentence}.")

@@ -3,6 +3,7 @@
 files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one transaction.
 """
 
+from workbench.pipeline.intake.checks import TOKEN_LIMIT
 from workbench.pipeline.intake.drafts import PAIRS_POLICIES, Draft, ImportOptions
 from workbench.pipeline.intake.files import endings, known_name
 from workbench.pipeline.intake.importing import Cancelled, ImportResult, Preview, import_file, preview
@@ -13,6 +14,7 @@ from workbench.pipeline.intake.shapes import SHAPES
 __all__ = [
     "PAIRS_POLICIES",
     "SHAPES",
+    "TOKEN_LIMIT",
     "Cancelled",
     "Draft",
     "ImportOptions",

@@ -1,10 +1,12 @@
 """A file into a Dataset: read and check all of it first, then store it in one transaction."""
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +17,7 @@ from django.utils import timezone
 from workbench.models import Dataset
 from workbench.pipeline.intake.drafts import Draft, ImportOptions
 from workbench.pipeline.intake.files import open_rows
+from workbench.pipeline.intake.groups import Groups, LongText
 from workbench.pipeline.intake.reading import Reader
 from workbench.pipeline.intake.rows import FileFault, Problem
 from workbench.pipeline.intake.shapes import COLUMNS
@@ -28,8 +31,8 @@ PREVIEW_SECONDS = 1.0
 PLAIN = ImportOptions()
 
 Progress = Callable[[str, int, int], bool]
-"""Called with ("reading" or "storing", rows done, rows in all); the total is an estimate while reading.
-False cancels."""
+"""Called with ("reading", "grouping" or "storing", done, in all); these are rows, an estimate of all while
+reading, and while grouping steps of no fixed size. False cancels."""
 
 
 class Cancelled(Exception):
@@ -41,8 +44,9 @@ class ImportResult:
     """What came of an import.
 
     `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
-    `prompts` to `ties` count what was new. When `accepted` is False nothing was stored, and `problems` says
-    why (the first 100 of `problem_count`). `over_token_limit`, `names_a_model` and `cut_off` count
+    `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
+    of another. When `accepted` is False nothing was stored, and `problems` says why (the first 100 of
+    `problem_count`). `over_token_limit`, `names_a_model` and `cut_off` count
     completions, by estimate; only a dry run and a preview fill them.
     """
 
@@ -54,6 +58,7 @@ class ImportResult:
     comparisons: int = 0
     judgments: int = 0
     ties: int = 0
+    near_duplicates: int = 0
     already_there: int = 0
     duplicates: int = 0
     identical: int = 0
@@ -115,7 +120,7 @@ def import_file(
     `last_step` says so, then nothing is stored.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-import-") as folder, ExitStack() as stack:
-        spool = Spool(Path(folder))
+        spool = Spool(Path(folder), options.near_duplicates)
         stack.callback(spool.close)
 
         def tick(done: int, total: int) -> None:
@@ -162,23 +167,31 @@ def _store(
     last_step: Callable[[ImportResult], bool],
 ) -> ImportResult:
     total, done = spool.count(), 0
+
+    def go_on(phase: str, done: int, total: int) -> None:
+        if not progress(phase, done, total):
+            raise Cancelled
+
     with transaction.atomic():
         if dataset.pk is None:
             new = {"licence": dataset.licence}
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
         # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
         Dataset.objects.select_for_update().get(pk=dataset.pk)
+        spool.groups.settle(dataset, partial(go_on, "grouping"))
         known = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
         licence = options.licence if options.licence != known else ""
-        store = Store(dataset, options.source or found.format, licence)
+        store = Store(dataset, options.source or found.format, spool.groups, licence)
         for chunk in spool.chunks(CHUNK_ROWS):
             store.add(chunk)
             done += len(chunk)
-            if not progress("storing", done, total):
-                raise Cancelled
+            go_on("storing", done, total)
+        for _ in store.keep_keys():
+            go_on("storing", done, total)
         # In the same transaction: a message that asks for Scores may be lost, this is not.
         Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
         counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
+        counts["near_duplicates"] = spool.groups.near_duplicates()
         result = replace(found, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
         if not last_step(result):
             raise Cancelled
@@ -212,6 +225,7 @@ def preview(
         problems=tuple(prefix.problems[:SHOWN_PROBLEMS]),
         notes=reader.notes(),
         dry_run=True,
+        near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,
         **_counts(dataset, prefix.packed),
         **reader.observed,
     )
@@ -235,11 +249,14 @@ class _Prefix:
     def __init__(self) -> None:
         self.examples: list[Draft] = []
         self.packed: list[Packed] = []
+        self.texts: list[LongText | None] = []
         self.problems: list[Problem] = []
         self._until = time.monotonic() + PREVIEW_SECONDS
 
     def add(self, draft: Draft) -> None:
-        self.packed.append(pack(draft))
+        row = pack(draft)
+        self.packed.append(row)
+        self.texts.append(LongText.of(row[0], row[1], draft.messages))
         if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
             self.examples.append(draft)
         self._stop_when_enough()
@@ -251,6 +268,17 @@ class _Prefix:
     def _stop_when_enough(self) -> None:
         if len(self.packed) + len(self.problems) >= PREVIEW_ROWS or time.monotonic() > self._until:
             raise _Enough
+
+
+def _near_duplicates(dataset: Dataset, texts: list[LongText | None]) -> int:
+    """How many of the texts would join the group of another."""
+    with tempfile.TemporaryDirectory(prefix="workbench-preview-") as folder, ExitStack() as stack:
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        stack.callback(db.close)
+        groups = Groups(db, Path(folder))
+        groups.number(texts)
+        groups.settle(dataset, lambda *_: None)
+        return groups.near_duplicates()
 
 
 def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:

@@ -71,8 +71,12 @@ class _Beat:
     def __init__(self, run: Run, outside: ThreadPoolExecutor) -> None:
         self._run = run
         self._outside = outside
+        self._total = 1
 
     def __call__(self, phase: str, done: int, total: int) -> bool:
+        if phase == "grouping":  # steps of no fixed size: that it goes on is all there is to tell
+            done, total = 0, self._total
+        self._total = total
         if phase == "reading":
             return self._run.beat(done // 2, total)
         if connection.vendor == "sqlite":

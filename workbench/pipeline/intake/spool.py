@@ -14,51 +14,64 @@ import orjson
 
 from workbench.models.dataset import group_digest, messages_digest, text_digest
 from workbench.pipeline.intake.drafts import Draft, metadata_json
+from workbench.pipeline.intake.groups import Groups, LongText
 from workbench.pipeline.intake.rows import Problem, escaped
 
 BUFFER_ROWS = 500
 
 Packed = list[Any]
 """A Draft as it is spooled: [prompt sha256, group, messages JSON, external id, metadata JSON, completions,
-comparisons]; a completion is [sha256, text, source, metadata JSON]; a comparison [index of a, index of b,
-external id, metadata JSON, judgments] in canonical order; a judgment [annotator, outcome, strength, comment,
-metadata JSON]."""
+comparisons], and as it is taken out also the number of its text in Groups or None; a completion is [sha256,
+text, source, metadata JSON]; a comparison [index of a, index of b, external id, metadata JSON, judgments] in
+canonical order; a judgment [annotator, outcome, strength, comment, metadata JSON]."""
 
 _FLIPPED = {"a": "b", "b": "a"}
 
 
 class Spool:
-    """Rows and problems of one file. Close it by leaving the temporary folder that it lives in."""
+    """Rows and problems of one file. Close it by leaving the temporary folder that it lives in. `groups` are
+    filled as rows come, or stay empty when each text is to be a group of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, near_duplicates: bool = True) -> None:
         self._db = sqlite3.connect(folder / "spool.sqlite3", isolation_level=None)
         # The file is thrown away if anything goes wrong, so it needs no journal.
         self._db.execute("PRAGMA journal_mode=OFF")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute(
-            "CREATE TABLE draft (n INTEGER PRIMARY KEY, line INT, id TEXT, digest BLOB, packed BLOB)"
+            "CREATE TABLE draft (n INTEGER PRIMARY KEY, line INT, id TEXT, digest BLOB, packed BLOB, "
+            "text INT)"
         )
         self._db.execute(
             "CREATE TABLE problem (n INTEGER PRIMARY KEY, line INT, field TEXT, code TEXT, message TEXT, "
             "excerpt TEXT, raw TEXT)"
         )
+        self.groups = Groups(self._db, folder)
         self._db.execute("BEGIN")
+        self._near_duplicates = near_duplicates
         self._buffer: list[tuple[int, str, bytes, bytes]] = []
+        self._texts: list[LongText | None] = []
 
     def close(self) -> None:
         self._db.close()
 
     def add(self, draft: Draft) -> None:
         """Spool one Draft. Raises BadRow when a metadata value can't be stored."""
-        packed = orjson.dumps(pack(draft))
+        row = pack(draft)
+        packed = orjson.dumps(row)
         digest = hashlib.blake2b(packed, digest_size=16).digest()
         self._buffer.append((draft.line, draft.row_id, digest, packed))
+        self._texts.append(LongText.of(row[0], row[1], draft.messages) if self._near_duplicates else None)
         if len(self._buffer) >= BUFFER_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        self._db.executemany("INSERT INTO draft (line, id, digest, packed) VALUES (?, ?, ?, ?)", self._buffer)
+        texts = self.groups.number(self._texts)
+        self._db.executemany(
+            "INSERT INTO draft (line, id, digest, packed, text) VALUES (?, ?, ?, ?, ?)",
+            ((*row, text) for row, text in zip(self._buffer, texts, strict=True)),
+        )
         self._buffer.clear()
+        self._texts.clear()
 
     def refuse(self, problem: Problem) -> None:
         self._db.execute(
@@ -83,6 +96,10 @@ class Spool:
             message = f"the id stands in line {first_line} already, with other content"
             self.refuse(Problem(line, "id", "duplicate_id", message, escaped(row_id)))
             self._db.execute("DELETE FROM draft WHERE n = ?", (n,))
+        if contradicting:
+            used = "SELECT text FROM draft WHERE text IS NOT NULL"
+            unused = self._db.execute(f"SELECT n FROM text WHERE n NOT IN ({used})")  # noqa: S608
+            self.groups.forget([n for (n,) in unused])
 
     def skip_duplicates(self) -> int:
         """Drop rows that repeat an earlier one in everything; how many these were."""
@@ -110,11 +127,22 @@ class Spool:
         return (Problem(*columns) for columns in found)
 
     def chunks(self, size: int) -> Iterator[list[Packed]]:
-        """Spooled Drafts in the order of the file, at most `size` at a time."""
+        """Spooled Drafts in the order of the file, at most `size` at a time, with the groups that are
+        settled."""
         self._flush()
-        found = self._db.execute("SELECT packed FROM draft ORDER BY n")
+        found = self._db.execute(
+            "SELECT packed, text, grp FROM draft LEFT JOIN joined ON joined.n = text ORDER BY draft.n"
+        )
         while chunk := found.fetchmany(size):
-            yield [orjson.loads(packed) for (packed,) in chunk]
+            yield [_unpacked(*row) for row in chunk]
+
+
+def _unpacked(packed: bytes, text: int | None, group: str | None) -> Packed:
+    row: Packed = orjson.loads(packed)
+    if group is not None:
+        row[1] = group
+    row.append(text)
+    return row
 
 
 def pack(draft: Draft) -> Packed:

@@ -16,7 +16,8 @@ from django.db import connection, models
 from django.db.models import Max
 from django.utils import timezone
 
-from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Outcome, Prompt
+from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Outcome, Prompt, PromptKey
+from workbench.pipeline.intake.groups import Groups
 from workbench.pipeline.intake.spool import Packed
 
 CHUNK_ROWS = 1000
@@ -38,10 +39,11 @@ class Store:
     first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text.
     """
 
-    def __init__(self, dataset: Dataset, source: str, licence: str = "") -> None:
+    def __init__(self, dataset: Dataset, source: str, groups: Groups, licence: str = "") -> None:
         self.counts: Counter[str] = Counter()
         self._dataset = dataset
         self._source = source
+        self._groups = groups
         self._licence = {"licence": licence} if licence else {}
         # As text once, not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
@@ -71,9 +73,20 @@ class Store:
         for name in ("prompts", "completions", "comparisons", "judgments"):
             self.counts[name] += len(getattr(new, name))
 
+    def keep_keys(self) -> Iterator[int]:
+        """Store what the Prompts that were added are found by as near-duplicates; yields how many keys were
+        stored, now and then."""
+        PromptKey.objects.filter(dataset=self._dataset, key__in=self._groups.orphans).delete()
+        for keys in self._groups.new_keys():
+            rows = [(self._dataset.pk, *key) for key in keys]
+            for start in range(0, len(rows), LOOKUP_KEYS):
+                part = rows[start : start + LOOKUP_KEYS]
+                _insert(PromptKey, _KEY_COLUMNS, part)
+                yield len(part)
+
     def _add_row(self, row: Packed, known: "_Known", annotators: dict[str, int], new: "_New") -> None:
         """Put what the row brings into `new`, and into `known` for the rows after it."""
-        sha256, group, messages, external_id, metadata, completions, pairs = row
+        sha256, group, messages, external_id, metadata, completions, pairs, text = row
         size = len(new)
         prompt = known.prompts.get(sha256)
         if prompt is None:
@@ -81,6 +94,8 @@ class Store:
             new.prompts.append(
                 (prompt, self._dataset.pk, sha256, group, messages, external_id, metadata, self._now)
             )
+            if text is not None:
+                self._groups.stored(text, prompt)
         ids = [self._completion(prompt, completion, known, new) for completion in completions]
         ours = prompt > self._ids[Prompt].before or max(ids) > self._ids[Completion].before
         for first, second, pair_id, pair_metadata, votes in pairs:
@@ -141,6 +156,7 @@ _COMPLETION_COLUMNS = ("id", "prompt_id", "sha256", "text", "source", "metadata"
 _COMPARISON_COLUMNS = (
     "id", "dataset_id", "prompt_id", "a_id", "b_id", "external_id", "metadata", "created_at"
 )  # fmt: skip
+_KEY_COLUMNS = ("dataset_id", "key", "prompt_id")
 _JUDGMENT_COLUMNS = (
     "comparison_id", "annotator_id", "outcome", "strength", "comment", "metadata", "created_at"
 )  # fmt: skip

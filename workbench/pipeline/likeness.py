@@ -1,0 +1,98 @@
+"""When two prompts are near-duplicates, and the keys by which such are found among millions.
+
+A prompt is the words of its messages but the system's, after normalising (NFKC, case folded, all but letters
+and digits taken for white space; in scripts that put no space between words each character is a word). Two
+prompts of 20 words or more are near-duplicates when they have 0.7 of all their runs of 3 words in common
+(Jaccard). Shorter ones never are: one word makes another question of them.
+
+MinHash (Broder 1997) finds the candidates: 8 bands of 4 minima, so of pairs that are 0.7 alike 89 % share a
+band, of those 0.8 alike 98.5 %. Whoever compares asks `likeness` of the candidates. The numbers here and the
+hashes decide on keys that are stored: with others, what is stored must be signed anew by a migration.
+"""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from workbench.models.dataset import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Shingles = NDArray[np.uint32]
+
+LEAST_WORDS = 20
+RUN = 3
+ALIKE = 0.7
+BANDS, MINIMA = 8, 4
+MOST_CHARACTERS = 100_000
+"""Of a longer prompt this much is looked at, which bounds memory."""
+
+_SPACELESS = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
+_ASCII_WORD = re.compile(r"[^\W_]+")
+
+
+def words_of(messages: Sequence[Message]) -> list[str]:
+    """The normalised words of a prompt; [] for one that is certainly short."""
+    text = " ".join(message["content"] for message in messages if message["role"] != "system")
+    text = text[:MOST_CHARACTERS]
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower()) if len(text) >= 2 * LEAST_WORDS - 1 else []
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
+    """Hashes of the runs of 3 words, sorted, each once; None for a prompt too short to be like another."""
+    words = words_of(messages)
+    if len(words) < LEAST_WORDS:
+        return None
+    import numpy as np
+
+    runs = (
+        zlib.crc32(" ".join(words[start : start + RUN]).encode()) for start in range(len(words) - RUN + 1)
+    )
+    return np.unique(np.fromiter(runs, dtype=np.uint32, count=len(words) - RUN + 1))
+
+
+def likeness(one: "Shingles", other: "Shingles") -> float:
+    """Jaccard index of two prompts' shingles."""
+    import numpy as np
+
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / (len(one) + len(other) - common)
+
+
+def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
+    """(prompts, 8) keys; two prompts that share one are candidates. Of some 8,000 million pairs of unlike
+    bands one shares a key by chance."""
+    import numpy as np
+
+    blank, factors, starts = _signer()
+    found = np.empty((len(prompts), BANDS, MINIMA), dtype=np.uint64)
+    for row, shingles in enumerate(prompts):
+        signature = blank.copy()
+        signature.update_batch(shingles)
+        found[row] = signature.hashvalues.reshape(BANDS, MINIMA)
+    keys = (found * factors).sum(axis=2, dtype=np.uint64) + starts
+    keys ^= keys >> np.uint64(32)
+    keys *= np.uint64(0x9E3779B97F4A7C15)
+    signed: NDArray[np.int64] = keys.view(np.int64)
+    return signed
+
+
+@lru_cache(maxsize=1)
+def _signer() -> tuple[Any, "NDArray[np.uint64]", "NDArray[np.uint64]"]:
+    """(an empty MinHash, odd factors that make one number of a band, what tells bands apart)."""
+    import numpy as np
+    from datasketch import MinHash  # slow: scipy comes with it
+
+    draw = np.random.RandomState(1)
+    numbers = draw.randint(0, 2**63, size=2 * BANDS * MINIMA, dtype=np.int64).astype(np.uint64)
+    factors = (numbers[: BANDS * MINIMA] * np.uint64(2) + np.uint64(1)).reshape(BANDS, MINIMA)
+    blank = MinHash(num_perm=BANDS * MINIMA, seed=1, hashfunc=int, scheme="affine32")
+    return blank, factors, numbers[BANDS * MINIMA : BANDS * MINIMA + BANDS]
