@@ -39,7 +39,7 @@ def test_an_import_source_has_one_annotator_for_each_id():
 def test_one_version_is_active_and_activating_another_takes_over():
     old, new = ModelVersionFactory.create(state="active"), ModelVersionFactory.create()
 
-    new.activate()
+    new.activate(reason="better")
 
     assert ModelVersion.objects.active() == new
     assert ModelVersion.objects.get(pk=old.pk).state == "registered"
@@ -90,7 +90,7 @@ def test_people_go_on_with_the_old_suggestion_until_the_new_version_has_scored_b
     suggested = SuggestionFactory.create(version=old).comparison
     SuggestionFactory.create(comparison=suggested, version=never)
     old.activate()
-    new.activate()
+    new.activate(reason="better")
 
     assert suggested.suggestions.to_show().first().version == old
     SuggestionFactory.create(comparison=suggested, version=new)

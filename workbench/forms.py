@@ -58,6 +58,7 @@ class DatasetForm(forms.ModelForm):
             "gold_share",
             "repeat_share",
             "lease_minutes",
+            "frozen",
         ]
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),

@@ -24,6 +24,7 @@ urlpatterns = [
     path("runs/<int:pk>/cancel/", runs.run_cancel, name="run_cancel"),
     path("runs/<int:pk>/retry/", runs.run_retry, name="run_retry"),
     path("models/", versions.versions, name="versions"),
+    path("models/rollback/", versions.rollback, name="rollback"),
     path("models/<int:pk>/", versions.version, name="version"),
     path("models/<int:pk>/calibrate/", versions.version_calibrate, name="version_calibrate"),
     path("models/<int:pk>/delete/", versions.version_delete, name="version_delete"),

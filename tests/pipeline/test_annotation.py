@@ -450,7 +450,7 @@ def test_a_change_keeps_what_was_shown_although_another_version_is_active_by_now
     first = record_judgment(claim.annotator, claim.comparison, answer("a"))
     newer = ModelVersionFactory.create()
     SuggestionFactory.create(comparison=claim.comparison, version=newer, margin=5.0)
-    newer.activate()
+    newer.activate(reason="newer")
 
     changed = record_judgment(claim.annotator, claim.comparison, answer("b", replaces=first.idempotency_key))
 
@@ -461,7 +461,7 @@ def test_an_assisted_judgment_keeps_what_was_shown_beforehand(dataset):
     claim = suggested(dataset, "assisted", margin=-1.0)
     newer = ModelVersionFactory.create()
     SuggestionFactory.create(comparison=claim.comparison, version=newer, margin=5.0)
-    newer.activate()
+    newer.activate(reason="newer")
 
     judgment = record_judgment(claim.annotator, claim.comparison, answer("a"))
 

@@ -210,7 +210,7 @@ def test_pages_stay_whole_while_people_settle_and_judge_and_another_version_beco
         seen += [row.comparison for row in page.cases]
         after = page.after
         settle(page.cases[0].comparison, rita, "a")
-        ModelVersionFactory.create().activate()
+        ModelVersionFactory.create().activate(reason="another")
 
     assert (seen, after) == (whole, "")
 

@@ -73,6 +73,7 @@ TABLE = {
     "version_calibrate": Row("POST", "version", to(302, STAFF)),
     "version_delete": Row("POST", "version", to(302, STAFF)),
     "version_activate": Row("POST", "version", to(302, STAFF)),
+    "rollback": Row("POST", "", to(302, STAFF)),
     "version_retire": Row("POST", "version", to(302, STAFF)),
     "annotate": Row("GET", "dataset", ANNOTATOR),
     "annotate_next": Row("POST", "dataset", ANNOTATOR),

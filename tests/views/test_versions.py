@@ -57,7 +57,7 @@ def test_activating_a_model_has_every_dataset_scored_newest_first_once_it_is_sto
     datasets = DatasetFactory.create_batch(3)
 
     with django_capture_on_commit_callbacks(execute=True):
-        staff.post(reverse("version_activate", args=[version.pk]))
+        staff.post(reverse("version_activate", args=[version.pk]), {"reason": "Trained on more."})
         assert rung == []
 
     old.refresh_from_db()

@@ -10,6 +10,7 @@ from workbench.models.annotation import (
     Purpose,
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
+from workbench.models.evaluations import Evaluation, Promotion
 from workbench.models.people import Member, Role, User
 from workbench.models.releases import Download, Release
 from workbench.models.runs import Run, ScoreBatch, Upload, Worker
@@ -24,12 +25,14 @@ __all__ = [
     "Dataset",
     "Decision",
     "Download",
+    "Evaluation",
     "Flag",
     "Guidelines",
     "Judgment",
     "Member",
     "ModelVersion",
     "Outcome",
+    "Promotion",
     "Prompt",
     "PromptKey",
     "Purpose",

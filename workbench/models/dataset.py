@@ -191,6 +191,12 @@ class Dataset(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(240)],
         help_text="How long a Comparison is held for an annotator who opened it.",
     )
+    frozen = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Held apart to evaluate models on, all of it: nothing is trained on it, and a model "
+        "that is to be promoted must not lose on it.",
+    )
     wants_scoring = models.BooleanField(
         default=False,
         editable=False,

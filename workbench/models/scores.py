@@ -1,5 +1,5 @@
 import math
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
 from django.db import models, transaction
@@ -11,6 +11,8 @@ from workbench.models.counts import count_of
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
+    from workbench.models.evaluations import Promotion
+    from workbench.models.people import User
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
@@ -72,6 +74,26 @@ class ModelVersion(models.Model):
     self_test = models.JSONField(
         default=list, blank=True, help_text="Known answers a worker checks when it loads the weights."
     )
+    base = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="trained_from",
+        help_text="The version whose weights its training began with; null = it was not trained here.",
+    )
+    release = models.ForeignKey(
+        "workbench.Release",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="versions",
+        help_text="What it was trained on.",
+    )
+    trained_by = models.ForeignKey(
+        "workbench.Run", null=True, on_delete=models.SET_NULL, related_name="trained"
+    )
+    training = models.JSONField(
+        default=dict, blank=True, help_text="How it was trained: settings, data, curve, software, hardware."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True, editable=False)
 
@@ -116,15 +138,33 @@ class ModelVersion(models.Model):
         self.refresh_from_db()
         return retired == 1
 
-    def activate(self) -> None:
-        """Make this the one active version. The old one keeps its Scores and Suggestions."""
+    def activate(
+        self,
+        *,
+        kind: str = "",
+        by: "User | None" = None,
+        reason: str = "",
+        gate: dict[str, Any] | None = None,
+    ) -> "Promotion":
+        """Make this the one active version, and write the Promotion that says so. The old one keeps its
+        Scores and Suggestions. Without a `kind` it is the first, or an override, which needs a reason."""
+        kinds = apps.get_model("workbench", "Promotion").Kind
         with transaction.atomic():
             active = ModelVersion.objects.select_for_update().filter(state=self.State.ACTIVE)
+            replaced = active.exclude(pk=self.pk).first()
             active.exclude(pk=self.pk).update(state=self.State.REGISTERED)
             self.state, self.activated_at = self.State.ACTIVE, timezone.now()
             self.save(update_fields=["state", "activated_at"])
             # By name, as datasets are made of scores and not the other way round.
             apps.get_model("workbench", "Dataset").objects.update(wants_scoring=True)
+            promotion: Promotion = self.promotions.create(
+                kind=kind or (kinds.OVERRIDE if replaced else kinds.FIRST),
+                replaced=replaced,
+                by=by,
+                reason=reason,
+                gate=gate or {},
+            )
+        return promotion
 
 
 class Score(models.Model):

@@ -249,6 +249,22 @@ def hand_back(batch: ScoreBatch, worker: str, error: str) -> None:
     held.update(state=ScoreBatch.State.WAITING, lease_until=None, rung_at=None, error=error[:2000])
 
 
+def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Scorer) -> int:
+    """Score these Completions here and now and store that, outside any Run; those that have a Score, or that
+    cannot be scored, are left out. Returns how many were scored."""
+    missing = Completion.objects.filter(pk__in=completion_ids).lacking_score(version)
+    completions = list(missing.select_related("prompt"))
+    while completions:
+        try:
+            scored = _checked(score([pair_of(c) for c in completions]), len(completions))
+        except BadText as bad:
+            completions.pop(bad.index)
+            continue
+        _store(version, completions, scored)
+        break
+    return len(completions)
+
+
 # --- mend ---------------------------------------------------------------------------------------------------
 
 

@@ -5,23 +5,37 @@ from django.views.decorators.http import require_POST, require_safe
 
 from workbench import access, tasks
 from workbench.forms import CalibrateForm
-from workbench.models import Dataset, ModelVersion
-from workbench.pipeline import calibration
+from workbench.models import Dataset, ModelVersion, Promotion
+from workbench.pipeline import calibration, promotion
 from workbench.pipeline import versions as registry
+
+PROMOTIONS_SHOWN = 50
 
 
 @require_safe
 def versions(request: HttpRequest) -> HttpResponse:
     access.staff_only(request.user)
     rows = ModelVersion.objects.with_score_count()
-    return render(request, "versions/versions.html", {"versions": rows})
+    context = {
+        "versions": rows,
+        "active": ModelVersion.objects.active(),
+        "history": Promotion.objects.history()[:PROMOTIONS_SHOWN],
+    }
+    return render(request, "versions/versions.html", context)
 
 
 @require_safe
 def version(request: HttpRequest, pk: int) -> HttpResponse:
     """What is pinned, what it was calibrated on, and how well the probabilities hold."""
     found = access.version_for(request.user, pk)
-    return render(request, "versions/version.html", {"version": found, "form": CalibrateForm()})
+    return _version_page(request, found, CalibrateForm())
+
+
+def _version_page(
+    request: HttpRequest, found: ModelVersion, form: CalibrateForm, status: int = 200
+) -> HttpResponse:
+    context = {"version": found, "form": form, "active": ModelVersion.objects.active()}
+    return render(request, "versions/version.html", context, status=status)
 
 
 @require_POST
@@ -30,7 +44,7 @@ def version_calibrate(request: HttpRequest, pk: int) -> HttpResponse:
     found = access.version_for(request.user, pk)
     form = CalibrateForm(request.POST)
     if not form.is_valid():
-        return render(request, "versions/version.html", {"version": found, "form": form}, status=400)
+        return _version_page(request, found, form, status=400)
     try:
         calibration.calibrate(found, form.cleaned_data["dataset"], form.cleaned_data["labels"])
     except calibration.NotEnoughData as error:
@@ -52,12 +66,37 @@ def version_delete(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make the version the active one and have every Dataset scored by it, newest Dataset first."""
+    """Make the version the active one by hand: the first, or with a reason that is kept. Every Dataset is
+    scored by it, newest Dataset first."""
     version = access.version_for(request.user, pk)
-    version.activate()
+    by = access.staff_only(request.user)
+    try:
+        promotion.put_in_place(version, by=by, reason=request.POST.get("reason", ""))
+    except promotion.Refused as error:
+        messages.warning(request, str(error))
+        return redirect("version", version.pk)
+    ring_for_scores()
+    messages.info(request, f"{version} is active. Completions that it has not scored are scored now.")
+    return redirect("versions")
+
+
+def ring_for_scores() -> None:
+    """Have every Dataset scored by what is active now, newest Dataset first."""
     for dataset_id in Dataset.objects.order_by("-created_at", "-pk").values_list("pk", flat=True):
         tasks.score_missing.delay_on_commit(dataset_id)
-    messages.info(request, f"{version} is active. Completions that it has not scored are scored now.")
+
+
+@require_POST
+def rollback(request: HttpRequest) -> HttpResponse:
+    """Put the model back that the active one replaced."""
+    by = access.staff_only(request.user)
+    try:
+        made = promotion.roll_back(by=by, reason=request.POST.get("reason", ""))
+    except promotion.Refused as error:
+        messages.warning(request, str(error))
+        return redirect("versions")
+    ring_for_scores()
+    messages.info(request, f"{made.version} is active again, in place of {made.replaced}.")
     return redirect("versions")
 
 

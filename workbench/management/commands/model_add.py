@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from scoring import seed
 from scoring.formats import Pair, prompt_text
 from workbench.models import ModelVersion
-from workbench.pipeline import versions
+from workbench.pipeline import promotion, versions
 
 if TYPE_CHECKING:
     from scoring.engine import Engine
@@ -36,13 +36,19 @@ class Command(BaseCommand):
         parser.add_argument("--max-length", type=int, default=512, help="512, or 400 as the seed was trained")
         parser.add_argument("--precision", default="exact-order", choices=["exact-order", "fp32", "bf16"])
         parser.add_argument("--notice", default="", help="a sentence shown wherever its Suggestions appear")
-        parser.add_argument("--activate", action="store_true", help="make it the version that pre-ranks")
+        parser.add_argument("--activate", action="store_true", help="make it the first that pre-ranks")
         parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version, new = self.register(options)
-        if options["activate"]:
-            version.activate()
+        if options["activate"] and version.state != ModelVersion.State.ACTIVE:
+            try:
+                promotion.put_in_place(version)
+            except promotion.Refused:
+                raise CommandError(
+                    f"{version} is registered, and {ModelVersion.objects.active()} stays active: "
+                    f'manage.py promote "{version}" weighs one against the other.'
+                ) from None
         if options["json"]:
             self.stdout.write(json.dumps(_facts_for_json(version, new)))
             return
@@ -53,7 +59,7 @@ class Command(BaseCommand):
             f"{version.precision}."
         )
         if version.state != ModelVersion.State.ACTIVE:
-            self.stdout.write("It makes no Suggestions until it is activated, on the Models page.")
+            self.stdout.write("It makes no Suggestions until manage.py promote, or a page, makes it active.")
 
     def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
         from scoring.checkpoint import CheckpointError, files_of, open_checkpoint

@@ -12,7 +12,6 @@ from workbench.pipeline import calibration, versions
 EXAMPLES = """
 examples:
   manage.py models                                   what is registered
-  manage.py models --activate RewardModel            make it the one that pre-ranks
   manage.py models --calibrate RewardModel           fit its temperature on what people judged blind
   manage.py models --calibrate RewardModel --on "Team questions" --labels
   manage.py models --retire old-model                it keeps its Scores and scores nothing new
@@ -21,7 +20,7 @@ examples:
 
 
 class Command(BaseCommand):
-    help = "List the ModelVersions; activate, calibrate, retire or delete one."
+    help = "List the ModelVersions; calibrate, retire or delete one. (manage.py promote makes one active.)"
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(
@@ -30,23 +29,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         change = parser.add_mutually_exclusive_group()
-        for verb in ("activate", "calibrate", "retire", "delete"):
+        for verb in ("calibrate", "retire", "delete"):
             change.add_argument(f"--{verb}", metavar="NAME", help=f"{verb} this one")
         parser.add_argument("--on", metavar="DATASET", help="calibrate on this Dataset alone")
         parser.add_argument("--labels", action="store_true", help="calibrate on imported labels too")
         parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for verb in ("activate", "calibrate", "retire", "delete"):
+        for verb in ("calibrate", "retire", "delete"):
             if name := options[verb]:
-                getattr(self, verb)(_version(name), options)
+                getattr(self, verb)(version_named(name), options)
         if options["json"]:
             self.stdout.write(json.dumps([_facts(version) for version in ModelVersion.objects.all()]))
         else:
             self.show()
-
-    def activate(self, version: ModelVersion, options: dict[str, Any]) -> None:
-        version.activate()  # the workers' clock sees that every Dataset wants Scores of it
 
     def calibrate(self, version: ModelVersion, options: dict[str, Any]) -> None:
         dataset = Dataset.objects.filter(name=options["on"]).first() if options["on"] else None
@@ -85,7 +81,8 @@ class Command(BaseCommand):
         self.stdout.write(shown.get())
 
 
-def _version(name: str) -> ModelVersion:
+def version_named(name: str) -> ModelVersion:
+    """Raises CommandError that lists those there are."""
     version = ModelVersion.objects.filter(name=name).first()
     if version is None:
         known = ", ".join(ModelVersion.objects.values_list("name", flat=True))

@@ -6,10 +6,18 @@ files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one tran
 from workbench.pipeline.intake.checks import TOKEN_LIMIT
 from workbench.pipeline.intake.drafts import PAIRS_POLICIES, Draft, ImportOptions
 from workbench.pipeline.intake.files import endings, known_name
-from workbench.pipeline.intake.importing import Cancelled, ImportResult, Preview, import_file, preview
+from workbench.pipeline.intake.importing import (
+    Cancelled,
+    ImportResult,
+    Preview,
+    import_file,
+    preview,
+    read_file,
+)
 from workbench.pipeline.intake.rows import Problem, escaped
 from workbench.pipeline.intake.runs import carry_out, rejects_path
 from workbench.pipeline.intake.shapes import SHAPES
+from workbench.pipeline.intake.shapes.votes import without_citations
 
 __all__ = [
     "PAIRS_POLICIES",
@@ -27,5 +35,7 @@ __all__ = [
     "import_file",
     "known_name",
     "preview",
+    "read_file",
     "rejects_path",
+    "without_citations",
 ]

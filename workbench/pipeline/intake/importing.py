@@ -239,6 +239,31 @@ def preview(
     )
 
 
+def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
+    """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
+    everything = _Everything()
+    with ExitStack() as stack:
+        try:
+            Reader(everything, options, lambda *_: None).read(open_rows(path, "", stack, COLUMNS))
+        except FileFault as fault:
+            everything.problems.insert(0, fault.problem)
+    return everything.drafts, everything.problems
+
+
+class _Everything:
+    """The sink of `read_file`."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.problems: list[Problem] = []
+
+    def add(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+    def refuse(self, problem: Problem) -> None:
+        self.problems.append(problem)
+
+
 class _Enough(Exception):
     """The preview has seen enough rows."""
 

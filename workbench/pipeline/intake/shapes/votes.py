@@ -75,8 +75,13 @@ def _webgpt_answer(values: Values, i: int, options: ImportOptions) -> Completion
     text = text_of(values, f"answer_{i}")
     metadata: dict[str, Any] = {"quotes": values[f"quotes_{i}"]} if values.get(f"quotes_{i}") else {}
     if options.strip_citations:
-        text, metadata["citations_stripped"] = _CITATION.subn("", text)
+        text, metadata["citations_stripped"] = without_citations(text)
     return CompletionDraft(text, metadata=metadata)
+
+
+def without_citations(text: str) -> tuple[str, int]:
+    """(the text without the [1] or [1, 2] marks of WebGPT's answers, how many there were)."""
+    return _CITATION.subn("", text)
 
 
 def _llmbar(row: Row, options: ImportOptions) -> Draft:

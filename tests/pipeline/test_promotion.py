@@ -1,0 +1,257 @@
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError
+from django.utils import timezone
+
+from tests.factories import (
+    ComparisonFactory,
+    DatasetFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    UserFactory,
+)
+from workbench.models import Dataset, Decision, ModelVersion, Promotion, Suggestion
+from workbench.pipeline import promotion
+from workbench.pipeline.promotion import Refused
+from workbench.pipeline.release.splits import split_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def old() -> ModelVersion:
+    version = ModelVersionFactory.create(name="old", temperature=1.0)
+    version.activate()
+    return version
+
+
+@pytest.fixture
+def new() -> ModelVersion:
+    return ModelVersionFactory.create(name="new", temperature=1.0)
+
+
+@pytest.fixture
+def admin():
+    return UserFactory.create(username="ada", is_staff=True)
+
+
+def unseen_prompts(dataset: Dataset, start: int = 0) -> Iterator:
+    """Prompts of the test split, without end."""
+    number = start
+    while True:
+        prompt = PromptFactory.build(dataset=dataset, messages=[{"role": "user", "content": f"{number}?"}])
+        if dataset.frozen or split_of(prompt.group) == "test":
+            prompt.save()
+            yield prompt
+        number += 1
+
+
+def settled(dataset: Dataset, margins: list[tuple[ModelVersion, list[bool]]]) -> None:
+    """Settled test pairs, one a prompt, and for each version whether it is right on each of them."""
+    pairs = list(zip(*(right for _, right in margins), strict=True))
+    comparisons = [
+        ComparisonFactory.create(prompt=prompt)
+        for prompt, _ in zip(unseen_prompts(dataset), pairs, strict=False)
+    ]
+    Decision.objects.bulk_create(
+        Decision(comparison=comparison, outcome="a", method="reviewer") for comparison in comparisons
+    )
+    Suggestion.objects.bulk_create(
+        Suggestion(comparison=comparison, version=version, margin=1.0 if right else -1.0)
+        for version, column in margins
+        for comparison, right in zip(comparisons, column, strict=True)
+    )
+
+
+def shares(n: int, new_right: float, old_right: float) -> tuple[list[bool], list[bool]]:
+    """Which of n pairs each is right on; what the worse one has right, the better one has too."""
+    return [i < n * new_right for i in range(n)], [i < n * old_right for i in range(n)]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Sixty pairs are enough, so that each test makes no more."""
+    monkeypatch.setattr(promotion, "NEEDED", 60)
+
+
+def gate_of(new: ModelVersion, old: ModelVersion, dataset: Dataset, n: int = 60, up: float = 0.9):
+    right, was_right = shares(n, up, 0.5)
+    settled(dataset, [(new, right), (old, was_right)])
+    return promotion.weigh(new, dataset)
+
+
+def test_a_version_that_is_better_here_and_worse_nowhere_is_promoted(few, old, new, dataset):
+    gate = gate_of(new, old, dataset)
+
+    made = promotion.promote(new, dataset)
+
+    assert gate.verdict == "promote"
+    assert ModelVersion.objects.active() == new
+    assert (made.kind, made.replaced, made.gate["verdict"]) == ("earned", old, "promote")
+    assert made.gate["test"]["n"] == 60
+
+
+def test_a_version_that_is_not_clearly_better_is_not_promoted(few, old, new, dataset):
+    gate = gate_of(new, old, dataset, up=0.55)
+
+    assert gate.verdict == "no"
+    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 decided test pairs"):
+        promotion.promote(new, dataset)
+    assert ModelVersion.objects.active() == old
+
+
+def test_under_300_decided_test_pairs_there_is_not_enough_data(old, new, dataset):
+    gate = gate_of(new, old, dataset)
+
+    assert gate.verdict == "not enough data"
+    assert "60 decided test pairs; 300 are needed" in gate.sentence
+
+
+def test_an_uncalibrated_version_is_not_promoted(few, old, new, dataset):
+    new.temperature = None
+    new.save()
+
+    gate = gate_of(new, old, dataset)
+
+    assert gate.verdict == "no"
+    assert "uncalibrated" in gate.sentence
+
+
+def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new, dataset):
+    held = DatasetFactory.create(name="Public", frozen=True)
+    settled(held, list(zip((new, old), shares(60, 0.5, 0.6), strict=True)))
+
+    gate = gate_of(new, old, dataset)
+
+    assert gate.verdict == "no"
+    assert "It may be worse on Public: -10.0 points" in gate.sentence
+
+
+def test_a_frozen_dataset_that_is_too_small_to_tell_is_not_enough_data(few, old, new, dataset):
+    held = DatasetFactory.create(name="Public", frozen=True)
+    settled(held, list(zip((new, old), shares(20, 0.6, 0.6), strict=True)))
+
+    assert gate_of(new, old, dataset).verdict == "not enough data"
+
+
+def test_a_slice_that_got_significantly_worse_stops_a_version_that_is_better_on_the_whole(
+    few, old, new, dataset
+):
+    # Prompts of one subset, on which the new version is wrong where the old was right.
+    settled(dataset, [(new, [False] * 40), (old, [True] * 40)])
+    dataset.prompts.update(metadata={"subset": "safety"})
+    right, was_right = shares(160, 0.95, 0.4)
+    comparisons = [
+        ComparisonFactory.create(prompt=prompt)
+        for prompt, _ in zip(unseen_prompts(dataset, 100_000), right, strict=False)
+    ]
+    dataset.prompts.filter(metadata={}).update(metadata={"subset": "chat"})
+    for comparison, good, bad in zip(comparisons, right, was_right, strict=True):
+        Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+        for version, r in ((new, good), (old, bad)):
+            Suggestion.objects.create(comparison=comparison, version=version, margin=1.0 if r else -1.0)
+
+    gate = promotion.weigh(new, dataset)
+
+    assert gate.verdict == "no"
+    assert [c.met for c in gate.conditions if c.name == "superior"] == [True]
+    assert "where subset is “safety”: -100.0 points" in gate.sentence
+
+
+def test_pairs_that_only_one_of_the_two_has_scored_are_not_enough_data(few, old, new, dataset):
+    gate_of(new, old, dataset)
+    Suggestion.objects.filter(pk=new.suggestions.first().pk).delete()
+    comparisons = iter(unseen_prompts(dataset, 200_000))
+    Decision.objects.create(
+        comparison=ComparisonFactory.create(prompt=next(comparisons)), outcome="a", method="reviewer"
+    )
+
+    gate = promotion.weigh(new, dataset)
+
+    assert gate.verdict == "not enough data"
+    assert "2 settled pairs of Kitchen are not scored by both" in gate.sentence
+
+
+def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new, dataset, admin, bob):
+    for by, reason in ((None, "why"), (bob, "why"), (admin, " ")):
+        with pytest.raises(Refused):
+            promotion.promote(new, dataset, by=by, override=True, reason=reason)
+    assert ModelVersion.objects.active() == old
+
+    made = promotion.promote(new, dataset, by=admin, override=True, reason="The old one was broken.")
+
+    assert ModelVersion.objects.active() == new
+    assert (made.kind, made.by, made.reason) == ("override", admin, "The old one was broken.")
+    assert made.gate["verdict"] == "not enough data"
+
+
+def test_an_override_without_a_reason_cannot_even_be_stored(old, new):
+    with pytest.raises(IntegrityError):
+        new.activate()
+
+
+def test_the_first_model_needs_no_gate(new, dataset):
+    made = promotion.promote(new, dataset)
+
+    assert (made.kind, made.replaced) == ("first", None)
+
+
+def test_promotion_makes_every_dataset_want_the_new_scores(few, old, new, dataset):
+    Dataset.objects.update(wants_scoring=False)
+    gate_of(new, old, dataset)
+
+    promotion.promote(new, dataset)
+
+    assert not Dataset.objects.filter(wants_scoring=False).exists()
+
+
+def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refused(
+    few, old, new, dataset, monkeypatch
+):
+    gate_of(new, old, dataset)
+    weighed = promotion.weigh(new, dataset)
+    other = ModelVersionFactory.create(name="other")
+    other.activate(reason="quicker")
+    monkeypatch.setattr(promotion, "weigh", lambda *_: weighed)
+
+    with pytest.raises(Refused, match="Meanwhile other became the active model"):
+        promotion.promote(new, dataset)
+
+    assert ModelVersion.objects.active() == other
+
+
+def test_a_rollback_takes_back_one_promotion_after_the_other_and_is_on_record(admin):
+    one, two, three = (ModelVersionFactory.create(name=name) for name in ("one", "two", "three"))
+    one.activate()
+    two.activate(reason="better")
+    three.activate(reason="better still")
+
+    assert promotion.roll_back(by=admin, reason="It prefers apologies").version == two
+    assert promotion.roll_back(by=admin).version == one
+    with pytest.raises(Refused, match="no model before one"):
+        promotion.roll_back(by=admin)
+
+    assert ModelVersion.objects.active() == one
+    assert [p.kind for p in Promotion.objects.history()] == [
+        "rollback", "rollback", "override", "override", "first",
+    ]  # fmt: skip
+
+
+def test_after_a_rollback_the_old_suggestions_are_shown_at_once(old, new, dataset):
+    comparison = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+    for version in (old, new):
+        Suggestion.objects.create(comparison=comparison, version=version, margin=1.0)
+    ModelVersion.objects.filter(pk=old.pk).update(activated_at=timezone.now() - timedelta(days=1))
+    new.activate(reason="better")
+    assert comparison.suggestions.to_show().first().version == new
+
+    promotion.roll_back()
+
+    assert comparison.suggestions.to_show().first().version == old
+
+
+def test_the_active_version_is_not_promoted_again(old, dataset):
+    with pytest.raises(Refused, match="active model already"):
+        promotion.promote(old, dataset)

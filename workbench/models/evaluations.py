@@ -1,0 +1,104 @@
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import Q
+
+if TYPE_CHECKING:
+    from workbench.models.dataset import Dataset
+    from workbench.models.scores import ModelVersion
+
+
+class EvaluationQuerySet(models.QuerySet["Evaluation"]):
+    def on(self, dataset: "Dataset", protocol: str = "") -> Self:
+        return self.filter(dataset=dataset, protocol=protocol)
+
+    def newest_first(self) -> Self:
+        return self.order_by("-pk")
+
+
+class Evaluation(models.Model):
+    """What one ModelVersion was worth against people on one set of pairs, at one moment; append-only."""
+
+    class Split(models.TextChoices):
+        TEST = "test", "Test: the prompt groups that no Release ever trains on"
+        ALL = "all", "All of it"
+
+    version = models.ForeignKey(
+        "workbench.ModelVersion", on_delete=models.CASCADE, related_name="evaluations"
+    )
+    dataset = models.ForeignKey(
+        "workbench.Dataset", null=True, on_delete=models.CASCADE, related_name="evaluations"
+    )
+    source = models.CharField(max_length=200, help_text="Name of the Dataset or the file.")
+    split = models.CharField(max_length=10, choices=Split.choices)
+    protocol = models.CharField(max_length=20, blank=True)
+    data_sha256 = models.CharField(
+        max_length=64,
+        help_text="Over texts and outcomes: the same for the same pairs.",
+    )
+    pairs = models.PositiveIntegerField()
+    figures = models.JSONField(default=dict)
+    run = models.ForeignKey("workbench.Run", null=True, on_delete=models.SET_NULL, related_name="evaluations")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EvaluationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["dataset", "version"], name="evaluation_on_dataset")]
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.source}"
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The figures of the version itself; those it stands beside are in `figures["beside"]`."""
+        figures: dict[str, Any] = self.figures["model"]
+        return figures
+
+
+class PromotionQuerySet(models.QuerySet["Promotion"]):
+    def history(self) -> Self:
+        """Every change of the active version, the latest first, with all that a line about it names."""
+        return self.select_related("version", "replaced", "by").order_by("-pk")
+
+    def undone_by_rollback(self, version: "ModelVersion") -> "Promotion | None":
+        """How the version came to be active other than by a rollback: what a rollback takes back."""
+        return self.filter(version=version).exclude(kind=Promotion.Kind.ROLLBACK).order_by("-pk").first()
+
+
+class Promotion(models.Model):
+    """That a ModelVersion became the active one, why, and by whom; append-only, so that the history of what
+    people were shown is complete."""
+
+    class Kind(models.TextChoices):
+        FIRST = "first", "First: no model was active"
+        EARNED = "earned", "Earned: it passed the gate"
+        OVERRIDE = "override", "Override: an admin put it in place without the gate"
+        ROLLBACK = "rollback", "Rollback: the model before is back"
+
+    version = models.ForeignKey("workbench.ModelVersion", on_delete=models.PROTECT, related_name="promotions")
+    replaced = models.ForeignKey(
+        "workbench.ModelVersion", null=True, on_delete=models.PROTECT, related_name="replaced_by"
+    )
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    gate = models.JSONField(default=dict, blank=True, help_text="What the gate said, condition by condition.")
+    reason = models.TextField(blank=True)
+    by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PromotionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(kind="override") | ~Q(reason=""), name="promotion_by_override_has_a_reason"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="first") | Q(replaced__isnull=False), name="promotion_replaces_unless_first"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version} ({self.kind})"

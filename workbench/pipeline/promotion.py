@@ -1,0 +1,273 @@
+"""The gate before a ModelVersion becomes the active one, and what goes through it.
+
+A version is promoted when it is really better on what the team judged, not worse on what is held fixed, and
+calibrated. Anything else needs a named admin and a reason, and both are kept on record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from django.db import transaction
+
+from scoring.evaluate import PairedComparison
+from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
+from workbench.pipeline import evaluation
+
+NEEDED = 300
+"""Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
+NO_WORSE_THAN = -0.01
+"""What a version may lose on a frozen Dataset: one point, with the lower end of the 95 % interval."""
+LEVEL = 0.05
+
+Verdict = Literal["first", "promote", "no", "not enough data"]
+
+
+class Refused(ValueError):
+    """A promotion that is not made; the message is a sentence for people."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing the gate asks for. `met` is None where there is not enough data to tell."""
+
+    name: str
+    met: bool | None
+    said: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate says of a version against the active one (`replaces`; None = there is none).
+
+    `test` is the paired comparison on the Dataset's test split, `frozen` that on each frozen Dataset."""
+
+    version: ModelVersion
+    replaces: ModelVersion | None
+    conditions: Sequence[Condition]
+    test: PairedComparison | None = None
+    frozen: Sequence[tuple[Dataset, PairedComparison]] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.replaces is None:
+            return "first"
+        met = [condition.met for condition in self.conditions]
+        if False in met:
+            return "no"
+        return "not enough data" if None in met else "promote"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its reasons."""
+        if self.verdict == "first":
+            return "No model is active yet, so there is nothing to compare with."
+        if self.verdict == "promote":
+            return f"{self.version} is better than {self.replaces} here, and worse nowhere."
+        why = " ".join(c.said for c in self.conditions if c.met is not True)
+        return f"{'Not promoted' if self.verdict == 'no' else 'Not enough data'}: {why}"
+
+    def as_json(self) -> dict[str, Any]:
+        """As a Promotion keeps it."""
+        return {
+            "verdict": self.verdict,
+            "replaces": self.replaces.name if self.replaces else None,
+            "conditions": [asdict(condition) for condition in self.conditions],
+            "test": asdict(self.test) if self.test else None,
+            "frozen": {dataset.name: asdict(found) for dataset, found in self.frozen},
+        }
+
+
+def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
+    """The version against the active one, on the test split of the dataset and on every frozen Dataset.
+
+    Reads Scores that are there and writes nothing; what lacks Scores has to be evaluated first. Raises
+    Refused for the active version itself."""
+    active = ModelVersion.objects.active()
+    if active == version:
+        raise Refused(f"{version} is the active model already.")
+    if active is None:
+        return Gate(version, None, [])
+    test = evaluation.of_dataset(dataset, settle=False)
+    found, lacking = evaluation.compared(version, active, test)
+    conditions = [
+        _scored(version, active, dataset, lacking),
+        _superior(found),
+        *_no_slice_worse(dataset, found),
+    ]
+    frozen = []
+    for held in Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk"):
+        on_held, lacking = evaluation.compared(version, active, evaluation.of_dataset(held, settle=False))
+        frozen.append((held, on_held))
+        conditions += [
+            _scored(version, active, held, lacking),
+            _no_worse(held, on_held),
+            *_no_slice_worse(held, on_held),
+        ]
+    if not frozen:
+        conditions.append(Condition("frozen", True, "No Dataset is frozen, so none is held against it."))
+    conditions.append(_calibrated(version))
+    return Gate(version, active, conditions, found, frozen)
+
+
+def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
+    if not lacking:
+        return Condition("scored", True, f"Both have scored every settled pair of {dataset}.")
+    return Condition(
+        "scored",
+        None,
+        f"{lacking:,} settled pairs of {dataset} are not scored by both {version} and {active}; "
+        "evaluate both.",
+    )
+
+
+def _superior(found: PairedComparison) -> Condition:
+    """Better on the team's own test split: by the interval over prompt groups, and by McNemar's test."""
+    if found.n < NEEDED:
+        return Condition(
+            "superior", None, f"{found.n:,} decided test pairs; {NEEDED} are needed to believe a difference."
+        )
+    difference, interval = found.accuracy_difference, found.accuracy_interval
+    if difference is None or interval is None or found.p is None:
+        return Condition("superior", None, "All test pairs are of one prompt group, so there is no interval.")
+    said = (
+        f"{_points(difference)} on {found.n:,} decided test pairs (95 % interval {_points(interval[0])} to "
+        f"{_points(interval[1])}; McNemar p = {found.p:.3g})."
+    )
+    better = difference > 0 and interval[0] > 0 and found.p < LEVEL
+    return Condition("superior", better, said if better else f"Not clearly better: {said}")
+
+
+def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
+    name = f"no worse on {dataset}"
+    if found.n < NEEDED or found.accuracy_interval is None or found.accuracy_difference is None:
+        return Condition(name, None, f"{dataset} has {found.n:,} decided pairs; {NEEDED} are needed.")
+    low, high = found.accuracy_interval
+    met = low >= NO_WORSE_THAN
+    said = (
+        f"{_points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
+        f"{_points(low)} to {_points(high)}; it may lose no more than {_points(-NO_WORSE_THAN)[1:]})."
+    )
+    return Condition(name, met, said if met else f"It may be worse on {dataset}: {said}")
+
+
+def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition]:
+    worse = [
+        part
+        for part in found.slices
+        if part.holm_p is not None
+        and part.difference is not None
+        and part.difference < 0
+        and part.holm_p < LEVEL
+    ]
+    if not worse:
+        said = f"No slice of {dataset} is significantly worse (Holm, {len(found.slices)} slices)."
+        return [Condition("slices", True, said)]
+    return [
+        Condition(
+            "slices",
+            False,
+            f"Worse on {dataset} where {part.name} is “{part.label}”: {_points(part.difference or 0)} on "
+            f"{part.n:,} pairs, p = {part.holm_p:.3g} after Holm.",
+        )
+        for part in worse
+    ]
+
+
+def _calibrated(version: ModelVersion) -> Condition:
+    if version.calibrated:
+        return Condition("calibrated", True, "Its probabilities are calibrated.")
+    return Condition(
+        "calibrated", False, "It is uncalibrated: calibrate it, so that its margins become probabilities."
+    )
+
+
+def _points(share: float) -> str:
+    """ "+6.1 points" for 0.061."""
+    return f"{share * 100:+.1f} points"
+
+
+# --- what goes through --------------------------------------------------------------------------------------
+
+
+def promote(
+    version: ModelVersion,
+    dataset: Dataset,
+    *,
+    by: User | None = None,
+    override: bool = False,
+    reason: str = "",
+) -> Promotion:
+    """Make the version the active one when the gate says so, or with `override` when it does not.
+
+    The active version changes in one transaction together with the record of why; every Dataset then wants
+    its Scores. An override needs a named admin and a reason. Raises Refused, and changes nothing, when the
+    gate says no, or when another version became active while this one was weighed."""
+    gate = weigh(version, dataset)
+    if gate.verdict == "first":
+        return _activate(gate, Promotion.Kind.FIRST, by, reason)
+    if gate.verdict == "promote":
+        return _activate(gate, Promotion.Kind.EARNED, by, reason)
+    if not override:
+        raise Refused(gate.sentence)
+    _refuse_anonymous(by, reason)
+    return _activate(gate, Promotion.Kind.OVERRIDE, by, reason)
+
+
+def put_in_place(version: ModelVersion, *, by: User | None = None, reason: str = "") -> Promotion:
+    """Activate a version by hand, with nothing weighed: the first one, or for a reason that is kept. Raises
+    Refused."""
+    active = ModelVersion.objects.active()
+    if active == version:
+        raise Refused(f"{version} is the active model already.")
+    if active is None:
+        return _activate(Gate(version, None, []), Promotion.Kind.FIRST, by, reason)
+    _refuse_anonymous(by, reason)
+    return _activate(Gate(version, active, []), Promotion.Kind.OVERRIDE, by, reason, kept={})
+
+
+def roll_back(*, by: User | None = None, reason: str = "") -> Promotion:
+    """Put the model back that the active one replaced. Its Scores and Suggestions were kept, so it serves at
+    once. Raises Refused when there is none."""
+    active = ModelVersion.objects.active()
+    before = Promotion.objects.undone_by_rollback(active) if active else None
+    if active is None or before is None or before.replaced is None:
+        raise Refused(
+            f"There is no model before {active} to go back to." if active else "No model is active."
+        )
+    return _activate(Gate(before.replaced, active, []), Promotion.Kind.ROLLBACK, by, reason, kept={})
+
+
+def _refuse_anonymous(by: User | None, reason: str) -> None:
+    if by is None or not by.is_staff:
+        raise Refused("Only an admin of the installation can put a model in place without the gate.")
+    if not reason.strip():
+        raise Refused("Say why: the reason is kept with the promotion.")
+
+
+def _activate(
+    gate: Gate, kind: Promotion.Kind, by: User | None, reason: str, kept: dict[str, Any] | None = None
+) -> Promotion:
+    with transaction.atomic():
+        # All in one order, or two promotions at once could each wait for the other's row.
+        list(ModelVersion.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
+        active = ModelVersion.objects.active()
+        if active != gate.replaces:
+            raise Refused(
+                f"Meanwhile {active} became the active model; look at the comparison with it first."
+            )
+        version = ModelVersion.objects.get(pk=gate.version.pk)
+        return version.activate(
+            kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
+        )
+
+
+def latest_evaluations(dataset: Dataset) -> dict[int, dict[int, Evaluation]]:
+    """By version, then by Dataset: the newest Evaluation of each on this Dataset's test split and on every
+    frozen Dataset."""
+    on = [dataset.pk, *Dataset.objects.filter(frozen=True).values_list("pk", flat=True)]
+    rows = Evaluation.objects.filter(dataset__in=on, protocol="").order_by("pk")
+    found: dict[int, dict[int, Evaluation]] = {}
+    for row in rows:
+        if row.dataset_id is not None:
+            found.setdefault(row.version_id, {})[row.dataset_id] = row
+    return found
