@@ -352,6 +352,12 @@ class UploadForm(forms.Form):
         return file
 
 
+_NAMED = {
+    **{word: f"{word}: {meaning}" for word, meaning in intake.COLUMN_WORDS.items()},
+    **{word: f"{outcome}: what stands there for it" for word, outcome in intake.OUTCOME_WORDS.items()},
+}
+
+
 class ImportForm(forms.Form):
     """How a file is taken."""
 
@@ -392,17 +398,30 @@ class ImportForm(forms.Form):
         label="Lenient: import the good rows, hand the bad ones back as a file", required=False
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for word, meaning in _NAMED.items():
+            widget = forms.TextInput(attrs={"list": "columns"} if word in intake.COLUMN_WORDS else {})
+            self.fields[f"column_{word}"] = forms.CharField(
+                label=meaning, max_length=200, required=False, widget=widget
+            )
+
+    def named_columns(self) -> list[forms.BoundField]:
+        return [self[f"column_{word}"] for word in _NAMED]
+
     @classmethod
     def asked(cls, params: dict[str, Any]) -> dict[str, Any]:
         """The data of a form that asks for the options of a Run."""
         left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
-        return {**params, **left_out}
+        named = {f"column_{word}": column for word, column in params.get("columns", {}).items()}
+        return {**params, **left_out, **named}
 
     def options(self) -> intake.ImportOptions:
         """As asked for; what was not valid keeps its default."""
         asked = self.cleaned_data
         return intake.ImportOptions(
             format=asked.get("format") or "auto",
+            columns={word: column for word in _NAMED if (column := asked.get(f"column_{word}"))},
             lenient=asked.get("lenient", False),
             source=asked.get("source", ""),
             licence=asked.get("licence", ""),

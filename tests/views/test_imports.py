@@ -182,6 +182,24 @@ def test_the_choices_of_the_form_change_what_the_preview_counts(client, dataset)
     assert "more pair" not in outer
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_table_of_no_known_shape_goes_in_by_its_columns_and_the_next_by_itself(client, dataset):
+    table = b"Frage,gut,schlecht\nNenne einen Vogel.,Zaunk\xc3\xb6nig,Fledermaus\n"
+    named = {"column_prompt": "Frage", "column_chosen": "gut", "column_rejected": "schlecht"}
+    upload = sent(client, dataset, table, "umfrage.csv")
+    assert "Not recognised" in page_of(client, upload)
+    assert '<option value="schlecht">' in page_of(client, upload)
+    assert "left is better" in page_of(client, upload, **named)
+    assert "no column &quot;Fragen&quot;" in page_of(client, upload, **named | {"column_prompt": "Fragen"})
+
+    run = do_import(client, upload, **named)
+    more = page_of(client, sent(client, dataset, table.replace(b"Vogel", b"Baum"), "mehr.csv"))
+
+    assert (run.state, run.result["comparisons"]) == ("done", 1)
+    assert "named columns: prompt = Frage" in more
+    assert "Kept now: prompt = Frage" in more
+
+
 def test_a_choice_that_is_not_offered_is_refused(client, dataset):
     answer = client.post(reverse("import_preview", args=[sent(client, dataset).pk]), {"pairs": "none"})
 

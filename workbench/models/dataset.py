@@ -197,6 +197,11 @@ class Dataset(models.Model):
         help_text="Held apart to evaluate models on, all of it: nothing is trained on it, and a model "
         "that is to be promoted must not lose on it.",
     )
+    columns = models.JSONField(
+        default=dict,
+        editable=False,
+        help_text="The columns that were named for the last table imported by them, for the next such table.",
+    )
     wants_scoring = models.BooleanField(
         default=False,
         editable=False,

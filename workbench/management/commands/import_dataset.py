@@ -38,6 +38,15 @@ class Command(BaseCommand):
             "--format", default="auto", choices=["auto", *intake.SHAPES], help="default: told by the columns"
         )
         parser.add_argument(
+            "--column",
+            action="append",
+            default=[],
+            metavar="WORD=COLUMN",
+            help="a column of any table, as in --column prompt=question --column chosen=best; the Dataset "
+            f"keeps them for the next. Words: {', '.join(intake.COLUMN_WORDS)}; for what stands in the "
+            f"outcome column: {', '.join(intake.OUTCOME_WORDS)}",
+        )
+        parser.add_argument(
             "--lenient", action="store_true", help="store the good rows although some are bad"
         )
         parser.add_argument("--rejects", type=Path, help="write the bad rows to this file, as JSON lines")
@@ -68,6 +77,7 @@ class Command(BaseCommand):
         dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
         options = intake.ImportOptions(
             format=given["format"],
+            columns=columns_named(given["column"]),
             lenient=given["lenient"],
             source=given["source"],
             licence=given["licence"],
@@ -115,6 +125,18 @@ class Command(BaseCommand):
         for note in result.notes:
             self.stdout.write(f"note: {note}")
         self.stdout.write(summary(result, dataset))
+
+
+def columns_named(given: list[str]) -> dict[str, str]:
+    """The columns by word. Raises CommandError for a word that is not known."""
+    columns = {}
+    for each in given:
+        word, _, column = each.partition("=")
+        if word not in {*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS} or not column:
+            known = ", ".join([*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS])
+            raise CommandError(f"--column wants WORD=COLUMN, with a word of {known}; not {escaped(each)}.")
+        columns[word] = column
+    return columns
 
 
 def summary(result: intake.ImportResult, dataset: Dataset) -> str:

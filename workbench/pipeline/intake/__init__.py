@@ -17,9 +17,12 @@ from workbench.pipeline.intake.importing import (
 from workbench.pipeline.intake.rows import Problem, escaped
 from workbench.pipeline.intake.runs import carry_out, rejects_path
 from workbench.pipeline.intake.shapes import SHAPES
+from workbench.pipeline.intake.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from workbench.pipeline.intake.shapes.votes import without_citations
 
 __all__ = [
+    "COLUMN_WORDS",
+    "OUTCOME_WORDS",
     "PAIRS_POLICIES",
     "SHAPES",
     "TOKEN_LIMIT",

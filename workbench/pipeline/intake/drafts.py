@@ -214,6 +214,7 @@ class ImportOptions:
     """How a file is taken. The defaults take everything as it is and refuse the file for one bad row."""
 
     format: str = "auto"  # name of a Shape, or "auto": told by the columns
+    columns: Values = field(default_factory=dict)  # of any table, by word (see shapes.mapped); {} = a Shape
     lenient: bool = False  # keep the good rows and hand back the bad ones
     source: str = ""  # name of the voice whose labels come along; "" = the Shape's name
     licence: str = ""  # of the texts in the file; "" = that of the Dataset

@@ -83,9 +83,10 @@ class ImportResult:
 class Preview:
     """What a file looks like, from its first rows; `whole` when these are all of it. `result` counts what an
     import of these rows would find and add; `title` says in words what was recognised, "" for nothing;
-    `ranked` when the pairs policy matters."""
+    `columns` are those of the first rows; `ranked` when the pairs policy matters."""
 
     title: str
+    columns: tuple[str, ...]
     ranked: bool
     result: ImportResult
     examples: tuple[Draft, ...]
@@ -127,7 +128,7 @@ def import_file(
             if not progress("reading", done, total):
                 raise Cancelled
 
-        reader = Reader(spool, options, tick)
+        reader = Reader(spool, options, tick, dataset.columns)
         faulty = False
         try:
             reader.read(open_rows(source, name, stack, COLUMNS))
@@ -190,6 +191,8 @@ def _store(
             go_on("storing", done, total)
         # In the same transaction: a message that asks for Scores may be lost, this is not.
         Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
+        if options.columns:
+            Dataset.objects.filter(pk=dataset.pk).update(columns=options.columns)
         counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
         counts["near_duplicates"] = spool.groups.near_duplicates()
         result = replace(found, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
@@ -206,7 +209,7 @@ def preview(
     Reads only."""
     options = replace(options, dry_run=True)
     prefix = _Prefix()
-    reader = Reader(prefix, options, lambda *_: None)
+    reader = Reader(prefix, options, lambda *_: None, dataset.columns)
     whole, faulty = True, False
     with ExitStack() as stack:
         try:
@@ -232,6 +235,7 @@ def preview(
     shape = reader.shape
     return Preview(
         title=shape.title if shape else "",
+        columns=reader.columns,
         ranked=bool(shape and shape.ranked),
         result=result,
         examples=tuple(prefix.examples),

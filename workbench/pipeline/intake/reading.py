@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol
@@ -13,7 +13,7 @@ from workbench.pipeline.intake.checks import observe
 from workbench.pipeline.intake.drafts import Draft, ImportOptions
 from workbench.pipeline.intake.files import Entry, Reading
 from workbench.pipeline.intake.rows import BadRow, FileFault, Problem, Row, escaped
-from workbench.pipeline.intake.shapes import recognise
+from workbench.pipeline.intake.shapes import mapped, recognise
 from workbench.pipeline.intake.shapes.shape import Shape
 
 SAMPLE_ROWS = 100
@@ -32,15 +32,24 @@ class Sink(Protocol):
 
 class Reader:
     """Reads one file into a sink. `tick` is called twice a second with the rows read and an estimate of all;
-    what it raises ends the reading."""
+    what it raises ends the reading. `saved` are the named columns of tables that came before (see
+    shapes.mapped)."""
 
-    def __init__(self, sink: Sink, options: ImportOptions, tick: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        options: ImportOptions,
+        tick: Callable[[int, int], None],
+        saved: Mapping[str, str] | None = None,
+    ) -> None:
         self.shape: Shape | None = None
+        self.columns: tuple[str, ...] = ()
         self.observed: Counter[str] = Counter()
         self._sink = sink
         self._options = options
         self._tick = tick
         self._bad_rows = 0
+        self._saved = saved or {}
         self._lines_of_note: dict[str, list[int]] = {}
 
     def read(self, reading: Reading) -> None:
@@ -51,10 +60,20 @@ class Reader:
             if self._bad_rows:
                 return
             raise FileFault("empty", "the file has no rows")
-        self.shape = recognise(sample, self._options.format, reading.header_line)
+        self.columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
+        self.shape = self._shape(sample, reading.header_line)
         _refuse_wrong_types(self.shape, reading.schema)
         for draft in self.shape.drafts(chain(sample, rows), self._options):
             self._take(draft)
+
+    def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
+        """By the columns that are named, or those saved where the file has them, or by what is known."""
+        named: Mapping[str, str] = self._options.columns
+        if not named and self._options.format == "auto" and mapped.fits(self._saved, self.columns):
+            named = self._saved
+        if named:
+            return mapped.mapped(named, self.columns)
+        return recognise(sample, self._options.format, header_line)
 
     @property
     def format(self) -> str:

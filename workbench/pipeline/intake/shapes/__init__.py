@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from workbench.pipeline.intake.rows import FileFault, Row, escaped
-from workbench.pipeline.intake.shapes import arenas, pairs, rankings, trees, votes
+from workbench.pipeline.intake.shapes import arenas, mapped, pairs, rankings, trees, votes
 from workbench.pipeline.intake.shapes.shape import Shape
+
+__all__ = ["COLUMNS", "SHAPES", "mapped", "recognise"]
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape for family in (trees, votes, arenas, rankings, pairs) for shape in family.SHAPES
