@@ -30,7 +30,8 @@ from workbench.models import Comparison, Dataset, Decision, Flag, Guidelines, Ju
 from workbench.models.dataset import group_digest
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import SPLITS, split_of
-from workbench.pipeline.release.cases import cases, snapshot
+from workbench.pipeline.release.cases import cases
+from workbench.pipeline.snapshot import snapshot
 
 pytestmark = pytest.mark.django_db
 

@@ -24,12 +24,13 @@ from django.db.models.fields.json import KeyTransform
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
 from workbench.pipeline import agreement
 from workbench.pipeline.release import card, manifest, proof, splits
-from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases, snapshot
+from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases
 from workbench.pipeline.release.files import FORMATS, RowFile
 from workbench.pipeline.release.filters import BadFilter, Filters, count
 from workbench.pipeline.release.manifest import Counts, Manifest, manifest_of
 from workbench.pipeline.release.profiles import PROFILES, Profile
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
+from workbench.pipeline.snapshot import snapshot
 
 LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +9,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models, transaction
+from django.db import models
 
 from workbench.models import (
     Comparison,
@@ -27,7 +26,6 @@ from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.dataset import Message
 from workbench.pipeline.release.filters import Filters, passing
 
-SNAPSHOT = "release_snapshot"
 CHUNK = 500
 EVERYTHING = Filters()
 _NO_DECISION: list[Any] = ["", "", 0, 0]
@@ -154,31 +152,6 @@ class Case:
 def left_out_for(outcome: str) -> LeftOut:
     """The reason that a profile gives when its rule has no use for a decided outcome."""
     return _OF_OUTCOME[outcome]
-
-
-@contextmanager
-def snapshot() -> Iterator[str]:
-    """Alias of a database connection whose reads all see one moment, while others go on writing.
-
-    A second connection, as progress is committed on the first meanwhile: REPEATABLE READ and read only on
-    PostgreSQL; on SQLite a plain BEGIN, which in WAL mode keeps its view and takes no write lock (the
-    project's IMMEDIATE would stop every annotator until the build ends). Inside a caller's transaction
-    the caller's connection is used, as no other could see what it has not committed."""
-    if connection.in_atomic_block:
-        yield DEFAULT_DB_ALIAS
-        return
-    second = connection.copy(alias=SNAPSHOT)
-    if second.vendor == "sqlite":
-        second.settings_dict["OPTIONS"] = {**second.settings_dict["OPTIONS"], "transaction_mode": "DEFERRED"}
-    connections[SNAPSHOT] = second
-    try:
-        with transaction.atomic(using=SNAPSHOT):
-            if second.vendor == "postgresql":
-                second.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            yield SNAPSHOT
-    finally:
-        second.close()
-        del connections[SNAPSHOT]
 
 
 def cases(
