@@ -20,7 +20,7 @@ from django.utils import timezone
 from scoring.baselines import BASELINES
 from scoring.formats import Pair, Scored, Scorer
 from workbench.models import Dataset, ModelVersion, Run, ScoreBatch, Worker
-from workbench.pipeline import intake, order, runs, scoring, versions
+from workbench.pipeline import intake, order, runs, scoring, statistics, versions
 from workbench.pipeline import release as releases
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,25 @@ def import_file(run_id: int) -> None:
         score_missing.delay_on_commit(run.dataset_id)
 
 
-RUN_TASKS: dict[str, Task] = {Run.Kind.RELEASE: build_release, Run.Kind.IMPORT: import_file}
+@shared_task
+def compute_statistics(run_id: int) -> None:
+    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        statistics.carry_out(run)
+    except statistics.Cancelled:
+        return
+    except Exception as error:
+        run.fail(f"{type(error).__name__}: {error}")
+        raise
+
+
+RUN_TASKS: dict[str, Task] = {
+    Run.Kind.RELEASE: build_release,
+    Run.Kind.IMPORT: import_file,
+    Run.Kind.STATISTICS: compute_statistics,
+}
 
 
 # --- the worker itself --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from workbench.models.people import Member, Role, User
 from workbench.models.releases import Download, Release
 from workbench.models.runs import Run, ScoreBatch, Upload, Worker
 from workbench.models.scores import ModelVersion, Score, Suggestion
+from workbench.models.statistics import Statistics
 
 __all__ = [
     "Annotator",
@@ -41,6 +42,7 @@ __all__ = [
     "Run",
     "Score",
     "ScoreBatch",
+    "Statistics",
     "Suggestion",
     "Upload",
     "User",

@@ -73,6 +73,7 @@ class Run(models.Model):
         RELEASE = "release", "Release"
         TRAIN = "train", "Train"
         EVALUATE = "evaluate", "Evaluate"
+        STATISTICS = "statistics", "Statistics"
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting: no worker has taken it yet"

@@ -1,0 +1,191 @@
+"""A Run computes a Dataset's figures and stores them; pages only read."""
+
+import json
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    CompletionFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+)
+from workbench import tasks
+from workbench.models import Annotator, Comparison, Dataset, ModelVersion, Run, Statistics
+from workbench.pipeline import statistics
+
+pytestmark = pytest.mark.django_db
+
+COMPARISONS = 60
+
+
+@pytest.fixture
+def campaign(dataset: Dataset) -> list[Comparison]:
+    """Sixty Comparisons under fifteen prompts, a always the longer; two people say a of two thirds, and
+    differ on the others; a calibrated model says a of all but each sixth."""
+    version = ModelVersionFactory.create(name="Judge", state="active", temperature=1.0)
+    prompts = PromptFactory.create_batch(15, dataset=dataset, metadata={"topic": "soup"})
+    people = AnnotatorFactory.create_batch(2)
+    comparisons = []
+    for n in range(COMPARISONS):
+        prompt = prompts[n // 4]
+        a, b = (
+            CompletionFactory.create(prompt=prompt, text=f"{n} {it}", source=s)
+            for it, s in (("- x\n" * 9, "M"), ("y", "N"))
+        )
+        comparison = ComparisonFactory.create(prompt=prompt, dataset=dataset, a=a, b=b)
+        SuggestionFactory.create(comparison=comparison, version=version, margin=-1.5 if n % 6 == 5 else 1.5)
+        for who, annotator in enumerate(people):
+            outcome = "b" if n % 3 == 2 and who else "a"
+            JudgmentFactory.create(
+                comparison=comparison,
+                annotator=annotator,
+                outcome=outcome,
+                mode="blind",
+                left="ab"[n % 2],
+                seconds=20 + n % 5,
+            )
+        comparisons.append(comparison)
+    return comparisons
+
+
+def stored(dataset: Dataset) -> Statistics:
+    run = statistics.order(dataset)
+    tasks.compute_statistics(run.pk)
+    return Statistics.objects.get(dataset=dataset)
+
+
+def test_a_run_computes_and_stores_the_figures_of_a_moment(dataset, campaign):
+    found = stored(dataset)
+
+    report = found.report
+    assert report["data"]["comparisons"] == COMPARISONS
+    assert report["data"]["opinions"] == 2 * COMPARISONS
+    every = report["agreement"]["people"]["all"]
+    assert (every["units"], every["opinions"]) == (60, 120)
+    assert every["raw"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    assert every["raw"]["low"] < 2 / 3 < every["raw"]["high"]
+    [judge] = report["against"]["people"]
+    accuracy = judge["slices"][0]
+    # a is right for 100 of 120 answers; the model says b of ten Comparisons, on which one of two says b.
+    assert accuracy["accuracy"]["value"] == pytest.approx(100 / 120, abs=1e-6)
+    assert accuracy["longest"]["value"] == pytest.approx(100 / 120, abs=1e-6)
+    assert {row["kind"] for row in judge["slices"]} == {"all", "length", "preferred", "source", "topic"}
+    assert found.run.state == Run.State.DONE
+    assert (found.version, found.judgments) == (ModelVersion.objects.active(), 120)
+
+
+def test_the_report_says_since_when_it_is_stale(dataset, campaign):
+    found = stored(dataset)
+    version = ModelVersion.objects.active()
+    fresh = found.is_stale(version), found.judgments_since
+
+    JudgmentFactory.create(comparison=campaign[0], outcome="tie")
+
+    assert fresh == (False, 0)
+    assert (found.is_stale(version), found.judgments_since) == (True, 1)
+    assert stored(dataset).is_stale(None)
+    assert Statistics.objects.count() == 1
+
+
+def test_a_dataset_in_which_nobody_has_said_anything_has_a_report_that_says_so(dataset):
+    report = stored(dataset).report
+
+    assert (report["agreement"], report["against"], report["plan"]) == ({}, {}, [])
+    assert report["data"]["opinions"] == 0
+
+
+def test_what_nobody_could_know_is_not_enough_data(dataset):
+    for _ in range(3):
+        JudgmentFactory.create(
+            comparison=ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+        )
+
+    every = stored(dataset).report["agreement"]["people"]["all"]
+
+    assert every["alpha"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+        "prompts": 0,
+        "why": "not enough data",
+    }
+
+
+def test_a_second_order_joins_the_run_that_is_going_on(dataset):
+    assert statistics.order(dataset) == statistics.order(dataset)
+    stored(dataset)
+    assert statistics.order(dataset).state == Run.State.WAITING
+
+
+def test_a_cancelled_run_keeps_the_figures_that_were_there(dataset, campaign):
+    before = stored(dataset)
+    run = statistics.order(dataset)
+    run.start()
+    run.cancel()
+
+    with pytest.raises(statistics.Cancelled):
+        statistics.carry_out(run)
+
+    assert Statistics.objects.get(dataset=dataset).run_id == before.run_id
+
+
+def test_answers_that_a_suggestion_may_have_led_do_not_count_for_the_model(dataset, campaign):
+    before = stored(dataset).report["against"]["people"][0]["n"]
+    for comparison in campaign:
+        JudgmentFactory.create(comparison=comparison, outcome="a", mode="assisted", suggested="a")
+
+    after = stored(dataset).report
+
+    assert after["against"]["people"][0]["n"] == before
+    assert after["agreement"]["people"]["all"]["opinions"] == 3 * COMPARISONS
+    assert after["agreement"]["people"]["unseen"]["opinions"] == 2 * COMPARISONS
+
+
+def test_labels_that_came_with_a_file_are_a_voice_of_their_own(dataset, campaign):
+    label = Annotator.objects.create(source="labels.jsonl")
+    for comparison in campaign:
+        JudgmentFactory.create(comparison=comparison, annotator=label, outcome="b", stage="imported")
+
+    report = stored(dataset).report
+
+    assert report["against"]["imported"][0]["slices"][0]["accuracy"]["value"] == pytest.approx(
+        1 / 6, abs=1e-6
+    )
+    assert report["agreement"]["people"]["all"]["opinions"] == 2 * COMPARISONS
+    assert report["agreement"]["imported"]["unseen"] is None
+
+
+def test_the_command_prints_the_figures_and_their_intervals(dataset, campaign, capsys):
+    call_command("statistics", dataset.name)
+    shown = capsys.readouterr().out
+    call_command("statistics", dataset.name, json=True)
+    report = json.loads(capsys.readouterr().out)
+
+    assert "raw            0.6667" in shown
+    assert "more Judgments" in shown
+    assert report["data"]["opinions"] == 2 * COMPARISONS
+    with pytest.raises(CommandError, match='no Dataset "Kitchne"'):
+        call_command("statistics", "Kitchne")
+
+
+def test_no_query_is_made_for_a_single_comparison_or_judgment(
+    dataset, campaign, django_assert_max_num_queries
+):
+    with django_assert_max_num_queries(30):
+        statistics.compute(dataset)
+
+
+def test_the_same_data_give_the_same_figures(dataset, campaign):
+    one, two = (statistics.compute(dataset) for _ in range(2))
+    for report in (one, two):
+        del report["data"]
+
+    assert one == two
+    assert np.isfinite(one["agreement"]["people"]["all"]["raw"]["low"])

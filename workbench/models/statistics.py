@@ -1,0 +1,47 @@
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+from workbench.models.annotation import Judgment
+
+if TYPE_CHECKING:
+    from workbench.models.scores import ModelVersion
+
+
+class Statistics(models.Model):
+    """The figures of a Dataset as a Run has computed them, and the moment of the data that they describe.
+    Pages read `report` and count nothing themselves; its shape is that of `pipeline.statistics.compute`."""
+
+    MOST_COUNTED = 10_000
+
+    dataset = models.OneToOneField("workbench.Dataset", on_delete=models.CASCADE, related_name="statistics")
+    run = models.OneToOneField(
+        "workbench.Run", null=True, on_delete=models.SET_NULL, related_name="statistics"
+    )
+    version = models.ForeignKey(
+        "workbench.ModelVersion",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The active one at that moment.",
+    )
+    judgments = models.PositiveBigIntegerField(help_text="Rows of Judgments then, of any kind.")
+    last_judgment = models.PositiveBigIntegerField(help_text="Primary key of the newest of them, or 0.")
+    taken_at = models.DateTimeField()
+    report = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "statistics"
+
+    def __str__(self) -> str:
+        return f"Statistics of {self.dataset}"
+
+    @property
+    def judgments_since(self) -> int:
+        """How many Judgments the report does not know of; counted up to 10,000."""
+        newer = Judgment.objects.filter(pk__gt=self.last_judgment, comparison__dataset=self.dataset_id)
+        return newer.order_by()[: self.MOST_COUNTED].count()
+
+    def is_stale(self, active: "ModelVersion | None") -> bool:
+        """Whether there are newer Judgments, or another version is active now."""
+        return self.version_id != (active and active.pk) or self.judgments_since > 0

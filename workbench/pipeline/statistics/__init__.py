@@ -1,0 +1,46 @@
+"""What Judgments say about people and models: figures with intervals, computed by a Run and stored.
+
+`columns` reads a Dataset into arrays; `voting` (agreement), `skill` (Dawid-Skene), `against` (a model against
+people), `audit` (length, markdown, side), `work` (seconds and pace) and `planning` compute on arrays and know
+no database; `report` puts all together. docs/explanation/statistics.md says what each figure means."""
+
+from django.db import transaction
+
+from workbench.models import Dataset, ModelVersion, Run, Statistics, User
+from workbench.pipeline.statistics.report import Cancelled, Report, compute
+
+__all__ = ["Cancelled", "Report", "carry_out", "compute", "order"]
+
+
+def order(dataset: Dataset, by: User | None = None) -> Run:
+    """The Run that will compute the dataset's figures: a new one, unless one is waiting or going on."""
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        under_way = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).open().first()
+        return under_way or Run.objects.create(kind=Run.Kind.STATISTICS, dataset=dataset, created_by=by)
+
+
+def carry_out(run: Run) -> Statistics | None:
+    """Compute what a started Run was ordered for, store it in the place of what was there, and finish the
+    Run. Raises Cancelled, and keeps what was there, when somebody cancels it meanwhile; None when that
+    happened after the last look."""
+    dataset = run.dataset
+    if dataset is None:
+        raise ValueError(f"{run} is of no Dataset.")
+    report = compute(dataset, run.beat)
+    told = report["data"]
+    with transaction.atomic():
+        if not run.finish(opinions=told["opinions"], seconds=told["seconds"]):
+            return None
+        stored, _ = Statistics.objects.update_or_create(
+            dataset=dataset,
+            defaults={
+                "run": run,
+                "version": ModelVersion.objects.filter(name=told["version"] or "").first(),
+                "judgments": told["judgments"],
+                "last_judgment": told["last_judgment"],
+                "taken_at": told["taken_at"],
+                "report": report,
+            },
+        )
+    return stored

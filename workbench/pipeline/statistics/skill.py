@@ -1,0 +1,103 @@
+"""One-coin Dawid-Skene: how often each annotator is right, and what each Comparison's outcome is, from
+nothing but who said what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.pipeline.statistics.figures import Index, Matrix, Vector
+
+VOTES_NEEDED = 20
+"""Votes an annotator, on average: with fewer, skills are guesses and the majority is as good."""
+
+_PRIOR_VOTES = 4.0
+_ROUNDS = 200
+_CLOSE = 1e-6
+
+
+@dataclass(frozen=True)
+class Skills:
+    """posterior: (items, K), each row adds up to 1; skill: (annotators,), the chance that a vote is the
+    truth, with its 95 % interval `low` to `high`; votes: (annotators,), those that skills are learned from;
+    prior: (K,)."""
+
+    posterior: Matrix
+    skill: Vector
+    low: Vector
+    high: Vector
+    votes: Vector
+    prior: Vector
+
+
+def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, int]) -> Skills:
+    """EM for the one-coin model (Dawid and Skene, Maximum likelihood estimation of observer error-rates using
+    the EM algorithm, 1979, with one parameter an annotator, as in Zhang et al., Spectral methods meet EM,
+    2016): an annotator says the truth with a chance of their own, else any other outcome alike.
+
+    item, annotator, vote: (votes,), from 0 on; shape: (items, annotators, K). Outcomes 0 and 1 are a and b,
+    which have one prior between them: which completion is called a says nothing. Each annotator starts with
+    four votes' worth of the average skill, so that one lucky vote makes nobody perfect. Skills are learned
+    where two or more have voted: a vote that stands alone would only confirm itself. An item with no votes
+    gets the prior. Deterministic.
+
+    The interval of a skill is Wald's on the logit scale, from the observed information of that annotator's
+    votes given everybody else's: it knows that the truth is not known, and takes the others' skills as they
+    are.
+    """
+    items, annotators, size = shape
+    voted = np.bincount(item, minlength=items)
+    shared = (voted[item] >= 2).astype(np.float64)
+    votes = np.bincount(annotator, shared, annotators).astype(np.float64)
+    cell = item * size + vote
+    logs = np.bincount(cell, minlength=items * size).reshape(items, size).astype(np.float64)
+    posterior, skill = _softmax(logs), np.full(annotators, 0.5)
+    for _ in range(_ROUNDS):
+        right = posterior.ravel()[cell] * shared
+        mean = float(np.clip(right.sum() / max(1.0, shared.sum()), 1 / size, 1 - 1e-6))
+        before = skill
+        skill = (np.bincount(annotator, right, annotators) + _PRIOR_VOTES * mean) / (votes + _PRIOR_VOTES)
+        skill = np.clip(skill, 1e-6, 1 - 1e-6)
+        prior = posterior[voted > 0].sum(axis=0) + 1.0
+        prior[:2] = prior[:2].mean()
+        prior /= prior.sum()
+        # Up to a number that is the same for every outcome, a vote is worth this much to its own.
+        weight = np.log(skill * (size - 1) / (1 - skill))
+        logs = np.log(prior) + np.bincount(cell, weight[annotator], items * size).reshape(items, size)
+        posterior = _softmax(logs)
+        if np.abs(skill - before).max(initial=0) < _CLOSE:
+            break
+    error = _error(skill, mean, item, annotator, vote, shared, logs, weight)
+    logit, reach = np.log(skill / (1 - skill)), 1.959964 * error / (skill * (1 - skill))
+    low, high = (1 / (1 + np.exp(-np.clip(logit + side * reach, -50, 50))) for side in (-1, 1))
+    return Skills(posterior, skill, low, high, votes, prior)
+
+
+def _error(
+    skill: Vector,
+    mean: float,
+    item: Index,
+    annotator: Index,
+    vote: Index,
+    shared: Vector,
+    logs: Matrix,
+    weight: Vector,
+) -> Vector:
+    """Standard error of each skill."""
+    size = logs.shape[1]
+    others = logs[item]
+    others[np.arange(len(vote)), vote] -= weight[annotator]
+    true = _softmax(others)[np.arange(len(vote)), vote]
+    wrong = (1 - true) / (size - 1)
+    p = skill[annotator]
+    slope = (true - wrong) / (p * true + (1 - p) * wrong)
+    known = np.bincount(annotator, shared * slope**2, len(skill))
+    error: Vector = 1 / np.sqrt(known + _PRIOR_VOTES / (mean * (1 - mean)))
+    return error
+
+
+def _softmax(logs: Matrix) -> Matrix:
+    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
+    shares: Matrix = odds / odds.sum(axis=1, keepdims=True)
+    return shares
