@@ -331,6 +331,8 @@ def attend_jagged(query: Tensor, key: Tensor, value: Tensor, spans: Spans, query
     longest, shortest = max(spans.lengths), min(spans.lengths)
 
     def jagged(rows: Tensor, offsets: Tensor, low: int, high: int) -> Tensor:
+        # The kernels of GPUs read a part of the fused product as it lies; the one of processors cannot.
+        rows = rows if rows.is_cuda else rows.contiguous()
         nested = torch.nested.nested_tensor_from_jagged(rows, offsets, min_seqlen=low, max_seqlen=high)
         return nested.transpose(1, 2)  # (N, heads, jagged, d)
 

@@ -72,17 +72,3 @@ def baselines_survive_a_flush():
     post_migrate.connect(restore)
     yield
     post_migrate.disconnect(restore)
-
-
-def pytest_terminal_summary(terminalreporter):
-    """What tests measured on their way, for `make faults`; nothing is asserted of it."""
-    measured = [
-        (report.nodeid, value)
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "measured"
-    ]
-    if measured:
-        terminalreporter.section("measured")
-    for test, value in measured:
-        terminalreporter.write_line(f"{test.rpartition('::')[2]}: {value}")

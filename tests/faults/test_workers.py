@@ -23,12 +23,21 @@ from tests.factories import CompletionFactory, DatasetFactory, ModelVersionFacto
 from tests.faults.remote_storage import RemoteStorage
 from tests.processes import Processes, wait_until
 from tests.scoring.models import save_bert
-from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Worker
+from workbench.models import Completion, Dataset, ModelVersion, Prompt, Run, Score, ScoreBatch, Worker
 from workbench.pipeline import scoring, versions
 
 COMPLETIONS = int(os.environ.get("FAULT_COMPLETIONS", "200"))
 KILLS = int(os.environ.get("FAULT_KILLS", "3"))
-SLOWNESS = "0.6" if KILLS > 3 else "0.3"  # seconds for at most 64 texts: enough work for every kill to hit
+FULL = KILLS >= 20
+CUTS = 5 if FULL else 1  # how often the database goes away
+SLOWNESS = "0.6" if FULL else "0.3"  # seconds for at most 64 texts: enough work for every kill to hit
+
+POISON = {
+    "exits": "No worker finished it in 3 attempts: each died or ran out of time.",
+    "hangs": "no answer within 2 s",
+    "nan": "the model's output is nan",
+    "short": "the model gave 0 scores for 1 texts",
+}
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
@@ -41,9 +50,10 @@ def version(transactional_db) -> ModelVersion:
 @pytest.fixture
 def dataset(transactional_db) -> Dataset:
     dataset = DatasetFactory.create()
-    prompt = PromptFactory.create(dataset=dataset)
-    texts = CompletionFactory.build_batch(COMPLETIONS, prompt=prompt)
-    Completion.objects.bulk_create(texts)
+    prompts = Prompt.objects.bulk_create(PromptFactory.build_batch(COMPLETIONS // 4, dataset=dataset))
+    Completion.objects.bulk_create(
+        completion for prompt in prompts for completion in CompletionFactory.build_batch(4, prompt=prompt)
+    )
     return dataset
 
 
@@ -58,12 +68,19 @@ def is_done(run: Run) -> bool:
     return Run.objects.filter(pk=run.pk, state=Run.State.DONE).exists()
 
 
-def test_a_worker_scores_a_dataset_and_the_clock_alone_rings_for_it(processes, dataset, version):
+def ended(run: Run, within: float) -> float:
+    """Wait until the Run has ended by itself; the seconds since it began."""
+    wait_until(lambda: is_done(run), within)
+    run.refresh_from_db()
+    return run.took.total_seconds()
+
+
+def test_a_worker_scores_a_dataset_and_the_clock_alone_rings_for_it(processes, dataset, version, tell):
     run = scoring.plan(dataset, version)
     processes.worker()
     processes.clock()
 
-    wait_until(lambda: is_done(run), 120)
+    tell("nothing", run, ended(run, 120))
 
     assert Score.objects.filter(version=version).count() == COMPLETIONS
     assert Worker.objects.alive().count() == 1
@@ -87,27 +104,24 @@ def work_through(processes: Processes, run: Run, kills: int = 0) -> float:
     return time.monotonic() - started
 
 
-def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, version, record_property):
+def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, version, tell):
     processes.clock()
-    undisturbed = work_through(processes, scoring.plan(dataset, ModelVersionFactory.create()))
+    plain = scoring.plan(dataset, ModelVersionFactory.create())
+    undisturbed = work_through(processes, plain)
+    tell("two workers, nothing", plain, undisturbed)
     processes.stop_workers()
     run = scoring.plan(dataset, version)
 
     disturbed = work_through(processes, run, KILLS)
 
-    scores = Score.objects.filter(version=version).count()
-    attempts = max(run.batches.values_list("attempts", flat=True))
-    record_property(
-        "measured",
-        f"{COMPLETIONS:,} completions, {KILLS} kills: {COMPLETIONS - scores} missing, "
-        f"at most {attempts} attempts, {disturbed:.1f} s against {undisturbed:.1f} s undisturbed "
-        f"({disturbed / undisturbed:.2f} x)",
-    )
-    assert scores == COMPLETIONS
-    assert attempts <= 3
+    tell(f"kill -9 of a worker, {KILLS} times", run, disturbed, undisturbed)
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+    assert max(run.batches.values_list("attempts", flat=True)) <= 3
+    if FULL:  # in a short Run the starts of workers outweigh the work
+        assert disturbed <= 2 * undisturbed
 
 
-def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version):
+def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version, tell):
     run = scoring.plan(dataset, version)
     processes.clock()
     worker = processes.worker(FAKE_SECONDS="0.2")
@@ -120,10 +134,14 @@ def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version):
     assert not Worker.objects.alive().exists()
     assert Worker.objects.get().stopped_at
 
+    processes.worker()
+    tell("SIGTERM, then another worker", run, ended(run, 240))
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
 
-def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes, dataset, version):
-    prompt = dataset.prompts.get()
-    for text in ("exits", "hangs", "nan"):
+
+def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes, dataset, version, tell):
+    prompt = dataset.prompts.last()
+    for text in POISON:
         CompletionFactory.create(prompt=prompt, text=text)
     run = scoring.plan(dataset, version)
     processes.clock()
@@ -136,16 +154,18 @@ def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes
 
     wait_until(finished, 400)
 
+    run.refresh_from_db()
+    tell("texts that exit, hang, give nan or too few", run, run.took.total_seconds())
     assert Score.objects.filter(version=version).count() == COMPLETIONS
     failed = {Completion.objects.get(pk=b.completion_ids[0]).text: b.error for b in run.batches.failed()}
-    assert failed.keys() == {"exits", "hangs", "nan"}
-    assert failed["nan"] == "the model's output is nan"
-    assert all(failed.values())
+    assert failed.keys() == POISON.keys()
+    for text, reason in POISON.items():
+        assert reason in failed[text]
 
 
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, version):
+def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, version, tell):
     run = scoring.plan(dataset, version)
     processes.clock()
     processes.worker(FAKE_SECONDS="0.1")
@@ -153,14 +173,14 @@ def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, versio
 
     redis.Redis.from_url(services.BROKER_URL).flushdb()
 
-    wait_until(lambda: is_done(run), 120)
+    tell("broker flushed", run, ended(run, 240))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
 
 
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_two_workers_that_share_only_database_broker_and_storage_score_together(
-    processes, tmp_path, dataset, monkeypatch
+    processes, tmp_path, dataset, monkeypatch, tell
 ):
     from scoring.engine import load
 
@@ -187,7 +207,7 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
     wait_until(lambda: Worker.objects.alive().count() == 2, 180)
     processes.clock()
 
-    wait_until(lambda: is_done(run), 240)
+    tell("two machines, a real model", run, ended(run, 400))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
     assert run.batches.values("worker").distinct().count() == 2
     for name in ("one", "two"):
@@ -218,7 +238,7 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_else(
-    processes, own_redis, dataset, version
+    processes, own_redis, dataset, version, tell
 ):
     server = own_redis()
     processes.broker_url = server.url
@@ -233,26 +253,36 @@ def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_el
     assert not is_done(run)
     own_redis()
 
-    wait_until(lambda: is_done(run), 240)
+    tell("broker killed, back empty after 3 s", run, ended(run, 240))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
-def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset, version):
+def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset, version, tell):
     run = scoring.plan(dataset, version)
     processes.clock()
-    processes.worker(FAKE_SECONDS="0.1")
+    processes.worker(FAKE_SECONDS=SLOWNESS)
     wait_until(lambda: Score.objects.filter(version=version).exists())
 
-    # To every client this is a restart: its connection dies, and for three seconds there is no new one.
     name = connection.settings_dict["NAME"]
+    for _ in range(CUTS):
+        assert not is_done(run)
+        cut_off(name, 3)
+        scored = Score.objects.filter(version=version).count()
+        wait_until(
+            lambda before=scored: is_done(run) or Score.objects.filter(version=version).count() > before
+        )
+
+    tell(f"database gone for 3 s, {CUTS} times", run, ended(run, 400))
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+
+
+def cut_off(name: str, seconds: float) -> None:
+    """To every client a restart: its connection dies, and for some seconds there is no new one."""
     connections.close_all()
     with psycopg.connect(services.DATABASE_URL, autocommit=True) as server:
         server.execute(f'alter database "{name}" allow_connections false')
         server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-        time.sleep(3)
+        time.sleep(seconds)
         server.execute(f'alter database "{name}" allow_connections true')
-
-    wait_until(lambda: is_done(run), 240)
-    assert Score.objects.filter(version=version).count() == COMPLETIONS

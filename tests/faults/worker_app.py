@@ -27,7 +27,7 @@ def fake_scorer(pairs: Sequence[Pair]) -> list[Scored]:
             time.sleep(3600)
         if "nan" in completion:
             raise BadText(index, "the model's output is nan")
-    return [Scored(float(len(completion)), 1, 1, 0, 0, "fp32") for _, completion in pairs]
+    return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs if "short" not in text]
 
 
 tasks.load_scorer = lambda version: fake_scorer

@@ -331,6 +331,20 @@ def test_a_batch_whose_worker_keeps_dying_is_split_and_its_last_text_fails_with_
     assert "No worker finished it in 3 attempts" in run.batches.failed().first().error
 
 
+def test_a_late_message_gives_a_worn_out_batch_no_further_attempt(version):
+    run = scoring.plan(prompts_with_completions(1, 1), version)
+    batch = run.batches.get()
+    for _ in range(ScoreBatch.MAX_ATTEMPTS):
+        assert batch.lease("doomed", -1)
+
+    assert scoring.due(MINUTE) == []
+    assert scoring.work(batch, by_length, "worker-1", 60) is False
+    finish(run)
+
+    assert run.result == {"scored": 0, "failed": 1}
+    assert run.batches.get().attempts == ScoreBatch.MAX_ATTEMPTS
+
+
 def test_the_score_keeps_what_was_cut_and_the_precision_used(version):
     dataset = prompts_with_completions(1, 1)
 

@@ -133,8 +133,12 @@ def test_swapping_sides_swaps_the_scores_and_changes_neither(engine, prompt, a, 
     assert there == back[::-1]
 
 
-def test_a_text_that_begins_another_has_a_score_of_its_own(engine, card):
-    pairs = [("why", "because it rains"), ("why", "because it rains so the water goes down")]
+@settings(max_examples=25)
+@given(prompt=words, tokens=st.integers(2, 60), seed=st.integers(0, 9), data=st.data())
+def test_a_text_that_begins_another_has_a_score_of_its_own(engine, card, prompt, tokens, seed, data):
+    whole = sentence(tokens, seed)
+    beginning = " ".join(whole.split()[: data.draw(st.integers(1, tokens - 1))])
+    pairs = data.draw(st.permutations([(prompt, beginning), (prompt, whole)]))
 
     assert values(engine, pairs) == pytest.approx([card(*pair) for pair in pairs], abs=1e-4)
 
@@ -200,6 +204,21 @@ def test_an_empty_side_is_refused_with_its_index_also_in_a_later_window(engine, 
         engine([("why", "because")] * 9 + [pair])
 
     assert caught.value.index == 9
+
+
+blank = st.text(alphabet=" \t\r\n\u00a0\u2003", max_size=4)
+
+
+@settings(max_examples=40)
+@given(fine=st.integers(0, 9), after=st.integers(0, 3), blank=blank, side=st.integers(0, 1))
+def test_an_empty_side_anywhere_is_named_and_nothing_is_scored(engine, fine, after, blank, side):
+    pair = ("why", blank) if side else (blank, "because")
+    pairs = [("why", "because")] * fine + [pair] + [("why", "rain")] * after
+
+    with pytest.raises(BadText, match="the completion is empty" if side else "the prompt is empty") as caught:
+        engine(pairs)
+
+    assert caught.value.index == fine
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

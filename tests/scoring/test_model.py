@@ -99,6 +99,20 @@ def test_the_kernel_for_gpus_computes_what_the_one_for_processors_does(one_row, 
     assert torch.allclose(jagged.float(), runs.float(), atol=tolerance)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_a_network_with_the_kernel_for_gpus_gives_what_a_padded_one_gives(
+    classifier, monkeypatch, dtype, tolerance
+):
+    monkeypatch.setattr("scoring.model.attend_runs", lambda *_: pytest.fail("not the kernel for GPUs"))
+    monkeypatch.setattr("scoring.model.attend", attend_jagged)
+    texts = drawn(LENGTHS)
+
+    assert logits(build_network(classifier, dtype), texts) == pytest.approx(
+        logits(Padded(classifier), texts), abs=tolerance
+    )
+
+
 def test_attention_stays_within_each_text():
     torch.manual_seed(0)
     key, value, query = (torch.randn(7, 1, 8) for _ in range(3))

@@ -138,6 +138,28 @@ def test_a_text_that_breaks_only_when_scored_again_is_named_by_its_place_in_the_
     assert caught.value.index == 3
 
 
+@given(
+    answers=st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=12),
+    bad=st.sampled_from([math.nan, math.inf, -math.inf]),
+    broken=st.sampled_from(["bf16", "fp32", "both"]),
+    data=st.data(),
+)
+def test_an_answer_that_is_no_number_is_never_a_score(make, answers, bad, broken, data):
+    place = data.draw(st.integers(0, len(answers) - 1))
+    spoiled = [bad if index == place else answer for index, answer in enumerate(answers)]
+    engine = make(answers, [0.0] * len(answers), 100.0)
+    for name in ("bf16", "fp32") if broken == "both" else (broken,):
+        engine.networks[name].values = spoiled
+
+    pairs = pairs_of([0] * len(answers))
+    if (broken, len(answers)) == ("fp32", 1):  # a text without siblings needs no second look
+        assert engine(pairs)[0].value == answers[0]
+        return
+    with pytest.raises(BadText, match="no score") as caught:
+        engine(pairs)
+    assert caught.value.index == place
+
+
 def test_a_guard_is_the_largest_error_of_the_sample_times_a_factor(make):
     engine = make([0.0, 1.0, 2.0], [0.0, -0.125, 0.0625], None)
 

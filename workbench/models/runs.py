@@ -259,11 +259,19 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
             )
         )
 
-    def claimable(self, now: datetime) -> Self:
+    def unheld(self, now: datetime) -> Self:
         """Waiting, or leased by a worker that has not renewed its lease in time."""
         return self.filter(
             Q(state=ScoreBatch.State.WAITING) | Q(state=ScoreBatch.State.LEASED, lease_until__lt=now)
         )
+
+    def claimable(self, now: datetime) -> Self:
+        """Unheld with an attempt left."""
+        return self.unheld(now).filter(attempts__lt=ScoreBatch.MAX_ATTEMPTS)
+
+    def worn_out(self, now: datetime) -> Self:
+        """Unheld with no attempt left: a message that comes late must not give it one more."""
+        return self.unheld(now).filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS)
 
     def rung(self, now: datetime, within: timedelta) -> Self:
         """Waiting, with a message under way."""
@@ -318,7 +326,7 @@ class ScoreBatch(models.Model):
         return f"ScoreBatch {self.pk}"
 
     def lease(self, worker: str, seconds: float) -> bool:
-        """Take the batch for `seconds`; False when another worker has it or it is finished."""
+        """Take the batch for `seconds`; False when another worker has it, it is finished, or worn out."""
         now = timezone.now()
         taken = (
             ScoreBatch.objects.claimable(now)

@@ -159,7 +159,7 @@ def _score_all(
     families = [list(family) for _, family in itertools.groupby(completions, key=lambda c: c.prompt_id)]
     sizes = Completion.objects.family_sizes([family[0].prompt_id for family in families])
     whole = [family for family in families if len(family) == sizes[family[0].prompt_id]]
-    parted = [family for family in families if len(family) != sizes[family[0].prompt_id]]
+    parted = [[c] for family in families if len(family) != sizes[family[0].prompt_id] for c in family]
     slices = [*((score, some) for some in _slices(whole)), *((score_alone, some) for some in _slices(parted))]
     for number, (scorer, some) in enumerate(slices):
         if number:
@@ -170,7 +170,7 @@ def _score_all(
 
 
 def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
-    """Whole families in lists of at most SLICE completions, or of one larger family."""
+    """Families end to end in lists of at most SLICE completions, or of one larger family."""
     some: list[Completion] = []
     for family in families:
         if some and len(some) + len(family) > SLICE:
@@ -270,8 +270,7 @@ def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Score
 
 def worn_out() -> list[int]:
     """Ids of batches with no attempt left and no worker on them: for `mend`."""
-    claimable = ScoreBatch.objects.claimable(timezone.now()).filter(run__in=Run.objects.open())
-    worn = claimable.filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS)
+    worn = ScoreBatch.objects.worn_out(timezone.now()).filter(run__in=Run.objects.open())
     return list(worn.values_list("pk", flat=True)[:RING_AT_MOST])
 
 
@@ -281,8 +280,7 @@ def mend(batch_id: int) -> None:
     The halves get one attempt each and a single text three: a text that kills its worker costs a lease per
     attempt, and with three at each level it would hold the rest up for an hour."""
     with transaction.atomic():
-        worn = ScoreBatch.objects.select_for_update().claimable(timezone.now()).filter(pk=batch_id)
-        batch = worn.filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS).first()
+        batch = ScoreBatch.objects.select_for_update().worn_out(timezone.now()).filter(pk=batch_id).first()
         if batch is None:
             return
         _split(batch) if batch.size > 1 else _give_up(batch)
@@ -354,6 +352,8 @@ def score_here(
     run: Run, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
 ) -> Iterator[int]:
     """Work through the Run's batches in this process, with no broker; yields completions done so far."""
+    for worn in run.batches.worn_out(timezone.now()):
+        mend(worn.pk)
     while (batch := run.batches.claimable(timezone.now()).first()) is not None:
         work(batch, score, worker, lease_seconds, score_alone)
         run.refresh_from_db()
