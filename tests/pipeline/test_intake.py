@@ -160,6 +160,49 @@ def test_a_ranking_becomes_pairs_as_the_policy_says(policy, pairs, tmp_path):
     assert result.ties == (policy != "best-worst")
 
 
+ARENA = {"id": 1, "model_a": "x", "model_b": "y", "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+
+
+@pytest.mark.parametrize(("escape", "code"), [("\\u0000", "nul"), ("\\ud83d", "lone_surrogate")])
+def test_text_inside_a_text_is_held_to_the_same_rules(escape, code, tmp_path):
+    row = {**ARENA, "prompt": f'["Hi {escape}"]', "response_a": '["a"]', "response_b": '["b"]'}
+
+    result = take(tmp_path, [row])
+
+    assert [(p.line, p.field, p.code) for p in result.problems] == [(1, "prompt", code)]
+
+
+def test_a_system_column_is_said_before_the_prompt(tmp_path):
+    take(tmp_path, [{**ROW, "system": "Be brief."}, {**ROW, "id": "2", "prompt": "q", "system": ""}])
+
+    roles = [[m["role"] for m in prompt.messages] for prompt in Prompt.objects.order_by("pk")]
+    assert roles == [["system", "user"], ["user"]]
+
+
+def test_numbers_in_a_list_beside_the_completions_rank_them(tmp_path):
+    row = {"prompt": "p", "completions": ["a", "b"], "scores": [1, 2]}
+
+    good = take(tmp_path, [row])
+    bad = take(tmp_path, [{**row, "scores": [1]}])
+
+    judgment = Judgment.objects.get()
+    assert (good.judgments, getattr(judgment.comparison, judgment.outcome).text) == (1, "b")
+    assert bad.problems[0].message == "scores has 1 entries, completions has 2"
+
+
+def test_a_prompt_column_may_name_the_first_question_of_a_longer_conversation(tmp_path):
+    def said(answer):
+        texts = [("user", "p"), ("assistant", "x"), ("user", "q"), ("assistant", answer)]
+        return [{"role": role, "content": text} for role, text in texts]
+
+    result = take(tmp_path, [{"prompt": "p", "chosen": said("a"), "rejected": said("b")}])
+    other = take(tmp_path, [{"prompt": "else", "chosen": said("a"), "rejected": said("b")}])
+
+    assert result.accepted
+    assert len(Prompt.objects.get().messages) == 3
+    assert other.problems[0].code == "unequal_prefixes"
+
+
 def test_a_zstd_file_that_is_cut_off_is_refused(tmp_path):
     packed = zstandard.compress("\n".join(json.dumps({**ROW, "id": str(n)}) for n in range(2000)).encode())
 

@@ -144,6 +144,8 @@ def message_of(value: object, column: str) -> Message:
     known = _ROLES.get(role) if isinstance(role, str) else None
     if known is None:
         raise BadRow(column, "unknown_role", f"{column} has a message with no known role", role)
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        content = content[0].get("text")  # the one part of a message that could have pictures, too
     if not isinstance(content, str):
         raise BadRow(
             column, "not_text", f"{column} has a message whose content is {kind_of(content)}", content

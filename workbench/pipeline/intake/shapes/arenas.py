@@ -19,11 +19,12 @@ from workbench.pipeline.intake.drafts import (
     text_of,
     whole_number_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Row, Values
+from workbench.pipeline.intake.rows import BadRow, Row, Values, refuse_bad_text
 from workbench.pipeline.intake.shapes.shape import Shape, per_row
 
 _WINNERS = {
-    "model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "both_bad", "tie (inconsistent)": "tie",
+    "model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "both_bad", "both_bad": "both_bad",
+    "tie (inconsistent)": "tie",
 }  # fmt: skip
 
 
@@ -99,6 +100,8 @@ def _turns(values: Values, column: str) -> list[str]:
         turns = None
     if not isinstance(turns, list):
         raise BadRow(column, "not_a_list", f"{column} should be a JSON list of turns inside a text", text)
+    # The reader saw the escapes of the text inside as letters: what they stand for is seen only here.
+    refuse_bad_text(turns, column)
     return [as_text(turn, column) for turn in turns]
 
 

@@ -26,11 +26,16 @@ _BETTER = (
 )  # fmt: skip
 _WORSE = ("rejected", "rejected_completions", "rejected_completion", "rejected_response")
 _PROMPTS = ("prompt", "instruction", "question", "input", "conversations", "messages")
-_SOURCES = {"better": ("chosen_model", "preferred_model"), "worse": ("rejected_model",)}
+_SOURCES = {
+    "better": ("chosen_model", "preferred_model", "chosen-model"),
+    "worse": ("rejected_model", "rejected-model"),
+}
 _RATINGS = (
     ("score_chosen", "score_rejected"),
     ("chosen_avg_rating", "rejected_avg_rating"),
     ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_score", "rejected_score"),
 )
 
 
@@ -86,12 +91,18 @@ def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
     if before_better:
         prompt = _same_prompt(prompt, before_better, asked)
         used.add("messages")
+    elif system := values.get("system"):
+        prompt = [{"role": "system", "content": as_text(system, "system")}, *prompt]
+        used.add("system")
     return _draft(row, prompt, chosen, rejected, used)
 
 
 def _same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
-    """The conversation before the answer, which has to end as the prompt column does."""
-    if [m["content"] for m in before[-len(prompt) :]] != [m["content"] for m in prompt]:
+    """The conversation before the answer, which has to end as the prompt column does, or to hold its one
+    text as what a person said: some sets give the first question there, of several."""
+    asked, said = [m["content"] for m in prompt], [m["content"] for m in before]
+    first = len(asked) == 1 and asked[0] in (m["content"] for m in before if m["role"] == "user")
+    if said[-len(asked) :] != asked and not first:
         raise BadRow(column, "unequal_prefixes", f"{column} is not what the answers reply to")
     return before
 

@@ -28,6 +28,8 @@ from workbench.pipeline.intake.shapes.pairs import transcript_of
 from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
+_RANKS = ("rank", "ranks")
+_SCORES = ("score", "scores", "rating", "ratings", "reward", "rewards")
 _HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 
 
@@ -56,7 +58,8 @@ def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]
 
 
 def _completions(row: Row, options: ImportOptions) -> Draft:
-    """A text, or an object with text, source, and rank (1 is best) or score (more is better)."""
+    """A text, or an object with text, source, and rank (1 is best) or score (more is better). The numbers
+    may also stand in a list of their own beside the completions."""
     values = row.values
     prompt = prompt_of(values.get("prompt"), "prompt")
     given = list_of(values, "completions")
@@ -64,12 +67,19 @@ def _completions(row: Row, options: ImportOptions) -> Draft:
         raise BadRow("completions", "empty", "completions is empty; there is nothing to compare")
     text, source = ("text", "completion", "response", "content"), ("source", "model")
     completions = [_one(entry, f"completions[{i}]", text, source) for i, entry in enumerate(given)]
-    ranks = _ratings(given, ("rank",))
+    beside = next((name for name in (*_RANKS, *_SCORES) if isinstance(values.get(name), list)), "")
+    entries = given
+    if beside:
+        entries = [{beside: value} for value in values[beside]]
+        if len(entries) != len(given):
+            message = f"{beside} has {len(entries)} entries, completions has {len(given)}"
+            raise BadRow(beside, "unequal_lists", message, values[beside])
+    ranks = _ratings(entries, _RANKS)
     if any(rank is not None for rank in ranks):
         comparisons = ranked_comparisons(ranks, options, lower_is_better=True)
     else:
-        comparisons = ranked_comparisons(_ratings(given, ("score", "rating", "reward")), options)
-    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "completions"})
+        comparisons = ranked_comparisons(_ratings(entries, _SCORES), options)
+    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "completions", beside})
 
 
 def _draft(
@@ -111,7 +121,8 @@ def _mean_of_aspects(annotations: Any) -> float | None:
     """Mean of the ratings that are numbers: some are "N/A"."""
     if not isinstance(annotations, dict):
         return None
-    given = [a.get("Rating") for a in map(annotations.get, _ASPECTS) if isinstance(a, dict)]
+    aspects = [a[0] if isinstance(a, list) and a else a for a in map(annotations.get, _ASPECTS)]
+    given = [aspect.get("Rating") for aspect in aspects if isinstance(aspect, dict)]
     numbers = [number_of({"Rating": rating}, "Rating") for rating in given if rating != "N/A"]
     known = [number for number in numbers if number is not None]
     return mean(known) if known else None
@@ -147,8 +158,10 @@ def _best_of(row: Row, options: ImportOptions) -> Draft:
 
 def _has_lists(columns: Columns, first: Values) -> bool:
     lists = [first.get(side) for side in ("chosen", "rejected")]
-    return "prompt" in columns and all(
-        isinstance(texts, list) and texts and isinstance(texts[0], str) for texts in lists
+    return (
+        "prompt" in columns
+        and any(lists)
+        and all(isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in lists)
     )
 
 
