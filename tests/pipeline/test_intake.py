@@ -11,6 +11,10 @@ import zstandard
 from tests.conftest import SHARED
 from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import intake
+from workbench.pipeline.intake import Draft
+from workbench.pipeline.intake.checks import observe
+from workbench.pipeline.intake.rows import Row
+from workbench.pipeline.intake.spool import pack
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +45,42 @@ def test_an_example_of_the_docs_is_recognised_by_its_columns(shape, tmp_path):
     for judgment in best:
         preferred = getattr(judgment.comparison, judgment.outcome).text
         assert preferred not in {"Nine.", "A bat.", "The sea.", "No.", "No idea.", "A story.", "One."}
+
+
+ODD = (None, True, 0, -1, 1.5, 10**30, "", "x", "[1]", [], [None], [1], [[]], [{}], {}, {"a": 1}, {"role": 1})
+
+
+def with_odd_values(value, path=()):
+    """Copies of a row, each with one value of it, however deep, replaced by an odd one or left out."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        for odd in ODD:
+            yield [*path, key], odd
+        yield from with_odd_values(item, (*path, key))
+
+
+def replaced(row, path, odd):
+    copy = json.loads(json.dumps(row))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = odd
+    return copy
+
+
+@pytest.mark.parametrize("shape", EXAMPLES)
+def test_a_value_that_is_not_what_its_column_promises_is_told_or_taken_and_never_a_crash(shape):
+    first, *rest = map(json.loads, EXAMPLES[shape].splitlines())
+    for path, odd in with_odd_values(first):
+        rows = [Row(line, values) for line, values in enumerate([replaced(first, path, odd), *rest], 1)]
+        for found in intake.SHAPES[shape].drafts(rows, intake.ImportOptions()):
+            if isinstance(found, Draft):
+                pack(found)
+                observe(found)
+            else:
+                assert found.line
+                assert found.message
+                assert len(found.excerpt) <= 80
 
 
 COUNTS = {

@@ -39,13 +39,17 @@ def _nested(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Pro
 def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
     """One message a row; the rows of one tree stand together, a message after the one it replies to."""
     for tree_id, tree in groupby(rows, key=lambda row: row.values.get("message_tree_id")):
-        nodes: dict[object, Values] = {}
+        nodes: dict[str, Values] = {}
         roots: list[tuple[int, Values]] = []
         for row in tree:
             node = {**row.values, "replies": []}
-            nodes[row.values.get("message_id")] = node
-            parent = row.values.get("parent_id")
-            if parent is None:
+            try:
+                own, parent = name_of(row.values, "message_id"), name_of(row.values, "parent_id")
+            except BadRow as bad:
+                yield bad.at(row)
+                continue
+            nodes[own] = node
+            if not parent:
                 roots.append((row.line, node))
             elif parent in nodes:
                 nodes[parent]["replies"].append(node)
@@ -69,7 +73,9 @@ def _drafts(
     while waiting:
         node, path = waiting.pop()
         path = [*path, _message(node)]
-        replies = [reply for reply in node.get("replies") or [] if isinstance(reply, dict)]
+        replies = node.get("replies") or []
+        if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
+            raise BadRow("replies", "not_a_list", "replies should be a list of messages", replies)
         ranks = [number_of(reply, "rank") for reply in replies]
         if sum(rank is not None for rank in ranks) >= 2:
             ranked = [(r, rank) for r, rank in zip(replies, ranks, strict=True) if rank is not None]
