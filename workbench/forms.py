@@ -51,6 +51,7 @@ class DatasetForm(forms.ModelForm):
             "most_places",
             "enough_at",
             "audit_share",
+            "aggregation",
             "order",
             "random_share",
             "most_per_group",
@@ -277,6 +278,12 @@ class ReleaseForm(forms.Form):
     min_agreement = forms.FloatField(
         label="Share of opinions for the outcome, at least", min_value=0, max_value=1, required=False
     )
+    min_posterior = forms.FloatField(
+        label="Probability of the outcome by aggregation, at least",
+        min_value=0,
+        max_value=1,
+        required=False,
+    )
     source = forms.MultipleChoiceField(label="Both texts written by", required=False)
     judged_from = forms.DateField(label="Last judged from", required=False, widget=_DAY)
     judged_until = forms.DateField(label="until", required=False, widget=_DAY)
@@ -292,6 +299,7 @@ class ReleaseForm(forms.Form):
     narrowing = (
         "min_votes",
         "min_agreement",
+        "min_posterior",
         "source",
         "judged_from",
         "judged_until",

@@ -142,7 +142,7 @@ def test_all_votes_are_filtered_too(dataset):
         ({"min_votes": "three"}, 'min_votes takes a whole number, not "three"'),
         ({"min_agreement": "most"}, 'min_agreement takes a number, not "most"'),
         ({"judged_from": "May"}, 'judged_from takes a day like 2026-05-31, not "May"'),
-        ({"method": ["guess"]}, 'method is one of agreement, majority, reviewer, not "guess"'),
+        ({"method": ["guess"]}, 'method is one of agreement, majority, aggregation, reviewer, not "guess"'),
     ],
 )
 def test_a_filter_that_does_not_exist_or_cannot_have_its_value_is_refused_with_what_can(given, sentence):

@@ -130,6 +130,7 @@ MARGIN = {"prompt": "Salt?", "chosen": "No.", "rejected": "Yes.", "margin": pyte
                     "completion_a": "Yes.",
                     "completion_b": "No.",
                     "p_a": pytest.approx(1 / 3),
+                    "p_tie": 0.0,
                     "n": 3,
                     "method": "majority",
                     "strength": 0.0,

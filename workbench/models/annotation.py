@@ -570,6 +570,10 @@ class Decision(models.Model):
     class Method(models.TextChoices):
         AGREEMENT = "agreement", "Agreement: all current Judgments say the same"
         MAJORITY = "majority", "Majority: more than half of the current Judgments say so"
+        AGGREGATION = (
+            "aggregation",
+            "Aggregation: likeliest by the votes and the skill behind them",
+        )
         REVIEWER = "reviewer", "Reviewer: settled by a person"
 
     class Reason(models.TextChoices):
@@ -588,6 +592,12 @@ class Decision(models.Model):
     note = models.TextField(blank=True)
     votes = models.PositiveIntegerField(default=0, help_text="Opinions it rests on.")
     votes_for = models.PositiveIntegerField(default=0, help_text="Of these, how many say the outcome.")
+    posterior = models.JSONField(
+        null=True, help_text="Probability of each outcome by aggregation, to four places. Null otherwise."
+    )
+    probability = models.FloatField(
+        null=True, help_text="That of the outcome decided, of `posterior`: what a Release is filtered by."
+    )
     decided_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT)
     blind_outcome = models.CharField(
         max_length=20,

@@ -110,6 +110,10 @@ class Dataset(models.Model):
         DISAGREEMENT = "disagreement", "Disagreement first: where votes or labels differ, or the model does"
         MIXTURE = "mixture", "Mixture: a share at random, of the rest half uncertain, half disagreement"
 
+    class Aggregation(models.TextChoices):
+        MAJORITY = "majority", "Majority: what more than half of the opinions say"
+        SKILL = "skill", "Skill: an opinion weighs more, the more often its annotator is right"
+
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True)
     licence = models.CharField(max_length=100, blank=True)
@@ -151,6 +155,15 @@ class Dataset(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
         help_text="Of the Comparisons where one vote would be enough, the share that gets the full overlap "
         "all the same, by lot: it shows where person and model err together.",
+    )
+    aggregation = models.CharField(
+        max_length=20,
+        choices=Aggregation.choices,
+        default=Aggregation.MAJORITY,
+        db_default=Aggregation.MAJORITY,
+        help_text="How opinions become a Decision where no reviewer has decided. Skill (one-coin "
+        "Dawid-Skene) also gives probabilities; below 20 shared votes an annotator the majority decides all "
+        "the same.",
     )
     order = models.CharField(
         max_length=20,

@@ -112,7 +112,7 @@ class Settled:
 
 
 @transaction.atomic
-def settle(dataset: Dataset) -> Settled:
+def settle(dataset: Dataset, rule: str | None = None) -> Settled:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
     - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
@@ -121,13 +121,18 @@ def settle(dataset: Dataset) -> Settled:
       a Release must not be quicker than the look.
     - A derived Decision that no longer follows, or rests on other numbers of votes than it says, loses
       `standing`; one that still follows is left as it is, so a second call writes nothing.
+    - One that aggregation made stays for as long as it rests on the same votes, where `rule` is skill: to
+      make them takes too long for a page (see pipeline/aggregation), and the majority stands in until then.
+      `rule` is the Dataset's own, when None.
     - A reviewer's standing Decision is never touched, and nothing is derived beside it.
 
     Three statements, whatever the number of Comparisons."""
     derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
     flagged = Comparison.objects.filter(dataset=dataset).flagged().values("pk")
     withdrawn = derived.filter(comparison__in=flagged).update(standing=False)
-    withdrawn += derived.filter(pk__in=_no_longer_following(dataset)).update(standing=False)
+    withdrawn += derived.filter(pk__in=_no_longer_following(dataset, rule or dataset.aggregation)).update(
+        standing=False
+    )
     undecided = _tallied(dataset).filter(standing__isnull=True).exclude(pk__in=flagged)
     return Settled(made=_insert(undecided.exclude(derived_outcome="")), withdrawn=withdrawn)
 
@@ -161,7 +166,7 @@ def _tallied(dataset: Dataset) -> QuerySet[Any, Any]:
     return tallied
 
 
-def _no_longer_following(dataset: Dataset) -> QuerySet[Any, Any]:
+def _no_longer_following(dataset: Dataset, rule: str) -> QuerySet[Any, Any]:
     """Primary keys of standing Decisions that differ from what the Judgments say now."""
     follows = Q(
         derived_outcome=F("standing__outcome"),
@@ -169,7 +174,16 @@ def _no_longer_following(dataset: Dataset) -> QuerySet[Any, Any]:
         opinions=F("standing__votes"),
         leading=F("standing__votes_for"),
     )
-    return _tallied(dataset).filter(standing__isnull=False).exclude(follows).values("standing__pk")
+    tallied = _tallied(dataset).filter(standing__isnull=False)
+    if rule == Dataset.Aggregation.SKILL:
+        said = [When(standing__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
+        tallied = tallied.annotate(saying_it=Case(*said, default=Value(0)))
+        follows |= Q(
+            standing__method=Decision.Method.AGGREGATION,
+            opinions=F("standing__votes"),
+            saying_it=F("standing__votes_for"),
+        )
+    return tallied.exclude(follows).values("standing__pk")
 
 
 def _insert(decided: QuerySet[Any, Any]) -> int:

@@ -22,7 +22,7 @@ from django.db import OperationalError, transaction
 from django.db.models.fields.json import KeyTransform
 
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
-from workbench.pipeline import agreement
+from workbench.pipeline import aggregation, agreement
 from workbench.pipeline.release import card, manifest, proof, splits
 from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases
 from workbench.pipeline.release.files import FORMATS, RowFile
@@ -118,7 +118,7 @@ def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[P
             tempfile.TemporaryDirectory(dir=scratch) as name,
             tempfile.TemporaryDirectory(dir=scratch) as cache,
         ):
-            agreement.settle(release.dataset)
+            aggregation.settle(release.dataset)
             facts = write(release.dataset, recipe, Path(name), progress)
             _prove(Path(name), Path(cache), facts, progress)
             yield Path(name), facts

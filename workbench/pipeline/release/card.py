@@ -115,7 +115,8 @@ def _collection(manifest: Manifest) -> str:
     )
     settled = (
         f"Settled: {_listed(manifest['comparisons']['released_by_method'])} "
-        "(agreement: all opinions the same; majority: more than half; reviewer: decided by a person)."
+        "(agreement: all opinions the same; majority: more than half; aggregation: likeliest by the "
+        "votes and the skill behind them; reviewer: decided by a person)."
     )
     model = "No model was active."
     if version:

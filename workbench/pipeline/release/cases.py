@@ -28,14 +28,14 @@ from workbench.pipeline.release.filters import Filters, passing
 
 CHUNK = 500
 EVERYTHING = Filters()
-_NO_DECISION: list[Any] = ["", "", 0, 0]
+_NO_DECISION: list[Any] = ["", "", None, 0, 0]
 
 
 class LeftOut(models.TextChoices):
     """Why a Comparison gives a profile no row."""
 
     NOT_JUDGED = "not_judged", "Nobody has judged it yet"
-    UNDECIDED = "undecided", "Judged, but there is no majority and no reviewer has decided"
+    UNDECIDED = "undecided", "Judged, but no outcome is likelier than all others, and no reviewer has decided"
     CHANGED = "changed", "Judged again while the Release was being built; the next one has it"
     FLAGGED = "flagged", "Flagged, and nobody has closed the flag yet"
     DROPPED = "dropped", "A reviewer decided to leave it out"
@@ -88,7 +88,8 @@ class Vote:
 class Case:
     """One Comparison with all that any profile may write of it. `outcome` and `method` are those of the
     standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the outcome;
-    `pair_metadata` is there where it names a licence."""
+    `posterior` is the probability of each outcome where aggregation decided; `pair_metadata` is there where
+    it names a licence."""
 
     messages: list[Message]
     prompt_sha256: str
@@ -99,6 +100,7 @@ class Case:
     b: Answer
     outcome: str
     method: str
+    posterior: dict[str, float] | None
     decided_votes: list[int]
     votes: list[Vote]
     flagged: bool
@@ -198,7 +200,7 @@ def _filled(
         for key, *rest in Decision.objects.using(using)
         .standing()
         .filter(comparison__in=keys)
-        .values_list("comparison_id", "outcome", "method", "votes", "votes_for")
+        .values_list("comparison_id", "outcome", "method", "posterior", "votes", "votes_for")
     }
     licensed = Comparison.objects.using(using).filter(pk__in=keys, metadata__has_any_keys=_LICENCE)
     pairs: dict[int, dict[str, Any]] = dict(licensed.values_list("pk", "metadata"))
@@ -210,7 +212,7 @@ def _filled(
     votes = _votes(keys, using)
     for key, prompt, a, b in chunk:
         messages, sha256, group, metadata = prompts[prompt]
-        outcome, method, *counts = decisions.get(key, _NO_DECISION)
+        outcome, method, posterior, *counts = decisions.get(key, _NO_DECISION)
         yield Case(
             messages=messages,
             prompt_sha256=sha256,
@@ -221,6 +223,7 @@ def _filled(
             b=answers[b],
             outcome=outcome,
             method=method,
+            posterior=posterior,
             decided_votes=counts,
             votes=votes[key],
             flagged=key in flagged,

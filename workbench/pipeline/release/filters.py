@@ -22,6 +22,7 @@ _LABELS = {
     "method": "Decided by",
     "min_votes": "Opinions at least",
     "min_agreement": "Share of opinions for the outcome, at least",
+    "min_posterior": "Probability of the outcome by aggregation, at least",
     "source": "Both texts written by",
     "judged_from": "Last judged on this day or later",
     "judged_until": "Last judged on this day or earlier",
@@ -36,12 +37,14 @@ _LABELS = {
 class Filters:
     """Every filter that there is; None or an empty tuple lets everything pass.
 
-    Days are whole days in UTC, both included. Lengths are in characters. `min_confidence` is the calibrated
-    probability, 0.5 to 1, that the model active at the time gives to the side it prefers."""
+    Days are whole days in UTC, both included. Lengths are in characters. `min_posterior` lets pass what a
+    reviewer decided, and else what aggregation decided with that probability. `min_confidence` is the
+    calibrated probability, 0.5 to 1, that the model active at the time gives to the side it prefers."""
 
     method: tuple[str, ...] = ()
     min_votes: int | None = None
     min_agreement: float | None = None
+    min_posterior: float | None = None
     source: tuple[str, ...] = ()
     judged_from: date | None = None
     judged_until: date | None = None
@@ -116,6 +119,8 @@ def _of_decision(filters: Filters) -> Q:
         wanted &= Q(votes__gte=filters.min_votes)
     if filters.min_agreement is not None:
         wanted &= Q(votes__gt=0, votes_for__gte=Cast(F("votes"), FloatField()) * filters.min_agreement)
+    if filters.min_posterior is not None:
+        wanted &= Q(method=Decision.Method.REVIEWER) | Q(probability__gte=filters.min_posterior)
     return wanted
 
 

@@ -80,6 +80,7 @@ def manifest_of(
             "licence": dataset.licence,
             "overlap": dataset.overlap,
             "blind_share": dataset.blind_share,
+            "aggregation": dataset.aggregation,
         },
         "guidelines": _guidelines(dataset, counts, using),
         "model_version": _model_version(version),

@@ -73,20 +73,27 @@ def pair_id(case: Case) -> str:
 
 def margin(case: Case) -> float:
     """How much clearer the preferred side is than the other, 0 to 1: votes for it less votes against it, as
-    a share of all opinions. 1 where a reviewer decided, whose word is not a count."""
+    a share of all opinions; where aggregation decided, the difference of their probabilities. 1 where a
+    reviewer decided, whose word is not a count."""
     if case.method == Decision.Method.REVIEWER or not case.tally:
         return 1.0
     other = Outcome.B if case.outcome == Outcome.A else Outcome.A
+    if case.posterior:
+        return max(0.0, case.posterior[case.outcome] - case.posterior[other])
     return (case.tally[case.outcome] - case.tally[other]) / case.tally.total()
 
 
-def share_for_a(case: Case) -> float:
-    """Share of opinions for a, a tie counting half; a reviewer's decision counts alone."""
+def shares(case: Case) -> tuple[float, float, float]:
+    """Shares of a, b and tie among the opinions for one of these three; where aggregation decided, their
+    probabilities. A reviewer's decision counts alone."""
+    three = (Outcome.A, Outcome.B, Outcome.TIE)
     if case.method == Decision.Method.REVIEWER or not case.tally:
-        return {Outcome.A: 1.0, Outcome.B: 0.0}.get(Outcome(case.outcome), 0.5)
-    return (case.tally[Outcome.A] + case.tally[Outcome.TIE] / 2) / sum(
-        case.tally[outcome] for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
-    )
+        decided = case.outcome if case.outcome in three else Outcome.TIE
+        weights = [float(outcome == decided) for outcome in three]
+    else:
+        weights = [(case.posterior or case.tally)[outcome] for outcome in three]
+    a, b, tie = (weight / sum(weights) for weight in weights)
+    return a, b, tie
 
 
 def strength(case: Case) -> float:
@@ -168,11 +175,13 @@ def _unpaired(case: Case) -> Iterator[Row]:
 
 
 def _soft(case: Case) -> Iterator[Row]:
+    a, _, tie = shares(case)
     yield {
         "prompt": prompt_text(case),
         "completion_a": case.a.text,
         "completion_b": case.b.text,
-        "p_a": share_for_a(case),
+        "p_a": a + tie / 2,
+        "p_tie": tie,
         "n": case.tally.total(),
         "method": case.method,
         "strength": strength(case),
@@ -339,13 +348,15 @@ _ALL = [
             "completion_a": _TEXT,
             "completion_b": _TEXT,
             "p_a": "float64",
+            "p_tie": "float64",
             "n": "int64",
             "method": _TEXT,
             "strength": "float64",
             "group": _TEXT,
         },
         rule={
-            outcome.value: "written with the share of opinions for a; a reviewer's word counts alone"
+            outcome.value: "written with the share of opinions for a, or its probability where aggregation "
+            "decided; a reviewer's word counts alone"
             for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
         },
         write=_soft,

@@ -189,6 +189,17 @@ def _coded(
     }
 
 
+def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
+    """(Comparison, annotator, place in OUTCOMES) of all standing opinions: primary keys, one entry a vote."""
+    rows = Judgment.objects.using(using).of(dataset).current().opinions().order_by("pk")
+    chunks = [
+        np.array([(pair, annotator, _PLACE[outcome]) for pair, annotator, outcome in chunk], dtype=np.int64)
+        for chunk in _chunks(rows.values_list("comparison_id", "annotator_id", "outcome"), lambda _: None)
+    ]
+    pair, annotator, vote = np.concatenate(chunks).T if chunks else np.zeros((3, 0), dtype=np.int64)
+    return pair, annotator, vote
+
+
 def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Vector:
     """The version's margin of each Comparison, NaN where it suggests nothing."""
     margin = np.full(len(pairs.pk), np.nan)

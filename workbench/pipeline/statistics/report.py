@@ -38,7 +38,7 @@ from workbench.pipeline.statistics.columns import (
     pairs_of,
 )
 from workbench.pipeline.statistics.figures import Figure, Mask, Matrix, Vector, median, unknown, wilson_share
-from workbench.pipeline.statistics.skill import VOTES_NEEDED, Skills, one_coin
+from workbench.pipeline.statistics.skill import Skills, one_coin
 from workbench.pipeline.statistics.voting import agreement, ceiling
 
 Progress = Callable[[int, int], bool]
@@ -92,8 +92,9 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
                       away, seconds, per_hour (number or null)}], most votes first, at most 500. skill: of
                       one-coin Dawid-Skene; left: share of the side on the left; the others as in
                       pipeline/quality
-        aggregation   {annotators, comparisons, votes_per_annotator, enough, decided_by_majority,
-                      decided_by_skill, differ, mean_skill, posterior: {a, b, tie, both_bad}}
+        aggregation   {rule (the Dataset's), annotators, comparisons, votes_per_annotator, enough (for skill
+                      to decide), decided_by_majority, decided_by_skill, differ, mean_skill, posterior: mean
+                      of {a, b, tie, both_bad}}
         seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
         pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
         against       voice -> [version]: {version, pk, kind, calibrated, temperature, n, slices, surety, ece,
@@ -319,14 +320,13 @@ def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]
     majority = np.where(2 * counts.max(axis=1, initial=0) > opinions, counts.argmax(axis=1), -1)[voted]
     posterior = skills.posterior[voted]
     likeliest = np.where(posterior.max(axis=1, initial=0) > 0.5, posterior.argmax(axis=1), -1)
-    annotators = int((skills.votes > 0).sum())
-    each = float(skills.votes.sum() / annotators) if annotators else 0.0
     mean = posterior.mean(axis=0) if len(posterior) else np.zeros(len(OUTCOMES))
     return {
-        "annotators": annotators,
+        "rule": dataset.aggregation,
+        "annotators": int((skills.votes > 0).sum()),
         "comparisons": int(voted.sum()),
-        "votes_per_annotator": round(each, 1),
-        "enough": each >= VOTES_NEEDED,
+        "votes_per_annotator": round(skills.votes_each, 1),
+        "enough": skills.enough,
         "decided_by_majority": int((majority >= 0).sum()),
         "decided_by_skill": int((likeliest >= 0).sum()),
         "differ": int(((majority >= 0) & (likeliest >= 0) & (majority != likeliest)).sum()),

@@ -30,6 +30,16 @@ class Skills:
     votes: Vector
     prior: Vector
 
+    @property
+    def enough(self) -> bool:
+        """Whether annotators share so many votes that their skills are more than guesses."""
+        return self.votes_each >= VOTES_NEEDED
+
+    @property
+    def votes_each(self) -> float:
+        """Shared votes an annotator, of those who have any."""
+        return float(self.votes.sum() / max(1, (self.votes > 0).sum()))
+
 
 def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, int]) -> Skills:
     """EM for the one-coin model (Dawid and Skene, Maximum likelihood estimation of observer error-rates using
@@ -37,16 +47,19 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
     2016): an annotator says the truth with a chance of their own, else any other outcome alike.
 
     item, annotator, vote: (votes,), from 0 on; shape: (items, annotators, K). Outcomes 0 and 1 are a and b,
-    which have one prior between them: which completion is called a says nothing. Each annotator starts with
-    four votes' worth of the average skill, so that one lucky vote makes nobody perfect. Skills are learned
-    where two or more have voted: a vote that stands alone would only confirm itself. An item with no votes
-    gets the prior. Deterministic.
+    which have one prior between them: which completion is called a says nothing. Any other that nobody has
+    said has probability 0. Each annotator starts with four votes' worth of the average skill, so that one
+    lucky vote makes nobody perfect, and none is taken to be worse than chance, so that an outcome which
+    nobody has said of an item never wins it. Skills are learned where two or more have voted: a vote that
+    stands alone would only confirm itself. An item with no votes gets the prior. Deterministic.
 
     The interval of a skill is Wald's on the logit scale, from the observed information of that annotator's
     votes given everybody else's: it knows that the truth is not known, and takes the others' skills as they
     are.
     """
-    items, annotators, size = shape
+    items, annotators, outcomes = shape
+    seen = np.union1d([0, 1], vote).astype(np.int64)
+    vote, size = np.searchsorted(seen, vote), len(seen)
     voted = np.bincount(item, minlength=items)
     shared = (voted[item] >= 2).astype(np.float64)
     votes = np.bincount(annotator, shared, annotators).astype(np.float64)
@@ -58,7 +71,7 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
         mean = float(np.clip(right.sum() / max(1.0, shared.sum()), 1 / size, 1 - 1e-6))
         before = skill
         skill = (np.bincount(annotator, right, annotators) + _PRIOR_VOTES * mean) / (votes + _PRIOR_VOTES)
-        skill = np.clip(skill, 1e-6, 1 - 1e-6)
+        skill = np.clip(skill, 1 / size, 1 - 1e-6)
         prior = posterior[voted > 0].sum(axis=0) + 1.0
         prior[:2] = prior[:2].mean()
         prior /= prior.sum()
@@ -71,7 +84,9 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
     error = _error(skill, mean, item, annotator, vote, shared, logs, weight)
     logit, reach = np.log(skill / (1 - skill)), 1.959964 * error / (skill * (1 - skill))
     low, high = (1 / (1 + np.exp(-np.clip(logit + side * reach, -50, 50))) for side in (-1, 1))
-    return Skills(posterior, skill, low, high, votes, prior)
+    full, prior_of = np.zeros((items, outcomes)), np.zeros(outcomes)
+    full[:, seen], prior_of[seen] = posterior, prior
+    return Skills(full, skill, low, high, votes, prior_of)
 
 
 def _error(
