@@ -1,27 +1,64 @@
-"""Fitting a reward model to pairs of which people preferred one."""
+"""Training a reward model on labelled pairs: the loop, and how it survives being killed.
+
+    from scoring.train import train
+    trained = train("path/to/model", "path/to/release", "path/to/new-model", PRESETS["recommended"])
+
+A run keeps its state in a hidden folder beside `out_dir`. Whatever kills it, the same call goes on from
+the last state and, on the same machine, ends with the same weights as a run nobody disturbed: every step
+seeds its own dropout, and the order of pairs depends on the seed alone.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
+import math
 import os
 import shutil
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from scoring.checkpoint import TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
-from scoring.encode import Encoder
-from scoring.engine import batches
-from scoring.formats import Pair
-from scoring.model import PackedBert, quietly
+from scoring.calibrate import log_loss
+from scoring.checkpoint import PICKLES, TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
+from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
+from scoring.encode import Encoded, Encoder
+from scoring.engine import batches, why_not_bf16
+from scoring.formats import BadText
+from scoring.model import Network, quietly
+from scoring.pairs import DataError, LabelledPair, TrainingData, read_training_data
+from scoring.preflight import preflight, room_on_disk
+from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
+from scoring.trainable import trainable
 
-Triple = tuple[str, str, str]
-"""(prompt text, preferred completion, rejected completion)."""
+__all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "TrainingError", "train"]
+
+Values = npt.NDArray[np.float64]
+EncodedPair = tuple[Encoded, Encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a run. `record` is what stands in the folder's training.json and metrics.json."""
+
+    checkpoint: Checkpoint
+    steps: int
+    best_step: int
+    seconds: float
+    record: Record
 
 
 def bradley_terry_loss(preferred: Tensor, rejected: Tensor, target: Tensor | float = 1.0) -> Tensor:
@@ -36,109 +73,440 @@ def bradley_terry_loss(preferred: Tensor, rejected: Tensor, target: Tensor | flo
     )
 
 
-@dataclass(frozen=True, slots=True)
-class HeadFit:
-    """What came of fitting a head: the checkpoint, and how it does on the pairs it was fitted to."""
+def preference_loss(a: Tensor, b: Tensor, target: Tensor, strength: Tensor, config: TrainConfig) -> Tensor:
+    """Bradley-Terry with soft targets, (N,) losses of (N,) rewards of both sides.
 
-    checkpoint: Checkpoint
-    pairs: int
-    loss: float
-    accuracy: float
-
-
-def fit_head(
-    source_dir: str | Path,
-    pairs: Sequence[Triple],
-    out_dir: str | Path,
-    *,
-    seed: int = 0,
-    max_length: int = 512,
-    l2: float = 0.3,
-    token_budget: int = 4096,
-) -> HeadFit:
-    """Put a one-output head on a frozen encoder, fit it to pairs, save an ordinary checkpoint.
-
-    The encoder's pooled output is computed once per text; the linear head then minimises the mean
-    Bradley-Terry loss plus l2 |w|^2, with w counted per standard deviation of each feature's
-    differences, so that l2 means the same for every encoder. The problem is convex, so `seed` only
-    decides a pooler that the source has no weights for. `out_dir` appears whole or not at all. Raises
-    ValueError without pairs and CheckpointError when the source can't be used or `out_dir` exists.
+    Label smoothing e makes a target t into t (1 - 2e) + e. `strength`, 0 to 1, asks for a margin in
+    favour of the preferred side, as in Llama 2 (2307.09288, eq. 2). Centring adds c (a + b)^2, after
+    Eisenstein and others (2312.09244, eq. 2): only differences of rewards matter to the rest.
     """
-    source, out = Path(source_dir), Path(out_dir)
-    if not pairs:
-        raise ValueError("there are no pairs to fit a head to")
+    asked = config.strength * strength * torch.sign(target - 0.5)
+    smoothed = target * (1 - 2 * config.label_smoothing) + config.label_smoothing
+    return bradley_terry_loss(a - asked, b, smoothed) + config.centring * (a + b).square()
+
+
+def train(
+    model_dir: str | Path,
+    data: str | Path | TrainingData,
+    out_dir: str | Path,
+    config: TrainConfig = PRESETS["recommended"],
+    *,
+    report: Report | None = None,
+    device: str = "auto",
+    restart: bool = False,
+) -> Trained:
+    """Train a one-output classifier, or a bare encoder with a new head, and save the best weights.
+
+    `data` is a folder of splits (see scoring.pairs) or the pairs themselves. `out_dir` appears whole or
+    not at all: a checkpoint that `transformers` loads, with training.json, metrics.json and a model card
+    beside it. When a run of the same model, pairs and config was killed or stopped, it goes on;
+    `restart` forgets it. Raises CheckpointError, DataError or TrainingError with a sentence for people
+    (TrainingError also for what the preflight found), and Stopped when `report` returned False.
+    """
+    source, out = Path(model_dir), Path(out_dir)
     if out.exists():
-        raise CheckpointError(f"{out} exists")
-    torch.manual_seed(seed)
-    classifier = _classifier_on(source)
-    texts = [(prompt, text) for prompt, *both in pairs for text in both]
-    features = pooled(classifier, Encoder.open(source, max_length), texts, token_budget)
-    difference = features[0::2] - features[1::2]  # (N, H)
-    spread = difference.square().mean(0).sqrt().clamp(min=1e-6)
-    weight = _fit_linear(difference / spread, l2) / spread
-    margin = difference @ weight
-    head = classifier.get_submodule("classifier")
-    head.load_state_dict({"weight": weight[None], "bias": -(features @ weight).mean()[None]})
-    _save(classifier, source, out)
-    loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean()
-    return HeadFit(open_checkpoint(out), len(pairs), float(loss), float((margin > 0).float().mean()))
+        raise TrainingError(f"{out} exists")
+    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    pairs = data if isinstance(data, TrainingData) else read_training_data(data)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # before the model is built: a head it lacks is drawn then
+        classifier = classifier_of(source, config, target)
+        encoder = Encoder.open(source, config.max_length)
+        with _working_folder(out, restart) as work:
+            run = Run(classifier, encoder, source, pairs, config, work, report)
+            run.prepare()
+            energy = Energy()
+            try:
+                run.resume()
+                run.train()
+                return run.finish(out, energy)
+            finally:
+                energy.stop()
 
 
-def _classifier_on(source: Path) -> BertForSequenceClassification:
+def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
+    """The network to train, in fp32. A head that the source lacks is drawn from torch's seed."""
+    if not source.is_dir():
+        raise CheckpointError(f"{source} is not a folder")
+    if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
+        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when it is opened; remove it")
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+    changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
     try:
         with quietly():
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 num_labels=1,
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                **changed,
             )
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
         raise CheckpointError(f"{source} can't be loaded: {error}") from error
-    if not isinstance(model, BertForSequenceClassification):
-        raise CheckpointError(f"{source} is a {type(model).__name__}; a head can be put on a BERT encoder")
-    model.eval()
+    positions = getattr(model.config, "max_position_embeddings", config.max_length)
+    if config.max_length > positions:
+        raise TrainingError(f"max_length {config.max_length}: the model has {positions} positions")
+    nn.Module.to(model, device)
     return model
 
 
-def pooled(
-    classifier: BertForSequenceClassification, encode: Encoder, texts: Sequence[Pair], budget: int
-) -> Tensor:
-    """(N, H): what the head of a BERT classifier sees of N pairs, in input order."""
-    ids = [encoded.ids for encoded in encode(texts)]
-    network = PackedBert(classifier, torch.float32).eval()
-    features = torch.empty(len(ids), classifier.config.hidden_size)
-    with torch.no_grad():
-        for batch in batches([len(text) for text in ids], budget, padded=False):
-            features[batch] = network.pooled([ids[index] for index in batch])
-    return features
+@dataclass
+class State:
+    """What a run has done so far, beside its tensors. The names are those of metrics.json."""
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    resumed: bool = False
+
+    @property
+    def best_step(self) -> int:
+        return max((each["step"] for each in self.measured if each["best"]), default=0)
+
+    def stale(self) -> int:
+        """Measurements since the best one."""
+        return len(self.measured) - 1 - max(i for i, each in enumerate(self.measured) if each["best"])
 
 
-def _fit_linear(difference: Tensor, l2: float) -> Tensor:
-    """The (H,) weight that minimises mean Bradley-Terry loss of (N, H) feature differences plus l2 |w|^2."""
-    weight = torch.zeros(difference.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+class Run:
+    """One training run: its model, its pairs, and what it has done so far."""
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        margin = difference @ weight
-        loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean() + l2 * weight.square().sum()
-        loss.backward()
-        return loss
+    def __init__(
+        self,
+        classifier: PreTrainedModel,
+        encoder: Encoder,
+        source: Path,
+        data: TrainingData,
+        config: TrainConfig,
+        work: Path,
+        report: Report | None,
+    ) -> None:
+        self.classifier, self.encoder, self.source = classifier, encoder, source
+        self.data, self.config, self.work, self.report = data, config, work, report
+        self.network: Network = trainable(classifier)
+        self.parameters = dict(classifier.named_parameters())
+        self.optimizer = _optimizer(self.parameters, config)
+        self.device = next(classifier.parameters()).device
+        self.autocast = config.precision == "bf16" or (
+            config.precision == "auto" and not why_not_bf16(self.device)
+        )
+        self.steps = config.steps_for(len(data.train))
+        self.state = State()
 
-    optimizer.step(closure)
-    return weight.detach()
+    def prepare(self) -> None:
+        """Encode everything and look it over; raises TrainingError before any time is spent."""
+        self.encoded = {split: self.encode(split, pairs) for split, pairs in self.data.splits().items()}
+        self.preflight = preflight(self.data, self.encoded["train"], self.config)
+        if errors := self.preflight.errors:
+            raise TrainingError("; ".join(errors))
+        if full := room_on_disk(self.work, sum(each.numel() for each in self.parameters.values())):
+            raise TrainingError(full)
+        self.identity = self._identity()
+        draw = np.random.default_rng(self.config.seed)
+        count = min(len(self.data.validation), self.config.validation_pairs)
+        self.watched = np.sort(draw.permutation(len(self.data.validation))[:count])
+        self.targets = torch.tensor([pair.target for pair in self.data.train], device=self.device)
+        self.strengths = torch.tensor(
+            [pair.strength or 0.0 for pair in self.data.train], device=self.device, dtype=torch.float32
+        )
 
+    def encode(self, split: str, pairs: Sequence[LabelledPair]) -> list[EncodedPair]:
+        try:
+            sides = self.encoder([text for pair in pairs for text in pair.texts])
+        except BadText as error:
+            raise DataError(f"{split} pair {error.index // 2 + 1}: {error.reason}") from None
+        return list(zip(sides[0::2], sides[1::2], strict=True))
 
-def _save(classifier: BertForSequenceClassification, source: Path, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        whole = Path(scratch) / "checkpoint"
+    def train(self) -> None:
+        """Step until the end, or until the validation pairs say that it came already."""
+        if not self.state.measured:
+            self.go_on(None, self.measure())
+        every = max(1, self.steps // self.config.evaluations)
+        patience = self.config.patience or math.inf
+        saved = time.monotonic()
+        while self.state.step < self.steps and self.state.stale() < patience:
+            started = time.monotonic()
+            loss = self.step(self.state.step)
+            self.state.step += 1
+            step = self.state.step
+            self.state.curve.append([step, loss, self.config.rate_at(step - 1, self.steps)])
+            measured = self.measure() if step % every == 0 or step == self.steps else None
+            self.state.seconds += time.monotonic() - started
+            self.go_on(time.monotonic() - started, measured)
+            if measured or time.monotonic() - saved > self.config.save_seconds:
+                self.save()
+                saved = time.monotonic()
+
+    def step(self, number: int) -> float:
+        """One optimiser step on one batch, a few pairs at a time; returns the mean loss."""
+        batch = self.batch(number)
+        torch.manual_seed((self.config.seed * 1_000_003 + number + 1) % 2**63)
+        self.network.train()
+        rate = self.config.rate_at(number, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = 0.0
+        for part in self.micro_batches(batch):
+            a, b = self.rewards([self.encoded["train"][index] for index in part])
+            where = torch.as_tensor(part, device=self.device)
+            losses = preference_loss(a, b, self.targets[where], self.strengths[where], self.config)
+            loss = losses.sum() / len(batch)
+            loss.backward()
+            total += float(loss.detach())
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        if not math.isfinite(total) or not bool(torch.isfinite(norm)):
+            raise Diverged(
+                f"the loss is {total} at step {number + 1} (learning rate {rate:.2g}); try a lower rate"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
+
+    def batch(self, number: int) -> list[int]:
+        """Indices of the pairs of a step: one shuffled pass over all after the other, cut into batches."""
+        count = len(self.data.train)
+        places = np.arange(number * self.config.batch, (number + 1) * self.config.batch)
+        orders = {
+            epoch: np.random.default_rng([self.config.seed, epoch]).permutation(count)
+            for epoch in np.unique(places // count).tolist()
+        }
+        return [int(orders[place // count][place % count]) for place in places.tolist()]
+
+    def micro_batches(self, batch: Sequence[int], split: str = "train") -> Iterator[list[int]]:
+        """The batch in parts of alike length within the token budget; both sides of a pair together."""
+        lengths = [[len(side.ids) for side in self.encoded[split][index]] for index in batch]
+        padded = self.network.padded
+        costs = [2 * max(both) if padded else sum(both) for both in lengths]
+        for part in batches(costs, self.config.token_budget, padded=padded):
+            yield [batch[place] for place in part]
+
+    def rewards(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
+        """(N,) rewards of both sides, from one forward pass."""
+        texts = [side.ids for both in pairs for side in both]
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.autocast and self.network.training
+        ):
+            sorted_rewards = self.network([texts[place] for place in order])
+        rewards = sorted_rewards.float()[torch.as_tensor(np.argsort(order), device=self.device)]
+        return rewards[0::2], rewards[1::2]
+
+    def margins(self, split: str, chosen: Sequence[int] | None = None) -> Values:
+        """(N,) reward of a minus reward of b of a split's pairs, as scoring would compute them in fp32."""
+        indices = list(range(len(self.encoded[split]))) if chosen is None else list(chosen)
+        place_of = {index: place for place, index in enumerate(indices)}
+        margins = np.empty(len(indices))
+        self.network.eval()
+        with torch.no_grad():
+            for part in self.micro_batches(indices, split):
+                a, b = self.rewards([self.encoded[split][index] for index in part])
+                margins[[place_of[index] for index in part]] = (a - b).double().cpu().numpy()
+        return margins
+
+    def measure(self) -> Measured:
+        """Score the validation pairs, and keep the weights when they are the best so far."""
+        chosen = self.watched.tolist()
+        pairs = [self.data.validation[index] for index in chosen]
+        margins = self.margins("validation", chosen)
+        if not np.isfinite(margins).all():
+            raise Diverged(f"the model answers {margins.min()} after step {self.state.step}")
+        outcomes = np.array([pair.target for pair in pairs])
+        loss = log_loss(margins, outcomes, 1.0)
+        decided = outcomes != 0.5
+        right = (np.sign(margins) * np.sign(outcomes - 0.5) + 1) / 2
+        best = all(loss < each["log_loss"] for each in self.state.measured)
+        measured = Measured(
+            self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
+        )
+        if best:
+            write_tensors(self.work / f"best-{self.state.step}.safetensors", self.weights())
+        self.state.measured.append(asdict(measured))
+        return measured
+
+    def go_on(self, seconds: float | None, measured: Measured | None) -> None:
+        """Report; raises Stopped, with the state saved, when the answer is that it is enough."""
+        if self.report is None:
+            return
+        step, curve = self.state.step, self.state.curve
+        each = self.state.seconds / step if step else None
+        progress = Progress(
+            step=step,
+            steps=self.steps,
+            loss=curve[-1][1] if curve else None,
+            learning_rate=self.config.rate_at(max(0, step - 1), self.steps),
+            pairs_per_second=self.config.batch / seconds if seconds and not measured else None,
+            eta_seconds=each * (self.steps - step) if each else None,
+            measured=measured,
+        )
+        if self.report(progress) is False:
+            self.save()
+            raise Stopped(f"stopped after step {step} of {self.steps}")
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().cpu().contiguous() for name, parameter in self.parameters.items()}
+
+    def _identity(self) -> str:
+        """What a state must have been saved by to be gone on from."""
+        config = asdict(replace(self.config, save_seconds=0.0))
+        weights = hashlib.sha256()
+        for file in sorted(self.source.glob("*.safetensors")):
+            with file.open("rb") as stream:
+                weights.update(hashlib.file_digest(stream, "sha256").digest())
+        facts = [config, self.data.sha256(), weights.hexdigest(), str(self.device)]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def save(self) -> None:
+        """Write the state as a folder that takes its name when it is whole, then drop older ones."""
+        tensors = {f"weight.{name}": tensor for name, tensor in self.weights().items()}
+        for name, parameter in self.parameters.items():
+            for key in ("exp_avg", "exp_avg_sq"):
+                if parameter in self.optimizer.state:
+                    tensors[f"{key}.{name}"] = self.optimizer.state[parameter][key].cpu()
+        scratch, whole = self.work / "saving", self.work / f"state-{self.state.step:08}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        write_tensors(scratch / "tensors.safetensors", tensors)
+        facts = {"identity": self.identity, "state": asdict(self.state)}
+        (scratch / "state.json").write_text(json.dumps(facts))
+        shutil.rmtree(whole, ignore_errors=True)
+        os.rename(scratch, whole)
+        for old in self.work.glob("state-*"):
+            if old != whole:
+                shutil.rmtree(old)
+        for old in self.work.glob("best-*"):
+            if old.name != f"best-{self.state.best_step}.safetensors":
+                old.unlink()
+
+    def resume(self) -> None:
+        """Take up the newest whole state, if there is one. Raises TrainingError for that of another run."""
+        states = sorted(self.work.glob("state-*"))
+        if not states:
+            return
+        facts = json.loads((states[-1] / "state.json").read_text())
+        if facts["identity"] != self.identity:
+            raise TrainingError(
+                f"{self.work} holds an unfinished run of another model, data or config; "
+                "finish it, or restart to forget it"
+            )
+        self.state = State(**facts["state"])
+        self.state.resumed = True
+        tensors = load_file(states[-1] / "tensors.safetensors")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"weight.{name}"])
+                if f"exp_avg.{name}" in tensors:
+                    self.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(self.state.step)),
+                        "exp_avg": tensors[f"exp_avg.{name}"].to(self.device),
+                        "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(self.device),
+                    }
+
+    def finish(self, out: Path, energy: Energy) -> Trained:
+        """Measure the untrained and the best weights on all held-out pairs and save what came of it."""
+        held_out = [split for split in ("validation", "test") if self.encoded[split]]
+        torch.manual_seed(self.config.seed)
+        self.put(dict(classifier_of(self.source, self.config, self.device).named_parameters()))
+        before = {split: self.margins(split) for split in held_out}
+        self.put(load_file(self.work / f"best-{self.state.best_step}.safetensors"))
+        after = {split: self.margins(split) for split in held_out}
+        whole = self.work / "checkpoint"
+        shutil.rmtree(whole, ignore_errors=True)
         with quietly():
-            classifier.save_pretrained(whole)
+            self.classifier.save_pretrained(whole)
         for name in TOKENIZER_FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, whole / name)
+            if (self.source / name).is_file():
+                shutil.copyfile(self.source / name, whole / name)
+        checkpoint = open_checkpoint(whole)
+        state = asdict(self.state)
+        record = Record(
+            manifest_of(
+                checkpoint,
+                self.source,
+                self.data,
+                self.config,
+                self.preflight,
+                state,
+                energy.stop(),
+                "bf16 autocast, weights in fp32" if self.autocast else "fp32",
+                f"{self.device.type}, {torch.get_num_threads()} threads",
+            ),
+            metrics_of(self.data, {"before": before, "after": after}, state, self.state.best_step),
+        )
+        write_record(whole, record)
+        for file in whole.iterdir():
+            _sync(file)
         os.rename(whole, out)
+        checkpoint = replace(checkpoint, path=out)
+        return Trained(checkpoint, self.state.step, self.state.best_step, self.state.seconds, record)
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+
+class Diverged(TrainingError):
+    """The loss is no number any more. To go on from the last state would only come here again."""
+
+
+def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with no decay of biases and norms, which are the parameters of one dimension."""
+    matrices = [each for each in parameters.values() if each.dim() > 1]
+    others = [each for each in parameters.values() if each.dim() <= 1]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        fused=True,
+    )
+
+
+@contextmanager
+def _working_folder(out: Path, restart: bool) -> Iterator[Path]:
+    """The hidden folder of a run, held by one process; gone when the run ends, unless it can be resumed.
+
+    Raises TrainingError when another process holds it, and for a disk that is full.
+    """
+    work = out.with_name(f".{out.name}.training")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise TrainingError(f"another process is training {out} at this moment") from None
+            if restart:
+                _forget(work)
+            try:
+                yield work
+            except BaseException as error:
+                if isinstance(error, Diverged) or not list(work.glob("state-*")):
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
+            shutil.rmtree(work, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        kept = "; the same command goes on from the last state" if list(work.glob("state-*")) else ""
+        raise TrainingError(f"{out.parent} can't be written: {error}{kept}") from error
+
+
+def _forget(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file that takes its name only when all of it is on the disk."""
+    scratch = path.with_name(f".{path.name}")
+    save_file(dict(tensors), scratch)
+    _sync(scratch)
+    os.replace(scratch, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -16,8 +16,8 @@ from scoring.checkpoint import open_checkpoint
 from scoring.encode import Encoder, Ids
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
+from scoring.head import fit_head
 from scoring.model import Network
-from scoring.train import fit_head
 from tests.scoring.models import sentence
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -99,7 +99,7 @@ class Command(BaseCommand):
 
     def add_model(self) -> None:
         from scoring.engine import load  # slow: torch
-        from scoring.train import fit_head
+        from scoring.head import fit_head
 
         folder = settings.DATA_DIR / "demo" / "model"
         if not folder.exists():

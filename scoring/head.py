@@ -1,0 +1,132 @@
+"""A reward model in seconds: a linear head, fitted to pairs on an encoder that stays as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+
+from scoring.checkpoint import TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
+from scoring.encode import Encoder
+from scoring.engine import batches
+from scoring.formats import Pair
+from scoring.model import PackedBert, quietly
+from scoring.train import bradley_terry_loss
+
+Triple = tuple[str, str, str]
+"""(prompt text, preferred completion, rejected completion)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFit:
+    """What came of fitting a head: the checkpoint, and how it does on the pairs it was fitted to."""
+
+    checkpoint: Checkpoint
+    pairs: int
+    loss: float
+    accuracy: float
+
+
+def fit_head(
+    source_dir: str | Path,
+    pairs: Sequence[Triple],
+    out_dir: str | Path,
+    *,
+    seed: int = 0,
+    max_length: int = 512,
+    l2: float = 0.3,
+    token_budget: int = 4096,
+) -> HeadFit:
+    """Put a one-output head on a frozen encoder, fit it to pairs, save an ordinary checkpoint.
+
+    The encoder's pooled output is computed once per text; the linear head then minimises the mean
+    Bradley-Terry loss plus l2 |w|^2, with w counted per standard deviation of each feature's
+    differences, so that l2 means the same for every encoder. The problem is convex, so `seed` only
+    decides a pooler that the source has no weights for. `out_dir` appears whole or not at all. Raises
+    ValueError without pairs and CheckpointError when the source can't be used or `out_dir` exists.
+    """
+    source, out = Path(source_dir), Path(out_dir)
+    if not pairs:
+        raise ValueError("there are no pairs to fit a head to")
+    if out.exists():
+        raise CheckpointError(f"{out} exists")
+    torch.manual_seed(seed)
+    classifier = _classifier_on(source)
+    texts = [(prompt, text) for prompt, *both in pairs for text in both]
+    features = pooled(classifier, Encoder.open(source, max_length), texts, token_budget)
+    difference = features[0::2] - features[1::2]  # (N, H)
+    spread = difference.square().mean(0).sqrt().clamp(min=1e-6)
+    weight = _fit_linear(difference / spread, l2) / spread
+    margin = difference @ weight
+    head = classifier.get_submodule("classifier")
+    head.load_state_dict({"weight": weight[None], "bias": -(features @ weight).mean()[None]})
+    _save(classifier, source, out)
+    loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean()
+    return HeadFit(open_checkpoint(out), len(pairs), float(loss), float((margin > 0).float().mean()))
+
+
+def _classifier_on(source: Path) -> BertForSequenceClassification:
+    try:
+        with quietly():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                num_labels=1,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{source} can't be loaded: {error}") from error
+    if not isinstance(model, BertForSequenceClassification):
+        raise CheckpointError(f"{source} is a {type(model).__name__}; a head can be put on a BERT encoder")
+    model.eval()
+    return model
+
+
+def pooled(
+    classifier: BertForSequenceClassification, encode: Encoder, texts: Sequence[Pair], budget: int
+) -> Tensor:
+    """(N, H): what the head of a BERT classifier sees of N pairs, in input order."""
+    ids = [encoded.ids for encoded in encode(texts)]
+    network = PackedBert(classifier, torch.float32).eval()
+    features = torch.empty(len(ids), classifier.config.hidden_size)
+    with torch.no_grad():
+        for batch in batches([len(text) for text in ids], budget, padded=False):
+            features[batch] = network.pooled([ids[index] for index in batch])
+    return features
+
+
+def _fit_linear(difference: Tensor, l2: float) -> Tensor:
+    """The (H,) weight that minimises mean Bradley-Terry loss of (N, H) feature differences plus l2 |w|^2."""
+    weight = torch.zeros(difference.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        margin = difference @ weight
+        loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean() + l2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weight.detach()
+
+
+def _save(classifier: BertForSequenceClassification, source: Path, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        whole = Path(scratch) / "checkpoint"
+        with quietly():
+            classifier.save_pretrained(whole)
+        for name in TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, whole / name)
+        os.rename(whole, out)

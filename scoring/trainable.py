@@ -1,0 +1,105 @@
+"""The network as training runs it: packed as for scoring, with gradients and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout, scaled_dot_product_attention
+from transformers import BertForSequenceClassification, PreTrainedModel
+from transformers.models.bert.modeling_bert import BertLayer, BertPooler
+
+from scoring.encode import Ids
+from scoring.model import Network, Padded, Spans
+
+
+def trainable(classifier: PreTrainedModel) -> Network:
+    """The network to train `classifier` with: its parameters, no others, N texts in, (N,) rewards out.
+
+    A BERT on a processor runs without padding; anything else is padded to the longest text of a batch.
+    """
+    on_cpu = next(classifier.parameters()).device.type == "cpu"
+    if on_cpu and isinstance(classifier, BertForSequenceClassification):
+        return TrainableBert(classifier)
+    return Padded(classifier)
+
+
+class TrainableBert(Network):
+    """A BERT classifier over packed tokens: what `transformers` computes, padding left out.
+
+    As in scoring, attention stays within each text and the last layer is computed for [CLS] alone.
+    """
+
+    padded = False
+
+    def __init__(self, classifier: BertForSequenceClassification) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, texts: Sequence[Ids]) -> Tensor:
+        """N texts of any length -> (N,) logits."""
+        bert = self.classifier.bert
+        *layers, last = cast("list[BertLayer]", list(bert.encoder.layer))
+        spans = Spans.of([len(text) for text in texts], self.classifier.classifier.weight.device)
+        hidden = self.embed(texts)  # (T, H)
+        for layer in layers:
+            hidden = _finish(layer, hidden, self.attend(layer, hidden, hidden, spans))
+        first = hidden[spans.starts]  # (N, H)
+        first = _finish(last, first, self.attend(last, first, hidden, spans))
+        pooled = torch.tanh(cast("BertPooler", bert.pooler).dense(first))
+        logits: Tensor = self.classifier.classifier(self.classifier.dropout(pooled))  # (N, 1)
+        return logits.squeeze(-1).float()
+
+    def embed(self, texts: Sequence[Ids]) -> Tensor:
+        """(T, H); every token has type 0, as the seed was trained."""
+        tables = self.classifier.bert.embeddings
+        ids = torch.from_numpy(np.concatenate(texts)).long()  # (T,)
+        positions = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
+        hidden = tables.word_embeddings(ids) + tables.position_embeddings(positions)
+        normed: Tensor = tables.dropout(tables.LayerNorm(hidden + tables.token_type_embeddings.weight[0]))
+        return normed
+
+    def attend(self, layer: BertLayer, queries: Tensor, hidden: Tensor, spans: Spans) -> Tensor:
+        """softmax(q k' / sqrt(d)) v within each text: rows of `queries`, (T, H) or (N, H), mixed."""
+        attention = layer.attention.self
+        heads, size = attention.num_attention_heads, attention.attention_head_size
+        rate = attention.dropout.p if self.training else 0.0
+        query, key, value = (
+            made.unflatten(-1, (heads, size))
+            for made in (attention.query(queries), attention.key(hidden), attention.value(hidden))
+        )
+        whole = len(queries) == len(hidden)
+        mixed = []
+        row = token = 0
+        for texts, length in spans.runs():
+            rows, tokens = texts * (length if whole else 1), texts * length
+            q, k, v = (
+                part.unflatten(0, (texts, -1)).transpose(1, 2)  # (n, heads, length or 1, d)
+                for part in (
+                    query[row : row + rows],
+                    key[token : token + tokens],
+                    value[token : token + tokens],
+                )
+            )
+            attended = _attention(q, k, v, rate)
+            mixed.append(attended.transpose(1, 2).flatten(0, 1).flatten(1))
+            row, token = row + rows, token + tokens
+        return torch.cat(mixed)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:
+    if not rate:
+        return scaled_dot_product_attention(query, key, value)
+    # With dropout, a processor's kernel takes the same products with more copies between them.
+    weights = torch.softmax((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), dim=-1)
+    return dropout(weights, rate) @ value
+
+
+def _finish(layer: BertLayer, hidden: Tensor, attended: Tensor) -> Tensor:
+    """What follows attention, row by row: (rows, H) of each -> (rows, H)."""
+    mixed: Tensor = layer.attention.output(attended, hidden)
+    done: Tensor = layer.output(layer.intermediate(mixed), mixed)
+    return done

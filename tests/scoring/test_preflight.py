@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+
+from scoring.config import PRESETS
+from scoring.encode import Encoder
+from scoring.pairs import LabelledPair, TrainingData
+from scoring.preflight import preflight
+from tests.scoring.models import sentence
+
+CONFIG = replace(PRESETS["recommended"], max_length=32, steps=40, batch=10)
+
+
+def pair(number, *, prompt=None, a="rain falls", b="a lease expires", target=1.0):
+    return LabelledPair(prompt or f"why {number}", a, b, target, f"g{number}")
+
+
+def looked_over(tiny, train, *, validation=None, test=()):
+    data = TrainingData(train, [pair(900)] if validation is None else validation, test)
+    sides = Encoder.open(tiny, CONFIG.max_length)([text for each in train for text in each.texts])
+    return preflight(data, list(zip(sides[0::2], sides[1::2], strict=True)), CONFIG)
+
+
+def texts(found, level):
+    return [finding.text for finding in found.findings if finding.level == level]
+
+
+def test_ordinary_pairs_are_counted_and_nothing_is_wrong_but_their_number(tiny):
+    found = looked_over(tiny, [pair(number) for number in range(30)], test=[pair(901), pair(902)])
+
+    assert found.pairs == {"train": 30, "validation": 1, "test": 2}
+    assert found.groups == {"train": 30, "validation": 1, "test": 2}
+    assert (found.steps, found.epochs) == (40, pytest.approx(40 * 10 / 30))
+    assert found.longer_preferred == 0
+    assert (found.completion.median, found.completion.longest, found.completion.cut_share) == (3, 3, 0)
+    assert found.errors == []
+    assert texts(found, "warning") == [
+        "only 30 pairs to train on; expect little below 500",
+        "40 steps pass 13 times over so few pairs",
+    ]
+
+
+def test_pairs_that_teach_nothing_are_counted(tiny):
+    same = pair(1, b="rain falls")
+    alike = pair(2, a=sentence(40) + " rain", b=sentence(40) + " lease")
+
+    found = looked_over(tiny, [same, alike, *(pair(number) for number in range(3, 30))])
+
+    assert (found.identical, found.alike) == (1, 2)
+    assert "1 pairs have the same text twice and teach nothing" in texts(found, "warning")
+    assert "1 pairs differ only in what is cut away and teach nothing" in texts(found, "warning")
+
+
+def test_long_prompts_and_what_is_cut_are_told(tiny):
+    crowded = pair(1, prompt=sentence(25), a=sentence(25, 1), b=sentence(5, 2))
+
+    found = looked_over(tiny, [crowded, *(pair(number) for number in range(2, 21))])
+
+    assert found.crowded == 1
+    assert (found.prompt.longest, found.completion.longest) == (25, 25)
+    assert found.prompt.cut_share == pytest.approx(2 / 40)
+    assert found.completion.cut_share == pytest.approx(1 / 40)
+    assert "1 prompts take over half of the room and cut a completion" in texts(found, "warning")
+
+
+def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
+    train = [
+        pair(1),
+        pair(1, a="a lease expires", b="rain falls"),
+        *(pair(number) for number in range(2, 25)),
+    ]
+
+    found = looked_over(tiny, train)
+
+    assert found.contradicted == 2
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "error"),
+    [
+        ([pair(n) for n in range(19)], {}, "too few pairs: 19 to train on, 20 are needed"),
+        ([], {}, "too few pairs: 0"),
+        ([pair(n) for n in range(30)], {"validation": []}, "no validation pairs"),
+        ([pair(n, target=0.5) for n in range(30)], {}, "every pair is a tie"),
+        ([pair(n, b="rain falls") for n in range(30)], {}, "both sides of every pair are alike"),
+        (
+            [pair(n) for n in range(30)],
+            {"validation": [pair(3)]},
+            "1 prompt groups are in both train and validation",
+        ),
+        (
+            [pair(n) for n in range(30)],
+            {"test": [pair(900)]},
+            "1 prompt groups are in both validation and test",
+        ),
+    ],
+)
+def test_a_run_that_could_not_be_believed_is_refused(tiny, train, held_out, error):
+    errors = looked_over(tiny, train, **held_out).errors
+
+    assert any(error in each for each in errors), errors
