@@ -7,8 +7,11 @@
 Makes a Dataset in a scratch folder (or in the empty database that is named), and in turn, each in a process
 of its own, builds it: by a plain loop over the ORM with json.dumps; by our writing alone; and by our whole
 build, which also settles, proves with `datasets` that the files load, hashes and stores them. Prints medians,
-rows/s, the ratio to the plain loop, and the most memory each held above its idle process. At the end, how
-long the request takes that orders a Release, and how long the first bytes and the whole of a download.
+rows/s, the ratio to the plain loop, and the most memory each held above its idle process. Then it builds
+once more while somebody goes on judging in another process, and prints how long they wait for the next
+Comparison and for an answer to be stored, beside the same with nothing built. At the end, how long the
+requests take that show the page, count what the filters let through and order a Release, and how long the
+first bytes and the whole of a download.
 """
 
 from __future__ import annotations
@@ -138,6 +141,46 @@ def measured(variant: str) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
+def judge(stop: Path) -> dict[str, list[float]]:
+    """Somebody who judges without a pause until the file `stop` is there: milliseconds of each step."""
+    from uuid import uuid4
+
+    from workbench.models import Annotator, Dataset, User
+    from workbench.pipeline import annotation
+
+    dataset = Dataset.objects.get(name=NAME)
+    annotator = Annotator.objects.for_user(User.objects.get_or_create(username="judge")[0])
+    times: dict[str, list[float]] = {"next": [], "answer": []}
+    while not stop.exists():
+        start = time.perf_counter()
+        claim = annotation.next_claim(dataset, annotator)
+        between = time.perf_counter()
+        assert claim is not None
+        annotation.record_judgment(annotator, claim.comparison, annotation.Answer("left", uuid4()))
+        times["next"].append((between - start) * 1e3)
+        times["answer"].append((time.perf_counter() - between) * 1e3)
+    return times
+
+
+def judging(seconds: float) -> tuple[dict[str, list[float]], float]:
+    """Times of somebody who judges while a Release is built, or for `seconds` when they are not 0 and nothing
+    is; and how long that went on."""
+    stop = Path(os.environ["WORKBENCH_DATA"]) / "stop"
+    stop.unlink(missing_ok=True)
+    command = [sys.executable, __file__, "--child", "judge"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        time.sleep(3)  # it imports Django first
+        start = time.perf_counter()
+        if seconds:
+            time.sleep(seconds)
+        else:
+            measured("whole")
+        took = time.perf_counter() - start
+        stop.touch()
+        said, _ = child.communicate()
+    return json.loads(said.splitlines()[-1]), took
+
+
 def pages() -> dict[str, float]:
     """Seconds for the request that orders a Release, for a download's first bytes, and for all of it."""
     from django.test import Client
@@ -154,10 +197,17 @@ def pages() -> dict[str, float]:
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
     tasks.build_release.delay = lambda *_: None  # the message is not what is measured, and no broker runs
     times = {}
+    page = reverse("releases", args=[dataset.pk])
     for _ in range(2):
         start = time.perf_counter()
+        client.get(page)
+        times["page"] = time.perf_counter() - start
+        start = time.perf_counter()
+        client.post(reverse("release_count", args=[dataset.pk]), {"profiles": ["preference"]})
+        times["count"] = time.perf_counter() - start
+        start = time.perf_counter()
         order = {"profiles": ["preference"], "formats": ["jsonl"]}
-        client.post(reverse("releases", args=[dataset.pk]), order)
+        client.post(page, order)
         times["order"] = time.perf_counter() - start
     name = max(release.manifest["files"], key=lambda it: release.manifest["files"][it]["bytes"])
     start = time.perf_counter()
@@ -192,6 +242,18 @@ def table(results: dict[str, list[dict[str, float]]]) -> Table:
     return shown
 
 
+def waits() -> Table:
+    shown = Table("beside judging", "seconds", "judged/s", "next p50", "p95", "answer p50", "p95", "most")
+    for name, seconds in (("no build", 10.0), ("a build", 0.0)):
+        times, took = judging(seconds)
+        cells = [f"{took:.1f}", f"{len(times['answer']) / (took + 3):.0f}"]
+        for step in ("next", "answer"):
+            hundredths = statistics.quantiles(times[step], n=100)
+            cells += [f"{hundredths[49]:.1f} ms", f"{hundredths[94]:.1f} ms"]
+        shown.add_row(name, *cells, f"{max(times['answer']):.0f} ms")
+    return shown
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -199,11 +261,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--characters", type=int, default=3_000, help="of a row, prompt and both texts")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=[*VARIANTS, "judge"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         setup(os.environ["WORKBENCH_DATA"])
-        print(json.dumps(child(options.child)))
+        stop = Path(os.environ["WORKBENCH_DATA"]) / "stop"
+        print(json.dumps(judge(stop) if options.child == "judge" else child(options.child)))
         return
     with tempfile.TemporaryDirectory(prefix="bench-release-") as data:
         setup(data)
@@ -226,6 +289,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         for name in VARIANTS:
             results[name].append(measured(name))
     console.print(table(results))
+    console.print(waits())
     for name, value in pages().items():
         console.print(f"{name}: {value:,.3f}{'' if name == 'MB/s' else ' s'}")
 

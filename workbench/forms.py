@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -296,6 +296,8 @@ class ReleaseForm(forms.Form):
         required=False,
     )
 
+    without_leaked = forms.BooleanField(required=False)
+
     narrowing = (
         "min_votes",
         "min_agreement",
@@ -308,8 +310,12 @@ class ReleaseForm(forms.Form):
         "min_confidence",
     )
 
-    def __init__(self, *args: Any, sources: Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sources: Sequence[str], leaked: Callable[[], Sequence[str]], **kwargs: Any
+    ) -> None:
+        """`leaked` gives the prompt groups that the last leakage report found."""
         super().__init__(*args, **kwargs)
+        self.leaked = leaked
         chosen = cast(forms.MultipleChoiceField, self.fields["source"])
         chosen.choices = [(source, source) for source in sources]
         self.has_sources = bool(sources)
@@ -318,6 +324,8 @@ class ReleaseForm(forms.Form):
         """Those of a valid form."""
         asked = [each.name for each in fields(Filters) if each.name in self.fields]
         given = {name: self.cleaned_data[name] for name in asked}
+        if self.cleaned_data["without_leaked"]:
+            given["without_groups"] = tuple(self.leaked())
         return Filters.parse(given)
 
     def release(self, dataset: Dataset) -> Release:
@@ -335,6 +343,19 @@ class ReleaseForm(forms.Form):
         if nested and "csv" in cleaned.get("formats", []):
             raise ValidationError(f"CSV cannot hold the conversations of {' and '.join(nested)}.")
         return cleaned
+
+
+class LeakageForm(forms.Form):
+    """What a leakage report looks at beside the Datasets. Several files may be sent as `benchmarks`."""
+
+    benchmarks = forms.FileField(required=False)
+    column = forms.CharField(
+        label="Column of the prompts",
+        max_length=100,
+        required=False,
+        initial="prompt",
+        help_text="Of a .jsonl file. Any other file has one prompt a line.",
+    )
 
 
 def _pk(required: bool = True) -> forms.IntegerField:

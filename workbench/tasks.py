@@ -22,6 +22,7 @@ from scoring.formats import Pair, Scored, Scorer
 from workbench.models import Dataset, ModelVersion, Run, ScoreBatch, Worker
 from workbench.pipeline import intake, order, runs, scoring, statistics, versions
 from workbench.pipeline import release as releases
+from workbench.pipeline.release import leakage
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +184,20 @@ def build_release(run_id: int) -> None:
 
 
 @shared_task
+def report_leakage(run_id: int) -> None:
+    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        leakage.carry_out(run)
+    except releases.Cancelled:
+        return
+    except Exception as error:
+        run.fail(f"The report stopped at an error: {type(error).__name__}.")
+        raise
+
+
+@shared_task
 def import_file(run_id: int) -> None:
     run = Run.objects.select_related("dataset", "upload").filter(pk=run_id).first()
     if run is None or not run.start():
@@ -214,6 +229,7 @@ def compute_statistics(run_id: int) -> None:
 RUN_TASKS: dict[str, Task] = {
     Run.Kind.RELEASE: build_release,
     Run.Kind.IMPORT: import_file,
+    Run.Kind.LEAKAGE: report_leakage,
     Run.Kind.STATISTICS: compute_statistics,
 }
 

@@ -47,6 +47,7 @@ urlpatterns = [
     path("review/<int:pk>/gold/", review.gold, name="gold"),
     path("datasets/<int:pk>/releases/", releases.releases, name="releases"),
     path("datasets/<int:pk>/releases/count/", releases.release_count, name="release_count"),
+    path("datasets/<int:pk>/releases/leakage/", releases.release_leakage, name="release_leakage"),
     path("releases/<uuid:pk>/", releases.release, name="release"),
     path("releases/<uuid:pk>/files/<str:name>", releases.release_download, name="release_download"),
     path("datasets/<int:pk>/import/", imports.imports, name="import"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from tests.factories import ComparisonFactory, JudgmentFactory
+from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
 from workbench import tasks
 from workbench.models import Dataset, Download, Release, Run, User
 from workbench.pipeline import release as pipeline
@@ -112,6 +113,81 @@ def count(client, dataset, **form):
     return client.post(reverse("release_count", args=[dataset.pk]), form).content.decode()
 
 
+TESTED = "how many grams of salt belong into three litres of water for boiling fresh noodles at home"
+
+
+@pytest.fixture
+def reported(dataset, alice, as_user, monkeypatch):
+    """Sends files of prompts to the leakage page as Alice; their Run when a worker is through with it."""
+    monkeypatch.setattr(tasks.report_leakage, "delay", lambda _: None)
+
+    def send(*files: tuple[str, str]) -> Run:
+        sent = [SimpleUploadedFile(name, content.encode()) for name, content in files]
+        as_user(alice).post(reverse("release_leakage", args=[dataset.pk]), {"benchmarks": sent})
+        run = Run.objects.filter(kind="leakage", dataset=dataset, created_by=alice).latest("pk")
+        tasks.report_leakage(run.pk)
+        run.refresh_from_db()
+        return run
+
+    return send
+
+
+def test_a_benchmark_sent_to_the_leakage_page_names_prompts_that_the_next_release_can_do_without(
+    dataset, alice, as_user, reported
+):
+    judge(dataset)
+    leaked = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": f"Say, {TESTED}?"}])
+    JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=leaked), outcome="a")
+    client = as_user(alice)
+
+    run = reported(("noodles.txt", f"{TESTED}\nanother\n"), ("none.jsonl", '{"prompt": "Why?"}\n'))
+    page = client.get(reverse("release_leakage", args=[dataset.pk])).content.decode()
+    order = {"profiles": ["preference"], "formats": ["jsonl"], "without_leaked": "on"}
+    count = client.post(reverse("release_count", args=[dataset.pk]), order).content.decode()
+    client.post(reverse("releases", args=[dataset.pk]), order)
+
+    assert run.state == "done"
+    assert run.result["groups"] == 1
+    assert "noodles.txt" in page
+    assert "Say, how many grams" in page
+    assert "<b>1</b> of 2" in count
+    assert Release.objects.get().filters == {"without_groups": [leaked.group]}
+    assert not [name for name in default_storage.listdir("leakage")[1] if name.startswith("benchmark")]
+
+
+def test_a_benchmark_that_cannot_be_read_fails_its_run_with_the_line(dataset, reported):
+    judge(dataset)
+
+    run = reported(("bad.jsonl", '{"prompt": "x"}\n{"question": "y"}\n'))
+
+    assert run.state == "failed"
+    assert run.error.startswith('bad.jsonl, line 2: there is no column "prompt"')
+
+
+def test_a_cancelled_leakage_report_stops(dataset, alice):
+    run = Run.objects.create(kind="leakage", dataset=dataset, params={"column": "prompt", "files": []})
+    judge(dataset)
+    run.cancel()
+
+    tasks.report_leakage(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.result) == ("cancelled", {})
+
+
+def test_a_long_list_of_files_is_one_click_away_from_the_list(dataset, alice, as_user):
+    for _ in range(5):
+        judge(dataset)
+    client = as_user(alice)
+    order = Release(dataset=dataset, profiles=list(pipeline.PROFILES), formats=["jsonl", "parquet"])
+    release = pipeline.build(order)
+
+    page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
+
+    assert f"{len(release.manifest['files'])} files" in page
+    assert "preference.train.parquet" not in page
+
+
 def test_the_count_follows_the_filters_as_things_are_decided_now(dataset, alice, as_user):
     judge(dataset)
     judge(dataset, "tie")
@@ -180,7 +256,7 @@ def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three
         announced(dataset, run, alice)
     client = as_user(alice)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
 
     assert page.count("<article") == 2 * count
@@ -199,6 +275,7 @@ def test_only_admins_of_the_dataset_see_or_download_releases(dataset, ready, as_
     client = as_user(request.getfixturevalue(name))
 
     assert client.get(reverse("releases", args=[dataset.pk])).status_code == 403
+    assert client.get(reverse("release_leakage", args=[dataset.pk])).status_code == 403
     assert client.get(reverse("release", args=[ready.pk])).status_code == 403
     assert download(client, ready, file_of(ready)[0]).status_code == 403
     assert (

@@ -71,6 +71,7 @@ class Run(models.Model):
         IMPORT = "import", "Import"
         SCORE = "score", "Score"
         RELEASE = "release", "Release"
+        LEAKAGE = "leakage", "Leakage report"
         TRAIN = "train", "Train"
         EVALUATE = "evaluate", "Evaluate"
         STATISTICS = "statistics", "Statistics"
@@ -130,7 +131,7 @@ class Run(models.Model):
     @property
     def unit(self) -> str:
         """What `done` and `total` count."""
-        return {"score": "completions", "train": "steps"}.get(self.kind, "rows")
+        return {"score": "completions", "train": "steps", "leakage": "prompts"}.get(self.kind, "rows")
 
     @property
     def rate(self) -> float | None:

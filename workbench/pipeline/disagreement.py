@@ -82,7 +82,7 @@ class Lengths(models.TextChoices):
 class Filters:
     """What of the queue to show, and in which order. "" and None filter nothing.
 
-    With `old`, the queue is another: where the version prefers another side than that one did, settled or not,
+    With `old`, the queue is another: where the version prefers another side than that one, settled or not,
     so that it has as many cases as a count of flips says."""
 
     why: str = ""

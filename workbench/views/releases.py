@@ -16,22 +16,30 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
-from workbench.forms import ReleaseForm
-from workbench.models import Completion, Dataset, Download, Release, Role, Run, User
+from workbench.forms import LeakageForm, ReleaseForm
+from workbench.models import Completion, Dataset, Download, Prompt, Release, Role, Run, User
 from workbench.pipeline import release as pipeline
+from workbench.pipeline.release import leakage
 from workbench.views import Request
+from workbench.views.imports import shown
 from workbench.views.runs import STOP_POLLING, workforce
 
 RELEASES_A_PAGE = 30
 DOWNLOADS_SHOWN = 50
+FILES_SHOWN = 12
+COMMON = (*pipeline.DEFAULT_PROFILES, "soft-label")
+"""Profiles that the form shows at once; the others are one click away."""
+
 SOURCES_OFFERED = 100
 BLOCK = 256 * 1024
 
 
-def _form(dataset: Dataset, request: HttpRequest) -> ReleaseForm:
+def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> ReleaseForm:
+    """The form for the next Release; `report` is the leakage report whose prompts it can leave out."""
     sources = Completion.objects.of(dataset).exclude(source="").order_by("source").distinct()
     return ReleaseForm(
         request.POST if request.method == "POST" else None,
+        leaked=lambda: leakage.groups_found(report) if report else (),
         sources=list(sources.values_list("source", flat=True)[:SOURCES_OFFERED]),
     )
 
@@ -41,7 +49,8 @@ def _form(dataset: Dataset, request: HttpRequest) -> ReleaseForm:
 def releases(request: Request, pk: int) -> HttpResponse:
     """The Releases of a Dataset and the form for the next; for htmx, the list alone."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    form = _form(dataset, request)
+    report = leakage.latest(dataset)
+    form = _form(dataset, request, report)
     if request.method == "POST" and form.is_valid():
         _begin(form.release(dataset), access.person(request.user))
         return redirect("releases", pk=dataset.pk)
@@ -49,6 +58,7 @@ def releases(request: Request, pk: int) -> HttpResponse:
     page = Paginator(listed, RELEASES_A_PAGE).get_page(request.GET.get("page"))
     open_runs = [release.run for release in page if release.run and release.run.is_open]
     latest = next((release for release in page if release.is_ready), None)
+    shown_files = _in_order(latest, cast(Any, latest).files) if latest else []
     context = {
         "dataset": dataset,
         "tab": "releases",
@@ -56,12 +66,13 @@ def releases(request: Request, pk: int) -> HttpResponse:
         "narrowing": [form[name] for name in form.narrowing if name != "source" or form.has_sources],
         "page": page,
         "latest": latest,
-        "files": _in_order(latest, cast(Any, latest).files) if latest else [],
+        "files": shown_files if len(shown_files) <= FILES_SHOWN else [],
         "going": bool(open_runs),
         "workforce": workforce(open_runs),
-        "common": [pipeline.PROFILES[name] for name in pipeline.DEFAULT_PROFILES],
-        "others": [it for name, it in pipeline.PROFILES.items() if name not in pipeline.DEFAULT_PROFILES],
-        "chose_others": not set(form["profiles"].value() or []) <= set(pipeline.DEFAULT_PROFILES),
+        "common": [pipeline.PROFILES[name] for name in COMMON],
+        "others": [it for name, it in pipeline.PROFILES.items() if name not in COMMON],
+        "report": report,
+        "chose_others": not set(form["profiles"].value() or []) <= set(COMMON),
     }
     if not request.htmx:
         return render(request, "releases/releases.html", context)
@@ -72,7 +83,7 @@ def releases(request: Request, pk: int) -> HttpResponse:
 def release_count(request: HttpRequest, pk: int) -> HttpResponse:
     """How many Comparisons the filters of the form let through, as things are decided now."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    form = _form(dataset, request)
+    form = _form(dataset, request, leakage.latest(dataset))
     if not form.is_valid():
         problems = (error for errors in form.errors.values() for error in errors)
         return render(request, "releases/count.html", {"problem": next(problems)})
@@ -90,6 +101,60 @@ def _begin(release: Release, user: User) -> None:
     release.run, release.created_by = run, user
     pipeline.announce(release)
     tasks.build_release.delay_on_commit(run.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@vary_on_headers("HX-Request")
+def release_leakage(request: Request, pk: int) -> HttpResponse:
+    """What the Dataset shares with what models are tested by, as the last Run found it; a POST begins one."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    form = LeakageForm(request.POST, request.FILES) if request.method == "POST" else LeakageForm()
+    if request.method == "POST" and form.is_valid():
+        _begin_report(dataset, request.FILES.getlist("benchmarks"), form.cleaned_data["column"], request)
+        return redirect("release_leakage", pk=dataset.pk)
+    run = dataset.runs.filter(kind=Run.Kind.LEAKAGE).order_by("-pk").first()
+    report = leakage.latest(dataset)
+    context = {
+        "dataset": dataset,
+        "tab": "releases",
+        "form": form,
+        "run": run,
+        "going": run is not None and run.is_open,
+        "workforce": workforce([run] if run else []),
+        "report": report,
+        "references": _references(report) if report else [],
+    }
+    if not request.htmx:
+        return render(request, "releases/leakage.html", context, status=400 if form.errors else 200)
+    status = 200 if context["going"] else STOP_POLLING
+    return render(request, "releases/report.html", context, status=status)
+
+
+def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Request) -> None:
+    """Store the files and the Run that reads them, unless one goes on already."""
+    if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
+        run = leakage.begun(dataset, [(shown(file.name or "file"), file) for file in files], column)
+        run.created_by = access.person(request.user)
+        run.save()
+        tasks.report_leakage.delay_on_commit(run.pk)
+
+
+def _references(report: Run) -> list[dict[str, Any]]:
+    """Each reference of the report with its first prompts in words; PostgreSQL sorts the keys of JSON."""
+    keys = {key for each in report.result["references"] for some in each["examples"].values() for key in some}
+    prompts = dict(Prompt.objects.filter(pk__in=keys).values_list("pk", "messages"))
+    return [
+        {
+            "reference": each["reference"],
+            "size": each["size"],
+            "alike": [
+                (split, each["alike"][split], [prompts[k] for k in each["examples"][split] if k in prompts])
+                for split in pipeline.SPLITS
+                if split in each["alike"]
+            ],
+        }
+        for each in report.result["references"]
+    ]
 
 
 @require_safe

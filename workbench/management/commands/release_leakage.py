@@ -1,12 +1,10 @@
 import json
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from scoring.formats import BadLine, prompt_text, read_rows
 from workbench.management.commands.release import dataset_named
 from workbench.models import Dataset
 from workbench.pipeline.release import leakage
@@ -48,47 +46,21 @@ class Command(BaseCommand):
         leaks = [
             leakage.within(dataset),
             *(leakage.with_other(dataset, other) for other in others),
-            *(
-                leakage.with_texts(dataset, path.name, _texts(path, options["column"]))
-                for path in options["against"]
-            ),
+            *(_with_file(dataset, path, options["column"]) for path in options["against"]),
         ]
         if options["groups_to"]:
-            groups = {group for leak in leaks for alike in leak.by_split.values() for group in alike.groups}
-            options["groups_to"].write_text("".join(f"{group}\n" for group in sorted(groups)))
-        self.stdout.write(json.dumps([_facts(leak) for leak in leaks]) if options["json"] else _told(leaks))
+            groups = leakage.groups_of(leaks)
+            options["groups_to"].write_text("".join(f"{group}\n" for group in groups))
+        facts = [leakage.facts_of(leak) for leak in leaks]
+        self.stdout.write(json.dumps(facts) if options["json"] else _told(leaks))
 
 
-def _texts(path: Path, column: str) -> Iterator[str]:
-    """The prompts of a file. Raises CommandError that names the line."""
+def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:
     try:
         with path.open("rb") as file:
-            if path.suffix != ".jsonl":
-                yield from (line.decode().strip() for line in file if line.strip())
-                return
-            for number, row in read_rows(file):
-                if column not in row:
-                    found = ", ".join(row) or "no column"
-                    raise CommandError(f'{path}, line {number}: there is no column "{column}", but {found}.')
-                yield _text(row[column], f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError, BadLine) as error:
-        raise CommandError(f"{path}: {error}") from None
-
-
-def _text(value: object, place: str) -> str:
-    try:
-        return leakage.text_of(value) if isinstance(value, list) else prompt_text(value)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CommandError(f"{place}: {error}") from None
-
-
-def _facts(leak: leakage.Leak) -> dict[str, Any]:
-    return {
-        "reference": leak.reference,
-        "size": leak.size,
-        "alike": {split: alike.prompts for split, alike in leak.by_split.items()},
-        "examples": {split: alike.examples for split, alike in leak.by_split.items()},
-    }
+            return leakage.with_texts(dataset, path.name, leakage.texts_in(file, str(path), column))
+    except (leakage.BadReference, OSError) as error:
+        raise CommandError(str(error)) from None
 
 
 def _told(leaks: list[leakage.Leak]) -> str:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,10 +217,11 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _
                 read = cases(dataset, using, filters=recipe.filters, version=version)
             except BadFilter as error:
                 raise ReleaseError(str(error)) from None
-            for done, case in enumerate(read):
-                if done % CHUNK == 0 and not progress(done, total):
-                    raise Cancelled
-                files.add(case)
+            with closing(read):  # before its connection is, whatever ends the loop
+                for done, case in enumerate(read):
+                    if done % CHUNK == 0 and not progress(done, total):
+                        raise Cancelled
+                    files.add(case)
         if not files.open:
             raise ReleaseError(_nothing(dataset, files.counts))
         facts = manifest_of(
@@ -239,7 +240,10 @@ def _nothing(dataset: Dataset, counts: Counts) -> str:
     counted = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in counts.by_outcome.most_common()
     )
-    return f"{dataset} has nothing to release yet. Its Comparisons: {counted or 'none'}."
+    why = "has nothing to release yet"
+    if counts.by_outcome.keys() == {LeftOut.FILTERED.value}:
+        why = "has nothing that the filters let through"
+    return f"{dataset} {why}. Its Comparisons: {counted or 'none'}."
 
 
 def _json(value: Any) -> bytes:

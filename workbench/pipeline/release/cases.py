@@ -1,7 +1,7 @@
 """Every Comparison of a Dataset: one moment of the database, in an order that content alone fixes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -158,7 +158,7 @@ def left_out_for(outcome: str) -> LeftOut:
 
 def cases(
     dataset: Dataset, using: str, *, filters: Filters = EVERYTHING, version: ModelVersion | None = None
-) -> Iterator[Case]:
+) -> Generator[Case]:
     """All Comparisons of the dataset in the order of their prompt's sha256 and then their pair's; those that
     `filters` keep back say so. Holds CHUNK of them at a time: keys are streamed in order, texts fetched by
     key. `version` is the one whose confidence the filters ask for. Raises BadFilter."""
@@ -174,7 +174,7 @@ def cases(
 
 def _streamed(
     ordered: Iterator[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
-) -> Iterator[Case]:
+) -> Generator[Case]:
     while chunk := list(islice(ordered, CHUNK)):
         yield from _filled(chunk, passed, using)
 

@@ -1,7 +1,7 @@
 """What a Release may be narrowed to: an allowlist, asked of the database in one way by count and by build."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, get_args, get_type_hints
@@ -18,6 +18,7 @@ class BadFilter(ValueError):
     """A filter that is unknown or has a value it cannot have; the message is a sentence for people."""
 
 
+FEW = 10
 _LABELS = {
     "method": "Decided by",
     "min_votes": "Opinions at least",
@@ -73,9 +74,13 @@ class Filters:
     def in_words(self) -> dict[str, str]:
         """Label and value of those that are set."""
         return {
-            _LABELS[name]: ", ".join(value) if isinstance(value, tuple | list) else str(value)
+            _LABELS[name]: _few(value) if isinstance(value, tuple | list) else str(value)
             for name, value in self.as_json().items()
         }
+
+
+def _few(values: Sequence[str]) -> str:
+    return ", ".join(values) if len(values) <= FEW else f"({len(values):,} of them, named in manifest.json)"
 
 
 def _parsed(name: str, kind: Any, value: Any) -> Any:
