@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from tests.factories import (
     AnnotatorFactory,
@@ -16,7 +17,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench import tasks
-from workbench.models import Annotator, Comparison, Dataset, ModelVersion, Run, Statistics
+from workbench.models import Annotator, Claim, Comparison, Dataset, ModelVersion, Run, Statistics
 from workbench.pipeline import statistics
 
 pytestmark = pytest.mark.django_db
@@ -189,3 +190,43 @@ def test_the_same_data_give_the_same_figures(dataset, campaign):
 
     assert one == two
     assert np.isfinite(one["agreement"]["people"]["all"]["raw"]["low"])
+
+
+def test_what_the_queue_picked_says_nothing_of_the_rest(dataset, campaign):
+    for comparison in campaign[:6]:
+        annotator = comparison.judgments.first().annotator
+        Claim.objects.create(
+            comparison=comparison, annotator=annotator, state="done", slot=0, left="a", mode="blind",
+            arm="uncertain", propensity=0.5, expires_at=timezone.now(),
+        )  # fmt: skip
+
+    report = stored(dataset).report
+
+    assert report["sample"]["people"] == {"answers": 108, "led": 0, "picked": 12, "asked_after": 0}
+    assert report["against"]["people"][0]["n"] == 108
+    assert report["agreement"]["people"]["unseen"]["opinions"] == 108
+
+
+def test_a_third_opinion_that_is_asked_for_where_two_differ_does_not_make_contested_pairs_count_more(
+    dataset, campaign
+):
+    dataset.overlap, dataset.most_places = 2, 3
+    dataset.save()
+    for comparison in campaign[2::3]:
+        JudgmentFactory.create(comparison=comparison, outcome="b", mode="blind")
+
+    report = stored(dataset).report
+
+    assert report["sample"]["people"] == {"answers": 120, "led": 0, "picked": 0, "asked_after": 20}
+    assert report["agreement"]["people"]["unseen"]["raw"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_where_one_vote_may_be_enough_agreement_is_of_what_was_drawn_for_audit(dataset, campaign):
+    dataset.overlap, dataset.enough_at = 2, 0.9
+    dataset.save()
+    Comparison.objects.filter(pk__in=[comparison.pk for comparison in campaign[:30]]).update(audited=True)
+
+    report = stored(dataset).report
+
+    assert report["sample"]["people"] == {"answers": 90, "led": 0, "picked": 0, "asked_after": 30}
+    assert report["agreement"]["people"]["unseen"]["units"] == 30

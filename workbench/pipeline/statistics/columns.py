@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from workbench.models import (
     Annotator,
+    Arm,
     Claim,
     Comparison,
     Completion,
@@ -47,8 +48,8 @@ Step = Callable[[int], None]
 @dataclass(frozen=True)
 class Pairs:
     """One entry a Comparison. `prompt` and `a`, `b` are places from 0 on; `topic`, `a_source`, `b_source`
-    places in the names beside them (topic -1 = none); `markdown_*` counts by MARKDOWN; lengths in characters.
-    """
+    places in the names beside them (topic -1 = none); `markdown` counts by MARKDOWN; lengths in characters.
+    `picked`: begun by another arm than the random one; `audited`: gets the full overlap by lot."""
 
     pk: Index
     prompt: Index
@@ -61,11 +62,8 @@ class Pairs:
     sources: list[str]
     length: Vector
     markdown: Vector
-
-    def of_side(self, side: str, column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """A column over completions as one over Comparisons: of their `side`, "a" or "b"."""
-        found: np.ndarray[Any, Any] = column[self.a if side == "a" else self.b]
-        return found
+    picked: Mask
+    audited: Mask
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ class Answers:
 def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
     """All Comparisons of the dataset, by primary key. Texts are read in a stream, and only measured."""
     rows = Comparison.objects.using(using).filter(dataset=dataset).order_by("pk")
-    pk, prompt, a, b = _integers(rows.values_list("pk", "prompt_id", "a_id", "b_id"), 4, step)
+    read = rows.values_list("pk", "prompt_id", "a_id", "b_id", "audited")
+    pk, prompt, a, b, audited = _integers(read, 5, step)
     prompts, prompt = np.unique(prompt, return_inverse=True)
     completions, side = np.unique(np.concatenate([a, b]), return_inverse=True)
     topics, topic = _topics(dataset, using, prompts)
@@ -119,8 +118,14 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
                 markdown[place] = _markdown(text)
     return Pairs(
         pk, prompt, topic[prompt], topics, side[: len(a)], side[len(a) :], completions, source, list(sources),
-        length, markdown,
+        length, markdown, _picked(dataset, using, pk), audited > 0,
     )  # fmt: skip
+
+
+def _picked(dataset: Dataset, using: str, pk: Index) -> Mask:
+    claims = Claim.objects.using(using).filter(comparison__dataset=dataset, purpose=Purpose.WORK)
+    keys = claims.exclude(arm=Arm.RANDOM).order_by().values_list("comparison_id", flat=True).distinct()
+    return np.isin(pk, np.fromiter(keys.iterator(chunk_size=CHUNK), dtype=np.int64))
 
 
 def _markdown(text: str) -> tuple[int, int, int, int]:

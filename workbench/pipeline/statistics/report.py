@@ -37,7 +37,16 @@ from workbench.pipeline.statistics.columns import (
     margins_of,
     pairs_of,
 )
-from workbench.pipeline.statistics.figures import Figure, Mask, Matrix, Vector, median, unknown, wilson_share
+from workbench.pipeline.statistics.figures import (
+    Figure,
+    Index,
+    Mask,
+    Matrix,
+    Vector,
+    median,
+    unknown,
+    wilson_share,
+)
 from workbench.pipeline.statistics.skill import Skills, one_coin
 from workbench.pipeline.statistics.voting import agreement, ceiling
 
@@ -84,9 +93,13 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         format        1; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
                       opinions, version (name of the active one, or null), seconds (what computing took)}
+        sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
+                      `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
+                      may have led them, as the queue picked their Comparison, or as they were asked for
+                      because of earlier answers
         agreement     voice -> {all, unseen, by_source, by_guidelines, by_week}: rows {label, units, opinions,
-                      raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of answers
-                      given before any Suggestion was shown (null for imported); units: Comparisons with two
+                      raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
+                      independent answers alone, see sample (null for imported); units: Comparisons with two
                       opinions or more; by_week: labels are Mondays, oldest first, by the latest opinion
         annotators    [{annotator (primary key), imported, votes, skill, left, consistent, gold, towards,
                       away, seconds, per_hour (number or null)}], most votes first, at most 500. skill: of
@@ -118,11 +131,15 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         for voice, chosen in (("people", ~answers.imported), ("imported", answers.imported))
         if (votes & chosen).any()
     }
+    samples = {voice: independent(dataset, data.pairs, answers, voice) for voice in voices}
     paced, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
     found: Report = {
         "format": FORMAT,
-        "agreement": {voice: _agreements(data, voice, chosen) for voice, chosen in voices.items()},
+        "sample": {voice: sample.as_json() for voice, sample in samples.items()},
+        "agreement": {
+            voice: _agreements(data, voice, chosen, samples[voice].chosen) for voice, chosen in voices.items()
+        },
         "annotators": _annotators(dataset, data, skills, per_hour),
         "aggregation": _aggregation(dataset, data, skills),
         "seconds": work.reading(answers, data.pairs),
@@ -133,7 +150,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     for voice in voices:
         _beat(progress, data)
         # "Both bad" prefers neither text, and is no tie between good ones.
-        said = independent(answers, voice) & (answers.outcome != OUTCOMES.index(Outcome.BOTH_BAD))
+        said = samples[voice].chosen & (answers.outcome != OUTCOMES.index(Outcome.BOTH_BAD))
         slices = list(_slices(data, said))
         models = [version for version in data.versions if not _is_rule(version)]
         found["against"][voice] = [_against(data, version, said, slices) for version in models]
@@ -208,17 +225,57 @@ def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
     ]
 
 
-def independent(answers: Answers, voice: str) -> Mask:
-    """Opinions that no Suggestion led: of people those given before any was shown, of files all."""
-    led = answers.unseen if voice == "people" else answers.current & answers.imported
-    chosen: Mask = led & (answers.outcome >= 0)
-    return chosen
+@dataclass(frozen=True)
+class Sample:
+    """Opinions of one voice that nothing led and nothing chose, as a mask over all answers, and how many were
+    left out for which reason."""
+
+    chosen: Mask
+    led: int = 0
+    picked: int = 0
+    asked_after: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        told = {"led": self.led, "picked": self.picked, "asked_after": self.asked_after}
+        return {"answers": int(self.chosen.sum()), **told}
+
+
+def independent(dataset: Dataset, pairs: Pairs, answers: Answers, voice: str) -> Sample:
+    """Of imported labels all that stand. Of people, one after the other, without
+
+    - led: given beside a Suggestion, or after it was shown;
+    - picked: of Comparisons begun by another arm than the random one, which say nothing of the others;
+    - asked_after: asked for because of earlier answers, where some Comparisons get more people than others:
+      beyond the places that each has from the start, unless it has them by lot (audited)."""
+    opinion = answers.outcome >= 0
+    if voice == "imported":
+        return Sample(answers.current & answers.imported & opinion)
+    first = answers.first & answers.work & ~answers.imported & opinion
+    unled = answers.unseen & opinion
+    random = unled & ~pairs.picked[answers.pair]
+    kept = random
+    if dataset.enough_at is not None or dataset.most_places > dataset.overlap:
+        places = np.where(pairs.audited, dataset.overlap, dataset.first_places)
+        kept = random & (_turn(answers, first) < places[answers.pair])
+    led, picked, after = (int((x & ~y).sum()) for x, y in ((first, unled), (unled, random), (random, kept)))
+    return Sample(kept, led, picked, after)
+
+
+def _turn(answers: Answers, first: Mask) -> Index:
+    """The how-manieth first answer to its Comparison each is, from 0; a large number for all others."""
+    place = np.flatnonzero(first)
+    order = place[np.argsort(answers.pair[place], kind="stable")]
+    pair = answers.pair[order]
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    turn = np.full(len(answers), 2**31)
+    turn[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    return turn
 
 
 # --- people against people ----------------------------------------------------------------------------------
 
 
-def _agreements(data: Data, voice: str, chosen: Mask) -> dict[str, Any]:
+def _agreements(data: Data, voice: str, chosen: Mask, sample: Mask) -> dict[str, Any]:
     pairs, answers = data.pairs, data.answers
     votes = answers.current & chosen
     counts = counted(answers, votes, len(pairs.pk))
@@ -234,10 +291,9 @@ def _agreements(data: Data, voice: str, chosen: Mask) -> dict[str, Any]:
     np.maximum.at(latest, answers.pair[votes], answers.at[votes])
     monday = work.week_of(latest)
     several = counts.sum(axis=1) >= 2
-    unseen = voice == "people" and counted(answers, independent(answers, voice), len(pairs.pk))
     return {
         "all": row("all", counts),
-        "unseen": None if unseen is False else row("before any suggestion was shown", unseen),
+        "unseen": row("independent", counted(answers, sample, len(pairs.pk))) if voice == "people" else None,
         "by_source": [row(label, counts, of) for label, of in _by_source(pairs, several)],
         "by_guidelines": [
             row(str(number), of_guidelines(key))
