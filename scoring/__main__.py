@@ -1,4 +1,4 @@
-"""`python -m scoring`: the reward model over JSONL files."""
+"""`python -m scoring`: score, train and evaluate over JSONL files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from typing import Any, BinaryIO, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from scoring import command_evaluate, command_train
 from scoring.baselines import BASELINES
-from scoring.checkpoint import CheckpointError, open_checkpoint
+from scoring.checkpoint import open_checkpoint
+from scoring.config import Stopped, TrainingError
 from scoring.formats import BadLine, BadText, Pair, Scorer, line_of_row, pair_of_row, read_rows
+from scoring.scorers import open_scorer
 
 WINDOW = 4096
 
@@ -29,11 +32,18 @@ examples:
   python -m scoring check ~/models/reward
   python -m scoring score --model ~/models/reward completions.jsonl -o scored.jsonl
   python -m scoring score --model longest completions.jsonl -o scored.jsonl
+  python -m scoring train --model ~/models/reward --data releases/kitchen-3 -o ~/models/kitchen
+  python -m scoring train --model ~/models/reward --data releases/kitchen-3 -o ~/models/kitchen --check
+  python -m scoring evaluate --model ~/models/kitchen --against ~/models/reward preference.test.jsonl
+  python -m scoring evaluate --model longest --protocol webgpt --citations stripped comparisons.jsonl
 
 IN.jsonl has one {"prompt": ..., "completion": ...} a line; the prompt is text or a list of messages
 [{"role": ..., "content": ...}]. OUT.jsonl has the same rows in the same order, with "score" added.
 Put the completions of one prompt next to each other: with --precision exact-order, those within
 4,096 rows of another stand in the order that fp32 would give them.
+
+train and evaluate read labelled pairs in any shape a Release writes (docs/reference/profiles.md). A run of
+train that was stopped or killed goes on when the same command is given again.
 """
 
 
@@ -45,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         summary = options.run(options)
-    except (CommandError, CheckpointError, BadLine, OSError) as error:
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        return 130
+    except (CommandError, TrainingError, ValueError, OSError) as error:
+        # BadLine, DataError and CheckpointError are ValueErrors, and so is a setting that can't be.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -59,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scoring",
-        description="Score completions with a reward model.",
+        description="Score completions with a reward model, train one, and measure what it is worth.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -84,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
     score.add_argument("--precision", default="exact-order", choices=("exact-order", "fp32", "bf16"))
     score.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    train = command("train", command_train.run, "Train a reward model on labelled pairs.")
+    command_train.add_arguments(train)
+    evaluate = command("evaluate", command_evaluate.run, "Measure a model on labelled pairs.")
+    command_evaluate.add_arguments(evaluate)
     check = command("check", check_folder, "Verify a checkpoint folder and load it.")
     check.add_argument("model", metavar="PATH", type=Path)
     return parser
@@ -105,7 +123,9 @@ def check_folder(options: argparse.Namespace) -> dict[str, Any]:
 
 def score_file(options: argparse.Namespace) -> dict[str, Any]:
     """Score a file window by window into a file that appears only when every row has its score."""
-    scorer = _scorer(options)
+    scorer = open_scorer(
+        options.model, max_length=options.max_length, precision=options.precision, threads=options.threads
+    )
     started = time.monotonic()
     scored_in: Counter[str] = Counter()
     rows = 0
@@ -127,25 +147,6 @@ def score_file(options: argparse.Namespace) -> dict[str, Any]:
         "precision": "exact" if options.model in BASELINES else options.precision,
         "scored_in": scored_in,
     }
-
-
-def _scorer(options: argparse.Namespace) -> Scorer:
-    if options.model in BASELINES:
-        return BASELINES[options.model]
-    from scoring.engine import load  # takes seconds to import; --help should not wait for it
-
-    try:
-        engine = load(
-            options.model,
-            max_length=options.max_length,
-            precision=options.precision,
-            threads=options.threads,
-        )
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    if engine.note:
-        print(f"note: {engine.note}", file=sys.stderr)
-    return engine
 
 
 class _Read(NamedTuple):

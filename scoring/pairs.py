@@ -80,20 +80,24 @@ class TrainingData:
 
 
 def read_training_data(
-    folder: str | Path, *, profile: str | None = None, validation_share: float = 0.1
+    folder: str | Path,
+    *,
+    profile: str | None = None,
+    validation_share: float = 0.1,
+    bad: list[str] | None = None,
 ) -> TrainingData:
     """The splits of a folder: train.jsonl, validation.jsonl, test.jsonl, or the same of a Release's
     profile (preference.train.jsonl ...), plain or .gz.
 
     Without a validation file, whole prompt groups are taken from training by a salted hash, so that a
     group is on the same side every time. Raises DataError naming the file and line of the first row
-    that can't be read.
+    that can't be read; with a list `bad`, such rows are left out and described there.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
     found = _files_of(folder, profile)
-    read = {split: read_pairs(path) for split, path in found.items()}
+    read = {split: read_pairs(path, bad=bad) for split, path in found.items()}
     data = TrainingData(
         train=read["train"],
         validation=read.get("validation", []),
@@ -138,10 +142,13 @@ def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
     return trainable[known]
 
 
-def read_pairs(path: str | Path, *, strip_citations: bool = False) -> list[LabelledPair]:
+def read_pairs(
+    path: str | Path, *, strip_citations: bool = False, bad: list[str] | None = None
+) -> list[LabelledPair]:
     """All pairs of one JSONL file (plain or .gz), its shape recognised by the columns of each row.
 
-    Raises DataError for the first row that can't be read, and for a file without rows.
+    Raises DataError for a file without rows, and for the first row that can't be read; with a list
+    `bad`, such rows are left out and described there.
     """
     path = Path(path)
     pairs = []
@@ -151,7 +158,9 @@ def read_pairs(path: str | Path, *, strip_citations: bool = False) -> list[Label
                 try:
                     pairs.append(pair_of_row(row, strip_citations=strip_citations))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise BadLine(line, str(error)) from None
+                    if bad is None:
+                        raise BadLine(line, str(error)) from None
+                    bad.append(f"{path.name}, line {line}: {error}")
     except BadLine as error:
         raise DataError(f"{path.name}, {error}") from None
     except (OSError, EOFError) as error:

@@ -11,8 +11,11 @@ from typing import Literal
 import numpy as np
 
 from scoring.config import TrainConfig
-from scoring.encode import Encoded
-from scoring.pairs import LabelledPair, TrainingData
+from scoring.encode import Encoded, Encoder
+from scoring.formats import BadText
+from scoring.pairs import DataError, LabelledPair, TrainingData
+
+EncodedPair = tuple[Encoded, Encoded]
 
 FEWEST = 20  # pairs below which nothing is trained
 FEW = 500  # pairs below which little can be expected
@@ -67,9 +70,7 @@ class Preflight:
         return [finding.text for finding in self.findings if finding.level == "error"]
 
 
-def preflight(
-    data: TrainingData, encoded: Sequence[tuple[Encoded, Encoded]], config: TrainConfig
-) -> Preflight:
+def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainConfig) -> Preflight:
     """Look over all training pairs, `encoded` (both sides of each of `data.train`), and the splits."""
     pairs, steps = data.train, config.steps_for(len(data.train))
     decided = [pair for pair in pairs if not pair.is_tie]
@@ -94,6 +95,21 @@ def preflight(
     }
     unjudged = Preflight(**facts, findings=())  # type: ignore[arg-type]
     return Preflight(**facts, findings=tuple(_findings(data, unjudged)))  # type: ignore[arg-type]
+
+
+def look_over(model_dir: str | Path, data: TrainingData, config: TrainConfig) -> Preflight:
+    """The preflight of a run that nobody has begun; loads the tokenizer of the model and nothing else."""
+    encoder = Encoder.open(Path(model_dir), config.max_length)
+    return preflight(data, encode_pairs(encoder, data.train, "train"), config)
+
+
+def encode_pairs(encoder: Encoder, pairs: Sequence[LabelledPair], split: str) -> list[EncodedPair]:
+    """Both sides of each pair as scoring would encode them. Raises DataError naming split and pair."""
+    try:
+        sides = encoder([text for pair in pairs for text in pair.texts])
+    except BadText as error:
+        raise DataError(f"{split} pair {error.index // 2 + 1}: {error.reason}") from None
+    return list(zip(sides[0::2], sides[1::2], strict=True))
 
 
 def _findings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
@@ -156,7 +172,7 @@ def room_on_disk(folder: Path, parameters: int) -> str | None:
     return f"{folder} has {free / 1e9:.1f} GB free; training this model needs {needed / 1e9:.1f} GB"
 
 
-def _crowded(both: tuple[Encoded, Encoded], max_length: int) -> bool:
+def _crowded(both: EncodedPair, max_length: int) -> bool:
     return any(
         side.completion_cut and side.prompt_tokens + side.prompt_cut > max_length // 2 for side in both
     )

@@ -296,6 +296,14 @@ def _limits(manifest: Figures, metrics: Figures) -> list[str]:
     return [*lines, *(f"- Data: {each['text']}." for each in manifest["preflight"]["findings"])]
 
 
+def tell_bad(rows: Sequence[str] | None) -> None:
+    """Say on stderr which rows were left out: the first few, and how many."""
+    for row in (rows or [])[:5]:
+        print(f"left out: {row}", file=sys.stderr)
+    if rows and len(rows) > 5:
+        print(f"left out: {len(rows):,} rows in all", file=sys.stderr)
+
+
 def percent(share: float | None) -> str:
     return "not enough data" if share is None else f"{100 * share:.1f} %"
 

@@ -17,7 +17,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,19 +35,17 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from scoring.calibrate import log_loss
 from scoring.checkpoint import PICKLES, TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
-from scoring.encode import Encoded, Encoder
+from scoring.encode import Encoder
 from scoring.engine import batches, why_not_bf16
-from scoring.formats import BadText
 from scoring.model import Network, quietly
-from scoring.pairs import DataError, LabelledPair, TrainingData, read_training_data
-from scoring.preflight import preflight, room_on_disk
+from scoring.pairs import TrainingData, read_training_data
+from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 
 __all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "TrainingError", "train"]
 
 Values = npt.NDArray[np.float64]
-EncodedPair = tuple[Encoded, Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,7 @@ def train(
     config: TrainConfig = PRESETS["recommended"],
     *,
     report: Report | None = None,
+    looked: Callable[[Preflight], object] | None = None,
     device: str = "auto",
     restart: bool = False,
 ) -> Trained:
@@ -99,9 +98,11 @@ def train(
 
     `data` is a folder of splits (see scoring.pairs) or the pairs themselves. `out_dir` appears whole or
     not at all: a checkpoint that `transformers` loads, with training.json, metrics.json and a model card
-    beside it. When a run of the same model, pairs and config was killed or stopped, it goes on;
-    `restart` forgets it. Raises CheckpointError, DataError or TrainingError with a sentence for people
-    (TrainingError also for what the preflight found), and Stopped when `report` returned False.
+    beside it. `looked` is told what the preflight found, before any time is spent. When a run of the same
+    model, pairs and config was killed or stopped, it goes on; `restart` forgets it.
+
+    Raises CheckpointError, DataError or TrainingError with a sentence for people (TrainingError also for
+    what the preflight found), and Stopped when `report` returned False.
     """
     source, out = Path(model_dir), Path(out_dir)
     if out.exists():
@@ -114,7 +115,11 @@ def train(
         encoder = Encoder.open(source, config.max_length)
         with _working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report)
-            run.prepare()
+            found = run.prepare()
+            if looked is not None:
+                looked(found)
+            if found.errors:
+                raise TrainingError("; ".join(found.errors))
             energy = Energy()
             try:
                 run.resume()
@@ -196,12 +201,12 @@ class Run:
         self.steps = config.steps_for(len(data.train))
         self.state = State()
 
-    def prepare(self) -> None:
-        """Encode everything and look it over; raises TrainingError before any time is spent."""
-        self.encoded = {split: self.encode(split, pairs) for split, pairs in self.data.splits().items()}
+    def prepare(self) -> Preflight:
+        """Encode everything and look it over; raises TrainingError for a disk that is too small."""
+        self.encoded = {
+            split: encode_pairs(self.encoder, pairs, split) for split, pairs in self.data.splits().items()
+        }
         self.preflight = preflight(self.data, self.encoded["train"], self.config)
-        if errors := self.preflight.errors:
-            raise TrainingError("; ".join(errors))
         if full := room_on_disk(self.work, sum(each.numel() for each in self.parameters.values())):
             raise TrainingError(full)
         self.identity = self._identity()
@@ -212,13 +217,7 @@ class Run:
         self.strengths = torch.tensor(
             [pair.strength or 0.0 for pair in self.data.train], device=self.device, dtype=torch.float32
         )
-
-    def encode(self, split: str, pairs: Sequence[LabelledPair]) -> list[EncodedPair]:
-        try:
-            sides = self.encoder([text for pair in pairs for text in pair.texts])
-        except BadText as error:
-            raise DataError(f"{split} pair {error.index // 2 + 1}: {error.reason}") from None
-        return list(zip(sides[0::2], sides[1::2], strict=True))
+        return self.preflight
 
     def train(self) -> None:
         """Step until the end, or until the validation pairs say that it came already."""

@@ -193,7 +193,7 @@ def test_rows_of_one_prompt_are_scored_in_one_call(tmp_path, monkeypatch):
         calls.append([prompt for prompt, _ in pairs])
         return longest(pairs)
 
-    monkeypatch.setattr("scoring.__main__.BASELINES", {"longest": remember})
+    monkeypatch.setattr("scoring.scorers.BASELINES", {"longest": remember})
     file = write_rows(tmp_path / "in.jsonl", [{"prompt": p, "completion": "x"} for p in "aabbbbbccc"])
 
     main(["score", "--model", "longest", str(file), "-o", str(tmp_path / "out.jsonl")])

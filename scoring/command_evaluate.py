@@ -1,0 +1,283 @@
+"""`python -m scoring evaluate`: what a model is worth on labelled pairs, beside what it must beat."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from scoring.baselines import BASELINES
+from scoring.evaluate import Evaluation, PairedComparison, compare, evaluate, human_ceiling
+from scoring.formats import BadText, Scorer
+from scoring.pairs import DataError, LabelledPair, read_pairs
+from scoring.record import interval, percent, slices_of, tell_bad
+from scoring.scorers import open_scorer
+
+Values = npt.NDArray[np.float64]
+
+WINDOW = 1024
+BESIDE = ("longest", "random")
+SECTIONS: Mapping[str, Mapping[str, int]] = {
+    "Chat": {
+        "alpacaeval-easy": 100, "alpacaeval-length": 95, "alpacaeval-hard": 95,
+        "mt-bench-easy": 28, "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134,
+        "llmbar-adver-GPTInst": 92, "llmbar-adver-GPTOut": 47, "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 250,
+        "xstest-should-respond": 154, "donotanswer": 136,
+    },
+    "Reasoning": {
+        "math-prm": 984, "hep-cpp": 164, "hep-go": 164, "hep-java": 164, "hep-js": 164,
+        "hep-python": 164, "hep-rust": 164,
+    },
+}  # fmt: skip
+"""The weights by which RewardBench (2403.13787) averages its subsets into sections."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="JSONL, plain or .gz")
+    parser.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
+    parser.add_argument("--against", metavar="PATH", help="another model, compared on the same pairs")
+    parser.add_argument(
+        "--protocol",
+        choices=("pairs", "webgpt", "rewardbench"),
+        default="pairs",
+        help="webgpt: only pairs with a preferred option, and the table of the seed's card; "
+        "rewardbench: sections from the subset column",
+    )
+    parser.add_argument(
+        "--citations",
+        choices=("kept", "stripped"),
+        default="kept",
+        help="what becomes of [1][2] in answers (default: kept)",
+    )
+    parser.add_argument("--lenient", action="store_true", help="leave out rows that can't be read")
+    parser.add_argument("--agreement", type=float, help="how often two people agree, 0 to 1, for the ceiling")
+    parser.add_argument("--temperature", type=float, help="of the model, in logits; for figures after it")
+    parser.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate, print the tables, and return all figures."""
+    pairs, left_out = _pairs(options)
+    names = dict.fromkeys(name for name in (options.model, options.against, *BESIDE) if name)
+    margins = {name: margins_of(_scorer(options, name), pairs, _short(name)) for name in names}
+    outcomes, groups = [pair.target for pair in pairs], [pair.group for pair in pairs]
+    slices = slices_of(pairs)
+    found = {name: evaluate(each, outcomes, groups) for name, each in margins.items()}
+    model = found[options.model] = evaluate(
+        margins[options.model], outcomes, groups, temperature=options.temperature, slices=slices
+    )
+    against = (
+        compare(margins[options.model], margins[options.against], outcomes, groups, slices=slices)
+        if options.against
+        else None
+    )
+    sections = sections_of(pairs, margins[options.model]) if options.protocol == "rewardbench" else None
+    ceiling = None if options.agreement is None else human_ceiling(options.agreement)
+    _print_pairs(options, model, left_out)
+    _print_models(found, ceiling)
+    _print_slices(model)
+    if against:
+        _print_comparison(against, options)
+    if sections:
+        _print_table(["section", "accuracy"], [[name, percent(share)] for name, share in sections.items()])
+    if options.protocol == "webgpt":
+        print(f"\n| Acc | WebGPT |\n|---|---|\n| {_short(options.model)} | {_card(model.accuracy)} |")
+    return {
+        "pairs": model.n,
+        "left_out": left_out,
+        "models": {name: asdict(each) for name, each in found.items()},
+        "against": asdict(against) if against else None,
+        "sections": sections,
+        "ceiling": ceiling,
+    }
+
+
+def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int]:
+    """The pairs of all files that the protocol takes, and how many it leaves out."""
+    bad: list[str] | None = [] if options.lenient else None
+    pairs = []
+    for file in options.files:
+        pairs += read_pairs(file, strip_citations=options.citations == "stripped", bad=bad)
+    tell_bad(bad)
+    used = [pair for pair in pairs if not pair.is_tie] if options.protocol == "webgpt" else pairs
+    if not used:
+        raise DataError(f"none of {len(pairs):,} comparisons has a preferred option")
+    if options.protocol == "rewardbench" and not any(pair.part for pair in used):
+        raise DataError('there is no column "subset", which RewardBench is reported by')
+    return used, len(pairs) - len(used)
+
+
+def _scorer(options: argparse.Namespace, name: str) -> Scorer:
+    return open_scorer(
+        name, max_length=options.max_length, precision=options.precision, threads=options.threads
+    )
+
+
+def margins_of(scorer: Scorer, pairs: Sequence[LabelledPair], name: str) -> Values:
+    """(N,) score of a minus score of b. Raises DataError naming the pair that can't be scored."""
+    margins = np.empty(len(pairs))
+    starts = track(
+        range(0, len(pairs), WINDOW),
+        description=name,
+        console=Console(stderr=True),
+        disable=len(pairs) <= WINDOW or not sys.stderr.isatty(),
+    )
+    for start in starts:
+        window = pairs[start : start + WINDOW]
+        try:
+            scores = scorer([text for pair in window for text in pair.texts])
+        except BadText as error:
+            raise DataError(f"pair {start + error.index // 2 + 1}: {error.reason}") from None
+        values = np.array([scored.value for scored in scores])
+        margins[start : start + WINDOW] = values[0::2] - values[1::2]
+    return margins
+
+
+def sections_of(pairs: Sequence[LabelledPair], margins: Values) -> dict[str, float | None]:
+    """RewardBench's section scores: accuracy of its subsets, weighted as there, and the mean of the four.
+
+    None where a subset is missing; subsets it does not know are in the table of slices only. Unlike
+    there, equal scores count one half.
+    """
+    right: dict[str, list[float]] = {}
+    for pair, margin in zip(pairs, margins.tolist(), strict=True):
+        if pair.part and not pair.is_tie:
+            agrees = 0.5 if margin == 0 else float((margin > 0) == (pair.target > 0.5))
+            right.setdefault(pair.part, []).append(agrees)
+    sections: dict[str, float | None] = {}
+    for section, weights in SECTIONS.items():
+        if weights.keys() <= right.keys():
+            shares = [float(np.mean(right[subset])) for subset in weights]
+            sections[section] = float(np.average(shares, weights=list(weights.values())))
+        else:
+            sections[section] = None
+    known = [share for share in sections.values() if share is not None]
+    return {**sections, "mean": float(np.mean(known)) if len(known) == len(SECTIONS) else None}
+
+
+def _print_pairs(options: argparse.Namespace, model: Evaluation, left_out: int) -> None:
+    files = ", ".join(file.name for file in options.files)
+    print(f"{files}: {model.n:,} pairs of {model.groups:,} prompt groups, {model.ties:,} of them ties")
+    if options.protocol == "webgpt":
+        print(
+            f"only comparisons with a preferred option: {model.n:,} of {model.n + left_out:,}; "
+            f"citations {options.citations}"
+        )
+    if model.equal:
+        print(f"{model.equal:,} pairs have equal scores and count one half")
+
+
+def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> None:
+    rows = [
+        [
+            _short(name),
+            percent(each.accuracy),
+            interval(each.clustered),
+            interval(each.wilson),
+            *(_figures(each) if name not in BASELINES else ["–"] * 4),
+        ]
+        for name, each in found.items()
+    ]
+    if ceiling is not None:
+        rows.append(["human ceiling", percent(ceiling), *["–"] * 6])
+    columns = [
+        "",
+        "accuracy",
+        "95 % by prompt group",
+        "95 % Wilson",
+        "log-loss",
+        "Brier",
+        "ECE",
+        "AUC |margin|",
+    ]
+    _print_table(columns, rows)
+    for name, each in found.items():
+        if each.temperature is not None:
+            print(
+                f"{_short(name)} at temperature {each.temperature:g}: log-loss "
+                f"{_number(each.calibrated_log_loss)}, Brier {_number(each.calibrated_brier)}, "
+                f"ECE {_number(each.calibrated_ece)}"
+            )
+
+
+def _figures(each: Evaluation) -> list[str]:
+    return [_number(value) for value in (each.log_loss, each.brier, each.ece, each.auc_right)]
+
+
+def _print_slices(model: Evaluation) -> None:
+    rows = [
+        [f"{part.name}: {part.label}", f"{part.n:,}", percent(part.accuracy), interval(part.clustered)]
+        for part in model.slices
+    ]
+    if rows:
+        _print_table(["slice", "decided", "accuracy", "95 % by prompt group"], rows)
+
+
+def _print_comparison(found: PairedComparison, options: argparse.Namespace) -> None:
+    new, old = _short(options.model), _short(options.against)
+    print(f"\n{new} against {old}, on the same {found.n:,} decided pairs")
+    print(f"  better on {found.n01:,}, worse on {found.n10:,}; exact McNemar p = {_p(found.p)}")
+    print(f"  accuracy {_points(found.accuracy_difference)} ({_points_of(found.accuracy_interval)})")
+    if not {options.model, options.against} & set(BASELINES):
+        bounds = found.log_loss_interval
+        between = "not enough data" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
+        print(f"  log-loss {found.log_loss_difference or 0:+.3f} ({between})")
+    rows = [
+        [f"{part.name}: {part.label}", f"{part.n:,}", _points(part.difference), _p(part.holm_p)]
+        for part in found.slices
+    ]
+    if rows:
+        _print_table(["slice", "decided", "difference", "p (Holm)"], rows)
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    print()
+    # A file or pipe has no width, and a table cut to 80 columns loses figures.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+
+
+def _short(name: str) -> str:
+    return name if name in BASELINES else Path(name).name
+
+
+def _card(share: float | None) -> str:
+    return "not enough data" if share is None else f"{100 * share:.2f}%"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "not enough data" if value is None else f"{value:.3g}"
+
+
+def _points(share: float | None) -> str:
+    return "not enough data" if share is None else f"{100 * share:+.1f} points"
+
+
+def _points_of(bounds: Sequence[float] | None) -> str:
+    return "not enough data" if bounds is None else f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"

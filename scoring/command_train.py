@@ -1,0 +1,174 @@
+"""`python -m scoring train`: a reward model from labelled pairs."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from scoring import config as configs
+from scoring.config import PRESETS, TrainConfig
+from scoring.pairs import read_training_data
+from scoring.preflight import Preflight, look_over
+from scoring.record import interval, percent, tell_bad
+
+SETTINGS = {
+    "steps": int, "epochs": float, "learning-rate": float, "batch": int, "max-length": int, "seed": int,
+    "label-smoothing": float, "strength": float, "dropout": float, "patience": int, "evaluations": int,
+    "token-budget": int,
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, type=Path, help="a checkpoint folder, or a bare encoder's")
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        help="a folder of train.jsonl, validation.jsonl, test.jsonl, or a Release",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", required=True, type=Path, help="a folder that is not there yet"
+    )
+    parser.add_argument("--profile", help="which profile of the Release to read")
+    parser.add_argument("--preset", default="recommended", choices=sorted(PRESETS))
+    for name, kind in SETTINGS.items():
+        parser.add_argument(f"--{name}", metavar="N", type=kind, help="instead of the preset's")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="instead of the preset's")
+    parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    parser.add_argument("--check", action="store_true", help="look the data over and stop there")
+    parser.add_argument("--lenient", action="store_true", help="leave out rows that can't be read")
+    parser.add_argument("--restart", action="store_true", help="forget an unfinished run to the same folder")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Look the data over, train, print what came of it, and return all figures."""
+    config = config_of(options)
+    bad: list[str] | None = [] if options.lenient else None
+    data = read_training_data(options.data, profile=options.profile, bad=bad)
+    tell_bad(bad)
+    if options.check:
+        found = look_over(options.model, data, config)
+        print_preflight(found)
+        return asdict(found)
+
+    import torch  # takes seconds to import; --help and --check should not wait for it
+
+    from scoring.train import train
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    with _bar() as report:
+        trained = train(
+            options.model,
+            data,
+            options.output,
+            config,
+            report=report,
+            looked=print_preflight,
+            restart=options.restart,
+        )
+    print_outcome(trained.record.metrics, trained.steps, trained.best_step, trained.seconds)
+    print(f"{options.output}: weights, training.json, metrics.json and README.md")
+    return {
+        "path": str(options.output),
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "seconds": round(trained.seconds, 1),
+        "weights_sha256": trained.checkpoint.weights_sha256,
+        "metrics": trained.record.metrics,
+    }
+
+
+def config_of(options: argparse.Namespace) -> TrainConfig:
+    """The preset with what was said on the command line. Raises ValueError for what can't be."""
+    given = {each.name: getattr(options, each.name, None) for each in fields(TrainConfig)}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "epochs" in chosen and "steps" not in chosen:
+        chosen["steps"] = None
+    return replace(PRESETS[options.preset], **chosen)
+
+
+def print_preflight(found: Preflight) -> None:
+    """What the pairs are and what is wrong with them, before time is spent."""
+    for split, count in found.pairs.items():
+        print(f"{split:>10}  {count:,} pairs of {found.groups[split]:,} prompt groups")
+    for name, side in (("prompt", found.prompt), ("completion", found.completion)):
+        print(
+            f"{name:>10}  {side.median:.0f} tokens in the middle, 95 % below {side.p95:.0f}, "
+            f"longest {side.longest:,}; {side.cut_share:.1%} cut"
+        )
+    print(f"{'longest':>10}  the longer answer is preferred in {percent(found.longer_preferred)}")
+    print(f"{'run':>10}  {found.steps:,} steps, {found.epochs:.1f} passes over the training pairs")
+    for finding in found.findings:
+        print(f"{finding.level}: {finding.text}", file=sys.stderr)
+
+
+def print_outcome(metrics: dict[str, Any], steps: int, best_step: int, seconds: float) -> None:
+    print(
+        f"{steps:,} steps in {seconds / 60:.1f} minutes; the best weights are those after step {best_step:,}"
+    )
+    for split in ("validation", "test"):
+        if split in metrics:
+            figures = metrics[split]
+            before, after, longest = (figures[name] for name in ("before", "after", "longest"))
+            print(
+                f"{split:>10}  {percent(before['accuracy'])} before, {percent(after['accuracy'])} after "
+                f"({interval(after['clustered'])} by prompt group); longest {percent(longest['accuracy'])}"
+            )
+
+
+@contextmanager
+def _bar() -> Iterator[configs.Report]:
+    """A report that draws a bar on a terminal, a line a measurement elsewhere, and stops at Ctrl-C."""
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            raise KeyboardInterrupt
+        stopping = True
+        print("stopping after this step; the same command goes on", file=sys.stderr)
+
+    with Progress(
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("step {task.completed}/{task.total}"),
+        TextColumn("{task.fields[word]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task("", total=None, word="")
+        began = time.monotonic()
+
+        def report(now: configs.Progress) -> bool:
+            loss = "" if now.loss is None else f"loss {now.loss:.3f}"
+            rate = "" if now.pairs_per_second is None else f", {now.pairs_per_second:.1f} pairs/s"
+            progress.update(task, completed=now.step, total=now.steps, word=loss + rate)
+            if now.measured:
+                accuracy = percent(now.measured.accuracy)
+                best = ", the best so far" if now.measured.best else ""
+                progress.console.print(
+                    f"step {now.step}/{now.steps}, {time.monotonic() - began:.0f} s: validation log-loss "
+                    f"{now.measured.log_loss:.4f}, accuracy {accuracy}{best}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            return not stopping
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield report
+        finally:
+            signal.signal(signal.SIGINT, before)
