@@ -145,18 +145,24 @@ def judge(stop: Path) -> dict[str, list[float]]:
     """Somebody who judges without a pause until the file `stop` is there: milliseconds of each step."""
     from uuid import uuid4
 
+    from django.db import OperationalError
+
     from workbench.models import Annotator, Dataset, User
     from workbench.pipeline import annotation
 
     dataset = Dataset.objects.get(name=NAME)
     annotator = Annotator.objects.for_user(User.objects.get_or_create(username="judge")[0])
-    times: dict[str, list[float]] = {"next": [], "answer": []}
+    times: dict[str, list[float]] = {"next": [], "answer": [], "locked": []}
     while not stop.exists():
         start = time.perf_counter()
         claim = annotation.next_claim(dataset, annotator)
         between = time.perf_counter()
         assert claim is not None
-        annotation.record_judgment(annotator, claim.comparison, annotation.Answer("left", uuid4()))
+        try:
+            annotation.record_judgment(annotator, claim.comparison, annotation.Answer("left", uuid4()))
+        except OperationalError:
+            times["locked"].append((time.perf_counter() - between) * 1e3)
+            continue
         times["next"].append((between - start) * 1e3)
         times["answer"].append((time.perf_counter() - between) * 1e3)
     return times
@@ -243,14 +249,16 @@ def table(results: dict[str, list[dict[str, float]]]) -> Table:
 
 
 def waits() -> Table:
-    shown = Table("beside judging", "seconds", "judged/s", "next p50", "p95", "answer p50", "p95", "most")
+    shown = Table(
+        "beside judging", "seconds", "judged/s", "next p50", "p95", "answer p50", "p95", "most", "refused"
+    )
     for name, seconds in (("no build", 10.0), ("a build", 0.0)):
         times, took = judging(seconds)
         cells = [f"{took:.1f}", f"{len(times['answer']) / (took + 3):.0f}"]
         for step in ("next", "answer"):
             hundredths = statistics.quantiles(times[step], n=100)
             cells += [f"{hundredths[49]:.1f} ms", f"{hundredths[94]:.1f} ms"]
-        shown.add_row(name, *cells, f"{max(times['answer']):.0f} ms")
+        shown.add_row(name, *cells, f"{max(times['answer']):.0f} ms", str(len(times["locked"])))
     return shown
 
 

@@ -159,6 +159,22 @@ def test_settling_takes_as_many_queries_for_thirty_comparisons_as_for_one(datase
     assert len(thirty) == len(one)
 
 
+def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_chunk_is_kept(
+    dataset, monkeypatch
+):
+    monkeypatch.setattr(agreement, "CHUNK", 4)
+    comparisons = [judged(dataset, "a") for _ in range(10)]
+    with CaptureQueriesContext(connection) as first:
+        assert agreement.settle(dataset) == Settled(made=10, withdrawn=0)
+
+    with CaptureQueriesContext(connection) as second:
+        assert agreement.settle(dataset) == Settled(made=0, withdrawn=0)
+
+    assert all(standing(comparison) for comparison in comparisons)
+    assert sum("INSERT INTO" in query["sql"] for query in first) == 3
+    assert not [query["sql"] for query in second if not query["sql"].startswith("SELECT")]
+
+
 def test_wilson_gives_the_published_interval():
     # Newcombe 1998, table I: 81 of 263 and 0 of 20, method 3 (score, no continuity correction).
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -1,5 +1,6 @@
 """What people agree on: the Decisions that follow from Judgments, and agreement and accuracy in figures."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,9 +23,12 @@ from django.utils import timezone
 
 from scoring.calibrate import wilson as interval_of_share
 from workbench.models import Comparison, Dataset, Decision, Guidelines, Judgment, ModelVersion, Outcome
+from workbench.models.annotation import ComparisonQuerySet
 
 Voices = Literal["all", "people", "imported"]
 
+CHUNK = 1_000
+PASSES = 3
 _OPINIONS = [Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD]
 
 
@@ -111,7 +115,6 @@ class Settled:
     withdrawn: int
 
 
-@transaction.atomic
 def settle(dataset: Dataset, rule: str | None = None) -> Settled:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
@@ -126,19 +129,50 @@ def settle(dataset: Dataset, rule: str | None = None) -> Settled:
       `rule` is the Dataset's own, when None.
     - A reviewer's standing Decision is never touched, and nothing is derived beside it.
 
-    Three statements, whatever the number of Comparisons."""
+    What is to be written is looked for without a lock, and then written in chunks, each a transaction of its
+    own that looks again: on SQLite nobody could judge while 200,000 rows are read. As people go on judging
+    meanwhile, a long pass is followed by a short one. A constant number of statements a chunk."""
+    rule = rule or dataset.aggregation
+    made = withdrawn = 0
+    for _ in range(PASSES):
+        astray = list(_astray(dataset, rule))
+        for start in range(0, len(astray), CHUNK):
+            some = _settle(dataset, rule, astray[start : start + CHUNK])
+            made, withdrawn = made + some.made, withdrawn + some.withdrawn
+        if len(astray) <= CHUNK:
+            break
+    return Settled(made, withdrawn)
+
+
+def _astray(dataset: Dataset, rule: str) -> Iterator[int]:
+    """Comparisons whose derived Decision is to be withdrawn or made."""
+    comparisons = Comparison.objects.filter(dataset=dataset)
     derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
-    flagged = Comparison.objects.filter(dataset=dataset).flagged().values("pk")
-    withdrawn = derived.filter(comparison__in=flagged).update(standing=False)
-    withdrawn += derived.filter(pk__in=_no_longer_following(dataset, rule or dataset.aggregation)).update(
-        standing=False
-    )
-    undecided = _tallied(dataset).filter(standing__isnull=True).exclude(pk__in=flagged)
-    return Settled(made=_insert(undecided.exclude(derived_outcome="")), withdrawn=withdrawn)
+    flagged = comparisons.flagged().values("pk")
+    yield from derived.filter(comparison__in=flagged).values_list("comparison", flat=True)
+    yield from _no_longer_following(comparisons, rule).values_list("pk", flat=True).iterator()
+    yield from _undecided(comparisons).values_list("pk", flat=True).iterator()
 
 
-def _tallied(dataset: Dataset) -> QuerySet[Any, Any]:
-    """Comparisons grouped with their standing Decision (`standing__*`), and what follows from their opinions:
+@transaction.atomic
+def _settle(dataset: Dataset, rule: str, keys: Sequence[int]) -> Settled:
+    some = Comparison.objects.filter(dataset=dataset, pk__in=keys)
+    derived = Decision.objects.standing().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
+    withdrawn = derived.filter(comparison__in=some.flagged().values("pk")).update(standing=False)
+    not_following = _no_longer_following(some, rule).values("standing__pk")
+    withdrawn += derived.filter(pk__in=not_following).update(standing=False)
+    return Settled(made=_insert(_undecided(some)), withdrawn=withdrawn)
+
+
+def _undecided(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+    """Those, tallied, that have no standing Decision and an outcome that follows from their opinions."""
+    flagged = comparisons.flagged().values("pk")
+    open_ones = _tallied(comparisons).filter(standing__isnull=True).exclude(pk__in=flagged)
+    return open_ones.exclude(derived_outcome="")
+
+
+def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+    """The comparisons grouped with their standing Decision (`standing__*`), and what follows from opinions:
     opinions, leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
     leading = Greatest(*(f"votes_{outcome}" for outcome in _OPINIONS))
     majority = [
@@ -150,8 +184,7 @@ def _tallied(dataset: Dataset) -> QuerySet[Any, Any]:
     fields = ("pk", "outcome", "method", "votes", "votes_for")
     # values() before the votes: grouped by these columns, and not by each column of Comparison.
     grouped: Any = (
-        Comparison.objects.filter(dataset=dataset)
-        .order_by()
+        comparisons.order_by()
         .annotate(standing=standing)
         .values("pk", *(f"standing__{field}" for field in fields))
     )
@@ -166,15 +199,16 @@ def _tallied(dataset: Dataset) -> QuerySet[Any, Any]:
     return tallied
 
 
-def _no_longer_following(dataset: Dataset, rule: str) -> QuerySet[Any, Any]:
-    """Primary keys of standing Decisions that differ from what the Judgments say now."""
+def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet[Any, Any]:
+    """Those, tallied, whose standing Decision was derived and differs from what the Judgments say now."""
     follows = Q(
         derived_outcome=F("standing__outcome"),
         derived_method=F("standing__method"),
         opinions=F("standing__votes"),
         leading=F("standing__votes_for"),
     )
-    tallied = _tallied(dataset).filter(standing__isnull=False)
+    tallied = _tallied(comparisons).filter(standing__isnull=False)
+    tallied = tallied.exclude(standing__method=Decision.Method.REVIEWER)
     if rule == Dataset.Aggregation.SKILL:
         said = [When(standing__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
         tallied = tallied.annotate(saying_it=Case(*said, default=Value(0)))
@@ -183,13 +217,13 @@ def _no_longer_following(dataset: Dataset, rule: str) -> QuerySet[Any, Any]:
             opinions=F("standing__votes"),
             saying_it=F("standing__votes_for"),
         )
-    return tallied.exclude(follows).values("standing__pk")
+    return tallied.exclude(follows)
 
 
 def _insert(decided: QuerySet[Any, Any]) -> int:
     """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
 
-    Made in the database, as 200,000 rows through Python would take minutes. A reviewer who settles one of
+    Made in the database, as rows that go through Python take longer. A reviewer who settles one of
     them at this moment wins: decision_one_standing leaves ours out."""
     columns = {
         "comparison_id": F("pk"),
