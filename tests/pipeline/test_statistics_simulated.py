@@ -178,16 +178,17 @@ def test_the_report_of_a_stored_campaign_holds_the_truth(dataset: Dataset):
     campaign = Campaign(5, prompts=40)
     version = ModelVersionFactory.create(name="Judge", state="active", temperature=TEMPERATURE)
     people = AnnotatorFactory.create_batch(len(SKILL))
-    completions = []
     asked = [[{"role": "user", "content": f"Question {n}?"}] for n in range(40)]
     prompts = [
         Prompt(dataset=dataset, messages=each, sha256=messages_digest(each), group=group_digest(each))
         for each in asked
     ]
     Prompt.objects.bulk_create(prompts)
-    for n, place in enumerate(campaign.prompt):
-        for text in (f"{n} {'x' * (n % 50)}", f"{n} other"):
-            completions.append(Completion(prompt=prompts[place], text=text, sha256=text_digest(text)))
+    completions = [
+        Completion(prompt=prompts[place], text=text, sha256=text_digest(text))
+        for n, place in enumerate(campaign.prompt)
+        for text in (f"{n} {'x' * (n % 50)}", f"{n} other")
+    ]
     Completion.objects.bulk_create(completions)
     comparisons = [
         Comparison(dataset=dataset, prompt=prompts[place], a=completions[2 * n], b=completions[2 * n + 1])
