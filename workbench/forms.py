@@ -60,6 +60,7 @@ class DatasetForm(forms.ModelForm):
             "repeat_share",
             "lease_minutes",
             "frozen",
+            "benchmark",
         ]
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
@@ -382,8 +383,8 @@ class UploadForm(forms.Form):
 
 
 _NAMED = {
-    **{word: f"{word}: {meaning}" for word, meaning in intake.COLUMN_WORDS.items()},
-    **{word: f"{outcome}: what stands there for it" for word, outcome in intake.OUTCOME_WORDS.items()},
+    **intake.COLUMN_WORDS,
+    **{word: f"what the outcome column says for {outcome}" for word, outcome in intake.OUTCOME_WORDS.items()},
 }
 
 
@@ -432,7 +433,7 @@ class ImportForm(forms.Form):
         for word, meaning in _NAMED.items():
             widget = forms.TextInput(attrs={"list": "columns"} if word in intake.COLUMN_WORDS else {})
             self.fields[f"column_{word}"] = forms.CharField(
-                label=meaning, max_length=200, required=False, widget=widget
+                label=word, help_text=meaning, max_length=200, required=False, widget=widget
             )
 
     def named_columns(self) -> list[forms.BoundField]:

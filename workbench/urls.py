@@ -50,6 +50,7 @@ urlpatterns = [
     path("datasets/<int:pk>/releases/leakage/", releases.release_leakage, name="release_leakage"),
     path("releases/<uuid:pk>/", releases.release, name="release"),
     path("releases/<uuid:pk>/files/<str:name>", releases.release_download, name="release_download"),
+    path("datasets/<int:pk>/data/groups/", datasets.groups, name="groups"),
     path("datasets/<int:pk>/import/", imports.imports, name="import"),
     path("imports/<uuid:pk>/", imports.import_preview, name="import_preview"),
     path("imports/<uuid:pk>/rejected/<int:run_pk>", imports.import_rejects, name="import_rejects"),

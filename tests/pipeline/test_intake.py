@@ -37,11 +37,13 @@ def test_the_docs_have_an_example_of_every_shape():
 
 @pytest.mark.parametrize("shape", EXAMPLES)
 def test_an_example_of_the_docs_is_recognised_by_its_columns(shape, tmp_path):
-    result = take(tmp_path, EXAMPLES[shape].encode())
+    by_name_only = {"format": shape} if shape == "prompts" else {}
+
+    result = take(tmp_path, EXAMPLES[shape].encode(), **by_name_only)
 
     assert (result.accepted, result.format, result.problems) == (True, shape, ())
-    assert result.judgments >= 1
-    best = {Judgment.objects.exclude(outcome="tie").first()}
+    assert result.judgments >= (shape != "prompts")
+    best = set() if shape == "prompts" else {Judgment.objects.exclude(outcome="tie").first()}
     for judgment in best:
         preferred = getattr(judgment.comparison, judgment.outcome).text
         assert preferred not in {"Nine.", "A bat.", "The sea.", "No.", "No idea.", "A story.", "One."}

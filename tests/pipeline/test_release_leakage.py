@@ -63,6 +63,18 @@ def test_the_test_split_of_another_dataset_counts_and_its_training_does_not(data
     assert leak.by_split["train"].examples == [leaked.pk]
 
 
+@pytest.mark.parametrize("mark", ["frozen", "benchmark"])
+def test_of_a_dataset_for_testing_every_prompt_counts_and_every_split_is_looked_at(mark, dataset):
+    other = DatasetFactory.create(name="Cellar", **{mark: True})
+    prompt_in(other, "train", LONG)
+    tested = prompt_in(dataset, "test", LONG)
+
+    leak = leakage.with_other(dataset, other)
+
+    assert (leak.reference, leak.size) == ("all of Cellar", 1)
+    assert leak.by_split["test"].examples == [tested.pk]
+
+
 def test_the_command_reports_benchmarks_and_writes_groups_that_a_release_can_do_without(
     dataset, tmp_path, capsys
 ):

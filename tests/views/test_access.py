@@ -59,6 +59,7 @@ TABLE = {
     "dataset_new": Row("GET", "", STAFF),
     "dataset": Row("GET", "dataset", ANNOTATOR),
     "data": Row("GET", "dataset", REVIEWER),
+    "groups": Row("GET", "dataset", REVIEWER),
     "settings": Row("GET", "dataset", ADMIN),
     "guidelines_revise": Row("POST", "dataset", to(400, ADMIN)),
     "people": Row("GET", "dataset", ADMIN),

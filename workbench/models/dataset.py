@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, Count, F, Func, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
+from django.db.models import Case, Count, F, Func, Min, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Least, StrIndex
 from django.urls import reverse
 
@@ -210,6 +210,12 @@ class Dataset(models.Model):
         help_text="Held apart to evaluate models on, all of it: nothing is trained on it, and a model "
         "that is to be promoted must not lose on it.",
     )
+    benchmark = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its prompts are a benchmark's: the leakage report of every other Dataset says which of "
+        "its own, in any split, are like them.",
+    )
     columns = models.JSONField(
         default=dict,
         editable=False,
@@ -335,6 +341,11 @@ class MessagesText(Func):
 class PromptQuerySet(models.QuerySet["Prompt"]):
     def of(self, dataset: Dataset) -> Self:
         return self.filter(dataset=dataset)
+
+    def clusters(self) -> models.QuerySet["Prompt", dict[str, Any]]:
+        """Groups of two Prompts or more, the largest first: group, size, first (the lowest id)."""
+        grouped = self.order_by().values("group").annotate(size=Count("pk"), first=Min("pk"))
+        return grouped.filter(size__gt=1).order_by("-size", "first")
 
     def containing(self, text: str) -> Self:
         """Those with exactly this text, case and all, in a message or in a Completion. Not LIKE, which takes

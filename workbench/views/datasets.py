@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
@@ -15,10 +16,14 @@ from workbench import access
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.pipeline import agreement
+from workbench.pipeline.release import leakage
+from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
 
 PROMPTS_A_PAGE = 20
+CLUSTERS_A_PAGE = 20
+PROMPTS_A_CLUSTER = 4
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,47 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
     context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
     return render(request, "datasets/data.html", {**context, "wanted": wanted})
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Prompts that are kept in one split, as the page lists them."""
+
+    split: Split
+    size: int
+    prompts: list[Prompt]
+
+    @property
+    def more(self) -> int:
+        return self.size - len(self.prompts)
+
+
+@require_safe
+def groups(request: HttpRequest, pk: int) -> HttpResponse:
+    """Groups of several Prompts, and for admins what the last report found like prompts for testing."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    page = Paginator(Prompt.objects.of(dataset).clusters(), CLUSTERS_A_PAGE).get_page(request.GET.get("page"))
+    report = leakage.latest(dataset) if dataset.role == Role.ADMIN else None
+    context = {
+        "dataset": dataset,
+        "tab": "data",
+        "page": page,
+        "clusters": [_cluster(dataset, found) for found in page],
+        "report": report,
+        "newer": report and Prompt.objects.of(dataset).filter(created_at__gt=report.started_at).exists(),
+        "overlaps": [_overlap(found) for found in report.result["references"]] if report else [],
+    }
+    return render(request, "datasets/groups.html", context)
+
+
+def _cluster(dataset: Dataset, found: dict[str, Any]) -> Cluster:
+    members = Prompt.objects.of(dataset).filter(group=found["group"]).order_by("pk")[:PROMPTS_A_CLUSTER]
+    return Cluster(split_of(found["group"]), found["size"], list(members))
+
+
+def _overlap(found: dict[str, Any]) -> dict[str, Any]:
+    """A line of the report; None for a split that a reference says nothing of."""
+    return {**found, "alike": [found["alike"].get(split) for split in SPLITS]}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

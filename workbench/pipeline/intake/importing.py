@@ -225,7 +225,7 @@ def preview(
         rows=len(prefix.packed),
         rejected=len({problem.line for problem in prefix.problems}),
         problem_count=len(prefix.problems),
-        problems=tuple(prefix.problems[:SHOWN_PROBLEMS]),
+        problems=tuple(sorted(prefix.problems, key=lambda problem: problem.line or 0)[:SHOWN_PROBLEMS]),
         notes=reader.notes(),
         dry_run=True,
         near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,

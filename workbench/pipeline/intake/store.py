@@ -97,7 +97,7 @@ class Store:
             if text is not None:
                 self._groups.stored(text, prompt)
         ids = [self._completion(prompt, completion, known, new) for completion in completions]
-        ours = prompt > self._ids[Prompt].before or max(ids) > self._ids[Completion].before
+        ours = prompt > self._ids[Prompt].before or max(ids, default=0) > self._ids[Completion].before
         for first, second, pair_id, pair_metadata, votes in pairs:
             key = (ids[first], ids[second])
             if key[0] == key[1]:

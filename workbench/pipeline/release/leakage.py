@@ -85,13 +85,17 @@ def text_of(messages: Iterable[Message]) -> str:
 def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:
     """Training and validation prompts of the dataset that are like its own test prompts. Holds the digests
     of the test prompts alone: some 8 bytes a word and more for the set."""
-    test, size = _reference(dataset, "test", tick)
+    test, size = _reference(dataset, ("test",), tick)
     return Leak("its own test split", size, _alike(dataset, test, ("train", "validation"), tick))
 
 
 def with_other(dataset: Dataset, other: Dataset, tick: Tick = _no_tick) -> Leak:
-    """Training and validation prompts of the dataset that are like the test prompts of the other."""
-    test, size = _reference(other, "test", tick)
+    """Training and validation prompts of the dataset that are like the test prompts of the other; where the
+    other is for testing as a whole, prompts of any split that are like any of its own."""
+    if other.frozen or other.benchmark:
+        known, size = _reference(other, SPLITS, tick)
+        return Leak(f"all of {other}", size, _alike(dataset, known, SPLITS, tick))
+    test, size = _reference(other, ("test",), tick)
     return Leak(f"the test split of {other}", size, _alike(dataset, test, ("train", "validation"), tick))
 
 
@@ -115,11 +119,11 @@ def _prompts(dataset: Dataset, tick: Tick) -> Iterator[tuple[int, list[Message],
         yield row
 
 
-def _reference(dataset: Dataset, split: Split, tick: Tick) -> tuple[set[bytes], int]:
+def _reference(dataset: Dataset, splits: Sequence[Split], tick: Tick) -> tuple[set[bytes], int]:
     known: set[bytes] = set()
     size = 0
     for _, messages, group in _prompts(dataset, tick):
-        if split_of(group) == split:
+        if split_of(group) in splits:
             known |= shingles(text_of(messages))
             size += 1
     return known, size

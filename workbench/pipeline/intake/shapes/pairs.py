@@ -25,7 +25,7 @@ _BETTER = (
     "preferred_completion", "chosen_response",
 )  # fmt: skip
 _WORSE = ("rejected", "rejected_completions", "rejected_completion", "rejected_response")
-_PROMPTS = ("prompt", "instruction", "question", "input", "conversations", "messages")
+PROMPTS = ("prompt", "instruction", "question", "input", "conversations", "messages")
 _SOURCES = {
     "better": ("chosen_model", "preferred_model", "chosen-model"),
     "worse": ("rejected_model", "rejected-model"),
@@ -44,7 +44,7 @@ def _first(columns: Columns | Values, names: tuple[str, ...]) -> str | None:
 
 
 def _explicit(columns: Columns, first: Values) -> bool:
-    return bool(_first(columns, _BETTER) and _first(columns, _WORSE) and _first(columns, _PROMPTS))
+    return bool(_first(columns, _BETTER) and _first(columns, _WORSE) and _first(columns, PROMPTS))
 
 
 def _implicit(columns: Columns, first: Values) -> bool:
@@ -75,7 +75,7 @@ def _answer(value: object, column: str) -> tuple[list[Message], str]:
 
 def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
     values = row.values
-    asked, better, worse = _column(values, _PROMPTS), _column(values, _BETTER), _column(values, _WORSE)
+    asked, better, worse = _column(values, PROMPTS), _column(values, _BETTER), _column(values, _WORSE)
     used = {asked, better, worse}
     if asked == "instruction":
         prompt = instruction_of(values)
@@ -213,7 +213,7 @@ SHAPES = (
         "prompt, chosen, rejected (and other spellings), one label a row",
         fits=_explicit,
         drafts=per_row(_explicit_draft),
-        texts=(*_PROMPTS[:4], *_BETTER, *_WORSE),
+        texts=(*PROMPTS[:4], *_BETTER, *_WORSE),
     ),
     Shape(
         "transcripts",

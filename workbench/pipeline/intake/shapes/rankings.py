@@ -13,6 +13,7 @@ from workbench.pipeline.intake.drafts import (
     ImportOptions,
     JudgmentDraft,
     as_text,
+    instruction_of,
     kind_of,
     leftovers,
     list_of,
@@ -24,7 +25,7 @@ from workbench.pipeline.intake.drafts import (
     text_of,
 )
 from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
-from workbench.pipeline.intake.shapes.pairs import transcript_of
+from workbench.pipeline.intake.shapes.pairs import PROMPTS, transcript_of
 from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
@@ -215,7 +216,26 @@ def _kto_row(values: Values) -> tuple[list[Message], CompletionDraft, bool]:
     return prompt_of(values.get("prompt"), "prompt"), CompletionDraft(text, metadata=metadata), label
 
 
+def _by_name_only(columns: Columns, first: Values) -> bool:
+    return False
+
+
+def _prompt_alone(row: Row, options: ImportOptions) -> Draft:
+    """A prompt and nothing to compare: those of a benchmark. Never told by the columns, since a table whose
+    completions have an unknown name would look like it."""
+    column = next((name for name in PROMPTS if name in row.values), PROMPTS[0])
+    given = row.values.get(column)
+    prompt = instruction_of(row.values) if column == "instruction" else prompt_of(given, column)
+    return _draft(row, prompt, (), (), {"id", column, "input"} if column == "instruction" else {"id", column})
+
+
 SHAPES = (
+    Shape(
+        "prompts",
+        "prompts alone, with nothing to compare (a benchmark's)",
+        fits=_by_name_only,
+        drafts=per_row(_prompt_alone),
+    ),
     Shape(
         "ultrafeedback",
         "openbmb/UltraFeedback: instruction, completions[] with response, model, annotations",
