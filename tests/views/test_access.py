@@ -91,6 +91,7 @@ TABLE = {
     "settle": Row("POST", "comparison", to(400, REVIEWER)),
     "unsettle": Row("POST", "comparison", to(409, REVIEWER)),
     "releases": Row("GET", "dataset", ADMIN),
+    "release_leakage": Row("GET", "dataset", ADMIN),
     "release_count": Row("POST", "dataset", ADMIN),
     "release": Row("GET", "release", ADMIN),
     "release_download": Row("GET", "file", ADMIN),
