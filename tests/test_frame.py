@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import yaml
 from django.core.management import get_commands, load_command_class
 
 from tests.settings import _data
+from workbench.management.commands.up import processes
+from workbench.models import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -139,6 +142,27 @@ def test_every_command_that_compose_names_exists():
 def test_every_service_of_ours_that_stays_up_has_a_health_check_or_a_restart():
     for name, service in COMPOSE["services"].items():
         assert "healthcheck" in service or service.get("restart") in {"unless-stopped", "no"}, name
+
+
+def queues_of(commands: Iterable[str]) -> set[str]:
+    named = (re.search(r"--queues ([\w,]+)", command) for command in commands)
+    return {queue for found in named if found for queue in found[1].split(",")}
+
+
+def test_every_queue_has_a_worker_in_the_compose_file_and_in_up():
+    queues = {Run(kind=kind).queue for kind in Run.Kind}
+    compose = [" ".join(s["command"]) for s in OURS.values() if "profiles" not in s]
+
+    assert queues_of(compose) == queues_of(processes("localhost", 1).values()) == queues
+
+
+def test_no_worker_that_trains_takes_anything_else_whose_users_wait():
+    commands = [" ".join(s["command"]) for s in OURS.values()] + list(processes("localhost", 1).values())
+
+    trainers = [command for command in commands if "train" in queues_of([command])]
+
+    assert len(trainers) == 3
+    assert queues_of(trainers) == {"train"}
 
 
 def own_commands() -> list[str]:

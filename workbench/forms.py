@@ -24,7 +24,7 @@ from workbench.models import (
     Role,
     User,
 )
-from workbench.pipeline import disagreement, intake
+from workbench.pipeline import disagreement, intake, training
 from workbench.pipeline.annotation import Answer
 from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
 
@@ -87,6 +87,63 @@ class CalibrateForm(forms.Form):
 
     dataset = forms.ModelChoiceField(Dataset.objects.all(), required=False, empty_label="all Datasets")
     labels = forms.BooleanField(required=False, label="imported labels too")
+
+
+class RetrainForm(forms.Form):
+    """What to train a new version on, from what, and how."""
+
+    release = forms.ModelChoiceField(Release.objects.none(), empty_label=None)
+    base = forms.ModelChoiceField(
+        ModelVersion.objects.none(),
+        empty_label=None,
+        help_text="Whose weights it begins with. From the same base each time, all pairs count alike.",
+    )
+    preset = forms.ChoiceField(
+        choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect, initial="recommended"
+    )
+    name = forms.CharField(
+        max_length=80, required=False, help_text="Empty: made of the Dataset's name and the Release's number."
+    )
+
+    def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        releases = dataset.releases.ready().defer("manifest").order_by("-number")
+        bases = ModelVersion.objects.transformers().exclude(state=ModelVersion.State.RETIRED)
+        self._field("release").queryset = releases
+        self._field("base").queryset = bases
+        self.initial = {"release": releases.first(), "base": training.usual_base()}
+
+    def _field(self, name: str) -> forms.ModelChoiceField:
+        return cast("forms.ModelChoiceField", self.fields[name])
+
+    def chosen_release(self) -> Release | None:
+        """The one that is chosen, or stands first; None while the Dataset has none."""
+        if not self.is_bound:
+            newest: Release | None = self.initial["release"]
+            return newest
+        self.is_valid()
+        chosen: Release | None = self.cleaned_data.get("release")
+        return chosen
+
+
+class CompareForm(forms.Form):
+    """Which two versions to compare."""
+
+    new = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
+    old = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
+
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or {}
+        if chosen.get("new") and chosen["new"] == chosen.get("old"):
+            raise ValidationError("Choose two different models.")
+        return chosen
+
+
+class PromoteForm(forms.Form):
+    """An override, and why; both may be left out where the gate says yes."""
+
+    override = forms.BooleanField(required=False)
+    reason = forms.CharField(required=False, max_length=2000)
 
 
 class GuidelinesForm(forms.Form):

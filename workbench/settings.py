@@ -212,7 +212,12 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "work"
-CELERY_TASK_ROUTES = {"workbench.tasks.score_batch": {"queue": "score"}}
+# Training has a queue of its own: it takes hours, and nobody waits for Scores meanwhile.
+CELERY_TASK_ROUTES = {
+    "workbench.tasks.score_batch": {"queue": "score"},
+    "workbench.tasks.train_model": {"queue": "train"},
+    "workbench.tasks.evaluate_version": {"queue": "train"},
+}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

@@ -1,28 +1,38 @@
 """What a worker does when it is rung for: ids in, fetch the row, call the pipeline. A row that is gone or
 taken is no error, since a message may come late or twice."""
 
+import json
 import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 from celery.signals import worker_ready, worker_shutdown
+from celery.worker import state as worker_state
 from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
 from scoring.baselines import BASELINES
-from scoring.formats import Pair, Scored, Scorer
-from workbench.models import Dataset, ModelVersion, Run, ScoreBatch, Worker
-from workbench.pipeline import intake, order, runs, scoring, statistics, versions
+from scoring.config import Report, TrainConfig
+from scoring.formats import Pair, Scored, Scorer, prompt_text
+from workbench.models import Dataset, Evaluation, ModelVersion, Release, Run, ScoreBatch, Worker
+from workbench.pipeline import evaluation, intake, order, runs, scoring, statistics, training, versions
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import leakage
+
+if TYPE_CHECKING:
+    from scoring.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -226,12 +236,156 @@ def compute_statistics(run_id: int) -> None:
         raise
 
 
+@shared_task
+def train_model(run_id: int) -> None:
+    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        train_here(run, trainer(training.config_of_run(run)), is_stopping)
+    except Exception as error:
+        run.fail(f"{type(error).__name__}: {error}", **run.result)
+        raise
+
+
+@shared_task
+def evaluate_version(run_id: int) -> None:
+    run = Run.objects.select_related("dataset", "version").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        evaluation.carry_out(run, scorer_of, stopping=is_stopping)
+    except Exception as error:
+        run.fail(f"{type(error).__name__}: {error}")
+        raise
+
+
 RUN_TASKS: dict[str, Task] = {
     Run.Kind.RELEASE: build_release,
     Run.Kind.IMPORT: import_file,
     Run.Kind.LEAKAGE: report_leakage,
     Run.Kind.STATISTICS: compute_statistics,
+    Run.Kind.TRAIN: train_model,
+    Run.Kind.EVALUATE: evaluate_version,
 }
+
+
+# --- training and evaluating --------------------------------------------------------------------------------
+
+
+def is_stopping() -> bool:
+    """Whether this worker was told to end: what it does is handed back, for the next one to go on with."""
+    return worker_state.should_stop is not None or worker_state.should_terminate is not None
+
+
+def scorer_of(version: ModelVersion) -> Scorer:
+    """For completions of which not every sibling is evaluated."""
+    return alone(load_scorer(version))
+
+
+def train_here(
+    run: Run, train: training.Train, stopping: Callable[[], bool] = lambda: False
+) -> ModelVersion | None:
+    """Carry a started training out in this process."""
+    config = training.config_of_run(run)
+
+    def look(model: Path, pairs: Path) -> dict[str, Any]:
+        return look_over(model, pairs, config)
+
+    def inspect_trained(folder: Path, base: ModelVersion, max_length: int) -> training.Checkpoint:
+        return inspect(folder, max_length, base.precision)
+
+    tools = training.Tools(look, train, inspect_trained, scorer_of)
+    return training.carry_out(run, tools, settings.DATA_DIR / "training", stopping)
+
+
+def evaluate_here(run: Run, progress: Callable[[int, int], None]) -> Evaluation | None:
+    """Carry a started evaluation out in this process."""
+
+    def going_on(done: int, total: int) -> bool:
+        progress(done, total)
+        return True
+
+    return evaluation.carry_out(run, scorer_of, going_on)
+
+
+def trainer(config: TrainConfig) -> training.Train:
+    """The training of scoring with these settings. A folder that is there already was trained to its end by a
+    worker that died before it could say so."""
+
+    def train(model: Path, pairs: Path, out: Path, report: Report) -> dict[str, Any]:
+        from scoring.train import train as train_model  # slow: torch
+
+        if not out.is_dir():
+            load_engine.cache_clear()  # the memory of a loaded model is wanted now
+            train_model(model, pairs, out, config, report=report, device=settings.DEVICE)
+        manifest, metrics = (
+            json.loads((out / f"{name}.json").read_text()) for name in ("training", "metrics")
+        )
+        return {**manifest, "metrics": metrics}
+
+    return train
+
+
+def look_over(model: Path, pairs: Path, config: TrainConfig) -> dict[str, Any]:
+    """The preflight of scoring: every pair tokenised, nothing trained."""
+    from scoring.encode import Encoder
+    from scoring.pairs import read_training_data
+    from scoring.preflight import preflight
+
+    data = read_training_data(pairs)
+    encoded = Encoder.open(model, config.max_length)([text for pair in data.train for text in pair.texts])
+    return asdict(preflight(data, list(zip(encoded[0::2], encoded[1::2], strict=True)), config))
+
+
+def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict[str, Any]:
+    """What `look_over` says of a release and a base. Raises Refused."""
+    model = versions.local_checkpoint(base, settings.DATA_DIR / "cache" / "checkpoints")
+    with tempfile.TemporaryDirectory() as scratch:
+        releases.copy_to(release, Path(scratch) / "release")
+        try:
+            return look_over(model, Path(scratch) / "release", config)
+        except ValueError as error:
+            raise training.Refused(str(error)) from error
+
+
+def inspect(
+    folder: Path, max_length: int, precision: str, check: Callable[[Scorer], None] | None = None
+) -> training.Checkpoint:
+    """Load a model folder once: what pins it, its known answers, how far its bf16 strays from fp32 on real
+    texts. Raises ValueError, or what `check` raises of the loaded model."""
+    from scoring.checkpoint import files_of, open_checkpoint
+    from scoring.engine import load
+
+    checkpoint = open_checkpoint(folder)
+    engine = load(folder, max_length=max_length, precision=precision, device=settings.DEVICE)
+    if check is not None:
+        check(engine)
+    facts = {
+        "architecture": checkpoint.architecture,
+        "parameters": checkpoint.parameters,
+        "weights_sha256": checkpoint.weights_sha256,
+        "tokenizer_sha256": checkpoint.tokenizer_sha256,
+        "max_length": max_length,
+        "precision": precision,
+        "guard": _guard(engine),
+        "self_test": versions.known_answers(engine),
+    }
+    return training.Checkpoint(files_of(checkpoint), facts)
+
+
+def _guard(engine: "Engine") -> float | None:
+    """How far bf16 strays from fp32 on real texts, with room to spare; None where bf16 is not used."""
+    from scoring.engine import measure_guard
+
+    return measure_guard(engine, _sample()) if engine.exact_order else None
+
+
+def _sample() -> list[Pair]:
+    """Texts of many lengths and scripts that are always there: the demo's."""
+    path = settings.BASE_DIR / "demo" / "prompts.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    return [(prompt_text(row["prompt"]), c["text"]) for row in rows for c in row["completions"]]
 
 
 # --- the worker itself --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeDoneView, PasswordChangeView
 from django.urls import path
 
-from workbench.views import annotate, datasets, imports, people, releases, review, runs, versions
+from workbench.views import annotate, datasets, imports, model, people, releases, review, runs, versions
 
 urlpatterns = [
     path("", datasets.home, name="home"),
@@ -45,6 +45,12 @@ urlpatterns = [
     path("datasets/<int:pk>/annotate/markdown/", annotate.annotate_markdown, name="annotate_markdown"),
     path("datasets/<int:pk>/annotate/own/", annotate.annotate_own, name="annotate_own"),
     path("review/<int:pk>/gold/", review.gold, name="gold"),
+    path("datasets/<int:pk>/model/", model.model, name="model"),
+    path("datasets/<int:pk>/model/outlook/", model.model_outlook, name="model_outlook"),
+    path("datasets/<int:pk>/model/evaluate/", model.model_evaluate, name="model_evaluate"),
+    path("datasets/<int:pk>/model/compare/", model.model_compare, name="model_compare"),
+    path("datasets/<int:pk>/model/<int:version_pk>/", model.model_version, name="model_version"),
+    path("datasets/<int:pk>/model/<int:version_pk>/promote/", model.promote, name="promote"),
     path("datasets/<int:pk>/releases/", releases.releases, name="releases"),
     path("datasets/<int:pk>/releases/count/", releases.release_count, name="release_count"),
     path("datasets/<int:pk>/releases/leakage/", releases.release_leakage, name="release_leakage"),

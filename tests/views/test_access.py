@@ -69,6 +69,12 @@ TABLE = {
     "run": Row("GET", "run", ADMIN),
     "run_cancel": Row("POST", "run", to(302, ADMIN)),
     "run_retry": Row("POST", "run", to(302, ADMIN)),
+    "model": Row("GET", "dataset", ADMIN),
+    "model_outlook": Row("POST", "dataset", ADMIN),
+    "model_evaluate": Row("POST", "dataset", to(404, ADMIN)),
+    "model_compare": Row("GET", "dataset", ADMIN),
+    "model_version": Row("GET", "dataset_version", ADMIN),
+    "promote": Row("POST", "dataset_version", to(302, (302, 404, 403, 403, 403, 200))),
     "versions": Row("GET", "", STAFF),
     "version": Row("GET", "version", STAFF),
     "version_calibrate": Row("POST", "version", to(302, STAFF)),
@@ -155,6 +161,7 @@ def path_of(dataset: Dataset) -> Callable[[str], str]:
         "upload": uploaded,
         "rejects": lambda: uploaded(rejects=True),
         "version": lambda: ([ModelVersionFactory.create().pk], ""),
+        "dataset_version": lambda: ([dataset.pk, ModelVersionFactory.create().pk], ""),
     }
 
     def path(name: str) -> str:

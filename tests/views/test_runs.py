@@ -216,10 +216,19 @@ def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user
     assert "stuck:2 has" not in show(as_user(alice), run)
 
 
-@pytest.mark.parametrize(("kind", "queue"), [("import", "work"), ("release", "work"), ("score", "score")])
+@pytest.mark.parametrize(
+    ("kind", "queue"),
+    [
+        ("import", "work"),
+        ("release", "work"),
+        ("score", "score"),
+        ("train", "train"),
+        ("evaluate", "train"),
+    ],
+)
 def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, as_user):
     now = timezone.now()
-    other = {"work": "score", "score": "work"}[queue]
+    other = {"work": "score", "score": "work", "train": "score, work"}[queue]
     Worker.objects.create(name="other", queues=other, started_at=now, last_seen=now)
     run = RunFactory.create(dataset=dataset, kind=kind)
 

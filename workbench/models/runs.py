@@ -126,12 +126,14 @@ class Run(models.Model):
     @property
     def queue(self) -> str:
         """The Celery queue whose workers carry it on."""
-        return "score" if self.kind == self.Kind.SCORE else "work"
+        heavy = {self.Kind.TRAIN: "train", self.Kind.EVALUATE: "train", self.Kind.SCORE: "score"}
+        return heavy.get(self.Kind(self.kind), "work")
 
     @property
     def unit(self) -> str:
         """What `done` and `total` count."""
-        return {"score": "completions", "train": "steps", "leakage": "prompts"}.get(self.kind, "rows")
+        units = {"score": "completions", "train": "steps", "evaluate": "texts", "leakage": "prompts"}
+        return units.get(self.kind, "rows")
 
     @property
     def rate(self) -> float | None:
@@ -171,12 +173,30 @@ class Run(models.Model):
         self.refresh_from_db()
         return taken == 1
 
-    def beat(self, done: int, total: int | None = None) -> bool:
-        """Note progress; False when the Run was cancelled meanwhile and its work should stop."""
+    def beat(self, done: int, total: int | None = None, result: dict[str, Any] | None = None) -> bool:
+        """Note progress, and what is known of the result so far; False when the Run was cancelled meanwhile,
+        or given to another worker, and its work should stop."""
         changes: dict[str, Any] = {"done": done, "heartbeat_at": timezone.now()}
         if total is not None:
             changes["total"] = total
-        return Run.objects.filter(pk=self.pk, state=self.State.RUNNING).update(**changes) == 1
+        if result is not None:
+            changes["result"] = result
+        return self._ours().filter(state=self.State.RUNNING).update(**changes) == 1
+
+    def pulse(self) -> bool:
+        """Say that the worker is alive, although nothing more is done; False as for `beat`."""
+        return self._ours().filter(state=self.State.RUNNING).update(heartbeat_at=timezone.now()) == 1
+
+    def hand_back(self) -> bool:
+        """Put it back to waiting, as this worker stops; the attempt is not counted."""
+        held = self._ours().filter(state=self.State.RUNNING)
+        return held.update(state=self.State.WAITING, attempts=F("attempts") - 1, rung_at=None) == 1
+
+    def _ours(self) -> RunQuerySet:
+        """The Run as this worker started it: a worker that hung and comes back finds that another has it. The
+        batches of a score Run have leases of their own instead."""
+        found = Run.objects.filter(pk=self.pk)
+        return found if self.kind == self.Kind.SCORE else found.filter(started_at=self.started_at)
 
     def sign_of_life(self) -> None:
         """Note that a worker is on it, between two steps of progress."""
@@ -187,27 +207,28 @@ class Run(models.Model):
         Run.objects.filter(pk=self.pk).open().update(error=reason[:2000])
 
     def finish(self, **result: Any) -> bool:
-        return self._end(self.State.DONE, result=result)
+        return self._end(self._ours(), self.State.DONE, result=result)
 
     def fail(self, error: str, **result: Any) -> bool:
-        return self._end(self.State.FAILED, error=error, result=result)
+        return self._end(self._ours(), self.State.FAILED, error=error, result=result)
 
     def cancel(self) -> bool:
-        return self._end(self.State.CANCELLED)
+        return self._end(Run.objects.filter(pk=self.pk), self.State.CANCELLED)
 
     def retry(self) -> bool:
-        """Put a failed or cancelled Run back to waiting with all its attempts; False when it is neither."""
+        """Put a failed or cancelled Run back to waiting with all its attempts; False when it is neither. A
+        training keeps what it has told so far: it goes on from its state."""
+        kept = {} if self.kind == self.Kind.TRAIN else {"result": {}, "done": 0}
         ended = Run.objects.filter(pk=self.pk, state__in=[self.State.FAILED, self.State.CANCELLED])
         again = ended.update(
             state=self.State.WAITING,
             attempts=0,
-            done=0,
             error="",
-            result={},
             rung_at=None,
             started_at=None,
             heartbeat_at=None,
             finished_at=None,
+            **kept,
         )
         self.refresh_from_db()
         return again == 1
@@ -222,10 +243,8 @@ class Run(models.Model):
             finished_at=None,
         )
 
-    def _end(self, state: State, **changes: Any) -> bool:
-        ended = (
-            Run.objects.filter(pk=self.pk).open().update(state=state, finished_at=timezone.now(), **changes)
-        )
+    def _end(self, held: RunQuerySet, state: State, **changes: Any) -> bool:
+        ended = held.open().update(state=state, finished_at=timezone.now(), **changes)
         self.refresh_from_db()
         return ended == 1
 

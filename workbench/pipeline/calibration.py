@@ -20,14 +20,18 @@ Answer = tuple[str, float, float]
 
 def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: bool = False) -> dict[str, Any]:
     """Fit and store the version's temperature on the training split of prompt groups, and measure it on the
-    other groups. `labels` takes imported labels along with what people judged here.
+    other groups; a version that was trained here is fitted on the validation split and measured on the test
+    split, as its margins on what it was trained on are larger than on anything else. `labels` takes imported
+    labels along with what people judged here.
 
     Returns what is stored as `version.calibration`: Judgments fitted on and held out, log-loss (nats) and ECE
     before and after on those held out, and the bins of their reliability diagram. Raises NotEnoughData, and
     changes nothing, under 100 Judgments to fit or none held out."""
     answers = list(_answers(version, dataset, labels))
-    fitted = [a for a in answers if split_of(a[0]) == "train"]
-    held_out = _columns([a for a in answers if split_of(a[0]) != "train"])
+    split_to_fit = "validation" if version.release_id else "train"
+    splits = ("test",) if version.release_id else ("validation", "test")
+    fitted = [a for a in answers if split_of(a[0]) == split_to_fit]
+    held_out = _columns([a for a in answers if split_of(a[0]) in splits])
     fit = fit_temperature(*_columns(fitted), held_out=held_out)
     bins = [asdict(found) for found in reliability(*held_out, fit.temperature) if found.n]
     version.temperature = fit.temperature

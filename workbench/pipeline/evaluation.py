@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median_low
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Count
 from django.db.models.functions import Length
@@ -34,7 +34,8 @@ from workbench.models import (
 from workbench.models.dataset import group_digest, messages_digest, text_digest
 from workbench.pipeline import agreement, intake, scoring
 from workbench.pipeline.intake import Draft
-from workbench.pipeline.release.splits import split_of
+from workbench.pipeline.release.splits import Split, split_of
+from workbench.pipeline.runs import kept_alive
 
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
 PROTOCOLS = {
@@ -82,7 +83,7 @@ class Pairs:
     reason."""
 
     source: str
-    split: Evaluation.Split
+    split: Split | Literal["all"]
     protocol: str
     known: list[Known]
     dataset: Dataset | None = None
@@ -134,19 +135,19 @@ class Pairs:
 # --- pairs of a Dataset -------------------------------------------------------------------------------------
 
 
-def of_dataset(dataset: Dataset, protocol: str = "", *, settle: bool = True) -> Pairs:
-    """The settled pairs of the test split, or all of them when the Dataset is frozen or a protocol asks for
-    it. `settle` first brings derived Decisions in line with the Judgments, which writes."""
+def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split = "test", settle: bool = True) -> Pairs:
+    """The settled pairs of the split, or all of them when the Dataset is frozen or a protocol asks for it.
+    `settle` first brings derived Decisions in line with the Judgments, which writes."""
     if settle:
         agreement.settle(dataset)
-    split = Evaluation.Split.ALL if dataset.frozen or protocol else Evaluation.Split.TEST
+    every = dataset.frozen or bool(protocol)
     left_out: Counter[str] = Counter()
     known: list[Known] = []
     rows = _settled(dataset)
     while chunk := list(islice(rows, CHUNK)):
-        wanted = [row for row in chunk if split == Evaluation.Split.ALL or split_of(row["group"]) == "test"]
+        wanted = [row for row in chunk if every or split_of(row["group"]) == split]
         known += _known(wanted, protocol, left_out)
-    return Pairs(dataset.name, split, protocol, known, dataset, left_out)
+    return Pairs(dataset.name, "all" if every else split, protocol, known, dataset, left_out)
 
 
 def _settled(dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -234,7 +235,7 @@ def of_file(path: Path, protocol: str = "") -> Pairs:
     # Twice the same pair is one pair: a copy would only make the intervals look narrower.
     known = {pair.digest: pair for draft in drafts for pair in _of_draft(draft, protocol, left_out)}
     in_order = [known[digest] for digest in sorted(known)]
-    return Pairs(path.name[:200], Evaluation.Split.ALL, protocol, in_order, None, left_out)
+    return Pairs(path.name[:200], "all", protocol, in_order, None, left_out)
 
 
 def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[Known]:
@@ -413,9 +414,80 @@ def evaluate(
     )
 
 
+def carry_out(
+    run: Run,
+    scorer_of: ScorerOf,
+    progress: Progress = _never_stop,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Evaluate the Run's version on its Dataset or file, and end the Run; None when it could not be, or was
+    stopped."""
+    protocol = run.params.get("protocol", "")
+    with kept_alive(run) as alive:
+
+        def noted(done: int, total: int) -> bool:
+            alive()
+            progress(done, total)
+            return run.beat(done, total) and not stopping()
+
+        try:
+            found = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=noted)
+        except Stopped:
+            if stopping():
+                run.hand_back()
+            return None
+        except (NothingToEvaluate, OSError, ValueError) as error:
+            run.fail(str(error))
+            return None
+    run.finish(pairs=found.pairs, evaluation=found.pk, said=in_words(found.source, found.own))
+    return found
+
+
+def _version(run: Run) -> ModelVersion:
+    if run.version is None:
+        raise NothingToEvaluate("Its model is gone.")
+    return run.version
+
+
+def _pairs(run: Run, protocol: str) -> Pairs:
+    if run.dataset is not None:
+        return of_dataset(run.dataset, protocol)
+    path = Path(run.params["file"])
+    if not path.is_file():
+        raise NothingToEvaluate(f"{path.name} is not on this machine; run the command again where it is.")
+    return of_file(path, protocol)
+
+
+def in_words(source: str, figures: Mapping[str, Any]) -> str:
+    """ "Kitchen: 64.0 % of 412 decided pairs right (95 % interval 59.2 % to 68.5 %)." """
+    if figures["accuracy"] is None:
+        return f"{source}: no decided pair."
+    low, high = figures["clustered"] or figures["wilson"]
+    return (
+        f"{source}: {share_in_words(figures['accuracy'])} of {figures['decided']:,} decided pairs right "
+        f"(95 % interval {share_in_words(low)} to {share_in_words(high)})."
+    )
+
+
+def difference_in_words(name: str, other: str, paired: Mapping[str, Any]) -> str:
+    """ "new less old: +6.1 points (3.3 to 9.4), 98 flips towards people, 31 away, McNemar p = 0.001." """
+    if paired["accuracy_difference"] is None:
+        return f"{name} less {other}: no decided pair."
+    interval = paired["accuracy_interval"]
+    bounds = f"{interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}" if interval else "one prompt group only"
+    return (
+        f"{name} less {other}: {paired['accuracy_difference'] * 100:+.1f} points ({bounds}); "
+        f"{paired['n01']:,} flips towards people, {paired['n10']:,} away, McNemar p = {paired['p']:.3g}."
+    )
+
+
+def share_in_words(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
 def _nothing(pairs: Pairs) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items())
-    of = "the test split of " if pairs.split == Evaluation.Split.TEST else ""
+    of = "the test split of " if pairs.split == "test" else ""
     return f"Nothing is settled in {of}{pairs.source}" + (f" but what is left out: {why}." if why else ".")
 
 
@@ -492,7 +564,7 @@ def _people(pairs: Pairs) -> dict[str, Any]:
 
 def _seen_in_training(version: ModelVersion, pairs: Pairs) -> int:
     """Pairs whose prompt group is one that the version was trained on: its figures are too good by them."""
-    if version.release is None or pairs.split == Evaluation.Split.TEST:
+    if version.release is None or pairs.split == "test":
         return 0
     trained_on = version.release.dataset.prompts.values_list("group", flat=True).distinct()
     groups = {group for group in trained_on.iterator() if split_of(group) == "train"}

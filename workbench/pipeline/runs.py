@@ -1,8 +1,13 @@
 """Runs whose worker died, or whose message was lost, are put back or ended; nothing waits for ever."""
 
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -11,6 +16,11 @@ from workbench.models import Run
 MAX_ATTEMPTS = 3
 LOST_AFTER = timedelta(seconds=120)
 RING_AGAIN = timedelta(seconds=60)
+PULSE_SECONDS = 10.0
+PATIENCE_SECONDS = 30 * 60.0
+"""A worker that has got no further for this long counts as hung, although its process is alive."""
+
+log = logging.getLogger(__name__)
 
 
 def due() -> list[Run]:
@@ -32,3 +42,37 @@ def due() -> list[Run]:
         waiting = list(unheard.select_for_update(skip_locked=True).order_by("pk"))
         Run.objects.filter(pk__in=[run.pk for run in waiting]).update(rung_at=now)
     return waiting
+
+
+@contextmanager
+def kept_alive(
+    run: Run, *, every: float = PULSE_SECONDS, patience: float = PATIENCE_SECONDS
+) -> Iterator[Callable[[], None]]:
+    """Say from a thread that the worker is alive while one step takes long, so that nobody takes it over.
+
+    Gives a function to call at each step: when it was not called for `patience` seconds the worker is taken
+    to hang, and the thread says no more."""
+    advanced = [time.monotonic()]
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(every) and time.monotonic() - advanced[0] < patience:
+            try:
+                run.pulse()
+            except Exception:
+                log.warning("%s could not report that it is alive", run, exc_info=True)
+            finally:
+                close_old_connections()
+        connection.close()
+
+    thread = threading.Thread(target=beat, name=f"run-{run.pk}", daemon=True)
+    thread.start()
+
+    def advance() -> None:
+        advanced[0] = time.monotonic()
+
+    try:
+        yield advance
+    finally:
+        over.set()
+        thread.join(timeout=5)

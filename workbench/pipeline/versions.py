@@ -85,8 +85,11 @@ def register(
 
 def _store(source: Path, target: str, storage: Storage) -> None:
     # The folder's name is the content's sha256: a file that is there is the same file.
-    if storage.exists(target) and storage.size(target) == source.stat().st_size:
-        return
+    if storage.exists(target):
+        if storage.size(target) == source.stat().st_size:
+            return
+        # What a process that was killed has left; saved beside it, the whole file would get another name.
+        storage.delete(target)
     with source.open("rb") as stream:
         storage.save(target, File(stream))
 

@@ -47,6 +47,32 @@ def percent(share: float | None) -> str:
 
 
 @register.filter
+def percent1(share: float | None) -> str:
+    """ "64.3 %" for 0.643: where differences of a point matter. "" for None."""
+    return "" if share is None else f"{share * 100:.1f} %"
+
+
+@register.filter
+def points(share: float | None) -> str:
+    """A difference of shares: "+6.1 points" for 0.061, "−1.0 points" for -0.01. "" for None."""
+    return "" if share is None else f"{share * 100:+.1f} points".replace("-", "−")
+
+
+@register.filter
+def p_value(p: float | None) -> str:
+    """ "0.031", "<0.001"; "" for None."""
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+@register.filter
+def add_number(number: float, more: float) -> str:
+    """The sum, for SVG attributes."""
+    return f"{float(number) + float(more):.2f}"
+
+
+@register.filter
 def per_second(rate: float | None) -> str:
     """ "31 /s", "0.4 /s"; "" for None."""
     if rate is None:

@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -14,7 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
 from workbench.models import Completion, Role, Run, ScoreBatch, Worker
-from workbench.pipeline import scoring
+from workbench.pipeline import scoring, training
 from workbench.views import Request
 
 # htmx stops polling when it is answered with this status.
@@ -61,6 +62,67 @@ class FailedBatch:
     completions: list[Completion]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """The losses of a training as SVG parts, on axes of 100 by 50."""
+
+    steps: int
+    loss: str
+    smooth: str
+    validation: list[dict[str, Any]]
+    lines: list[dict[str, float]]
+    said: str
+
+    @classmethod
+    def of(cls, run: Run) -> "Curve | None":
+        """None while there is no point."""
+        losses: list[tuple[int, float]] = [tuple(point) for point in run.result.get("loss", [])]
+        measured = [(step, found) for step, found in run.result.get("validation", [])]
+        heights = [loss for _, loss in losses] + [found["log_loss"] for _, found in measured]
+        if not heights:
+            return None
+        steps = max([run.total or 0, *(step for step, _ in [*losses, *measured])])
+        # A rare spike would flatten everything else, so the axis ends a little above what is usual.
+        usual = sorted(heights)[int(0.98 * (len(heights) - 1))]
+        top = max(0.8, min(max(heights), 1.3 * usual))
+
+        def at(step: int, height: float) -> tuple[float, float]:
+            return 100 * step / max(1, steps), 50 - 50 * min(top, height) / top
+
+        points = [
+            {"x": at(step, found["log_loss"])[0], "y": at(step, found["log_loss"])[1], "best": found["best"]}
+            for step, found in measured
+        ]
+        said = f"The last is {losses[-1][1]:.3f} at step {losses[-1][0]:,} of {steps:,}." if losses else ""
+        return cls(
+            steps=steps,
+            loss=_path([at(*point) for point in losses]),
+            smooth=_path([at(*point) for point in _smoothed(losses)]),
+            validation=points,
+            lines=[{"value": value, "at": 50 - 50 * value / top} for value in _rounds(top)],
+            said=said,
+        )
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points) if points else ""
+
+
+def _smoothed(points: list[tuple[int, float]], weight: float = 0.9) -> list[tuple[int, float]]:
+    """An exponential mean that does not begin at zero."""
+    mean, known, smooth = 0.0, 0.0, []
+    for step, value in points:
+        mean, known = weight * mean + (1 - weight) * value, weight * known + (1 - weight)
+        smooth.append((step, mean / known))
+    return smooth
+
+
+def _rounds(top: float) -> list[float]:
+    """Two to four round heights below the top."""
+    step = next(each for each in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 1e9) if top / each < 5)
+    return [step * number for number in range(1, int(top / step) + 1)]
+
+
 def workforce(runs: Collection[Run]) -> Workforce:
     """The state of the workers for these Runs. Two queries at most."""
     workers = list(Worker.objects.all())
@@ -101,7 +163,7 @@ def runs(request: Request, pk: int) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def run(request: Request, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
-    context = {
+    context: dict[str, Any] = {
         "dataset": run.dataset,
         "tab": "runs",
         "run": run,
@@ -113,6 +175,11 @@ def run(request: Request, pk: int) -> HttpResponse:
             (name.replace("_", " "), v) for name, v in run.result.items() if isinstance(v, int | str)
         ],
     }
+    if run.kind == Run.Kind.TRAIN:
+        found = run.result.get("preflight") or {}
+        context["outcome"] = []
+        context["curve"] = Curve.of(run)
+        context["preflight"] = training.preflight_in_words(found) if "pairs" in found else []
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 
 

@@ -1,18 +1,14 @@
 import json
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scoring import seed
-from scoring.formats import Pair, prompt_text
+from workbench import tasks
 from workbench.models import ModelVersion
 from workbench.pipeline import promotion, versions
-
-if TYPE_CHECKING:
-    from scoring.engine import Engine
 
 EXAMPLES = """
 examples:
@@ -62,41 +58,25 @@ class Command(BaseCommand):
             self.stdout.write("It makes no Suggestions until manage.py promote, or a page, makes it active.")
 
     def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
-        from scoring.checkpoint import CheckpointError, files_of, open_checkpoint
-        from scoring.engine import load
+        from scoring.checkpoint import CheckpointError
 
         try:
             folder = _folder_of(options["model"], options["revision"])
-            checkpoint = open_checkpoint(folder)
-            engine = load(
-                folder,
-                max_length=options["max_length"],
-                precision=options["precision"],
-                device=settings.DEVICE,
-            )
-            if options["model"] == seed.REPOSITORY:
-                seed.check_card_examples(engine)
-            answers = versions.known_answers(engine.alone)
+            check = seed.check_card_examples if options["model"] == seed.REPOSITORY else None
+            found = tasks.inspect(folder, options["max_length"], options["precision"], check)
         except CheckpointError as error:
             raise CommandError(f"{options['model']}: {error}") from None
         except ValueError as error:
             raise CommandError(f"{options['model']} does not score as it should: {error}") from None
         facts = {
+            **found.facts,
             "origin": options["model"] if options["revision"] else folder.name,
             "revision": options["revision"] or "",
             "notice": options["notice"],
-            "architecture": checkpoint.architecture,
-            "parameters": checkpoint.parameters,
-            "weights_sha256": checkpoint.weights_sha256,
-            "tokenizer_sha256": checkpoint.tokenizer_sha256,
-            "max_length": options["max_length"],
-            "precision": options["precision"],
-            "guard": _guard(engine),
-            "self_test": answers,
         }
         name = options["name"] or options["model"].rstrip("/").rsplit("/", 1)[-1]
         try:
-            return versions.register(name=name, folder=folder, files=files_of(checkpoint), facts=facts)
+            return versions.register(name=name, folder=folder, files=found.files, facts=facts)
         except versions.Refused as error:
             raise CommandError(str(error)) from None
 
@@ -112,20 +92,6 @@ def _folder_of(model: str, revision: str | None) -> Path:
     if model.count("/") == 1 and not folder.exists():
         raise CheckpointError("there is no such folder; to take it from the model hub, give --revision too")
     raise CheckpointError("there is no such folder")
-
-
-def _guard(engine: "Engine") -> float | None:
-    """How far bf16 strays from fp32 on real texts, with room to spare; None where bf16 is not used."""
-    from scoring.engine import measure_guard
-
-    return measure_guard(engine, _sample()) if engine.exact_order else None
-
-
-def _sample() -> list[Pair]:
-    """Texts of many lengths and scripts that are always there: the demo's."""
-    path = settings.BASE_DIR / "demo" / "prompts.jsonl"
-    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-    return [(prompt_text(row["prompt"]), c["text"]) for row in rows for c in row["completions"]]
 
 
 def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ CELERY = f"{sys.executable} -m celery -A workbench"
 
 
 class Command(BaseCommand):
-    help = "Start web, worker and the reconciler's clock together; Ctrl-C ends all of them."
+    help = "Start web, workers and the reconciler's clock together; Ctrl-C ends all of them."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(
@@ -55,8 +55,9 @@ def refuse_port_in_use(host: str, port: int) -> None:
 
 
 def processes(host: str, port: int) -> dict[str, str]:
-    """Name -> shell command of each process. One worker of the solo pool takes every queue: torch threads do
-    not survive a fork, and its parallelism lies in the batch."""
+    """Name -> shell command of each process. Workers are of the solo pool: torch threads do not survive a
+    fork, and their parallelism lies in the batch. A second one trains, at a lower priority, so that Scores
+    and imports never wait for it."""
     quiet = "--without-gossip --without-mingle --without-heartbeat"
     return {
         "web": (
@@ -64,5 +65,6 @@ def processes(host: str, port: int) -> dict[str, str]:
             "--worker-class gthread --threads 8 --log-level warning"
         ),
         "worker": f"exec {CELERY} worker --pool solo --queues score,work --loglevel WARNING {quiet}",
+        "trainer": f"exec nice -n 10 {CELERY} worker --pool solo --queues train --loglevel WARNING {quiet}",
         "clock": f"exec {CELERY} beat --loglevel WARNING --pidfile=",
     }

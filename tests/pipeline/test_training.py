@@ -1,0 +1,316 @@
+"""From a Release to a ModelVersion, with a fake of ten lines for what trains."""
+
+import errno
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.utils import timezone
+
+from scoring.config import Measured, Progress, Stopped, TrainingError
+from scoring.formats import Scored
+from tests.factories import (
+    ComparisonFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+)
+from workbench.models import ModelVersion, Release, Run
+from workbench.pipeline import release as releases
+from workbench.pipeline import runs, training
+from workbench.pipeline.training import Checkpoint, Tools
+
+pytestmark = pytest.mark.django_db
+
+STEPS = 40
+
+
+def by_length(pairs):
+    return [Scored(float(len(completion)), 1, 1, 0, 0, "fp32") for _, completion in pairs]
+
+
+@dataclass
+class FakeTraining:
+    """Counts steps in a file beside the checkpoint, as real training keeps its state."""
+
+    fails: Exception | None = None
+    before_step: dict[int, object] = field(default_factory=dict)
+    began_at: list[int] = field(default_factory=list)
+
+    def __call__(self, model: Path, pairs: Path, out: Path, report) -> dict:
+        state = out.with_name("state")
+        step = int(state.read_text()) if state.exists() else 0
+        self.began_at.append(step)
+        assert (pairs / "preference.train.jsonl").is_file()
+        while step < STEPS and not out.is_dir():
+            step += 1
+            state.write_text(str(step))
+            if do := self.before_step.pop(step, None):
+                do()
+            measured = Measured(step, 0.6, 0.7, True) if step % 10 == 0 else None
+            if report(Progress(step, STEPS, 1 / step, 1e-5, 9.0, 1.0, measured)) is False:
+                raise Stopped
+        if self.fails:
+            raise self.fails
+        out.mkdir(exist_ok=True)
+        (out / "model.safetensors").write_bytes(b"weights")
+        return {"config": {"preset": "recommended"}}
+
+
+def inspect(folder: Path, base: ModelVersion, max_length: int) -> Checkpoint:
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+    weights = hashlib.sha256(str(folder).encode()).hexdigest()
+    facts = {"weights_sha256": weights, "tokenizer_sha256": "e" * 64, "max_length": max_length}
+    return Checkpoint(["model.safetensors"], facts)
+
+
+def tools(train) -> Tools:
+    finding = {"level": "warning", "text": "few pairs"}
+    return Tools(lambda model, pairs: {"findings": [finding]}, train, inspect, lambda version: by_length)
+
+
+@pytest.fixture
+def base(tmp_path) -> ModelVersion:
+    version = ModelVersionFactory.create(name="base", tokenizer_sha256="0" * 64)
+    (Path(default_storage.path(version.checkpoint))).mkdir(parents=True, exist_ok=True)
+    version.activate()
+    return version
+
+
+@pytest.fixture
+def release(dataset) -> Release:
+    """Eighty settled pairs whose longer text is preferred, in all three splits."""
+    for number in range(80):
+        prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": f"{number}?"}])
+        comparison = ComparisonFactory.create(
+            prompt=prompt, a__text=f"A long answer, {number}.", b__text=f"No {number}."
+        )
+        JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
+    return releases.build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
+
+
+@pytest.fixture
+def run(release, base) -> Run:
+    return training.announce(release, base, "recommended")
+
+
+def carry_out(run: Run, train, folder: Path, **more) -> ModelVersion | None:
+    assert run.start()
+    version = training.carry_out(run, tools(train), folder, **more)
+    run.refresh_from_db()
+    return version
+
+
+def test_a_training_ends_as_a_version_that_knows_where_it_comes_from(run, release, base, tmp_path):
+    version = carry_out(run, FakeTraining(), tmp_path)
+
+    assert run.state == "done"
+    assert (version.name, version.base, version.release) == ("kitchen-1", base, release)
+    assert (version.trained_by, version.state) == (run, "registered")
+    assert default_storage.exists(f"{version.checkpoint}/model.safetensors")
+    assert ModelVersion.objects.active() == base
+    assert list(tmp_path.glob("run-*")) == []
+
+
+def test_the_new_version_is_evaluated_on_the_test_split_and_on_what_is_frozen(run, release, tmp_path):
+    held = DatasetFactory.create(name="Public", frozen=True)
+    comparison = ComparisonFactory.create(
+        prompt=PromptFactory.create(dataset=held), a__text="short", b__text="rather longer"
+    )
+    JudgmentFactory.create(comparison=comparison, outcome="a")
+
+    version = carry_out(run, FakeTraining(), tmp_path)
+
+    on_test, on_public = version.evaluations.order_by("pk")
+    assert (on_test.split, on_test.own["accuracy"]) == ("test", 1.0)
+    assert (on_public.split, on_public.own["accuracy"]) == ("all", 0.0)
+    assert on_test.figures["beside"]["longest"]["accuracy"] == 1.0
+    assert on_test.figures["differences"]["base"]["n"] == on_test.pairs
+
+
+def test_the_run_keeps_a_curve_of_bounded_size_and_a_log(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "POINTS", 16)
+
+    carry_out(run, FakeTraining(), tmp_path)
+
+    steps = [step for step, _ in run.result["loss"]]
+    assert len(steps) <= 16
+    assert (steps[0], steps[-1]) == (1, STEPS)
+    assert [step for step, _ in run.result["validation"]] == [10, 20, 30, 40]
+    log = [line for _, line in run.result["log"]]
+    assert "warning: few pairs" in log
+    assert any(line.startswith("Kitchen: 100.0 %") for line in log)
+
+
+def test_a_cancelled_training_stops_and_goes_on_where_it_was_when_it_is_tried_again(run, tmp_path):
+    train = FakeTraining(before_step={10: lambda: Run.objects.get(pk=run.pk).cancel()})
+
+    assert carry_out(run, train, tmp_path) is None
+    assert run.state == "cancelled"
+
+    run.retry()
+    assert carry_out(run, train, tmp_path) is not None
+
+    assert train.began_at == [0, 10]
+    assert [step for step, _ in run.result["validation"]] == [20, 30, 40]
+
+
+def test_a_worker_that_is_told_to_end_hands_the_run_back_with_its_attempts(run, tmp_path):
+    train = FakeTraining()
+
+    assert carry_out(run, train, tmp_path, stopping=lambda: bool(train.began_at)) is None
+
+    assert (run.state, run.attempts) == ("waiting", 0)
+    assert runs.due() == [run]
+
+
+def test_a_worker_that_died_after_training_is_followed_by_one_that_only_registers(run, tmp_path):
+    train = FakeTraining()
+    assert run.start()
+    place = tmp_path / f"run-{run.pk}"
+    releases.copy_to(run.dataset.releases.get(), place / "release")
+    train(place, place / "release", place / "checkpoint", lambda _: True)
+    Run.objects.update(state="waiting")
+
+    assert carry_out(run, train, tmp_path) is not None
+    assert train.began_at == [0, STEPS]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TrainingError("the loss is nan at step 7"), "the loss is nan at step 7"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+    ],
+)
+def test_a_training_that_fails_says_why_and_leaves_the_old_model_in_place(error, said, run, base, tmp_path):
+    assert carry_out(run, FakeTraining(fails=error), tmp_path) is None
+
+    assert run.state == "failed"
+    assert said in run.error
+    assert ModelVersion.objects.active() == base
+    assert ModelVersion.objects.transformers().get() == base
+
+
+def test_a_disk_that_fills_up_while_the_checkpoint_is_stored_registers_nothing(
+    run, base, tmp_path, monkeypatch
+):
+    def full(name, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(default_storage, "save", full)
+
+    assert carry_out(run, FakeTraining(), tmp_path) is None
+
+    assert "The disk is full" in run.error
+    assert ModelVersion.objects.transformers().get() == base
+
+
+def test_two_trainings_at_once_make_two_versions_of_different_names(release, base, tmp_path):
+    one, two = (training.announce(release, base, "recommended") for _ in range(2))
+
+    assert [one.params["name"], two.params["name"]] == ["kitchen-1", "kitchen-1.2"]
+
+
+def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base):
+    with pytest.raises(training.Refused, match="another model named base"):
+        training.announce(release, base, "recommended", "base")
+
+
+def test_a_frozen_dataset_is_not_trained_on(release, base):
+    release.dataset.frozen = True
+
+    with pytest.raises(training.Refused, match="frozen"):
+        training.announce(release, base, "recommended")
+
+
+def test_a_release_whose_files_are_damaged_is_not_trained_on(run, release, tmp_path):
+    path = Path(default_storage.path(f"{release.folder}/preference.train.jsonl"))
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-30])
+
+    assert carry_out(run, FakeTraining(), tmp_path) is None
+    assert "preference.train.jsonl of Release 1 of Kitchen" in run.error
+
+
+def test_a_training_that_gets_further_each_time_is_not_given_up_after_three_workers(run, tmp_path):
+    for step in (5, 9, 14, 19):
+
+        def die(at=step):
+            Run.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=5))
+            raise SystemExit
+
+        run.refresh_from_db()
+        run.start()
+        with pytest.raises(SystemExit):
+            training.carry_out(run, tools(FakeTraining(before_step={step: die})), tmp_path)
+        runs.due()
+        run.refresh_from_db()
+        assert run.state == "waiting", step
+
+
+def test_a_worker_that_was_given_up_does_not_end_the_run_of_the_next(run):
+    run.start()
+    hung = Run.objects.get(pk=run.pk)
+    Run.objects.update(state="waiting")
+    run.start()
+
+    assert not hung.beat(5)
+    assert not hung.fail("it took too long")
+    run.refresh_from_db()
+    assert run.state == "running"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_step_is_not_taken_for_a_dead_worker(run):
+    run.start()
+    Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
+
+    with runs.kept_alive(run, every=0.02):
+        wait_for_a_pulse(run)
+    assert runs.due() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_hangs_stops_saying_that_it_is_alive(run):
+    run.start()
+    past = timezone.now() - timedelta(minutes=5)
+    Run.objects.update(heartbeat_at=past)
+
+    with runs.kept_alive(run, every=0.02, patience=0.0):
+        pass
+    run.refresh_from_db()
+    assert run.heartbeat_at == past
+
+
+def wait_for_a_pulse(run: Run) -> None:
+    from tests.processes import wait_until
+
+    old = timezone.now() - timedelta(minutes=1)
+    wait_until(lambda: Run.objects.filter(pk=run.pk, heartbeat_at__gt=old).exists(), 20)
+
+
+def test_folders_of_runs_that_are_over_are_swept(run, tmp_path):
+    run.start()
+    run.finish()
+    for name in (f"run-{run.pk}", "run-999999"):
+        (tmp_path / name).mkdir()
+
+    training.sweep(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
+    found = training.outlook(release)
+
+    assert found.profile == "preference"
+    assert found.rows["train"] > 40
+    assert any("are few" in warning for warning in found.warnings)
+    assert any("The longer text is preferred in 100%" in warning for warning in found.warnings)
+    assert json.dumps(found.rows)

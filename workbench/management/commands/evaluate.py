@@ -1,0 +1,138 @@
+import json
+import sys
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from workbench import tasks
+from workbench.management.commands.models import version_named
+from workbench.management.commands.release import dataset_named
+from workbench.models import Evaluation, ModelVersion, Run
+from workbench.pipeline import evaluation
+
+EXAMPLES = """
+examples:
+  manage.py evaluate kitchen-2 --on Kitchen                  its test split: what no training has seen
+  manage.py evaluate RewardModel --on webgpt.jsonl --protocol webgpt
+  manage.py evaluate kitchen-2 --on rewardbench.parquet      any labelled file that Import knows
+  manage.py evaluate kitchen-2 --on Kitchen --queue          leave it to a worker of the queue "train"
+"""
+
+
+class Command(BaseCommand):
+    help = "Evaluate a ModelVersion against people, beside the rules, the active model and the ceiling."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("version", help="name of the ModelVersion")
+        parser.add_argument(
+            "--on", metavar="FILE|DATASET", required=True, help="a labelled file or the name of a Dataset"
+        )
+        parser.add_argument(
+            "--protocol",
+            default="",
+            choices=[name for name in evaluation.PROTOCOLS if name],
+            help="webgpt: only comparisons with a preferred option; webgpt-stripped: without [1] marks too",
+        )
+        parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        version = version_named(options["version"])
+        file = Path(options["on"])
+        run = Run(kind=Run.Kind.EVALUATE, version=version, params={"protocol": options["protocol"]})
+        if file.is_file():
+            if options["queue"]:
+                raise CommandError("A worker may not have that file: import it, or leave --queue out.")
+            run.params["file"] = str(file.resolve())
+        else:
+            run.dataset = dataset_named(options["on"])
+        run.save()
+        if options["queue"]:
+            tasks.ring_run(run.pk)
+            self.stdout.write(f"{run} waits for a worker of the queue “train”.")
+            return
+        run.start()
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+            task = bar.add_task(f"{version} on {options['on']}", total=None)
+            found = tasks.evaluate_here(
+                run, lambda done, total: bar.update(task, completed=done, total=total)
+            )
+        if found is None:
+            run.refresh_from_db()
+            raise CommandError(run.error or "It was stopped.")
+        if options["json"]:
+            self.stdout.write(json.dumps(_facts(found)))
+        else:
+            self.show(found)
+
+    def show(self, found: Evaluation) -> None:
+        figures = found.figures
+        left_out = ", ".join(f"{count:,} {why}" for why, count in figures["left_out"].items())
+        of = "the test split of " if found.split == "test" else ""
+        self.stdout.write(
+            f"{found.pairs:,} pairs of {of}{found.source}"
+            f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}; "
+            f"left out: {left_out or 'none'}."
+        )
+        table = Table("", "accuracy", "95 % by prompt", "95 % Wilson", "log-loss", "ECE", "equal", box=None)
+        for name, own in {found.version.name: figures["model"], **figures["beside"]}.items():
+            table.add_row(name, *_row(own))
+        console = Console(width=120)
+        with console.capture() as shown:
+            console.print(table)
+        self.stdout.write(shown.get())
+        for name, paired in figures["differences"].items():
+            self.stdout.write(f"  {evaluation.difference_in_words(found.version.name, name, paired)}")
+        if figures["people"]["ceiling"] is not None:
+            self.stdout.write(
+                f"  Two people choose the same side in {figures['people']['agreement']:.1%}; a model without "
+                f"error would show {figures['people']['ceiling']:.1%} against these labels."
+            )
+        for part in figures["model"]["slices"]:
+            if part["accuracy"] is not None:
+                self.stdout.write(
+                    f"    {part['name']}: {part['label']}  {part['accuracy']:.1%} of {part['n']:,}"
+                )
+        if figures["seen_in_training"]:
+            seen = figures["seen_in_training"]
+            self.stdout.write(f"  Beware: {seen:,} of the pairs have prompts that it was trained on.")
+
+
+def _row(own: dict[str, Any]) -> list[str]:
+    def interval(name: str) -> str:
+        return f"{own[name][0]:.1%} to {own[name][1]:.1%}" if own[name] else "not enough data"
+
+    calibrated = own["calibrated_log_loss"] is not None
+    log_loss, ece = (own[f"calibrated_{name}" if calibrated else name] for name in ("log_loss", "ece"))
+    return [
+        f"{own['accuracy']:.1%}" if own["accuracy"] is not None else "not enough data",
+        interval("clustered"),
+        interval("wilson"),
+        f"{log_loss:.3f}{'' if calibrated else ' (T = 1)'}",
+        f"{ece:.3f}",
+        f"{own['equal']:,}",
+    ]
+
+
+def _facts(found: Evaluation) -> dict[str, Any]:
+    version: ModelVersion = found.version
+    return {
+        "version": version.name,
+        "on": found.source,
+        "split": found.split,
+        "protocol": found.protocol,
+        "pairs": found.pairs,
+        "data_sha256": found.data_sha256,
+        **found.figures,
+    }

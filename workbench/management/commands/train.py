@@ -1,0 +1,177 @@
+import json
+import sys
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from scoring.config import Progress, Report
+from workbench import tasks
+from workbench.management.commands.models import version_named
+from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.models import Dataset, ModelVersion, Release, Run
+from workbench.pipeline import training
+
+EXAMPLES = """
+examples:
+  manage.py train Kitchen                         here and now, on its newest Release, from the usual base
+  manage.py train Kitchen --number 3 --base RewardModel --preset seed --name kitchen-3-seed
+  manage.py train Kitchen --preflight             what to know before time is spent; trains nothing
+  manage.py train Kitchen --queue                 leave it to a worker of the queue "train"
+  manage.py train --resume 41                     go on with Run 41, which was stopped or failed
+
+The new model is registered, calibrated and evaluated; manage.py promote makes it the active one.
+"""
+
+
+class Command(BaseCommand):
+    help = "Train a new ModelVersion on a Release of a Dataset."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("dataset", nargs="?", help="name of the Dataset, or the id of a Release")
+        parser.add_argument("--number", type=int, help="which Release of the Dataset; default: the newest")
+        parser.add_argument("--base", metavar="NAME", help="the ModelVersion whose weights it begins with")
+        parser.add_argument("--preset", default="recommended", choices=list(training.IN_WORDS))
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="a setting in place of the preset's, such as epochs=4",
+        )
+        parser.add_argument("--name", default="", help="what to call the new version")
+        parser.add_argument("--preflight", action="store_true", help="say what is to be known, train nothing")
+        parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
+        parser.add_argument("--resume", metavar="RUN", type=int, help="go on with this Run")
+        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["resume"]:
+                run = _stopped(options["resume"])
+            else:
+                release, base = self._chosen(options)
+                if not self._preflight(release, base, options):
+                    return
+                run = training.announce(
+                    release, base, options["preset"], options["name"], settings=_settings(options["set"])
+                )
+        except training.Refused as error:
+            raise CommandError(str(error)) from None
+        if options["queue"]:
+            tasks.ring_run(run.pk)
+            self._told(f"{run} waits for a worker of the queue “train”.", {"run": run.pk}, options)
+            return
+        self._train(run, options)
+
+    def _chosen(self, options: dict[str, Any]) -> tuple[Release, ModelVersion]:
+        if not options["dataset"]:
+            raise CommandError("Name the Dataset, or a Run with --resume.")
+        release = _release(options["dataset"], options["number"])
+        if options["base"]:
+            return release, version_named(options["base"])
+        base = training.usual_base()
+        if base is None:
+            raise CommandError("No model with weights is registered: manage.py model_add brings one.")
+        return release, base
+
+    def _preflight(self, release: Release, base: ModelVersion, options: dict[str, Any]) -> bool:
+        """Say what can be said beforehand; whether to train then."""
+        found = training.outlook(release)
+        rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
+        self.stderr.write(f"{release}: {rows} pairs ({found.profile}), from {base}.")
+        for warning in found.warnings:
+            self.stderr.write(f"  note: {warning}")
+        if not options["preflight"]:
+            return True
+        config = training.config_of(options["preset"], _settings(options["set"]))
+        report = tasks.preflight(release, base, config)
+        for line in training.preflight_in_words(report):
+            self.stdout.write(f"  {line}")
+        if options["json"]:
+            self.stdout.write(json.dumps({"rows": dict(found.rows), "warnings": [*found.warnings], **report}))
+        return False
+
+    def _train(self, run: Run, options: dict[str, Any]) -> None:
+        if not run.start():
+            raise CommandError(f"{run} is taken by a worker already.")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(file=sys.stderr, quiet=not sys.stderr.isatty())
+        with Bar(*columns, console=console, transient=True) as bar:
+            version = tasks.train_here(run, _watched(run, bar))
+        run.refresh_from_db()
+        if version is None:
+            raise CommandError(
+                run.error or f"{run} was stopped; go on with manage.py train --resume {run.pk}"
+            )
+        for _, line in run.result["log"]:
+            self.stderr.write(f"  {line}")
+        facts = {
+            "run": run.pk,
+            "version": version.name,
+            "temperature": version.temperature,
+            "evaluations": [
+                {"on": found.source, "pairs": found.pairs, **found.figures["model"]}
+                for found in run.evaluations.order_by("pk")
+            ],
+        }
+        self._told(f"{version} is registered. manage.py promote {version} weighs it.", facts, options)
+
+    def _told(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(facts) if options["json"] else text)
+
+
+def _watched(run: Run, bar: Bar) -> training.Train:
+    train = tasks.trainer(training.config_of_run(run))
+    task = bar.add_task(f"{run}", total=None)
+
+    def watched(model: Path, pairs: Path, out: Path, report: Report) -> Any:
+        def shown(progress: Progress) -> bool | None:
+            loss = "" if progress.loss is None else f" loss {progress.loss:.3f}"
+            bar.update(task, completed=progress.step, total=progress.steps, description=f"{run}{loss}")
+            return report(progress)
+
+        return train(model, pairs, out, shown)
+
+    return watched
+
+
+def _settings(given: list[str]) -> dict[str, str]:
+    """Raises CommandError for what has no name and value."""
+    pairs = [each.partition("=") for each in given]
+    if any(not sign for _, sign, _ in pairs):
+        raise CommandError("--set takes NAME=VALUE, such as epochs=4.")
+    return {name: value for name, _, value in pairs}
+
+
+def _release(named: str, number: int | None) -> Release:
+    by_id = Release.objects.ready().filter(pk=named).first() if len(named) == 36 else None
+    if by_id is not None:
+        return by_id
+    dataset = dataset_named(named)
+    return release_numbered(dataset, number) if number else _newest(dataset)
+
+
+def _newest(dataset: Dataset) -> Release:
+    newest = dataset.releases.ready().order_by("-number").first()
+    if newest is None:
+        raise CommandError(f"{dataset} has no Release that is ready: manage.py release builds one.")
+    return newest
+
+
+def _stopped(number: int) -> Run:
+    run = Run.objects.of_kind(Run.Kind.TRAIN).filter(pk=number).first()
+    if run is None:
+        raise CommandError(f"There is no training with the number {number}.")
+    if run.state != Run.State.WAITING and not run.retry():
+        raise CommandError(f"{run} is {run.state}.")
+    return run

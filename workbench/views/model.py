@@ -1,0 +1,247 @@
+"""The Model tab of a Dataset: what each version is worth here, retraining, comparing, promoting, lineage."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from scoring.evaluate import PairedComparison
+from workbench import access, tasks
+from workbench.forms import CompareForm, PromoteForm, RetrainForm
+from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
+from workbench.pipeline import evaluation, promotion, training
+from workbench.views.runs import workforce
+from workbench.views.versions import ring_for_scores
+
+EVALUATIONS_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A version's accuracy on one Dataset, with the rule "longest" beside it; None = not evaluated."""
+
+    found: Evaluation | None
+
+    @property
+    def own(self) -> dict[str, Any] | None:
+        return self.found.own if self.found and self.found.own["accuracy"] is not None else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        own = self.own
+        return (own["clustered"] or own["wilson"]) if own else None
+
+    @property
+    def longest(self) -> float | None:
+        beside = self.found.figures["beside"].get("longest") if self.found else None
+        share: float | None = beside["accuracy"] if beside else None
+        return share
+
+    @property
+    def beats_longest(self) -> bool | None:
+        """None where the paired interval leaves it open."""
+        paired = self.found.figures["differences"].get("longest") if self.found else None
+        if not paired or paired["accuracy_interval"] is None:
+            return None
+        low, high = paired["accuracy_interval"]
+        return True if low > 0 else False if high < 0 else None
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version as the table shows it: a Cell for each Dataset that is measured on."""
+
+    version: ModelVersion
+    cells: list[Cell]
+
+    @property
+    def rate(self) -> float | None:
+        """Texts it scored a second when it was last evaluated."""
+        rates = (cell.found.figures.get("texts_per_second") for cell in self.cells if cell.found)
+        return next((rate for rate in rates if rate), None)
+
+    @property
+    def ece(self) -> float | None:
+        own = self.cells[0].own
+        share: float | None = own["calibrated_ece"] if own else None
+        return share
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def model(request: HttpRequest, pk: int) -> HttpResponse:
+    """The versions beside each other, and the form that trains another."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    form = RetrainForm(dataset, request.POST or None)
+    if form.is_valid():
+        chosen = form.cleaned_data
+        try:
+            run = training.announce(
+                chosen["release"],
+                chosen["base"],
+                chosen["preset"],
+                chosen["name"],
+                access.person(request.user),
+            )
+        except training.Refused as error:
+            form.add_error(None, str(error))
+        else:
+            tasks.ring_run.delay_on_commit(run.pk)
+            return redirect("run", pk=run.pk)
+    measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
+    runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()
+    open_runs = [run for run in runs[:20] if run.is_open]
+    context = {
+        "dataset": dataset,
+        "tab": "model",
+        "form": form,
+        "measured_on": measured_on,
+        "rows": _rows(dataset, measured_on),
+        "active": ModelVersion.objects.active(),
+        "runs": list(runs[:8]),
+        "workforce": workforce(open_runs),
+        "outlook": _outlook(form),
+    }
+    return render(request, "model/model.html", context, status=400 if form.errors else 200)
+
+
+def _rows(dataset: Dataset, measured_on: list[Dataset]) -> list[VersionRow]:
+    newest = promotion.latest_evaluations(dataset)
+    versions = (
+        ModelVersion.objects.transformers()
+        .exclude(state=ModelVersion.State.RETIRED)
+        .select_related("base", "release__dataset")
+    )
+    return [
+        VersionRow(version, [Cell(newest.get(version.pk, {}).get(on.pk)) for on in measured_on])
+        for version in versions
+    ]
+
+
+def _outlook(form: RetrainForm) -> dict[str, Any]:
+    """What the Release's manifest says before any time is spent, or why it cannot be trained on."""
+    release = form.chosen_release()
+    if release is None:
+        return {}
+    try:
+        return {"outlook": training.outlook(release), "release": release}
+    except training.Refused as error:
+        return {"problem": str(error), "release": release}
+
+
+@require_POST
+def model_outlook(request: HttpRequest, pk: int) -> HttpResponse:
+    """The part of the form that follows the chosen Release."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    return render(request, "model/outlook.html", {"outlook": _outlook(RetrainForm(dataset, request.POST))})
+
+
+@require_POST
+def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
+    """A Run that evaluates the sent version on this Dataset's test split."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    version = _version(request.POST.get("version", ""))
+    run = Run.objects.create(
+        kind=Run.Kind.EVALUATE, dataset=dataset, version=version, created_by=access.person(request.user)
+    )
+    tasks.ring_run.delay_on_commit(run.pk)
+    return redirect("run", pk=run.pk)
+
+
+def _version(pk: str) -> ModelVersion:
+    version = ModelVersion.objects.filter(pk=int(pk)).first() if pk.isdigit() else None
+    if version is None:
+        raise Http404
+    return version
+
+
+@require_safe
+def model_compare(request: HttpRequest, pk: int) -> HttpResponse:
+    """Two versions on the same pairs, and against the active one what the gate says."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    active = ModelVersion.objects.active()
+    form = CompareForm(request.GET or {"old": active.pk if active else ""})
+    context: dict[str, Any] = {"dataset": dataset, "tab": "model", "form": form, "active": active}
+    if form.is_valid():
+        new, old = form.cleaned_data["new"], form.cleaned_data["old"]
+        context |= {"new": new, "old": old, **_compared(dataset, new, old, active)}
+    return render(request, "model/compare.html", context)
+
+
+def _compared(
+    dataset: Dataset, new: ModelVersion, old: ModelVersion, active: ModelVersion | None
+) -> dict[str, Any]:
+    if old == active:
+        gate = promotion.weigh(new, dataset)
+        found = [(dataset, gate.test), *gate.frozen]
+        return {"gate": gate, "compared": [_shown(on, new, old, paired) for on, paired in found if paired]}
+    held = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)
+    pairs = [(on, evaluation.of_dataset(on, settle=False)) for on in (dataset, *held)]
+    return {"compared": [_shown(on, new, old, evaluation.compared(new, old, some)[0]) for on, some in pairs]}
+
+
+def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, paired: PairedComparison) -> dict[str, Any]:
+    """One paired comparison with links to its flips in the review queue."""
+    queue = reverse("review", args=[on.pk])
+    link: dict[str, str | int] = {"version": new.pk, "old": old.pk}
+    return {
+        "on": on,
+        "paired": paired,
+        "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",
+        "away": f"{queue}?{urlencode({**link, 'why': 'away'})}",
+    }
+
+
+@require_POST
+def promote(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
+    """Make the version the active one when the gate of this Dataset says so, or by an override."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    version = access.version_for(request.user, version_pk)
+    form = PromoteForm(request.POST)
+    by = access.staff_only(request.user)
+    asked = form.cleaned_data if form.is_valid() else {}
+    try:
+        made = promotion.promote(
+            version, dataset, by=by, override=bool(asked.get("override")), reason=asked.get("reason", "")
+        )
+    except promotion.Refused as error:
+        messages.warning(request, str(error))
+        query = {"new": version.pk, "old": getattr(ModelVersion.objects.active(), "pk", "")}
+        return redirect(f"{reverse('model_compare', args=[pk])}?{urlencode(query)}")
+    ring_for_scores()
+    messages.info(request, f"{made.version} is active. Completions that it has not scored are scored now.")
+    return redirect("model", pk=pk)
+
+
+@require_safe
+def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
+    """Where a version comes from and what became of it: Release, Run, metrics, Scores, promotions."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    known = ModelVersion.objects.with_score_count().select_related("base", "release__dataset", "trained_by")
+    version = known.filter(pk=version_pk).first()
+    if version is None:
+        raise Http404
+    context = {
+        "dataset": dataset,
+        "tab": "model",
+        "version": version,
+        "chain": _chain(version),
+        "trained_from": version.trained_from.order_by("pk"),
+        "evaluations": version.evaluations.select_related("dataset", "run")[:EVALUATIONS_SHOWN],
+        "promotions": Promotion.objects.history().filter(version=version),
+        "active": ModelVersion.objects.active(),
+    }
+    return render(request, "model/version.html", context)
+
+
+def _chain(version: ModelVersion) -> list[ModelVersion]:
+    """The bases that it goes back to, the nearest first."""
+    chain: list[ModelVersion] = []
+    while version.base is not None and version.base not in chain:
+        version = version.base
+        chain.append(version)
+    return chain
