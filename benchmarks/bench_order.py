@@ -31,8 +31,8 @@ from rich.table import Table
 
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import Pair
-from scoring.model import build_network, load_classifier
 from scoring.head import fit_head
+from scoring.model import build_network, load_classifier
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Triple = tuple[str, str, str]

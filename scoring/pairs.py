@@ -97,14 +97,15 @@ def read_training_data(
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
     found = _files_of(folder, profile)
-    read = {split: read_pairs(path, bad=bad) for split, path in found.items()}
+    # A Release of few pairs may have a split without any; only training needs some.
+    read = {split: _pairs_of(path, False, bad) for split, path in found.items() if split != "train"}
     data = TrainingData(
-        train=read["train"],
+        train=read_pairs(found["train"], bad=bad),
         validation=read.get("validation", []),
         test=read.get("test", []),
         files={path.name: file_sha256(path) for path in found.values()},
     )
-    return data if "validation" in found else with_validation(data, validation_share)
+    return data if data.validation else with_validation(data, validation_share)
 
 
 def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
@@ -150,7 +151,13 @@ def read_pairs(
     Raises DataError for a file without rows, and for the first row that can't be read; with a list
     `bad`, such rows are left out and described there.
     """
-    path = Path(path)
+    pairs = _pairs_of(Path(path), strip_citations, bad)
+    if not pairs:
+        raise DataError(f"{Path(path).name} has no rows")
+    return pairs
+
+
+def _pairs_of(path: Path, strip_citations: bool, bad: list[str] | None) -> list[LabelledPair]:
     pairs = []
     try:
         with _opened(path) as file:
@@ -165,8 +172,6 @@ def read_pairs(
         raise DataError(f"{path.name}, {error}") from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path.name} can't be read: {error}") from None
-    if not pairs:
-        raise DataError(f"{path.name} has no rows")
     return pairs
 
 

@@ -14,6 +14,8 @@ import pytest
 from datasets import load_dataset
 from django.core.files.storage import default_storage
 
+from scoring.formats import flatten_messages
+from scoring.pairs import read_training_data
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -475,3 +477,17 @@ def test_the_reference_names_every_profile_with_its_columns():
     columns = {name: cell.split("`")[1::2] for name, cell in documented.items()}
 
     assert columns == {name: list(profile.columns) for name, profile in PROFILES.items()}
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"kto", "all-votes", "rewardbench"}))
+def test_training_reads_every_profile_of_pairs_and_sees_what_scoring_sees(profile, tmp_path):
+    dataset = DatasetFactory.create(name="kitchen")
+    asked = [pair(dataset, "bba", f"Salt {n}?") for n in range(40)]
+    asked.append(pair(dataset, "bba", TALK))
+    release = build(dataset, profile, formats=("jsonl.gz",))
+
+    data = read_training_data(folder(release))
+
+    read = [each for split in data.splits().values() for each in split]
+    assert {each.prompt for each in read} == {flatten_messages(each.prompt.messages) for each in asked}
+    assert {(each.a, each.b) if each.target > 0.5 else (each.b, each.a) for each in read} == {("No.", "Yes.")}

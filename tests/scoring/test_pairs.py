@@ -185,3 +185,21 @@ def test_what_is_trained_on_has_a_hash_of_its_own():
 
     assert TrainingData([pair], []).sha256() == TrainingData([pair], [], files={"f": "h"}).sha256()
     assert TrainingData([pair], []).sha256() != TrainingData([flipped], []).sha256()
+
+
+def test_a_split_without_rows_is_no_split(tmp_path):
+    write(tmp_path / "train.jsonl", rows(100))
+    write(tmp_path / "validation.jsonl", [])
+    write(tmp_path / "test.jsonl.gz", [])
+
+    data = read_training_data(tmp_path)
+
+    assert (data.made_validation, bool(data.validation), data.test) == (True, True, [])
+
+
+def test_bad_rows_may_be_left_out_and_are_told(tmp_path):
+    write(tmp_path / "train.jsonl", [{"prompt": "p", "chosen": "x", "rejected": ""}, *rows(2)])
+    bad = []
+
+    assert len(read_pairs(tmp_path / "train.jsonl", bad=bad)) == 2
+    assert bad == ["train.jsonl, line 1: the completion is empty"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Stopped, TrainConfig, TrainingError
@@ -182,6 +182,46 @@ def test_packed_training_computes_what_transformers_computes_gradients_too(model
     assert TrainableBert(classifier).eval()(texts).tolist() == pytest.approx(expected, abs=1e-4)
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_losses_are_those_of_a_plain_loop_that_pads(trained, model):
+    """One batch after the other, padded to max_length, two forward passes, torch's own AdamW."""
+    config, data = QUICK, planted_data()
+    torch.manual_seed(config.seed)
+    with quietly():
+        network = AutoModelForSequenceClassification.from_pretrained(
+            model, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        ).train()
+    no_decay = [each for each in network.parameters() if each.dim() == 1]
+    matrices = [each for each in network.parameters() if each.dim() > 1]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def rewards(texts):
+        padded = {"padding": "max_length", "truncation": True, "max_length": 64}
+        tokens = tokenizer(
+            *zip(*texts, strict=True), return_tensors="pt", return_token_type_ids=False, **padded
+        )
+        return network(**tokens).logits[:, 0]
+
+    found = []
+    for step in range(8):
+        order = np.random.default_rng([config.seed, 0]).permutation(400)[step * 16 : step * 16 + 16]
+        batch = [data.train[index] for index in order]
+        a, b = rewards([pair.texts[0] for pair in batch]), rewards([pair.texts[1] for pair in batch])
+        sign = torch.tensor([2 * pair.target - 1 for pair in batch])
+        loss = (-torch.nn.functional.logsigmoid(sign * (a - b)) + 0.01 * (a + b) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate_at(step, 60)
+        optimizer.step()
+        found.append(loss.item())
+
+    ours = [loss for _, loss, _ in trained[0].record.metrics["curve"][:8]]
+    assert ours == pytest.approx(found, rel=1e-3)
 
 
 def test_dropout_is_on_in_training_and_off_in_scoring(model):

@@ -1,0 +1,332 @@
+"""How fast training is here, beside the loop the seed was trained with, and how much memory it takes.
+
+    python benchmarks/bench_train.py             a 22.7 M encoder and a step of the seed's shape: 8 minutes
+    python benchmarks/bench_train.py --quick     a small shape: a minute, to see that it runs
+
+The other loop is a plain `transformers.Trainer` that pads every text to max_length and runs the preferred
+and the rejected texts one after the other, as the script behind the seed did. Both train the same model on
+the same pairs in the same order. Each lives in a process of its own, and they take turns of a few steps, so
+that a busy machine slows both; ratios are of processor time as well as wall time. Then both run a few steps
+with dropout off, where their losses have to be the same.
+
+Memory is the peak of a process that makes one step of the preset `seed`, 42 pairs of 400 tokens a side, with
+all 108 M parameters, and saves its state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from scoring.config import PRESETS, TrainConfig
+from scoring.pairs import LabelledPair, TrainingData
+
+MAX_LENGTH = 400
+MEDIAN, SIGMA = 195, 0.6  # tokens of a text, log-normal: a mean of 230, as long answers are
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [f"{a}{b}{c}" for a in "bcdfghjklmnp" for b in "aeiou" for c in "bcdfghjklmnprstvwxz"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    hidden: int
+    layers: int
+    heads: int
+    vocabulary: int
+
+
+SMALL = Shape(hidden=384, layers=6, heads=12, vocabulary=30_522)
+QUICK = Shape(hidden=64, layers=2, heads=4, vocabulary=2_000)
+SEED = Shape(hidden=768, layers=12, heads=12, vocabulary=28_996)
+
+
+def save_model(folder: Path, shape: Shape) -> Path:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.hidden,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
+    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(folder)
+    return folder
+
+
+def pairs(count: int, tokens: Callable[[random.Random], int], start: int = 0) -> list[LabelledPair]:
+    """Pairs of which the one with more of one word is preferred."""
+    made = []
+    for number in range(start, start + count):
+        draw = random.Random(number)
+        prompt = " ".join(draw.choices(WORDS, k=12))
+        sides = []
+        for _ in range(2):
+            text = draw.choices(WORDS[1:], k=max(4, tokens(draw) - 15))
+            for place in draw.sample(range(len(text)), k=draw.randint(0, len(text) // 4)):
+                text[place] = WORDS[0]
+            sides.append(text)
+        sides.sort(key=lambda text: -text.count(WORDS[0]) / len(text))
+        made.append(LabelledPair(prompt, " ".join(sides[0]), " ".join(sides[1]), 1.0, str(number)))
+    return made
+
+
+def log_normal(draw: random.Random) -> int:
+    return min(2000, int(draw.lognormvariate(np.log(MEDIAN), SIGMA)))
+
+
+def ours(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[[float], None]) -> None:
+    from scoring.train import train
+
+    def report(progress: Any) -> None:
+        if progress.step and progress.loss is not None:
+            told(progress.loss)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        train(folder, data, Path(scratch) / "out", config, report=report)
+
+
+def plain(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[[float], None]) -> None:
+    """The other loop: padded to max_length, two forward passes, as TRL's trainer of the time."""
+    import torch
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, **changed
+    )
+    count = len(data.train)
+    order = [
+        int(index)
+        for epoch in range(1 + (config.steps or 0) * config.batch // count)
+        for index in np.random.default_rng([config.seed, epoch]).permutation(count)
+    ]
+
+    def tokenised(index: int) -> dict[str, Any]:
+        row = {}
+        for name, text in zip("ab", data.train[index].texts, strict=True):
+            tokens = tokenizer(*text, truncation=True, max_length=config.max_length, padding="max_length")
+            row[f"ids_{name}"], row[f"mask_{name}"] = tokens["input_ids"], tokens["attention_mask"]
+        return row
+
+    rows = [tokenised(index) for index in order[: (config.steps or 0) * config.batch]]
+
+    class Pairwise(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, **_: Any) -> Any:
+            a, b = (
+                model(input_ids=inputs[f"ids_{name}"], attention_mask=inputs[f"mask_{name}"]).logits
+                for name in "ab"
+            )
+            loss = -torch.nn.functional.logsigmoid(a - b).mean()
+            self.last = float(loss.detach())
+            return loss
+
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(rows)
+
+    class Told(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            told(trainer.last)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            per_device_train_batch_size=config.batch,
+            max_steps=config.steps or 0,
+            learning_rate=config.learning_rate,
+            weight_decay=0.0,
+            lr_scheduler_type="linear",
+            warmup_steps=0,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+        )
+        trainer = Pairwise(
+            model,
+            arguments,
+            train_dataset=rows,
+            data_collator=lambda rows: {key: torch.tensor([row[key] for row in rows]) for key in rows[0]},
+            callbacks=[Told()],
+        )
+        trainer.train()
+
+
+LOOPS = {"ours": ours, "plain": plain}
+
+
+def in_turns(
+    name: str, folder: Path, data: TrainingData, config: TrainConfig, threads: int, link: Connection
+) -> None:
+    """Run a loop in this process, one turn of steps for each word from the other side."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    transformers.utils.logging.disable_progress_bar()
+    losses: list[float] = []
+    left, began = 1, (time.perf_counter(), time.process_time())
+
+    def told(loss: float) -> None:
+        nonlocal left, began
+        losses.append(loss)
+        left -= 1
+        if not left:
+            link.send((time.perf_counter() - began[0], time.process_time() - began[1], losses.copy()))
+            left = link.recv()
+            began = time.perf_counter(), time.process_time()
+
+    LOOPS[name](folder, data, config, told)
+
+
+def race(
+    folder: Path, data: TrainingData, config: TrainConfig, threads: int, turn: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
+    """(wall, processor) seconds of each turn and the losses of each step, by loop. The first step is a
+    warm-up and counts nowhere."""
+    context = multiprocessing.get_context("spawn")
+    links, children = {}, []
+    for name in LOOPS:
+        here, there = context.Pipe()
+        child = context.Process(target=in_turns, args=(name, folder, data, config, threads, there))
+        child.start()
+        links[name] = here
+        children.append(child)
+        here.recv()
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in LOOPS}
+    losses: dict[str, list[float]] = {}
+    for number in range(((config.steps or 0) - 1) // turn):
+        for name in list(LOOPS) if number % 2 else list(LOOPS)[::-1]:
+            links[name].send(turn)
+            wall, processor, losses[name] = links[name].recv()
+            times[name].append((wall, processor))
+    for child in children:
+        child.terminate()
+        child.join()
+    return times, losses
+
+
+def seed_step(folder: Path, pairs_in_step: int, link: Connection) -> None:
+    from scoring.train import train
+
+    config = replace(PRESETS["seed"], steps=1, batch=pairs_in_step, evaluations=1)
+    data = TrainingData(pairs(42, lambda _: 800), pairs(2, lambda _: 800, 1000))
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        train(folder, data, Path(scratch) / "out", config)
+    link.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, base, time.perf_counter() - started))
+
+
+def peak_of_seed_step(scratch: Path, shape: Shape, pairs_in_step: int) -> tuple[float, float]:
+    """(peak GB, seconds) of one step of the preset `seed`, saving included, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    child = context.Process(
+        target=seed_step, args=(save_model(scratch / "seed", shape), pairs_in_step, there)
+    )
+    child.start()
+    peak, _, seconds = here.recv()
+    child.join()
+    return peak * 1024 / 1e9, seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a small shape, to see that it runs")
+    parser.add_argument("--batch", type=int, default=16, help="pairs a step (default: 16)")
+    parser.add_argument("--turns", type=int, default=4, help="turns of each loop (default: 4)")
+    parser.add_argument("--turn", type=int, default=2, help="steps in a turn (default: 2)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of ours")
+    parser.add_argument(
+        "--memory-pairs", type=int, default=42, help="pairs in the step of the seed; 0 = none"
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    options = parser.parse_args()
+    shape = QUICK if options.quick else SMALL
+    config = replace(
+        PRESETS["seed"],
+        batch=options.batch,
+        steps=1 + options.turns * options.turn,
+        precision=options.precision,
+        evaluations=1,
+        validation_pairs=1,
+    )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with tempfile.TemporaryDirectory(prefix="bench-train-") as scratch:
+        folder = save_model(Path(scratch) / "model", shape)
+        data = TrainingData(pairs(400, log_normal), pairs(1, log_normal, 5000))
+        times, _ = race(folder, data, config, options.threads, options.turn)
+        same = replace(config, dropout=0.0, precision="fp32", steps=1 + 2 * options.turn)
+        _, losses = race(folder, data, same, options.threads, options.turn)
+        memory = (
+            peak_of_seed_step(Path(scratch), QUICK if options.quick else SEED, options.memory_pairs)
+            if options.memory_pairs
+            else None
+        )
+    table = Table(box=None)
+    for column in ("loop", "pairs/s", "pairs/s of processor", "times plain", "times plain, processor"):
+        table.add_column(column, justify="left" if column == "loop" else "right")
+    pairs_in_turn = options.batch * options.turn
+    ratios = {
+        place: statistics.median(
+            p[place] / o[place] for o, p in zip(times["ours"], times["plain"], strict=True)
+        )
+        for place in (0, 1)
+    }
+    for name, label in (("plain", f"Trainer, padded to {MAX_LENGTH}"), ("ours", "ours")):
+        wall, processor = (statistics.median(each[place] for each in times[name]) for place in (0, 1))
+        ratio = [f"{ratios[place]:.2f}" if name == "ours" else "1.00" for place in (0, 1)]
+        table.add_row(label, f"{pairs_in_turn / wall:.2f}", f"{pairs_in_turn / processor:.2f}", *ratio)
+    console.print(table)
+    difference = max(abs(o - p) for o, p in zip(losses["ours"], losses["plain"], strict=True))
+    rows = [f"{value:.4f}" for value in losses["ours"]], [f"{value:.4f}" for value in losses["plain"]]
+    print(f"losses without dropout: ours {' '.join(rows[0])}; Trainer {' '.join(rows[1])}")
+    print(f"largest difference {difference:.5f}")
+    if memory:
+        print(
+            f"one step of the preset seed, {options.memory_pairs} pairs of {MAX_LENGTH} tokens a side: "
+            f"peak {memory[0]:.2f} GB, {memory[1]:.0f} s"
+        )
+    if options.json:
+        print(json.dumps({"ratio": ratios, "losses": losses, "difference": difference, "memory": memory}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
