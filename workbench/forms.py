@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Exists, OuterRef
+from django.http import QueryDict
 from django.utils import timezone
 
 from workbench.models import (
@@ -52,6 +54,7 @@ class DatasetForm(forms.ModelForm):
             "enough_at",
             "audit_share",
             "aggregation",
+            "ranks",
             "order",
             "random_share",
             "most_per_group",
@@ -527,20 +530,39 @@ class AnswerForm(forms.Form):
     comparison = _pk()
     claim = _pk(required=False)
     key = forms.UUIDField()
-    answer = forms.ChoiceField(
-        choices=[(a, a) for a in ("left", "left:2", "right", "right:2", "tie", "both_bad", "cannot_judge")]
+    answer = forms.RegexField(
+        r"^(left|left:2|right|right:2|tie|both_bad|cannot_judge|ranks(:[1-9](,[1-9]){2,8})?)$",
+        error_messages={"invalid": "Select one of the answers that the page offers."},
     )
+    rank = forms.CharField(required=False)
     replaces = forms.UUIDField(required=False)
     guidelines = _pk(required=False)
     seconds = forms.FloatField(required=False, min_value=0, max_value=24 * 60 * 60)
     comment = forms.CharField(required=False, strip=False, max_length=5000)
+
+    def clean(self) -> dict[str, Any]:
+        """Without the page's script the ranks come one by one, each as `rank`."""
+        cleaned = self.cleaned_data
+        if cleaned.get("answer") == "ranks":
+            given = cast("QueryDict", self.data).getlist("rank")
+            if len(given) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in given):
+                self.add_error("answer", "Give each completion its rank: 1 for the best, the same for a tie.")
+            else:
+                cleaned["answer"] = f"ranks:{','.join(given)}"
+        return cleaned
+
+    @property
+    def ranks(self) -> list[int]:
+        """Of a ranking, in the order shown; empty for any other answer."""
+        kind, _, given = self.cleaned_data["answer"].partition(":")
+        return [int(rank) for rank in given.split(",")] if kind == "ranks" else []
 
     def answer_given(self, dataset: Dataset) -> Answer:
         shown, _, strength = self.cleaned_data["answer"].partition(":")
         return Answer(
             outcome=shown,
             key=self.cleaned_data["key"],
-            strength=int(strength or 1),
+            strength=None if self.ranks else int(strength or 1),
             comment=self.cleaned_data["comment"],
             seconds=self.cleaned_data["seconds"],
             replaces=self.cleaned_data["replaces"],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import combinations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -371,6 +372,142 @@ def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob, op
     expect(page.locator("[data-view]")).to_have_count(0)
 
 
+def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob, open_as, picture):
+    compare(dataset, "one\u200bword \u202eback\u202c\tand a tab", "two spaces  \nat an end\r\n", "Which?")
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    page.keyboard.press("m")
+    expect(page.locator("[data-view=markdown]")).to_have_count(3)
+    page.keyboard.press("m")
+    expect(page.locator("[data-view=raw]")).to_have_count(3)
+    picture(page, "annotate-raw")
+    marks = page.locator(".unseen").all_inner_texts()
+    page.keyboard.press("m")
+
+    assert sorted(marks) == sorted(["U+200B", "U+202E", "U+202C", "⇥\t", "··", "U+000D"])
+    expect(page.locator("[data-view]")).to_have_count(0)
+
+
+def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, open_as, picture):
+    some(dataset, 1)
+    page = open_as(bob)
+    annotate(page, dataset)
+    page.wait_for_load_state("networkidle")
+    dataset.members.filter(user=bob).delete()
+
+    page.keyboard.press("1")
+
+    expect(page.locator(".end")).to_contain_text("You have no access to this Dataset any more")
+    expect(page.locator("#notice")).to_contain_text("You are not a member of this Dataset any more")
+    picture(page, "annotate-removed")
+
+
+# Rankings
+
+
+def several(dataset: Dataset, model: ModelVersion | None = None, n: int = 4) -> None:
+    """A Prompt with n completions and a Comparison of each two; the model prefers the longer ones."""
+    dataset.ranks = True
+    dataset.save()
+    prompt = PromptFactory.create(
+        dataset=dataset, messages=[{"role": "user", "content": "How do I get a stain of wine out?"}]
+    )
+    texts = [
+        f"Answer {i}.\n\n" + "Dab it with cold water and salt, and wash it soon. " * i
+        for i in range(1, n + 1)
+    ]
+    made = [CompletionFactory.create(prompt=prompt, text=text) for text in texts]
+    for a, b in combinations(sorted(made, key=lambda one: one.sha256), 2):
+        comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
+        if model:
+            SuggestionFactory.create(
+                comparison=comparison, version=model, margin=(len(a.text) - len(b.text)) / 50
+            )
+
+
+def in_order(judgment: Judgment) -> tuple[int, int]:
+    """Where the preferred and the other stood, from 1."""
+    shown = judgment.ranking.shown
+    a, b = (1 + shown.index(pk) for pk in (judgment.comparison.a_id, judgment.comparison.b_id))
+    return (a, b) if judgment.outcome == "a" else (b, a)
+
+
+def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
+    dataset, bob, model, open_as, picture
+):
+    several(dataset, model)
+    page = open_as(bob)
+    annotate(page, dataset)
+
+    for key in ["3", "1", "Shift+4", "Backspace", "Shift+2"]:
+        page.keyboard.press(key)
+    expect(page.locator("#places li")).to_have_text(["3", "1 = 2"])
+    expect(page.locator("#ranking-said")).to_have_text("4 comes last")
+    page.keyboard.press("Enter")
+    expect(page.locator(".verdict")).to_contain_text("You: 3 > 1 = 2 > 4")
+    first = list(Judgment.objects.order_by("pk"))
+    page.keyboard.press("u")
+    expect(page.locator(".reopened")).to_contain_text("You answered 3 > 1 = 2 > 4")
+    expect(page.locator("#places li")).to_have_text(["3", "1 = 2", "4"])
+    for key in ["Backspace"] * 4 + ["4", "3", "2", "Enter"]:
+        page.keyboard.press(key)
+    expect(page.locator(".end")).to_be_visible()
+    saved(page)
+
+    assert len(first) == 6
+    preferred = {in_order(j) for j in first if j.outcome != "tie"}
+    assert preferred == {(3, 1), (3, 2), (3, 4), (1, 4), (2, 4)}
+    current = Judgment.objects.current()
+    assert {in_order(j) for j in current} == {(4, 3), (4, 2), (4, 1), (3, 2), (3, 1), (2, 1)}
+    assert all(j.supersedes for j in current)
+
+
+def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, bob, model, open_as):
+    several(dataset, model, n=3)
+    page = open_as(bob)
+    annotate(page, dataset)
+    shown_texts = [len(text) for text in page.locator(".pane [data-text]").all_inner_texts()]
+    by_length = sorted(range(1, 4), key=lambda n: shown_texts[n - 1])
+
+    for n in by_length:
+        page.keyboard.press(str(n))
+    page.keyboard.press("Enter")
+    expect(page.locator(".verdict")).to_contain_text("the same in 0 of 3 pairs")
+    page.keyboard.press("r")
+    expect(page.locator(".end")).to_be_visible()
+    saved(page)
+
+    assert [j.outcome == j.suggested for j in Judgment.objects.current()] == [True] * 3
+    assert set(Judgment.objects.current().values_list("stage", flat=True)) == {"revealed"}
+
+
+def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, open_as, picture):
+    several(dataset, n=3)
+    page = open_as(bob, viewport={"width": 390, "height": 844}, has_touch=True)
+    annotate(page, dataset)
+    page.locator("[data-do=place][value='2']").tap()
+    page.locator("[data-do=level]").tap()
+    page.locator("[data-do=place][value='3']").tap()
+    picture(page, "annotate-ranking-touch")
+    page.locator("[data-do=rank]").tap()
+    expect(page.locator(".end")).to_be_visible()
+    saved(page)
+    assert Judgment.objects.filter(outcome="tie").count() == 1
+
+    page = open_as(bob, java_script_enabled=False)
+    page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
+    picture(page, "annotate-ranking-no-script")
+    page.get_by_role("button", name="Rank so").click()
+    expect(page.locator(".messages")).to_contain_text("Give each completion its rank")
+    page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
+    for select, n in zip(page.get_by_role("combobox").all(), "312", strict=True):
+        select.select_option(n)
+    page.get_by_role("button", name="Rank so").click()
+
+    assert {in_order(j) for j in Judgment.objects.current()} == {(2, 3), (2, 1), (3, 1)}
+
+
 def _left(page: Page) -> str:
     return Claim.objects.get(comparison=shown(page)).left
 
@@ -474,6 +611,8 @@ def test_every_state_is_accessible_at_every_width(dataset, bob, model, open_as, 
     page.keyboard.press("m")
     expect(page.locator("[data-view=markdown]").first).to_be_visible()
     check("markdown")
+    page.keyboard.press("m")
+    check("raw")
     page.keyboard.press("d")
     expect(page.locator("[data-view=diff]").first).to_be_visible()
     check("diff")
@@ -495,3 +634,16 @@ def test_every_state_is_accessible_at_every_width(dataset, bob, model, open_as, 
     page.keyboard.press("Enter")
     expect(page.locator(".end")).to_be_visible()
     check("end")
+
+    several(dataset, model)
+    page.keyboard.press("u")
+    page.keyboard.press("Enter")
+    expect(page.locator(".panes.many")).to_be_visible()
+    check("ranking")
+    page.keyboard.press("2")
+    page.keyboard.press("Shift+3")
+    page.keyboard.press("1")
+    check("ranking-begun")
+    page.keyboard.press("Enter")
+    expect(page.locator(".verdict")).to_be_visible()
+    check("ranking-reveal")

@@ -179,7 +179,9 @@ def test_an_assisted_annotator_sees_the_suggestion_beforehand_on_the_side_it_fav
     client = as_user(bob)
     page = client.get(url("annotate", dataset)).content.decode()
     left = Claim.objects.get().left
-    pane = re.search(r'<section class="pane" id="(\w+)"(?:(?!</section>).)*Model suggests', page, re.DOTALL)
+    pane = re.search(
+        r'<section class="pane" id="side-(\w+)"(?:(?!</section>).)*Model suggests', page, re.DOTALL
+    )
 
     assert pane.group(1) == ("left" if left == "a" else "right")
     assert "100% likely" in page
@@ -403,6 +405,9 @@ def test_text_is_escaped_and_keeps_every_character(dataset, bob, as_user):
         ("[a](//x.test)", "[a](//x.test)"),
         ("![a](https://x.test/p.gif)", '!<a href="https://x.test/p.gif"'),
         ("```\n<i>\n```", "<code>&lt;i&gt;\n</code>"),
+        (r"$a_1 * b_2 * c < \frac12$", r"$a_1 * b_2 * c &lt; \frac12$</span>"),
+        (r"so \(x_1\) and \[y_2\]", r">\(x_1\)</span> and <span"),
+        ("*$5* or $6, say", "<em>$5</em> or $6, say"),
     ],
 )
 def test_markdown_shows_no_html_and_loads_nothing(dataset, bob, as_user, text, shown):

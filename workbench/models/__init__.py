@@ -8,6 +8,7 @@ from workbench.models.annotation import (
     Judgment,
     Outcome,
     Purpose,
+    Ranking,
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
 from workbench.models.evaluations import Evaluation, Promotion
@@ -37,6 +38,7 @@ __all__ = [
     "Prompt",
     "PromptKey",
     "Purpose",
+    "Ranking",
     "Release",
     "Role",
     "Run",

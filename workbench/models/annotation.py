@@ -336,6 +336,19 @@ class Comparison(models.Model):
         return f"Comparison {self.pk}"
 
 
+class Ranking(models.Model):
+    """Three or more Completions of one Prompt that an annotator puts in order at once. Stored as what it
+    implies: a Claim and a Judgment for each Comparison of two of them."""
+
+    annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="rankings")
+    prompt = models.ForeignKey("workbench.Prompt", on_delete=models.CASCADE, related_name="rankings")
+    shown = models.JSONField(help_text="Primary keys of the Completions in the order they are shown.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.annotator} ranks {self.prompt}"
+
+
 class Claim(models.Model):
     """An annotator's lease on a Comparison. For work, a live or done Claim holds one of the Comparison's
     places (`slot` 0 .. places - 1); the unique slot makes too many Judgments impossible in the database. Gold
@@ -362,6 +375,9 @@ class Claim(models.Model):
     mode = models.CharField(max_length=10, choices=Mode.choices)
     number = models.PositiveIntegerField(
         default=0, help_text="The how-manieth of this annotator, from 0: sides are balanced over it."
+    )
+    ranking = models.ForeignKey(
+        Ranking, null=True, on_delete=models.SET_NULL, related_name="claims", help_text="It is part of."
     )
     arm = models.CharField(
         max_length=20,
@@ -463,6 +479,13 @@ class Judgment(models.Model):
     stage = models.CharField(max_length=10, choices=Stage.choices)
     mode = models.CharField(max_length=10, choices=Claim.Mode.choices, blank=True)
     left = models.CharField(max_length=1, choices=Side.choices, blank=True)
+    ranking = models.ForeignKey(
+        Ranking,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="judgments",
+        help_text="It is part of: given in one go with the others, so not independent of them.",
+    )
     guidelines = models.ForeignKey("workbench.Guidelines", null=True, on_delete=models.PROTECT)
     suggested = models.CharField(max_length=20, blank=True, help_text="Outcome the model suggested then.")
     margin = models.FloatField(null=True)

@@ -186,6 +186,13 @@ class Dataset(models.Model):
         help_text="Of the uncertain, so many of one prompt group come before others of it have to wait for "
         "those of all other groups.",
     )
+    ranks = models.BooleanField(
+        "rank several at once",
+        default=False,
+        db_default=False,
+        help_text="Where a Prompt has three to nine Completions, they are put in order at once; stored as "
+        "the Comparisons that this implies.",
+    )
     queue_version = models.ForeignKey(
         "workbench.ModelVersion",
         null=True,

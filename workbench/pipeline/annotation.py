@@ -14,16 +14,16 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, Min, Model, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models import Count, Exists, F, Min, Model, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
@@ -38,6 +38,7 @@ from workbench.models import (
     Judgment,
     Outcome,
     Purpose,
+    Ranking,
     Suggestion,
 )
 from workbench.pipeline import order
@@ -61,7 +62,7 @@ class Refused(Exception):
 class Answer:
     """One person's answer. `outcome` is one of Outcome, or "left" or "right" as the annotator saw them; `key`
     makes sending it twice harmless; `replaces` is the key of the Judgment it changes; `strength` is 1
-    (better) or 2 (much better); `seconds` runs from shown to answered."""
+    (better) or 2 (much better); `seconds` runs from shown to answered; `facts` are kept with it."""
 
     outcome: str
     key: UUID
@@ -70,14 +71,17 @@ class Answer:
     seconds: float | None = None
     replaces: UUID | None = None
     guidelines: Guidelines | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`mine` and `today` count this annotator's Comparisons; `done` of `wanted` counts everybody's places."""
+    """`mine`, `today` and `hour` (the last sixty minutes) count this annotator's Comparisons; `done` of
+    `wanted` counts everybody's places."""
 
     mine: int
     today: int
+    hour: int
     done: int
     wanted: int
 
@@ -144,9 +148,8 @@ def next_claim(
         with transaction.atomic():
             _lock(annotator)
             # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
-            held = sorted(_live(dataset, annotator), key=lambda claim: claim.number)
-            missing = next((claim for claim in held if claim.comparison_id not in have), None)
-            if missing:
+            held = _in_groups(sorted(_live(dataset, annotator), key=lambda claim: (claim.number, claim.pk)))
+            if missing := next((each for each in held if not _is_among(each, have)), None):
                 return _extend(missing, dataset)
             if len(held) >= HOLD:
                 return None
@@ -155,13 +158,26 @@ def next_claim(
                 probe.save()
                 return probe
             drawn = order.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
-            if drawn:
-                return _lease(drawn, dataset, annotator, number)
+            if drawn and (claim := _lease(drawn, dataset, annotator, number)):
+                return claim
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
         if not any(order.open_to(annotator, some, again).exists() for some in order.with_places(dataset)):
             break
         time.sleep(0.02)
     return None
+
+
+def _in_groups(claims: Iterable[Claim]) -> list[list[Claim]]:
+    """Those of one ranking together, in the order of their first."""
+    groups: dict[tuple[str, int], list[Claim]] = {}
+    for claim in claims:
+        key = ("ranking", claim.ranking_id) if claim.ranking_id else ("claim", claim.pk)
+        groups.setdefault(key, []).append(claim)
+    return list(groups.values())
+
+
+def _is_among(claims: Iterable[Claim], have: Collection[int]) -> bool:
+    return any(claim.comparison_id in have for claim in claims)
 
 
 def _lock(annotator: Annotator) -> None:
@@ -184,10 +200,11 @@ def _expiry(dataset: Dataset) -> datetime:
     return timezone.now() + timedelta(minutes=dataset.lease_minutes)
 
 
-def _extend(claim: Claim, dataset: Dataset) -> Claim:
-    claim.expires_at = _expiry(dataset)
-    claim.save(update_fields=["expires_at"])
-    return claim
+def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
+    expires_at = _expiry(dataset)
+    Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(expires_at=expires_at)
+    claims[0].expires_at = expires_at
+    return claims[0]
 
 
 def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
@@ -229,25 +246,66 @@ def _free_slot(claims: Iterable[Claim]) -> int:
     return next(slot for slot in count() if slot not in held)
 
 
-def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
-    comparison = drawn.comparison
-    claims = list(comparison.claims.filter(purpose=Purpose.WORK).order_by("pk"))
-    own = next((claim for claim in claims if claim.annotator_id == annotator.pk), None)
-    claim = own or _new_claim(comparison, dataset, annotator, number)
-    if drawn.propensity:
-        claim.arm, claim.propensity = drawn.arm, drawn.propensity
-    elif begun := next((other for other in claims if other.slot is not None), None):
-        claim.arm, claim.propensity = begun.arm, begun.propensity
-    claim.slot = _free_slot(claims)
-    claim.state = Claim.State.LIVE
-    claim.expires_at = _expiry(dataset)
-    claim.save()
-    _count_place(comparison.pk, 1)
-    return claim
+def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+    """The Claim on what was drawn; with it, where Completions are ranked, those on the other Comparisons of
+    its Prompt. None when somebody else is being handed that Prompt."""
+    first = drawn.comparison
+    together = order.lock_ranking(dataset, annotator, first) if dataset.ranks else [first]
+    if together is None:
+        return None
+    ranking = _new_ranking(annotator, together, number) if len(together) > 1 else None
+    known = Claim.objects.filter(comparison__in=together, purpose=Purpose.WORK).order_by("pk")
+    others: dict[int, list[Claim]] = {comparison.pk: [] for comparison in together}
+    for claim in known:
+        others[claim.comparison_id].append(claim)
+    chance = drawn.chance_of([comparison.pk for comparison in together if not comparison.taken])
+    claims = []
+    for comparison in together:
+        own = next((claim for claim in others[comparison.pk] if claim.annotator_id == annotator.pk), None)
+        claim = own or _new_claim(comparison, dataset, annotator, number, of=first)
+        if ranking:
+            claim.ranking, claim.left = ranking, left_in(ranking.shown, comparison)
+        begun = next((other for other in others[comparison.pk] if other.slot is not None), None)
+        if begun:
+            claim.arm, claim.propensity = begun.arm, begun.propensity
+        elif chance:
+            claim.arm, claim.propensity = drawn.arm, chance
+        claim.slot = _free_slot(others[comparison.pk])
+        claim.state = Claim.State.LIVE
+        claim.expires_at = _expiry(dataset)
+        claim.save()
+        claims.append(claim)
+    Comparison.objects.filter(pk__in=others).update(taken=F("taken") + 1)
+    return claims[0]
 
 
-def _new_claim(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
-    blind = draw("mode", annotator.pk, comparison.pk) < dataset.blind_share
+def _new_ranking(annotator: Annotator, together: Iterable[Comparison], number: int) -> Ranking:
+    """Positions are drawn by lot, and turned round for every second one: so each of two Completions is before
+    the other equally often."""
+    prompt = next(iter(together)).prompt_id
+    completions = {pk for comparison in together for pk in (comparison.a_id, comparison.b_id)}
+    pair, is_second = divmod(number, 2)
+    lots = [draw("positions", annotator.pk, pair, place) for place in range(len(completions))]
+    by_lot = [pk for _, pk in sorted(zip(lots, sorted(completions), strict=True))]
+    return Ranking.objects.create(
+        annotator=annotator, prompt_id=prompt, shown=by_lot[::-1] if is_second else by_lot
+    )
+
+
+def left_in(shown: Sequence[int], comparison: Comparison) -> str:
+    """Which completion of the Comparison ("a" or "b") comes before the other in a ranking."""
+    return "a" if shown.index(comparison.a_id) < shown.index(comparison.b_id) else "b"
+
+
+def _new_claim(
+    comparison: Comparison,
+    dataset: Dataset,
+    annotator: Annotator,
+    number: int,
+    of: Comparison | None = None,
+) -> Claim:
+    """An unsaved Claim; `of` is the Comparison by which the mode of a whole ranking is drawn."""
+    blind = draw("mode", annotator.pk, (of or comparison).pk) < dataset.blind_share
     return Claim(
         comparison=comparison,
         annotator=annotator,
@@ -294,9 +352,10 @@ def give_back_expired() -> None:
 def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
     """Renew the leases on these Comparisons. Returns those that the annotator does hold: the others have
     gone to somebody else meanwhile."""
-    held = _live(dataset, annotator).filter(comparison__in=have)
-    held.update(expires_at=_expiry(dataset))
-    return list(held.values_list("comparison", flat=True))
+    groups = _in_groups(_live(dataset, annotator))
+    held = [claim for claims in groups if _is_among(claims, have) for claim in claims]
+    Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))
+    return [claim.comparison_id for claim in held if claim.comparison_id in have]
 
 
 def record_judgment(
@@ -314,28 +373,79 @@ def record_judgment(
     another window meanwhile, or when the key belongs to somebody else's answer."""
     with transaction.atomic():
         _lock(annotator)
-        known = Judgment.objects.filter(idempotency_key=answer.key).first()
-        if known:
-            return _same(known, annotator, comparison)
         claim = _locked_claim(annotator, comparison, claim_pk)
-        said = Judgment.objects.unchanged().filter(comparison=comparison, annotator=annotator)
-        before = said.filter(purpose=claim.purpose).first()
-        if before and before.idempotency_key != answer.replaces:
-            raise Refused(
-                "You have answered this Comparison in another window since this page showed it. That answer "
-                "stands; press u to change it."
+        return _record(claim, comparison, answer)
+
+
+def _record(claim: Claim, comparison: Comparison, answer: Answer) -> Judgment:
+    annotator = claim.annotator
+    known = Judgment.objects.filter(idempotency_key=answer.key).first()
+    if known:
+        return _same(known, annotator, comparison)
+    said = Judgment.objects.unchanged().filter(comparison=comparison, annotator=annotator)
+    before = said.filter(purpose=claim.purpose).first()
+    if before and before.idempotency_key != answer.replaces:
+        raise Refused(
+            "You have answered this Comparison in another window since this page showed it. That answer "
+            "stands; press u to change it."
+        )
+    if not _has_place(claim, comparison):
+        return _write(claim, answer, before=None, aside=True)
+    if claim.state != Claim.State.DONE:
+        claim.state = Claim.State.DONE
+        claim.save(update_fields=["state"])
+    judgment = _write(claim, answer, before)
+    if judgment.current:
+        _call_more(comparison, judgment)
+        if Arm.DISAGREEMENT in comparison.dataset.arms and comparison.dataset.overlap > 1:
+            order.renew_one(comparison)
+    return judgment
+
+
+def record_ranking(
+    annotator: Annotator, comparison: Comparison, answer: Answer, ranks: Sequence[int], claim_pk: int | None
+) -> list[Judgment]:
+    """Store a ranking as the Judgments that it implies, each as `record_judgment` would: the completion with
+    the smaller rank is preferred, equal ranks are a tie.
+
+    ranks: 1 = best, in the order shown; empty = `answer.outcome` ("both_bad" or "cannot_judge") holds for
+    each two of them. `answer.key` and `answer.replaces` are those of the whole.
+
+    Raises Refused as `record_judgment` does, and when the ranks are not as many as were shown; then nothing
+    of it is stored."""
+    with transaction.atomic():
+        _lock(annotator)
+        ranking = _locked_claim(annotator, comparison, claim_pk).ranking
+        if ranking is None:
+            raise Refused("This was handed to you as two completions. Reload the page to see them.")
+        if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
+            raise Refused("These completions are to be ranked. Reload the page to see all of them.")
+        if ranks and len(ranks) != len(ranking.shown):
+            raise Refused("The completions to rank are others by now. Reload the page to see them.")
+        rank_of = dict(zip(ranking.shown, ranks, strict=False))
+        claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
+        return [
+            _record(claim, claim.comparison, _implied(claim.comparison, answer, rank_of))
+            for claim in claims.select_related(
+                "annotator", "comparison__dataset", "suggestion__version", "ranking"
             )
-        if not _has_place(claim, comparison):
-            return _write(claim, answer, before=None, aside=True)
-        if claim.state != Claim.State.DONE:
-            claim.state = Claim.State.DONE
-            claim.save(update_fields=["state"])
-        judgment = _write(claim, answer, before)
-        if judgment.current:
-            _call_more(comparison, judgment)
-            if Arm.DISAGREEMENT in comparison.dataset.arms and comparison.dataset.overlap > 1:
-                order.renew_one(comparison)
-        return judgment
+        ]
+
+
+def _implied(comparison: Comparison, answer: Answer, rank_of: Mapping[int, int]) -> Answer:
+    """What a ranking says of one Comparison. Its key is made of the whole's, so that sending it twice is
+    harmless here as well."""
+    outcome = answer.outcome
+    if rank_of:
+        a, b = rank_of[comparison.a_id], rank_of[comparison.b_id]
+        outcome = Outcome.TIE if a == b else Outcome.A if a < b else Outcome.B
+    return replace(
+        answer,
+        outcome=outcome,
+        key=uuid5(answer.key, str(comparison.pk)),
+        replaces=uuid5(answer.replaces, str(comparison.pk)) if answer.replaces else None,
+        facts={"ranks": list(rank_of.values()), "key": str(answer.key)},
+    )
 
 
 def _call_more(judged: Comparison, judgment: Judgment) -> None:
@@ -391,7 +501,7 @@ def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None)
 
 def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> Claim:
     claims = claim_of(annotator, comparison, claim_pk).select_for_update(of=("self",))
-    claim = claims.select_related("suggestion__version").first()
+    claim = claims.select_related("annotator", "suggestion__version", "ranking").first()
     if claim is None:
         raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
     return claim
@@ -435,7 +545,8 @@ def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = 
         idempotency_key=answer.key,
         supersedes=before,
         current=claim.purpose == Purpose.WORK and not aside,
-        metadata={"aside": "every place was taken"} if aside else {},
+        ranking=claim.ranking,
+        metadata={**answer.facts, **({"aside": "every place was taken"} if aside else {})},
         **(_as_shown_before(before) if before else _as_suggested(claim)),
     )
 
@@ -464,15 +575,18 @@ def _as_suggested(claim: Claim) -> dict[str, object]:
 
 
 def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> None:
-    """Give the place back: the Comparison comes to others first. Skipping what is not held changes nothing.
+    """Give the place back, of a ranking all its places: the Comparison comes to others first. Skipping what
+    is not held changes nothing.
 
     Raises Refused when the Comparison was never handed to the annotator."""
     with transaction.atomic():
         _lock(annotator)
         claim = _locked_claim(annotator, comparison, claim_pk)
-        if claim.state == Claim.State.LIVE:
-            claim.expires_at = timezone.now()
-            _give_back(claim, Claim.State.SKIPPED)
+        together = Claim.objects.select_for_update(of=("self",)).filter(ranking=claim.ranking).order_by("pk")
+        for each in together if claim.ranking else [claim]:
+            if each.state == Claim.State.LIVE:
+                each.expires_at = timezone.now()
+                _give_back(each, Claim.State.SKIPPED)
 
 
 def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -> Flag:
@@ -491,6 +605,16 @@ def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -
         )[0]
 
 
+def ranks_of(outcomes: Mapping[tuple[int, int], str], shown: Sequence[int]) -> list[int]:
+    """Ranks (1 = best, equal = tie) in the order shown, from outcomes "a", "b" or "tie" by (a, b): by how
+    many others each is better than."""
+    wins = dict.fromkeys(shown, 0)
+    for (a, b), outcome in outcomes.items():
+        if outcome in (Outcome.A, Outcome.B):
+            wins[a if outcome == Outcome.A else b] += 1
+    return [1 + sum(other > wins[pk] for other in wins.values()) for pk in shown]
+
+
 def last_answered(dataset: Dataset, annotator: Annotator, before: int | None = None) -> Judgment | None:
     """The annotator's newest Judgment in the dataset that they have not changed since; with `before`, the
     newest older than it."""
@@ -507,6 +631,10 @@ def progress(dataset: Dataset, annotator: Annotator) -> Progress:
     answer would tell which kind it was."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
+    recent = first.filter(created_at__gte=min(midnight, timezone.now() - timedelta(hours=1))).aggregate(
+        today=Count("pk", filter=Q(created_at__gte=midnight)),
+        hour=Count("pk", filter=Q(created_at__gte=timezone.now() - timedelta(hours=1))),
+    )
     places = dataset.comparisons.aggregate(
         n=Sum(_places(dataset), default=0), taken=Sum(Least("taken", _places(dataset)), default=0)
     )
@@ -517,7 +645,7 @@ def progress(dataset: Dataset, annotator: Annotator) -> Progress:
     wanted = math.ceil(places["n"] / max(0.1, 1 - share))
     return Progress(
         mine=claims.filter(annotator=annotator, state=Claim.State.DONE).count(),
-        today=first.filter(created_at__gte=midnight).count(),
+        **recent,
         done=min(places["taken"] - leased.count() + probes, wanted),
         wanted=wanted,
     )

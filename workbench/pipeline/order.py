@@ -15,8 +15,8 @@ learning")."""
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import combinations, islice
 
 from django.core.cache import cache
 from django.db import connection, transaction
@@ -27,6 +27,7 @@ from workbench.models import (
     Arm,
     Claim,
     Comparison,
+    Completion,
     Dataset,
     Decision,
     Judgment,
@@ -50,14 +51,28 @@ GROUPS = 100  # at once, so that few Comparisons are locked against annotators m
 KEYS = {Arm.UNCERTAIN: "doubt", Arm.DISAGREEMENT: "dispute"}
 
 
+RANKED = range(3, 10)  # how many Completions can be ranked at once: each has a digit
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A locked Comparison to hand out. `propensity` is None where it was not drawn from those that nobody had
-    begun."""
+    """A locked Comparison to hand out. `shares` of the arms, the first of each arm but the random one, and
+    how many nobody had begun; all empty where it was not drawn from those."""
 
     comparison: Comparison
     arm: Arm = Arm.RANDOM
-    propensity: float | None = None
+    shares: dict[Arm, float] = field(default_factory=dict)
+    firsts: dict[Arm, int] = field(default_factory=dict)
+    how_many: int = 0
+
+    def chance_of(self, together: Collection[int]) -> float | None:
+        """How likely it was that one of these, by primary key, was drawn; None where nothing was."""
+        if not self.shares:
+            return None
+        chance = sum(self.shares[arm] for arm, first in self.firsts.items() if first in together)
+        if self.how_many:
+            chance += self.shares[Arm.RANDOM] * len(together) / self.how_many
+        return min(1.0, chance)
 
 
 # --- the keys -----------------------------------------------------------------------------------------------
@@ -274,10 +289,7 @@ def _draw(dataset: Dataset, annotator: Annotator, queue: dict[Arm | None, list[i
         return Drawn(found)
     if arm in KEYS:
         firsts[arm] = found.pk
-    chance = sum(shares[each] for each, first in firsts.items() if first == found.pk)
-    if shares[Arm.RANDOM]:
-        chance += shares[Arm.RANDOM] / _how_many(dataset)
-    return Drawn(found, arm, min(1.0, chance))
+    return Drawn(found, arm, shares, firsts, _how_many(dataset) if shares[Arm.RANDOM] else 0)
 
 
 def _how_many(dataset: Dataset) -> int:
@@ -298,3 +310,27 @@ def _any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:
         if found := locked.order_by(F("skipped_at").asc(nulls_first=True), "-taken", "shuffle").first():
             return Drawn(found)
     return None
+
+
+def lock_ranking(dataset: Dataset, annotator: Annotator, first: Comparison) -> list[Comparison] | None:
+    """Lock, with `first` (which is locked), all Comparisons of its Prompt that are open to the annotator, so
+    that its Completions can be ranked at once; pairs that nobody has made yet are made. `first` alone where
+    that leaves fewer than three Completions, or there are more than nine. None when somebody else is being
+    handed the same Prompt at this moment."""
+    prompts = Prompt.objects.filter(pk=first.prompt_id)
+    if not prompts.select_for_update(of=("self",), skip_locked=True).exists():
+        return None
+    completions = list(Completion.objects.filter(prompt=first.prompt_id).order_by("sha256"))
+    if len(completions) not in RANKED:
+        return [first]
+    pairs = list(combinations(completions, 2))
+    if Comparison.objects.filter(prompt=first.prompt_id).count() < len(pairs):
+        missing = [Comparison(dataset=dataset, prompt_id=first.prompt_id, a=a, b=b) for a, b in pairs]
+        Comparison.objects.bulk_create(missing, ignore_conflicts=True)
+        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True)
+    own = Q(places__gt=F("taken")) | Q(places=None, taken__lt=dataset.first_places)
+    siblings = Comparison.objects.filter(own, prompt=first.prompt_id).exclude(pk=first.pk)
+    locked = open_to(annotator, siblings).select_for_update(of=("self",), skip_locked=True)
+    together = [first, *locked.order_by("pk")]
+    ranked = {pk for comparison in together for pk in (comparison.a_id, comparison.b_id)}
+    return together if len(ranked) in RANKED else [first]

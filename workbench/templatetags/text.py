@@ -9,6 +9,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
@@ -38,15 +39,40 @@ class _Renderer(RendererHTML):
 
     code_block = fence
 
+    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return f'<span class="formula">{escape(tokens[idx].content)}</span>'
+
 
 class _Markdown(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the name is markdown-it's
         return bool(_LINK.match(url))
 
 
+_FORMULAS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
+LONGEST_FORMULA = 1_000  # so that a text of nothing but opening marks is read in one go
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """A formula stays as it is written: its underscores, stars and backslashes are no markdown."""
+    opened = next((mark for mark in _FORMULAS if state.src.startswith(mark, state.pos)), None)
+    if opened is None:
+        return False
+    start, closing = state.pos + len(opened), _FORMULAS[opened]
+    end = state.src.find(closing, start, min(state.posMax, start + LONGEST_FORMULA))
+    inner = state.src[start : max(end, start)]
+    # A lone dollar is money more often than not: "$5 or $6" has a space before the second.
+    if not inner.strip() or (opened == "$" and (inner != inner.strip() or "\n" in inner)):
+        return False
+    if not silent:
+        state.push("formula", "", 0).content = opened + inner + closing
+    state.pos = end + len(closing)
+    return True
+
+
 # An image would be fetched from wherever the text says: its description stays, as a link.
 _markdown = _Markdown("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
 _markdown.enable(["table", "strikethrough"]).disable("image")
+_markdown.inline.ruler.before("escape", "formula", _formula)
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,9 @@
 """The annotation page and what its script asks for. An answer is an ordinary form: sent by the browser itself
 it is answered with a redirect, sent by the script (which asks for JSON) with JSON."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID, uuid4
 
 from django.contrib import messages
@@ -16,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from workbench import access
 from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
-from workbench.models import Annotator, Claim, Comparison, Dataset, Flag, Judgment
+from workbench.models import Annotator, Claim, Comparison, Completion, Dataset, Flag, Judgment, Ranking
 from workbench.models.dataset import Message
 from workbench.pipeline import annotation, quality
 
@@ -40,27 +42,33 @@ class Answered:
 
 @dataclass(frozen=True)
 class Said:
-    """What the model says of a Comparison, as one annotator sees it: side is left, right or tie."""
+    """What the model says of a Comparison or of a ranking, as one annotator sees it: `value` is an answer in
+    the page's terms."""
 
-    side: str
+    value: str
     sure: str
     notice: str
     differs: bool
 
     @property
     def words(self) -> str:
-        return WORDS[self.side]
+        return in_words(self.value)
+
+    @property
+    def is_ranking(self) -> bool:
+        return self.value.startswith("ranks:")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A Comparison as one annotator sees it. Holds no name, no score, and nobody else's answer."""
+    """A Comparison, or a ranking, as one annotator sees it. Holds no name, no score, and nobody else's
+    answer."""
 
     comparison: Comparison
     claim: Claim
     said: Said | None
     key: UUID
-    judgment: Judgment | None = None
+    judgments: Sequence[Judgment] = ()
 
     @property
     def messages(self) -> list[Message]:
@@ -79,35 +87,71 @@ class Item:
     def last(self) -> Message:
         return self.messages[-1]
 
-    @property
+    @cached_property
     def sides(self) -> list[tuple[str, str]]:
+        """(name, text) in the order shown: left and right, or 1, 2, 3, ... of a ranking."""
+        if ranking := self.claim.ranking:
+            texts_of = dict(Completion.objects.filter(pk__in=ranking.shown).values_list("pk", "text"))
+            return [(str(n), texts_of[pk]) for n, pk in enumerate(ranking.shown, 1) if pk in texts_of]
         texts = [self.comparison.a.text, self.comparison.b.text]
         return list(zip(annotation.SIDES, texts if self.claim.left == "a" else texts[::-1], strict=True))
 
     @property
     def suggestion(self) -> Said | None:
         """What is shown before the answer."""
-        return None if self.judgment else self.said
+        return None if self.judgments else self.said
+
+    @property
+    def judgment(self) -> Judgment | None:
+        """The first of those that the answer is stored as."""
+        return self.judgments[0] if self.judgments else None
 
     @property
     def answered(self) -> Answered | None:
-        return answered(self.judgment) if self.judgment else None
+        return answered(self.judgments) if self.judgments else None
+
+    @property
+    def replaces(self) -> str:
+        """The key of the answer, as its sender gave it."""
+        if self.judgment is None:
+            return ""
+        return str(self.judgment.metadata.get("key") or self.judgment.idempotency_key or "")
 
 
-def answered(judgment: Judgment) -> Answered:
-    shown = annotation.seen_as(judgment.outcome, judgment.left)
-    much = judgment.strength == 2
-    return Answered(shown + ":2" * much, WORDS[shown] + ", much better" * much)
+def in_words(value: str) -> str:
+    """An answer in the page's terms as words: "left:2" is "Left, much better"; of ranks the numbers, best
+    first, with = between those that are as good."""
+    kind, _, more = value.partition(":")
+    if kind != "ranks":
+        return WORDS[kind] + ", much better" * (more == "2")
+    ranks = [int(rank) for rank in more.split(",")]
+    groups = ([str(n) for n, rank in enumerate(ranks, 1) if rank == each] for each in sorted(set(ranks)))
+    return " > ".join(" = ".join(group) for group in groups)
 
 
-def said_then(judgment: Judgment) -> Said | None:
-    """What was suggested when the Judgment was made; None for nothing."""
-    if not judgment.suggested:
+def answered(judgments: Sequence[Judgment]) -> Answered:
+    first = judgments[0]
+    if ranks := first.metadata.get("ranks"):
+        value = "ranks:" + ",".join(map(str, ranks))
+    else:
+        value = annotation.seen_as(first.outcome, first.left) + ":2" * (first.strength == 2)
+    return Answered(value, in_words(value))
+
+
+def said_then(judgments: Sequence[Judgment]) -> Said | None:
+    """What was suggested when the Judgments were made; None for nothing, or for a part of them only."""
+    if not all(judgment.suggested for judgment in judgments):
         return None
-    notice = judgment.version.notice if judgment.version else ""
-    sure = _sure(judgment.suggested, judgment.probability, judgment.margin or 0)
-    side = annotation.seen_as(judgment.suggested, judgment.left)
-    return Said(side, sure, notice, differs=judgment.outcome != judgment.suggested)
+    first = judgments[0]
+    notice = first.version.notice if first.version else ""
+    differing = sum(judgment.outcome != judgment.suggested for judgment in judgments)
+    if first.ranking:
+        suggested = {_pair(judgment.comparison): judgment.suggested for judgment in judgments}
+        value = _ranks(suggested, first.ranking)
+        sure = f"the same in {len(judgments) - differing} of {len(judgments)} pairs"
+        return Said(value, sure, notice, differs=differing > 0)
+    sure = _sure(first.suggested, first.probability, first.margin or 0)
+    return Said(annotation.seen_as(first.suggested, first.left), sure, notice, differs=differing > 0)
 
 
 def said_beforehand(claim: Claim) -> Said | None:
@@ -115,9 +159,23 @@ def said_beforehand(claim: Claim) -> Said | None:
     suggestion = claim.suggestion
     if suggestion is None:
         return None
+    notice = suggestion.version.notice
+    if claim.ranking:
+        claims = claim.ranking.claims.select_related("comparison", "suggestion__version")
+        suggested = {_pair(each.comparison): each.suggestion.outcome for each in claims if each.suggestion}
+        if len(suggested) < len(claims):
+            return None
+        return Said(_ranks(suggested, claim.ranking), f"by {len(claims)} pairs", notice, differs=False)
     sure = _sure(suggestion.outcome, suggestion.probability, suggestion.margin)
-    side = annotation.seen_as(suggestion.outcome, claim.left)
-    return Said(side, sure, suggestion.version.notice, differs=False)
+    return Said(annotation.seen_as(suggestion.outcome, claim.left), sure, notice, differs=False)
+
+
+def _pair(comparison: Comparison) -> tuple[int, int]:
+    return comparison.a_id, comparison.b_id
+
+
+def _ranks(outcomes: dict[tuple[int, int], str], ranking: Ranking) -> str:
+    return "ranks:" + ",".join(map(str, annotation.ranks_of(outcomes, ranking.shown)))
 
 
 def _sure(outcome: str, probability: float | None, margin: float) -> str:
@@ -130,8 +188,17 @@ def _sure(outcome: str, probability: float | None, margin: float) -> str:
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
     comparison = Comparison.objects.select_related("prompt", "a", "b").get(pk=claim.comparison_id)
-    said = said_then(judgment) if judgment else said_beforehand(claim)
-    return Item(comparison, claim, said, uuid4(), judgment)
+    judgments = _together(judgment) if judgment else []
+    said = said_then(judgments) if judgments else said_beforehand(claim)
+    return Item(comparison, claim, said, uuid4(), judgments)
+
+
+def _together(judgment: Judgment) -> list[Judgment]:
+    """All that the same answer is stored as, oldest first."""
+    if judgment.ranking is None:
+        return [judgment]
+    same = judgment.ranking.judgments.unchanged().filter(annotator=judgment.annotator_id)
+    return list(same.select_related("comparison", "ranking", "version").order_by("pk"))
 
 
 def _annotator(request: HttpRequest) -> Annotator:
@@ -192,14 +259,22 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        judgment = annotation.record_judgment(
-            _annotator(request), comparison, form.answer_given(dataset), form.cleaned_data["claim"]
-        )
+        judgments = _record(_annotator(request), comparison, form, dataset)
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
-    if judgment.is_aside:
+    if all(judgment.is_aside for judgment in judgments):
         return _refuse(request, dataset, ASIDE, 409)
-    return _stored(request, dataset, judgment)
+    return _stored(request, dataset, judgments)
+
+
+def _record(
+    annotator: Annotator, comparison: Comparison, form: AnswerForm, dataset: Dataset
+) -> list[Judgment]:
+    answer, claim_pk = form.answer_given(dataset), form.cleaned_data["claim"]
+    claim = annotation.claim_of(annotator, comparison, claim_pk).first()
+    if form.ranks or (claim and claim.ranking_id):
+        return annotation.record_ranking(annotator, comparison, answer, form.ranks, claim_pk)
+    return [annotation.record_judgment(annotator, comparison, answer, claim_pk)]
 
 
 ASIDE = (
@@ -208,21 +283,22 @@ ASIDE = (
 )
 
 
-def _stored(request: HttpRequest, dataset: Dataset, judgment: Judgment) -> HttpResponse:
+def _stored(request: HttpRequest, dataset: Dataset, judgments: Sequence[Judgment]) -> HttpResponse:
     # The model is shown once, after a blind first answer; a change needs no second look.
-    blind_first = judgment.stage == Judgment.Stage.FIRST and judgment.mode == Claim.Mode.BLIND
-    said = said_then(judgment) if blind_first else None
+    first = judgments[0]
+    blind_first = first.stage == Judgment.Stage.FIRST and first.mode == Claim.Mode.BLIND
+    said = said_then(judgments) if blind_first else None
     if not _wants_json(request):
         address = (
             reverse("annotate_undo", args=[dataset.pk]) if said else reverse("annotate", args=[dataset.pk])
         )
         return redirect(address)
-    context = {"dataset": dataset, "said": said, "answered": answered(judgment)}
+    context = {"dataset": dataset, "said": said, "answered": answered(judgments)}
     return JsonResponse(
         {
-            "judgment": judgment.pk,
+            "judgment": first.pk,
             "reveal": render_to_string("annotate/reveal.html", context) if said else "",
-            "suggested": said.side if said else "",
+            "suggested": said.value if said else "",
             "differs": bool(said and said.differs),
         }
     )
@@ -288,7 +364,7 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if judgment is None:
         return _refuse(request, dataset, "There is no earlier answer of yours to reopen.", 404)
-    claim = Claim.objects.get(
+    claim = Claim.objects.select_related("ranking").get(
         annotator=annotator, comparison=judgment.comparison_id, purpose=judgment.purpose
     )
     item = _item(claim, judgment)

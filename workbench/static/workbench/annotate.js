@@ -4,11 +4,16 @@
 import { diff, similarity } from "./diff.js";
 import { answerOf, labelKeys } from "./keys.js";
 import { newKey, Outbox, post } from "./outbox.js";
+import * as ranking from "./ranking.js";
 
 const AHEAD = 2;
 const FOLD_SHARED = 400; // characters of a shared stretch above which the diff folds its middle
 const CONTEXT = 80;
 const FOLD_PROMPT = 1500;
+const LONGEST_RAW = 100_000;
+// Controls, spaces that are none or that do not break, joiners, marks of direction; and spaces that end a line.
+const UNSEEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
+const RAW_HINT = "Raw: characters that cannot be seen are named, · is a space at the end of a line, ⇥ a tab.";
 const LOOK_AGAIN = 15_000;
 const PATIENCE = 1500; // milliseconds to wait for what the model says before the next one is shown anyway
 
@@ -26,7 +31,8 @@ const straightOn = document.getElementById("straight-on");
 const urls = root.dataset;
 
 const WORDS = { left: "Left", right: "Right", tie: "Tie", both_bad: "Both bad", cannot_judge: "Can’t judge" };
-const wordsOf = (answer) => WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
+const wordsOf = (answer) =>
+  answer.startsWith("ranks:") ? ranking.inWords(answer) : WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
 
 let current = null; // the item on screen
 let ahead = []; // items fetched and not yet shown
@@ -42,8 +48,9 @@ const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state
 
 /** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
 function itemOf(element) {
-  const { comparison, claim, key, mode, suggested, replaces, judgment, answer } = element.dataset;
-  return { element, comparison, claim, key, mode, suggested, replaces, judgment, answer, comment: element.dataset.comment };
+  const { comparison, claim, key, mode, suggested, replaces, judgment, answer, comment } = element.dataset;
+  const ranks = Number(element.dataset.ranks ?? 0); // how many there are to rank, 0 for two to compare
+  return { element, comparison, claim, key, mode, suggested, replaces, judgment, answer, comment, ranks, groups: [] };
 }
 
 function parse(html) {
@@ -65,8 +72,10 @@ function show(item, state = "open") {
   comment.value = localStorage.getItem(draftName(item)) ?? item.comment ?? "";
   toggleComment(comment.value !== "");
   reveal.replaceChildren();
+  form.dataset.kind = item.ranks ? "ranking" : "pair";
   setState(state);
   markAnswer(item.answer);
+  if (item.ranks) startRanking(item);
   foldPrompt(item);
   watchSides(item);
   applyView();
@@ -86,9 +95,58 @@ function markAnswer(answer) {
   for (const button of form.querySelectorAll("[name=answer]:not([data-do])")) {
     button.setAttribute("aria-pressed", button.value === answer);
   }
-  for (const pane of stage.querySelectorAll(".pane")) {
+  for (const pane of stage.querySelectorAll(".panes:not(.many) .pane")) {
     pane.toggleAttribute("data-chosen", pane.dataset.side === side);
   }
+}
+
+// Rankings
+
+let level = false; // the next one is as good as the last
+
+function startRanking(item) {
+  item.groups = item.answer?.startsWith("ranks:") ? ranking.groupsFrom(item.answer) : [];
+  rankingIs(item.groups);
+}
+
+function rankingIs(groups) {
+  current.groups = groups;
+  setLevel(false);
+  ranking.draw(groups, current.ranks, stage.querySelectorAll(".pane"), form.querySelector(".ranking"));
+}
+
+function setLevel(on) {
+  level = on;
+  form.querySelector("[data-do=level]").setAttribute("aria-pressed", on);
+}
+
+const isRanking = () => Boolean(current?.ranks) && ["open", "reopened"].includes(form.dataset.state);
+
+function place(name, asGood = level) {
+  if (isRanking() && Number(name) >= 1 && Number(name) <= current.ranks) rankingIs(ranking.place(current.groups, name, asGood));
+}
+
+function unplace() {
+  if (isRanking()) rankingIs(ranking.takeBack(current.groups));
+}
+
+function rank() {
+  if (!isRanking() || !ranking.isComplete(current.groups, current.ranks)) return;
+  rankingIs(ranking.completed(current.groups, current.ranks));
+  answer(ranking.answerFrom(current.groups, current.ranks));
+}
+
+/** Keys of a ranking; true when the key was one of them. */
+function rankByKey(event) {
+  const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code)?.[1];
+  if (digit) place(digit, event.shiftKey || level);
+  else if (event.key === "=") setLevel(!level && current.groups.length > 0);
+  else if (event.key === "Backspace") unplace();
+  else if (event.key === "Enter" && current.groups.length && ranking.isComplete(current.groups, current.ranks)) rank();
+  else if (event.key.toLowerCase() === "b") answer("both_bad");
+  else if (event.key.toLowerCase() === "n") answer("cannot_judge");
+  else return false;
+  return true;
 }
 
 function foldPrompt({ element }) {
@@ -130,12 +188,14 @@ async function fetchOne() {
   const response = await post(urls.next, fields, "text/html");
   // 403: the token of this page belongs to a login that is over.
   if (response.type === "opaqueredirect" || response.status === 403) throw new LoggedOut();
+  if (response.status === 404) throw new NotAMember();
   if (response.status === 204) return null;
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   return parse(await response.text());
 }
 
 class LoggedOut extends Error {}
+class NotAMember extends Error {}
 
 /** Fetch ahead until enough is here. Resolves when nothing is being fetched. */
 function fill() {
@@ -152,7 +212,7 @@ async function fillUp() {
       preparedView(ahead.at(-1));
     }
   } catch (error) {
-    if (!(error instanceof LoggedOut || error instanceof TypeError)) tell(error.message);
+    if (![LoggedOut, NotAMember, TypeError].some((known) => error instanceof known)) tell(error.message);
     return error;
   }
   return null;
@@ -181,23 +241,28 @@ function showEnd(result) {
   form.hidden = true;
   if (result instanceof Element) stage.replaceChildren(result);
   else stage.replaceChildren(pause(result));
-  setTimeout(() => current || document.hidden || advance(), result instanceof Element ? LOOK_AGAIN : 700);
+  const isFinal = result instanceof Element || result instanceof NotAMember;
+  setTimeout(() => current || document.hidden || advance(), isFinal ? LOOK_AGAIN : 700);
 }
 
 function pause(result) {
   const section = document.createElement("section");
   section.className = "end";
   const heading = document.createElement("h2");
-  heading.textContent = result instanceof Error ? "The next one cannot be fetched now" : "Saving your last answers";
   const line = document.createElement("p");
-  line.textContent =
-    result instanceof LoggedOut
-      ? "Your login has expired. Log in again in a new tab; this page then goes on by itself."
-      : result instanceof Error
-        ? "There is no connection to the server. What you decided is kept in this browser and sent when it is back."
-        : "The next one comes when they have arrived.";
+  [heading.textContent, line.textContent] = whyNot(result);
   section.append(heading, line);
   return section;
+}
+
+function whyNot(result) {
+  const kept = "What you decided is kept in this browser and sent when";
+  if (result instanceof NotAMember)
+    return ["You have no access to this Dataset any more", "An admin has ended it, or removed the Dataset. Ask one of them; what you answered before stays."];
+  if (result instanceof LoggedOut)
+    return ["The next one cannot be fetched now", "Your login has expired. Log in again in a new tab; this page then goes on by itself."];
+  if (result instanceof Error) return ["The next one cannot be fetched now", `There is no connection to the server. ${kept} it is back.`];
+  return ["Saving your last answers", "The next one comes when they have arrived."];
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -243,7 +308,7 @@ function answer(value) {
   if (!first && value === current.answer && comment.value === (current.comment ?? "")) return goOn();
   send(current, value);
   markAnswer(value);
-  if (first) count();
+  if (first) count((current.ranks * (current.ranks - 1)) / 2 || 1);
   if (straightOn.checked) showLastReveal("");
   else document.querySelector(".last-reveal")?.remove();
   if (!first || current.mode !== "blind" || straightOn.checked) return leave();
@@ -339,9 +404,10 @@ async function reopenFromServer() {
   return null;
 }
 
-function count() {
-  for (const number of [document.getElementById("today"), document.getElementById("done")]) {
-    number.textContent = (Number(number.textContent.replace(/\D/g, "")) + 1).toLocaleString("en");
+/** A ranking counts as the Comparisons that it implies. */
+function count(answers) {
+  for (const number of ["today", "hour", "done"].map((id) => document.getElementById(id))) {
+    number.textContent = (Number(number.textContent.replace(/\D/g, "")) + answers).toLocaleString("en");
   }
 }
 
@@ -445,20 +511,48 @@ function fold(text) {
   return button;
 }
 
+/** Every character as a mark that can be seen: for what a page would swallow, and for mixed directions. */
+function rawOf(item) {
+  item.raw ??= plainTexts(item.element).map((text) => {
+    if (text.textContent.length > LONGEST_RAW) return null;
+    const copy = text.cloneNode(false);
+    delete copy.dataset.text;
+    copy.hidden = false;
+    copy.dir = "ltr";
+    copy.classList.add("mono", "raw");
+    let end = 0;
+    for (const { 0: found, index } of text.textContent.matchAll(UNSEEN)) {
+      const mark = document.createElement("span");
+      mark.className = "unseen";
+      mark.textContent = found.startsWith(" ") ? "·".repeat(found.length) : nameOf(found);
+      copy.append(text.textContent.slice(end, index), mark);
+      end = index + found.length;
+    }
+    copy.append(text.textContent.slice(end));
+    return copy;
+  });
+  return item.raw;
+}
+
+const nameOf = (character) =>
+  character === "\t" ? "⇥\t" : `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
 async function preparedView(item) {
   if (view === "markdown") return markdownOf(item);
-  if (view === "diff") return diffOf(item);
+  if (view === "raw") return rawOf(item);
+  if (view === "diff" && !item.ranks) return diffOf(item);
   return null;
 }
 
 async function applyView() {
   const item = current;
-  for (const button of form.querySelectorAll("[data-do=diff], [data-do=markdown]")) {
-    button.setAttribute("aria-pressed", button.dataset.do === view);
-  }
+  form.querySelector("[data-do=diff]").setAttribute("aria-pressed", view === "diff");
+  const button = form.querySelector("[data-do=view]");
+  button.setAttribute("aria-pressed", view === "markdown" || view === "raw");
+  button.querySelector("span").textContent = view === "raw" ? "Raw" : "Markdown";
   const others = await preparedView(item);
   const hint = item.element.querySelector(".view-hint");
-  hint.textContent = (view === "diff" && item.diffHint) || "";
+  hint.textContent = (view === "diff" && item.diffHint) || (view === "raw" && RAW_HINT) || "";
   hint.hidden = !hint.textContent;
   plainTexts(item.element).forEach((text, i) => {
     text.parentElement.querySelector("[data-view]")?.remove();
@@ -470,8 +564,15 @@ async function applyView() {
   });
 }
 
-function toggleView(name) {
-  view = view === name ? "plain" : name;
+const toggleDiff = () => setView(view === "diff" ? "plain" : "diff");
+
+function nextView() {
+  const views = ["plain", "markdown", "raw"];
+  setView(views[(views.indexOf(view) + 1) % views.length]);
+}
+
+function setView(name) {
+  view = name;
   localStorage.setItem("annotate-view", view);
   if (current) applyView();
 }
@@ -486,7 +587,7 @@ function toggleComment(open) {
 function openComment() {
   if (!current || form.dataset.state === "revealed") return;
   toggleComment(true);
-  comment.focus();
+  comment.focus({ preventScroll: true });
 }
 
 comment.addEventListener("input", () => current && localStorage.setItem(draftName(current), comment.value));
@@ -559,8 +660,12 @@ const ACTIONS = {
   flag: openFlag,
   skip,
   undo,
-  diff: () => toggleView("diff"),
-  markdown: () => toggleView("markdown"),
+  diff: () => current?.ranks || toggleDiff(),
+  place: (button) => place(button.value),
+  level: () => setLevel(!level),
+  unplace,
+  rank,
+  view: nextView,
   guidelines: toggleGuidelines,
   keys: () => keysDialog.showModal(),
   confirm: confirmSuggestion,
@@ -574,13 +679,14 @@ const ACTIONS = {
   },
 };
 
-const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "markdown", g: "guidelines", "?": "keys", y: "confirm", r: "change" };
+const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "view", g: "guidelines", "?": "keys", y: "confirm", r: "change" };
 document.addEventListener("keydown", (event) => {
   // A key held down must not judge the Comparisons that come after.
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (document.querySelector("dialog[open]") || event.target.closest("input, textarea, select, .markdown pre")) return;
   if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
-  const given = answerOf(event);
+  if (isRanking() && rankByKey(event)) return event.preventDefault();
+  const given = current?.ranks ? undefined : answerOf(event);
   if (given) {
     event.preventDefault();
     return answer(given);
@@ -590,14 +696,14 @@ document.addEventListener("keydown", (event) => {
   const action = LETTERS[event.key.toLowerCase()];
   if (!action) return undefined;
   event.preventDefault();
-  return ACTIONS[action]();
+  return ACTIONS[action](event.target);
 });
 
 document.addEventListener("click", (event) => {
   const control = event.target.closest("[data-do], #answers [name=answer]");
   if (!control) return;
   event.preventDefault();
-  if (control.dataset.do) ACTIONS[control.dataset.do]();
+  if (control.dataset.do) ACTIONS[control.dataset.do](control);
   else answer(control.value);
 });
 
