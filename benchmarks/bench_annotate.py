@@ -3,15 +3,20 @@
     make bench-annotate                                      SQLite, 10,000 pairs, 1 and 8 clients
     make bench-annotate DATABASE_URL=postgresql://...        an empty PostgreSQL database of yours
     make bench-annotate ARGS="--pairs 500 --seconds 10"      a quick look
+    make bench-annotate ARGS="--pairs 200000 --votes 4 --order mixture --lists"
+                                                             three quarters judged by four people before
 
 Each client asks for the next Comparison and answers it, without think time, for --seconds. Prints p50 and p95
 of both requests, pairs a second, Comparisons handed out twice, failures, and the memory of the largest web
-process.
+process. With --votes, three quarters of the pairs have been judged by so many people before, so that 200,000
+pairs and --votes 4 are 600,000 Judgments; with --order the queue is in that order, by made-up Suggestions;
+--lists times the pages that show lists, in this process, as an admin.
 """
 
 import argparse
 import http.client
 import os
+import random
 import re
 import socket
 import statistics
@@ -24,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -39,14 +45,32 @@ os.environ |= {
 }
 django.setup()
 
+from django import test  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.urls import reverse  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
-from workbench.models import Comparison, Completion, Dataset, Member, Prompt, Role, User  # noqa: E402
+from workbench.models import (  # noqa: E402
+    Annotator,
+    Claim,
+    Comparison,
+    Completion,
+    Dataset,
+    Judgment,
+    Member,
+    ModelVersion,
+    Prompt,
+    Role,
+    Suggestion,
+    User,
+)
 from workbench.models.dataset import text_digest  # noqa: E402
+from workbench.pipeline import order  # noqa: E402
 
 # Measured elsewhere: next p50 and submit p50 in ms, pairs a second with 1 and with 8 clients.
 STATED = {"Label Studio 1.23": (108, 116, 4.2, 11.3), "Potato 2.12": (27, 12, 23, 34)}
@@ -63,6 +87,7 @@ def make_dataset(pairs: int, overlap: int) -> Dataset:
                 dataset=dataset,
                 messages=[{"role": "user", "content": f"{n} " + "question " * 59}],
                 sha256=f"{n:064x}",
+                group=text_digest(f"{n}"),
             )
             for n in range(pairs)
         ],
@@ -78,6 +103,75 @@ def make_dataset(pairs: int, overlap: int) -> Dataset:
         [Comparison(dataset=dataset, prompt=prompt, a=a, b=b) for prompt, a, b in sides], batch_size=2000
     )
     return dataset
+
+
+def judge_before(dataset: Dataset, votes: int) -> None:
+    """Three quarters of the Comparisons judged by `votes` people each, every place taken."""
+    people = [Annotator.objects.create(user=User.objects.create(username=uuid4().hex)) for _ in range(votes)]
+    pks = [pk for n, pk in enumerate(dataset.comparisons.values_list("pk", flat=True)) if n % 4]
+    later = timezone.now() + timedelta(hours=1)
+    for start in range(0, len(pks), 5000):
+        some = [(n, pk, who) for pk in pks[start : start + 5000] for n, who in enumerate(people)]
+        Claim.objects.bulk_create(
+            Claim(
+                comparison_id=pk,
+                annotator=who,
+                state="done",
+                slot=n,
+                left="a",
+                mode="blind",
+                expires_at=later,
+            )
+            for n, pk, who in some
+        )
+        Judgment.objects.bulk_create(
+            Judgment(
+                comparison_id=pk,
+                annotator=who,
+                outcome="ab"[(pk + n * (pk % 5 == 0)) % 2],
+                stage="first",
+                mode="blind",
+                left="a",
+            )
+            for n, pk, who in some
+        )
+        Comparison.objects.filter(pk__in=pks[start : start + 5000]).update(taken=votes)
+
+
+def suggest(dataset: Dataset) -> float:
+    """Made-up Suggestions of an active version, and the queue in their order; the seconds of the latter."""
+    version = ModelVersion.objects.active() or ModelVersion.objects.create(
+        name="bench", kind="transformer", state="active", activated_at=timezone.now(), temperature=1.0
+    )
+    dice = random.Random(1)
+    Suggestion.objects.bulk_create(
+        (
+            Suggestion(comparison_id=pk, version=version, margin=dice.gauss(0, 2))
+            for pk in dataset.comparisons.values_list("pk", flat=True)
+        ),
+        batch_size=5000,
+    )
+    started = time.perf_counter()
+    order.renew_all(dataset)
+    return time.perf_counter() - started
+
+
+def time_lists(dataset: Dataset) -> None:
+    """The median of five of each page with a list, in ms, and its queries."""
+    admin = User.objects.create(username=uuid4().hex)
+    Member.objects.create(dataset=dataset, user=admin, role=Role.ADMIN)
+    client = test.Client()
+    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    for name in ("annotate", "data", "review", "people", "dataset", "runs"):
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            with CaptureQueriesContext(connection) as captured:
+                response = client.get(reverse(name, args=[dataset.pk]), headers={"host": "localhost"})
+            times.append((time.perf_counter() - started) * 1000)
+        print(
+            f"  {name:9} {statistics.median(times):7.0f} ms, {len(captured)} queries, {response.status_code}"
+        )
 
 
 def logged_in(dataset: Dataset) -> tuple[User, str]:
@@ -216,13 +310,23 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--votes", type=int, default=0)
+    parser.add_argument("--order", choices=Dataset.Order.values, default=Dataset.Order.RANDOM)
+    parser.add_argument("--lists", action="store_true")
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
     print(f"{connection.vendor}, {options.pairs:,} pairs, {options.seconds:.0f} s each, no think time")
     print("clients  next p50   p95  submit p50   p95  pairs/s  twice  failures  web MB")
     with web() as (port, memory):
-        for number in (1, 8):
-            dataset = make_dataset(options.pairs, overlap=1)
+        for number in options.clients:
+            dataset = make_dataset(options.pairs, overlap=options.votes or 1)
+            if options.votes:
+                judge_before(dataset, options.votes)
+            if options.order != Dataset.Order.RANDOM:
+                Dataset.objects.filter(pk=dataset.pk).update(order=options.order)
+                print(f"{options.pairs:,} put in order in {suggest(dataset):.0f} s")
             clients = [Client(port, dataset, *logged_in(dataset)) for _ in range(number)]
             until = time.monotonic() + options.seconds
 
@@ -242,6 +346,8 @@ def main() -> None:
             )
             for failure in failures[:3]:
                 print(" ", failure)
+            if options.lists:
+                time_lists(dataset)
             for peer, (their_next, their_submit, alone, eight) in STATED.items():
                 theirs = alone if number == 1 else eight
                 latency = (

@@ -77,7 +77,7 @@ export function draw(groups, n, panes, bar) {
 }
 
 function said(groups, left) {
-  if (!groups.length) return "Best first: press its number. With Shift, as good as the last.";
+  if (!groups.length) return "The best first, then the next best.";
   if (left.length > 1) return `${left.join(", ")} to go`;
   return left.length ? `${left[0]} comes last` : "";
 }
