@@ -126,7 +126,7 @@ def test_another_active_version_puts_the_queue_in_its_own_order(ordered, model):
     SuggestionFactory.create(comparison=one, version=better, margin=3.0)
     SuggestionFactory.create(comparison=other, version=better, margin=0.1)
 
-    better.activate()
+    better.activate(reason="Only to test the order.")
     assert list(Dataset.objects.to_order(better)) == [ordered]
     order_queue(ordered.pk)
 
@@ -231,7 +231,7 @@ def test_the_propensity_is_how_often_each_is_drawn(ordered, model):
         with transaction.atomic():
             found = order.lock_next(ordered, annotator, again=False, start=random.random())
         drawn[found.comparison.pk] += 1
-        stated.setdefault(found.comparison.pk, found.propensity)
+        stated.setdefault(found.comparison.pk, found.chance_of([found.comparison.pk]))
 
     random_share = ordered.random_share / 4
     assert stated == pytest.approx(

@@ -17,7 +17,7 @@ from tests.factories import (
 )
 from workbench.models import Claim, Comparison, Completion, Dataset, Decision, Judgment
 from workbench.pipeline import annotation
-from workbench.pipeline.annotation import Answer, Refused, next_claim, record_ranking
+from workbench.pipeline.annotation import Answer, Refused, next_claim, record
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +41,7 @@ def prompt_with(dataset: Dataset, n: int, pairs: bool = True) -> list[Completion
 
 def rank(claim: Claim, ranks: list[int], **more) -> list[Judgment]:
     given = Answer(more.pop("outcome", "ranks"), more.pop("key", None) or uuid4(), **more)
-    return record_ranking(claim.annotator, claim.comparison, given, ranks, claim.pk)
+    return record(claim.annotator, claim.comparison, given, ranks, claim.pk)
 
 
 def preferred(judgments: list[Judgment]) -> dict[frozenset[int], int | str]:

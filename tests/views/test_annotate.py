@@ -422,18 +422,26 @@ def test_markdown_shows_no_html_and_loads_nothing(dataset, bob, as_user, text, s
     assert "<img" not in page
 
 
-def test_the_next_item_takes_at_most_15_queries_however_many_there_are(
-    dataset, bob, as_user, comparison, django_assert_max_num_queries
+@pytest.mark.parametrize("n", [1, 100])
+def test_a_next_item_and_its_answer_take_at_most_15_queries_however_many_there_are(
+    dataset, bob, as_user, comparison, n
 ):
+    dataset.order, dataset.overlap = "mixture", 3
+    dataset.save()
     client = as_user(bob)
-    for _ in range(5):
-        ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+    ComparisonFactory.create_batch(n, prompt__dataset=dataset)
     client.get(url("annotate", dataset))
+    held = Claim.objects.get().comparison_id
 
-    with django_assert_max_num_queries(15):
-        client.post(url("annotate_next", dataset), {"have": comparison.pk})
-    with django_assert_max_num_queries(15):
-        judge(client, dataset, sent(bob, comparison))
+    with CaptureQueriesContext(connection) as for_next:
+        shown = client.post(url("annotate_next", dataset), {"have": held})
+    new = Claim.objects.select_related("comparison").exclude(comparison=held).get()
+    with CaptureQueriesContext(connection) as for_answer:
+        judge(client, dataset, sent(bob, new.comparison, claim=new.pk))
+
+    assert shown.status_code == 200
+    for captured in (for_next, for_answer):
+        assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) <= 15
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, F, Min, Model, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models import Count, Exists, F, Min, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
@@ -146,14 +146,13 @@ def next_claim(
     give_back_expired()
     for _ in range(5):
         with transaction.atomic():
-            _lock(annotator)
+            number = _lock_and_count(annotator)
             # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
             held = _in_groups(sorted(_live(dataset, annotator), key=lambda claim: (claim.number, claim.pk)))
             if missing := next((each for each in held if not _is_among(each, have)), None):
                 return _extend(missing, dataset)
             if len(held) >= HOLD:
                 return None
-            number = _next_number(annotator)
             if probe := _probe(dataset, annotator, number):
                 probe.save()
                 return probe
@@ -191,8 +190,11 @@ def _live(dataset: Dataset, annotator: Annotator) -> QuerySet[Claim]:
     ).select_related("suggestion__version")
 
 
-def _next_number(annotator: Annotator) -> int:
-    last = annotator.claims.order_by("-number").values_list("number", flat=True).first()
+def _lock_and_count(annotator: Annotator) -> int:
+    """As `_lock`; the number of the annotator's next Claim."""
+    own = Claim.objects.filter(annotator=OuterRef("pk")).order_by("-number")
+    locked = Annotator.objects.select_for_update(no_key=True).filter(pk=annotator.pk)
+    last = locked.values_list(Subquery(own.values("number")[:1]), flat=True).get()
     return 0 if last is None else last + 1
 
 
@@ -361,20 +363,40 @@ def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int])
 def record_judgment(
     annotator: Annotator, comparison: Comparison, answer: Answer, claim_pk: int | None = None
 ) -> Judgment:
-    """Store the answer and return its Judgment; the same `key` again returns the same row. `claim_pk` says
-    which of the annotator's Claims on the Comparison is answered: without it, the one that is no repeat.
+    """Store the answer to two completions and return its Judgment: `record` without a ranking."""
+    return record(annotator, comparison, answer, (), claim_pk)[0]
+
+
+def record(
+    annotator: Annotator,
+    comparison: Comparison,
+    answer: Answer,
+    ranks: Sequence[int] = (),
+    claim_pk: int | None = None,
+) -> list[Judgment]:
+    """Store the answer and return its Judgments: one, or of a ranking all that it implies. The same `key`
+    again returns the same rows. `claim_pk` says which of the annotator's Claims on the Comparison is
+    answered: without it, the one that is no repeat.
+
+    ranks: of a ranking, 1 = best, in the order shown; the smaller rank is preferred, equal ranks are a tie.
+    Empty = `answer.outcome` holds, of a ranking ("both_bad" or "cannot_judge") for each two.
 
     A first answer makes the Claim done. An answer that names the current Judgment in `replaces` supersedes
     it; after a Suggestion was revealed (blind mode) its stage is `revealed`. An answer that comes after its
     lease has gone to somebody else takes any free place; where there is none it is stored but not current,
     and `is_aside` tells.
 
-    Raises Refused when the Comparison was never handed to the annotator, when they have answered it in
-    another window meanwhile, or when the key belongs to somebody else's answer."""
+    Raises Refused, and stores nothing, when the Comparison was never handed to the annotator, when they have
+    answered it in another window meanwhile, when the key belongs to somebody else's answer, or when it is no
+    answer to what was shown."""
     with transaction.atomic():
         _lock(annotator)
         claim = _locked_claim(annotator, comparison, claim_pk)
-        return _record(claim, comparison, answer)
+        if claim.ranking:
+            return _record_ranking(claim.ranking, answer, ranks)
+        if ranks:
+            raise Refused("This was handed to you as two completions. Reload the page to see them.")
+        return [_record(claim, comparison, answer)]
 
 
 def _record(claim: Claim, comparison: Comparison, answer: Answer) -> Judgment:
@@ -402,34 +424,15 @@ def _record(claim: Claim, comparison: Comparison, answer: Answer) -> Judgment:
     return judgment
 
 
-def record_ranking(
-    annotator: Annotator, comparison: Comparison, answer: Answer, ranks: Sequence[int], claim_pk: int | None
-) -> list[Judgment]:
-    """Store a ranking as the Judgments that it implies, each as `record_judgment` would: the completion with
-    the smaller rank is preferred, equal ranks are a tie.
-
-    ranks: 1 = best, in the order shown; empty = `answer.outcome` ("both_bad" or "cannot_judge") holds for
-    each two of them. `answer.key` and `answer.replaces` are those of the whole.
-
-    Raises Refused as `record_judgment` does, and when the ranks are not as many as were shown; then nothing
-    of it is stored."""
-    with transaction.atomic():
-        _lock(annotator)
-        ranking = _locked_claim(annotator, comparison, claim_pk).ranking
-        if ranking is None:
-            raise Refused("This was handed to you as two completions. Reload the page to see them.")
-        if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
-            raise Refused("These completions are to be ranked. Reload the page to see all of them.")
-        if ranks and len(ranks) != len(ranking.shown):
-            raise Refused("The completions to rank are others by now. Reload the page to see them.")
-        rank_of = dict(zip(ranking.shown, ranks, strict=False))
-        claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
-        return [
-            _record(claim, claim.comparison, _implied(claim.comparison, answer, rank_of))
-            for claim in claims.select_related(
-                "annotator", "comparison__dataset", "suggestion__version", "ranking"
-            )
-        ]
+def _record_ranking(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[Judgment]:
+    if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
+        raise Refused("These completions are to be ranked. Reload the page to see all of them.")
+    if ranks and len(ranks) != len(ranking.shown):
+        raise Refused("The completions to rank are others by now. Reload the page to see them.")
+    rank_of = dict(zip(ranking.shown, ranks, strict=False))
+    claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
+    loaded = claims.select_related("annotator", "comparison__dataset", "suggestion__version", "ranking")
+    return [_record(claim, claim.comparison, _implied(claim.comparison, answer, rank_of)) for claim in loaded]
 
 
 def _implied(comparison: Comparison, answer: Answer, rank_of: Mapping[int, int]) -> Answer:
@@ -629,26 +632,28 @@ def progress(dataset: Dataset, annotator: Annotator) -> Progress:
 
     Gold and repeats are in all of it, `wanted` by their share of the work: a figure that stood still after an
     answer would tell which kind it was."""
+    now = timezone.now()
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
-    recent = first.filter(created_at__gte=min(midnight, timezone.now() - timedelta(hours=1))).aggregate(
+    recent = first.filter(created_at__gte=min(midnight, now - timedelta(hours=1))).aggregate(
         today=Count("pk", filter=Q(created_at__gte=midnight)),
-        hour=Count("pk", filter=Q(created_at__gte=timezone.now() - timedelta(hours=1))),
+        hour=Count("pk", filter=Q(created_at__gte=now - timedelta(hours=1))),
     )
     places = dataset.comparisons.aggregate(
-        n=Sum(_places(dataset), default=0), taken=Sum(Least("taken", _places(dataset)), default=0)
+        n=Sum(_places(dataset), default=0),
+        taken=Sum(Least("taken", _places(dataset)), default=0),
+        gold=Count("pk", filter=~Q(gold="")),
     )
-    claims = Claim.objects.filter(comparison__dataset=dataset)
-    leased = claims.filter(state=Claim.State.LIVE, expires_at__gt=timezone.now(), purpose=Purpose.WORK)
-    probes = claims.filter(~Q(purpose=Purpose.WORK), state=Claim.State.DONE).count()
-    share = dataset.repeat_share + (dataset.gold_share if dataset.comparisons.gold().exists() else 0)
+    is_done, is_work = Q(state=Claim.State.DONE), Q(purpose=Purpose.WORK)
+    claims = Claim.objects.filter(comparison__dataset=dataset).aggregate(
+        mine=Count("pk", filter=is_done & Q(annotator=annotator)),
+        probes=Count("pk", filter=is_done & ~is_work),
+        leased=Count("pk", filter=Q(state=Claim.State.LIVE, expires_at__gt=now) & is_work),
+    )
+    share = dataset.repeat_share + (dataset.gold_share if places["gold"] else 0)
     wanted = math.ceil(places["n"] / max(0.1, 1 - share))
-    return Progress(
-        mine=claims.filter(annotator=annotator, state=Claim.State.DONE).count(),
-        **recent,
-        done=min(places["taken"] - leased.count() + probes, wanted),
-        wanted=wanted,
-    )
+    done = places["taken"] - claims["leased"] + claims["probes"]
+    return Progress(mine=claims["mine"], done=min(done, wanted), wanted=wanted, **recent)
 
 
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:

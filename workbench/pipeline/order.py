@@ -102,7 +102,8 @@ def renew(dataset: Dataset, groups: Collection[str]) -> None:
 
 def renew_one(comparison: Comparison) -> None:
     """Write the keys of one Comparison anew: after a vote or a Decision."""
-    siblings = Comparison.objects.filter(dataset=comparison.dataset_id, prompt__group=comparison.prompt.group)
+    group = Prompt.objects.filter(pk=comparison.prompt_id).values("group")
+    siblings = Comparison.objects.filter(dataset=comparison.dataset_id, prompt__group=Subquery(group))
     keys = _keys(siblings, comparison.dataset.most_per_group)
     _write([each for each in keys if each.pk == comparison.pk])
 
@@ -198,10 +199,10 @@ def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float)
     start: where in the random order to begin, in [0, 1)."""
     windows = [*_begun(dataset, start), *_untouched(dataset, start)]
     for size in (WINDOW, FAR):
-        queue = _read(dataset, annotator, windows, size)
+        queue, untouched = _read(dataset, annotator, windows, size)
         if begun := _lock_first(dataset, annotator, queue[None]):
             return Drawn(begun)
-        if drawn := _draw(dataset, annotator, queue):
+        if drawn := _draw(dataset, annotator, queue, untouched):
             return drawn
     return _any(dataset, annotator, again)
 
@@ -243,8 +244,9 @@ def _by_key(comparisons: QuerySet[Comparison], key: str) -> QuerySet[Comparison]
 
 def _read(
     dataset: Dataset, annotator: Annotator, windows: Sequence[Window], size: int
-) -> dict[Arm | None, list[int]]:
-    """Primary keys of what is open to the annotator in the first `size` of each window, in order, by arm."""
+) -> tuple[dict[Arm | None, list[int]], int]:
+    """Primary keys of what is open to the annotator in the first `size` of each window, in order, by arm; and
+    how many nobody has begun, COUNTED at most."""
     # Two statements, the second by keys that are known: nested in one, a PostgreSQL without statistics yet
     # (just after an import) and SQLite read all that is open, not the windows.
     parts = [part.values_list("pk")[:size].query.sql_with_params() for _, part in windows]
@@ -252,16 +254,20 @@ def _read(
         f"SELECT {n}, part{n}.* FROM ({sql}) part{n}"  # noqa: S608 - the ORM's own SQL
         for n, (sql, _) in enumerate(parts)
     )
+    sql, params = _nobodys(dataset).order_by().values_list("pk")[:COUNTED].query.sql_with_params()
+    parts.append((sql, params))
+    union += f" UNION ALL SELECT {len(windows)}, COUNT(*) FROM ({sql}) untouched"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(union, [param for _, params in parts for param in params])
         read: list[tuple[int, int]] = sorted(cursor.fetchall(), key=lambda row: row[0])
+    _, untouched = read.pop()
     some = Comparison.objects.filter(pk__in={pk for _, pk in read})
     free = set(open_to(annotator, some).values_list("pk", flat=True)) if read else set()
     queue: dict[Arm | None, list[int]] = {arm: [] for arm in (None, *Arm)}
     for n, pk in read:
         if pk in free:
             queue[windows[n][0]].append(pk)
-    return queue
+    return queue, untouched
 
 
 def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> Comparison | None:
@@ -274,7 +280,9 @@ def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> C
     return still.select_for_update(of=("self",), skip_locked=True).first()
 
 
-def _draw(dataset: Dataset, annotator: Annotator, queue: dict[Arm | None, list[int]]) -> Drawn | None:
+def _draw(
+    dataset: Dataset, annotator: Annotator, queue: dict[Arm | None, list[int]], untouched: int
+) -> Drawn | None:
     """Draw an arm, and by it one of those that nobody has begun. An arm that has none leaves its share to
     chance."""
     shares = {Arm.RANDOM: 0.0}
@@ -289,16 +297,15 @@ def _draw(dataset: Dataset, annotator: Annotator, queue: dict[Arm | None, list[i
         return Drawn(found)
     if arm in KEYS:
         firsts[arm] = found.pk
-    return Drawn(found, arm, shares, firsts, _how_many(dataset) if shares[Arm.RANDOM] else 0)
+    return Drawn(found, arm, shares, firsts, _how_many(dataset, untouched) if shares[Arm.RANDOM] else 0)
 
 
-def _how_many(dataset: Dataset) -> int:
-    """How many nobody has begun, at least 1."""
-    untouched = _nobodys(dataset).order_by()
-    n = untouched[:COUNTED].count()
-    if n == COUNTED:
-        n = cache.get_or_set(f"untouched:{dataset.pk}", untouched.count, 10) or n
-    return max(1, n)
+def _how_many(dataset: Dataset, untouched: int) -> int:
+    """How many nobody has begun, at least 1; `untouched` is exact where it is less than COUNTED."""
+    if untouched == COUNTED:
+        every = _nobodys(dataset).order_by()
+        untouched = cache.get_or_set(f"untouched:{dataset.pk}", every.count, 10) or untouched
+    return max(1, untouched)
 
 
 def _any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:

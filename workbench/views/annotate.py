@@ -259,22 +259,18 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        judgments = _record(_annotator(request), comparison, form, dataset)
+        judgments = annotation.record(
+            _annotator(request),
+            comparison,
+            form.answer_given(dataset),
+            form.ranks,
+            form.cleaned_data["claim"],
+        )
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     if all(judgment.is_aside for judgment in judgments):
         return _refuse(request, dataset, ASIDE, 409)
     return _stored(request, dataset, judgments)
-
-
-def _record(
-    annotator: Annotator, comparison: Comparison, form: AnswerForm, dataset: Dataset
-) -> list[Judgment]:
-    answer, claim_pk = form.answer_given(dataset), form.cleaned_data["claim"]
-    claim = annotation.claim_of(annotator, comparison, claim_pk).first()
-    if form.ranks or (claim and claim.ranking_id):
-        return annotation.record_ranking(annotator, comparison, answer, form.ranks, claim_pk)
-    return [annotation.record_judgment(annotator, comparison, answer, claim_pk)]
 
 
 ASIDE = (

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workbench', '0015_the_queue_has_an_order'),
+        ('workbench', '0021_decisions_carry_a_posterior'),
     ]
 
     operations = [
