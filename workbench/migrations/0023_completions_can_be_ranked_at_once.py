@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workbench', '0021_decisions_carry_a_posterior'),
+        ('workbench', '0022_leakage_reports_are_runs'),
     ]
 
     operations = [
