@@ -18,7 +18,17 @@ from django.views.decorators.http import require_GET, require_POST
 
 from workbench import access
 from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
-from workbench.models import Annotator, Claim, Comparison, Completion, Dataset, Flag, Judgment, Ranking
+from workbench.models import (
+    Annotator,
+    Claim,
+    Comparison,
+    Completion,
+    Dataset,
+    Flag,
+    Judgment,
+    Ranking,
+    Suggestion,
+)
 from workbench.models.dataset import Message
 from workbench.pipeline import annotation, quality
 
@@ -69,6 +79,7 @@ class Item:
     said: Said | None
     key: UUID
     judgments: Sequence[Judgment] = ()
+    has_reveal: bool = False
 
     @property
     def messages(self) -> list[Message]:
@@ -188,9 +199,12 @@ def _sure(outcome: str, probability: float | None, margin: float) -> str:
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
     comparison = Comparison.objects.select_related("prompt", "a", "b").get(pk=claim.comparison_id)
+    # That there will be something to reveal leads nobody; where there is nothing, the page need not wait.
+    suggestions = Suggestion.objects.filter(comparison=comparison).to_show()
+    has_reveal = claim.mode == Claim.Mode.BLIND and suggestions.exists()
     judgments = _together(judgment) if judgment else []
     said = said_then(judgments) if judgments else said_beforehand(claim)
-    return Item(comparison, claim, said, uuid4(), judgments)
+    return Item(comparison, claim, said, uuid4(), judgments, has_reveal)
 
 
 def _together(judgment: Judgment) -> list[Judgment]:

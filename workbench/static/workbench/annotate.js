@@ -48,9 +48,10 @@ const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state
 
 /** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
 function itemOf(element) {
-  const { comparison, claim, key, mode, suggested, replaces, judgment, answer, comment } = element.dataset;
+  const { comparison, claim, key, suggested, replaces, judgment, answer, comment } = element.dataset;
   const ranks = Number(element.dataset.ranks ?? 0); // how many there are to rank, 0 for two to compare
-  return { element, comparison, claim, key, mode, suggested, replaces, judgment, answer, comment, ranks, groups: [] };
+  const hasReveal = "hasReveal" in element.dataset; // something to wait for after the answer
+  return { element, comparison, claim, key, hasReveal, suggested, replaces, judgment, answer, comment, ranks, groups: [] };
 }
 
 function parse(html) {
@@ -311,7 +312,7 @@ function answer(value) {
   if (first) count((current.ranks * (current.ranks - 1)) / 2 || 1);
   if (straightOn.checked) showLastReveal("");
   else document.querySelector(".last-reveal")?.remove();
-  if (!first || current.mode !== "blind" || straightOn.checked) return leave();
+  if (!first || !current.hasReveal || straightOn.checked) return leave();
   setState("waiting");
   const waiting = current;
   setTimeout(() => waiting === current && form.dataset.state === "waiting" && leave(), PATIENCE);
