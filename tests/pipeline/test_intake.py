@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -243,6 +245,51 @@ def test_a_prompt_column_may_name_the_first_question_of_a_longer_conversation(tm
     assert result.accepted
     assert len(Prompt.objects.get().messages) == 3
     assert other.problems[0].code == "unequal_prefixes"
+
+
+def test_good_and_bad_rows_of_a_prompt_become_pairs_wherever_they_stand(tmp_path):
+    rows = [
+        {"prompt": [{"role": "user", "content": prompt}], "completion": text, "label": label}
+        for prompt, text, label in (("p", "a", True), ("q", "b", True), ("p", "c", False), ("q", "d", False))
+    ]
+
+    result = take(tmp_path, rows)
+
+    assert (result.prompts, result.comparisons) == (2, 2)
+    assert {getattr(j.comparison, j.outcome).text for j in Judgment.objects.all()} == {"a", "b"}
+
+
+def test_a_preview_of_rows_that_wait_for_each_other_reads_no_more_than_it_shows(tmp_path, dataset):
+    path = tmp_path / "rows.jsonl"
+    row = '{"prompt": "p%d", "completion": "a", "label": true}\n'
+    path.write_text("".join(row % number for number in range(3000)))
+
+    seen = intake.preview(path, dataset)
+
+    assert (seen.whole, seen.result.rows) == (False, 1000)
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path):
+    columns = [pa.array([text]) for text in "pqab"]
+    table = pa.Table.from_arrays(columns, names=["prompt", "prompt", "chosen", "rejected"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+
+    result = intake.import_file(tmp_path / "rows.parquet", Dataset(name="New"))
+
+    assert result.problems[0].code == "duplicate_column"
+
+
+def test_a_date_that_no_calendar_has_is_a_bad_row(tmp_path):
+    given = {"prompt": ["p", "q"], "chosen": ["a", "a"], "rejected": ["b", "b"]}
+    table = pa.table({**given, "when": pa.array([0, 2**62], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "rows.parquet")
+
+    result = intake.import_file(
+        tmp_path / "rows.parquet", Dataset(name="New"), intake.ImportOptions(lenient=True)
+    )
+
+    assert [(p.line, p.code) for p in result.problems] == [(2, "out_of_range")]
+    assert result.rows == 1
 
 
 def test_a_zstd_file_that_is_cut_off_is_refused(tmp_path):

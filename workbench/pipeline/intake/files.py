@@ -513,6 +513,7 @@ def _parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
     except (pa.ArrowException, OSError) as error:
         raise FileFault("corrupt", "the Parquet file can't be opened: cut off, or not Parquet") from error
     _refuse_extension_types(table.schema_arrow)
+    _refuse_columns_twice(table.schema_arrow)
     if table.metadata.num_rows == 0:
         raise FileFault("empty", "the file has no rows")
     batches = _safely(table.iter_batches(BATCH_ROWS))
@@ -536,11 +537,22 @@ def _refuse_extension_types(schema: pa.Schema) -> None:
             )
 
 
+def _refuse_columns_twice(schema: pa.Schema) -> None:
+    """Of two columns of one name a row would silently keep the last."""
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    if twice:
+        raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice')
+
+
 def _batch_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[Entry]:
     number = 0
     for batch in batches:
         for values in _values_of(batch):
             number += 1
+            if values is None:
+                message = "holds a value that is out of range, such as a date after the year 9999"
+                yield Problem(number, "", "out_of_range", message)
+                continue
             row = Row(number, values)
             try:
                 refuse_bad_text(values)
@@ -550,9 +562,14 @@ def _batch_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[Entry]:
                 yield row
 
 
-def _values_of(batch: pa.RecordBatch) -> list[Values]:
+def _values_of(batch: pa.RecordBatch) -> list[Values | None]:
+    """The rows; None for one with a value that Python has no room for."""
     try:
-        rows: list[Values] = batch.to_pylist()
+        rows: list[Values | None] = batch.to_pylist()
+    except (OverflowError, pa.ArrowInvalid):
+        if batch.num_rows == 1:
+            return [None]
+        return [_values_of(batch.slice(at, 1))[0] for at in range(batch.num_rows)]
     except UnicodeDecodeError:
         raise FileFault("not_utf8", "the file holds text that is not valid UTF-8") from None
     return rows
@@ -570,6 +587,7 @@ def _folder(path: Path) -> Reading:
     with pa.memory_map(str(files[0])) as first:
         schema = pa.ipc.open_stream(first).schema
     _refuse_extension_types(schema)
+    _refuse_columns_twice(schema)
     sizes = [file.stat().st_size for file in files]
     return Reading(
         "folder", _batch_rows(_safely(_arrow_batches(files, read))), lambda: read[0], sum(sizes), schema

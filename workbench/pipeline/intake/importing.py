@@ -209,7 +209,8 @@ def preview(
     Reads only."""
     options = replace(options, dry_run=True)
     prefix = _Prefix()
-    reader = Reader(prefix, options, lambda *_: None, dataset.columns)
+    limit = PREVIEW_ROWS, PREVIEW_SECONDS
+    reader = Reader(prefix, options, lambda *_: None, dataset.columns, limit)
     whole, faulty = True, False
     with ExitStack() as stack:
         try:
@@ -239,7 +240,7 @@ def preview(
         ranked=bool(shape and shape.ranked),
         result=result,
         examples=tuple(prefix.examples),
-        whole=whole,
+        whole=whole and not reader.cut,
     )
 
 

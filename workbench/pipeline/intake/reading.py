@@ -33,7 +33,7 @@ class Sink(Protocol):
 class Reader:
     """Reads one file into a sink. `tick` is called twice a second with the rows read and an estimate of all;
     what it raises ends the reading. `saved` are the named columns of tables that came before (see
-    shapes.mapped)."""
+    shapes.mapped); `limit` is the rows and seconds after which the rest is left unread."""
 
     def __init__(
         self,
@@ -41,9 +41,13 @@ class Reader:
         options: ImportOptions,
         tick: Callable[[int, int], None],
         saved: Mapping[str, str] | None = None,
+        limit: tuple[int, float] | None = None,
     ) -> None:
         self.shape: Shape | None = None
         self.columns: tuple[str, ...] = ()
+        self.cut = False
+        """True when the file goes on after the limit."""
+        self._limit = limit
         self.observed: Counter[str] = Counter()
         self._sink = sink
         self._options = options
@@ -90,9 +94,13 @@ class Reader:
 
     def _counted(self, reading: Reading) -> Iterator[Entry]:
         ticked = time.monotonic()
+        began = ticked
         for count, entry in enumerate(reading.rows, start=1):
-            yield entry
             now = time.monotonic()
+            if self._limit and (count > self._limit[0] or now - began > self._limit[1]):
+                self.cut = True
+                return
+            yield entry
             if now - ticked > TICK_SECONDS:
                 ticked = now
                 self._tick(count, max(count, count * reading.size // max(1, reading.position())))

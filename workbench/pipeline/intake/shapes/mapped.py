@@ -1,7 +1,6 @@
 """Any table, by columns that somebody named: which of them holds the prompt, the completions, the label."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from workbench.models.dataset import Message
@@ -20,7 +19,7 @@ from workbench.pipeline.intake.drafts import (
     whole_number_of,
 )
 from workbench.pipeline.intake.rows import BadRow, FileFault, Problem, Row, Values, escaped
-from workbench.pipeline.intake.shapes.shape import Shape, per_row
+from workbench.pipeline.intake.shapes.shape import Shape, per_row, together
 
 COLUMN_WORDS = {
     "prompt": "the prompt, as text or messages",
@@ -32,7 +31,7 @@ COLUMN_WORDS = {
     "outcome": "which of a and b is better",
     "score_a": "a number for a: the higher is better",
     "score_b": "a number for b",
-    "completion": "one completion a row; rows of a prompt stand together",
+    "completion": "one completion a row, several rows a prompt",
     "score": "a number for it: the higher is better",
     "rank": "its rank: 1 is best",
     "source": "who wrote the completion",
@@ -139,8 +138,8 @@ class _Table:
         )
 
     def completions(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-        """One completion a row, of one prompt with those beside it."""
-        for _, group in groupby(rows, key=lambda row: self._cells(row.values).get("prompt")):
+        """One completion a row; those of one prompt belong together wherever they stand."""
+        for group in together(rows, lambda row: self._cells(row.values).get("prompt")):
             good: list[tuple[Row, Values, list[Message], CompletionDraft]] = []
             values: list[float | None] = []
             for row in group:

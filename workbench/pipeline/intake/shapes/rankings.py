@@ -26,7 +26,7 @@ from workbench.pipeline.intake.drafts import (
 )
 from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
 from workbench.pipeline.intake.shapes.pairs import PROMPTS, transcript_of
-from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
+from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row, together
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 _RANKS = ("rank", "ranks")
@@ -185,9 +185,9 @@ def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | 
 
 
 def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-    """KTO rows: a completion and whether it is good. Rows of one prompt that stand together become pairs of
-    a good and a bad one; of two good or two bad ones nothing is said."""
-    for _, group in groupby(rows, key=lambda row: row.values.get("prompt")):
+    """KTO rows: a completion and whether it is good. Rows of one prompt become pairs of a good and a bad
+    one, wherever they stand, as these sets come shuffled; of two good or two bad ones nothing is said."""
+    for group in together(rows, lambda row: row.values.get("prompt")):
         good: list[tuple[Row, list[Message], CompletionDraft, bool]] = []
         for row in group:
             try:

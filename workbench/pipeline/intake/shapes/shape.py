@@ -1,7 +1,13 @@
 """What a Shape is: a way that people write preference data, told by its columns."""
 
+import hashlib
+import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
 
 from workbench.pipeline.intake.drafts import Draft, ImportOptions
 from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
@@ -30,6 +36,33 @@ class Shape:
 
     def matches(self, columns: Columns, first: Values) -> bool:
         return self.fits(columns, first) if self.fits else columns.issuperset(self.needs)
+
+
+def together(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Row]]:
+    """Rows with the same key, however far apart they stand, in the order in which the keys begin. They wait
+    on disk: the file may be of any size."""
+    with closing(sqlite3.connect("", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode=OFF")
+        db.execute("CREATE TABLE first (key BLOB PRIMARY KEY, n INT) WITHOUT ROWID")
+        db.execute("CREATE TABLE row (first INT, n INT, line INT, said TEXT, raw BLOB)")
+        db.execute("BEGIN")
+        for n, row in enumerate(rows):
+            said = json.dumps(key(row), sort_keys=True, default=str)
+            digest = hashlib.blake2b(said.encode(), digest_size=16).digest()
+            db.execute("INSERT OR IGNORE INTO first VALUES (?, ?)", (digest, n))
+            values = json.dumps(row.values, default=_kept)
+            db.execute(
+                "INSERT INTO row SELECT n, ?, ?, ?, ? FROM first WHERE key = ?",
+                (n, row.line, values, row.raw, digest),
+            )
+        found = db.execute("SELECT first, line, said, raw FROM row ORDER BY first, n")
+        for _, group in groupby(found, key=lambda columns: columns[0]):
+            yield [Row(line, json.loads(said), raw) for _, line, said, raw in group]
+
+
+def _kept(value: object) -> str:
+    """A value that JSON has no kind for, as metadata would hold it."""
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
 
 
 def per_row(adapt: Callable[[Row, ImportOptions], Draft]) -> Adapter:
