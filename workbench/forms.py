@@ -480,6 +480,11 @@ class ImportForm(forms.Form):
         help_text="Empty: that of the Dataset. A Release says which text came under which.",
     )
     no_labels = forms.BooleanField(label="Leave the labels of the file behind", required=False)
+    formula_safe = forms.BooleanField(
+        label="Take away the ' that a cell begins with: it came from a Release, or was made safe for a "
+        "spreadsheet",
+        required=False,
+    )
     strip_citations = forms.BooleanField(label="Remove [1] marks from WebGPT answers", required=False)
     no_near_duplicates = forms.BooleanField(
         label="Group no near-duplicates: only prompts of the same text are kept in one split", required=False
@@ -518,6 +523,7 @@ class ImportForm(forms.Form):
             labels=not asked.get("no_labels", False),
             pairs=asked.get("pairs") or "all",
             minimum_gap=asked.get("minimum_gap") or 0.0,
+            formula_safe=asked.get("formula_safe", False),
             strip_citations=asked.get("strip_citations", False),
             near_duplicates=not asked.get("no_near_duplicates", False),
         )

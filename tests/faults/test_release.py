@@ -35,8 +35,8 @@ def judged(dataset) -> Dataset:
     return dataset
 
 
-def spawn(tmp_path: Path, *command: str) -> subprocess.Popen[bytes]:
-    environment = Processes("filesystem://", tmp_path / "log").environment()
+def spawn(tmp_path: Path, *command: str, **extra: str) -> subprocess.Popen[bytes]:
+    environment = Processes("filesystem://", tmp_path / "log").environment(**extra)
     with (tmp_path / "log").open("ab") as log:
         return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
 
@@ -95,6 +95,21 @@ def test_a_command_killed_at_any_moment_leaves_all_or_nothing_and_can_be_repeate
     assert release.number == len(left) + 1
     assert releases.verify(release, tmp_path / "again", rebuild=False).intact
     assert release.rows == ROWS
+
+
+def test_another_process_in_another_zone_with_other_hashes_gives_the_same_bytes(judged, tmp_path):
+    everything = [f"--profile={name}" for name in releases.PROFILES]
+    call_command("release", judged.name, out=tmp_path / "here", profile=list(releases.PROFILES))
+
+    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Pacific/Auckland", "TIME_ZONE": "Asia/Tokyo"}
+    out = f"--out={tmp_path / 'there'}"
+    process = spawn(tmp_path, "manage.py", "release", judged.name, out, *everything, **elsewhere)
+
+    assert process.wait() == 0, (tmp_path / "log").read_text()
+    here, there = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there")
+    )
+    assert here == there
 
 
 def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice, tmp_path):

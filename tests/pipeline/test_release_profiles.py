@@ -26,10 +26,11 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Comparison, Dataset, Decision, Judgment, Release
-from workbench.models.dataset import group_digest
+from workbench.models.dataset import group_digest, text_digest
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
+from workbench.pipeline.release.files import FORMULA_STARTS
 
 pytestmark = pytest.mark.django_db
 
@@ -445,19 +446,38 @@ def digests(release: Release) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("profile", "form"),
     [
-        *((profile, "jsonl") for profile in (*OF_TEXTS, *OF_TALK)),
+        *((profile, "jsonl") for profile in (*OF_TEXTS, *OF_TALK, "kto")),
         *((profile, form) for profile in ("preference", "trl-chat") for form in ("jsonl.gz", "parquet")),
     ],
 )
 def test_what_intake_can_read_goes_out_in_and_out_again_unchanged(dataset, profile, form):
+    texts = sorted(("  yes\n", "No \u2028 é e\u0301"), key=text_digest)  # as an import puts them
     for number in range(30):
-        pair(dataset, "ab"[number % 2], f"Question {number}?\r\n", ("  yes\n", "No \u2028 é e\u0301"))
+        pair(dataset, "ab"[number % 2], f"Question {number}?\r\n", texts)
     if profile in OF_TALK:
         pair(dataset, "a", TALK)
 
     first = build(dataset, profile, formats=[form])
 
     assert digests(first) == digests(build(imported(first), profile, formats=[form]))
+
+
+@pytest.mark.parametrize("profile", ["preference", "rewardbench", "kto"])
+def test_a_csv_goes_out_in_and_out_again_unchanged(dataset, profile):
+    for number in range(40):
+        start = (*FORMULA_STARTS, "''=", "  =", "")[number % 10]
+        texts = (f"{start}  yes\n{number}", f'{start}No, "no" {number}')
+        texts = sorted(texts, key=text_digest)  # as an import puts them
+        pair(dataset, "ab"[number % 2], f"{start}Question {number}?\r\nx\ry", texts)
+
+    first = build(dataset, profile, formats=["csv", "jsonl"])
+    again = DatasetFactory.create()
+    for name in first.manifest["files"]:
+        if name.endswith(".csv"):
+            options = intake.ImportOptions(formula_safe=True)
+            assert intake.import_file(folder(first) / name, again, options).accepted
+
+    assert digests(first) == digests(build(again, profile, formats=["csv", "jsonl"]))
 
 
 @pytest.mark.parametrize("profile", OF_TEXTS[:-1])

@@ -149,6 +149,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     context |= {
         "preview": preview,
         "result": preview.result,
+        "is_table": intake.is_table(upload.shown_name),
         "examples": [Example.of(d) for d in preview.examples],
     }
     page = "imports/found.html" if request.htmx else "imports/preview.html"

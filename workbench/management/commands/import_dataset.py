@@ -59,6 +59,11 @@ class Command(BaseCommand):
             help="which pairs a ranking becomes (default: all)",
         )
         parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
+        parser.add_argument(
+            "--formula-safe",
+            action="store_true",
+            help="CSV: take one ' off each cell that begins with it, as in a CSV of a Release",
+        )
         parser.add_argument("--strip-citations", action="store_true", help="WebGPT: remove [1] marks")
         parser.add_argument(
             "--no-near-duplicates",
@@ -84,6 +89,7 @@ class Command(BaseCommand):
             labels=not given["no_labels"],
             pairs=given["pairs"],
             minimum_gap=given["minimum_gap"],
+            formula_safe=given["formula_safe"],
             strip_citations=given["strip_citations"],
             near_duplicates=not given["no_near_duplicates"],
             dry_run=given["dry_run"],

@@ -5,7 +5,7 @@ files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one tran
 
 from workbench.pipeline.intake.checks import TOKEN_LIMIT
 from workbench.pipeline.intake.drafts import PAIRS_POLICIES, Draft, ImportOptions
-from workbench.pipeline.intake.files import endings, known_name
+from workbench.pipeline.intake.files import endings, is_table, known_name
 from workbench.pipeline.intake.importing import (
     Cancelled,
     ImportResult,
@@ -36,6 +36,7 @@ __all__ = [
     "endings",
     "escaped",
     "import_file",
+    "is_table",
     "known_name",
     "preview",
     "read_file",

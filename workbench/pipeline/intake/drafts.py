@@ -223,6 +223,7 @@ class ImportOptions:
     labels: bool = True  # False: leave the labels of the file behind
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
     minimum_gap: float = 0.0  # ratings closer than this make no Comparison
+    formula_safe: bool = False  # CSV: take away the ' that keeps a spreadsheet from running a cell
     strip_citations: bool = False  # WebGPT: remove the [1][2] marks from answers
     near_duplicates: bool = True  # False: a prompt joins no group but that of its own text
     dry_run: bool = False  # do everything but keep it

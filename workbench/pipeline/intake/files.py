@@ -85,9 +85,22 @@ def _kind_of(name: str) -> tuple[str, str] | None:
     return (kind, packing) if kind else None
 
 
-def open_rows(source: Path | BinaryIO, name: str, stack: ExitStack, columns: Mapping[str, str]) -> Reading:
+def is_table(name: str) -> bool:
+    """Whether a file of this name is one of CSV or TSV."""
+    return (_kind_of(name) or ("", ""))[0] in {"csv", "tsv"}
+
+
+def open_rows(
+    source: Path | BinaryIO,
+    name: str,
+    stack: ExitStack,
+    columns: Mapping[str, str],
+    *,
+    formula_safe: bool = False,
+) -> Reading:
     """Open `source` as what `name` (or its own) says it is; `stack` closes what is opened here. `columns`
-    gives known column names by their lower case, for the headers of CSV files. Raises FileFault."""
+    gives known column names by their lower case, for the headers of CSV files; with `formula_safe` one ' is
+    taken away where a cell of theirs begins with it, as Releases put it there. Raises FileFault."""
     if isinstance(source, Path):
         if source.is_dir():
             return _folder(source)
@@ -107,8 +120,8 @@ def open_rows(source: Path | BinaryIO, name: str, stack: ExitStack, columns: Map
     readers: dict[str, Callable[[BinaryIO], Iterator[Entry]]] = {
         "jsonl": _json_lines,
         "json": _json_values,
-        "csv": lambda f: _table(f, ",", columns),
-        "tsv": lambda f: _table(f, "\t", columns),
+        "csv": lambda f: _table(f, ",", columns, formula_safe),
+        "tsv": lambda f: _table(f, "\t", columns, formula_safe),
     }
     header_line = 1 if kind in {"csv", "tsv"} else None
     return Reading(kind, _faults_named(readers[kind](file)), raw.tell, size, header_line=header_line)
@@ -438,7 +451,7 @@ def _array_elements(window: _Window, decoder: _Decoder) -> Iterator[Entry]:
             return
 
 
-def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str]) -> Iterator[Entry]:
+def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_safe: bool) -> Iterator[Entry]:
     """A CSV or TSV file. Quoted cells may hold line ends; a row's line is where it begins."""
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates here, and an error with its line below.
@@ -454,7 +467,8 @@ def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str]) -> Iterat
         elif header is None:
             header = _header(cells, delimiter, columns)
         else:
-            yield _record_row(line, header, cells)
+            plain = [cell.removeprefix("'") for cell in cells] if formula_safe else cells
+            yield _record_row(line, header, plain)
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | Problem]]:

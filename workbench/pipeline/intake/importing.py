@@ -131,7 +131,8 @@ def import_file(
         reader = Reader(spool, options, tick, dataset.columns)
         faulty = False
         try:
-            reader.read(open_rows(source, name, stack, COLUMNS))
+            rows = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
+            reader.read(rows)
         except FileFault as fault:
             spool.refuse(fault.problem)
             faulty = True
@@ -214,7 +215,8 @@ def preview(
     whole, faulty = True, False
     with ExitStack() as stack:
         try:
-            reader.read(open_rows(source, name, stack, COLUMNS))
+            rows = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
+            reader.read(rows)
         except FileFault as fault:
             prefix.problems.insert(0, fault.problem)
             faulty = True
