@@ -70,6 +70,10 @@ def load_engine(version_id: int) -> Scorer:
         if getattr(engine.checkpoint, f"{part}_sha256") != getattr(version, f"{part}_sha256"):
             raise ValueError(f"the {part} in {folder.name} are not what was registered")
     versions.check_known_answers(version, engine.alone)
+    if engine.note:
+        log.info("%s: %s", version, engine.note)
+    for pulse in _pulses:
+        pulse.device = engine.device
     return engine
 
 
@@ -359,6 +363,8 @@ def inspect(
 
     checkpoint = open_checkpoint(folder)
     engine = load(folder, max_length=max_length, precision=precision, device=settings.DEVICE)
+    if engine.note:
+        log.info("%s: %s", folder.name, engine.note)
     if check is not None:
         check(engine)
     facts = {
@@ -369,7 +375,7 @@ def inspect(
         "max_length": max_length,
         "precision": precision,
         "guard": _guard(engine),
-        "self_test": versions.known_answers(engine),
+        "self_test": versions.known_answers(engine.alone),
     }
     return training.Checkpoint(files_of(checkpoint), facts)
 
@@ -399,6 +405,7 @@ class Pulse(threading.Thread):
     def __init__(self, queues: str) -> None:
         super().__init__(daemon=True, name="pulse")
         self.queues = queues
+        self.device = ""  # known once a model is loaded
         self.stopped = threading.Event()
         self.started_at = timezone.now()
 
@@ -408,7 +415,7 @@ class Pulse(threading.Thread):
 
     def beat(self) -> None:
         now = timezone.now()
-        seen = {"queues": self.queues, "started_at": self.started_at, "last_seen": now}
+        seen = {"queues": self.queues, "device": self.device, "started_at": self.started_at, "last_seen": now}
         try:
             Worker.objects.update_or_create(name=WORKER, defaults=seen)
         except Exception:

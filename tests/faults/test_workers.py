@@ -210,6 +210,7 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
     tell("two machines, a real model", run, ended(run, 400))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
     assert run.batches.values("worker").distinct().count() == 2
+    wait_until(lambda: Worker.objects.filter(device__startswith="cpu in").count() == 2)
     for name in ("one", "two"):
         assert list((tmp_path / name / "cache" / "checkpoints").iterdir())
 

@@ -156,6 +156,15 @@ def test_a_baseline_scored_in_between_does_not_push_the_model_out_of_a_worker(fo
     assert tasks.load_scorer(version) is first
 
 
+def test_a_worker_says_where_and_in_which_precision_it_computes(folder, monkeypatch):
+    pulse = tasks.Pulse("score")
+    monkeypatch.setattr(tasks, "_pulses", [pulse])
+
+    tasks.load_scorer(added(folder))
+
+    assert pulse.device == "cpu in fp32"
+
+
 def test_a_checkpoint_in_a_bucket_is_copied_once_and_whole(folder, tmp_path):
     bucket = RemoteStorage(str(tmp_path / "bucket"))
     facts = {"weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64}

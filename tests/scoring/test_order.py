@@ -188,8 +188,8 @@ def test_a_real_model_in_exact_order_stands_as_in_fp32(tiny, bf16_units):
 
 @pytest.fixture
 def bf16_units(monkeypatch):
-    """Take the path of a processor with bf16 units; without them torch computes the same, slowly."""
-    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"avx512_bf16"})
+    """Take the path of a processor with bf16 matrix units; without them torch computes the same, slowly."""
+    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"amx_bf16"})
 
 
 @pytest.mark.real_data
@@ -216,13 +216,15 @@ def test_bf16_alone_says_so(tiny, bf16_units):
     assert scored.value == pytest.approx(load(tiny, precision="fp32")([("why", "rain")])[0].value, abs=0.05)
 
 
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512_bf16"}], ids=["none", "vectors alone"])
 @pytest.mark.parametrize("precision", ["bf16", "exact-order"])
-def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeypatch, precision):
-    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"avx2"})
+def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeypatch, precision, flags):
+    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: flags)
 
     engine = load(tiny, precision=precision)
 
-    assert engine.note == "this CPU has no bf16 units, so scores are fp32"
+    assert engine.note == "this CPU has no bf16 matrix units, so scores are fp32"
+    assert engine.device == "cpu in fp32"
     assert engine([("why", "rain")])[0].precision == "fp32"
     assert measure_guard(engine, [("why", "rain")]) == 0.0
 
