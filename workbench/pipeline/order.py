@@ -46,7 +46,8 @@ LEVELS = 4  # how many counts of places taken are told apart
 TRIED = 16  # in one statement, until one is found that nobody else holds locked
 # So many that nobody has begun are counted each time; of more, the count of ten seconds ago does.
 COUNTED = 1000
-GROUPS = 100  # at once, so that few Comparisons are locked against annotators meanwhile
+WRITTEN = 1000  # in one statement
+GROUPS = 250  # at once, so that few Comparisons are locked against annotators meanwhile
 
 KEYS = {Arm.UNCERTAIN: "doubt", Arm.DISAGREEMENT: "dispute"}
 
@@ -109,7 +110,17 @@ def renew_one(comparison: Comparison) -> None:
 
 
 def _write(comparisons: list[Comparison]) -> None:
-    Comparison.objects.bulk_update(comparisons, ["doubt", "dispute"], batch_size=500)
+    # As one list of values: bulk_update's CASE with a line for each row took three times as long.
+    table = connection.ops.quote_name(Comparison._meta.db_table)
+    with connection.cursor() as cursor:
+        for start in range(0, len(comparisons), WRITTEN):
+            some = comparisons[start : start + WRITTEN]
+            cursor.execute(
+                f"UPDATE {table} SET doubt = CAST(v.column2 AS double precision), "  # noqa: S608 - no text of others
+                "dispute = CAST(v.column3 AS double precision) "
+                f"FROM (VALUES {', '.join(['(%s, %s, %s)'] * len(some))}) AS v WHERE {table}.id = v.column1",
+                [value for each in some for value in (each.pk, each.doubt, each.dispute)],
+            )
 
 
 def _keys(comparisons: ComparisonQuerySet, most_per_group: int) -> list[Comparison]:
