@@ -72,7 +72,7 @@ def test_settling_again_writes_nothing(dataset, comparisons):
     on_a_page = agreement.settle(dataset)
 
     assert (second, on_a_page) == (Settled(made=0, withdrawn=0), Settled(made=0, withdrawn=0))
-    assert first.made >= PAIRS
+    assert first == Settled(made=PAIRS, withdrawn=0)
     assert list(Decision.objects.values()) == rows
 
 
@@ -113,12 +113,23 @@ def test_reviewers_and_flags_come_first(dataset, comparisons):
     Decision.objects.create(
         comparison=comparisons[0], outcome="b", method="reviewer", decided_by=UserFactory.create()
     )
+    aggregation.settle(dataset)
     Flag.objects.create(comparison=comparisons[1], annotator=AnnotatorFactory.create(), reason="other")
+
+    settled = aggregation.settle(dataset)
+
+    assert settled == Settled(made=0, withdrawn=1)
+    assert standing(comparisons[0]).method == "reviewer"
+    assert not comparisons[1].decisions.filter(standing=True).exists()
+
+
+def test_a_decision_whose_votes_were_all_taken_back_loses_its_standing(dataset, comparisons):
+    aggregation.settle(dataset)
+    comparisons[3].judgments.update(current=False)
 
     aggregation.settle(dataset)
 
-    assert standing(comparisons[0]).method == "reviewer"
-    assert not comparisons[1].decisions.filter(standing=True).exists()
+    assert list(comparisons[3].decisions.values_list("standing", flat=True)) == [False]
 
 
 def released(dataset: Dataset, profile: str, **filters) -> list[dict]:

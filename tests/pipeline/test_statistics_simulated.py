@@ -225,3 +225,24 @@ def test_the_report_of_a_stored_campaign_holds_the_truth(dataset: Dataset):
     assert holds(accuracy, right * SKILL.mean() + (1 - right) * (1 - SKILL.mean()))
     assert report["aggregation"]["enough"]
     assert report["aggregation"]["mean_skill"] == pytest.approx(SKILL.mean(), abs=0.04)
+
+
+def test_skills_hold_the_truth_where_ties_are_a_third_outcome_too():
+    held, sure, right = [], [], []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        pairs, chance = 400, np.array([0.4, 0.4, 0.2])
+        truth = random.choice(3, pairs, p=chance)
+        item = np.repeat(np.arange(pairs), VOTES)
+        who = random.random((pairs, len(SKILL))).argsort(axis=1)[:, :VOTES].ravel()
+        others = np.stack([np.delete(np.arange(3), k) for k in range(3)])
+        second = chance[others[:, 1]] / chance[others].sum(axis=1)
+        wrong = others[truth[item], (random.random(len(item)) < second[truth[item]]).astype(int)]
+        vote = np.where(random.random(len(item)) < SKILL[who], truth[item], wrong)
+        skills = one_coin(item, who, vote, (pairs, len(SKILL), 4))
+        held.append((skills.low <= SKILL) & (skills.high >= SKILL))
+        sure.append(skills.posterior.max(axis=1))
+        right.append(skills.posterior.argmax(axis=1) == truth)
+
+    assert np.mean(held) >= 0.92
+    assert np.mean(sure) == pytest.approx(np.mean(right), abs=0.015)

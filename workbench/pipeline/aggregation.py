@@ -1,6 +1,6 @@
 """Votes and skills -> Decisions with a probability of each outcome, where the Dataset says so."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +58,8 @@ def settle(dataset: Dataset) -> Settled:
     majority decides as everywhere else. Flags and reviewers come first, as in `agreement.settle`. Written in
     chunks, each a transaction of its own, so that nobody waits for 200,000 rows; stopped half-way, every
     Decision still rests on the votes it says. A second call writes nothing."""
-    settled = agreement.settle(dataset)
     if dataset.aggregation != Dataset.Aggregation.SKILL:
-        return settled
+        return agreement.settle(dataset)
     with snapshot() as using:
         pair, annotator, vote = votes_of(dataset, using)
     pairs, item = np.unique(pair, return_inverse=True)
@@ -69,11 +68,22 @@ def settle(dataset: Dataset) -> Settled:
     if not skills.enough:
         return agreement.settle(dataset, rule=Dataset.Aggregation.MAJORITY)
     counts = np.bincount(item * len(OUTCOMES) + vote, minlength=len(pairs) * len(OUTCOMES))
-    made, withdrawn = settled.made, settled.withdrawn
+    made, withdrawn = 0, _withdraw_unvoted(dataset, set(pairs.tolist()))
     for chunk in _wanted(pairs, np.round(skills.posterior, 4), counts.reshape(-1, len(OUTCOMES))):
         more = _write(chunk)
         made, withdrawn = made + more.made, withdrawn + more.withdrawn
     return Settled(made=made, withdrawn=withdrawn)
+
+
+def _withdraw_unvoted(dataset: Dataset, voted: Collection[int]) -> int:
+    """Derived Decisions on which every vote was taken back lose `standing`."""
+    derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
+    rows = derived.values_list("pk", "comparison_id").iterator()
+    gone = [key for key, comparison in rows if comparison not in voted]
+    return sum(
+        Decision.objects.standing().filter(pk__in=gone[start : start + CHUNK]).update(standing=False)
+        for start in range(0, len(gone), CHUNK)
+    )
 
 
 def _wanted(pairs: np.ndarray, posterior: np.ndarray, counts: np.ndarray) -> Iterator[Mapping[int, _Wanted]]:
@@ -99,11 +109,15 @@ def _write(wanted: Mapping[int, _Wanted]) -> Settled:
     out, new = [], []
     for key, each in wanted.items():
         stands = standing.get(key)
-        if key in flagged or (stands and stands.method == Decision.Method.REVIEWER):
+        if (
+            stands
+            and (stands.method == Decision.Method.REVIEWER or each.is_in(stands))
+            and key not in flagged
+        ):
             continue
-        if stands and not each.is_in(stands):
+        if stands and stands.method != Decision.Method.REVIEWER:
             out.append(stands.pk)
-        if each.outcome and not (stands and each.is_in(stands)):
+        if each.outcome and key not in flagged:
             new.append(each.decision(key))
     withdrawn = Decision.objects.standing().filter(pk__in=out).update(standing=False)
     Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
