@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ PEOPLE = 30
 def fill(comparisons: int) -> None:
     """Four Comparisons a Prompt; people are right with a chance of their own, and the model more often where
     it is surer."""
-    from django.utils import timezone
 
     from workbench.models import (
         Annotator,
@@ -68,7 +66,6 @@ def fill(comparisons: int) -> None:
         name="judge", kind="transformer", weights_sha256="0" * 64, state="active", temperature=1.5
     )
     rules = {name: ModelVersion.objects.get(name=name) for name in ("longest", "random")}
-    start = timezone.now() - timedelta(days=60)
     words = ["alpha", "beta", "gamma", "- delta\n", "**epsilon**", "zeta", "eta", "theta"]
     for first in range(0, comparisons, CHUNK):
         size = min(CHUNK, comparisons - first)
@@ -113,7 +110,6 @@ def fill(comparisons: int) -> None:
             for who in random.sample(range(PEOPLE), 3):
                 other = {"a": "b", "b": "a"}[truth]
                 said = truth if random.random() < skill[who] else random.choice([other, other, "tie"])
-                at = start + timedelta(seconds=20 * (first + n) % 5_000_000)
                 judgments.append(
                     Judgment(
                         comparison=it,
@@ -123,7 +119,6 @@ def fill(comparisons: int) -> None:
                         mode="blind",
                         left=random.choice("ab"),
                         seconds=random.lognormvariate(3, 0.5),
-                        created_at=at,
                     )
                 )
         Suggestion.objects.bulk_create(suggestions)

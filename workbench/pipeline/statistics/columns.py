@@ -1,4 +1,6 @@
-"""A Dataset as columns: one moment of the database, read in streams into arrays of a few bytes a row."""
+"""A Dataset as columns: one moment of the database, read in streams into arrays of a few bytes a row.
+
+Nothing is ordered by the database, which would write every row to a file to sort it: the arrays are."""
 
 from __future__ import annotations
 
@@ -98,7 +100,7 @@ class Answers:
 
 def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
     """All Comparisons of the dataset, by primary key. Texts are read in a stream, and only measured."""
-    rows = Comparison.objects.using(using).filter(dataset=dataset).order_by("pk")
+    rows = Comparison.objects.using(using).filter(dataset=dataset).order_by()
     read = rows.values_list("pk", "prompt_id", "a_id", "b_id", "audited")
     pk, prompt, a, b, audited = _integers(read, 5, step)
     prompts, prompt = np.unique(prompt, return_inverse=True)
@@ -108,7 +110,7 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
     source = np.zeros(len(completions), dtype=np.int64)
     length = np.zeros(len(completions))
     markdown = np.zeros((len(completions), len(MARKDOWN)))
-    texts = Completion.objects.using(using).filter(prompt__dataset=dataset).order_by("pk")
+    texts = Completion.objects.using(using).filter(prompt__dataset=dataset).order_by()
     for chunk in _chunks(texts.values_list("pk", "source", "text"), step):
         places = np.searchsorted(completions, [row[0] for row in chunk])
         for place, (key, name, text) in zip(places.tolist(), chunk, strict=True):
@@ -116,8 +118,9 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
                 source[place] = sources.setdefault(name, len(sources))
                 length[place] = len(text)
                 markdown[place] = _markdown(text)
+    names, source = _by_name(sources, source)
     return Pairs(
-        pk, prompt, topic[prompt], topics, side[: len(a)], side[len(a) :], completions, source, list(sources),
+        pk, prompt, topic[prompt], topics, side[: len(a)], side[len(a) :], completions, source, names,
         length, markdown, _picked(dataset, using, pk), audited > 0,
     )  # fmt: skip
 
@@ -137,24 +140,35 @@ def _topics(dataset: Dataset, using: str, prompts: Index) -> tuple[list[str], In
     """Names of topics, and each prompt's place among them: the first of a few columns that name one."""
     topics: dict[str, int] = {}
     topic = np.full(len(prompts), -1, dtype=np.int64)
-    rows = Prompt.objects.using(using).filter(dataset=dataset).exclude(metadata={}).order_by("pk")
+    rows = Prompt.objects.using(using).filter(dataset=dataset).exclude(metadata={}).order_by()
     for key, metadata in rows.values_list("pk", "metadata").iterator(chunk_size=CHUNK):
         place = int(np.searchsorted(prompts, key))
         named = next((metadata[name] for name in _TOPICS if isinstance(metadata.get(name), str)), "")
         if named and place < len(prompts) and prompts[place] == key:
             topic[place] = topics.setdefault(named, len(topics))
-    return list(topics), topic
+    return _by_name(topics, topic)
+
+
+def _by_name(places: dict[str, int], column: Index) -> tuple[list[str], Index]:
+    """The names in order, and the column of places among them: the same in whichever order rows came."""
+    names = sorted(places)
+    renumbered = np.empty(len(names) + 1, dtype=np.int64)
+    renumbered[[places[name] for name in names]] = np.arange(len(names))
+    renumbered[-1] = -1
+    return names, renumbered[column]
 
 
 def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answers:
     """All Judgments of the dataset, by primary key."""
-    rows = Judgment.objects.using(using).of(dataset).order_by("pk")
+    rows = Judgment.objects.using(using).of(dataset).order_by()
     read = rows.values_list(
         "pk", "comparison_id", "annotator_id", "outcome", "left", "guidelines_id", "seconds", "created_at",
         "stage", "mode", "purpose", "current", "supersedes_id", "superseded_by__stage",
     )  # fmt: skip
     kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 14)]
     columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
+    order = np.argsort(columns["pk"])
+    columns = {name: column[order] for name, column in columns.items()}
     keys = columns.pop("pk")
     annotators, columns["annotator"] = np.unique(columns["annotator"], return_inverse=True)
     columns["pair"] = np.searchsorted(pairs.pk, columns["pair"])
@@ -196,13 +210,14 @@ def _coded(
 
 def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
     """(Comparison, annotator, place in OUTCOMES) of all standing opinions: primary keys, one entry a vote."""
-    rows = Judgment.objects.using(using).of(dataset).current().opinions().order_by("pk")
+    rows = Judgment.objects.using(using).of(dataset).current().opinions().order_by()
     chunks = [
         np.array([(pair, annotator, _PLACE[outcome]) for pair, annotator, outcome in chunk], dtype=np.int64)
         for chunk in _chunks(rows.values_list("comparison_id", "annotator_id", "outcome"), lambda _: None)
     ]
     pair, annotator, vote = np.concatenate(chunks).T if chunks else np.zeros((3, 0), dtype=np.int64)
-    return pair, annotator, vote
+    order = np.lexsort((annotator, pair))
+    return pair[order], annotator[order], vote[order]
 
 
 def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Vector:
@@ -231,10 +246,10 @@ def cut_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str) ->
 
 
 def _integers(rows: QuerySet[Any, Any], width: int, step: Step) -> Iterator[Index]:
-    """Each column of whole numbers as one array."""
+    """Each column of whole numbers as one array, by the first of them."""
     chunks = [np.array(chunk, dtype=np.int64) for chunk in _chunks(rows, step)]
     table = np.concatenate(chunks) if chunks else np.zeros((0, width), dtype=np.int64)
-    return iter(np.ascontiguousarray(table.T))
+    return iter(np.ascontiguousarray(table[np.argsort(table[:, 0])].T))
 
 
 def _chunks(rows: QuerySet[Any, Any], step: Step) -> Iterator[list[Any]]:
