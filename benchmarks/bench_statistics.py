@@ -43,7 +43,6 @@ PEOPLE = 30
 def fill(comparisons: int) -> None:
     """Four Comparisons a Prompt; people are right with a chance of their own, and the model more often where
     it is surer."""
-
     from workbench.models import (
         Annotator,
         Comparison,
@@ -96,7 +95,7 @@ def fill(comparisons: int) -> None:
             for n in range(size)
         )
         suggestions, judgments = [], []
-        for n, it in enumerate(made):
+        for it in made:
             truth, sure = random.choice("ab"), abs(random.gauss(0, 2))
             margin = sure if (truth == "a") == (random.random() < 1 / (1 + 2.718 ** (-sure / 1.5))) else -sure
             values = {

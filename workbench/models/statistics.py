@@ -1,8 +1,9 @@
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.db.models import Exists, OuterRef
 
-from workbench.models.annotation import Judgment
+from workbench.models.annotation import Comparison, Judgment
 
 if TYPE_CHECKING:
     from workbench.models.scores import ModelVersion
@@ -39,7 +40,9 @@ class Statistics(models.Model):
     @property
     def judgments_since(self) -> int:
         """How many Judgments the report does not know of; counted up to 10,000."""
-        newer = Judgment.objects.filter(pk__gt=self.last_judgment, comparison__dataset=self.dataset_id)
+        # EXISTS, as with a join SQLite begins with every Comparison of the Dataset.
+        here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=self.dataset_id)
+        newer = Judgment.objects.filter(Exists(here), pk__gt=self.last_judgment)
         return newer.order_by()[: self.MOST_COUNTED].count()
 
     def is_stale(self, active: "ModelVersion | None") -> bool:
