@@ -34,7 +34,7 @@ class TrainConfig:
     clip: float = 1.0  # largest norm of the gradient
     dropout: float | None = None  # None leaves it as the model's config says
     label_smoothing: float = 0.0  # the share of labels taken to be wrong
-    strength: float = 0.0  # logits that a full preference strength adds to the margin asked for
+    strength: float = 0.0  # logits that each unit of preference strength adds to the margin asked for
     centring: float = 0.01  # weight of (a + b)^2, which keeps rewards about zero between versions
     evaluations: int = 10  # measurements on the validation pairs, evenly over the run
     patience: int | None = 3  # measurements without a better one before the run ends early

@@ -34,9 +34,9 @@ class DataError(ValueError):
 class LabelledPair:
     """Two completions of one prompt, and what people say of them.
 
-    `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a posterior. `strength`, 0 to 1,
-    is how much clearer the preferred one is; None where nobody said. Pairs of one `group` stay
-    together in a split and are not independent. `part` is a label to report by, such as the subset.
+    `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a posterior. `strength` is how much
+    better the preferred one is, on the scale of its source; None where nobody said. Pairs of one `group`
+    stay together in a split and are not independent. `part` is a label to report by, such as the subset.
     """
 
     prompt: str
@@ -239,6 +239,7 @@ def _soft(row: Row) -> LabelledPair:
         _text(row, "completion_b"),
         _number(row, "p_a", 0, 1),
         "",
+        strength=_number(row, "strength", 0, None) if row.get("strength") is not None else None,
         part=_part(row),
     )
 
@@ -358,5 +359,6 @@ def _number(row: Row, column: str, low: float | None, high: float | None) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{column} is not a number")
     if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"{column} is {value}, not from {low} to {high}")
+        upwards = f"from {low} to {high}" if high is not None else f"{low} or more"
+        raise ValueError(f"{column} is {value}, not {upwards}")
     return float(value)

@@ -10,7 +10,6 @@ seeds its own dropout, and the order of pairs depends on the seed alone.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -18,7 +17,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -42,6 +39,7 @@ from scoring.pairs import TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
+from scoring.unfinished import Diverged, sync, working_folder, write_tensors
 
 __all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "TrainingError", "train"]
 
@@ -74,8 +72,8 @@ def bradley_terry_loss(preferred: Tensor, rejected: Tensor, target: Tensor | flo
 def preference_loss(a: Tensor, b: Tensor, target: Tensor, strength: Tensor, config: TrainConfig) -> Tensor:
     """Bradley-Terry with soft targets, (N,) losses of (N,) rewards of both sides.
 
-    Label smoothing e makes a target t into t (1 - 2e) + e. `strength`, 0 to 1, asks for a margin in
-    favour of the preferred side, as in Llama 2 (2307.09288, eq. 2). Centring adds c (a + b)^2, after
+    Label smoothing e makes a target t into t (1 - 2e) + e. `strength` asks for a margin in favour
+    of the preferred side, as in Llama 2 (2307.09288, eq. 2). Centring adds c (a + b)^2, after
     Eisenstein and others (2312.09244, eq. 2): only differences of rewards matter to the rest.
     """
     asked = config.strength * strength * torch.sign(target - 0.5)
@@ -113,7 +111,7 @@ def train(
         torch.manual_seed(config.seed)  # before the model is built: a head it lacks is drawn then
         classifier = classifier_of(source, config, target)
         encoder = Encoder.open(source, config.max_length)
-        with _working_folder(out, restart) as work:
+        with working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report)
             found = run.prepare()
             if looked is not None:
@@ -213,9 +211,12 @@ class Run:
         draw = np.random.default_rng(self.config.seed)
         count = min(len(self.data.validation), self.config.validation_pairs)
         self.watched = np.sort(draw.permutation(len(self.data.validation))[:count])
-        self.targets = torch.tensor([pair.target for pair in self.data.train], device=self.device)
-        self.strengths = torch.tensor(
-            [pair.strength or 0.0 for pair in self.data.train], device=self.device, dtype=torch.float32
+        self.targets, self.strengths = (
+            torch.tensor(values, device=self.device, dtype=torch.float32)
+            for values in (
+                [pair.target for pair in self.data.train],
+                [pair.strength or 0.0 for pair in self.data.train],
+            )
         )
         return self.preflight
 
@@ -436,7 +437,7 @@ class Run:
         )
         write_record(whole, record)
         for file in whole.iterdir():
-            _sync(file)
+            sync(file)
         os.rename(whole, out)
         checkpoint = replace(checkpoint, path=out)
         return Trained(checkpoint, self.state.step, self.state.best_step, self.state.seconds, record)
@@ -445,10 +446,6 @@ class Run:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(weights[name])
-
-
-class Diverged(TrainingError):
-    """The loss is no number any more. To go on from the last state would only come here again."""
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
@@ -460,52 +457,3 @@ def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> t
         lr=config.learning_rate,
         fused=True,
     )
-
-
-@contextmanager
-def _working_folder(out: Path, restart: bool) -> Iterator[Path]:
-    """The hidden folder of a run, held by one process; gone when the run ends, unless it can be resumed.
-
-    Raises TrainingError when another process holds it, and for a disk that is full.
-    """
-    work = out.with_name(f".{out.name}.training")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        with (work / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise TrainingError(f"another process is training {out} at this moment") from None
-            if restart:
-                _forget(work)
-            try:
-                yield work
-            except BaseException as error:
-                if isinstance(error, Diverged) or not list(work.glob("state-*")):
-                    shutil.rmtree(work, ignore_errors=True)
-                raise
-            shutil.rmtree(work, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        kept = "; the same command goes on from the last state" if list(work.glob("state-*")) else ""
-        raise TrainingError(f"{out.parent} can't be written: {error}{kept}") from error
-
-
-def _forget(work: Path) -> None:
-    for entry in work.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != "lock":
-            entry.unlink()
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file that takes its name only when all of it is on the disk."""
-    scratch = path.with_name(f".{path.name}")
-    save_file(dict(tensors), scratch)
-    _sync(scratch)
-    os.replace(scratch, path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

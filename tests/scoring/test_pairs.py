@@ -61,15 +61,14 @@ def test_a_conversation_is_the_text_that_scoring_makes_of_it():
 
 
 def test_posteriors_ties_strength_and_parts_are_kept():
-    soft = pair_of_row(
-        {"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": 0.8, "method": "majority"}
-    )
+    sides = {"prompt": "p", "completion_a": "x", "completion_b": "y"}
+    soft = pair_of_row({**sides, "p_a": 0.8, "method": "majority", "strength": 2, "group": "g"})
     tie = pair_of_row(
         {"question": {"full_text": "p"}, "answer_0": "x", "answer_1": "y", "score_0": 0, "score_1": 0.0}
     )
     clear = pair_of_row({"prompt": "p", "chosen": "x", "rejected": "y", "margin": 0.25, "subset": "hard"})
 
-    assert (soft.target, soft.part) == (0.8, "majority")
+    assert (soft.target, soft.part, soft.strength, soft.group) == (0.8, "majority", 2.0, "g")
     assert tie.is_tie
     assert (clear.strength, clear.part) == (0.25, "hard")
 
