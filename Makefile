@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test faults load lint format lock clean
+.PHONY: help install install-test demo test faults load loop-real lint format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,6 +50,9 @@ load: .venv/.installed-test  ## 50 annotators at once: nothing lost, nothing dou
 
 bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+
+loop-real: .venv/.installed-test  ## the loop on real data: does more labelling make a better model? (ARGS=...)
+	PYTHONPATH=. $(BIN)/python benchmarks/loop_real.py $(ARGS)
 
 lint: .venv/.installed-test  ## ruff, mypy, and the arrows between the rooms
 	$(BIN)/ruff check .

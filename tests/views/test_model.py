@@ -135,7 +135,7 @@ def test_a_training_shows_its_curve_its_preflight_and_its_log(dataset, alice, as
 
     page = as_user(alice).get(reverse("run", args=[run.pk])).content.decode()
 
-    assert 'd="M25.00 6.25L50.00 18.75"' in page
+    assert 'd="M25.00 5.00L50.00 15.00"' in page
     assert "75.0 %" in page
     assert "warning: few &lt;pairs&gt;" in page
     assert "style=" not in page

@@ -353,6 +353,11 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     lineage = {"base": base, "release": release, "trained_by": run, "training": dict(how)}
     facts = {**checkpoint.facts, **lineage, "origin": f"{base.name}, trained on {release}"[:300]}
     version, new = versions.register(name=_still_free(run), folder=out, files=checkpoint.files, facts=facts)
+    if version == base:
+        raise Refused(
+            f"No step was better than {base} itself on the validation pairs, so there is nothing new. More "
+            "pairs, more passes or another learning rate may help."
+        )
     if not new:
         story.say(f"The same weights are there already, as {version}.")
     return version

@@ -64,7 +64,7 @@ class FailedBatch:
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of a training as SVG parts, on axes of 100 by 50."""
+    """The losses of a training as SVG parts, on axes of 100 by 40."""
 
     steps: int
     loss: str
@@ -87,7 +87,7 @@ class Curve:
         top = max(0.8, min(max(heights), 1.3 * usual))
 
         def at(step: int, height: float) -> tuple[float, float]:
-            return 100 * step / max(1, steps), 50 - 50 * min(top, height) / top
+            return 100 * step / max(1, steps), 40 - 40 * min(top, height) / top
 
         points = [
             {"x": at(step, found["log_loss"])[0], "y": at(step, found["log_loss"])[1], "best": found["best"]}
@@ -99,7 +99,7 @@ class Curve:
             loss=_path([at(*point) for point in losses]),
             smooth=_path([at(*point) for point in _smoothed(losses)]),
             validation=points,
-            lines=[{"value": value, "at": 50 - 50 * value / top} for value in _rounds(top)],
+            lines=[{"value": value, "at": 40 - 40 * value / top} for value in _rounds(top)],
             said=said,
         )
 
