@@ -40,31 +40,23 @@ class NewDatasetForm(forms.ModelForm):
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 
 
+SETTINGS = {
+    "About": ["description", "licence"],
+    "How many judge": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],
+    "What comes next": ["order", "random_share", "most_per_group", "ranks", "lease_minutes"],
+    "Fairness": ["blind_share", "gold_share", "repeat_share"],
+    "Testing": ["frozen"],
+}
+"""The settings of a Dataset by what they are about, in the order of the page."""
+
+
 class DatasetForm(forms.ModelForm):
     """A Dataset's settings. Only what was changed is written, so that two people who each change one field
     do not undo each other."""
 
     class Meta:
         model = Dataset
-        fields = [
-            "description",
-            "licence",
-            "overlap",
-            "most_places",
-            "enough_at",
-            "audit_share",
-            "aggregation",
-            "ranks",
-            "order",
-            "random_share",
-            "most_per_group",
-            "blind_share",
-            "gold_share",
-            "repeat_share",
-            "lease_minutes",
-            "frozen",
-            "benchmark",
-        ]
+        fields = [name for names in SETTINGS.values() for name in names]
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
@@ -74,6 +66,9 @@ class DatasetForm(forms.ModelForm):
             "gold_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
             "repeat_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
         }
+
+    def sections(self) -> dict[str, list[forms.BoundField]]:
+        return {title: [self[name] for name in names] for title, names in SETTINGS.items()}
 
     def save(self, commit: bool = True) -> Dataset:
         dataset: Dataset = self.instance

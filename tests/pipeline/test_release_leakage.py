@@ -63,9 +63,8 @@ def test_the_test_split_of_another_dataset_counts_and_its_training_does_not(data
     assert leak.by_split["train"].examples == [leaked.pk]
 
 
-@pytest.mark.parametrize("mark", ["frozen", "benchmark"])
-def test_of_a_dataset_for_testing_every_prompt_counts_and_every_split_is_looked_at(mark, dataset):
-    other = DatasetFactory.create(name="Cellar", **{mark: True})
+def test_of_a_frozen_dataset_every_prompt_counts_and_every_split_is_looked_at(dataset):
+    other = DatasetFactory.create(name="Cellar", frozen=True)
     prompt_in(other, "train", LONG)
     tested = prompt_in(dataset, "test", LONG)
 

@@ -38,7 +38,7 @@ def test_a_dataset_without_near_duplicates_says_so(as_user, alice, dataset):
 
 
 def test_what_the_last_leakage_report_found_is_told_until_there_is_a_newer_one(as_user, alice, dataset):
-    benchmark = DatasetFactory.create(name="Quiz", benchmark=True)
+    benchmark = DatasetFactory.create(name="Quiz", frozen=True)
     prompt_in(benchmark, "train", LONG)
     prompt_in(dataset, "train", LONG)
     run = leakage.begun(dataset, [], "")

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='dataset',
             name='frozen',
-            field=models.BooleanField(db_default=False, default=False, help_text='Held apart to evaluate models on, all of it: nothing is trained on it, and a model that is to be promoted must not lose on it.'),
+            field=models.BooleanField(db_default=False, default=False, help_text='A benchmark, held apart to test models on, all of it: nothing is trained on it, a model that is to be promoted must not lose on it, and leakage reports name prompts of other Datasets that are like its own.'),
         ),
         migrations.AddField(
             model_name='modelversion',

@@ -214,14 +214,9 @@ class Dataset(models.Model):
     frozen = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Held apart to evaluate models on, all of it: nothing is trained on it, and a model "
-        "that is to be promoted must not lose on it.",
-    )
-    benchmark = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Its prompts are a benchmark's: the leakage report of every other Dataset says which of "
-        "its own, in any split, are like them.",
+        help_text="A benchmark, held apart to test models on, all of it: nothing is trained on it, a model "
+        "that is to be promoted must not lose on it, and leakage reports name prompts of other Datasets "
+        "that are like its own.",
     )
     columns = models.JSONField(
         default=dict,

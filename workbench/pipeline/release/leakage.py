@@ -91,8 +91,8 @@ def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:
 
 def with_other(dataset: Dataset, other: Dataset, tick: Tick = _no_tick) -> Leak:
     """Training and validation prompts of the dataset that are like the test prompts of the other; where the
-    other is for testing as a whole, prompts of any split that are like any of its own."""
-    if other.frozen or other.benchmark:
+    other is frozen, prompts of any split that are like any of its own."""
+    if other.frozen:
         known, size = _reference(other, SPLITS, tick)
         return Leak(f"all of {other}", size, _alike(dataset, known, SPLITS, tick))
     test, size = _reference(other, ("test",), tick)

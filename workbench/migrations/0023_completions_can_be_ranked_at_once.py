@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workbench', '0023_datasets_can_be_benchmarks'),
+        ('workbench', '0022_leakage_reports_are_runs'),
     ]
 
     operations = [
