@@ -4,8 +4,10 @@ from django.db import IntegrityError
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
+    CompletionFactory,
     JudgmentFactory,
     ModelVersionFactory,
+    PromptFactory,
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, ModelVersion
@@ -104,3 +106,16 @@ def test_a_dataset_can_be_deleted_with_judgments_that_supersede_others():
     old.comparison.dataset.delete()
 
     assert not Comparison.objects.exists()
+
+
+def test_who_wrote_the_texts_of_a_dataset_is_known_as_soon_as_they_are_there(dataset):
+    prompt = PromptFactory.create(dataset=dataset)
+    for source in ("otter", "", "heron", "otter"):
+        CompletionFactory.create(prompt=prompt, source=source)
+    CompletionFactory.create(source="elsewhere")
+    before = dataset.sources
+
+    CompletionFactory.create(prompt=prompt, source="crane")
+
+    assert before == ["heron", "otter"]
+    assert dataset.sources == ["crane", "heron", "otter"]

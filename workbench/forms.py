@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from workbench.models import (
     Annotator,
-    Completion,
     Dataset,
     Decision,
     Flag,
@@ -245,8 +244,7 @@ class ReviewFilterForm(forms.Form):
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
-        named = Completion.objects.of(self.dataset).exclude(source="").order_by("source").distinct()
-        return [("", "anybody"), *((name, name) for name in named.values_list("source", flat=True))]
+        return [("", "anybody"), *((name, name) for name in self.dataset.sources)]
 
     def clean_after(self) -> str:
         after: str = self.cleaned_data["after"]

@@ -2,7 +2,9 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -21,6 +23,7 @@ from tests.factories import (
 )
 from workbench.forms import DatasetForm
 from workbench.models import Dataset, Member, ModelVersion, Release, Worker
+from workbench.views import datasets
 
 pytestmark = pytest.mark.django_db
 
@@ -546,3 +549,41 @@ def test_health_answers_anybody():
     answer = Client().get(reverse("health"))
 
     assert (answer.status_code, answer.content) == (200, b"ok\n")
+
+
+def test_a_large_dataset_opens_at_once_and_its_numbers_follow(dataset, alice, as_user, monkeypatch):
+    monkeypatch.setattr(datasets, "LARGE", 1)
+    client, url = as_user(alice), reverse("dataset", args=[dataset.pk])
+    ComparisonFactory.create(prompt__dataset=dataset)
+    small = client.get(url).content.decode()
+    ComparisonFactory.create(prompt__dataset=dataset)
+
+    with CaptureQueriesContext(connection) as queries:
+        at_once = client.get(url).content.decode()
+    follows = client.get(url, {"whole": 1}, headers={"HX-Request": "true"}).content.decode()
+
+    assert "Where the Dataset stands" in small
+    assert "Where the Dataset stands" not in at_once
+    assert f'hx-get="{url}?whole=1" hx-trigger="load"' in at_once
+    assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
+    assert "Where the Dataset stands" in follows
+    assert 'id="steps" hx-swap-oob="true"' in follows
+    assert 'id="worth" hx-swap-oob="true"' in follows
+    assert "Where the Dataset stands" in client.get(url, {"now": 1}).content.decode()
+
+
+def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow(
+    dataset, alice, as_user, monkeypatch
+):
+    monkeypatch.setattr(datasets, "LARGE", 0)
+    ComparisonFactory.create(prompt__dataset=dataset)
+
+    with CaptureQueriesContext(connection) as queries:
+        at_once = page(as_user(alice), "home")
+    follows = page(as_user(alice), "home", whole="1")
+
+    assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
+    assert (dataset.name in at_once, "0 of 1" in at_once) == (True, False)
+    assert 'hx-select="#datasets"' in at_once
+    assert "0 of 1" in follows
+    assert "hx-select" not in follows

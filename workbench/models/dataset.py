@@ -3,6 +3,7 @@ import json
 import unicodedata
 from typing import TYPE_CHECKING, Any, Self
 
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
@@ -286,6 +287,19 @@ class Dataset(models.Model):
     @property
     def current_guidelines(self) -> "Guidelines | None":
         return self.guidelines.order_by("-number").first()
+
+    @property
+    def sources(self) -> list[str]:
+        """Which models or people wrote its Completions, in order, without "". Read from all of them once
+        after every import, as a database has no quicker way; kept for an hour at most."""
+        newest = Completion.objects.order_by("-pk").values_list("pk", flat=True).first()
+        named = Completion.objects.of(self).exclude(source="").order_by("source").distinct()
+        key = f"sources:{self.pk}:{self.created_at.timestamp()}:{newest}"
+        found: list[str] | None = cache.get(key)
+        if found is None:
+            found = list(named.values_list("source", flat=True))
+            cache.set(key, found, timeout=3600)
+        return found
 
     def revise_guidelines(self, text: str, by: "User | None", based_on: int = 0) -> "Guidelines":
         """Store the text as the next version; the current one when the text is the same. `based_on` is the

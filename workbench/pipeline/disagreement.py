@@ -340,8 +340,9 @@ class _Walk:
 
 
 def _cut(among: ComparisonQuerySet, walk: QuerySet[Any, Any]) -> Iterator[ComparisonQuerySet]:
-    start, size, total = 0, FIRST_BAND, walk.count()
-    while start < total:
+    start, size = 0, FIRST_BAND
+    # Not counted beforehand: that would read all of them for the first page.
+    while walk[start : start + 1].exists():
         yield among.filter(pk__in=walk[start : start + size])
         start, size = start + size, size * BAND_GROWTH
 

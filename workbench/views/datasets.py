@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
-from workbench.models import Dataset, Member, ModelVersion, Prompt, Role, Run
+from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.pipeline import agreement
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
@@ -24,6 +25,7 @@ from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
 PROMPTS_A_PAGE = 20
 CLUSTERS_A_PAGE = 20
 PROMPTS_A_CLUSTER = 4
+LARGE = 20_000  # Comparisons
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ def worth_of(dataset: Dataset) -> list[tuple[str, agreement.Worth]]:
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
+    """The visitor's Datasets; where they are large, their numbers follow when the page is there."""
     person = access.person(request.user)
-    datasets = (
-        Dataset.objects.visible_to(person)
-        .with_role_of(person)
-        .with_judging_counts(ModelVersion.objects.active())
-    )
-    rows = [(dataset, next_steps(dataset)) for dataset in datasets]
+    datasets = Dataset.objects.visible_to(person).with_role_of(person)
+    if "whole" not in request.GET and _are_large(datasets):
+        uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
+        return render(request, "datasets/home.html", {"rows": uncounted, "counting": True})
+    counted = datasets.with_judging_counts(ModelVersion.objects.active())
+    rows = [(dataset, next_steps(dataset)) for dataset in counted]
     return render(request, "datasets/home.html", {"rows": rows})
 
 
@@ -80,8 +83,11 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
 @require_safe
 @vary_on_headers("HX-Request")
 def dataset(request: Request, pk: int) -> HttpResponse:
-    """The overview; asked by htmx, only the part that changes while Runs go on."""
+    """The overview; asked by htmx, only the part that changes while Runs go on, or what the page of a large
+    Dataset has left out to be there at once."""
     visible = access.dataset_for(request.user, pk)
+    if not (request.htmx or "now" in request.GET) and _are_large([visible]):
+        return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     version = ModelVersion.objects.active()
     started = perf_counter()
     dataset = (
@@ -101,12 +107,18 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         # Counting a million rows takes seconds: an open page may take a sixth of the time for it.
         "poll_seconds": max(POLL_SECONDS, round(5 * (perf_counter() - started))),
     }
-    if runs and request.htmx:
+    if runs and request.htmx and "whole" not in request.GET:
         return render(request, "datasets/live.html", context)
-    context["worth_by_voice"] = worth_of(dataset)
+    context |= {"worth_by_voice": worth_of(dataset), "rest": request.htmx}
     if request.htmx:
-        return render(request, "datasets/live.html", context, status=STOP_POLLING)
+        return render(request, "datasets/live.html", context, status=200 if runs else STOP_POLLING)
     return render(request, "datasets/dataset.html", context)
+
+
+def _are_large(datasets: Iterable[Dataset]) -> bool:
+    """Whether it takes longer to count what is in them than anybody should wait for a page."""
+    among = Comparison.objects.filter(dataset__in=[dataset.pk for dataset in datasets])
+    return among.order_by()[LARGE : LARGE + 1].exists()
 
 
 @require_safe

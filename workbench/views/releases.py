@@ -17,7 +17,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
 from workbench.forms import LeakageForm, ReleaseForm
-from workbench.models import Completion, Dataset, Download, Prompt, Release, Role, Run, User
+from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
 from workbench.pipeline import release as pipeline
 from workbench.pipeline.release import leakage
 from workbench.views import Request
@@ -36,11 +36,10 @@ BLOCK = 256 * 1024
 
 def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> ReleaseForm:
     """The form for the next Release; `report` is the leakage report whose prompts it can leave out."""
-    sources = Completion.objects.of(dataset).exclude(source="").order_by("source").distinct()
     return ReleaseForm(
         request.POST if request.method == "POST" else None,
         leaked=lambda: leakage.groups_found(report) if report else (),
-        sources=list(sources.values_list("source", flat=True)[:SOURCES_OFFERED]),
+        sources=dataset.sources[:SOURCES_OFFERED],
     )
 
 
