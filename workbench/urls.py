@@ -2,7 +2,18 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeDoneView, PasswordChangeView
 from django.urls import path
 
-from workbench.views import annotate, datasets, imports, model, people, releases, review, runs, versions
+from workbench.views import (
+    annotate,
+    datasets,
+    imports,
+    model,
+    people,
+    quality,
+    releases,
+    review,
+    runs,
+    versions,
+)
 
 urlpatterns = [
     path("", datasets.home, name="home"),
@@ -30,6 +41,13 @@ urlpatterns = [
     path("models/<int:pk>/delete/", versions.version_delete, name="version_delete"),
     path("models/<int:pk>/activate/", versions.version_activate, name="version_activate"),
     path("models/<int:pk>/retire/", versions.version_retire, name="version_retire"),
+    path("datasets/<int:pk>/quality/", quality.quality, name="quality"),
+    path("datasets/<int:pk>/quality/compute/", quality.quality_compute, name="quality_compute"),
+    path("datasets/<int:pk>/quality/figures.json", quality.quality_report, name="quality_report"),
+    path("datasets/<int:pk>/quality/charts/<str:name>", quality.quality_chart, name="quality_chart"),
+    path(
+        "datasets/<int:pk>/quality/<slug:voice>/<slug:name>.csv", quality.quality_table, name="quality_table"
+    ),
     path("datasets/<int:pk>/review/", review.queue, name="review"),
     path("datasets/<int:pk>/review/gaps/", review.guideline_gaps, name="guideline_gaps"),
     path("review/<int:pk>/", review.case, name="review_case"),

@@ -21,7 +21,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Annotator, Dataset, Member, Release, User
-from workbench.pipeline import intake, release
+from workbench.pipeline import intake, release, statistics
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +92,11 @@ TABLE = {
     "annotate_markdown": Row("GET", "claimed", ANNOTATOR),
     "annotate_own": Row("GET", "dataset", ANNOTATOR),
     "gold": Row("POST", "comparison", to(302, REVIEWER)),
+    "quality": Row("GET", "dataset", REVIEWER),
+    "quality_compute": Row("POST", "dataset", to(302, REVIEWER)),
+    "quality_report": Row("GET", "figures", ADMIN),
+    "quality_table": Row("GET", "table of figures", REVIEWER),
+    "quality_chart": Row("GET", "chart", REVIEWER),
     "review": Row("GET", "dataset", REVIEWER),
     "review_case": Row("GET", "comparison", REVIEWER),
     "settle": Row("POST", "comparison", to(400, REVIEWER)),
@@ -149,6 +154,17 @@ def path_of(dataset: Dataset) -> Callable[[str], str]:
         default_storage.save(intake.rejects_path(run), ContentFile(row))
         return [upload.pk, run.pk], ""
 
+    def figures(*of: str) -> tuple[list[object], str]:
+        JudgmentFactory.create(comparison__prompt__dataset=dataset)
+        run = statistics.order(dataset)
+        run.start()
+        stored = statistics.carry_out(run)
+        name = "accuracy-people-light-0.svg"
+        path = default_storage.save(f"statistics/{dataset.pk}/{name}", ContentFile(b"<svg/>"))
+        stored.report["charts"] = [path]
+        stored.save()
+        return [dataset.pk, *of], ""
+
     kinds: dict[str, Callable[[], tuple[list[object], str]]] = {
         "": lambda: ([], ""),
         "dataset": lambda: ([dataset.pk], ""),
@@ -160,6 +176,9 @@ def path_of(dataset: Dataset) -> Callable[[str], str]:
         "file": lambda: built(file=True),
         "upload": uploaded,
         "rejects": lambda: uploaded(rejects=True),
+        "figures": figures,
+        "table of figures": lambda: figures("people", "accuracy"),
+        "chart": lambda: figures("accuracy-people-light-0.svg"),
         "version": lambda: ([ModelVersionFactory.create().pk], ""),
         "dataset_version": lambda: ([dataset.pk, ModelVersionFactory.create().pk], ""),
     }

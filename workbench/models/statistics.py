@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 class Statistics(models.Model):
     """The figures of a Dataset as a Run has computed them, and the moment of the data that they describe.
-    Pages read `report` and count nothing themselves; its shape is that of `pipeline.statistics.compute`."""
+    Pages read `report` and count nothing themselves; its shape is that of `pipeline.statistics.compute`, with
+    the `charts` that were drawn of it."""
 
     MOST_COUNTED = 10_000
 
@@ -36,6 +37,12 @@ class Statistics(models.Model):
 
     def __str__(self) -> str:
         return f"Statistics of {self.dataset}"
+
+    @property
+    def charts(self) -> list[str]:
+        """Paths in Django's storage of the charts that were drawn of the report."""
+        found: list[str] = self.report.get("charts", [])
+        return found
 
     @property
     def judgments_since(self) -> int:

@@ -2,14 +2,16 @@
 
 `columns` reads a Dataset into arrays; `voting` (agreement), `skill` (Dawid-Skene), `against` (a model against
 people), `audit` (length, markdown, side), `work` (seconds and pace) and `planning` compute on arrays and know
-no database; `report` puts all together. docs/explanation/statistics.md says what each figure means."""
+no database; `report` puts all together, `panels` says it in words and tables, and `charts` draws it.
+docs/explanation/statistics.md says what each figure means."""
 
 from django.db import transaction
 
 from workbench.models import Dataset, ModelVersion, Run, Statistics, User
-from workbench.pipeline.statistics.report import Cancelled, Report, compute
+from workbench.pipeline.statistics import charts
+from workbench.pipeline.statistics.report import FORMAT, Cancelled, Report, compute
 
-__all__ = ["Cancelled", "Report", "carry_out", "compute", "order"]
+__all__ = ["FORMAT", "Cancelled", "Report", "carry_out", "compute", "order"]
 
 
 def order(dataset: Dataset, by: User | None = None) -> Run:
@@ -29,6 +31,7 @@ def carry_out(run: Run) -> Statistics | None:
         raise ValueError(f"{run} is of no Dataset.")
     report = compute(dataset, run.beat)
     told = report["data"]
+    drawn = charts.store(dataset, report)
     with transaction.atomic():
         if not run.finish(opinions=told["opinions"], seconds=told["seconds"]):
             return None
@@ -40,7 +43,8 @@ def carry_out(run: Run) -> Statistics | None:
                 "judgments": told["judgments"],
                 "last_judgment": told["last_judgment"],
                 "taken_at": told["taken_at"],
-                "report": report,
+                "report": {**report, "charts": drawn},
             },
         )
+    charts.tidy(stored)
     return stored

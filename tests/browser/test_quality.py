@@ -1,0 +1,104 @@
+"""The Quality page as a browser shows it: pictures of both themes, tables behind them, every width."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from workbench import tasks
+from workbench.models import Dataset, Member, User
+from workbench.pipeline import statistics
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def kitchen(transactional_db: None) -> Dataset:
+    """Two people of whom one leans to the left, and a calibrated model that is often right."""
+    dataset = DatasetFactory.create(name="Kitchen")
+    version = ModelVersionFactory.create(name="reward-1", state="active", temperature=2.0)
+    names = ("ann", "a-rather-long-name-for-an-annotator-of-this-kitchen")
+    people = [AnnotatorFactory.create(user=UserFactory.create(username=name)) for name in names]
+    for n in range(24):
+        comparison = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset))
+        SuggestionFactory.create(comparison=comparison, version=version, margin=(1 + n % 3) * (-1) ** n)
+        truth, left = "ba"[n % 4 in (0, 2, 3)], "ab"[n % 2]
+        for annotator, outcome in zip(people, (truth, left if n % 3 else truth), strict=True):
+            JudgmentFactory.create(
+                comparison=comparison,
+                annotator=annotator,
+                outcome=outcome,
+                left=left,
+                mode="blind",
+                seconds=20,
+            )
+    return dataset
+
+
+@pytest.fixture
+def alice(kitchen: Dataset) -> User:
+    user = UserFactory.create(username="alice")
+    Member.objects.create(dataset=kitchen, user=user, role="admin")
+    return user
+
+
+def all_seen(page: Page) -> None:
+    """Scroll through, as pictures are fetched when they come into view."""
+    for chart in page.locator(".chart img:visible").all():
+        chart.scroll_into_view_if_needed()
+        expect(chart).to_have_js_property("complete", True)
+        assert chart.evaluate("it => it.naturalWidth") > 300
+
+
+def test_from_nothing_to_figures_with_their_pictures_and_tables(
+    open_as, kitchen, alice, picture, monkeypatch
+):
+    monkeypatch.setattr(tasks.compute_statistics, "delay", lambda pk: None)
+    page = open_as(alice)
+    page.goto(f"/datasets/{kitchen.pk}/quality/")
+    picture(page, "quality-1-empty")
+    page.get_by_role("button", name="Compute the figures").click()
+    expect(page.get_by_text("Being computed")).to_be_visible()
+
+    tasks.compute_statistics(statistics.order(kitchen).pk)
+
+    expect(page.get_by_text("nothing has changed since")).to_be_visible(timeout=20_000)
+    all_seen(page)
+    accuracy = page.get_by_role("region", name="Accuracy by slice")
+    expect(accuracy.get_by_role("img", name="A dot with its interval for reward-1")).to_be_visible()
+    expect(accuracy.get_by_role("table")).to_be_hidden()
+    accuracy.get_by_text("Table", exact=True).click()
+    expect(accuracy.get_by_role("row").filter(has_text="All").first).to_contain_text("% (")
+    page.evaluate("window.scrollTo(0, 0)")
+    picture(page, "quality-2-light")
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    assert [violation["id"] for violation in found.response["violations"]] == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
+def test_pictures_follow_the_theme_and_the_width(open_as, kitchen, alice, picture, width, scheme):
+    tasks.compute_statistics(statistics.order(kitchen).pk)
+    page = open_as(alice, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(f"/datasets/{kitchen.pk}/quality/")
+
+    all_seen(page)
+    shown = page.locator(".chart img:visible").evaluate_all("all => all.map(it => it.src)")
+    assert shown
+    assert all(f"-{scheme}-" in src for src in shown)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.evaluate("window.scrollTo(0, 300)")
+    picture(page, f"quality-3-{scheme}-{width}")
+
+    page.evaluate("window.scrollTo(0, 0)")
+    page.locator("[data-theme-toggle]").click()
+    other = {"light": "dark", "dark": "light"}[scheme]
+    expect(page.locator(f".chart img.on-{other}").first).to_be_visible()

@@ -1,0 +1,245 @@
+"""The Quality pages: what a stored report says, in panels. Nothing is computed or drawn here."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.text import slugify
+from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
+
+from workbench import access, tasks
+from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
+from workbench.pipeline import statistics
+from workbench.pipeline.statistics import charts
+from workbench.pipeline.statistics.panels import (
+    VOICES,
+    Column,
+    Panel,
+    in_words,
+    names_of,
+    panels,
+    plan,
+    voices,
+)
+from workbench.views import Request
+from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+
+ROWS_SHOWN = 60
+
+# A chart is shapes and text, and a browser that opens one by itself is to treat it as no more than that.
+_CHART_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A panel on the page: its cells in words, and the files of its chart by theme."""
+
+    panel: Panel
+    pictures: Mapping[str, str]
+    download: str
+
+    @property
+    def says(self) -> str:
+        return _unbroken(self.panel.says)
+
+    @property
+    def cells(self) -> list[list[tuple[Column, str]]]:
+        return [
+            [(column, _cell(column, row.get(column.key))) for column in self.panel.columns]
+            for row in self.panel.rows[:ROWS_SHOWN]
+        ]
+
+    @property
+    def rows_left_out(self) -> int:
+        return max(0, len(self.panel.rows) - ROWS_SHOWN)
+
+    @property
+    def not_drawn(self) -> int:
+        return len(self.panel.rows) - len(self.panel.shown_in_chart)
+
+
+def _unbroken(sentence: str) -> str:
+    """With a space before the sign of per cent at which no line is broken."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _cell(column: Column, value: Any) -> str:
+    if value is None:
+        return ""
+    if column.kind == "count":
+        return f"{value:,}"
+    if column.kind == "decimal":
+        return f"{value:,.1f}"
+    # Why there is no figure is a sentence, of which a cell has room for the beginning.
+    return in_words(value, column.kind).partition(":")[0] if column.is_figure else str(value)
+
+
+@require_safe
+@vary_on_headers("HX-Request")
+def quality(request: Request, pk: int) -> HttpResponse:
+    """The figures of a Dataset; for htmx, how far their Run is, and a reload when it has ended."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    runs = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).for_list()
+    going_on = list(runs.open())
+    latest = runs.order_by("-pk").first()
+    context = {
+        "dataset": dataset,
+        "tab": "quality",
+        "runs": going_on,
+        "workforce": workforce(going_on),
+        "poll_seconds": POLL_SECONDS,
+        "failed": latest if latest and latest.state == Run.State.FAILED else None,
+    }
+    if request.htmx and not going_on:
+        return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
+    if request.htmx:
+        return render(request, "quality/live.html", context)
+    stored = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
+    if stored is None or stored.report.get("format") != statistics.FORMAT:
+        context["judged"] = Judgment.objects.of(dataset).exists()
+        return render(request, "quality/quality.html", context)
+    context |= _figures(request, dataset, stored)
+    return render(request, "quality/quality.html", context)
+
+
+def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:
+    report = stored.report
+    heard = voices(report)
+    voice = _voice(report, request.GET.get("voice", ""))
+    active = ModelVersion.objects.active()
+    return {
+        "stored": stored,
+        "data": report["data"],
+        "since": stored.judgments_since,
+        "most_counted": Statistics.MOST_COUNTED,
+        "active": active,
+        "other_model": stored.version_id != (active and active.pk),
+        "voice": voice,
+        "voices": [(each, VOICES[each]) for each in heard],
+        "panels": [_shown(dataset, stored, voice, panel) for panel in _panels(dataset, report, voice)],
+        "plan": [_unbroken(sentence) for sentence in plan(report)],
+    }
+
+
+def _voice(report: Mapping[str, Any], asked: str) -> str:
+    """The voice asked for, else the first that has said something; "" where nobody has."""
+    heard = voices(report)
+    return asked if asked in heard else next(iter(heard), "")
+
+
+def _panels(dataset: Dataset, report: Mapping[str, Any], voice: str) -> list[Panel]:
+    """Those that the visitor may see: what is about single annotators is for admins."""
+    if not voice:
+        return []
+    found = panels(report, voice, names_of(report))
+    return [panel for panel in found if not panel.single or dataset.role == Role.ADMIN]
+
+
+def _shown(dataset: Dataset, stored: Statistics, voice: str, panel: Panel) -> Shown:
+    pictures = {}
+    for theme in charts.THEMES:
+        path = _path(stored, charts.chart_name(panel, voice, theme)) if panel.has_chart else None
+        if path:
+            pictures[theme] = reverse("quality_chart", args=[dataset.pk, path.rpartition("/")[2]])
+    download = reverse("quality_table", args=[dataset.pk, voice, panel.name])
+    return Shown(panel, pictures, download)
+
+
+def _path(stored: Statistics, name: str) -> str | None:
+    """Path in Django's storage of the chart of this name, which ends in a digest."""
+    start = f"{charts.folder(stored.dataset)}/{name}-"
+    return next((path for path in stored.charts if path.startswith(start)), None)
+
+
+@require_POST
+def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
+    """Have a worker compute the figures, unless one is at it already."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    run = statistics.order(dataset, access.person(request.user))
+    tasks.compute_statistics.delay_on_commit(run.pk)
+    return redirect("quality", pk=pk)
+
+
+@require_safe
+def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
+    """One chart of the stored report, to those who may see the panel it belongs to."""
+    dataset, stored = _stored(request, pk)
+    path = f"{charts.folder(dataset)}/{name}"
+    drawn = {
+        _path(stored, charts.chart_name(panel, voice, theme))
+        for voice in voices(stored.report)
+        for panel in _panels(dataset, stored.report, voice)
+        for theme in charts.THEMES
+    }
+    if path not in drawn or not default_storage.exists(path):
+        raise Http404
+    with default_storage.open(path) as file:
+        return HttpResponse(file.read(), content_type="image/svg+xml", headers=_CHART_HEADERS)
+
+
+@require_safe
+def quality_table(request: HttpRequest, pk: int, voice: str, name: str) -> HttpResponse:
+    """All rows of one panel as CSV: of each figure its value, its 95 % interval and what it is made of."""
+    dataset, stored = _stored(request, pk)
+    if voice not in voices(stored.report):
+        raise Http404
+    panel = next((it for it in _panels(dataset, stored.report, voice) if it.name == name), None)
+    if panel is None:
+        raise Http404
+    shown = f"{slugify(dataset.name) or 'dataset'}-{name}-{voice}.csv"
+    response = HttpResponse(
+        content_type="text/csv; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="{shown}"',
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    writer = csv.writer(response)
+    writer.writerow([name for column in panel.columns for name in _headings(column)])
+    writer.writerows(
+        [value for column in panel.columns for value in _values(column, row.get(column.key))]
+        for row in panel.rows
+    )
+    return response
+
+
+def _headings(column: Column) -> list[str]:
+    ends = ("", " low", " high", " n") if column.is_figure else ("",)
+    return [f"{column.label or column.key}{end}" for end in ends]
+
+
+def _values(column: Column, value: Any) -> Iterator[Any]:
+    if column.is_figure:
+        figure = value or {}
+        yield from (figure.get(key, "") for key in ("value", "low", "high", "n"))
+    elif isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t"):
+        yield "'" + value  # A spreadsheet would compute it.
+    else:
+        yield "" if value is None else value
+
+
+@require_safe
+def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
+    """All figures as they are stored; for admins, as single annotators are among them."""
+    dataset, stored = _stored(request, pk, Role.ADMIN)
+    shown = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
+    headers = {"Content-Disposition": f'attachment; filename="{shown}"'}
+    return JsonResponse(stored.report, headers=headers)
+
+
+def _stored(request: HttpRequest, pk: int, role: Role = Role.REVIEWER) -> tuple[Dataset, Statistics]:
+    dataset = access.dataset_for(request.user, pk, role)
+    stored = Statistics.objects.filter(dataset=dataset).select_related("dataset").first()
+    if stored is None or stored.report.get("format") != statistics.FORMAT:
+        raise Http404
+    return dataset, stored
