@@ -229,7 +229,7 @@ def _agreement_by(report: Mapping[str, Any], voice: str) -> Panel | None:
     found = report["agreement"][voice]
     rows = [{"of": "All", **found["all"], "label": ""}]
     if found["unseen"]:
-        rows.append({"of": "Before any Suggestion was shown", **found["unseen"], "label": ""})
+        rows.append({"of": "Independent answers", **found["unseen"], "label": ""})
     rows += [{"of": "Guidelines", **row} for row in found["by_guidelines"]]
     rows += [{"of": "Text by", **row} for row in found["by_source"]]
     if len(rows) == 1:
@@ -241,7 +241,8 @@ def _agreement_by(report: Mapping[str, Any], voice: str) -> Panel | None:
         columns=(Column("of", "Of"), Column("label", ""), *_AGREEMENT),
         rows=rows,
         reading="A text’s source is the model or person that wrote it: a Comparison counts for both of its "
-        "sources. Alpha and AC1 take chance out; ordinal: a tie lies between the two sides.",
+        "sources. Independent: neither led by a Suggestion nor asked for by the queue. Alpha and AC1 take "
+        "chance out; ordinal: a tie lies between the two sides.",
     )
 
 
@@ -320,7 +321,7 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
             Column("ceiling", "Ceiling", "share"),
         ),
         rows=rows,
-        reading="Share of answers for one side, given before any Suggestion was shown, that the model’s "
+        reading="Share of independent answers for one side that the model’s "
         "margin "
         "predicts. longest: the rule that takes the longer text. Ceiling: what a perfect model would reach, "
         "as "
