@@ -1,0 +1,177 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from scoring.baselines import BASELINES
+from scoring.formats import BadText, Pair, Scored
+from tests.factories import ComparisonFactory, JudgmentFactory, ModelVersionFactory, PromptFactory
+from workbench.models import Evaluation, Run, Score
+from workbench.pipeline import evaluation
+from workbench.pipeline.evaluation import NothingToEvaluate
+
+pytestmark = pytest.mark.django_db
+
+
+def prefers_good(pairs: Sequence[Pair]) -> list[Scored]:
+    for index, (_, completion) in enumerate(pairs):
+        if "unscorable" in completion:
+            raise BadText(index, "it is")
+    return [Scored(float("good" in completion), 1, 1, 0, 0, "fp32") for _, completion in pairs]
+
+
+def scorer_of(version):
+    return BASELINES.get(version.name, prefers_good)
+
+
+@pytest.fixture
+def version():
+    return ModelVersionFactory.create(name="good", temperature=1.0)
+
+
+@pytest.fixture
+def frozen(dataset):
+    dataset.frozen = True
+    dataset.save()
+    return dataset
+
+
+def judged(dataset, a: str, b: str, outcome: str = "a", **prompt):
+    comparison = ComparisonFactory.create(
+        prompt=PromptFactory.create(dataset=dataset, **prompt), a__text=a, b__text=b
+    )
+    JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    return comparison
+
+
+def written(tmp_path: Path, rows: list[dict]) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored(frozen, version):
+    judged(frozen, "good", "longer but worse")
+    judged(frozen, "also good", "bad")
+    judged(frozen, "one", "other", "tie")
+
+    found = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+
+    assert (found.pairs, found.own["accuracy"], found.own["ties"]) == (3, 1.0, 1)
+    assert found.figures["beside"]["longest"]["accuracy"] == 0.5
+    assert found.figures["differences"]["longest"]["n01"] == 1
+    assert Score.objects.filter(version=version).count() == 6
+    assert json.dumps(found.figures)
+
+
+def test_outside_a_frozen_dataset_only_the_test_split_counts(dataset, version):
+    for number in range(60):
+        judged(dataset, "good", f"bad {number}", messages=[{"role": "user", "content": f"{number}?"}])
+
+    pairs = evaluation.of_dataset(dataset)
+
+    assert 0 < len(pairs.known) < 20
+    assert pairs.split == "test"
+    groups = {pair.group for pair in evaluation.of_dataset(dataset, split="validation").known}
+    assert groups.isdisjoint(pair.group for pair in pairs.known)
+
+
+def test_the_hash_of_the_pairs_does_not_depend_on_the_order_they_came_in(tmp_path):
+    rows = [{"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}"} for n in range(3)]
+
+    one = evaluation.of_file(written(tmp_path, rows))
+    two = evaluation.of_file(written(tmp_path, [*reversed(rows), rows[0]]))
+    rows[0]["chosen"], rows[0]["rejected"] = rows[0]["rejected"], rows[0]["chosen"]
+
+    assert one.sha256 == two.sha256
+    assert one.sha256 != evaluation.of_file(written(tmp_path, rows)).sha256
+
+
+def test_a_file_is_evaluated_on_and_nothing_of_it_is_stored(tmp_path, version):
+    rows = [
+        {"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}", "subset": "ab"[n % 2]} for n in range(4)
+    ]
+
+    found = evaluation.evaluate(version, evaluation.of_file(written(tmp_path, rows)), scorer_of)
+
+    assert (found.pairs, found.own["accuracy"], found.dataset) == (4, 1.0, None)
+    assert {part["label"] for part in found.own["slices"] if part["name"] == "subset"} == {"a", "b"}
+    assert not Score.objects.exists()
+
+
+def test_the_webgpt_protocol_takes_pairs_with_a_preferred_option_and_may_strip_citations(tmp_path, version):
+    def row(number: int, score: float) -> dict:
+        question = {"full_text": f"{number}?", "dataset": "eli5", "id": str(number)}
+        answers = {"answer_0": "A good one [1][2].", "answer_1": f"No. {number}"}
+        return {"question": question, **answers, "score_0": score, "score_1": -score}
+
+    path = written(tmp_path, [row(1, 0.5), row(2, 0.0), row(3, 1.0)])
+
+    kept, stripped = (evaluation.of_file(path, protocol) for protocol in ("webgpt", "webgpt-stripped"))
+
+    assert (len(kept.known), kept.left_out) == (2, {"no preferred option": 1})
+    texts = {text for pair in stripped.known for _, text in pair.texts}
+    assert "A good one ." in texts
+    assert "A good one [1][2]." in {text for pair in kept.known for _, text in pair.texts}
+
+
+def test_a_file_with_a_bad_row_is_refused_with_its_line(tmp_path):
+    path = written(tmp_path, [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": 3}])
+
+    with pytest.raises(NothingToEvaluate, match=r"pairs.jsonl, line 2: "):
+        evaluation.of_file(path)
+
+
+def test_a_pair_that_cannot_be_scored_is_left_out_and_counted(frozen, version):
+    judged(frozen, "good", "bad")
+    judged(frozen, "unscorable", "bad")
+
+    found = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+
+    assert found.pairs == 1
+    assert found.figures["left_out"] == {"a text that cannot be scored": 1}
+
+
+def test_nothing_settled_says_what_was_left_out(frozen, version):
+    judged(frozen, "one", "other", "both_bad")
+
+    with pytest.raises(NothingToEvaluate, match="1 both bad"):
+        evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+
+
+def test_people_who_disagree_set_a_ceiling(frozen, version):
+    for number, second in enumerate("aaab"):
+        comparison = judged(frozen, "good", f"bad {number}")
+        JudgmentFactory.create(comparison=comparison, outcome=second)
+        JudgmentFactory.create(comparison=comparison, outcome="a")
+
+    people = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of).figures["people"]
+
+    assert (people["agreement"], people["twos"], people["votes"]) == (10 / 12, 12, 3)
+    assert 0.9 < people["ceiling"] < 1
+
+
+def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, version):
+    run = Run.objects.create(kind="evaluate", dataset=frozen, version=version)
+    run.start()
+    assert evaluation.carry_out(run, scorer_of) is None
+    assert run.state == "failed"
+    assert "Nothing is settled in Kitchen" in run.error
+
+    judged(frozen, "good", "bad")
+    run.retry()
+    run.start()
+    found = evaluation.carry_out(run, scorer_of)
+
+    assert (found, run.state) == (Evaluation.objects.get(run=run), "done")
+
+
+def test_a_cancelled_evaluation_stores_no_figures(frozen, version):
+    judged(frozen, "good", "bad")
+    run = Run.objects.create(kind="evaluate", dataset=frozen, version=version)
+    run.start()
+    Run.objects.get(pk=run.pk).cancel()
+
+    assert evaluation.carry_out(run, scorer_of) is None
+    assert not Evaluation.objects.exists()
