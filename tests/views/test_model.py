@@ -174,6 +174,18 @@ def test_comparing_with_the_active_one_says_why_not_and_links_the_flips(dataset,
     assert staff.get(link.replace("&amp;", "&")).status_code == 200
 
 
+def test_a_version_that_is_not_shown_to_beat_the_rule_longest_says_so_where_it_would_be_promoted(
+    dataset, staff, old, new
+):
+    settled_test_pairs(dataset, [old, new])
+    url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
+    assert "always taking the longer text" not in staff.get(url).content.decode()
+
+    evaluated(new, dataset)
+
+    assert "always taking the longer text" in staff.get(url).content.decode()
+
+
 def test_two_versions_of_which_none_is_active_are_compared_without_a_gate(dataset, staff, old, new):
     other = ModelVersionFactory.create(name="other")
     settled_test_pairs(dataset, [new, other])

@@ -168,7 +168,9 @@ def model_compare(request: HttpRequest, pk: int) -> HttpResponse:
     context: dict[str, Any] = {"dataset": dataset, "tab": "model", "form": form, "active": active}
     if form.is_valid():
         new, old = form.cleaned_data["new"], form.cleaned_data["old"]
-        context |= {"new": new, "old": old, **_compared(dataset, new, old, active)}
+        newest = Evaluation.objects.on(dataset).filter(version=new).newest_first().first()
+        context |= {"new": new, "old": old, "cell": Cell(newest)}
+        context |= _compared(dataset, new, old, active)
     return render(request, "model/compare.html", context)
 
 
