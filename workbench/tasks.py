@@ -346,10 +346,10 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict
     """What `look_over` says of a release and a base. Raises Refused."""
     model = versions.local_checkpoint(base, settings.DATA_DIR / "cache" / "checkpoints")
     with tempfile.TemporaryDirectory() as scratch:
-        releases.copy_to(release, Path(scratch) / "release")
         try:
+            releases.copy_to(release, Path(scratch) / "release")
             return look_over(model, Path(scratch) / "release", config)
-        except ValueError as error:
+        except (ValueError, releases.ReleaseError) as error:
             raise training.Refused(str(error)) from error
 
 

@@ -104,7 +104,9 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
             *_no_slice_worse(held, on_held),
         ]
     if not frozen:
-        conditions.append(Condition("frozen", True, "No Dataset is frozen, so none is held against it."))
+        conditions.append(
+            Condition("frozen", True, "No other Dataset is frozen, so none is held against it.")
+        )
     conditions.append(_calibrated(version))
     return Gate(version, active, conditions, found, frozen)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from scoring.baselines import BASELINES
 from workbench import tasks
 from workbench.management.commands.models import version_named
 from workbench.management.commands.release import dataset_named
@@ -87,7 +88,7 @@ class Command(BaseCommand):
         )
         table = Table("", "accuracy", "95 % by prompt", "95 % Wilson", "log-loss", "ECE", "equal", box=None)
         for name, own in {found.version.name: figures["model"], **figures["beside"]}.items():
-            table.add_row(name, *_row(own))
+            table.add_row(name, *_row(own, rule=name in BASELINES))
         console = Console(width=120)
         with console.capture() as shown:
             console.print(table)
@@ -109,7 +110,9 @@ class Command(BaseCommand):
             self.stdout.write(f"  Beware: {seen:,} of the pairs have prompts that it was trained on.")
 
 
-def _row(own: dict[str, Any]) -> list[str]:
+def _row(own: dict[str, Any], *, rule: bool) -> list[str]:
+    """A rule's margins are characters, or random numbers: they make no probabilities."""
+
     def interval(name: str) -> str:
         return f"{own[name][0]:.1%} to {own[name][1]:.1%}" if own[name] else "not enough data"
 
@@ -119,8 +122,8 @@ def _row(own: dict[str, Any]) -> list[str]:
         f"{own['accuracy']:.1%}" if own["accuracy"] is not None else "not enough data",
         interval("clustered"),
         interval("wilson"),
-        f"{log_loss:.3f}{'' if calibrated else ' (T = 1)'}",
-        f"{ece:.3f}",
+        "" if rule else f"{log_loss:.3f}{'' if calibrated else ' (T = 1)'}",
+        "" if rule else f"{ece:.3f}",
         f"{own['equal']:,}",
     ]
 
