@@ -44,36 +44,52 @@ def missing() -> dict[str, str]:
     return {name: reason for name, reason in found.items() if reason}
 
 
-def stages(absent: dict[str, str]) -> list[Stage]:
+def stages(absent: dict[str, str]) -> list[list[Stage]]:
+    """Stages in their order; those of one list run side by side, as they wait more than they compute."""
     postgresql = {"TEST_DATABASE": "postgresql"}
     real = [] if "real data" not in absent else ["not real_data"]
     plain = " and ".join(["not browser", "not services", *real])
     working = "services" if "Redis" not in absent else "services and not redis"
     on_sqlite = f"{working} and not postgresql"
     planned = [
-        Stage("lint", ["make", "--no-print-directory", "lint"]),
-        Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain]),
-        Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
+        [
+            Stage("lint", ["make", "--no-print-directory", "lint"]),
+            Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
+        ],
+        [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain])],
     ]
+    last = []
     if "PostgreSQL" not in absent:
         ours = ["--ignore=tests/scoring", "--ignore=tests/test_frame.py"]
-        planned.append(Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql))
-        planned.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
+        planned.append([Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql)])
+        last.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
     if "Chromium" not in absent:
-        planned.append(Stage("Chromium", [*PYTEST, "-m", "browser"]))
-    return planned
+        last.append(Stage("Chromium", [*PYTEST, "-m", "browser"]))
+    return [*planned, last] if last else planned
 
 
-def run(stage: Stage, report: Path) -> tuple[bool, dict[str, int]]:
+def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
+    """Run the stages side by side; a stage that shares the time prints what it has to say when it ends."""
+    alone = len(together) == 1
+    print(f"\n== {', '.join(stage.name for stage in together)}", flush=True)
     started = time.monotonic()
-    print(f"\n== {stage.name}", flush=True)
-    tested = stage.command[0] == sys.executable
-    command = [*stage.command, f"--junitxml={report}"] if tested else stage.command
-    ok = subprocess.run(command, env=os.environ | stage.environment, check=False).returncode == 0
-    print(
-        f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True
-    )
-    return ok, counts(report) if tested else {}
+    running = []
+    for stage in together:
+        report, said = folder / f"{stage.name}.xml", folder / f"{stage.name}.txt"
+        tested = stage.command[0] == sys.executable
+        command = [*stage.command, f"--junitxml={report}"] if tested else stage.command
+        with said.open("wb") as file:
+            into = {} if alone else {"stdout": file, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, env=os.environ | stage.environment, **into)
+        running.append((stage, process, report, said))
+    ended = []
+    for stage, process, report, said in running:
+        ok = process.wait() == 0
+        took = time.monotonic() - started
+        print(said.read_text(errors="replace"), end="")
+        print(f"== {stage.name}: {'passed' if ok else 'FAILED'} in {took:.0f} s", flush=True)
+        ended.append((stage, ok, counts(report)))
+    return ended
 
 
 def counts(report: Path) -> dict[str, int]:
@@ -96,11 +112,11 @@ def main() -> int:
     total: dict[str, int] = {}
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, stage in enumerate(stages(absent)):
-            ok, found = run(stage, Path(folder) / f"{number}.xml")
-            failed += [] if ok else [stage.name]
-            for key, count in found.items():
-                total[key] = total.get(key, 0) + count
+        for together in stages(absent):
+            for stage, ok, found in run(together, Path(folder)):
+                failed += [] if ok else [stage.name]
+                for key, count in found.items():
+                    total[key] = total.get(key, 0) + count
     broken = total.get("failures", 0) + total.get("errors", 0)
     skipped = total.get("skipped", 0)
     passed = total.get("tests", 0) - broken - skipped
