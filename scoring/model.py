@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
 from transformers import (
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
@@ -24,6 +24,10 @@ from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
 from scoring.checkpoint import Checkpoint, CheckpointError
 from scoring.encode import Ids
+
+# oneDNN makes a kernel for each number of rows and keeps a thousand of them: some hundred MB, and more time
+# than the rows that round their number up.
+ROWS = 64
 
 
 def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> PreTrainedModel:
@@ -181,10 +185,13 @@ class PackedBert(Network):
         return torch.tanh(self.pooler(self.last(hidden, spans)))
 
     def embed(self, texts: Sequence[Ids]) -> Tensor:
-        """(T, H) in fp32; every token has type 0, as the seed was trained."""
+        """(T, H) in fp32; every token has type 0, as the seed was trained. On a processor T is rounded up to
+        a multiple of ROWS by rows that no text reads."""
         device = self.classifier.weight.device
-        ids = torch.from_numpy(np.concatenate(texts)).to(device)  # (T,)
-        positions = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts])).to(device)
+        rest = np.zeros(-sum(map(len, texts)) % ROWS if device.type == "cpu" else 0, dtype=np.int32)
+        ids = torch.from_numpy(np.concatenate([*texts, rest])).to(device)  # (T,)
+        places = [np.arange(len(text)) for text in texts]
+        positions = torch.from_numpy(np.concatenate([*places, rest])).to(device)
         tables = self.embeddings
         hidden = tables.word_embeddings(ids) + tables.position_embeddings(positions)
         normed: Tensor = tables.LayerNorm(hidden + tables.token_type_embeddings.weight[0])
@@ -274,10 +281,11 @@ class Dense(nn.Module):
         """(rows, in) -> (rows, out), both in the dtype of the weights."""
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
         if self.packed:
+            rest = -len(x) % ROWS
             product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
-                x, weight, bias, self.activation, [], "none"
+                pad(x, (0, 0, 0, rest)) if rest else x, weight, bias, self.activation, [], "none"
             )
-            return product
+            return product[: len(x)]
         product = linear(x, weight, bias)
         return gelu(product) if self.activation == "gelu" else product
 
@@ -317,6 +325,7 @@ def attend_runs(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> Tens
         v = value[token : token + tokens].unflatten(0, (texts, -1)).transpose(1, 2)
         mixed[row : row + rows].unflatten(0, (texts, -1)).copy_(kernel(q, k, v).transpose(1, 2))
         row, token = row + rows, token + tokens
+    mixed[row:] = 0
     return mixed.flatten(1)
 
 

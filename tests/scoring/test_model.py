@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pad
 from transformers import BertConfig, BertForSequenceClassification
 
 from scoring.checkpoint import open_checkpoint
@@ -106,11 +107,25 @@ def test_a_network_with_the_kernel_for_gpus_gives_what_a_padded_one_gives(
 ):
     monkeypatch.setattr("scoring.model.attend_runs", lambda *_: pytest.fail("not the kernel for GPUs"))
     monkeypatch.setattr("scoring.model.attend", attend_jagged)
+    monkeypatch.setattr("scoring.model.ROWS", 1)  # as on a GPU: no more rows than tokens
     texts = drawn(LENGTHS)
 
     assert logits(build_network(classifier, dtype), texts) == pytest.approx(
         logits(Padded(classifier), texts), abs=tolerance
     )
+
+
+def test_a_product_is_made_for_few_numbers_of_rows(monkeypatch):
+    part = torch.nn.Linear(8, 8)
+    dense = Dense.joining([part], torch.float32)
+    made = []
+    monkeypatch.setattr("scoring.model.pad", lambda x, sides: made.append(len(x) + sides[3]) or pad(x, sides))
+
+    for rows in (1, 63, 64, 65, 130):
+        x = torch.randn(rows, 8)
+        assert torch.allclose(dense(x), part(x), atol=1e-5)
+
+    assert made == ([64, 64, 128, 192] if dense.packed else [])
 
 
 def test_attention_stays_within_each_text():
