@@ -110,6 +110,59 @@ def test_only_as_many_are_ranked_as_there_are_digits(ranked, completions, ranks_
     assert bool(claim.ranking) == ranks_them
 
 
+def by_key(claim: Claim) -> list[int]:
+    """Ranks by the order of primary keys: what two people rank alike, however it was shown to them."""
+    return [sorted(claim.ranking.shown).index(pk) + 1 for pk in claim.ranking.shown]
+
+
+def reversed_ranks(claim: Claim) -> list[int]:
+    return [len(claim.ranking.shown) + 1 - rank for rank in by_key(claim)]
+
+
+@pytest.mark.parametrize("completions", [3, 9])
+def test_nine_are_handed_out_ranked_and_changed_in_as_many_queries_as_three(
+    ranked, completions, django_assert_num_queries
+):
+    ranked.overlap, ranked.most_places, ranked.blind_share = 2, 3, 0.0
+    ranked.save()
+    prompt_with(ranked, completions)
+    other, annotator, keys = AnnotatorFactory.create(), AnnotatorFactory.create(), (uuid4(), uuid4())
+    claim = next_claim(ranked, other)
+    rank(claim, by_key(claim))
+
+    with django_assert_num_queries(16):
+        claim = next_claim(ranked, annotator)
+    with django_assert_num_queries(13):
+        rank(claim, reversed_ranks(claim), key=keys[0])
+    with django_assert_num_queries(6):
+        rank(claim, reversed_ranks(claim), key=keys[0])
+    with django_assert_num_queries(11):
+        rank(claim, by_key(claim), key=keys[1], replaces=keys[0])
+
+    pairs = completions * (completions - 1) // 2
+    assert annotator.judgments.filter(current=True).count() == pairs
+    assert ranked.comparisons.filter(taken=2).count() == pairs
+
+
+@pytest.mark.parametrize("completions", [3, 9])
+def test_nine_are_skipped_and_given_back_in_as_many_queries_as_three(
+    ranked, completions, django_assert_num_queries
+):
+    prompt_with(ranked, completions)
+    skipper, leaver = AnnotatorFactory.create_batch(2)
+    claim = next_claim(ranked, skipper)
+
+    with django_assert_num_queries(7):
+        annotation.skip(skipper, claim.comparison, claim.pk)
+    next_claim(ranked, leaver)
+    Claim.objects.filter(annotator=leaver).update(expires_at=timezone.now())
+    with django_assert_num_queries(5):
+        annotation.give_back_expired()
+
+    assert ranked.comparisons.exclude(taken=0).count() == 0
+    assert Claim.objects.exclude(slot=None).count() == 0
+
+
 def test_what_is_settled_or_gold_is_left_out_of_the_ranking(ranked):
     prompt_with(ranked, 4)
     settled, gold = Comparison.objects.all()[:2]

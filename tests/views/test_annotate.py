@@ -444,6 +444,24 @@ def test_a_next_item_and_its_answer_take_at_most_15_queries_however_many_there_a
         assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) <= 15
 
 
+@pytest.mark.parametrize("n", [1, 30])
+def test_the_page_opens_with_15_queries_for_one_comparison_and_for_thirty(
+    dataset, bob, alice, as_user, comparison, django_assert_num_queries, n
+):
+    dataset.overlap = 2
+    dataset.save()
+    dataset.revise_guidelines("The safer one.", bob)
+    ComparisonFactory.create_batch(n - 1, prompt__dataset=dataset)
+    client = as_user(bob)
+    client.get(url("annotate_own", dataset))  # makes the annotator
+    as_user(alice).get(url("annotate", dataset))  # a process asks once what the database can do
+
+    with django_assert_num_queries(17):  # two of them begin and end the transaction
+        page = client.get(url("annotate", dataset))
+
+    assert "data-comparison" in page.content.decode()
+
+
 @pytest.mark.parametrize(
     "text",
     ["word " * 40_000, "x" * 200_000, "line\r\n" * 30_000, "`" * 200_000, "a\n```\n" + "b < c\n" * 30_000],

@@ -24,7 +24,7 @@ from uuid import UUID, uuid5
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Exists, F, Min, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, Least
+from django.db.models.functions import Coalesce, JSONObject, Least
 from django.utils import timezone
 
 from workbench.models import (
@@ -41,6 +41,7 @@ from workbench.models import (
     Ranking,
     Suggestion,
 )
+from workbench.models.counts import count_of
 from workbench.pipeline import order
 
 # What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
@@ -143,10 +144,11 @@ def next_claim(
     have: primary keys of the Comparisons that the page has.
     again: also hand out those that the annotator skipped.
     None: nothing is open to them (`what_is_left` says why), or HOLD of theirs wait for an answer."""
-    give_back_expired()
     for _ in range(5):
         with transaction.atomic():
-            number = _lock_and_count(annotator)
+            number, is_any_over = _lock_and_count(annotator)
+            if is_any_over:
+                give_back_expired()
             # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
             held = _in_groups(sorted(_live(dataset, annotator), key=lambda claim: (claim.number, claim.pk)))
             if missing := next((each for each in held if not _is_among(each, have)), None):
@@ -190,12 +192,16 @@ def _live(dataset: Dataset, annotator: Annotator) -> QuerySet[Claim]:
     ).select_related("suggestion__version")
 
 
-def _lock_and_count(annotator: Annotator) -> int:
-    """As `_lock`; the number of the annotator's next Claim."""
+def _lock_and_count(annotator: Annotator) -> tuple[int, bool]:
+    """As `_lock`; the number of the annotator's next Claim, and whether anybody's lease has run out."""
     own = Claim.objects.filter(annotator=OuterRef("pk")).order_by("-number")
     locked = Annotator.objects.select_for_update(no_key=True).filter(pk=annotator.pk)
-    last = locked.values_list(Subquery(own.values("number")[:1]), flat=True).get()
-    return 0 if last is None else last + 1
+    last, is_any_over = locked.values_list(Subquery(own.values("number")[:1]), Exists(_over())).get()
+    return (0 if last is None else last + 1), is_any_over
+
+
+def _over() -> QuerySet[Claim]:
+    return Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
 
 
 def _expiry(dataset: Dataset) -> datetime:
@@ -233,9 +239,11 @@ def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
 
 
 def _some(rows: QuerySet[Row], field: str, start: float) -> Row | None:
-    """The first row from `start` on in the order of `field`, else the first of all."""
-    ordered = rows.order_by(field)
-    return ordered.filter(**{f"{field}__gte": start}).first() or ordered.first()
+    """The first row from `start` on in the order of `field`, else the first of all; one query, found or
+    not."""
+    pks = rows.order_by(field).values("pk")
+    from_start = pks.filter(**{f"{field}__gte": start})
+    return rows.filter(pk=Coalesce(Subquery(from_start[:1]), Subquery(pks[:1]))).first()
 
 
 def _places(dataset: Dataset) -> Coalesce:
@@ -261,10 +269,12 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
     for claim in known:
         others[claim.comparison_id].append(claim)
     chance = drawn.chance_of([comparison.pk for comparison in together if not comparison.taken])
+    new = [each for each in together if all(claim.annotator_id != annotator.pk for claim in others[each.pk])]
+    made = {each.comparison_id: each for each in _new_claims(new, dataset, annotator, number, of=first)}
     claims = []
     for comparison in together:
         own = next((claim for claim in others[comparison.pk] if claim.annotator_id == annotator.pk), None)
-        claim = own or _new_claim(comparison, dataset, annotator, number, of=first)
+        claim = own or made[comparison.pk]
         if ranking:
             claim.ranking, claim.left = ranking, left_in(ranking.shown, comparison)
         begun = next((other for other in others[comparison.pk] if other.slot is not None), None)
@@ -275,8 +285,10 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
         claim.slot = _free_slot(others[comparison.pk])
         claim.state = Claim.State.LIVE
         claim.expires_at = _expiry(dataset)
-        claim.save()
         claims.append(claim)
+    Claim.objects.bulk_create(made.values())
+    again = [claim for claim in claims if claim.comparison_id not in made]
+    Claim.objects.bulk_update(again, ["ranking", "left", "arm", "propensity", "slot", "state", "expires_at"])
     Comparison.objects.filter(pk__in=others).update(taken=F("taken") + 1)
     return claims[0]
 
@@ -299,56 +311,59 @@ def left_in(shown: Sequence[int], comparison: Comparison) -> str:
     return "a" if shown.index(comparison.a_id) < shown.index(comparison.b_id) else "b"
 
 
-def _new_claim(
-    comparison: Comparison,
-    dataset: Dataset,
-    annotator: Annotator,
-    number: int,
-    of: Comparison | None = None,
-) -> Claim:
-    """An unsaved Claim; `of` is the Comparison by which the mode of a whole ranking is drawn."""
-    blind = draw("mode", annotator.pk, (of or comparison).pk) < dataset.blind_share
-    return Claim(
-        comparison=comparison,
-        annotator=annotator,
-        number=number,
-        left=side_at(number, annotator),
-        mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
-        suggestion=None if blind else _suggestion(comparison.pk),
-        expires_at=_expiry(dataset),
-    )
+def _new_claim(comparison: Comparison, dataset: Dataset, annotator: Annotator, number: int) -> Claim:
+    return _new_claims([comparison], dataset, annotator, number, of=comparison)[0]
 
 
-def _suggestion(comparison_id: int) -> Suggestion | None:
-    return Suggestion.objects.filter(comparison_id=comparison_id).to_show().first()
+def _new_claims(
+    comparisons: Sequence[Comparison], dataset: Dataset, annotator: Annotator, number: int, of: Comparison
+) -> list[Claim]:
+    """Unsaved Claims, all of one mode, which is drawn by `of`: of a ranking, its first Comparison."""
+    blind = draw("mode", annotator.pk, of.pk) < dataset.blind_share
+    suggestions = {} if blind else _suggestions([comparison.pk for comparison in comparisons])
+    return [
+        Claim(
+            comparison=comparison,
+            annotator=annotator,
+            number=number,
+            left=side_at(number, annotator),
+            mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
+            suggestion=suggestions.get(comparison.pk),
+            expires_at=_expiry(dataset),
+        )
+        for comparison in comparisons
+    ]
 
 
-def _count_place(comparison_id: int, change: int) -> None:
-    Comparison.objects.filter(pk=comparison_id).update(taken=F("taken") + change)
+def _suggestions(comparison_ids: Collection[int]) -> dict[int, Suggestion]:
+    """What to show of each of these Comparisons."""
+    if not comparison_ids:
+        return {}
+    best_first = list(Suggestion.objects.filter(comparison__in=comparison_ids).to_show())
+    return {suggestion.comparison_id: suggestion for suggestion in reversed(best_first)}
 
 
-def _give_back(claim: Claim, state: Claim.State) -> None:
-    held_place = claim.slot is not None
-    claim.slot = None
-    claim.state = state
-    claim.save(update_fields=["slot", "state", "expires_at"])
-    if held_place:
-        _count_place(claim.comparison_id, -1)
+def _give_back(claims: Collection[Claim], **changes: object) -> None:
+    """Free the places of these Claims, with these changes of them."""
+    freed = Counter(claim.comparison_id for claim in claims if claim.slot is not None)
+    Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(slot=None, **changes)
+    for places in set(freed.values()):
+        same = [pk for pk, n in freed.items() if n == places]
+        Comparison.objects.filter(pk__in=same).update(taken=F("taken") - places)
 
 
 def give_back_expired() -> None:
     """Free the places of leases that have run out, in all Datasets: people who went away keep nothing from
     the others."""
-    over = Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
-    if not over.exists():
-        return
     with transaction.atomic():
         # The Comparison is locked along, in one statement: two of these at once would deadlock otherwise.
-        locked = over.select_related("comparison").select_for_update(
-            of=("self", "comparison"), skip_locked=True, no_key=True
+        locked = (
+            _over()
+            .select_related("comparison")
+            .select_for_update(of=("self", "comparison"), skip_locked=True, no_key=True)
         )
-        for claim in locked[:500]:
-            _give_back(claim, Claim.State.EXPIRED)
+        if claims := list(locked[:500]):
+            _give_back(claims, state=Claim.State.EXPIRED)
 
 
 def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
@@ -393,46 +408,74 @@ def record(
         _lock(annotator)
         claim = _locked_claim(annotator, comparison, claim_pk)
         if claim.ranking:
-            return _record_ranking(claim.ranking, answer, ranks)
+            return _record(comparison.dataset, annotator, _implied_by(claim.ranking, answer, ranks))
         if ranks:
             raise Refused("This was handed to you as two completions. Reload the page to see them.")
-        return [_record(claim, comparison, answer)]
+        claim.comparison = comparison
+        return _record(comparison.dataset, annotator, [(claim, answer)])
 
 
-def _record(claim: Claim, comparison: Comparison, answer: Answer) -> Judgment:
-    annotator = claim.annotator
-    known = Judgment.objects.filter(idempotency_key=answer.key).first()
-    if known:
-        return _same(known, annotator, comparison)
-    said = Judgment.objects.unchanged().filter(comparison=comparison, annotator=annotator)
-    before = said.filter(purpose=claim.purpose).first()
-    if before and before.idempotency_key != answer.replaces:
-        raise Refused(
-            "You have answered this Comparison in another window since this page showed it. That answer "
-            "stands; press u to change it."
-        )
-    if not _has_place(claim, comparison):
-        return _write(claim, answer, before=None, aside=True)
-    if claim.state != Claim.State.DONE:
-        claim.state = Claim.State.DONE
-        claim.save(update_fields=["state"])
-    judgment = _write(claim, answer, before)
-    if judgment.current:
-        _call_more(comparison, judgment)
-        if Arm.DISAGREEMENT in comparison.dataset.arms and comparison.dataset.overlap > 1:
-            order.renew_one(comparison)
-    return judgment
+def _record(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
+    """The Judgments of these answers, in their order; as many statements for all as for one."""
+    keys = [answer.key for _, answer in given]
+    sent_before = Judgment.objects.filter(idempotency_key__in=keys)
+    stored = {judgment.idempotency_key: judgment for judgment in sent_before}
+    for claim, answer in given:
+        if known := stored.get(answer.key):
+            _check_same(known, annotator, claim)
+            known.comparison, known.ranking = claim.comparison, claim.ranking
+    new = [(claim, answer) for claim, answer in given if answer.key not in stored]
+    if new:
+        stored |= {judgment.idempotency_key: judgment for judgment in _store(dataset, annotator, new)}
+    return [stored[key] for key in keys]
 
 
-def _record_ranking(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[Judgment]:
+def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
+    claims = [claim for claim, _ in given]
+    said = Judgment.objects.unchanged().filter(
+        annotator=annotator, comparison__in=[claim.comparison_id for claim in claims]
+    )
+    by_claim = {(judgment.comparison_id, judgment.purpose): judgment for judgment in said}
+    before = {claim.pk: by_claim.get((claim.comparison_id, claim.purpose)) for claim in claims}
+    for claim, answer in given:
+        one = before[claim.pk]
+        if one and one.idempotency_key != answer.replaces:
+            raise Refused(
+                "You have answered this Comparison in another window since this page showed it. That answer "
+                "stands; press u to change it."
+            )
+    aside = _take_places(claims)
+    answered = [claim.pk for claim in claims if claim.state != Claim.State.DONE and claim.pk not in aside]
+    if answered:
+        Claim.objects.filter(pk__in=answered).update(state=Claim.State.DONE)
+    blind = [claim for claim in claims if claim.mode == Claim.Mode.BLIND and not before[claim.pk]]
+    shown = _suggestions([claim.comparison_id for claim in blind])
+    shown |= {claim.comparison_id: claim.suggestion for claim in claims if claim.suggestion}
+    judgments = [
+        _judgment(claim, answer, before[claim.pk], shown.get(claim.comparison_id), claim.pk in aside)
+        for claim, answer in given
+    ]
+    if superseded := [judgment.supersedes_id for judgment in judgments if judgment.supersedes_id]:
+        # The database allows one current Judgment: the old one steps back first.
+        Judgment.objects.filter(pk__in=superseded).update(current=False)
+    Judgment.objects.bulk_create(judgments)
+    if votes := [judgment for judgment in judgments if judgment.current]:
+        _call_more(dataset, votes)
+        if Arm.DISAGREEMENT in dataset.arms and dataset.overlap > 1:
+            order.renew_some([judgment.comparison_id for judgment in votes], dataset)
+    return judgments
+
+
+def _implied_by(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[tuple[Claim, Answer]]:
+    """What a ranking says of each of its Comparisons."""
     if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
         raise Refused("These completions are to be ranked. Reload the page to see all of them.")
     if ranks and len(ranks) != len(ranking.shown):
         raise Refused("The completions to rank are others by now. Reload the page to see them.")
     rank_of = dict(zip(ranking.shown, ranks, strict=False))
     claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
-    loaded = claims.select_related("annotator", "comparison__dataset", "suggestion__version", "ranking")
-    return [_record(claim, claim.comparison, _implied(claim.comparison, answer, rank_of)) for claim in loaded]
+    loaded = claims.select_related("comparison", "suggestion__version", "ranking")
+    return [(claim, _implied(claim.comparison, answer, rank_of)) for claim in loaded]
 
 
 def _implied(comparison: Comparison, answer: Answer, rank_of: Mapping[int, int]) -> Answer:
@@ -451,30 +494,38 @@ def _implied(comparison: Comparison, answer: Answer, rank_of: Mapping[int, int])
     )
 
 
-def _call_more(judged: Comparison, judgment: Judgment) -> None:
-    """Set how many places the Comparison has from now on, where its votes ask for more than it began with:
-    the full overlap, when one vote is not enough; one more than there are votes, while people disagree.
+def _call_more(dataset: Dataset, judgments: Sequence[Judgment]) -> None:
+    """Set how many places the Comparison of each vote has from now on, where its votes ask for more than it
+    began with: the full overlap, when one vote is not enough; one more than there are votes, while people
+    disagree.
 
     It never has fewer afterwards: a place that somebody was called to is theirs."""
-    dataset = judged.dataset
     if dataset.enough_at is None and dataset.most_places <= dataset.overlap:
         return
-    comparison = Comparison.objects.select_for_update(of=("self",), no_key=True).get(pk=judged.pk)
-    if comparison.gold:
-        return
-    places = dataset.first_places if comparison.places is None else comparison.places
-    if dataset.enough_at is not None and comparison.places is None:
-        enough = _is_enough(dataset.enough_at, judgment)
-        comparison.audited = enough and draw("audit", settings.SECRET_KEY, judged.pk) < dataset.audit_share
-        if not enough or comparison.audited:
-            places = max(places, dataset.overlap)
-    votes = Judgment.objects.current().by_people().filter(comparison=judged).order_by()
-    opinions = votes.opinions().values_list("outcome", flat=True)
-    if dataset.overlap <= places <= votes.count() and _is_split(list(opinions)):
-        places = max(places, min(places + 1, dataset.most_places))
-    if places != (dataset.first_places if comparison.places is None else comparison.places):
-        comparison.places = places
-        comparison.save(update_fields=["places", "audited"])
+    judged = {judgment.comparison_id: judgment for judgment in judgments}
+    locked = Comparison.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
+    comparisons = [comparison for comparison in locked.filter(pk__in=judged) if not comparison.gold]
+    current = Judgment.objects.current().by_people().filter(comparison__in=judged).order_by()
+    votes: dict[int, list[str]] = {pk: [] for pk in judged}
+    for pk, outcome in current.values_list("comparison", "outcome"):
+        votes[pk].append(outcome)
+    called = []
+    for comparison in comparisons:
+        before = dataset.first_places if comparison.places is None else comparison.places
+        places = before
+        if dataset.enough_at is not None and comparison.places is None:
+            enough = _is_enough(dataset.enough_at, judged[comparison.pk])
+            lot = draw("audit", settings.SECRET_KEY, comparison.pk)
+            comparison.audited = enough and lot < dataset.audit_share
+            if not enough or comparison.audited:
+                places = max(places, dataset.overlap)
+        if dataset.overlap <= places <= len(votes[comparison.pk]) and _is_split(votes[comparison.pk]):
+            places = max(places, min(places + 1, dataset.most_places))
+        if places != before:
+            comparison.places = places
+            called.append(comparison)
+    if called:
+        Comparison.objects.bulk_update(called, ["places", "audited"])
 
 
 def _is_enough(at: float, judgment: Judgment) -> bool:
@@ -485,15 +536,15 @@ def _is_enough(at: float, judgment: Judgment) -> bool:
     return given >= at
 
 
-def _is_split(opinions: list[str]) -> bool:
-    """No outcome has more than half: nothing could be derived from them."""
+def _is_split(votes: list[str]) -> bool:
+    """Of the opinions, no outcome has more than half: nothing could be derived from them."""
+    opinions = [outcome for outcome in votes if outcome != Outcome.CANNOT_JUDGE]
     return len(opinions) > 1 and max(Counter(opinions).values()) * 2 <= len(opinions)
 
 
-def _same(known: Judgment, annotator: Annotator, comparison: Comparison) -> Judgment:
-    if (known.annotator_id, known.comparison_id) != (annotator.pk, comparison.pk):
+def _check_same(known: Judgment, annotator: Annotator, claim: Claim) -> None:
+    if (known.annotator_id, known.comparison_id) != (annotator.pk, claim.comparison_id):
         raise Refused("This answer carries the key of another answer. Reload the page and answer again.")
-    return known
 
 
 def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None) -> QuerySet[Claim]:
@@ -504,37 +555,47 @@ def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None)
 
 def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> Claim:
     claims = claim_of(annotator, comparison, claim_pk).select_for_update(of=("self",))
-    claim = claims.select_related("annotator", "suggestion__version", "ranking").first()
+    claim = claims.select_related("suggestion__version", "ranking").first()
     if claim is None:
         raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
     return claim
 
 
-def _has_place(claim: Claim, comparison: Comparison) -> bool:
-    """True when the Claim holds a place, needs none, or could take one that is still free."""
-    if claim.slot is not None or claim.purpose != Purpose.WORK:
-        return True
-    locked = (
-        Comparison.objects.select_for_update(of=("self",)).select_related("dataset").get(pk=comparison.pk)
-    )
-    places = locked.dataset.first_places if locked.places is None else locked.places
-    if locked.taken >= places:
-        return False
-    claim.slot = _free_slot(locked.claims.all())
-    claim.state = Claim.State.DONE
-    claim.save(update_fields=["slot", "state"])
-    _count_place(comparison.pk, 1)
-    return True
+def _take_places(claims: Iterable[Claim]) -> set[int]:
+    """Give a place that is still free to each Claim that has lost its own. Primary keys of those for which
+    there is none."""
+    lacking = [claim for claim in claims if claim.slot is None and claim.purpose == Purpose.WORK]
+    if not lacking:
+        return set()
+    pks = [claim.comparison_id for claim in lacking]
+    locked = Comparison.objects.select_for_update(of=("self",)).select_related("dataset").order_by("pk")
+    comparisons = {comparison.pk: comparison for comparison in locked.filter(pk__in=pks)}
+    held: dict[int, list[Claim]] = {pk: [] for pk in pks}
+    for claim in Claim.objects.filter(comparison__in=pks):
+        held[claim.comparison_id].append(claim)
+    placed = []
+    for claim in lacking:
+        comparison = comparisons[claim.comparison_id]
+        places = comparison.dataset.first_places if comparison.places is None else comparison.places
+        if comparison.taken < places:
+            claim.slot = _free_slot(held[comparison.pk])
+            claim.state = Claim.State.DONE
+            placed.append(claim)
+    if placed:
+        Claim.objects.bulk_update(placed, ["slot", "state"])
+        taken = Comparison.objects.filter(pk__in=[claim.comparison_id for claim in placed])
+        taken.update(taken=F("taken") + 1)
+    return {claim.pk for claim in lacking if claim.slot is None}
 
 
-def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = False) -> Judgment:
-    if before:
-        # The database allows one current Judgment: the old one steps back first.
-        Judgment.objects.filter(pk=before.pk).update(current=False)
+def _judgment(
+    claim: Claim, answer: Answer, before: Judgment | None, shown: Suggestion | None, aside: bool
+) -> Judgment:
+    """Unsaved."""
     outcome = outcome_of(answer.outcome, claim.left)
     revealed = before is not None and claim.mode == Claim.Mode.BLIND and before.suggested != ""
-    return Judgment.objects.create(
-        comparison_id=claim.comparison_id,
+    return Judgment(
+        comparison=claim.comparison,
         annotator_id=claim.annotator_id,
         purpose=claim.purpose,
         outcome=outcome,
@@ -550,7 +611,7 @@ def _write(claim: Claim, answer: Answer, before: Judgment | None, aside: bool = 
         current=claim.purpose == Purpose.WORK and not aside,
         ranking=claim.ranking,
         metadata={**answer.facts, **({"aside": "every place was taken"} if aside else {})},
-        **(_as_shown_before(before) if before else _as_suggested(claim)),
+        **(_as_shown_before(before) if before else _as_suggested(shown)),
     )
 
 
@@ -564,9 +625,7 @@ def _as_shown_before(before: Judgment) -> dict[str, object]:
     }
 
 
-def _as_suggested(claim: Claim) -> dict[str, object]:
-    blind = claim.mode == Claim.Mode.BLIND
-    suggestion = _suggestion(claim.comparison_id) if blind else claim.suggestion
+def _as_suggested(suggestion: Suggestion | None) -> dict[str, object]:
     if suggestion is None:
         return {}
     return {
@@ -586,10 +645,9 @@ def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = No
         _lock(annotator)
         claim = _locked_claim(annotator, comparison, claim_pk)
         together = Claim.objects.select_for_update(of=("self",)).filter(ranking=claim.ranking).order_by("pk")
-        for each in together if claim.ranking else [claim]:
-            if each.state == Claim.State.LIVE:
-                each.expires_at = timezone.now()
-                _give_back(each, Claim.State.SKIPPED)
+        live = [each for each in (together if claim.ranking else [claim]) if each.state == Claim.State.LIVE]
+        if live:
+            _give_back(live, state=Claim.State.SKIPPED, expires_at=timezone.now())
 
 
 def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -> Flag:
@@ -635,23 +693,32 @@ def progress(dataset: Dataset, annotator: Annotator) -> Progress:
     now = timezone.now()
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
-    recent = first.filter(created_at__gte=min(midnight, now - timedelta(hours=1))).aggregate(
-        today=Count("pk", filter=Q(created_at__gte=midnight)),
-        hour=Count("pk", filter=Q(created_at__gte=now - timedelta(hours=1))),
-    )
-    places = dataset.comparisons.aggregate(
-        n=Sum(_places(dataset), default=0),
-        taken=Sum(Least("taken", _places(dataset)), default=0),
+    # As one value, so that they are read along with the counts and in one go.
+    sums = JSONObject(
+        n=Sum(_places(dataset)),
+        taken=Sum(Least("taken", _places(dataset))),
         gold=Count("pk", filter=~Q(gold="")),
     )
-    # Three counts, as each has its index: in one they read every Claim there is.
+    summed = dataset.comparisons.order_by().values("dataset").annotate(sums=sums).values("sums")
+    # Each a subquery of its own, as each has its index: counted together they read every Claim there is.
     claims = Claim.objects.filter(comparison__dataset=dataset)
-    mine = claims.filter(annotator=annotator, state=Claim.State.DONE).count()
-    leased = claims.filter(state=Claim.State.LIVE, expires_at__gt=now, purpose=Purpose.WORK).count()
-    probes = claims.filter(~Q(purpose=Purpose.WORK), state=Claim.State.DONE).count()
+    leased = claims.filter(state=Claim.State.LIVE, expires_at__gt=now, purpose=Purpose.WORK)
+    probes = claims.filter(~Q(purpose=Purpose.WORK), state=Claim.State.DONE)
+    counted = {
+        "mine": count_of(claims.filter(annotator=annotator, state=Claim.State.DONE), "annotator"),
+        "today": count_of(first.filter(created_at__gte=midnight), "annotator"),
+        "hour": count_of(first.filter(created_at__gte=now - timedelta(hours=1)), "annotator"),
+        "leased": count_of(leased, "comparison__dataset"),
+        "probes": count_of(probes, "comparison__dataset"),
+    }
+    asked = Annotator.objects.filter(pk=annotator.pk).values_list(Subquery(summed), *counted.values())
+    places, *counts = asked.get()
+    places = places or {"n": 0, "taken": 0, "gold": 0}
+    found = dict(zip(counted, counts, strict=True))
     share = dataset.repeat_share + (dataset.gold_share if places["gold"] else 0)
     wanted = math.ceil(places["n"] / max(0.1, 1 - share))
-    return Progress(mine=mine, done=min(places["taken"] - leased + probes, wanted), wanted=wanted, **recent)
+    done = min(places["taken"] - found.pop("leased") + found.pop("probes"), wanted)
+    return Progress(done=done, wanted=wanted, **found)
 
 
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:

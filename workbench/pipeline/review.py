@@ -87,7 +87,7 @@ def settle(
     live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
     Comparison.objects.filter(pk=comparison.pk).update(taken=F("taken") - ended)
-    order.renew_one(comparison)
+    order.renew_some([comparison.pk], comparison.dataset)
     return decision
 
 
@@ -108,7 +108,7 @@ def undo(decision: Decision, by: User) -> bool:
     raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
     closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
     closed.update(closed_at=None, closed_by=None)
-    order.renew_one(decision.comparison)
+    order.renew_some([decision.comparison_id], decision.comparison.dataset)
     return True
 
 

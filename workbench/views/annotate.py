@@ -4,9 +4,11 @@ it is answered with a redirect, sent by the script (which asks for JSON) with JS
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib import messages
+from django.db.models import Exists, OuterRef
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -198,10 +200,11 @@ def _sure(outcome: str, probability: float | None, margin: float) -> str:
 
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
-    comparison = Comparison.objects.select_related("prompt", "a", "b").get(pk=claim.comparison_id)
     # That there will be something to reveal leads nobody; where there is nothing, the page need not wait.
-    suggestions = Suggestion.objects.filter(comparison=comparison).to_show()
-    has_reveal = claim.mode == Claim.Mode.BLIND and suggestions.exists()
+    suggestions = Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()
+    found = Comparison.objects.select_related("prompt", "a", "b").annotate(has_some=Exists(suggestions))
+    comparison: Any = found.get(pk=claim.comparison_id)
+    has_reveal = claim.mode == Claim.Mode.BLIND and comparison.has_some
     judgments = _together(judgment) if judgment else []
     said = said_then(judgments) if judgments else said_beforehand(claim)
     return Item(comparison, claim, said, uuid4(), judgments, has_reveal)
