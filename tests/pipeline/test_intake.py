@@ -259,6 +259,28 @@ def test_good_and_bad_rows_of_a_prompt_become_pairs_wherever_they_stand(tmp_path
     assert {getattr(j.comparison, j.outcome).text for j in Judgment.objects.all()} == {"a", "b"}
 
 
+def test_rows_of_many_statements_are_stored_each_with_its_own_and_in_order(tmp_path):
+    rows = [
+        {"id": f"c{n}", "prompt": f"p{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(1234)
+    ]
+
+    take(tmp_path, rows)
+
+    stored = Judgment.objects.order_by("comparison__prompt").select_related(
+        "comparison__prompt", "comparison__a", "comparison__b"
+    )
+    assert [
+        {
+            "id": j.comparison.external_id,
+            "prompt": j.comparison.prompt.messages[0]["content"],
+            "chosen": getattr(j.comparison, j.outcome).text,
+            "rejected": getattr(j.comparison, "b" if j.outcome == "a" else "a").text,
+        }
+        for j in stored
+    ] == rows
+    assert {(j.stage, j.purpose, j.current) for j in stored} == {("imported", "work", True)}
+
+
 def test_a_preview_of_rows_that_wait_for_each_other_reads_no_more_than_it_shows(tmp_path, dataset):
     path = tmp_path / "rows.jsonl"
     row = '{"prompt": "p%d", "completion": "a", "label": true}\n'

@@ -8,11 +8,12 @@ table and no round trip a row.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import orjson
 from django.db import connection, models
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Max
 from django.utils import timezone
 
@@ -23,6 +24,8 @@ from workbench.pipeline.intake.spool import Packed
 CHUNK_ROWS = 1000
 SQLITE_CACHE_KIB = 64 * 1024
 LOOKUP_KEYS = 5000
+INSERT_ROWS = 100
+"""Rows of one statement on SQLite, where a statement a row takes three times as long."""
 MAX_ANNOTATORS_KEPT = 100_000
 
 Key = tuple[Any, Any]
@@ -262,17 +265,25 @@ def _stored(
     """(id, `also`) of the rows that have these keys, by key."""
     quote = connection.ops.quote_name
     chosen = ", ".join(["asked.x", "asked.y", *(f"t.{quote(name)}" for name in ("id", also) if name)])
+    match = f"t.{columns[0]} = asked.x AND t.{columns[1]} = asked.y {where}"
+    kinds = {f.attname: f.db_type(connection) for f in model._meta.concrete_fields}
     found: Found = {}
     asked = list(keys)
     with connection.cursor() as cursor:
         for start in range(0, len(asked), LOOKUP_KEYS):
             part = asked[start : start + LOOKUP_KEYS]
+            if connection.vendor == "postgresql":
+                # As JSON: thousands of placeholders take the driver longer than the look-up takes.
+                pair = ", ".join(f"(pair->>{n})::{kinds[name]}" for n, name in enumerate(columns))
+                given = f"SELECT {pair} FROM json_array_elements(%s) AS pair"  # noqa: S608
+                values = [orjson.dumps(part).decode()]
+            else:
+                given = f"VALUES {', '.join(['(%s, %s)'] * len(part))}"
+                values = [value for key in part for value in key]
             # CROSS JOIN makes SQLite look each key up; for (x, y) IN (VALUES ...) it scans the table.
-            places = ", ".join(["(%s, %s)"] * len(part))
             table = f"asked CROSS JOIN {model._meta.db_table} t"
-            match = f"t.{columns[0]} = asked.x AND t.{columns[1]} = asked.y {where}"
-            sql = f"WITH asked(x, y) AS (VALUES {places}) SELECT {chosen} FROM {table} WHERE {match}"  # noqa: S608
-            cursor.execute(sql, [value for key in part for value in key])
+            sql = f"WITH asked(x, y) AS ({given}) SELECT {chosen} FROM {table} WHERE {match}"  # noqa: S608
+            cursor.execute(sql, values)
             found.update({(row[0], row[1]): row[2:] for row in cursor.fetchall()})
     return found
 
@@ -289,16 +300,30 @@ def _insert(
     fixed = [f for f in rest if f not in drawn]
     values = [same[f.attname] if f.attname in same else f.get_default() for f in fixed]
     constants = tuple(f.get_db_prep_save(v, connection) for f, v in zip(fixed, values, strict=True))
-    whole = [
-        (*row, *constants, *(f.get_db_prep_save(f.get_default(), connection) for f in drawn)) for row in rows
-    ]
-    names = [*columns, *(f.column for f in fixed), *(f.column for f in drawn)]
+    if drawn:
+        rows = [(*row, *(f.get_db_prep_save(f.get_default(), connection) for f in drawn)) for row in rows]
+    names = [*columns, *(f.column for f in drawn), *(f.column for f in fixed)]
     into = f"{model._meta.db_table} ({', '.join(map(connection.ops.quote_name, names))})"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with cursor.copy(f"COPY {into} FROM STDIN") as copy:
-                for row in whole:
-                    copy.write_row(row)
-        else:
-            places = ", ".join(["%s"] * len(names))
-            cursor.executemany(f"INSERT INTO {into} VALUES ({places})", whole)  # noqa: S608
+                for row in rows:
+                    copy.write_row(row + constants)
+            return
+        even = len(rows) - len(rows) % INSERT_ROWS
+        for some, size in ((rows[:even], INSERT_ROWS), (rows[even:], len(rows) - even)):
+            if some:
+                _insert_many(cursor, into, some, size, constants)
+
+
+def _insert_many(
+    cursor: CursorWrapper, into: str, rows: Sequence[tuple[Any, ...]], size: int, constants: tuple[Any, ...]
+) -> None:
+    """Insert `size` rows a statement; each row is followed by the constants."""
+    given = ", ".join(f"c{n}" for n in range(len(rows[0])))
+    places = ", ".join([f"({', '.join(['%s'] * len(rows[0]))})"] * size)
+    chosen = ", ".join([given, *["%s"] * len(constants)])
+    cursor.executemany(
+        f"WITH given({given}) AS (VALUES {places}) INSERT INTO {into} SELECT {chosen} FROM given",  # noqa: S608
+        [[*chain(*rows[at : at + size]), *constants] for at in range(0, len(rows), size)],
+    )
