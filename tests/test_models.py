@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import pytest
 from django.db import IntegrityError
 
@@ -11,6 +14,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, ModelVersion
+from workbench.models.dataset import messages_digest
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +26,16 @@ def test_a_pair_is_compared_once_whatever_the_order():
         Comparison.objects.create(
             dataset=comparison.dataset, prompt=comparison.prompt, a=comparison.b, b=comparison.a
         )
+
+
+@pytest.mark.parametrize("text", ["", '"quoted" \\ \n\t\x01\x7f', "é\u2028\u200f🙂", "a, b], [c"])
+def test_what_makes_two_prompts_the_same_never_changes(text):
+    """Stored digests are compared with those of later versions of this code."""
+    said = [["system", "s"], ["user", text]]
+
+    digest = messages_digest([{"role": role, "content": content} for role, content in said])
+
+    assert digest == hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
 
 
 def test_an_annotator_has_one_current_judgment_of_a_comparison():

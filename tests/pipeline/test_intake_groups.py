@@ -220,6 +220,15 @@ def test_a_preview_counts_near_duplicates_of_the_file_and_of_the_dataset(tmp_pat
     assert Prompt.objects.count() == 1
 
 
+@pytest.mark.parametrize("between", [" ", "_", ", -- ", "\n\n", "\u2028", " é "])
+@pytest.mark.parametrize("around", ["", "_", "?! ", "\n"])
+def test_twenty_words_are_long_however_they_are_told_apart(between, around):
+    words = ["Word2"] * 20 if between != " é " else ["Word2"] * 10 + ["x"]
+
+    assert shingles_of(ask(around + between.join(words) + around)) is not None
+    assert shingles_of(ask(around + between.join(words[:-1]) + around)) is None
+
+
 def test_the_keys_of_a_text_are_for_ever():
     """Stored keys are compared with those of later versions of this code and its libraries."""
     keys = keys_of([shingles_of(ask(SALT))])[0].tolist()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, str]
 
-_framed = json.JSONEncoder(ensure_ascii=False).encode
+_quoted = json.encoder.encode_basestring
 
 
 def text_digest(text: str) -> str:
@@ -38,7 +38,8 @@ def text_digest(text: str) -> str:
 
 def messages_digest(messages: list[Message]) -> str:
     """sha256 over roles and contents in order, in hex. JSON frames them: ["a", "bc"] is not ["ab", "c"]."""
-    return text_digest(_framed([[m["role"], m["content"]] for m in messages]))
+    framed = (f"[{_quoted(m['role'])}, {_quoted(m['content'])}]" for m in messages)
+    return text_digest(f"[{', '.join(framed)}]")
 
 
 def group_digest(messages: list[Message]) -> str:

@@ -35,6 +35,7 @@ MOST_CHARACTERS = 100_000
 _SPACELESS = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
 _ASCII_WORD = re.compile(r"[^\W_]+")
+_ASCII_LONG = re.compile(rf"[\W_]*+(?:[^\W_]++[\W_]++){{{LEAST_WORDS - 1}}}[^\W_]")
 
 
 def words_of(messages: Sequence[Message]) -> list[str]:
@@ -42,7 +43,7 @@ def words_of(messages: Sequence[Message]) -> list[str]:
     text = " ".join(message["content"] for message in messages if message["role"] != "system")
     text = text[:MOST_CHARACTERS]
     if text.isascii():
-        return _ASCII_WORD.findall(text.lower()) if len(text) >= 2 * LEAST_WORDS - 1 else []
+        return _ASCII_WORD.findall(text.lower()) if _ASCII_LONG.match(text) else []
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 

@@ -260,7 +260,9 @@ class _Decoder:
         """The one value that the text is. Raises BadRow."""
         self.faults.clear()
         try:
-            value = self._json.decode(text)
+            value, end = self._json.raw_decode(text)
+            if end < len(text):
+                self._json.decode(text)  # says where what follows begins
         except json.JSONDecodeError as error:
             message = f"not JSON at column {error.colno}: {error.msg}"
             if "\r" in text.rstrip("\r\n"):

@@ -1,6 +1,7 @@
 """One label a row: a better and a worse completion, in the many spellings of it."""
 
 import re
+from functools import lru_cache
 
 from workbench.models.dataset import Message
 from workbench.pipeline.intake.drafts import (
@@ -40,7 +41,10 @@ _RATINGS = (
 
 
 def _first(columns: Columns | Values, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in columns), None)
+    for name in names:
+        if name in columns:
+            return name
+    return None
 
 
 def _explicit(columns: Columns, first: Values) -> bool:
@@ -181,28 +185,36 @@ def transcript(messages: list[Message]) -> str:
     )
 
 
+@lru_cache(maxsize=100)
+def _beside(columns: tuple[str, ...]) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]]:
+    """(source of the better, of the worse, ratings of both) among the columns: most rows of a file have the
+    same."""
+    names = frozenset(columns)
+    ratings = tuple(pair for pair in _RATINGS if not names.isdisjoint(pair))
+    return _first(names, _SOURCES["better"]), _first(names, _SOURCES["worse"]), ratings
+
+
 def _draft(row: Row, prompt: list[Message], better: str, worse: str, used: set[str]) -> Draft:
     values = row.values
-    sources = {side: _first(values, names) for side, names in _SOURCES.items()}
-    used |= {name for name in sources.values() if name} | {"id", "prompt_id"}
+    better_source, worse_source, rated = _beside(tuple(values))
+    used |= {name for name in (better_source, worse_source) if name} | {"id", "prompt_id"}
     outcome = "a"
-    for high, low in _RATINGS:
+    for high, low in rated:
         ratings = number_of(values, high), number_of(values, low)
         if None not in ratings and ratings[0] == ratings[1]:
             outcome = "tie"
     completions = tuple(
-        CompletionDraft(text, name_of(values, column) if (column := sources[side]) else "")
-        for text, side in ((better, "better"), (worse, "worse"))
+        CompletionDraft(text, name_of(values, column) if column else "")
+        for text, column in ((better, better_source), (worse, worse_source))
     )
-    comparison = ComparisonDraft(
-        0, 1, (JudgmentDraft(outcome),), name_of(values, "id"), leftovers(values, used)
-    )
+    row_id = name_of(values, "id")
+    comparison = ComparisonDraft(0, 1, (JudgmentDraft(outcome),), row_id, leftovers(values, used))
     return Draft(
         row.line,
         prompt,
         completions,
         (comparison,),
-        row_id=name_of(values, "id"),
+        row_id=row_id,
         external_id=name_of(values, "prompt_id"),
     )
 
