@@ -2,7 +2,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 from django import forms
@@ -233,6 +233,9 @@ class ReviewFilterForm(forms.Form):
         annotator.queryset = Annotator.objects.filter(Exists(own)).select_related("user")
         # As functions: most requests show no list, and need not wait for it.
         annotator.choices = lambda: self._people
+        for name in ("version", "old"):
+            field = cast("forms.ModelChoiceField[ModelVersion]", self.fields[name])
+            field.choices = partial(self._versions, str(field.empty_label))
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
 
     @cached_property
@@ -241,6 +244,24 @@ class ReviewFilterForm(forms.Form):
         judged = cast("forms.ModelChoiceField[Annotator]", self.fields["annotator"]).queryset
         people = judged.filter(user__isnull=False) if judged is not None else []
         return [("", "anybody"), *((one.pk, str(one)) for one in people)]
+
+    def _versions(self, nothing: str) -> list[tuple[Any, str]]:
+        return [("", nothing), *self._named]
+
+    @cached_property
+    def _named(self) -> list[tuple[Any, str]]:
+        return [(version.pk, str(version)) for version in self._every]
+
+    @cached_property
+    def _every(self) -> list[ModelVersion]:
+        return list(ModelVersion.objects.all())
+
+    @cached_property
+    def looked_at(self) -> ModelVersion | None:
+        """The version that was asked for, else the active one."""
+        active = (version for version in self._every if version.state == ModelVersion.State.ACTIVE)
+        asked: ModelVersion | None = self.cleaned_data.get("version")
+        return asked or next(active, None)
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
@@ -259,7 +280,7 @@ class ReviewFilterForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         asked = self.cleaned_data
-        version = asked.get("version") or ModelVersion.objects.active()
+        version = self.looked_at
         if asked.get("why") in disagreement.FLIPS and not asked.get("old"):
             self.add_error("why", "Choose the model it flipped since: a flip is between two.")
         if asked.get("old") and asked["old"] == version:

@@ -587,3 +587,18 @@ def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow
     assert 'hx-select="#datasets"' in at_once
     assert "0 of 1" in follows
     assert "hx-select" not in follows
+
+
+@pytest.mark.parametrize("n", [1, 30])
+def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
+    dataset, alice, as_user, django_assert_num_queries, n
+):
+    version = ModelVersionFactory.create(state="active")
+    for _ in range(n):
+        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        JudgmentFactory.create(comparison=comparison)
+        SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
+    client = as_user(alice)
+
+    with django_assert_num_queries(14):
+        assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200

@@ -266,9 +266,11 @@ def summary(dataset: Dataset, voices: Voices = "all") -> Summary:
 def worth(dataset: Dataset, voices: Voices = "all") -> Worth:
     """Agreement and accuracies alone, for a page that counts the rest itself."""
     judgments = _current(dataset, voices)
-    active = ModelVersion.objects.active()
-    longest = ModelVersion.objects.baselines().filter(name="longest").first()
-    accuracies = _accuracies(judgments, [version for version in (active, longest) if version])
+    rule = Q(kind=ModelVersion.Kind.BASELINE, name="longest")
+    versions = list(ModelVersion.objects.filter(rule | Q(state=ModelVersion.State.ACTIVE)))
+    active = next((one for one in versions if one.state == ModelVersion.State.ACTIVE), None)
+    longest = next((one for one in versions if one.name == "longest" and one.kind == "baseline"), None)
+    accuracies = _accuracies(judgments, versions)
     return Worth(
         agree=_agreement(judgments),
         active=accuracies[active.pk] if active else None,

@@ -133,39 +133,42 @@ def page(
         if len(found) > size:
             break
     shown = [place.pk for place in found[:size]]
-    comparisons = Comparison.objects.select_related("prompt").in_bulk(shown)
-    here = cases([comparisons[pk] for pk in shown if pk in comparisons], version, filters.old)
+    here = cases(shown, version, filters.old)
     return Page(here, found[size - 1].cursor if len(found) > size else "")
 
 
 def cases(
-    comparisons: Sequence[Comparison], version: ModelVersion | None, old: ModelVersion | None = None
+    ids: Sequence[int], version: ModelVersion | None, old: ModelVersion | None = None
 ) -> list[QueueCase]:
-    """What the queue says of each of these Comparisons, in their order, in a constant number of queries."""
-    ids = [comparison.pk for comparison in comparisons]
-    these = Comparison.objects.filter(pk__in=ids)
+    """What the queue says of the Comparisons of these primary keys, in their order, in a constant number of
+    queries; each with its Prompt."""
     reasons = [why for why in Why if old or why not in FLIPS]
-    held = {why: set(_because(these, why, version, old).values_list("pk", flat=True)) for why in reasons}
+    same = Comparison.objects.filter(pk=OuterRef("pk"))
+    margin = Suggestion.objects.filter(version=version, comparison=OuterRef("pk"))
+    raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
+    asked = Comparison.objects.filter(pk__in=ids).select_related("prompt")
+    found: dict[int, Any] = asked.annotate(
+        margin=Subquery(margin.values("margin")),
+        raised=Subquery(raised.values("created_at")[:1]),
+        **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
+    ).in_bulk()
     votes, since = _votes(ids)
-    margins = dict(
-        Suggestion.objects.filter(comparison__in=ids, version=version).values_list("comparison", "margin")
-    )
     decisions = {d.comparison_id: d for d in Decision.objects.standing().filter(comparison__in=ids)}
     return [
         QueueCase(
             comparison=comparison,
-            why=tuple(why for why in reasons if comparison.pk in held[why]),
+            why=tuple(why for why in reasons if getattr(comparison, f"is_{why}")),
             votes=votes[comparison.pk],
-            margin=margins.get(comparison.pk),
-            since=since.get(comparison.pk),
+            margin=comparison.margin,
+            since=max(filter(None, [comparison.raised, since.get(comparison.pk)]), default=None),
             decision=decisions.get(comparison.pk),
         )
-        for comparison in comparisons
+        for comparison in (found[pk] for pk in ids if pk in found)
     ]
 
 
 def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, datetime]]:
-    """Current votes by outcome, and the time of the latest Judgment or Flag, by Comparison."""
+    """Current votes by outcome, and the time of the latest, by Comparison."""
     votes: dict[int, dict[str, int]] = defaultdict(dict)
     since: dict[int, datetime] = {}
     counted = (
@@ -178,8 +181,6 @@ def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, d
     for row in counted:
         votes[row["comparison"]][row["outcome"]] = row["n"]
         since[row["comparison"]] = max(row["latest"], since.get(row["comparison"], row["latest"]))
-    for pk, raised in Flag.objects.open().filter(comparison__in=ids).values_list("comparison", "created_at"):
-        since[pk] = max(raised, since.get(pk, raised))
     return votes, since
 
 
@@ -341,8 +342,9 @@ class _Walk:
 
 def _cut(among: ComparisonQuerySet, walk: QuerySet[Any, Any]) -> Iterator[ComparisonQuerySet]:
     start, size = 0, FIRST_BAND
-    # Not counted beforehand: that would read all of them for the first page.
-    while walk[start : start + 1].exists():
+    # Not counted beforehand: that would read all of them for the first page. Whether there is a first band is
+    # told by reading it.
+    while start == 0 or walk[start : start + 1].exists():
         yield among.filter(pk__in=walk[start : start + size])
         start, size = start + size, size * BAND_GROWTH
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,12 +40,12 @@ def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
 def seen(comparison: Comparison) -> str:
     """A token of everything a Decision on this Comparison would rest on: current Judgments, open Flags and
     the standing Decision. Another token means that something has changed."""
-    rows = [
-        Judgment.objects.current().filter(comparison=comparison),
-        Flag.objects.open().filter(comparison=comparison),
-        Decision.objects.standing().filter(comparison=comparison),
-    ]
-    ids = [list(queryset.order_by("pk").values_list("pk", flat=True)) for queryset in rows]
+    return token_of(comparison.judgments.current(), comparison.flags.open(), comparison.decisions.standing())
+
+
+def token_of(current: Iterable[Judgment], open_flags: Iterable[Flag], standing: Iterable[Decision]) -> str:
+    """As `seen`, of rows that have been read already."""
+    ids = [sorted(row.pk for row in rows) for rows in (current, open_flags, standing)]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """The review pages: the queue of disagreements on the left, one case on the right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -80,7 +81,7 @@ def _view(request: HttpRequest, dataset: Dataset) -> View:
     form = ReviewFilterForm(request.GET, dataset=dataset)
     form.is_valid()
     asked = form.cleaned_data
-    version = asked.get("version") or ModelVersion.objects.active()
+    version = form.looked_at
     return View(
         dataset=dataset,
         user=access.person(request.user),
@@ -100,9 +101,7 @@ def queue(request: HttpRequest, pk: int) -> HttpResponse:
     page = disagreement.page(view.dataset, view.version, view.filters, view.after)
     if _partial(request):
         return render(request, "review/rows.html", _queue_context(view, page))
-    first = page.cases[0].comparison.pk if page.cases else None
-    comparison = access.comparison_for(request.user, first, Role.REVIEWER) if first else None
-    return _page(request, view, page, comparison)
+    return _page(request, view, page, _comparison(view, page))
 
 
 @require_GET
@@ -175,8 +174,14 @@ def _next(view: View, cursor: str) -> Comparison | None:
     for after in (cursor, ""):
         page = disagreement.page(view.dataset, view.version, filters, after, size=1)
         if page.cases:
-            return access.comparison_for(view.user, page.cases[0].comparison.pk, Role.REVIEWER)
+            return _comparison(view, page)
     return None
+
+
+def _comparison(view: View, page: disagreement.Page) -> Comparison | None:
+    """The first of the page, with its texts."""
+    shown = view.dataset.comparisons.select_related("prompt", "a", "b")
+    return shown.filter(pk=page.cases[0].comparison.pk).first() if page.cases else None
 
 
 def _url_of(view: View, comparison: Comparison | None) -> str:
@@ -193,7 +198,7 @@ def _answer(
     context = {
         "view": view,
         "said": said,
-        "row": _row(view, disagreement.cases([done], view.version, view.filters.old)[0]),
+        "row": _row(view, disagreement.cases([done.pk], view.version, view.filters.old)[0]),
         "lately": _lately(view),
         **_case_context(view, following),
     }
@@ -240,7 +245,7 @@ def _page(
 ) -> HttpResponse:
     context = {
         **_queue_context(view, page),
-        **_case_context(view, comparison, form, conflict),
+        **_case_context(view, comparison, form, conflict, page.cases),
         "lately": _lately(view),
         "on_case": request.resolver_match is not None and request.resolver_match.url_name != "review",
     }
@@ -348,17 +353,24 @@ def _lately(view: View) -> list[dict[str, Any]]:
 
 
 def _case_context(
-    view: View, comparison: Comparison | None, form: SettleForm | None = None, conflict: bool = False
+    view: View,
+    comparison: Comparison | None,
+    form: SettleForm | None = None,
+    conflict: bool = False,
+    known: Sequence[disagreement.QueueCase] = (),
 ) -> dict[str, Any]:
-    """Everything about one case, in a constant number of queries."""
+    """Everything about one case, in a constant number of queries; what is known of it is not asked again."""
     if comparison is None:
         return {"comparison": None}
     left = review.left_of(comparison, view.user)
-    (summary,) = disagreement.cases([comparison], view.version, view.filters.old)
+    summary = next((case for case in known if case.comparison == comparison), None)
+    summary = summary or disagreement.cases([comparison.pk], view.version, view.filters.old)[0]
     sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
     standing = next((decision for decision in decisions if decision.standing), None)
+    judgments = _judgments(comparison)
+    flags = list(comparison.flags.select_related("annotator__user").order_by("pk"))
     return {
         "comparison": comparison,
         "case": summary,
@@ -374,13 +386,17 @@ def _case_context(
         ],
         "earlier": comparison.prompt.messages[:-1],
         "asked": comparison.prompt.messages[-1:],
-        "judgments": _judgments(comparison),
-        "flags": comparison.flags.select_related("annotator__user").order_by("pk"),
+        "judgments": judgments,
+        "flags": flags,
         "suggestions": _suggestions(comparison),
         "decisions": decisions,
         "standing": standing,
         "settled": standing is not None and standing.method == Decision.Method.REVIEWER,
-        "token": review.seen(comparison),
+        "token": review.token_of(
+            [judgment for judgment in judgments if judgment.current],
+            [flag for flag in flags if flag.closed_at is None],
+            [standing] if standing else [],
+        ),
         "form": form,
         "conflict": conflict,
         "votes_shown": view.votes_shown or conflict or form is not None,
