@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from datasketch import MinHash
 
 from tests.factories import DatasetFactory, PromptFactory
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import group_digest
 from workbench.pipeline import intake
-from workbench.pipeline.likeness import keys_of, likeness, shingles_of
+from workbench.pipeline.likeness import keys_of, likeness, minima_of, shingles_of
 
 pytestmark = pytest.mark.django_db
 
@@ -234,6 +235,19 @@ def test_the_keys_of_a_text_are_for_ever():
     keys = keys_of([shingles_of(ask(SALT))])[0].tolist()
 
     assert keys[0] == 738881682019722032
+
+
+def test_many_texts_are_signed_at_once_as_datasketch_signs_them_one_by_one():
+    texts = [SALT, BREAD, f"{SALT} {BREAD}", "a " * 20]
+    prompts = [shingles_of(ask(text)) for text in texts]
+    minima = []
+    for shingles in prompts:
+        signature = MinHash(num_perm=32, seed=1, hashfunc=int, scheme="affine32")
+        signature.update_batch(shingles)
+        minima.append(signature.hashvalues)
+
+    assert (minima_of(prompts) == minima).all()
+    assert keys_of(prompts).tolist() == [keys_of([shingles])[0].tolist() for shingles in prompts]
 
 
 def test_prompts_from_before_are_found_once_the_migration_has_signed_them(tmp_path, dataset):

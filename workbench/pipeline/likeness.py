@@ -15,7 +15,7 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.models.dataset import Message
 
@@ -68,17 +68,28 @@ def likeness(one: "Shingles", other: "Shingles") -> float:
     return common / (len(one) + len(other) - common)
 
 
-def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
-    """(prompts, 8) keys; two prompts that share one are candidates. Of some 8,000 million pairs of unlike
-    bands one shares a key by chance."""
+def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":
+    """(prompts, 32) minima of one prompt or more: those of datasketch's MinHash in its scheme affine32
+    (MurmurHash3's finalizer, then a * hash + b modulo 2**32), whose own update takes one prompt at a time
+    and 15 times as long."""
     import numpy as np
 
-    blank, factors, starts = _signer()
-    found = np.empty((len(prompts), BANDS, MINIMA), dtype=np.uint64)
-    for row, shingles in enumerate(prompts):
-        signature = blank.copy()
-        signature.update_batch(shingles)
-        found[row] = signature.hashvalues.reshape(BANDS, MINIMA)
+    permutations, *_ = _signer()
+    mixed = np.concatenate(prompts)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
+    mixed ^= mixed >> np.uint32(16)
+    begins = np.cumsum([0, *(len(shingles) for shingles in prompts[:-1])])
+    return np.stack([np.minimum.reduceat(mixed * a + b, begins) for a, b in permutations], axis=1)
+
+
+def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
+    """(prompts, 8) keys of one prompt or more; two prompts that share one are candidates. Of some 8,000
+    million pairs of unlike bands one shares a key by chance."""
+    import numpy as np
+
+    _, factors, starts = _signer()
+    found = minima_of(prompts).astype(np.uint64).reshape(-1, BANDS, MINIMA)
     keys = (found * factors).sum(axis=2, dtype=np.uint64) + starts
     keys ^= keys >> np.uint64(32)
     keys *= np.uint64(0x9E3779B97F4A7C15)
@@ -87,13 +98,13 @@ def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
 
 
 @lru_cache(maxsize=1)
-def _signer() -> tuple[Any, "NDArray[np.uint64]", "NDArray[np.uint64]"]:
-    """(an empty MinHash, odd factors that make one number of a band, what tells bands apart)."""
+def _signer() -> tuple["NDArray[np.uint32]", "NDArray[np.uint64]", "NDArray[np.uint64]"]:
+    """(pairs a, b of the permutations, odd factors that make one number of a band, what tells bands apart)."""
     import numpy as np
     from datasketch import MinHash  # slow: scipy comes with it
 
     draw = np.random.RandomState(1)
     numbers = draw.randint(0, 2**63, size=2 * BANDS * MINIMA, dtype=np.int64).astype(np.uint64)
     factors = (numbers[: BANDS * MINIMA] * np.uint64(2) + np.uint64(1)).reshape(BANDS, MINIMA)
-    blank = MinHash(num_perm=BANDS * MINIMA, seed=1, hashfunc=int, scheme="affine32")
-    return blank, factors, numbers[BANDS * MINIMA : BANDS * MINIMA + BANDS]
+    permutations = MinHash(num_perm=BANDS * MINIMA, seed=1, scheme="affine32").permutations.T
+    return permutations, factors, numbers[BANDS * MINIMA : BANDS * MINIMA + BANDS]

@@ -70,7 +70,8 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
         if word in columns and other not in columns:
             raise FileFault("columns_incomplete", f"{word} is named, but not {other}")
     table = _Table(columns, known)
-    title = ", ".join(f"{word} = {escaped(column, 40)}" for word, column in columns.items())
+    # In our order: a database gives back what was saved in its own.
+    title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
     ranked = kinds[0] == ("completion",)
     adapter = table.completions if ranked else per_row(table.pair)
     return Shape("columns", f"named columns: {title}", drafts=adapter, ranked=ranked)
