@@ -15,7 +15,7 @@ from tests.factories import (
     PromptFactory,
     SuggestionFactory,
 )
-from workbench.models import Claim, Comparison, Completion, Dataset, Decision, Judgment
+from workbench.models import Claim, Comparison, Completion, Dataset, Decision, Flag, Judgment
 from workbench.pipeline import annotation
 from workbench.pipeline.annotation import Answer, Refused, next_claim, record
 
@@ -142,6 +142,24 @@ def test_nine_are_handed_out_ranked_and_changed_in_as_many_queries_as_three(
     pairs = completions * (completions - 1) // 2
     assert annotator.judgments.filter(current=True).count() == pairs
     assert ranked.comparisons.filter(taken=2).count() == pairs
+
+
+@pytest.mark.parametrize("completions", [3, 9])
+def test_a_flag_on_a_ranking_is_on_each_of_its_comparisons_and_a_second_corrects_all_of_them(
+    ranked, completions, django_assert_num_queries
+):
+    prompt_with(ranked, completions)
+    prompt_with(ranked, 3)
+    claim = next_claim(ranked, AnnotatorFactory.create())
+    shown = ranked.comparisons.filter(prompt=claim.comparison.prompt_id)
+    pairs = shown.count()
+
+    with django_assert_num_queries(9):
+        annotation.flag(claim.annotator, claim.comparison, "broken", "")
+    annotation.flag(claim.annotator, claim.comparison, "unsafe", "an address")
+
+    assert Flag.objects.filter(comparison__in=shown, reason="unsafe", note="an address").count() == pairs
+    assert Flag.objects.count() == pairs
 
 
 @pytest.mark.parametrize("completions", [3, 9])

@@ -650,20 +650,29 @@ def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = No
             _give_back(live, state=Claim.State.SKIPPED, expires_at=timezone.now())
 
 
-def flag(annotator: Annotator, comparison: Comparison, reason: str, note: str) -> Flag:
-    """Flag the Comparison; a second flag of the same annotator corrects the first while it is open.
+def flag(
+    annotator: Annotator, comparison: Comparison, reason: str, note: str, claim_pk: int | None = None
+) -> list[Flag]:
+    """Flag the Comparison, of a ranking all of its Comparisons, as they were seen as one; a second flag of
+    the same annotator corrects the first while it is open. Returns the open Flags.
 
     Raises Refused when the Comparison was never handed to the annotator."""
     with transaction.atomic():
         _lock(annotator)
-        if not Claim.objects.filter(annotator=annotator, comparison=comparison).exists():
+        claim = claim_of(annotator, comparison, claim_pk).first()
+        if claim is None:
             raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
-        return Flag.objects.update_or_create(
-            comparison=comparison,
-            annotator=annotator,
-            closed_at=None,
-            defaults={"reason": reason, "note": note},
-        )[0]
+        together = Claim.objects.filter(annotator=annotator, ranking=claim.ranking_id)
+        pks = together.values_list("comparison", flat=True) if claim.ranking_id else [comparison.pk]
+        own = Flag.objects.open().filter(annotator=annotator, comparison__in=list(pks))
+        own.update(reason=reason, note=note)
+        flagged = set(own.values_list("comparison", flat=True))
+        Flag.objects.bulk_create(
+            Flag(comparison_id=pk, annotator=annotator, reason=reason, note=note)
+            for pk in pks
+            if pk not in flagged
+        )
+        return list(own)
 
 
 def ranks_of(outcomes: Mapping[tuple[int, int], str], shown: Sequence[int]) -> list[int]:

@@ -340,7 +340,7 @@ def annotate_flag(request: HttpRequest, pk: int) -> HttpResponse:
         return comparison
     reason, note = form.cleaned_data["reason"], form.cleaned_data["note"]
     try:
-        annotation.flag(_annotator(request), comparison, reason, note)
+        annotation.flag(_annotator(request), comparison, reason, note, form.cleaned_data["claim"])
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
