@@ -99,7 +99,7 @@ def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
 
 @lru_cache(maxsize=1)
 def _signer() -> tuple["NDArray[np.uint32]", "NDArray[np.uint64]", "NDArray[np.uint64]"]:
-    """(pairs a, b of the permutations, odd factors that make one number of a band, what tells bands apart)."""
+    """(a and b of each permutation, odd factors that make one number of a band, what tells bands apart)."""
     import numpy as np
     from datasketch import MinHash  # slow: scipy comes with it
 

@@ -146,10 +146,12 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     with default_storage.open(upload.path) as file:
         bytes_of = cast("BinaryIO", file.file)
         preview = intake.preview(bytes_of, upload.dataset, form.options(), name=upload.shown_name)
+    columns = upload.dataset.columns
     context |= {
         "preview": preview,
         "result": preview.result,
         "is_table": intake.is_table(upload.shown_name),
+        "kept": [(word, columns[word]) for word in intake.COLUMN_WORDS if word in columns],
         "examples": [Example.of(d) for d in preview.examples],
     }
     page = "imports/found.html" if request.htmx else "imports/preview.html"
