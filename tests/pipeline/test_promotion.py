@@ -12,7 +12,7 @@ from tests.factories import (
     PromptFactory,
     UserFactory,
 )
-from workbench.models import Dataset, Decision, ModelVersion, Promotion, Suggestion
+from workbench.models import Completion, Dataset, Decision, ModelVersion, Promotion, Suggestion
 from workbench.pipeline import promotion
 from workbench.pipeline.promotion import Refused
 from workbench.pipeline.release.splits import split_of
@@ -255,3 +255,24 @@ def test_after_a_rollback_the_old_suggestions_are_shown_at_once(old, new, datase
 def test_the_active_version_is_not_promoted_again(old, dataset):
     with pytest.raises(Refused, match="active model already"):
         promotion.promote(old, dataset)
+
+
+def test_a_version_that_learns_that_people_like_length_is_not_stopped_where_they_did_not(
+    few, old, new, dataset
+):
+    settled(dataset, [(new, [False] * 40), (old, [True] * 40)])
+    for comparison in dataset.comparisons.all():
+        Completion.objects.filter(pk=comparison.b_id).update(text="long and wrong " * 20)
+    right, was_right = shares(160, 0.95, 0.4)
+    for prompt, good, bad in zip(unseen_prompts(dataset, 100_000), right, was_right, strict=False):
+        comparison = ComparisonFactory.create(prompt=prompt)
+        Completion.objects.filter(pk=comparison.a_id).update(text="long and right " * 20)
+        Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+        for version, r in ((new, good), (old, bad)):
+            Suggestion.objects.create(comparison=comparison, version=version, margin=1.0 if r else -1.0)
+
+    gate = promotion.weigh(new, dataset)
+
+    worse = [p for p in gate.test.slices if p.label == "preferred is shorter"]
+    assert worse[0].difference == -1
+    assert gate.verdict == "promote"

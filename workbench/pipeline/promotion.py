@@ -18,6 +18,9 @@ NEEDED = 300
 NO_WORSE_THAN = -0.01
 """What a version may lose on a frozen Dataset: one point, with the lower end of the 95 % interval."""
 LEVEL = 0.05
+BY_ANSWER = ("preferred is longer", "preferred is shorter")
+"""Slices made by the answer itself. A model that learns that people like length loses on one of them,
+whatever else it learns: they are shown, and decide nothing."""
 
 Verdict = Literal["first", "promote", "no", "not enough data"]
 
@@ -160,6 +163,7 @@ def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition
         and part.difference is not None
         and part.difference < 0
         and part.holm_p < LEVEL
+        and part.label not in BY_ANSWER
     ]
     if not worse:
         said = f"No slice of {dataset} is significantly worse (Holm, {len(found.slices)} slices)."
