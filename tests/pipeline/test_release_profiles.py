@@ -48,7 +48,7 @@ def pair(
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     prompt = PromptFactory.create(dataset=dataset, messages=messages)
-    a, b = (CompletionFactory.create(prompt=prompt, text=text, source=f"by {text}") for text in texts)
+    a, b = (CompletionFactory.create(prompt=prompt, text=text, source=f"by {text}"[:200]) for text in texts)
     comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
     for letter in outcomes:
         outcome = {"t": "tie", "x": "both_bad"}.get(letter, letter)
