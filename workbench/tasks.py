@@ -333,13 +333,10 @@ def trainer(config: TrainConfig) -> training.Train:
 
 def look_over(model: Path, pairs: Path, config: TrainConfig) -> dict[str, Any]:
     """The preflight of scoring: every pair tokenised, nothing trained."""
-    from scoring.encode import Encoder
+    from scoring import preflight
     from scoring.pairs import read_training_data
-    from scoring.preflight import preflight
 
-    data = read_training_data(pairs)
-    encoded = Encoder.open(model, config.max_length)([text for pair in data.train for text in pair.texts])
-    return asdict(preflight(data, list(zip(encoded[0::2], encoded[1::2], strict=True)), config))
+    return asdict(preflight.look_over(model, read_training_data(pairs), config))
 
 
 def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict[str, Any]:
