@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Task, shared_task
 from celery.signals import worker_ready, worker_shutdown
@@ -83,6 +83,24 @@ def alone(score: Scorer) -> Scorer:
     return without_siblings
 
 
+def sharing_guard(version: ModelVersion, score: Scorer) -> Scorer:
+    """The same scorer, with the widest guard that any worker found the version to need: what one has scored
+    in bf16 another compares with what comes later."""
+    if not getattr(score, "exact_order", False):
+        return score
+    engine = cast("Engine", score)
+    if version.guard is not None:
+        engine.guard = max(version.guard, engine.guard or 0.0)
+
+    def call(pairs: Sequence[Pair]) -> list[Scored]:
+        scored = engine(pairs)
+        if engine.guard is not None and engine.guard != version.guard:
+            version.widen_guard(engine.guard)
+        return scored
+
+    return call
+
+
 def bounded(score: Scorer, seconds: float) -> Scorer:
     """The same scorer, raising TimeoutError when one call takes longer than `seconds`, so that a text on
     which the model hangs counts as an attempt instead of holding the worker for ever. Works in the main
@@ -123,7 +141,8 @@ def score_batch(batch_id: int) -> None:
     if batch.run.error:
         batch.run.hold_up("")
     seconds = settings.LEASE_SECONDS
-    scoring.work(batch, bounded(score, seconds), WORKER, seconds, bounded(alone(score), seconds))
+    together = bounded(sharing_guard(batch.version, score), seconds)
+    scoring.work(batch, together, WORKER, seconds, bounded(alone(score), seconds))
     ring_batches()
 
 

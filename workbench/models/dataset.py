@@ -442,6 +442,13 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
         counted = self.filter(prompt__in=prompt_ids).order_by().values_list("prompt_id")
         return dict(counted.annotate(size=Count("pk")))
 
+    def hold_families(self, prompts: "Collection[int] | models.QuerySet[Prompt, Any]") -> None:
+        """Wait for whoever else holds the completions of these Prompts, and hold them until the transaction
+        ends. By the first of each: handing out Comparisons locks Prompts, and must not wait for this."""
+        by_prompt = self.filter(prompt__in=prompts).order_by().values("prompt")
+        first = self.filter(pk__in=by_prompt.annotate(first=Min("pk")).values("first"))
+        list(first.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+
 
 class Completion(models.Model):
     """One candidate answer to a Prompt."""

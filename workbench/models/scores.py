@@ -131,6 +131,18 @@ class ModelVersion(models.Model):
     def calibrated(self) -> bool:
         return self.temperature is not None
 
+    @property
+    def exact_order(self) -> bool:
+        """Whether its Scores may be in bf16 and yet stand in the order of fp32."""
+        return self.precision == "exact-order"
+
+    def widen_guard(self, guard: float) -> None:
+        """Note a guard that a worker found to be needed, for whoever compares with its Scores later; it only
+        grows."""
+        narrower = Q(guard__isnull=True) | Q(guard__lt=guard)
+        if ModelVersion.objects.filter(narrower, pk=self.pk).update(guard=guard):
+            self.guard = guard
+
     def retire(self) -> bool:
         """Take it out of use; its Scores stay. False unless it is registered: activate another one first."""
         registered = ModelVersion.objects.filter(pk=self.pk, state=self.State.REGISTERED)
@@ -168,7 +180,8 @@ class ModelVersion(models.Model):
 
 
 class Score(models.Model):
-    """The raw output of one ModelVersion for one Completion; never overwritten."""
+    """The raw output of one ModelVersion for one Completion; never overwritten, but that exact-order may put
+    the value in fp32 in the place of that in bf16, once."""
 
     completion = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="scores")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="scores")
@@ -199,8 +212,8 @@ class SuggestionQuerySet(models.QuerySet["Suggestion"]):
 
 
 class Suggestion(models.Model):
-    """What one ModelVersion says of a Comparison. Derived from two Scores that never change, and so never
-    out of date; stored because queues are ordered by it."""
+    """What one ModelVersion says of a Comparison. Derived from two Scores, written anew in the transaction
+    that changes one of them, and so never out of date; stored because queues are ordered by it."""
 
     comparison = models.ForeignKey(
         "workbench.Comparison", on_delete=models.CASCADE, related_name="suggestions"

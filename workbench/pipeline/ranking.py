@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from workbench.models import Comparison, Dataset, ModelVersion, Score, Suggestion
+from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prompt, Score, Suggestion
 from workbench.pipeline import order
 
 CHUNK = 5_000
@@ -22,11 +22,13 @@ def _score(side: str, version: ModelVersion) -> Subquery:
     return Subquery(scores.values("value")[:1], output_field=FloatField())
 
 
-def suggest(version: ModelVersion, completion_ids: Collection[int]) -> int:
+def suggest(version: ModelVersion, completion_ids: Collection[int], changed_ids: Collection[int] = ()) -> int:
     """Write the Suggestions of `version` that the Scores of these completions make possible: those
-    Comparisons with both sides scored and no Suggestion yet. Safe to repeat. Returns how many were new."""
-    touched = Comparison.objects.filter(Q(a__in=completion_ids) | Q(b__in=completion_ids))
-    written = _suggest(touched, version)
+    Comparisons with both sides scored and no Suggestion yet; and anew those that rest on Scores of
+    `changed_ids`. Safe to repeat. Returns how many were written."""
+    every = [*completion_ids, *changed_ids]
+    touched = Comparison.objects.filter(Q(a__in=every) | Q(b__in=every))
+    written = _suggest(touched, version) + (_renew(touched, version) if changed_ids else 0)
     if written and version.activated_at:
         for dataset in Dataset.objects.filter(Exists(touched.filter(dataset=OuterRef("pk")))):
             own = touched.filter(dataset=dataset).order_by().values_list("prompt__group", flat=True)
@@ -35,11 +37,31 @@ def suggest(version: ModelVersion, completion_ids: Collection[int]) -> int:
 
 
 def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
-    """As `suggest`, for every Comparison of the dataset: for Comparisons made after their Scores were."""
-    written = _suggest(Comparison.objects.filter(dataset=dataset), version)
+    """As `suggest`, for every Comparison of the dataset: for Comparisons made after their Scores were. Runs
+    with the Dataset locked, so that no import brings completions meanwhile."""
+    comparisons = Comparison.objects.filter(dataset=dataset)
+    if version.exact_order:
+        _hold_changing(comparisons.exclude(suggestions__version=version), version)
+    written = _suggest(comparisons, version)
     if written and version.activated_at:
         Dataset.objects.filter(pk=dataset.pk).update(order_wanted_at=timezone.now())
     return written
+
+
+def _hold_changing(comparisons: QuerySet[Comparison], version: ModelVersion) -> None:
+    """Hold the Prompts of these whose Scores may change, as completions are still to be scored: a Suggestion
+    made of what they were would not be seen by the worker that changes them."""
+    unscored = Completion.objects.filter(prompt=OuterRef("pk")).exclude(scores__version=version)
+    wanting = Exists(comparisons.filter(prompt=OuterRef("pk")))
+    Completion.objects.hold_families(Prompt.objects.filter(wanting, Exists(unscored)).order_by().values("pk"))
+
+
+def _renew(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
+    margin = _score("comparison__a", version) - _score("comparison__b", version)
+    own = Suggestion.objects.filter(version=version, comparison__in=comparisons)
+    changed = own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now")
+    stale = [Suggestion(pk=pk, margin=now) for pk, now in changed]
+    return Suggestion.objects.bulk_update(stale, ["margin"], batch_size=CHUNK)
 
 
 def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:

@@ -5,13 +5,14 @@ a row by a conditional UPDATE, and a message that is lost, doubled or late chang
 
 1. `plan` writes a Run and its batches in one transaction.
 2. `due` says which batches to ring for, the first time and again when a lease ran out.
-3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice.
+3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice; siblings that
+   hold Scores in bf16 already are scored again where those leave the order open.
 4. `mend` takes batches that keep failing apart until the one bad text stands alone, `failed` with a reason.
 """
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from django.db import transaction
@@ -122,6 +123,10 @@ def due(ring_again: timedelta) -> list[int]:
 # --- work ---------------------------------------------------------------------------------------------------
 
 
+GoOn = Callable[[], None]
+"""Keeps the lease on what takes long; raises when it is lost."""
+
+
 class LeaseLost(Exception):
     """Another worker took the batch over, or its Run was cancelled."""
 
@@ -131,8 +136,9 @@ def work(
 ) -> bool:
     """Score one batch. Returns False when somebody else has it.
 
-    `score_alone` scores completions whose siblings are not all in the same call, by default as `score` does:
-    a model that settles their order by looking at them together cannot do so then.
+    `score_alone` scores completions whose siblings are not all in the same call, and siblings that were
+    scored before where their order is in doubt; by default as `score` does. A model that settles the order
+    by looking at them together cannot do so then.
 
     What was stored stays when the worker dies, so a second attempt only scores what is missing. A text the
     scorer names as bad is set apart at once; any other error hands the batch back for `mend`."""
@@ -161,12 +167,16 @@ def _score_all(
     whole = [family for family in families if len(family) == sizes[family[0].prompt_id]]
     parted = [[c] for family in families if len(family) != sizes[family[0].prompt_id] for c in family]
     slices = [*((score, some) for some in _slices(whole)), *((score_alone, some) for some in _slices(parted))]
+
+    def go_on() -> None:
+        if not batch.renew(worker, lease_seconds):
+            raise LeaseLost
+        batch.run.sign_of_life()
+
     for number, (scorer, some) in enumerate(slices):
         if number:
-            if not batch.renew(worker, lease_seconds):
-                raise LeaseLost
-            batch.run.sign_of_life()
-        _score_slice(batch, scorer, some)
+            go_on()
+        _score_slice(batch, scorer, score_alone, some, go_on)
 
 
 def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
@@ -181,14 +191,16 @@ def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
         yield some
 
 
-def _score_slice(batch: ScoreBatch, score: Scorer, completions: list[Completion]) -> None:
+def _score_slice(
+    batch: ScoreBatch, score: Scorer, score_alone: Scorer, completions: list[Completion], go_on: GoOn
+) -> None:
     while completions:
         try:
             scored = _checked(score([pair_of(c) for c in completions]), len(completions))
+            _store(batch.version, completions, scored, score_alone, go_on)
         except BadText as bad:
             _set_apart(batch, completions.pop(bad.index), bad.reason)
             continue
-        _store(batch.version, completions, scored)
         return
 
 
@@ -201,7 +213,20 @@ def _checked(scored: Sequence[Scored], expected: int) -> Sequence[Scored]:
     return scored
 
 
-def _store(version: ModelVersion, completions: Sequence[Completion], scored: Sequence[Scored]) -> None:
+def _store(
+    version: ModelVersion,
+    completions: Sequence[Completion],
+    scored: Sequence[Scored],
+    score_alone: Scorer,
+    go_on: GoOn,
+) -> None:
+    """Write Scores, and what they ask of their siblings, in one transaction.
+
+    Siblings that hold Scores already were scored in another call. So before anything is written each of
+    the Prompt's in bf16 that stands too close to another is scored again in fp32, and all over when a
+    sibling's Score came or changed meanwhile. What is stored of a Prompt is in the order of fp32 at every
+    moment, and a worker that dies on the way has stored nothing. Raises BadText, with its place in
+    `completions`, and what `go_on` raises."""
     rows = [
         Score(
             completion=completion,
@@ -213,10 +238,96 @@ def _store(version: ModelVersion, completions: Sequence[Completion], scored: Seq
         )
         for completion, result in zip(completions, scored, strict=True)
     ]
-    with transaction.atomic():
-        # Never overwritten: whoever stored a Score first stored the same number.
-        Score.objects.bulk_create(rows, ignore_conflicts=True)
-        ranking.suggest(version, [completion.pk for completion in completions])
+    # Where nothing new is in bf16, siblings in fp32 are beyond doubt and not read.
+    of_interest = {"bf16", "fp32"} if any(row.precision == "bf16" for row in rows) else {"bf16"}
+    seen: dict[int, str] = {}
+    again: list[Score] = []
+    while True:
+        with transaction.atomic():
+            held = _hold_siblings(version, completions, of_interest)
+            if held == seen:
+                _write(version, rows, again)
+                return
+        seen = held
+        siblings = list(Score.objects.filter(pk__in=held).select_related("completion__prompt"))
+        again = _settle(version, rows, siblings, score_alone, go_on)
+
+
+def _hold_siblings(
+    version: ModelVersion, completions: Sequence[Completion], precisions: set[str]
+) -> dict[int, str]:
+    """Hold the Scores of these completions' Prompts as they are until the transaction ends; the precision,
+    by primary key, of each that is one of `precisions`."""
+    if not version.exact_order:
+        return {}
+    prompts = {completion.prompt_id for completion in completions}
+    # Of two workers that store completions of one Prompt neither would see the other's: the second waits.
+    Completion.objects.hold_families(prompts)
+    held = Score.objects.filter(version=version, completion__prompt__in=prompts, precision__in=precisions)
+    return dict(held.values_list("pk", "precision"))
+
+
+def _settle(
+    version: ModelVersion, rows: list[Score], siblings: list[Score], score_alone: Scorer, go_on: GoOn
+) -> list[Score]:
+    """Score again what bf16 leaves too close to another Score of its Prompt, among unsaved `rows` and stored
+    `siblings`, and change it there. Returns the siblings that were changed.
+
+    A sibling that cannot be scored in fp32 keeps what it has; for one of `rows` BadText is raised."""
+    version.refresh_from_db(fields=["guard"])
+    guard = math.inf if version.guard is None else version.guard
+    # Prompts without siblings are left out: what was scored in one call the model has put in order itself.
+    families: dict[int, dict[int, Score]] = {row.completion.prompt_id: {} for row in siblings}
+    for row in [*rows, *siblings]:  # in this order: what another worker stored first stands
+        if row.completion.prompt_id in families:
+            families[row.completion.prompt_id][row.completion_id] = row
+    tried: set[int] = set()
+    changed: list[Score] = []
+    while todo := [
+        row for each in families.values() for row in _doubtful(each, guard) if row.completion_id not in tried
+    ]:
+        tried |= {row.completion_id for row in todo}
+        for start in range(0, len(todo), SLICE):
+            go_on()
+            for row, result in _scored_again(todo[start : start + SLICE], rows, score_alone):
+                # Two may err towards each other, each by as much.
+                guard = max(guard, 2 * abs(result.value - row.value))
+                row.value, row.precision = result.value, result.precision
+                changed += [row] if row.pk else []
+    return changed
+
+
+def _doubtful(family: Mapping[int, Score], guard: float) -> list[Score]:
+    """Those in bf16 that stand within the guard of a sibling."""
+    ordered = sorted(family.values(), key=lambda row: row.value)
+    near = {
+        row.completion_id
+        for lower, upper in itertools.pairwise(ordered)
+        if upper.value - lower.value <= guard
+        for row in (lower, upper)
+    }
+    return [row for row in ordered if row.precision == "bf16" and row.completion_id in near]
+
+
+def _scored_again(some: list[Score], rows: list[Score], score_alone: Scorer) -> list[tuple[Score, Scored]]:
+    while some:
+        try:
+            scored = _checked(score_alone([pair_of(row.completion) for row in some]), len(some))
+        except BadText as bad:
+            row = some.pop(bad.index)
+            if row.pk is None:
+                raise BadText(rows.index(row), bad.reason) from None
+            continue
+        return list(zip(some, scored, strict=True))
+    return []
+
+
+def _write(version: ModelVersion, rows: list[Score], again: list[Score]) -> None:
+    # Never overwritten: whoever stored a Score first stored the same number.
+    Score.objects.bulk_create(rows, ignore_conflicts=True)
+    # But for this: one in bf16 becomes what fp32 says, once.
+    Score.objects.filter(precision="bf16").bulk_update(again, ["value", "precision"])
+    ranking.suggest(version, [row.completion_id for row in rows], [row.completion_id for row in again])
 
 
 def _set_apart(batch: ScoreBatch, completion: Completion, reason: str) -> None:
@@ -257,10 +368,10 @@ def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Score
     while completions:
         try:
             scored = _checked(score([pair_of(c) for c in completions]), len(completions))
+            _store(version, completions, scored, score, lambda: None)
         except BadText as bad:
             completions.pop(bad.index)
             continue
-        _store(version, completions, scored)
         break
     return len(completions)
 

@@ -53,7 +53,8 @@ class Command(BaseCommand):
         with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
             task = progress.add_task(version.name, total=run.total)
             lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
-            for done in scoring.score_here(run, score, tasks.WORKER, lease, alone):
+            together = tasks.sharing_guard(version, score)
+            for done in scoring.score_here(run, together, tasks.WORKER, lease, alone):
                 progress.update(task, completed=done)
         run.refresh_from_db()
 
