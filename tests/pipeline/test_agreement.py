@@ -11,7 +11,7 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
-from workbench.models import Annotator, Comparison, Dataset, Decision, Flag, Guidelines, ModelVersion
+from workbench.models import Annotator, Comparison, Dataset, Decision, Flag, ModelVersion
 from workbench.pipeline import agreement
 from workbench.pipeline.agreement import Settled, Share, wilson
 
@@ -237,14 +237,3 @@ def test_labels_that_came_with_the_data_can_be_told_from_people(dataset):
     }
 
     assert shares == {"all": Share(1, 2), "people": Share(1, 1), "imported": Share(0, 1)}
-
-
-def test_agreement_is_told_by_version_of_the_guidelines_with_opinions_of_one_version_only(dataset):
-    old, new = (Guidelines.objects.create(dataset=dataset, number=n, text="") for n in (1, 2))
-    for outcomes, version in (("ab", old), ("aa", old), ("bb", new), ("a", new)):
-        judged(dataset, *outcomes).judgments.update(guidelines=version)
-    straddling = judged(dataset, "a", "b")
-    straddling.judgments.filter(outcome="a").update(guidelines=old)
-    straddling.judgments.filter(outcome="b").update(guidelines=new)
-
-    assert agreement.by_guidelines(dataset) == [(new, Share(1, 1)), (old, Share(1, 2))]

@@ -233,7 +233,7 @@ def test_the_figures_are_those_counted_by_hand(dataset):
     mine, theirs = found[one.pk], found[other.pk]
     assert counted(mine.gold) == (3, 4)
     assert counted(mine.consistent) == (2, 3)
-    assert counted(mine.first_side) == (7, 9)
+    assert counted(mine.left) == (7, 9)
     assert (counted(theirs.towards), counted(theirs.away)) == ((1, 1), (0, 1))
     assert counted(quality.together(found.values()).gold) == (3, 4)
 

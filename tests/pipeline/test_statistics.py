@@ -1,6 +1,7 @@
 """A Run computes a Dataset's figures and stores them; pages only read."""
 
 import json
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench import tasks
-from workbench.models import Annotator, Claim, Comparison, Dataset, ModelVersion, Run, Statistics
+from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, ModelVersion, Run, Statistics
 from workbench.pipeline import statistics
+from workbench.pipeline.statistics import report as report_module
 
 pytestmark = pytest.mark.django_db
 
@@ -174,6 +176,35 @@ def test_the_command_prints_the_figures_and_their_intervals(dataset, campaign, c
     assert report["data"]["opinions"] == 2 * COMPARISONS
     with pytest.raises(CommandError, match='no Dataset "Kitchne"'):
         call_command("statistics", "Kitchne")
+
+
+def test_each_annotator_has_their_votes_in_all_and_of_the_last_seven_days(dataset, campaign):
+    first, second = Annotator.objects.order_by("pk")
+    of_second = Judgment.objects.filter(annotator=second, comparison__in=campaign[:25])
+    of_second.update(created_at=timezone.now() - timedelta(days=8))
+    campaign[-1].judgments.filter(annotator=second).update(current=False)
+
+    rows = {row["annotator"]: row for row in stored(dataset).report["annotators"]}
+
+    assert {pk: (row["votes"], row["week"]) for pk, row in rows.items()} == {
+        first.pk: (COMPARISONS, COMPARISONS),
+        second.pk: (COMPARISONS - 1, COMPARISONS - 26),
+    }
+
+
+def test_people_are_told_of_however_many_imported_voices_have_more_votes(dataset, campaign, monkeypatch):
+    monkeypatch.setattr(report_module, "MOST_ANNOTATORS", 2)
+    voices = [Annotator.objects.create(source="file.jsonl", external_id=str(n)) for n in range(3)]
+    for n, comparison in enumerate(campaign):
+        for voice in voices[: 1 + (n > 1) + (n > 2)]:
+            JudgmentFactory.create(comparison=comparison, annotator=voice, stage="imported")
+    people = set(Annotator.objects.filter(user__isnull=False).values_list("pk", flat=True))
+    Judgment.objects.filter(annotator__in=people, comparison__in=campaign[:5]).update(current=False)
+
+    told = [row["annotator"] for row in statistics.compute(dataset)["annotators"]]
+
+    assert told[:2] == [voices[0].pk, voices[1].pk]
+    assert set(told[2:]) == people
 
 
 def test_no_query_is_made_for_a_single_comparison_or_judgment(

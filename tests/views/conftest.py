@@ -5,6 +5,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from workbench.models import Dataset, ModelVersion, Statistics
+from workbench.pipeline import statistics
+
 
 @pytest.fixture
 def queries_of() -> Callable[[Client, str], int]:
@@ -16,3 +19,16 @@ def queries_of() -> Callable[[Client, str], int]:
         return len(captured)
 
     return queries
+
+
+@pytest.fixture
+def store_figures() -> Callable[[Dataset], Statistics]:
+    """Stores the figures of a Dataset as its Run does, without charts."""
+
+    def store(dataset: Dataset) -> Statistics:
+        report = statistics.compute(dataset)
+        told = {key: report["data"][key] for key in ("judgments", "last_judgment", "taken_at")}
+        made = {"report": report, "version": ModelVersion.objects.active(), **told}
+        return Statistics.objects.update_or_create(dataset=dataset, defaults=made)[0]
+
+    return store

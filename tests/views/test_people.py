@@ -5,7 +5,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import AnnotatorFactory, ComparisonFactory, JudgmentFactory, UserFactory
-from workbench.models import Judgment, Member
+from workbench import tasks
+from workbench.models import Judgment, Member, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +74,9 @@ def test_the_last_admin_stays_until_there_is_another(way, dataset, alice, bob, a
     assert roles_in(dataset).get("alice") != "admin"
 
 
-def test_removing_somebody_ends_their_access_and_keeps_what_they_judged(dataset, alice, bob, as_user):
+def test_removing_somebody_ends_their_access_and_keeps_what_they_judged(
+    dataset, alice, bob, as_user, store_figures
+):
     judgment = JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator__user=bob)
     member = dataset.members.get(user=bob)
 
@@ -81,31 +84,85 @@ def test_removing_somebody_ends_their_access_and_keeps_what_they_judged(dataset,
 
     assert as_user(bob).get(dataset.get_absolute_url()).status_code == 404
     assert Judgment.objects.filter(pk=judgment.pk).exists()
+    store_figures(dataset)
     html = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
     assert "no longer a member" in html
 
 
-def test_pace_counts_what_stands_here_in_all_and_in_the_last_seven_days(dataset, bob):
+def test_a_member_was_last_active_when_they_last_judged_here(dataset, bob, rita):
     annotator = AnnotatorFactory.create(user=bob)
-    recent, old = (
+    newest, old = (
         JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=annotator) for _ in range(2)
     )
     Judgment.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=8))
-    JudgmentFactory.create(comparison=recent.comparison, annotator=annotator, current=False)
     JudgmentFactory.create(annotator=annotator)  # in another Dataset
-    JudgmentFactory.create(comparison=recent.comparison)  # by somebody else
+    JudgmentFactory.create(comparison=newest.comparison)  # by somebody else
 
-    member = Member.objects.of(dataset).with_pace().get(user=bob)
+    members = Member.objects.of(dataset).by_role().with_last_active()
 
-    assert (member.judgment_count, member.week_count) == (2, 1)
-    assert member.last_active == recent.created_at
+    assert [(m.user, m.annotator, m.last_active) for m in members] == [
+        (rita, None, None),
+        (bob, annotator.pk, newest.created_at),
+    ]
 
 
-def test_imported_voices_are_listed_apart_with_their_counts(dataset, alice, as_user):
+def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since(
+    dataset, alice, bob, as_user, store_figures
+):
+    annotator = AnnotatorFactory.create(user=bob)
+    for _ in range(12):
+        JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=annotator, left="a")
+    store_figures(dataset)
+    JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=annotator, left="a")
+
+    html = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
+
+    assert "1 Judgment since" in html
+    row = html.split('<th scope="row">bob</th>')[1].split("</tr>")[0]
+    assert '<td class="number">12</td>' in row
+    everybody, of_bob = html.split("<details")[1:]
+    assert "<summary>Everybody</summary>" in everybody
+    assert "<summary>bob</summary>" in of_bob
+    for told in (everybody, of_bob):
+        assert "<b>100 %</b></td><td>76 % to 100 %</td>" in told.split("Left chosen")[1]
+        assert "not enough data" in told.split("Right on gold")[1]
+
+
+def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_have_the_rest(
+    dataset, alice, as_user
+):
+    url = reverse("people", args=[dataset.pk])
+    nothing = as_user(alice).get(url).content.decode()
+    JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    judged = as_user(alice).get(url).content.decode()
+
+    assert "alice" in nothing
+    assert "Nobody has judged anything yet" in nothing
+    assert "Compute the figures" not in nothing
+    assert "Compute the figures" in judged
+
+
+def test_computing_from_here_leads_back_here(
+    dataset, alice, as_user, monkeypatch, django_capture_on_commit_callbacks
+):
+    rung = []
+    monkeypatch.setattr(tasks.compute_statistics, "delay", rung.append)
+    client, url = as_user(alice), reverse("people", args=[dataset.pk])
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client.post(reverse("quality_compute", args=[dataset.pk]), {"tab": "people"}, follow=True)
+
+    assert answer.redirect_chain == [(url, 302)]
+    assert "Being computed" in answer.content.decode()
+    assert rung == [Run.objects.get(kind="statistics").pk]
+
+
+def test_imported_voices_are_listed_apart_with_their_counts(dataset, alice, as_user, store_figures):
     label = AnnotatorFactory.create(user=None, source="file.jsonl", external_id="7")
     for comparison in ComparisonFactory.create_batch(2, prompt__dataset=dataset):
         JudgmentFactory.create(comparison=comparison, annotator=label, stage="imported")
     AnnotatorFactory.create(user=None, source="elsewhere.jsonl")
+    store_figures(dataset)
 
     html = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
 
@@ -118,27 +175,6 @@ def test_members_stand_by_role_then_name(dataset, alice, rita, bob, as_user):
     Member.objects.create(dataset=dataset, user=UserFactory.create(username="ann"), role="annotator")
 
     assert [m.user.username for m in Member.objects.of(dataset).by_role()] == ["alice", "rita", "ann", "bob"]
-
-
-def test_the_list_asks_as_often_for_three_more_people_as_for_none(dataset, alice, as_user, queries_of):
-    url = reverse("people", args=[dataset.pk])
-    before = queries_of(as_user(alice), url)
-    for _ in range(3):
-        judgment = JudgmentFactory.create(comparison__prompt__dataset=dataset)
-        Member.objects.create(dataset=dataset, user=judgment.annotator.user, role="annotator")
-
-    assert queries_of(as_user(alice), url) == before
-
-
-def test_the_list_asks_as_often_for_three_imported_voices_as_for_one(dataset, alice, as_user, queries_of):
-    url = reverse("people", args=[dataset.pk])
-    counts = []
-    for number in range(3):
-        voice = AnnotatorFactory.create(user=None, source="file.jsonl", external_id=str(number))
-        JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=voice, stage="imported")
-        counts.append(queries_of(as_user(alice), url))
-
-    assert counts[0] == counts[2]
 
 
 def test_somebody_can_change_their_own_password(bob, as_user):

@@ -415,17 +415,22 @@ def test_a_flagged_case_shows_the_flag_and_settling_closes_it(client, make):
 
 
 def test_guideline_gaps_collect_beside_the_guidelines_with_the_agreement_under_each_version(
-    client, dataset, rita, make
+    client, dataset, rita, make, store_figures
 ):
     old, new = (Guidelines.objects.create(dataset=dataset, number=n, text=f"Version {n}.") for n in (1, 2))
     gap, other = make("ab", asked="May it be rude?"), make("aa", asked="Is it right?")
-    gap.judgments.update(guidelines=old)
-    other.judgments.update(guidelines=new)
+    for _ in range(10):
+        make("ab").judgments.update(guidelines=old)
+        make("aa").judgments.update(guidelines=new)
     settled = {"reason": "guideline_gap", "note": "Say what to do about rude answers."}
     review.settle(gap, rita, "tie", seen_token=review.seen(gap), **settled)
     review.settle(other, rita, "a", seen_token=review.seen(other), reason="slip", note="Not this one.")
 
-    page = client.get(reverse("guideline_gaps", args=[dataset.pk])).content.decode()
+    url = reverse("guideline_gaps", args=[dataset.pk])
+    assert "Not computed yet" in client.get(url).content.decode()
+    store_figures(dataset)
+
+    page = client.get(url).content.decode()
 
     assert "May it be rude? 0" in page
     assert "Say what to do about rude answers." in page

@@ -6,8 +6,6 @@ from django.db import models
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
-from workbench.models.counts import count_of
-
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
     from workbench.models.people import User
@@ -31,18 +29,6 @@ class AnnotatorQuerySet(models.QuerySet["Annotator"]):
     def for_user(self, user: "User") -> "Annotator":
         """The annotator that this person is, made at their first use."""
         return self.get_or_create(user=user)[0]
-
-    def others_in(self, dataset: "Dataset") -> Self:
-        """Whoever has judged in the Dataset and is no member: voices of imported files, and people who were
-        removed; with judgment_count, most first."""
-        current = Judgment.objects.current().filter(comparison__dataset=dataset, annotator=OuterRef("pk"))
-        return (
-            self.exclude(user__memberships__dataset=dataset)
-            .annotate(judgment_count=count_of(current, "annotator"))
-            .filter(judgment_count__gt=0)
-            .select_related("user")
-            .order_by("-judgment_count", "pk")
-        )
 
 
 class Annotator(models.Model):

@@ -1,13 +1,10 @@
-from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
-from django.db.models import Case, OuterRef, Subquery, Value, When
-from django.utils import timezone
+from django.db.models import Case, F, OuterRef, Subquery, Value, When
 
 from workbench.models.annotation import Judgment
-from workbench.models.counts import count_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,19 +32,14 @@ class MemberQuerySet(models.QuerySet["Member"]):
         order = Case(*(When(role=role, then=Value(i)) for i, role in enumerate(reversed(Role.values))))
         return self.select_related("user").order_by(order, "user__username")
 
-    def with_pace(self) -> Self:
-        """Annotate what each member has judged in the Dataset: judgment_count, week_count (of the last seven
-        days) and last_active. Superseded Judgments are not counted twice."""
+    def with_last_active(self) -> Self:
+        """Annotate `annotator`, the primary key of the Annotator that each member is (None before they have
+        judged anything), and `last_active`, when they last judged in the Dataset."""
         own = Judgment.objects.current().filter(
-            annotator__user=OuterRef("user"), comparison__dataset=OuterRef("dataset")
+            annotator=OuterRef("annotator"), comparison__dataset=OuterRef("dataset")
         )
-        this_week = own.filter(created_at__gte=timezone.now() - timedelta(days=7))
         newest = own.order_by("-created_at").values("created_at")[:1]
-        return self.annotate(
-            judgment_count=count_of(own, "annotator__user"),
-            week_count=count_of(this_week, "annotator__user"),
-            last_active=Subquery(newest),
-        )
+        return self.annotate(annotator=F("user__annotator"), last_active=Subquery(newest))
 
 
 class Member(models.Model):
@@ -58,9 +50,8 @@ class Member(models.Model):
     objects = MemberQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by with_pace.
-        judgment_count: int
-        week_count: int
+        # Annotated by with_last_active.
+        annotator: int | None
         last_active: datetime | None
 
     class Meta:

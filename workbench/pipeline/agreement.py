@@ -22,7 +22,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from scoring.calibrate import wilson as interval_of_share
-from workbench.models import Comparison, Dataset, Decision, Guidelines, Judgment, ModelVersion, Outcome
+from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Outcome
 from workbench.models.annotation import ComparisonQuerySet
 
 Voices = Literal["all", "people", "imported"]
@@ -295,15 +295,6 @@ def _agreement(judgments: QuerySet[Judgment]) -> Share:
     )
     counted = shared.aggregate(n=Count("comparison"), k=Count("comparison", filter=Q(kinds=1)))
     return Share(counted["k"], counted["n"])
-
-
-def by_guidelines(dataset: Dataset, latest: int = 10) -> list[tuple[Guidelines, Share]]:
-    """How often people agree under each version of the guidelines, newest first: of the Comparisons with two
-    or more opinions given under that version, those where these are all the same. One query a version, for
-    the `latest` versions."""
-    judgments = _current(dataset, "people")
-    versions = dataset.guidelines.order_by("-number")[:latest]
-    return [(version, _agreement(judgments.filter(guidelines=version))) for version in versions]
 
 
 def _accuracies(judgments: QuerySet[Judgment], versions: list[ModelVersion]) -> dict[int, Accuracy]:

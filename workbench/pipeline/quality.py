@@ -14,6 +14,15 @@ from workbench.pipeline.agreement import Share
 # Below this the interval is wider than half of the scale: nothing is said.
 ENOUGH = 10
 
+NAMES = {
+    "gold": "right on gold",
+    "consistent": "same as own earlier answer",
+    "left": "left chosen",
+    "towards": "changed to the model’s",
+    "away": "changed otherwise",
+}
+"""The shares of a Quality, as they are told."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -21,25 +30,19 @@ class Quality:
 
     gold: answers to gold that were the known one, as given before any reveal;
     consistent: repeats (sides swapped) answered as the vote on the same Comparison;
-    first_side: answers for one side that chose the one on the left, a half where sides do not matter;
+    left: answers for one side that chose the one on the left, a half where sides do not matter;
     towards, away: blind votes changed after the reveal to what the model said, and to something else."""
 
     gold: Share = field(default=Share(0, 0))
     consistent: Share = field(default=Share(0, 0))
-    first_side: Share = field(default=Share(0, 0))
+    left: Share = field(default=Share(0, 0))
     towards: Share = field(default=Share(0, 0))
     away: Share = field(default=Share(0, 0))
 
     def __iter__(self) -> Iterator[tuple[str, Share, bool]]:
         """Name, share, and whether there is enough to show it."""
-        names = {
-            "right on gold": self.gold,
-            "same as own earlier answer": self.consistent,
-            "left chosen": self.first_side,
-            "changed to the model’s": self.towards,
-            "changed otherwise": self.away,
-        }
-        for name, share in names.items():
+        for key, name in NAMES.items():
+            share = getattr(self, key)
             yield name, share, share.n >= ENOUGH
 
 
@@ -51,7 +54,7 @@ def together(qualities: Iterable[Quality]) -> Quality:
         shares = [getattr(quality, name) for quality in every]
         return Share(sum(share.k for share in shares), sum(share.n for share in shares))
 
-    return Quality(*(summed(name) for name in Quality.__dataclass_fields__))
+    return Quality(**{name: summed(name) for name in NAMES})
 
 
 def of_annotator(dataset: Dataset, annotator: Annotator, until: datetime | None = None) -> Quality:
@@ -86,7 +89,7 @@ def by_annotator(
         "consistent": _shares(
             repeats.exclude(vote=None).exclude(vote=Outcome.CANNOT_JUDGE), Q(outcome=F("vote"))
         ),
-        "first_side": _shares(sided, Q(outcome=F("left"))),
+        "left": _shares(sided, Q(outcome=F("left"))),
         "towards": _shares(revealed, changed & Q(outcome=F("suggested"))),
         "away": _shares(revealed, changed & ~Q(outcome=F("suggested"))),
     }

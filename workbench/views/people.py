@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -7,41 +8,56 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from workbench import access
 from workbench.forms import MemberForm, RoleForm
-from workbench.models import Annotator, Dataset, Member, Role
-from workbench.pipeline import quality
+from workbench.models import Member, Role
+from workbench.pipeline import quality, statistics
+from workbench.pipeline.statistics.panels import known, names_of
+from workbench.views.quality import as_of, computing
 
 LAST_ADMIN = "A Dataset needs an admin. Make somebody else an admin first."
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def people(request: HttpRequest, pk: int) -> HttpResponse:
+    """Members with their roles and when they were last active, now; what they have judged and how it holds,
+    as a Run has computed it."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = MemberForm(request.POST or None, dataset=dataset)
     if form.is_valid():
         member = form.save()
         messages.info(request, f"{member.user} is {member.role} here now.")
         return redirect("people", pk=pk)
-    members = Member.objects.of(dataset).by_role().with_pace()
+    members = list(Member.objects.of(dataset).by_role().with_last_active())
+    stored = statistics.stored(dataset)
     context = {
         "dataset": dataset,
         "tab": "people",
-        "members": members,
-        "quality": _quality(dataset, members),
-        "others": Annotator.objects.others_in(dataset),
+        "members": [(member, None) for member in members],
         "form": form,
         "roles": Role.choices,
+        **computing(dataset),
+        **as_of(dataset, stored),
+        **(_told(stored.report, members) if stored else {}),
     }
     return render(request, "people/people.html", context, status=400 if form.errors else 200)
 
 
-def _quality(dataset: Dataset, members: Iterable[Member]) -> list[tuple[str, quality.Quality]]:
-    """How the answers of all hold, and of each member who has answered, in the order of the table above."""
-    found = quality.by_annotator(dataset)
-    annotators = dict(Annotator.objects.filter(pk__in=found).values_list("user", "pk"))
-    own = [
-        (str(each.user), found[annotators[each.user_id]]) for each in members if each.user_id in annotators
-    ]
-    return [("Everybody", quality.together(found.values())), *own]
+def _told(report: statistics.Report, members: Sequence[Member]) -> dict[str, Any]:
+    """What the report says of each member, of whoever else has judged here, and how the answers hold: of all
+    people together, then of each member who has answered."""
+    rows = {row["annotator"]: row for row in report["annotators"]}
+    names = names_of(report)
+    own = [(member, rows.pop(member.annotator, None)) for member in members]
+    of_members = [(str(member.user), _shares(row)) for member, row in own if row]
+    return {
+        "members": own,
+        "others": [(names.get(pk, "removed"), row) for pk, row in rows.items() if row["votes"]],
+        "quality": [("Everybody", _shares(report["everybody"])), *of_members],
+    }
+
+
+def _shares(row: dict[str, Any]) -> list[tuple[str, dict[str, Any], bool]]:
+    """Name, share, and whether there is enough to show it, as people/quality.html takes them."""
+    return [(name, row[key], known(row[key])) for key, name in quality.NAMES.items()]
 
 
 @require_POST

@@ -89,41 +89,52 @@ def _cell(column: Column, value: Any) -> str:
 def quality(request: Request, pk: int) -> HttpResponse:
     """The figures of a Dataset; for htmx, how far their Run is, and a reload when it has ended."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    context = {"dataset": dataset, "tab": "quality", **computing(dataset)}
+    if request.htmx and not context["runs"]:
+        return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
+    if request.htmx:
+        return render(request, "quality/live.html", context)
+    stored = statistics.stored(dataset)
+    context |= as_of(dataset, stored)
+    if stored:
+        context |= _figures(request, dataset, stored)
+    return render(request, "quality/quality.html", context)
+
+
+def computing(dataset: Dataset) -> dict[str, Any]:
+    """The Runs that compute the figures now, and how the last one failed, as quality/live.html shows it."""
     runs = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).for_list()
     going_on = list(runs.open())
     latest = runs.order_by("-pk").first()
-    context = {
-        "dataset": dataset,
-        "tab": "quality",
+    return {
         "runs": going_on,
         "workforce": workforce(going_on),
         "poll_seconds": POLL_SECONDS,
         "failed": latest if latest and latest.state == Run.State.FAILED else None,
     }
-    if request.htmx and not going_on:
-        return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
-    if request.htmx:
-        return render(request, "quality/live.html", context)
-    stored = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
-    if stored is None or stored.report.get("format") != statistics.FORMAT:
-        context["judged"] = Judgment.objects.of(dataset).exists()
-        return render(request, "quality/quality.html", context)
-    context |= _figures(request, dataset, stored)
-    return render(request, "quality/quality.html", context)
+
+
+def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
+    """Which moment stored figures describe and what has changed since, as quality/as_of.html says it; where
+    there are none, whether anything was judged that they could be of."""
+    if stored is None:
+        return {"judged": Judgment.objects.of(dataset).exists()}
+    active = ModelVersion.objects.active()
+    return {
+        "stored": stored,
+        "data": stored.report["data"],
+        "since": stored.judgments_since,
+        "most_counted": Statistics.MOST_COUNTED,
+        "active": active,
+        "other_model": stored.version_id != (active and active.pk),
+    }
 
 
 def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:
     report = stored.report
     heard = voices(report)
     voice = _voice(report, request.GET.get("voice", ""))
-    active = ModelVersion.objects.active()
     return {
-        "stored": stored,
-        "data": report["data"],
-        "since": stored.judgments_since,
-        "most_counted": Statistics.MOST_COUNTED,
-        "active": active,
-        "other_model": stored.version_id != (active and active.pk),
         "voice": voice,
         "voices": [(each, VOICES[each]) for each in heard],
         "panels": [_shown(dataset, stored, voice, panel) for panel in _panels(dataset, report, voice)],
@@ -163,11 +174,11 @@ def _path(stored: Statistics, name: str) -> str | None:
 
 @require_POST
 def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
-    """Have a worker compute the figures, unless one is at it already."""
+    """Have a worker compute the figures, unless one is at it already; back to the page that asked."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     run = statistics.order(dataset, access.person(request.user))
     tasks.compute_statistics.delay_on_commit(run.pk)
-    return redirect("quality", pk=pk)
+    return redirect("people" if request.POST.get("tab") == "people" else "quality", pk=pk)
 
 
 @require_safe
@@ -239,7 +250,7 @@ def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _stored(request: HttpRequest, pk: int, role: Role = Role.REVIEWER) -> tuple[Dataset, Statistics]:
     dataset = access.dataset_for(request.user, pk, role)
-    stored = Statistics.objects.filter(dataset=dataset).select_related("dataset").first()
-    if stored is None or stored.report.get("format") != statistics.FORMAT:
+    stored = statistics.stored(dataset)
+    if stored is None:
         raise Http404
     return dataset, stored

@@ -17,11 +17,23 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.forms import GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
-from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Role, Suggestion, User
-from workbench.pipeline import agreement, disagreement, review
+from workbench.models import (
+    Comparison,
+    Dataset,
+    Decision,
+    Guidelines,
+    Judgment,
+    ModelVersion,
+    Role,
+    Statistics,
+    Suggestion,
+    User,
+)
+from workbench.pipeline import disagreement, review, statistics
 from workbench.templatetags.sides import word
 
 _LATELY = timedelta(hours=12)
+GUIDELINES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -155,20 +167,30 @@ def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     """What reviewers found the guidelines silent on, beside the guidelines, with the agreement under each
-    version of them."""
+    version of them as a Run has computed it."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
+    stored = statistics.stored(dataset)
     found = Paginator(review.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
     context = {
         "dataset": dataset,
         "gaps": [(gap, _excerpt(gap.comparison.prompt.messages)) for gap in found],
         "page": found,
-        "guidelines": dataset.current_guidelines,
-        "versions": agreement.by_guidelines(dataset),
+        "guidelines": next(iter(versions), None),
+        "versions": [(version, _agreement_under(version, stored)) for version in versions],
+        "stored": stored,
     }
     return render(request, "review/guideline_gaps.html", context)
 
 
-def _next(view: View, cursor: str) -> Comparison | None:
+def _agreement_under(version: Guidelines, stored: Statistics | None) -> dict[str, Any] | None:
+    """What the report says of people's agreement under a version of the guidelines."""
+    people = stored.report["agreement"].get("people", {}) if stored else {}
+    rows = people.get("by_guidelines", [])
+    return next((row for row in rows if row["label"] == str(version.number)), None)
+
+
+def _next(view: View, cursor: str) -> disagreement.QueueCase | None:
     """The case that comes after the cursor, or the first of all when it was the last."""
     filters = replace(view.filters, unsettled=view.filters.old is not None)
     for after in (cursor, ""):

@@ -11,7 +11,13 @@ from workbench.models import Dataset, ModelVersion, Run, Statistics, User
 from workbench.pipeline.statistics import charts
 from workbench.pipeline.statistics.report import FORMAT, Cancelled, Report, compute
 
-__all__ = ["FORMAT", "Cancelled", "Report", "carry_out", "compute", "order"]
+__all__ = ["Cancelled", "Report", "carry_out", "compute", "order", "stored"]
+
+
+def stored(dataset: Dataset) -> Statistics | None:
+    """What a Run has last computed of the dataset; None before that, and where it is of another format."""
+    found = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
+    return found if found and found.report.get("format") == FORMAT else None
 
 
 def order(dataset: Dataset, by: User | None = None) -> Run:

@@ -22,7 +22,6 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.pipeline import quality
-from workbench.pipeline.agreement import Share
 from workbench.pipeline.snapshot import snapshot
 from workbench.pipeline.statistics import against, planning, work
 from workbench.pipeline.statistics.audit import Choices, audit, style_of
@@ -59,7 +58,8 @@ MOST_VERSIONS = 8
 MOST_ROWS = 20
 MOST_WEEKS = 52
 MOST_ANNOTATORS = 500
-FORMAT = 1
+WEEK_SECONDS = 7 * 86_400
+FORMAT = 2
 
 
 class Cancelled(Exception):
@@ -90,7 +90,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     data" or a sentence). Intervals are 95 %; those with prompts above 0 are bootstrapped over whole prompts.
     A voice is "people" or "imported"; only those that have said something are there.
 
-        format        1; whoever reads another number shows nothing
+        format        2; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
                       opinions, version (name of the active one, or null), seconds (what computing took)}
         sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
@@ -101,10 +101,11 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
                       raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
                       independent answers alone, see sample (null for imported); units: Comparisons with two
                       opinions or more; by_week: labels are Mondays, oldest first, by the latest opinion
-        annotators    [{annotator (primary key), imported, votes, skill, left, consistent, gold, towards,
-                      away, seconds, per_hour (number or null)}], most votes first, at most 500. skill: of
-                      one-coin Dawid-Skene; left: share of the side on the left; the others as in
-                      pipeline/quality
+        annotators    [{annotator (primary key), imported, votes, week (votes of the seven days before),
+                      skill, gold, consistent, left, towards, away, seconds, per_hour (number or null)}],
+                      most votes first: all people, and what others are among the first 500. skill: of
+                      one-coin Dawid-Skene; gold to away as in pipeline/quality
+        everybody     {gold, consistent, left, towards, away}: of all people together
         aggregation   {rule (the Dataset's), annotators, comparisons, votes_per_annotator, enough (for skill
                       to decide), decided_by_majority, decided_by_skill, differ, mean_skill, posterior: mean
                       of {a, b, tie, both_bad}}
@@ -140,7 +141,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         "agreement": {
             voice: _agreements(data, voice, chosen, samples[voice].chosen) for voice, chosen in voices.items()
         },
-        "annotators": _annotators(dataset, data, skills, per_hour),
+        **_annotators(dataset, data, skills, per_hour),
         "aggregation": _aggregation(dataset, data, skills),
         "seconds": work.reading(answers, data.pairs),
         "pace": paced,
@@ -334,15 +335,20 @@ def skills_of(pairs: Pairs, answers: Answers) -> Skills:
     return one_coin(answers.pair[use], answers.annotator[use], answers.outcome[use], shape)
 
 
-def _annotators(
-    dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int, float]
-) -> list[dict[str, Any]]:
+def _annotators(dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int, float]) -> dict[str, Any]:
     answers = data.answers
     qualities = quality.by_annotator(dataset)
-    votes = np.bincount(answers.annotator[answers.current], minlength=len(answers.annotators))
+
+    def counted_of(chosen: Mask) -> Index:
+        return np.bincount(answers.annotator[chosen], minlength=len(answers.annotators))
+
+    votes = counted_of(answers.current)
+    week = counted_of(answers.current & (answers.at > data.taken_at.timestamp() - WEEK_SECONDS))
     timed = answers.first & np.isfinite(answers.seconds)
+    most_first = np.argsort(-votes, kind="stable")
+    told = answers.person[most_first] | (np.arange(len(votes)) < MOST_ANNOTATORS)
     rows = []
-    for place in np.argsort(-votes, kind="stable")[:MOST_ANNOTATORS].tolist():
+    for place in most_first[told].tolist():
         held = qualities.get(int(answers.annotators[place]), quality.Quality())
         n = int(skills.votes[place])
         skill = Figure(float(skills.skill[place]), float(skills.low[place]), float(skills.high[place]), n)
@@ -351,21 +357,19 @@ def _annotators(
                 "annotator": int(answers.annotators[place]),
                 "imported": not bool(answers.person[place]),
                 "votes": int(votes[place]),
+                "week": int(week[place]),
                 "skill": (skill if n >= quality.ENOUGH else unknown(n)).as_json(),
-                "left": _of_share(held.first_side),
-                "consistent": _of_share(held.consistent),
-                "gold": _of_share(held.gold),
-                "towards": _of_share(held.towards),
-                "away": _of_share(held.away),
+                **_of_quality(held),
                 "seconds": median(answers.seconds[timed & (answers.annotator == place)]).as_json(),
                 "per_hour": round(per_hour[place], 1) if place in per_hour else None,
             }
         )
-    return rows
+    return {"annotators": rows, "everybody": _of_quality(quality.together(qualities.values()))}
 
 
-def _of_share(share: Share) -> dict[str, Any]:
-    return wilson_share(share.k, share.n).as_json()
+def _of_quality(held: quality.Quality) -> dict[str, Any]:
+    shares = {name: getattr(held, name) for name in quality.NAMES}
+    return {name: wilson_share(share.k, share.n).as_json() for name, share in shares.items()}
 
 
 def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]:
