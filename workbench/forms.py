@@ -104,10 +104,12 @@ class RetrainForm(forms.Form):
 
     def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        releases = dataset.releases.ready().defer("manifest").order_by("-number")
+        releases = dataset.releases.ready().order_by("-number")
         bases = ModelVersion.objects.transformers().exclude(state=ModelVersion.State.RETIRED)
-        self._field("release").queryset = releases
+        self._field("release").queryset = releases.defer("manifest")
         self._field("base").queryset = bases
+        # Read once: a field reads its queryset anew whenever it is shown or looked at.
+        self._field("base").choices = [(base.pk, str(base)) for base in bases]
         self.initial = {"release": releases.first(), "base": training.usual_base()}
 
     def _field(self, name: str) -> forms.ModelChoiceField:

@@ -7,8 +7,22 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, Count, F, Func, Min, OuterRef, Prefetch, Q, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce, Least, StrIndex
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Func,
+    Min,
+    OuterRef,
+    Prefetch,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.functions import Coalesce, Least, RowNumber, StrIndex
 from django.urls import reverse
 
 from workbench.models.annotation import Arm, Comparison, Judgment
@@ -363,6 +377,12 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         """Groups of two Prompts or more, the largest first: group, size, first (the lowest id)."""
         grouped = self.order_by().values("group").annotate(size=Count("pk"), first=Min("pk"))
         return grouped.filter(size__gt=1).order_by("-size", "first")
+
+    def first_of_each_group(self, most: int) -> Self:
+        """The first `most` Prompts of each group, by primary key."""
+        place = Window(RowNumber(), partition_by="group", order_by="pk")
+        first = self.order_by().annotate(place=place).filter(place__lte=most)
+        return self.filter(pk__in=first.values("pk")).order_by("pk")
 
     def containing(self, text: str) -> Self:
         """Those with exactly this text, case and all, in a message or in a Completion. Not LIKE, which takes

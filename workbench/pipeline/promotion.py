@@ -267,11 +267,9 @@ def _activate(
         )
 
 
-def latest_evaluations(dataset: Dataset) -> dict[int, dict[int, Evaluation]]:
-    """By version, then by Dataset: the newest Evaluation of each on this Dataset's test split and on every
-    frozen Dataset."""
-    on = [dataset.pk, *Dataset.objects.filter(frozen=True).values_list("pk", flat=True)]
-    rows = Evaluation.objects.filter(dataset__in=on, protocol="").order_by("pk")
+def latest_evaluations(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:
+    """By version, then by Dataset: the newest Evaluation of each on these Datasets, without a protocol."""
+    rows = Evaluation.objects.filter(dataset__in=datasets, protocol="").order_by("pk")
     found: dict[int, dict[int, Evaluation]] = {}
     for row in rows:
         if row.dataset_id is not None:

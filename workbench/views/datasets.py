@@ -1,3 +1,4 @@
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -159,7 +160,7 @@ def groups(request: HttpRequest, pk: int) -> HttpResponse:
         "dataset": dataset,
         "tab": "data",
         "page": page,
-        "clusters": [_cluster(dataset, found) for found in page],
+        "clusters": _clusters(dataset, list(page)),
         "report": report,
         "newer": report and Prompt.objects.of(dataset).filter(created_at__gt=report.started_at).exists(),
         "overlaps": [_overlap(found) for found in report.result["references"]] if report else [],
@@ -167,9 +168,13 @@ def groups(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "datasets/groups.html", context)
 
 
-def _cluster(dataset: Dataset, found: dict[str, Any]) -> Cluster:
-    members = Prompt.objects.of(dataset).filter(group=found["group"]).order_by("pk")[:PROMPTS_A_CLUSTER]
-    return Cluster(split_of(found["group"]), found["size"], list(members))
+def _clusters(dataset: Dataset, groups: list[dict[str, Any]]) -> list[Cluster]:
+    """The groups with their first Prompts; one query."""
+    shown = Prompt.objects.of(dataset).filter(group__in=[found["group"] for found in groups])
+    members: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in shown.first_of_each_group(PROMPTS_A_CLUSTER):
+        members[prompt.group].append(prompt)
+    return [Cluster(split_of(found["group"]), found["size"], members[found["group"]]) for found in groups]
 
 
 def _overlap(found: dict[str, Any]) -> dict[str, Any]:

@@ -93,24 +93,24 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
             tasks.ring_run.delay_on_commit(run.pk)
             return redirect("run", pk=run.pk)
     measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
-    runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()
-    open_runs = [run for run in runs[:20] if run.is_open]
+    runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
+    open_runs = [run for run in runs if run.is_open]
     context = {
         "dataset": dataset,
         "tab": "model",
         "form": form,
         "measured_on": measured_on,
-        "rows": _rows(dataset, measured_on),
+        "rows": _rows(measured_on),
         "active": ModelVersion.objects.active(),
-        "runs": list(runs[:8]),
+        "runs": list(runs)[:8],
         "workforce": workforce(open_runs),
         "outlook": _outlook(form),
     }
     return render(request, "model/model.html", context, status=400 if form.errors else 200)
 
 
-def _rows(dataset: Dataset, measured_on: list[Dataset]) -> list[VersionRow]:
-    newest = promotion.latest_evaluations(dataset)
+def _rows(measured_on: list[Dataset]) -> list[VersionRow]:
+    newest = promotion.latest_evaluations(measured_on)
     versions = (
         ModelVersion.objects.transformers()
         .exclude(state=ModelVersion.State.RETIRED)
@@ -241,9 +241,10 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
 
 
 def _chain(version: ModelVersion) -> list[ModelVersion]:
-    """The bases that it goes back to, the nearest first."""
+    """The bases that it goes back to, the nearest first. One query, however many they are."""
+    known = ModelVersion.objects.in_bulk()
     chain: list[ModelVersion] = []
-    while version.base is not None and version.base not in chain:
-        version = version.base
+    while version.base_id is not None and known[version.base_id] not in chain:
+        version = known[version.base_id]
         chain.append(version)
     return chain
