@@ -1,10 +1,12 @@
 """Who may see or change what: the only place that answers 404 (you may not know of it) or 403 (you may see
 it, but not do this). A view that skips these functions cannot get its object."""
 
+from typing import cast
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, Subquery
 from django.http import Http404
 
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
@@ -39,19 +41,24 @@ def dataset_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Dataset:
     """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
     404, a member with less 403."""
     dataset = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=pk).first()
-    if dataset is None or dataset.role is None:
+    _require(dataset and dataset.role, role)
+    return cast("Dataset", dataset)
+
+
+def _require(held: str | None, role: Role) -> None:
+    if held is None:
         raise Http404
-    if _RANK[Role(dataset.role)] < _RANK[role]:
+    if _RANK[Role(held)] < _RANK[role]:
         raise PermissionDenied
-    return dataset
 
 
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
-    comparison = Comparison.objects.select_related("dataset", "prompt", "a", "b").filter(pk=pk).first()
-    if comparison is None:
-        raise Http404
-    dataset_for(user, comparison.dataset_id, role)
-    return comparison
+    """The comparison, for a member of its dataset as in `dataset_for`. One query."""
+    roles = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=OuterRef("dataset"))
+    known = Comparison.objects.select_related("dataset").annotate(role=Subquery(roles.values("role")))
+    comparison = known.filter(pk=pk).first()
+    _require(comparison and comparison.role, role)
+    return cast("Comparison", comparison)
 
 
 def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -212,15 +212,11 @@ class ReviewFilterForm(forms.Form):
     """What of the review queue to show. Everything that may be asked of it is named here."""
 
     why = forms.ChoiceField(label="Reason", choices=[("", "any"), *disagreement.Why.choices], required=False)
-    annotator = forms.ModelChoiceField(Annotator.objects.none(), required=False)
+    annotator = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
     source = forms.ChoiceField(label="Completion by", required=False)
     lengths = forms.ChoiceField(choices=[("", "any"), *disagreement.Lengths.choices], required=False)
-    version = forms.ModelChoiceField(
-        ModelVersion.objects.all(), label="Model", required=False, empty_label="the active one"
-    )
-    old = forms.ModelChoiceField(
-        ModelVersion.objects.all(), label="Flipped since", required=False, empty_label="no other model"
-    )
+    version = forms.TypedChoiceField(label="Model", empty_value=None, required=False)
+    old = forms.TypedChoiceField(label="Flipped since", empty_value=None, required=False)
     order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
     votes = forms.ChoiceField(choices=[("", "hidden until I have said"), ("shown", "shown")], required=False)
     group = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput, required=False)
@@ -230,38 +226,37 @@ class ReviewFilterForm(forms.Form):
     def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dataset = dataset
-        own = Judgment.objects.of(dataset).filter(annotator=OuterRef("pk"))
-        annotator = cast("forms.ModelChoiceField[Annotator]", self.fields["annotator"])
-        annotator.queryset = Annotator.objects.filter(Exists(own)).select_related("user")
         # As functions: most requests show no list, and need not wait for it.
-        annotator.choices = lambda: self._people
-        for name in ("version", "old"):
-            field = cast("forms.ModelChoiceField[ModelVersion]", self.fields[name])
-            field.choices = partial(self._versions, str(field.empty_label))
+        self._field("annotator").choices = lambda: self._people
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
+        for name, nothing in (("version", "the active one"), ("old", "no other model")):
+            self._field(name).choices = partial(self._versions, nothing)
+            self._field(name).coerce = lambda pk: self._every[int(pk)]
+
+    def _field(self, name: str) -> forms.TypedChoiceField:
+        return cast("forms.TypedChoiceField", self.fields[name])
 
     @cached_property
     def _people(self) -> list[tuple[Any, str]]:
         """Any annotator may be asked for, but an imported file can hold thousands: people are offered."""
-        judged = cast("forms.ModelChoiceField[Annotator]", self.fields["annotator"]).queryset
-        people = judged.filter(user__isnull=False) if judged is not None else []
-        return [("", "anybody"), *((one.pk, str(one)) for one in people)]
+        offered = Q(user__isnull=False)
+        if asked := re.fullmatch(r"[0-9]{1,18}", self.data.get("annotator", "")):
+            offered |= Q(pk=asked[0])
+        own = Judgment.objects.of(self.dataset).filter(annotator=OuterRef("pk"))
+        judged = Annotator.objects.filter(offered, Exists(own)).select_related("user")
+        return [("", "anybody"), *((one.pk, str(one)) for one in judged)]
 
     def _versions(self, nothing: str) -> list[tuple[Any, str]]:
-        return [("", nothing), *self._named]
+        return [("", nothing), *((pk, str(version)) for pk, version in self._every.items())]
 
     @cached_property
-    def _named(self) -> list[tuple[Any, str]]:
-        return [(version.pk, str(version)) for version in self._every]
-
-    @cached_property
-    def _every(self) -> list[ModelVersion]:
-        return list(ModelVersion.objects.all())
+    def _every(self) -> dict[int, ModelVersion]:
+        return {version.pk: version for version in ModelVersion.objects.all()}
 
     @cached_property
     def looked_at(self) -> ModelVersion | None:
         """The version that was asked for, else the active one."""
-        active = (version for version in self._every if version.state == ModelVersion.State.ACTIVE)
+        active = (version for version in self._every.values() if version.state == ModelVersion.State.ACTIVE)
         asked: ModelVersion | None = self.cleaned_data.get("version")
         return asked or next(active, None)
 
@@ -297,7 +292,7 @@ class ReviewFilterForm(forms.Form):
         return disagreement.Filters(
             why=asked.get("why", ""),
             old=asked.get("old"),
-            annotator=asked["annotator"].pk if asked.get("annotator") else None,
+            annotator=asked.get("annotator"),
             source=asked.get("source", ""),
             lengths=asked.get("lengths", ""),
             group=asked.get("group", ""),

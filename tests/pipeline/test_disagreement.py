@@ -164,8 +164,8 @@ def test_the_queue_can_be_narrowed_by_length_and_by_group(dataset, version, case
 
 @pytest.fixture
 def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands of 2, 4 and 8 Comparisons, so that a dozen cases lie in several."""
-    monkeypatch.setattr(disagreement, "FIRST_BAND", 2)
+    """Bands of 2 Comparisons, 4, and the rest, so that a dozen cases lie in all of them."""
+    monkeypatch.setattr(disagreement, "BANDS", (2, 6))
 
 
 def pages(
@@ -195,6 +195,19 @@ def test_pages_have_no_gap_and_no_repeat(dataset, version, case, narrow_bands, o
     assert len(paged) == len(set(paged)) == 11
 
 
+@pytest.mark.parametrize("scored", [0, 2])
+def test_where_hardly_anything_is_scored_the_order_is_that_of_one_band(
+    dataset, version, case, monkeypatch, scored
+):
+    for n in range(12):
+        case("ab", margin=float(n) if 5 <= n < 5 + scored else None, flag="other" if n in (2, 9) else "")
+    exact = queued(dataset, version)
+
+    monkeypatch.setattr(disagreement, "BANDS", (2, 6))
+
+    assert pages(dataset, version, Filters()) == exact
+
+
 def test_pages_stay_whole_while_people_settle_and_judge_and_another_version_becomes_active(
     dataset, version, case, narrow_bands, rita
 ):
@@ -216,7 +229,17 @@ def test_pages_stay_whole_while_people_settle_and_judge_and_another_version_beco
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "{}", "[1]", '["a", 1.0, 1]', "[1, 1, 1]", "[true, 1.0, 1]", "[0, 1.0, 1.5]"]
+    "cursor",
+    [
+        "x",
+        "{}",
+        "[1]",
+        '["a", 1, 1.0, 1]',
+        "[0, 1.0, 1]",
+        "[1, 1, 1, 1]",
+        "[true, 1, 1.0, 1]",
+        "[0, 1, 1.0, 1.5]",
+    ],
 )
 def test_a_broken_cursor_is_refused(dataset, version, cursor):
     with pytest.raises(ValueError, match=r".+"):
@@ -364,4 +387,4 @@ def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, ve
     with CaptureQueriesContext(connection) as thirty:
         assert len(disagreement.page(dataset, version, Filters()).cases) == 30
 
-    assert len(thirty) == len(one)
+    assert len(thirty) == len(one) == 4

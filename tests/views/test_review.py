@@ -138,7 +138,7 @@ def test_the_page_takes_as_many_queries_for_thirty_cases_as_for_one(client, data
             make()
 
     assert page.count('id="row-') == 30
-    assert counts == [21, 21]
+    assert counts == [15, 15]
 
 
 def test_the_case_takes_as_many_queries_for_nine_judgments_as_for_two(client, make):
@@ -151,7 +151,7 @@ def test_the_case_takes_as_many_queries_for_nine_judgments_as_for_two(client, ma
             client.get(reverse("review_case", args=[comparison.pk]), headers=HTMX)
         counts.append(len(queries))
 
-    assert counts == [12, 12]
+    assert counts == [9, 9]
 
 
 def test_text_is_shown_as_it_is_and_runs_nothing(client, make):

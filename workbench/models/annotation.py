@@ -285,6 +285,9 @@ class Comparison(models.Model):
 
     objects = ComparisonQuerySet.as_manager()
 
+    if TYPE_CHECKING:
+        role: str | None  # annotated by access.comparison_for
+
     class Meta:
         ordering = ["pk"]
         constraints = [

@@ -7,10 +7,10 @@ depend on who has settled what."""
 
 import json
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from django.db.models import (
     Count,
     Exists,
     F,
+    FilteredRelation,
     FloatField,
     Func,
     Max,
@@ -31,16 +32,16 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Abs, Coalesce, Greatest, Least
+from django.db.models.functions import Abs, Coalesce, Greatest, JSONObject, Least
 from django.utils import timezone
 
-from workbench.models import Comparison, Dataset, Decision, Flag, Judgment, ModelVersion, Suggestion
+from workbench.models import Comparison, Dataset, Decision, Flag, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.models.annotation import ComparisonQuerySet
 
 PAGE_SIZE = 30
 
-FIRST_BAND = 2_000
-BAND_GROWTH = 2
+BANDS = (2_000, 22_000)
+"""How far the first two bands of the queue reach; the third has the rest."""
 
 READING_BYTES_A_SECOND = 20.0
 SECONDS_A_CASE = 10.0
@@ -111,17 +112,24 @@ class QueueCase:
 
 @dataclass(frozen=True)
 class Page:
-    """`after` is the cursor of the next page; "" on the last."""
+    """`after` is the cursor of the next page; "" on the last. `opened` is the case that was asked for beside
+    them, else the first of them."""
 
     cases: list[QueueCase]
     after: str
+    opened: QueueCase | None
 
 
 def page(
-    dataset: Dataset, version: ModelVersion | None, filters: Filters, after: str = "", size: int = PAGE_SIZE
+    dataset: Dataset,
+    version: ModelVersion | None,
+    filters: Filters,
+    after: str = "",
+    size: int = PAGE_SIZE,
+    opened: int | None = None,
 ) -> Page:
-    """A page of the queue from the cursor `after` on. The number of queries does not depend on the number of
-    cases, and grows with the logarithm of the number of Comparisons.
+    """A page of the queue from the cursor `after` on, and the case of the Comparison with the primary key
+    `opened`, wherever that is. Five queries at most, however many cases and Comparisons there are.
 
     A page begins after the sort key of the last row seen, not after a count of rows: cases settled meanwhile
     leave no gap, and with the same version and filters nothing comes twice. ValueError for a cursor that is
@@ -133,55 +141,48 @@ def page(
         if len(found) > size:
             break
     shown = [place.pk for place in found[:size]]
-    here = cases(shown, version, filters.old)
-    return Page(here, found[size - 1].cursor if len(found) > size else "")
+    told = cases([*shown, *([opened] if opened else [])], version, filters.old)
+    here = [told[pk] for pk in shown if pk in told]
+    return Page(
+        cases=here,
+        after=found[size - 1].cursor if len(found) > size else "",
+        opened=told.get(opened) if opened else next(iter(here), None),
+    )
 
 
 def cases(
     ids: Sequence[int], version: ModelVersion | None, old: ModelVersion | None = None
-) -> list[QueueCase]:
-    """What the queue says of the Comparisons of these primary keys, in their order, in a constant number of
-    queries; each with its Prompt."""
+) -> dict[int, QueueCase]:
+    """What the queue says of the Comparisons of these primary keys, each with its texts. One query."""
     reasons = [why for why in Why if old or why not in FLIPS]
     same = Comparison.objects.filter(pk=OuterRef("pk"))
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("pk"))
     raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
-    asked = Comparison.objects.filter(pk__in=ids).select_related("prompt")
-    found: dict[int, Any] = asked.annotate(
-        margin=Subquery(margin.values("margin")),
-        raised=Subquery(raised.values("created_at")[:1]),
-        **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
-    ).in_bulk()
-    votes, since = _votes(ids)
-    decisions = {d.comparison_id: d for d in Decision.objects.standing().filter(comparison__in=ids)}
-    return [
-        QueueCase(
+    current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
+    by_outcome = {outcome: Count("pk", filter=Q(outcome=outcome)) for outcome in Outcome.values}
+    found: dict[int, Any] = (
+        Comparison.objects.annotate(
+            standing=FilteredRelation("decisions", condition=Q(decisions__standing=True)),
+            margin=Subquery(margin.values("margin")),
+            votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
+            judged=Subquery(current.annotate(latest=Max("created_at")).values("latest")),
+            raised=Subquery(raised.values("created_at")[:1]),
+            **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
+        )
+        .select_related("prompt", "a", "b", "standing")
+        .in_bulk(ids)
+    )
+    return {
+        pk: QueueCase(
             comparison=comparison,
             why=tuple(why for why in reasons if getattr(comparison, f"is_{why}")),
-            votes=votes[comparison.pk],
+            votes={outcome: n for outcome, n in (comparison.votes or {}).items() if n},
             margin=comparison.margin,
-            since=max(filter(None, [comparison.raised, since.get(comparison.pk)]), default=None),
-            decision=decisions.get(comparison.pk),
+            since=max(filter(None, [comparison.raised, comparison.judged]), default=None),
+            decision=getattr(comparison, "standing", None),
         )
-        for comparison in (found[pk] for pk in ids if pk in found)
-    ]
-
-
-def _votes(ids: Collection[int]) -> tuple[dict[int, dict[str, int]], dict[int, datetime]]:
-    """Current votes by outcome, and the time of the latest, by Comparison."""
-    votes: dict[int, dict[str, int]] = defaultdict(dict)
-    since: dict[int, datetime] = {}
-    counted = (
-        Judgment.objects.current()
-        .filter(comparison__in=ids)
-        .order_by()
-        .values("comparison", "outcome")
-        .annotate(n=Count("pk"), latest=Max("created_at"))
-    )
-    for row in counted:
-        votes[row["comparison"]][row["outcome"]] = row["n"]
-        since[row["comparison"]] = max(row["latest"], since.get(row["comparison"], row["latest"]))
-    return votes, since
+        for pk, comparison in found.items()
+    }
 
 
 def _because(
@@ -244,24 +245,33 @@ def _filtered(
     return waiting
 
 
+class _Tier(IntEnum):
+    """What comes first within a band when it is sorted by value or surety."""
+
+    FLAGGED = 0
+    SUGGESTED = 1
+    REST = 2
+
+
 @dataclass(frozen=True, order=True)
 class _Place:
-    """Where a Comparison stands in the queue: in its band, and there by rank, smallest first."""
+    """Where a Comparison stands in the queue: in its band, and there by tier and rank, smallest first."""
 
     band: int
+    tier: int
     rank: float
     pk: int
 
     @property
     def cursor(self) -> str:
-        return json.dumps([self.band, self.rank, self.pk])
+        return json.dumps([self.band, self.tier, self.rank, self.pk])
 
     @classmethod
     def at(cls, cursor: str) -> "_Place":
         """The place in a cursor; ValueError when it is none."""
         values = json.loads(cursor)
-        if not isinstance(values, list) or [type(value) for value in values] != [int, float, int]:
-            raise ValueError("A cursor is a band, a rank and a primary key.")
+        if not isinstance(values, list) or [type(value) for value in values] != [int, int, float, int]:
+            raise ValueError("A cursor is a band, a tier, a rank and a primary key.")
         return cls(*values)
 
 
@@ -278,27 +288,41 @@ class _Walk:
     version: ModelVersion | None
     filters: Filters
 
+    @property
+    def _by_age(self) -> bool:
+        return self.filters.order in (Order.OLDEST, Order.NEWEST)
+
     def bands(self) -> Iterator[ComparisonQuerySet]:
         """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
 
-        By value and surety: the flagged, as somebody asked for a look; then those with a Suggestion by
-        |margin|, the first 2,000, the next 4,000 and so on; then those without one. Within a band the order
-        is exact. So it is exact throughout for 2,000 Comparisons, and for more it never takes longer than a
-        band to find what comes first."""
+        By value and surety the first band has the flagged, as somebody asked for a look, and the first 2,000
+        by |margin|; the second has the next 20,000, the third the rest. Within a band the order is exact. So
+        it is exact throughout for 2,000 Comparisons, which are one band, and for more the first page need
+        not wait for all of them to be looked at."""
         own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
-        if self.filters.order in (Order.OLDEST, Order.NEWEST):
-            walk = own if self.filters.order == Order.OLDEST else own.reverse()
-            yield from _cut(own, walk.values("pk"))
-            return
-        yield own.flagged()
-        unflagged = own.exclude(Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))))
-        suggestions = Suggestion.objects.filter(version=self.version)
-        surest_first = suggestions.filter(comparison__dataset=self.dataset).order_by(
-            Abs("margin").desc(), "comparison"
+        suggested = Suggestion.objects.filter(version=self.version, comparison__dataset=self.dataset)
+        surest_first = suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
+        flagged = Flag.objects.open().filter(comparison__dataset=self.dataset).values("comparison")
+        first, second = BANDS
+        is_large, is_suggested = (
+            Dataset.objects.filter(pk=self.dataset.pk)
+            .values_list(Exists(own[first : first + 1]), Exists(surest_first[first : first + 1]))
+            .get()
         )
-        yield from _cut(unflagged, surest_first.values("comparison"))
-        unsuggested = own.exclude(Exists(suggestions.filter(comparison=OuterRef("pk"))))
-        yield from _cut(unflagged, unsuggested.values("pk"))
+        if not is_large:
+            yield own
+            return
+        if self._by_age:
+            by_age = own if self.filters.order == Order.OLDEST else own.reverse()
+            ahead, walk = flagged.none(), by_age.values("pk")
+        elif is_suggested:
+            ahead, walk = flagged, surest_first
+        else:
+            ahead, walk = flagged.union(surest_first.order_by()), own.values("pk")
+        others = own.exclude(pk__in=ahead)
+        yield own.filter(pk__in=ahead.union(own.filter(pk__in=walk[:first]).order_by().values("pk")))
+        yield others.filter(pk__in=walk[first:second])
+        yield others.exclude(pk__in=walk[:second])
 
     def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
         """Those of the band that are in the queue, before any filter."""
@@ -308,12 +332,11 @@ class _Walk:
 
     def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:
         """Where these Comparisons of the band stand, in order; one query."""
-        if self.filters.order in (Order.OLDEST, Order.NEWEST):
+        if self._by_age:
             sign = 1.0 if self.filters.order == Order.OLDEST else -1.0
-            ranked = [(sign * pk, pk) for pk in comparisons.values_list("pk", flat=True)]
-        else:
-            ranked = [(-self._worth(**figures), figures["pk"]) for figures in self._figures(comparisons)]
-        return sorted(_Place(band, rank, pk) for rank, pk in ranked)
+            keys = comparisons.values_list("pk", flat=True)
+            return sorted(_Place(band, _Tier.REST, sign * pk, pk) for pk in keys)
+        return sorted(self._place(band, **figures) for figures in self._figures(comparisons))
 
     def _figures(self, comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
         margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk")).values("margin")
@@ -322,31 +345,27 @@ class _Walk:
         mean = Avg(Case(*known, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
         return comparisons.order_by().values(
             "pk",
-            margin=Coalesce(Subquery(margin), 0.0),
+            flagged=Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))),
+            margin=Subquery(margin),
             reliability=Coalesce(
                 Subquery(voters.values("comparison").annotate(mean=mean).values("mean")), PRIOR_RELIABILITY
             ),
             length=Bytes("a__text") + Bytes("b__text"),
         )
 
-    def _worth(self, pk: int, margin: float, reliability: float, length: int) -> float:
+    def _place(
+        self, band: int, pk: int, flagged: bool, margin: float | None, reliability: float, length: int
+    ) -> _Place:
+        tier = _Tier.FLAGGED if flagged else _Tier.REST if margin is None else _Tier.SUGGESTED
+        surety = abs(margin or 0.0)
         if self.filters.order == Order.SUREST:
-            return abs(margin)
+            return _Place(band, tier, -surety, pk)
         temperature = self.version and self.version.temperature
-        return worth(abs(margin) / (temperature or 1.0), reliability, length)
+        return _Place(band, tier, -worth(surety / (temperature or 1.0), reliability, length), pk)
 
     @cached_property
     def _reliability(self) -> dict[int, float]:
         return reliability(self.dataset, self.filters.as_of)
-
-
-def _cut(among: ComparisonQuerySet, walk: QuerySet[Any, Any]) -> Iterator[ComparisonQuerySet]:
-    start, size = 0, FIRST_BAND
-    # Not counted beforehand: that would read all of them for the first page. Whether there is a first band is
-    # told by reading it.
-    while start == 0 or walk[start : start + 1].exists():
-        yield among.filter(pk__in=walk[start : start + size])
-        start, size = start + size, size * BAND_GROWTH
 
 
 def worth(surety: float, reliability: float, length: int) -> float:
@@ -372,19 +391,24 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
         .filter(method=Decision.Method.REVIEWER, created_at__lte=as_of)
         .exclude(outcome=Decision.DROP)
         .exclude(undone_at__lte=as_of)
-        .order_by("-pk")
-        .values_list("comparison", "outcome")
     )
-    # Oldest first, so that the newest review of a Comparison is the one that stays.
-    decided = dict(reversed(list(reviews[:MOST_REVIEWS])))
-    opinions = Judgment.objects.current().opinions().filter(comparison__in=decided).order_by()
-    n, agreed = Counter[int](), Counter[int]()
-    for comparison, annotator, outcome in opinions.values_list("comparison", "annotator", "outcome"):
-        n[annotator] += 1
-        agreed[annotator] += outcome == decided[comparison]
+    later = reviews.filter(comparison=OuterRef("comparison"), pk__gt=OuterRef("pk"))
+    latest = reviews.exclude(Exists(later)).order_by("-pk")[:MOST_REVIEWS]
+    confirmed = Q(outcome=F("comparison__decisions__outcome"))
+    counted = (
+        Judgment.objects.current()
+        .opinions()
+        .filter(comparison__decisions__in=latest.values("pk"))
+        .order_by()
+        .values("annotator")
+        .annotate(n=Count("pk"), agreed=Count("pk", filter=confirmed))
+        .order_by("-n", "annotator")
+    )
     prior = PRIOR_RELIABILITY * PRIOR_WEIGHT
-    known = sorted(n, key=lambda annotator: (-n[annotator], annotator))[:MOST_ANNOTATORS]
-    return {annotator: (agreed[annotator] + prior) / (n[annotator] + PRIOR_WEIGHT) for annotator in known}
+    return {
+        row["annotator"]: (row["agreed"] + prior) / (row["n"] + PRIOR_WEIGHT)
+        for row in counted[:MOST_ANNOTATORS]
+    }
 
 
 def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:

@@ -1,6 +1,5 @@
 """The review pages: the queue of disagreements on the left, one case on the right."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -113,7 +112,7 @@ def queue(request: HttpRequest, pk: int) -> HttpResponse:
     page = disagreement.page(view.dataset, view.version, view.filters, view.after)
     if _partial(request):
         return render(request, "review/rows.html", _queue_context(view, page))
-    return _page(request, view, page, _comparison(view, page))
+    return _page(request, view, page)
 
 
 @require_GET
@@ -141,7 +140,7 @@ def settle(request: HttpRequest, pk: int) -> HttpResponse:
     said = f"Settled: {word(result.outcome, review.left_of(comparison, view.user))}."
     following = _next(view, here)
     if _partial(request):
-        return _answer(request, view, comparison, following, said)
+        return _answer(request, view, _told(view, comparison), following, said)
     messages.info(request, said)
     return HttpResponseRedirect(_url_of(view, following))
 
@@ -158,10 +157,11 @@ def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
     if decision is None or not review.undo(decision, view.user):
         return _case(request, view, comparison, conflict=True, status=409)
     said = "Undone: what stood before stands again."
+    case = _told(view, comparison)
     if _partial(request):
-        return _answer(request, view, comparison, comparison, said)
+        return _answer(request, view, case, case, said)
     messages.info(request, said)
-    return HttpResponseRedirect(_url_of(view, comparison))
+    return HttpResponseRedirect(_url_of(view, case))
 
 
 @require_GET
@@ -195,32 +195,34 @@ def _next(view: View, cursor: str) -> disagreement.QueueCase | None:
     filters = replace(view.filters, unsettled=view.filters.old is not None)
     for after in (cursor, ""):
         page = disagreement.page(view.dataset, view.version, filters, after, size=1)
-        if page.cases:
-            return _comparison(view, page)
+        if page.opened:
+            return page.opened
     return None
 
 
-def _comparison(view: View, page: disagreement.Page) -> Comparison | None:
-    """The first of the page, with its texts."""
-    shown = view.dataset.comparisons.select_related("prompt", "a", "b")
-    return shown.filter(pk=page.cases[0].comparison.pk).first() if page.cases else None
+def _told(view: View, comparison: Comparison) -> disagreement.QueueCase:
+    return disagreement.cases([comparison.pk], view.version, view.filters.old)[comparison.pk]
 
 
-def _url_of(view: View, comparison: Comparison | None) -> str:
-    if comparison is None:
+def _url_of(view: View, case: disagreement.QueueCase | None) -> str:
+    if case is None:
         return view.url("review", view.dataset.pk, after="")
-    return view.url("review_case", comparison.pk)
+    return view.url("review_case", case.comparison.pk)
 
 
 def _answer(
-    request: HttpRequest, view: View, done: Comparison, following: Comparison | None, said: str
+    request: HttpRequest,
+    view: View,
+    done: disagreement.QueueCase,
+    following: disagreement.QueueCase | None,
+    said: str,
 ) -> HttpResponse:
     """The case that follows, with the row of the one just done, the list of lately settled ones, and what
     was done, to be put in their places."""
     context = {
         "view": view,
         "said": said,
-        "row": _row(view, disagreement.cases([done.pk], view.version, view.filters.old)[0]),
+        "row": _row(view, done),
         "lately": _lately(view),
         **_case_context(view, following),
     }
@@ -250,9 +252,9 @@ def _case(
     status: int = 200,
 ) -> HttpResponse:
     if not _partial(request):
-        page = disagreement.page(view.dataset, view.version, view.filters, view.after)
-        return _page(request, view, page, comparison, form, conflict, status)
-    context = {"view": view, **_case_context(view, comparison, form, conflict)}
+        page = disagreement.page(view.dataset, view.version, view.filters, view.after, opened=comparison.pk)
+        return _page(request, view, page, form, conflict, status)
+    context = {"view": view, **_case_context(view, _told(view, comparison), form, conflict)}
     return render(request, "review/case.html", context, status=status)
 
 
@@ -260,14 +262,13 @@ def _page(
     request: HttpRequest,
     view: View,
     page: disagreement.Page,
-    comparison: Comparison | None,
     form: SettleForm | None = None,
     conflict: bool = False,
     status: int = 200,
 ) -> HttpResponse:
     context = {
         **_queue_context(view, page),
-        **_case_context(view, comparison, form, conflict, page.cases),
+        **_case_context(view, page.opened, form, conflict),
         "lately": _lately(view),
         "on_case": request.resolver_match is not None and request.resolver_match.url_name != "review",
     }
@@ -376,17 +377,15 @@ def _lately(view: View) -> list[dict[str, Any]]:
 
 def _case_context(
     view: View,
-    comparison: Comparison | None,
+    case: disagreement.QueueCase | None,
     form: SettleForm | None = None,
     conflict: bool = False,
-    known: Sequence[disagreement.QueueCase] = (),
 ) -> dict[str, Any]:
-    """Everything about one case, in a constant number of queries; what is known of it is not asked again."""
-    if comparison is None:
+    """Everything about one case, in four queries."""
+    if case is None:
         return {"comparison": None}
+    comparison = case.comparison
     left = review.left_of(comparison, view.user)
-    summary = next((case for case in known if case.comparison == comparison), None)
-    summary = summary or disagreement.cases([comparison.pk], view.version, view.filters.old)[0]
     sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
@@ -395,7 +394,7 @@ def _case_context(
     flags = list(comparison.flags.select_related("annotator__user").order_by("pk"))
     return {
         "comparison": comparison,
-        "case": summary,
+        "case": case,
         "left": left,
         "panes": [
             {
