@@ -162,7 +162,7 @@ def time_lists(dataset: Dataset) -> None:
     Member.objects.create(dataset=dataset, user=admin, role=Role.ADMIN)
     client = test.Client()
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
-    for name in ("annotate", "data", "review", "people", "dataset", "runs"):
+    for name in ("annotate", "data", "groups", "review", "people", "dataset", "runs", "releases", "model"):
         times = []
         for _ in range(5):
             started = time.perf_counter()
