@@ -47,6 +47,7 @@ READING_BYTES_A_SECOND = 20.0
 SECONDS_A_CASE = 10.0
 PRIOR_RELIABILITY, PRIOR_WEIGHT = 0.8, 5
 MOST_REVIEWS, MOST_ANNOTATORS = 2_000, 200
+OPINIONS = [outcome for outcome in Outcome if outcome != Outcome.CANNOT_JUDGE]
 
 
 class Why(models.TextChoices):
@@ -394,13 +395,16 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
     )
     later = reviews.filter(comparison=OuterRef("comparison"), pk__gt=OuterRef("pk"))
     latest = reviews.exclude(Exists(later)).order_by("-pk")[:MOST_REVIEWS]
-    confirmed = Q(outcome=F("comparison__decisions__outcome"))
+    # From the reviews to the Judgments on them: the other way round SQLite would read every Judgment.
+    opinion = "comparison__judgments"
+    confirmed = Q(outcome=F(f"{opinion}__outcome"))
     counted = (
-        Judgment.objects.current()
-        .opinions()
-        .filter(comparison__decisions__in=latest.values("pk"))
+        Decision.objects.filter(
+            pk__in=latest.values("pk"),
+            **{f"{opinion}__current": True, f"{opinion}__outcome__in": OPINIONS},
+        )
         .order_by()
-        .values("annotator")
+        .values(annotator=F(f"{opinion}__annotator"))
         .annotate(n=Count("pk"), agreed=Count("pk", filter=confirmed))
         .order_by("-n", "annotator")
     )
