@@ -1,12 +1,12 @@
 """Who may see or change what: the only place that answers 404 (you may not know of it) or 403 (you may see
 it, but not do this). A view that skips these functions cannot get its object."""
 
-from typing import cast
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404
 
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
@@ -41,8 +41,10 @@ def dataset_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Dataset:
     """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
     404, a member with less 403."""
     dataset = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=pk).first()
-    _require(dataset and dataset.role, role)
-    return cast("Dataset", dataset)
+    if dataset is None:
+        raise Http404
+    _require(dataset.role, role)
+    return dataset
 
 
 def _require(held: str | None, role: Role) -> None:
@@ -54,11 +56,14 @@ def _require(held: str | None, role: Role) -> None:
 
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
     """The comparison, for a member of its dataset as in `dataset_for`. One query."""
-    roles = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=OuterRef("dataset"))
-    known = Comparison.objects.select_related("dataset").annotate(role=Subquery(roles.values("role")))
-    comparison = known.filter(pk=pk).first()
-    _require(comparison and comparison.role, role)
-    return cast("Comparison", comparison)
+    own: QuerySet[Any, Any] = Dataset.objects.visible_to(person(user)).with_role_of(person(user))
+    held = Subquery(own.filter(pk=OuterRef("dataset")).values("role"))
+    known: QuerySet[Any, Any] = Comparison.objects.select_related("dataset")
+    comparison: Comparison | None = known.annotate(role=held).filter(pk=pk).first()
+    if comparison is None:
+        raise Http404
+    _require(comparison.role, role)
+    return comparison
 
 
 def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:

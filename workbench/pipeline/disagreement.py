@@ -161,18 +161,15 @@ def cases(
     raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
     current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
     by_outcome = {outcome: Count("pk", filter=Q(outcome=outcome)) for outcome in Outcome.values}
-    found: dict[int, Any] = (
-        Comparison.objects.annotate(
-            standing=FilteredRelation("decisions", condition=Q(decisions__standing=True)),
-            margin=Subquery(margin.values("margin")),
-            votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
-            judged=Subquery(current.annotate(latest=Max("created_at")).values("latest")),
-            raised=Subquery(raised.values("created_at")[:1]),
-            **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
-        )
-        .select_related("prompt", "a", "b", "standing")
-        .in_bulk(ids)
+    asked: QuerySet[Any, Any] = Comparison.objects.annotate(
+        standing=FilteredRelation("decisions", condition=Q(decisions__standing=True)),
+        margin=Subquery(margin.values("margin")),
+        votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
+        judged=Subquery(current.annotate(latest=Max("created_at")).values("latest")),
+        raised=Subquery(raised.values("created_at")[:1]),
+        **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
     )
+    found = asked.select_related("prompt", "a", "b", "standing").in_bulk(ids)
     return {
         pk: QueueCase(
             comparison=comparison,
@@ -313,6 +310,8 @@ class _Walk:
         if not is_large:
             yield own
             return
+        ahead: QuerySet[Any, Any]
+        walk: QuerySet[Any, Any]
         if self._by_age:
             by_age = own if self.filters.order == Order.OLDEST else own.reverse()
             ahead, walk = flagged.none(), by_age.values("pk")
