@@ -20,6 +20,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q"]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 HOW_TO = {
     "PostgreSQL": "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
+    "a PostgreSQL server to restart": "apt-get install postgresql, or put initdb and pg_ctl on the PATH",
     "Redis": "start one on 127.0.0.1:6379, or set TEST_BROKER_URL; its database is emptied",
     "Chromium": "apt-get install chromium, or put chrome on the PATH",
     "real data": "put the public preference sets at ../shared/data",
@@ -37,6 +38,7 @@ def missing() -> dict[str, str]:
     """What is not here -> why."""
     found = {
         "PostgreSQL": services.postgresql(),
+        "a PostgreSQL server to restart": services.postgresql_server(),
         "Redis": services.broker(),
         "Chromium": services.browser(),
         "real data": None if SHARED_DATA.is_dir() else f"no folder {SHARED_DATA.name} beside the project",

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,6 +20,19 @@ def postgresql() -> str | None:
     except psycopg.Error as error:
         return f"no PostgreSQL at {urlsplit(DATABASE_URL).hostname}: {str(error).splitlines()[0]}"
     return None
+
+
+def postgresql_binaries() -> Path | None:
+    """The folder of initdb and pg_ctl, of the newest version there is."""
+    on_path = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
+    found = [*([Path(on_path)] if on_path else []), *debian]
+    return found[-1].parent if found else None
+
+
+def postgresql_server() -> str | None:
+    """None when a server of a test's own can be started, else why not."""
+    return None if postgresql_binaries() else "no initdb on the PATH or in /usr/lib/postgresql"
 
 
 def broker() -> str | None:

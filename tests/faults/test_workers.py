@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from django.core.management import call_command
 from django.db import connection, connections
 
 from scoring.checkpoint import files_of, open_checkpoint
@@ -30,6 +32,7 @@ COMPLETIONS = int(os.environ.get("FAULT_COMPLETIONS", "200"))
 KILLS = int(os.environ.get("FAULT_KILLS", "3"))
 FULL = KILLS >= 20
 CUTS = 5 if FULL else 1  # how often the database goes away
+RESTARTS = 5 if FULL else 2  # how often it crashes
 SLOWNESS = "0.6" if FULL else "0.3"  # seconds for at most 64 texts: enough work for every kill to hit
 
 POISON = {
@@ -215,13 +218,16 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
         assert list((tmp_path / name / "cache" / "checkpoints").iterdir())
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
     """Starts a Redis of this test's own, with nothing kept on disk, each time on the same port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    servers = []
+    port, servers = free_port(), []
 
     def start() -> "subprocess.Popen[bytes]":
         command = [shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
@@ -277,6 +283,97 @@ def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset,
 
     tell(f"database gone for 3 s, {CUTS} times", run, ended(run, 400))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
+
+
+class Server:
+    """A PostgreSQL cluster of a test's own, in a folder of its own. It does not run as root, so neither does
+    what is called here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+
+    def run(self, program: str, *arguments: str) -> None:
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        # Not to a pipe: the server inherits it, and nobody would see its end.
+        with (self.folder / "said").open("ab") as said:
+            subprocess.run(
+                [str(services.postgresql_binaries() / program), "-D", str(self.folder / "data"), *arguments],
+                cwd=self.folder,
+                stdout=said,
+                stderr=said,
+                check=True,
+                timeout=60,
+                **user,
+            )
+
+    def start(self) -> None:
+        self.run("initdb", "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--no-locale")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
+        self.run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
+
+    def restart(self) -> None:
+        """As after a power cut: no connection is ended, nothing is written, the log is replayed."""
+        self.run("pg_ctl", "restart", "-w", "-m", "immediate", "-l", str(self.folder / "log"))
+
+    @property
+    def recoveries(self) -> int:
+        return (self.folder / "log").read_text().count("database system was not properly shut down")
+
+
+@pytest.fixture
+def own_postgresql(transactional_db: None) -> Iterator[Server]:
+    """A server that the test may restart, with the product's tables, as the database of test and workers."""
+    if reason := services.postgresql_server():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    folder = Path(tempfile.mkdtemp(prefix="workbench-postgresql-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    server = Server(folder)
+    others = dict(connection.settings_dict)
+    connection.close()
+    try:
+        server.start()
+        own = {"HOST": "127.0.0.1", "PORT": server.port, "USER": "tests", "PASSWORD": "", "NAME": "postgres"}
+        connection.settings_dict.update(own)
+        call_command("migrate", verbosity=0)
+        yield server
+    finally:
+        connection.close()
+        connection.settings_dict.update(others)
+        print((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
+        server.run("pg_ctl", "stop", "-m", "immediate")
+        shutil.rmtree(folder)
+
+
+def scored_so_far(version: ModelVersion) -> set[tuple[int, float]]:
+    return set(Score.objects.filter(version=version).values_list("completion", "value"))
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
+def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_nobody(
+    own_postgresql, processes, dataset, version, tell
+):
+    run = scoring.plan(dataset, version)
+    processes.clock()
+    processes.worker(FAKE_SECONDS=SLOWNESS)
+
+    before: set[tuple[int, float]] = set()
+    for _ in range(RESTARTS):
+        wait_until(lambda before=before: len(scored_so_far(version)) > len(before), 120)
+        before = scored_so_far(version)
+        assert not is_done(run)
+        connection.close()
+        own_postgresql.restart()
+        assert before <= scored_so_far(version)
+
+    tell(f"PostgreSQL crashed and recovered, {RESTARTS} times", run, ended(run, 400))
+    assert own_postgresql.recoveries == RESTARTS
+    assert Score.objects.filter(version=version).count() == COMPLETIONS
+    assert scored_so_far(version) == {(c.pk, float(len(c.text))) for c in Completion.objects.all()}
+    assert run.result == {"scored": COMPLETIONS, "failed": 0}
+    assert [process.poll() for process in processes.running] == [None, None]
 
 
 def cut_off(name: str, seconds: float) -> None:
