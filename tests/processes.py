@@ -65,9 +65,9 @@ class Processes:
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING"]
         return self.start("worker", "--pool", "solo", "--queues", "score,work", *quiet, **extra)
 
-    def clock(self) -> subprocess.Popen[bytes]:
+    def clock(self, **extra: str) -> subprocess.Popen[bytes]:
         schedule = str(self.log.parent / "schedule")
-        return self.start("beat", "--pidfile=", "-l", "WARNING", "--schedule", schedule)
+        return self.start("beat", "--pidfile=", "-l", "WARNING", "--schedule", schedule, **extra)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:

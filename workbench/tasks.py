@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -20,7 +21,7 @@ from celery import Task, shared_task
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker import state as worker_state
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 
 from scoring.baselines import BASELINES
@@ -125,6 +126,32 @@ def bounded(score: Scorer, seconds: float) -> Scorer:
 
 @shared_task
 def score_batch(batch_id: int) -> None:
+    try:
+        _score_batch(batch_id)
+    except (OperationalError, InterfaceError):
+        # A worker that went on would use up every message there is, and have them sent again and its batch
+        # taken over only when half a lease, or all of it, is over.
+        log.warning("The database is away; %s waits for it", WORKER, exc_info=True)
+        if not is_database_back():
+            raise
+        scoring.hand_back(ScoreBatch(pk=batch_id), WORKER, "The database went away.")
+        _score_batch(batch_id)
+
+
+def is_database_back(every: float = 1.0) -> bool:
+    """Wait until the database answers; False when this worker was told to end meanwhile."""
+    while not is_stopping():
+        connection.close()
+        try:
+            connection.ensure_connection()
+        except OperationalError:
+            time.sleep(every)
+        else:
+            return True
+    return False
+
+
+def _score_batch(batch_id: int) -> None:
     batch = ScoreBatch.objects.select_related("run", "version").filter(pk=batch_id).first()
     if batch is None or not batch.run.is_open:
         return

@@ -356,8 +356,9 @@ def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_no
     own_postgresql, processes, dataset, version, tell
 ):
     run = scoring.plan(dataset, version)
-    processes.clock()
-    processes.worker(FAKE_SECONDS=SLOWNESS)
+    # Whoever waits for a lease to end, or for messages to be sent again, waits too long.
+    processes.clock(LEASE_SECONDS="1200")
+    processes.worker(FAKE_SECONDS=SLOWNESS, LEASE_SECONDS="1200")
 
     before: set[tuple[int, float]] = set()
     for _ in range(RESTARTS):
