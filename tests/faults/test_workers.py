@@ -307,14 +307,19 @@ class Server:
                 **user,
             )
 
+    def create(self) -> None:
+        self.run("initdb", "--no-sync", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-locale")
+
     def start(self) -> None:
-        self.run("initdb", "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--no-locale")
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
         self.run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
 
     def restart(self) -> None:
         """As after a power cut: no connection is ended, nothing is written, the log is replayed."""
         self.run("pg_ctl", "restart", "-w", "-m", "immediate", "-l", str(self.folder / "log"))
+
+    def crash(self) -> None:
+        self.run("pg_ctl", "stop", "-m", "immediate")
 
     @property
     def recoveries(self) -> int:
@@ -333,6 +338,7 @@ def own_postgresql(transactional_db: None) -> Iterator[Server]:
     others = dict(connection.settings_dict)
     connection.close()
     try:
+        server.create()
         server.start()
         own = {"HOST": "127.0.0.1", "PORT": server.port, "USER": "tests", "PASSWORD": "", "NAME": "postgres"}
         connection.settings_dict.update(own)
@@ -342,7 +348,7 @@ def own_postgresql(transactional_db: None) -> Iterator[Server]:
         connection.close()
         connection.settings_dict.update(others)
         print((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
-        server.run("pg_ctl", "stop", "-m", "immediate")
+        server.crash()
         shutil.rmtree(folder)
 
 
@@ -375,6 +381,25 @@ def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_no
     assert scored_so_far(version) == {(c.pk, float(len(c.text))) for c in Completion.objects.all()}
     assert run.result == {"scored": COMPLETIONS, "failed": 0}
     assert [process.poll() for process in processes.running] == [None, None]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
+def test_a_worker_that_waits_for_the_database_ends_when_it_is_told_to(
+    own_postgresql, processes, dataset, version
+):
+    scoring.plan(dataset, version)
+    processes.clock()
+    worker = processes.worker(FAKE_SECONDS=SLOWNESS)
+    wait_until(lambda: Score.objects.filter(version=version).exists())
+    connection.close()
+    own_postgresql.crash()
+    wait_until(lambda: "waits for it" in processes.log.read_text())
+
+    os.killpg(worker.pid, signal.SIGTERM)
+
+    worker.wait(timeout=30)
+    own_postgresql.start()
 
 
 def cut_off(name: str, seconds: float) -> None:
