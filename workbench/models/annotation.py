@@ -574,6 +574,12 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(comparison__dataset=dataset)
 
+    def by_reviewers_of(self, dataset: "Dataset") -> Self:
+        """Those that reviewers made in the Dataset: a few among all that were derived."""
+        # EXISTS, as with a join SQLite begins with every Comparison of the Dataset.
+        here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=dataset)
+        return self.filter(Exists(here), method=Decision.Method.REVIEWER)
+
 
 class Decision(models.Model):
     """The settled outcome of a Comparison. Append-only: a new Decision, or an undo, takes `standing` from
@@ -636,6 +642,10 @@ class Decision(models.Model):
             models.UniqueConstraint(
                 fields=["comparison"], condition=Q(standing=True), name="decision_one_standing"
             )
+        ]
+        # Each page of the review queue reads the newest reviews, out of a derived Decision a Comparison.
+        indexes = [
+            models.Index(fields=["-id"], condition=Q(method="reviewer"), name="decision_by_reviewer"),
         ]
 
     def __str__(self) -> str:

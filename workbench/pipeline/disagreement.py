@@ -206,7 +206,7 @@ def flips(
     if version is None or old is None:
         return comparisons.none()
     either, towards, away = (comparisons.flipped(old, version, way) for way in (None, True, False))
-    neither = either.exclude(pk__in=towards.values("pk")).exclude(pk__in=away.values("pk"))
+    neither = either.with_lead().filter(Q(lead=0) | Q(lead=None))
     return {Why.TOWARDS: towards, Why.AWAY: away, Why.FLIPPED: neither}[Why(why)] if why else either
 
 
@@ -387,8 +387,8 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
     Of the newest 2,000 reviewer Decisions made by `as_of`, drops left out, and of the 200 annotators they say
     most about."""
     reviews = (
-        Decision.objects.of(dataset)
-        .filter(method=Decision.Method.REVIEWER, created_at__lte=as_of)
+        Decision.objects.by_reviewers_of(dataset)
+        .filter(created_at__lte=as_of)
         .exclude(outcome=Decision.DROP)
         .exclude(undone_at__lte=as_of)
     )

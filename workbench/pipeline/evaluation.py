@@ -143,10 +143,9 @@ def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split = "test", s
     every = dataset.frozen or bool(protocol)
     left_out: Counter[str] = Counter()
     known: list[Known] = []
-    rows = _settled(dataset)
-    while chunk := list(islice(rows, CHUNK)):
-        wanted = [row for row in chunk if every or split_of(row["group"]) == split]
-        known += _known(wanted, protocol, left_out)
+    wanted = (row for row in _settled(dataset) if every or split_of(row["group"]) == split)
+    while chunk := list(islice(wanted, CHUNK)):
+        known += _known(chunk, protocol, left_out)
     return Pairs(dataset.name, "all" if every else split, protocol, known, dataset, left_out)
 
 

@@ -162,5 +162,6 @@ def _lock(comparison: Comparison) -> None:
 
 def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
     """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
-    gaps = Decision.objects.standing().of(dataset).filter(reason=Decision.Reason.GUIDELINE_GAP)
+    reviews = Decision.objects.standing().by_reviewers_of(dataset)
+    gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
     return gaps.select_related("comparison__prompt", "decided_by").order_by("-pk")

@@ -358,8 +358,8 @@ def _lately(view: View) -> list[dict[str, Any]]:
     since = timezone.now() - _LATELY
     decisions = (
         Decision.objects.standing()
-        .of(view.dataset)
-        .filter(method=Decision.Method.REVIEWER, decided_by=view.user, created_at__gte=since)
+        .by_reviewers_of(view.dataset)
+        .filter(decided_by=view.user, created_at__gte=since)
         .select_related("comparison__prompt")
         .order_by("-pk")[:5]
     )
