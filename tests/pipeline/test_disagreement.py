@@ -164,8 +164,8 @@ def test_the_queue_can_be_narrowed_by_length_and_by_group(dataset, version, case
 
 @pytest.fixture
 def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands of 2 Comparisons, 4, and the rest, so that a dozen cases lie in all of them."""
-    monkeypatch.setattr(disagreement, "BANDS", (2, 6))
+    """Bands of 2 Comparisons, of 4 and of the rest, so that a dozen cases lie in several."""
+    monkeypatch.setattr(disagreement, "FIRST_BAND", 2)
 
 
 def pages(
@@ -203,7 +203,7 @@ def test_where_hardly_anything_is_scored_the_order_is_that_of_one_band(
         case("ab", margin=float(n) if 5 <= n < 5 + scored else None, flag="other" if n in (2, 9) else "")
     exact = queued(dataset, version)
 
-    monkeypatch.setattr(disagreement, "BANDS", (2, 6))
+    monkeypatch.setattr(disagreement, "FIRST_BAND", 2)
 
     assert pages(dataset, version, Filters()) == exact
 

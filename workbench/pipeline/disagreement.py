@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import models
 from django.db.models import (
@@ -40,8 +40,8 @@ from workbench.models.annotation import ComparisonQuerySet
 
 PAGE_SIZE = 30
 
-BANDS = (2_000, 22_000)
-"""How far the first two bands of the queue reach; the third has the rest."""
+FIRST_BAND = 2_000
+BAND_GROWTH = 2
 
 READING_BYTES_A_SECOND = 20.0
 SECONDS_A_CASE = 10.0
@@ -130,7 +130,8 @@ def page(
     opened: int | None = None,
 ) -> Page:
     """A page of the queue from the cursor `after` on, and the case of the Comparison with the primary key
-    `opened`, wherever that is. Five queries at most, however many cases and Comparisons there are.
+    `opened`, wherever that is. Four queries, however many cases there are; more only where the first band of
+    the queue has been worked off: one, and one for each band after it.
 
     A page begins after the sort key of the last row seen, not after a count of rows: cases settled meanwhile
     leave no gap, and with the same version and filters nothing comes twice. ValueError for a cursor that is
@@ -251,8 +252,7 @@ class _Tier(IntEnum):
     REST = 2
 
 
-@dataclass(frozen=True, order=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a Comparison stands in the queue: in its band, and there by tier and rank, smallest first."""
 
     band: int
@@ -294,17 +294,17 @@ class _Walk:
         """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
 
         By value and surety the first band has the flagged, as somebody asked for a look, and the first 2,000
-        by |margin|; the second has the next 20,000, the third the rest. Within a band the order is exact. So
-        it is exact throughout for 2,000 Comparisons, which are one band, and for more the first page need
-        not wait for all of them to be looked at."""
+        by |margin|; the second has the next 4,000 and so on; the last has what is left, also those without a
+        Suggestion. Within a band the order is exact. So it is exact throughout for 2,000 Comparisons, which
+        are one band, and for more it never takes longer than a band to find what comes first."""
         own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
         suggested = Suggestion.objects.filter(version=self.version, comparison__dataset=self.dataset)
         surest_first = suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
         flagged = Flag.objects.open().filter(comparison__dataset=self.dataset).values("comparison")
-        first, second = BANDS
-        is_large, is_suggested = (
+        beyond = slice(FIRST_BAND, FIRST_BAND + 1)
+        is_large, many_suggested = (
             Dataset.objects.filter(pk=self.dataset.pk)
-            .values_list(Exists(own[first : first + 1]), Exists(surest_first[first : first + 1]))
+            .values_list(Exists(own[beyond]), Exists(surest_first[beyond]))
             .get()
         )
         if not is_large:
@@ -315,14 +315,19 @@ class _Walk:
         if self._by_age:
             by_age = own if self.filters.order == Order.OLDEST else own.reverse()
             ahead, walk = flagged.none(), by_age.values("pk")
-        elif is_suggested:
+        elif many_suggested:
             ahead, walk = flagged, surest_first
         else:
             ahead, walk = flagged.union(surest_first.order_by()), own.values("pk")
-        others = own.exclude(pk__in=ahead)
-        yield own.filter(pk__in=ahead.union(own.filter(pk__in=walk[:first]).order_by().values("pk")))
-        yield others.filter(pk__in=walk[first:second])
-        yield others.exclude(pk__in=walk[:second])
+        first = own.filter(pk__in=walk[:FIRST_BAND]).order_by().values("pk")
+        yield own.filter(pk__in=ahead.union(first))
+        # Counted only where the first band has been worked off: it reads all of them.
+        others, size = own.exclude(pk__in=ahead), own.count()
+        start, reach = FIRST_BAND, FIRST_BAND * BAND_GROWTH
+        while start + reach < size:
+            yield others.filter(pk__in=walk[start : start + reach])
+            start, reach = start + reach, reach * BAND_GROWTH
+        yield others.exclude(pk__in=walk[:start])
 
     def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
         """Those of the band that are in the queue, before any filter."""
