@@ -6,10 +6,11 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import BigAutoField, OuterRef, QuerySet, Subquery
 from django.http import Http404
 
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
+from workbench.models.compiled import Compiled, Given
 
 _RANK = {Role.ANNOTATOR: 1, Role.REVIEWER: 2, Role.ADMIN: 3}
 
@@ -40,11 +41,18 @@ def person(user: Visitor) -> User:
 def dataset_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Dataset:
     """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
     404, a member with less 403."""
-    dataset = Dataset.objects.visible_to(person(user)).with_role_of(person(user)).filter(pk=pk).first()
+    roles = _AS_STAFF if person(user).is_staff else _AS_MEMBER
+    dataset = roles.first(pk=pk, user=user.pk)
     if dataset is None:
         raise Http404
     _require(dataset.role, role)
     return dataset
+
+
+_PK = Given("pk", BigAutoField())
+_USER: Any = Given("user", BigAutoField())
+_AS_STAFF = Compiled(lambda: Dataset.objects.filter(pk=_PK).with_role_of_staff())
+_AS_MEMBER = Compiled(lambda: Dataset.objects.filter(pk=_PK).with_role_of_member(_USER))
 
 
 def _require(held: str | None, role: Role) -> None:

@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
+from workbench.models.compiled import Compiled, Given
+
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
     from workbench.models.people import User
@@ -28,7 +30,7 @@ class Side(models.TextChoices):
 class AnnotatorQuerySet(models.QuerySet["Annotator"]):
     def for_user(self, user: "User") -> "Annotator":
         """The annotator that this person is, made at their first use."""
-        return self.get_or_create(user=user)[0]
+        return _OF_USER.first(user=user.pk) or self.get_or_create(user=user)[0]
 
 
 class Annotator(models.Model):
@@ -65,6 +67,9 @@ class Annotator(models.Model):
     @property
     def is_imported(self) -> bool:
         return self.user_id is None
+
+
+_OF_USER = Compiled(lambda: Annotator.objects.filter(user=Given("user", models.BigAutoField())))
 
 
 def _people_disagree() -> Exists:

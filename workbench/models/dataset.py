@@ -80,8 +80,12 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def with_role_of(self, user: "User") -> Self:
         """Annotate `role`: the user's Role in each Dataset, admin for staff, None for a stranger."""
-        if user.is_staff:
-            return self.annotate(role=Value(Role.ADMIN.value))
+        return self.with_role_of_staff() if user.is_staff else self.with_role_of_member(user)
+
+    def with_role_of_staff(self) -> Self:
+        return self.annotate(role=Value(Role.ADMIN.value))
+
+    def with_role_of_member(self, user: "User") -> Self:
         own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
         return self.annotate(role=Subquery(own.values("role")))
 

@@ -18,12 +18,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, F, Min, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import (
+    BigAutoField,
+    Count,
+    DateTimeField,
+    Exists,
+    F,
+    Min,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    UUIDField,
+    Value,
+)
 from django.db.models.functions import Coalesce, JSONObject, Least
 from django.utils import timezone
 
@@ -41,8 +56,10 @@ from workbench.models import (
     Ranking,
     Suggestion,
 )
+from workbench.models.compiled import Compiled, Given, GivenMany
 from workbench.models.counts import count_of
 from workbench.pipeline import order
+from workbench.pipeline.order import ANNOTATOR, DATASET
 
 # What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
 HOLD = 6
@@ -53,6 +70,11 @@ Row = TypeVar("Row", bound=Model)
 REPEAT_AFTER = 20
 
 SIDES = ("left", "right")
+
+COMPARISON: Any = Given("comparison", BigAutoField())
+COMPARISONS: Any = GivenMany("comparisons", BigAutoField())
+CLAIM: Any = Given("claim", BigAutoField())
+NOW: Any = Given("now", DateTimeField())
 
 
 class Refused(Exception):
@@ -150,7 +172,8 @@ def next_claim(
             if is_any_over:
                 give_back_expired()
             # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
-            held = _in_groups(sorted(_live(dataset, annotator), key=lambda claim: (claim.number, claim.pk)))
+            live = _LIVE.objects(dataset=dataset.pk, annotator=annotator.pk)
+            held = _in_groups(sorted(live, key=lambda claim: (claim.number, claim.pk)))
             if missing := next((each for each in held if not _is_among(each, have)), None):
                 return _extend(missing, dataset)
             if len(held) >= HOLD:
@@ -162,7 +185,8 @@ def next_claim(
             if drawn and (claim := _lease(drawn, dataset, annotator, number)):
                 return claim
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
-        if not any(order.open_to(annotator, some, again).exists() for some in order.with_places(dataset)):
+        parts = order.with_places(dataset.comparisons.all(), dataset.first_places)
+        if not any(order.open_to(annotator, some, again).exists() for some in parts):
             break
         time.sleep(0.02)
     return None
@@ -181,27 +205,37 @@ def _is_among(claims: Iterable[Claim], have: Collection[int]) -> bool:
     return any(claim.comparison_id in have for claim in claims)
 
 
+def _locked(pk: int) -> QuerySet[Annotator]:
+    return Annotator.objects.select_for_update(no_key=True).filter(pk=pk)
+
+
+def _over(now: datetime) -> QuerySet[Claim]:
+    return Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=now)
+
+
+_LOCK = Compiled(lambda: _locked(ANNOTATOR).values_list("pk"))
+_LOCK_AND_COUNT = Compiled(
+    lambda: _locked(ANNOTATOR).values_list(
+        Subquery(Claim.objects.filter(annotator=OuterRef("pk")).order_by("-number").values("number")[:1]),
+        Exists(_over(NOW)),
+    )
+)
+_LIVE = Compiled(
+    lambda: Claim.objects.filter(
+        annotator=ANNOTATOR, state=Claim.State.LIVE, comparison__dataset=DATASET
+    ).select_related("suggestion__version")
+)
+
+
 def _lock(annotator: Annotator) -> None:
     """One annotator's requests come one after the other: two tabs, or a double submit, cannot interleave."""
-    Annotator.objects.select_for_update(no_key=True).get(pk=annotator.pk)
-
-
-def _live(dataset: Dataset, annotator: Annotator) -> QuerySet[Claim]:
-    return Claim.objects.filter(
-        annotator=annotator, state=Claim.State.LIVE, comparison__dataset=dataset
-    ).select_related("suggestion__version")
+    _LOCK.rows(annotator=annotator.pk)
 
 
 def _lock_and_count(annotator: Annotator) -> tuple[int, bool]:
     """As `_lock`; the number of the annotator's next Claim, and whether anybody's lease has run out."""
-    own = Claim.objects.filter(annotator=OuterRef("pk")).order_by("-number")
-    locked = Annotator.objects.select_for_update(no_key=True).filter(pk=annotator.pk)
-    last, is_any_over = locked.values_list(Subquery(own.values("number")[:1]), Exists(_over())).get()
+    ((last, is_any_over),) = _LOCK_AND_COUNT.rows(annotator=annotator.pk, now=timezone.now())
     return (0 if last is None else last + 1), is_any_over
-
-
-def _over() -> QuerySet[Claim]:
-    return Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
 
 
 def _expiry(dataset: Dataset) -> datetime:
@@ -264,9 +298,8 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
     if together is None:
         return None
     ranking = _new_ranking(annotator, together, number) if len(together) > 1 else None
-    known = Claim.objects.filter(comparison__in=together, purpose=Purpose.WORK).order_by("pk")
     others: dict[int, list[Claim]] = {comparison.pk: [] for comparison in together}
-    for claim in known:
+    for claim in _WORK_ON.objects(comparisons=others):
         others[claim.comparison_id].append(claim)
     chance = drawn.chance_of([comparison.pk for comparison in together if not comparison.taken])
     new = [each for each in together if all(claim.annotator_id != annotator.pk for claim in others[each.pk])]
@@ -291,6 +324,11 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
     Claim.objects.bulk_update(again, ["ranking", "left", "arm", "propensity", "slot", "state", "expires_at"])
     Comparison.objects.filter(pk__in=others).update(taken=F("taken") + 1)
     return claims[0]
+
+
+_WORK_ON = Compiled(
+    lambda: Claim.objects.filter(comparison__in=COMPARISONS, purpose=Purpose.WORK).order_by("pk")
+)
 
 
 def _new_ranking(annotator: Annotator, together: Iterable[Comparison], number: int) -> Ranking:
@@ -339,8 +377,11 @@ def _suggestions(comparison_ids: Collection[int]) -> dict[int, Suggestion]:
     """What to show of each of these Comparisons."""
     if not comparison_ids:
         return {}
-    best_first = list(Suggestion.objects.filter(comparison__in=comparison_ids).to_show())
+    best_first = _SHOWN.objects(comparisons=comparison_ids)
     return {suggestion.comparison_id: suggestion for suggestion in reversed(best_first)}
+
+
+_SHOWN = Compiled(lambda: Suggestion.objects.filter(comparison__in=COMPARISONS).to_show())
 
 
 def _give_back(claims: Collection[Claim], **changes: object) -> None:
@@ -358,7 +399,7 @@ def give_back_expired() -> None:
     with transaction.atomic():
         # The Comparison is locked along, in one statement: two of these at once would deadlock otherwise.
         locked = (
-            _over()
+            _over(timezone.now())
             .select_related("comparison")
             .select_for_update(of=("self", "comparison"), skip_locked=True, no_key=True)
         )
@@ -369,7 +410,7 @@ def give_back_expired() -> None:
 def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
     """Renew the leases on these Comparisons. Returns those that the annotator does hold: the others have
     gone to somebody else meanwhile."""
-    groups = _in_groups(_live(dataset, annotator))
+    groups = _in_groups(_LIVE.objects(dataset=dataset.pk, annotator=annotator.pk))
     held = [claim for claims in groups if _is_among(claims, have) for claim in claims]
     Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))
     return [claim.comparison_id for claim in held if claim.comparison_id in have]
@@ -418,8 +459,7 @@ def record(
 def _record(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
     """The Judgments of these answers, in their order; as many statements for all as for one."""
     keys = [answer.key for _, answer in given]
-    sent_before = Judgment.objects.filter(idempotency_key__in=keys)
-    stored = {judgment.idempotency_key: judgment for judgment in sent_before}
+    stored = {judgment.idempotency_key: judgment for judgment in _SENT_BEFORE.objects(keys=keys)}
     for claim, answer in given:
         if known := stored.get(answer.key):
             _check_same(known, annotator, claim)
@@ -430,11 +470,17 @@ def _record(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim,
     return [stored[key] for key in keys]
 
 
+_SENT_BEFORE = Compiled(
+    lambda: Judgment.objects.filter(idempotency_key__in=GivenMany("keys", UUIDField())).order_by()
+)
+_SAID = Compiled(
+    lambda: Judgment.objects.unchanged().filter(annotator=ANNOTATOR, comparison__in=COMPARISONS).order_by()
+)
+
+
 def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
     claims = [claim for claim, _ in given]
-    said = Judgment.objects.unchanged().filter(
-        annotator=annotator, comparison__in=[claim.comparison_id for claim in claims]
-    )
+    said = _SAID.objects(annotator=annotator.pk, comparisons={claim.comparison_id for claim in claims})
     by_claim = {(judgment.comparison_id, judgment.purpose): judgment for judgment in said}
     before = {claim.pk: by_claim.get((claim.comparison_id, claim.purpose)) for claim in claims}
     for claim, answer in given:
@@ -547,15 +593,53 @@ def _check_same(known: Judgment, annotator: Annotator, claim: Claim) -> None:
         raise Refused("This answer carries the key of another answer. Reload the page and answer again.")
 
 
+def comparison_in(dataset: Dataset, pk: int) -> Comparison | None:
+    """The Dataset's Comparison of this primary key."""
+    comparison = _IN_DATASET.first(dataset=dataset.pk, comparison=pk)
+    if comparison:
+        comparison.dataset = dataset
+    return comparison
+
+
+def texts_of(claim: Claim) -> tuple[Comparison, bool]:
+    """What is to be judged, with its Prompt and Completions, and whether there is a Suggestion to show."""
+    comparison: Any = _WITH_TEXTS.first(comparison=claim.comparison_id)
+    return comparison, bool(comparison.has_suggestion)
+
+
+_IN_DATASET = Compiled(lambda: Comparison.objects.filter(dataset=DATASET, pk=COMPARISON))
+_WITH_TEXTS = Compiled(
+    lambda: (
+        Comparison.objects.filter(pk=COMPARISON)
+        .select_related("prompt", "a", "b")
+        .annotate(has_suggestion=Exists(Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()))
+    )
+)
+
+
 def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None) -> QuerySet[Claim]:
     """The Claim of this primary key; without one that which is no repeat. Empty when it is not theirs."""
     claims = Claim.objects.filter(annotator=annotator, comparison=comparison)
-    return claims.filter(pk=claim_pk) if claim_pk else claims.exclude(purpose=Purpose.REPEAT)
+    return claims.filter(pk=claim_pk) if claim_pk is not None else claims.exclude(purpose=Purpose.REPEAT)
+
+
+def _locking(claim: int | None) -> Compiled[Claim]:
+    return Compiled(
+        lambda: (
+            claim_of(ANNOTATOR, COMPARISON, claim)
+            .select_for_update(of=("self",))
+            .select_related("suggestion__version", "ranking")
+        )
+    )
+
+
+_LOCK_CLAIM = _locking(CLAIM)
+_LOCK_CLAIM_NO_REPEAT = _locking(None)
 
 
 def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> Claim:
-    claims = claim_of(annotator, comparison, claim_pk).select_for_update(of=("self",))
-    claim = claims.select_related("suggestion__version", "ranking").first()
+    locking = _LOCK_CLAIM if claim_pk else _LOCK_CLAIM_NO_REPEAT
+    claim = locking.first(annotator=annotator.pk, comparison=comparison.pk, claim=claim_pk)
     if claim is None:
         raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
     return claim

@@ -16,11 +16,23 @@ import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations, islice
+from typing import Any
 
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import (
+    BigAutoField,
+    Exists,
+    F,
+    FloatField,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+)
 
 from workbench.models import (
     Annotator,
@@ -37,13 +49,14 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.models.annotation import ComparisonQuerySet
+from workbench.models.compiled import Compiled, Given, GivenMany
 
 # How far each part of the queue is read for one that this annotator has not had, and how far when there was
 # none: bounded, however much they have done.
 WINDOW = 32
 FAR = 512
 LEVELS = 4  # how many counts of places taken are told apart
-TRIED = 16  # in one statement, until one is found that nobody else holds locked
+TRIED = 16  # until one is found that nobody else holds locked
 # So many that nobody has begun are counted each time; of more, the count of ten seconds ago does.
 COUNTED = 1000
 WRITTEN = 1000  # in one statement
@@ -183,11 +196,24 @@ def _squeezed(margin: float) -> float:
 # --- the next -----------------------------------------------------------------------------------------------
 
 
-def with_places(dataset: Dataset) -> tuple[ComparisonQuerySet, ComparisonQuerySet]:
+# Any: in what is compiled they stand where otherwise a row or a number does.
+DATASET: Any = Given("dataset", BigAutoField())
+ANNOTATOR: Any = Given("annotator", BigAutoField())
+START: Any = Given("start", FloatField())
+PLACES: Any = Given("places", IntegerField())
+
+
+def with_places(
+    comparisons: ComparisonQuerySet, first_places: int
+) -> tuple[ComparisonQuerySet, ComparisonQuerySet]:
     """Those with free places of their own number, and those with free places of the Dataset's: apart, as each
     has its index."""
-    own = dataset.comparisons.all()
-    return own.filter(places__gt=F("taken")), own.filter(places=None, taken__lt=dataset.first_places)
+    called = comparisons.filter(places__gt=F("taken"))
+    return called, comparisons.filter(places=None, taken__lt=first_places)
+
+
+def _have_places(first_places: int) -> Q:
+    return Q(places__gt=F("taken")) | Q(places=None, taken__lt=first_places)
 
 
 def open_to(annotator: Annotator, comparisons: ComparisonQuerySet, again: bool = False) -> ComparisonQuerySet:
@@ -207,9 +233,8 @@ def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float)
     read of the queue holds nothing for this annotator, all there are.
 
     start: where in the random order to begin, in [0, 1)."""
-    windows = [*_begun(dataset, start), *_untouched(dataset, start)]
     for size in (WINDOW, FAR):
-        queue, untouched = _read(dataset, annotator, windows, size)
+        queue, untouched = _read(dataset, annotator, start, size)
         if begun := _lock_first(dataset, annotator, queue[None]):
             return Drawn(begun)
         if drawn := _draw(dataset, annotator, queue, untouched):
@@ -221,58 +246,91 @@ Window = tuple[Arm | None, QuerySet[Comparison]]
 """An ordered part of the queue, and the arm that draws from it; None for what is finished first."""
 
 
-def _begun(dataset: Dataset, start: float) -> list[Window]:
-    called, ordinary = with_places(dataset)
-    parts = _around(called, start)
-    for taken in range(dataset.first_places - 1, max(0, dataset.first_places - 1 - LEVELS), -1):
+@lru_cache
+def _windows(
+    arms: tuple[Arm, ...], first_places: int, size: int
+) -> list[tuple[Arm | None, Compiled[Comparison]]]:
+    """The parts of the queue of a Dataset with these arms, `size` of each."""
+
+    def compiled(part: QuerySet[Comparison]) -> Compiled[Comparison]:
+        return Compiled(lambda: part.values_list("pk")[:size])
+
+    own = Comparison.objects.filter(dataset=DATASET)
+    parts = [*_begun(own, arms, first_places), *_untouched(own, arms)]
+    return [(arm, compiled(part)) for arm, part in parts]
+
+
+def _begun(comparisons: ComparisonQuerySet, arms: Collection[Arm], first_places: int) -> list[Window]:
+    called, ordinary = with_places(comparisons, first_places)
+    parts = _around(called)
+    for taken in range(first_places - 1, max(0, first_places - 1 - LEVELS), -1):
         level = ordinary.filter(taken=taken)
-        if Arm.DISAGREEMENT in dataset.arms:
+        if Arm.DISAGREEMENT in arms:
             parts.append(_by_key(level, "dispute"))
-        parts += _around(level, start)
+        parts += _around(level)
     return [(None, part) for part in parts]
 
 
-def _untouched(dataset: Dataset, start: float) -> list[Window]:
-    untouched = _nobodys(dataset)
-    by_key = [(arm, _by_key(untouched, key)) for arm, key in KEYS.items() if arm in dataset.arms]
-    return [*by_key, *((Arm.RANDOM, part) for part in _around(untouched, start))]
+def _untouched(comparisons: ComparisonQuerySet, arms: Collection[Arm]) -> list[Window]:
+    untouched = _nobodys(comparisons)
+    by_key = [(arm, _by_key(untouched, key)) for arm, key in KEYS.items() if arm in arms]
+    return [*by_key, *((Arm.RANDOM, part) for part in _around(untouched))]
 
 
-def _nobodys(dataset: Dataset) -> ComparisonQuerySet:
-    return dataset.comparisons.filter(places=None, taken=0)
+def _nobodys(comparisons: ComparisonQuerySet) -> ComparisonQuerySet:
+    return comparisons.filter(places=None, taken=0)
 
 
-def _around(comparisons: QuerySet[Comparison], start: float) -> list[QuerySet[Comparison]]:
-    """The random order from `start`, and from its beginning."""
+def _around(comparisons: QuerySet[Comparison]) -> list[QuerySet[Comparison]]:
+    """The random order from where it is begun, and from its beginning."""
     ordered = comparisons.order_by("shuffle")
-    return [ordered.filter(shuffle__gte=start), ordered.filter(shuffle__lt=start)]
+    return [ordered.filter(shuffle__gte=START), ordered.filter(shuffle__lt=START)]
 
 
 def _by_key(comparisons: QuerySet[Comparison], key: str) -> QuerySet[Comparison]:
     return comparisons.filter(**{f"{key}__isnull": False}).order_by(key)
 
 
+_FEW_UNTOUCHED = Compiled(
+    lambda: _nobodys(Comparison.objects.filter(dataset=DATASET)).order_by().values_list("pk")[:COUNTED]
+)
+_OPEN = Compiled(
+    lambda: (
+        open_to(ANNOTATOR, Comparison.objects.filter(pk__in=GivenMany("pks", BigAutoField())))
+        .order_by()
+        .values_list("pk")
+    )
+)
+_LOCK = Compiled(
+    lambda: (
+        open_to(ANNOTATOR, Comparison.objects.filter(_have_places(PLACES)))
+        .filter(pk=Given("pk", BigAutoField()))
+        .select_for_update(of=("self",), skip_locked=True)
+    )
+)
+
+
 def _read(
-    dataset: Dataset, annotator: Annotator, windows: Sequence[Window], size: int
+    dataset: Dataset, annotator: Annotator, start: float, size: int
 ) -> tuple[dict[Arm | None, list[int]], int]:
     """Primary keys of what is open to the annotator in the first `size` of each window, in order, by arm; and
     how many nobody has begun, COUNTED at most."""
     # Two statements, the second by keys that are known: nested in one, a PostgreSQL without statistics yet
     # (just after an import) and SQLite read all that is open, not the windows.
-    parts = [part.values_list("pk")[:size].query.sql_with_params() for _, part in windows]
+    windows = _windows(tuple(dataset.arms), dataset.first_places, size)
+    parts = [part.sql(dataset=dataset.pk, start=start) for _, part in windows]
     union = " UNION ALL ".join(
         f"SELECT {n}, part{n}.* FROM ({sql}) part{n}"  # noqa: S608 - the ORM's own SQL
         for n, (sql, _) in enumerate(parts)
     )
-    sql, params = _nobodys(dataset).order_by().values_list("pk")[:COUNTED].query.sql_with_params()
+    sql, params = _FEW_UNTOUCHED.sql(dataset=dataset.pk)
     parts.append((sql, params))
     union += f" UNION ALL SELECT {len(windows)}, COUNT(*) FROM ({sql}) untouched"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(union, [param for _, params in parts for param in params])
         read: list[tuple[int, int]] = sorted(cursor.fetchall(), key=lambda row: row[0])
     _, untouched = read.pop()
-    some = Comparison.objects.filter(pk__in={pk for _, pk in read})
-    free = set(open_to(annotator, some).values_list("pk", flat=True)) if read else set()
+    free = {pk for (pk,) in _OPEN.rows(pks={pk for _, pk in read}, annotator=annotator.pk)} if read else set()
     queue: dict[Arm | None, list[int]] = {arm: [] for arm in (None, *Arm)}
     for n, pk in read:
         if pk in free:
@@ -282,17 +340,10 @@ def _read(
 
 def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> Comparison | None:
     """The first of these that nobody else holds locked and that is still open when asked again under lock."""
-    if not pks:
-        return None
-    own = Q(places__gt=F("taken")) | Q(places=None, taken__lt=dataset.first_places)
-    still = open_to(annotator, Comparison.objects.filter(own)).order_by("pk")
-    free = still.select_for_update(of=("self",), skip_locked=True)
-    # Nearly always the first is free, and to ask for it alone costs half as much.
-    first = free.filter(pk=pks[0]).first()
-    if first or len(pks) == 1:
-        return first
-    in_turn = Case(*(When(pk=pk, then=Value(n)) for n, pk in enumerate(pks[1:TRIED])))
-    return free.filter(pk__in=pks[1:TRIED]).order_by(in_turn).first()
+    for pk in pks[:TRIED]:
+        if found := _LOCK.first(pk=pk, annotator=annotator.pk, places=dataset.first_places):
+            return found
+    return None
 
 
 def _draw(
@@ -318,14 +369,14 @@ def _draw(
 def _how_many(dataset: Dataset, untouched: int) -> int:
     """How many nobody has begun, at least 1; `untouched` is exact where it is less than COUNTED."""
     if untouched == COUNTED:
-        every = _nobodys(dataset).order_by()
+        every = _nobodys(dataset.comparisons.all()).order_by()
         untouched = cache.get_or_set(f"untouched:{dataset.pk}", every.count, 10) or untouched
     return max(1, untouched)
 
 
 def _any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:
     skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
-    for some in with_places(dataset):
+    for some in with_places(dataset.comparisons.all(), dataset.first_places):
         # What was skipped longest ago first, so that skipping again goes round all of them.
         rest = open_to(annotator, some, again).annotate(skipped_at=Subquery(skipped.values("expires_at")[:1]))
         locked = rest.select_for_update(of=("self",), skip_locked=True)
@@ -350,8 +401,8 @@ def lock_ranking(dataset: Dataset, annotator: Annotator, first: Comparison) -> l
         missing = [Comparison(dataset=dataset, prompt_id=first.prompt_id, a=a, b=b) for a, b in pairs]
         Comparison.objects.bulk_create(missing, ignore_conflicts=True)
         Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True)
-    own = Q(places__gt=F("taken")) | Q(places=None, taken__lt=dataset.first_places)
-    siblings = Comparison.objects.filter(own, prompt=first.prompt_id).exclude(pk=first.pk)
+    have_places = _have_places(dataset.first_places)
+    siblings = Comparison.objects.filter(have_places, prompt=first.prompt_id).exclude(pk=first.pk)
     locked = open_to(annotator, siblings).select_for_update(of=("self",), skip_locked=True)
     together = [first, *locked.order_by("pk")]
     ranked = {pk for comparison in together for pk in (comparison.a_id, comparison.b_id)}

@@ -4,11 +4,9 @@ it is answered with a redirect, sent by the script (which asks for JSON) with JS
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib import messages
-from django.db.models import Exists, OuterRef
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -29,7 +27,6 @@ from workbench.models import (
     Flag,
     Judgment,
     Ranking,
-    Suggestion,
 )
 from workbench.models.dataset import Message
 from workbench.pipeline import annotation, quality
@@ -200,11 +197,9 @@ def _sure(outcome: str, probability: float | None, margin: float) -> str:
 
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
+    comparison, has_suggestion = annotation.texts_of(claim)
     # That there will be something to reveal leads nobody; where there is nothing, the page need not wait.
-    suggestions = Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()
-    found = Comparison.objects.select_related("prompt", "a", "b").annotate(has_some=Exists(suggestions))
-    comparison: Any = found.get(pk=claim.comparison_id)
-    has_reveal = claim.mode == Claim.Mode.BLIND and comparison.has_some
+    has_reveal = claim.mode == Claim.Mode.BLIND and has_suggestion
     judgments = _together(judgment) if judgment else []
     said = said_then(judgments) if judgments else said_beforehand(claim)
     return Item(comparison, claim, said, uuid4(), judgments, has_reveal)
@@ -401,7 +396,7 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk)
     form = WhichForm(request.GET)
     asked = form.cleaned_data if form.is_valid() else {"comparison": None, "claim": None}
-    comparison = dataset.comparisons.filter(pk=asked["comparison"]).first() if asked["comparison"] else None
+    comparison = annotation.comparison_in(dataset, asked["comparison"]) if asked["comparison"] else None
     if comparison is None:
         raise Http404
     claim = annotation.claim_of(_annotator(request), comparison, asked["claim"]).first()
@@ -422,7 +417,7 @@ def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Compariso
         return _refuse(
             request, dataset, "This answer is somebody else's: log in as the one who gave it.", 401
         )
-    comparison = dataset.comparisons.filter(pk=form.cleaned_data["comparison"]).first()
+    comparison = annotation.comparison_in(dataset, form.cleaned_data["comparison"])
     return comparison or _refuse(request, dataset, "This Comparison is no longer in the Dataset.", 404)
 
 
