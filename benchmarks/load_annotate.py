@@ -1,13 +1,18 @@
-"""Many annotators at once on one Dataset: is every Comparison judged by exactly as many people as asked?
+"""Many annotators at once on one Dataset: is every Comparison judged by exactly as many people as asked, and
+how long do they wait?
 
     make load                                       SQLite: 50 clients, 2,000 Comparisons, overlap 2
     make load DATABASE_URL=postgresql://...         an empty PostgreSQL database of yours
     make load ARGS="--clients 10 --pairs 100"       a quick look
 
-One submit in five is sent twice. Exits with 1 unless nothing was lost, doubled or answered with an error.
+Twice, on a Dataset each: without a pause, which is what would lose or double something if anything does, and
+where waiting is only the number of clients divided by the pairs/s; then with pauses of --pause seconds on
+average between an answer and the next question, many times as quick as people who read. One submit in five
+is sent twice. Exits with 1 unless nothing was lost, doubled or answered with an error.
 """
 
 import argparse
+import functools
 import random
 import sys
 import time
@@ -23,12 +28,15 @@ from django.db import connection
 from workbench.models import Dataset, Judgment
 
 
-def work(client: Client) -> None:
+def work(client: Client, pause: float) -> None:
     """Answer until nothing comes for two seconds: what others hold may still be given back."""
     idle = 0
+    # People do not begin all at once, and neither do they pause for the same time each.
+    time.sleep(random.uniform(0, pause))
     while idle < 10:
         if client.judge_one(send_twice=random.random() < 0.2):
             idle = 0
+            time.sleep(random.expovariate(1 / pause) if pause else 0)
         else:
             idle += 1
             time.sleep(0.2)
@@ -55,25 +63,30 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2_000)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--overlap", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds, on average, in the second turn")
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
-    dataset = make_dataset(options.pairs, options.overlap)
+    problems = []
     with web() as (port, memory):
-        clients = [Client(port, dataset, *logged_in(dataset)) for _ in range(options.clients)]
-        taken = all_at_once(clients, work)
-        largest = memory()
-    claim = percentiles([ms for client in clients for ms in client.next_ms])
-    submit = percentiles([ms for client in clients for ms in client.submit_ms])
-    judged = sum(len(client.handed) for client in clients)
-    failures = [failure for client in clients for failure in client.failures]
-    print(
-        f"{connection.vendor}: {options.clients} clients judged {judged:,} in {taken:.0f} s\n"
-        f"claim p50 {claim[0]:.0f} ms, p95 {claim[1]:.0f} ms; submit p50 {submit[0]:.0f} ms, "
-        f"p95 {submit[1]:.0f} ms; web {largest:.0f} MB\n"
-        f"{len(failures)} failures"
-    )
-    problems = [*wrong_in(dataset, options.overlap), *failures[:5]]
-    print("\n".join(problems) or f"every Comparison was judged by exactly {options.overlap} people")
+        for pause in (0.0, options.pause):
+            dataset = make_dataset(options.pairs, options.overlap)
+            clients = [Client(port, dataset, *logged_in(dataset)) for _ in range(options.clients)]
+            taken = all_at_once(clients, functools.partial(work, pause=pause))
+            claim = percentiles([ms for client in clients for ms in client.next_ms])
+            submit = percentiles([ms for client in clients for ms in client.submit_ms])
+            judged = sum(len(client.handed) for client in clients)
+            failures = [failure for client in clients for failure in client.failures]
+            wrong = wrong_in(dataset, options.overlap)
+            print(
+                f"{connection.vendor}: {options.clients} clients with pauses of {pause:g} s "
+                f"judged {judged:,} in {taken:.0f} s\n"
+                f"claim p50 {claim[0]:.0f} ms, p95 {claim[1]:.0f} ms; submit p50 {submit[0]:.0f} ms, "
+                f"p95 {submit[1]:.0f} ms; web {memory():.0f} MB; {len(failures)} failures"
+            )
+            if not wrong:
+                print(f"every Comparison was judged by exactly {options.overlap} people")
+            problems += [*wrong, *failures[:5]]
+    print("\n".join(problems), end="")
     sys.exit(bool(problems))
 
 

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
 def test_people_at_once_over_web_processes_lose_and_double_nothing():
     command = [sys.executable, "benchmarks/load_annotate.py", "--clients", "6", "--pairs", "25"]
+    command += ["--pause", "0.05"]
     environment = os.environ | {"DATABASE_URL": database_url(), "PYTHONPATH": str(ROOT)}
 
     load = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
