@@ -235,7 +235,7 @@ def pages(dataset: Dataset) -> Iterator[tuple[str, str, int]]:
     yield "home", reverse("home"), LIST_MS
     yield "quality", reverse("quality", args=[dataset.pk]), QUALITY_MS
     compared = f"?new={old.pk}&old={version.pk}"
-    yield "model compare, two", reverse("model_compare", args=[dataset.pk]) + compared, QUALITY_MS
+    yield "model compare, two", reverse("model_compare", args=[dataset.pk]) + compared, LIST_MS
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from scoring.baselines import BASELINES
 from tests.factories import (
@@ -18,6 +21,7 @@ from workbench.models import Decision, Evaluation, ModelVersion, Promotion, Rele
 from workbench.pipeline import evaluation
 from workbench.pipeline import release as releases
 from workbench.pipeline.release.splits import split_of
+from workbench.views import datasets
 
 pytestmark = pytest.mark.django_db
 
@@ -195,6 +199,25 @@ def test_two_versions_of_which_none_is_active_are_compared_without_a_gate(datase
 
     assert "+83.3 points" in page
     assert "Override" not in page
+
+
+def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
+    dataset, staff, old, new, monkeypatch
+):
+    settled_test_pairs(dataset, [new, old])
+    monkeypatch.setattr(datasets, "LARGE", 5)
+    url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
+
+    with CaptureQueriesContext(connection) as queries:
+        at_once = staff.get(url).content.decode()
+    follows = staff.get(url, headers={"HX-Request": "true"}).content.decode()
+
+    assert not any("workbench_decision" in query["sql"] for query in queries.captured_queries)
+    assert f'id="compared" hx-get="{escape(url)}" hx-trigger="load"' in at_once
+    assert "5 towards people" not in at_once
+    for page in (follows, staff.get(url + "&now=1").content.decode()):
+        assert "5 towards people" in page
+        assert "hx-trigger" not in page
 
 
 def test_a_promotion_that_the_gate_refuses_changes_nothing_and_says_why(dataset, staff, old, new, rung):

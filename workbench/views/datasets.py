@@ -62,7 +62,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """The visitor's Datasets; where they are large, their numbers follow when the page is there."""
     person = access.person(request.user)
     datasets = Dataset.objects.visible_to(person).with_role_of(person)
-    if "whole" not in request.GET and _are_large(datasets):
+    if "whole" not in request.GET and are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
         return render(request, "datasets/home.html", {"rows": uncounted, "counting": True})
     counted = datasets.with_judging_counts(ModelVersion.objects.active())
@@ -87,7 +87,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     """The overview; asked by htmx, only the part that changes while Runs go on, or what the page of a large
     Dataset has left out to be there at once."""
     visible = access.dataset_for(request.user, pk)
-    if not (request.htmx or "now" in request.GET) and _are_large([visible]):
+    if not (request.htmx or "now" in request.GET) and are_large([visible]):
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     version = ModelVersion.objects.active()
     started = perf_counter()
@@ -116,7 +116,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     return render(request, "datasets/dataset.html", context)
 
 
-def _are_large(datasets: Iterable[Dataset]) -> bool:
+def are_large(datasets: Iterable[Dataset]) -> bool:
     """Whether it takes longer to count what is in them than anybody should wait for a page."""
     among = Comparison.objects.filter(dataset__in=[dataset.pk for dataset in datasets])
     return among.order_by()[LARGE : LARGE + 1].exists()

@@ -9,12 +9,15 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from scoring.evaluate import PairedComparison
 from workbench import access, tasks
 from workbench.forms import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
 from workbench.pipeline import evaluation, promotion, training
+from workbench.views import Request
+from workbench.views.datasets import are_large
 from workbench.views.runs import workforce
 from workbench.views.versions import ring_for_scores
 
@@ -160,8 +163,10 @@ def _version(pk: str) -> ModelVersion:
 
 
 @require_safe
-def model_compare(request: HttpRequest, pk: int) -> HttpResponse:
-    """Two versions on the same pairs, and against the active one what the gate says."""
+@vary_on_headers("HX-Request")
+def model_compare(request: Request, pk: int) -> HttpResponse:
+    """Two versions on the same pairs, and against the active one what the gate says; where Datasets are
+    large, that follows when the page is there."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     active = ModelVersion.objects.active()
     form = CompareForm(request.GET or {"old": active.pk if active else ""})
@@ -170,6 +175,9 @@ def model_compare(request: HttpRequest, pk: int) -> HttpResponse:
         new, old = form.cleaned_data["new"], form.cleaned_data["old"]
         newest = Evaluation.objects.on(dataset).filter(version=new).newest_first().first()
         context |= {"new": new, "old": old, "cell": Cell(newest)}
+        at_once = request.htmx or "now" in request.GET
+        if not at_once and are_large([dataset, *Dataset.objects.filter(frozen=True)]):
+            return render(request, "model/compare.html", {**context, "comparing": True})
         context |= _compared(dataset, new, old, active)
     return render(request, "model/compare.html", context)
 
