@@ -41,7 +41,7 @@ from workbench.models.annotation import ComparisonQuerySet
 PAGE_SIZE = 30
 
 FIRST_BAND = 2_000
-BAND_GROWTH = 2
+BAND_GROWTH = 4
 
 READING_BYTES_A_SECOND = 20.0
 SECONDS_A_CASE = 10.0
@@ -222,11 +222,7 @@ class Bytes(Func):
         return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **extra)
 
 
-def _filtered(
-    waiting: ComparisonQuerySet, version: ModelVersion | None, filters: Filters
-) -> ComparisonQuerySet:
-    if filters.why:
-        waiting = _because(waiting, filters.why, version, filters.old)
+def _filtered(waiting: ComparisonQuerySet, filters: Filters) -> ComparisonQuerySet:
     if filters.unsettled:
         waiting = waiting.unsettled_by_reviewer()
     if filters.annotator is not None:
@@ -294,7 +290,7 @@ class _Walk:
         """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
 
         By value and surety the first band has the flagged, as somebody asked for a look, and the first 2,000
-        by |margin|; the second has the next 4,000 and so on; the last has what is left, also those without a
+        by |margin|; the second has the next 8,000 and so on; the last has what is left, also those without a
         Suggestion. Within a band the order is exact. So it is exact throughout for 2,000 Comparisons, which
         are one band, and for more it never takes longer than a band to find what comes first."""
         own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
@@ -330,7 +326,10 @@ class _Walk:
         yield others.exclude(pk__in=walk[:start])
 
     def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
-        """Those of the band that are in the queue, before any filter."""
+        """Those of the band that are in the queue for the reason asked for, before any other filter."""
+        # A rare reason first: what else may be a reason is then asked of few.
+        if self.filters.why:
+            band = _because(band, self.filters.why, self.version, self.filters.old)
         if self.filters.old:
             return flips(band, self.version, self.filters.old)
         return band.in_disagreement(self.version)
@@ -424,7 +423,7 @@ def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
     for number, band in enumerate(walk.bands()):
         if start and number < start.band:
             continue
-        waiting = _filtered(walk.waiting(band), walk.version, walk.filters)
+        waiting = _filtered(walk.waiting(band), walk.filters)
         for place in walk.places(number, waiting):
             if start is None or place > start:
                 yield place
