@@ -390,7 +390,7 @@ def test_text_is_escaped_and_keeps_every_character(dataset, bob, as_user):
 
     shown = (
         "  &lt;script&gt;x&lt;/script&gt; &amp; &quot;q&quot; {{ 7 }}&#13;\n\tcode\n"
-        '<span class="code">```py\n    if a &lt; b:\n```</span>\n</div>'
+        '<span class="code" tabindex="0">```py\n    if a &lt; b:\n```</span>\n</div>'
     )
     assert shown in page
 
@@ -464,8 +464,17 @@ def test_the_page_opens_with_15_queries_for_one_comparison_and_for_thirty(
 
 @pytest.mark.parametrize(
     "text",
-    ["word " * 40_000, "x" * 200_000, "line\r\n" * 30_000, "`" * 200_000, "a\n```\n" + "b < c\n" * 30_000],
-    ids=["words", "one-line", "lines", "backticks", "an-open-fence"],
+    [
+        "word " * 40_000,
+        "x" * 200_000,
+        "line\r\n" * 30_000,
+        "\n" * 200_000,
+        "`" * 200_000,
+        "a\n```\n" + "b < c\n" * 30_000,
+        "a\n```\nb\n```\n" * 15_000,
+        "Z" + "\u0300\u0301" * 100_000,
+    ],
+    ids=["words", "one-line", "lines", "nothing", "backticks", "an-open-fence", "fences", "accents"],
 )
 def test_a_long_text_comes_in_blocks_and_keeps_every_character(text):
     start = time.process_time()
@@ -473,7 +482,10 @@ def test_a_long_text_comes_in_blocks_and_keeps_every_character(text):
     html = plain(text)
 
     assert time.process_time() - start < 2
-    assert html.count('<div class="block') > 10
+    blocks = html.split('<div class="block')[1:]
+    assert len(blocks) > 10
+    assert max(map(len, blocks)) < 200_000
+    assert max(block.count("\n") for block in blocks) <= 1_000
     assert unescape(re.sub(r"<[^>]+>", "", html)) == text
 
 

@@ -2,7 +2,10 @@
 is a second view that can load nothing and links to web pages and mail only."""
 
 import re
+import unicodedata
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from django import template
 from django.utils.html import escape
@@ -15,11 +18,15 @@ from markdown_it.utils import EnvType, OptionsDict
 
 register = template.Library()
 
-MARKDOWN_LIMIT = 100_000
-# A browser takes seconds to break a megabyte into lines; a text this long comes in blocks of a few thousand
-# characters, cut after a line or, where a line is longer than that, within it.
-BLOCK_LIMIT = 50_000
-_BLOCK = re.compile(r".{1,4000}(?:\n|\Z)|.{1,4000}", re.DOTALL)
+# A browser takes seconds to break a megabyte into lines. A text of more characters than this has no markdown
+# view, and comes in blocks, cut after a line or, where a line is longer than a block, after a word.
+LONG = 50_000
+BLOCK = 4_000
+# More pieces of code than this are set as prose: nobody reads them, and each is an element to lay out.
+MOST_PARTS = 2_000
+_MANY_LINES = re.compile(r"(?:[^\n]*\n){200}")
+# One letter with thousands of accents takes a browser seconds, as the time grows with their square.
+_ACCENTS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{300}")
 
 # A line that opens or closes fenced code in markdown. Each line is matched in one go: a pattern for the whole
 # block would try again and again on a text of nothing but fences.
@@ -32,6 +39,9 @@ class _Renderer(RendererHTML):
         tokens[idx].attrSet("target", "_blank")
         tokens[idx].attrSet("rel", "noopener noreferrer nofollow")
         return self.renderToken(tokens, idx, options, env)
+
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return _escaped(tokens[idx].content)
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         # A code block scrolls sideways, and what scrolls has to be reachable by keyboard.
@@ -77,38 +87,70 @@ _markdown.inline.ruler.before("escape", "formula", _formula)
 
 def _escaped(text: str) -> str:
     # An HTML parser turns a bare CR into LF; as a character reference it arrives as it was.
-    return escape(text).replace("\r", "&#13;")
+    escaped = escape(text).replace("\r", "&#13;")
+    return _ACCENTS.sub(r'<span class="accents">\g<0></span>', escaped)
 
 
 @register.filter
 def plain(text: str) -> SafeString:
     """The text as it is, escaped; fenced code is set in the code face, fences and all. A long text comes in
     blocks, which the browser lays out only when they are about to be seen."""
-    shown = _blocks if len(text) > BLOCK_LIMIT else _spans
-    return mark_safe("".join(shown(part, name) for name, part in _parts(text) if part))  # noqa: S308 - escaped
+    shown = (
+        _blocks(text)
+        if is_long(text)
+        else (_span(text[start:end], name) for name, start, end in _parts(text))
+    )
+    return mark_safe("".join(shown))  # noqa: S308 - escaped
 
 
-def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """("", prose) and ("code", fenced code) in turn; joined they are the text."""
+def _parts(text: str) -> list[tuple[str, int, int]]:
+    """("", start, end) of prose and ("code", start, end) of fenced code in turn, from end to end."""
+    parts = list(islice(_fenced(text), MOST_PARTS + 1))
+    return parts if len(parts) <= MOST_PARTS else [("", 0, len(text))]
+
+
+def _fenced(text: str) -> Iterator[tuple[str, int, int]]:
     opened, start = "", 0
     for line in _FENCE.finditer(text):
         marks, rest = line.groups()
         if not opened:
-            yield "", text[start : line.start()]
+            yield "", start, line.start()
             opened, start = marks, line.start()
         elif marks.startswith(opened) and not rest.strip():
-            yield "code", text[start : line.end()]
+            yield "code", start, line.end()
             opened, start = "", line.end()
-    yield "code" if opened else "", text[start:]
+    yield "code" if opened else "", start, len(text)
 
 
-def _spans(part: str, name: str) -> str:
-    return f'<span class="{name}">{_escaped(part)}</span>' if name else _escaped(part)
+def _span(part: str, name: str) -> str:
+    # What scrolls sideways has to be reachable by keyboard.
+    return f'<span class="{name}" tabindex="0">{_escaped(part)}</span>' if name and part else _escaped(part)
 
 
-def _blocks(part: str, name: str) -> str:
-    blocks = (match.group() for match in _BLOCK.finditer(part))
-    return "".join(f'<div class="block {name}">{_escaped(block)}</div>' for block in blocks)
+def _blocks(text: str) -> Iterator[str]:
+    parts = deque(_parts(text))
+    for start, end in _cuts(text):
+        inside = []
+        while parts and parts[0][1] < end:
+            name, part_start, part_end = parts[0]
+            inside.append(_span(text[max(part_start, start) : min(part_end, end)], name))
+            if part_end > end:
+                break
+            parts.popleft()
+        yield f'<div class="block">{"".join(inside)}</div>'
+
+
+def _cuts(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each block."""
+    start = 0
+    while start < len(text):
+        end = start + BLOCK
+        if end < len(text):
+            end = next((at + 1 for mark in "\n " if (at := text.rfind(mark, start, end)) >= 0), end)
+        if many := _MANY_LINES.match(text, start, end):
+            end = many.end()
+        yield start, min(end, len(text))
+        start = end
 
 
 @register.filter
@@ -119,8 +161,16 @@ def markdown(text: str) -> SafeString:
 
 @register.filter
 def is_long(text: str) -> bool:
-    """Too long for the markdown view, which takes about a millisecond per 1,000 characters."""
-    return len(text) > MARKDOWN_LIMIT
+    """Too long for the markdown view, and for a view in one piece."""
+    return len(text) > LONG
+
+
+@register.filter
+def direction(text: str) -> str:
+    """ "ltr" or "rtl", by the first letter that has one: what dir="auto" comes to, which a browser works out
+    again for each part of a text that it reads."""
+    strong = (way for character in text if (way := unicodedata.bidirectional(character)) in ("L", "R", "AL"))
+    return "ltr" if next(strong, "L") == "L" else "rtl"
 
 
 @register.filter

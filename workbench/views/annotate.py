@@ -38,7 +38,9 @@ WORDS = {
     "both_bad": "Both bad",
     "cannot_judge": "Can’t judge",
 }
-SHORT_TURNS = 600  # characters of earlier turns that are shown unfolded
+# Earlier turns that are shown unfolded: at most so many, of so many characters in all.
+FEW_TURNS = 4
+SHORT_TURNS = 600
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Item:
 
     @property
     def earlier_is_short(self) -> bool:
-        return sum(len(message["content"]) for message in self.earlier) <= SHORT_TURNS
+        characters = sum(len(message["content"]) for message in self.earlier)
+        return len(self.earlier) <= FEW_TURNS and characters <= SHORT_TURNS
 
     @property
     def last(self) -> Message:
