@@ -1,19 +1,25 @@
 // The annotation page at speed: the next Comparisons are fetched ahead, answers are sent in the background, and
 // everything has a key. Without this script the page is a form that does the same, one request at a time.
 
-import { diff, similarity } from "./diff.js";
-import { answerOf, labelKeys } from "./keys.js";
+import { diff, LONGEST, similarity } from "./diff.js";
+import { answerOf, charactersAct, labelKeys } from "./keys.js";
 import { newKey, Outbox, post } from "./outbox.js";
 import * as ranking from "./ranking.js";
 
 const AHEAD = 2;
 const FOLD_SHARED = 400; // characters of a shared stretch above which the diff folds its middle
 const CONTEXT = 80;
+const UNFOLDED = 20_000; // characters of a fold shown at once: a browser takes seconds to break a megabyte into lines
+const LONG = 20_000; // characters, or
+const MANY = 2_000; // parts of a diff or a raw view, from which on they are put into blocks,
+const BLOCK = 4_000; // of about so many characters
+const LINE = /[^\n]{0,4000}\n|[^\n]{1,4000}/gu;
 const FOLD_PROMPT = 1500;
 const LONGEST_RAW = 100_000;
 // Controls, spaces that are none or that do not break, joiners, marks of direction; and spaces that end a line.
 const UNSEEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
 const RAW_HINT = "Raw: characters that cannot be seen are named, · is a space at the end of a line, ⇥ a tab.";
+const LONG_STAYS_PLAIN = "What is too long for this view stays plain.";
 const LOOK_AGAIN = 15_000;
 const PATIENCE = 1500; // milliseconds to wait for what the model says before the next one is shown anyway
 
@@ -23,6 +29,7 @@ const form = document.getElementById("answers");
 const reveal = document.getElementById("reveal");
 const notice = document.getElementById("notice");
 const saved = document.getElementById("saved");
+const viewHint = document.getElementById("view-hint");
 const comment = form.elements.comment;
 const flagDialog = document.getElementById("flag");
 const keysDialog = document.getElementById("keys");
@@ -226,8 +233,8 @@ async function advance() {
   setState("end");
   stage.setAttribute("aria-busy", "true");
   let result = await fill();
-  if (!result && !ahead.length && unsaved().length) {
-    // The server counts what is on its way here as held: what is left it can tell when that has arrived.
+  if (!result && !ahead.length) {
+    // The server counts what was on its way as held: what is left it can tell now that it has arrived.
     await outbox.flush();
     result = await fill();
   }
@@ -240,8 +247,10 @@ async function advance() {
 /** The server has nothing, or cannot be reached: say which, and look again before long. */
 function showEnd(result) {
   form.hidden = true;
-  if (result instanceof Element) stage.replaceChildren(result);
-  else stage.replaceChildren(pause(result));
+  const section = result instanceof Element ? result : pause(result);
+  // What is looked at again and has not changed keeps its place, and with it the focus of whoever is there.
+  if (stage.textContent !== section.textContent) stage.replaceChildren(section);
+  if (document.activeElement === document.body) stage.firstElementChild.focus({ preventScroll: true });
   const isFinal = result instanceof Element || result instanceof NotAMember;
   setTimeout(() => current || document.hidden || advance(), isFinal ? LOOK_AGAIN : 700);
 }
@@ -249,6 +258,7 @@ function showEnd(result) {
 function pause(result) {
   const section = document.createElement("section");
   section.className = "end";
+  section.tabIndex = -1;
   const heading = document.createElement("h2");
   const line = document.createElement("p");
   [heading.textContent, line.textContent] = whyNot(result);
@@ -342,14 +352,18 @@ function onReply(entry, reply) {
 function showReveal(html) {
   reveal.innerHTML = html;
   setState("revealed");
-  reveal.querySelector(".primary").focus({ preventScroll: true });
+  reveal.querySelector(".verdict").id = "verdict";
+  const goOnButton = reveal.querySelector(".primary");
+  goOnButton.setAttribute("aria-describedby", "verdict"); // so that a screen reader says it with the focus
+  goOnButton.focus({ preventScroll: true });
 }
 
 /** The line about the one before. It keeps its place while it is empty, so that the texts do not move. */
 function showLastReveal(html) {
   const line = document.querySelector(".last-reveal") ?? document.createElement("div");
   line.className = "last-reveal";
-  line.innerHTML = html && `<span>The one before.</span>${html}<span><kbd>u</kbd> to reopen it</span>`;
+  line.innerHTML =
+    html && `<span>The one before</span>${html}<button type="button" class="quiet" data-do="undo">Reopen <kbd>u</kbd></button>`;
   root.prepend(line);
 }
 
@@ -454,14 +468,15 @@ function dismiss() {
 const plainTexts = (element) => [...element.querySelectorAll("[data-text]")];
 
 /** The nodes of another view, one for each text, made once: they stand beside the plain ones and take turns. */
-async function markdownOf(item) {
+function markdownOf(item) {
   item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}&claim=${item.claim}`, { redirect: "manual" })
-    .then((response) => (response.ok ? response.text() : ""))
-    .then((html) => {
+    .then(async (response) => {
+      if (!response.ok) throw new Error(`The server answered ${response.status}.`);
       const template = document.createElement("template");
-      template.innerHTML = html;
-      return [...template.content.children];
-    });
+      template.innerHTML = await response.text();
+      return [...template.content.children].map((text) => ("tooLong" in text.dataset ? null : text));
+    })
+    .catch(() => (item.markdown = null)); // so that the next look asks again
   return item.markdown;
 }
 
@@ -475,40 +490,80 @@ function diffOf(item) {
     if (text === right) return drawn(text, pieces, "left", "ins");
     return null;
   });
-  if (!pieces) item.diffHint = "These texts are too long to compare.";
+  if (!pieces) item.diffHint = `Too long to compare: from the first difference to the last there are more than ${LONGEST.toLocaleString("en")} characters.`;
   else if (similarity(pieces) < 0.2) item.diffHint = "These texts have little in common: most of both is marked.";
   return item.diff;
 }
 
 function drawn(text, pieces, without, mark) {
   if (!pieces) return null;
-  const copy = text.cloneNode(false);
-  delete copy.dataset.text;
-  copy.hidden = false;
+  const copy = emptied(text);
   copy.classList.toggle("mono", text.querySelector(".code") !== null);
   const own = pieces.filter(({ kind }) => kind !== without);
-  own.forEach((piece, i) => copy.append(...pieceNodes(piece, mark, i === 0, i === own.length - 1)));
+  put(own.flatMap((piece, i) => partsOf(piece, mark, i === 0, i === own.length - 1)), copy);
   return copy;
 }
 
-function pieceNodes({ kind, text }, mark, isFirst, isLast) {
-  if (kind !== "same") {
-    const node = document.createElement(mark);
-    node.textContent = text;
-    return [node];
+/** The element of a text as the place for another view of it. */
+function emptied(text) {
+  const copy = text.cloneNode(false);
+  delete copy.dataset.text;
+  copy.hidden = false;
+  return copy;
+}
+
+const asText = (text) => text;
+const asElement = (name, className) => (text) => Object.assign(document.createElement(name), { textContent: text, className });
+
+/** Of one piece of a diff: [text, how to make a node of it]. */
+function partsOf({ kind, text }, mark, isFirst, isLast) {
+  if (kind !== "same") return [[text, asElement(mark, "")]];
+  if (text.length <= FOLD_SHARED) return [[text, asText]];
+  const start = isFirst ? 0 : wordNear(text, CONTEXT);
+  const end = isLast ? text.length : wordNear(text, text.length - CONTEXT);
+  return [[text.slice(0, start), asText], ["", () => fold(text.slice(start, end))], [text.slice(end), asText]];
+}
+
+/** Parts into a box; many of them, or long ones, in blocks that are laid out when they are about to be seen. */
+function put(parts, box) {
+  const length = parts.reduce((n, [text]) => n + text.length, 0);
+  if (length < LONG && parts.length < MANY) return box.append(...parts.map(([text, make]) => make(text)));
+  let block = null;
+  let size = 0;
+  for (const [text, make] of parts) {
+    for (const line of text.match(LINE) ?? [""]) {
+      block ??= asElement("div", "block")("");
+      block.append(make(line));
+      size += 20 + line.length; // 20: an element is more work than a letter
+      if (size < (line.endsWith("\n") ? BLOCK : 2 * BLOCK)) continue;
+      box.append(block);
+      [block, size] = [null, 0];
+    }
   }
-  if (text.length <= FOLD_SHARED) return [text];
-  const start = isFirst ? 0 : CONTEXT;
-  const end = isLast ? text.length : text.length - CONTEXT;
-  return [text.slice(0, start), fold(text.slice(start, end)), text.slice(end)];
+  if (block) box.append(block);
+  return undefined;
+}
+
+/** Where a word begins at or a little before `at`; else `at` itself, or one before where that would part a character. */
+function wordNear(text, at) {
+  const start = text.lastIndexOf(" ", at - 1) + 1;
+  if (at - start < CONTEXT / 2) return start;
+  return /[\udc00-\udfff]/.test(text[at]) ? at - 1 : at;
 }
 
 function fold(text) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet same";
-  button.textContent = `⋯ ${text.length.toLocaleString("en")} characters the same ⋯`;
-  button.addEventListener("click", () => button.replaceWith(text));
+  const label = () => (button.textContent = `⋯ ${text.length.toLocaleString("en")} characters the same ⋯`);
+  button.addEventListener("click", () => {
+    const end = text.length > UNFOLDED ? wordNear(text, UNFOLDED) : text.length;
+    button.before(text.slice(0, end));
+    text = text.slice(end);
+    if (text) label();
+    else button.remove();
+  });
+  label();
   return button;
 }
 
@@ -516,20 +571,18 @@ function fold(text) {
 function rawOf(item) {
   item.raw ??= plainTexts(item.element).map((text) => {
     if (text.textContent.length > LONGEST_RAW) return null;
-    const copy = text.cloneNode(false);
-    delete copy.dataset.text;
-    copy.hidden = false;
+    const copy = emptied(text);
     copy.dir = "ltr";
     copy.classList.add("mono", "raw");
+    const [source, parts, unseen] = [text.textContent, [], asElement("span", "unseen")];
     let end = 0;
-    for (const { 0: found, index } of text.textContent.matchAll(UNSEEN)) {
-      const mark = document.createElement("span");
-      mark.className = "unseen";
-      mark.textContent = found.startsWith(" ") ? "·".repeat(found.length) : nameOf(found);
-      copy.append(text.textContent.slice(end, index), mark);
+    for (const { 0: found, index } of source.matchAll(UNSEEN)) {
+      parts.push([source.slice(end, index), asText]);
+      parts.push([found.startsWith(" ") ? "·".repeat(found.length) : nameOf(found), unseen]);
       end = index + found.length;
     }
-    copy.append(text.textContent.slice(end));
+    parts.push([source.slice(end), asText]);
+    put(parts, copy);
     return copy;
   });
   return item.raw;
@@ -551,10 +604,10 @@ async function applyView() {
   const button = form.querySelector("[data-do=view]");
   button.setAttribute("aria-pressed", view === "markdown" || view === "raw");
   button.querySelector("span").textContent = view === "raw" ? "Raw" : "Markdown";
+  const wanted = view;
   const others = await preparedView(item);
-  const hint = item.element.querySelector(".view-hint");
-  hint.textContent = (view === "diff" && item.diffHint) || (view === "raw" && RAW_HINT) || "";
-  hint.hidden = !hint.textContent;
+  if (item !== current || view !== wanted) return;
+  viewHint.textContent = hintOf(item, others);
   plainTexts(item.element).forEach((text, i) => {
     text.parentElement.querySelector("[data-view]")?.remove();
     const other = others?.[i];
@@ -563,6 +616,15 @@ async function applyView() {
     other.dataset.view = view;
     text.after(other);
   });
+}
+
+function hintOf(item, others) {
+  if (view === "diff") return item.diffHint ?? "";
+  if (view === "plain") return "";
+  if (!others) return "The markdown view cannot be fetched now: this is the plain text.";
+  const hints = view === "raw" ? [RAW_HINT] : [];
+  if (!others.every(Boolean)) hints.push(LONG_STAYS_PLAIN);
+  return hints.join(" ");
 }
 
 const toggleDiff = () => setView(view === "diff" ? "plain" : "diff");
@@ -684,9 +746,10 @@ const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "
 document.addEventListener("keydown", (event) => {
   // A key held down must not judge the Comparisons that come after.
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (document.querySelector("dialog[open]") || event.target.closest("input, textarea, select, .markdown pre")) return;
+  if (document.querySelector("dialog[open]") || event.target.closest("input, textarea, select")) return;
+  if (event.key.startsWith("Arrow") && event.target.closest(".markdown pre, .code")) return; // it scrolls
   if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
-  if (isRanking() && rankByKey(event)) return event.preventDefault();
+  if (isRanking() && (charactersAct() || event.key.length > 1) && rankByKey(event)) return event.preventDefault();
   const given = current?.ranks ? undefined : answerOf(event);
   if (given) {
     event.preventDefault();
@@ -694,7 +757,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "Enter") return goOn();
   if (event.key === "Escape" && guidelines && !guidelines.hidden) return toggleGuidelines();
-  const action = LETTERS[event.key.toLowerCase()];
+  const action = charactersAct() && LETTERS[event.key.toLowerCase()];
   if (!action) return undefined;
   event.preventDefault();
   return ACTIONS[action](event.target);

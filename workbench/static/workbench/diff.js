@@ -2,7 +2,7 @@
 
 // Above this many cells the table below takes too long for a key press: then words give way to lines.
 const CELLS = 6_000_000;
-const LONGEST = 100_000; // characters: what a browser can mark and lay out at a key press
+export const LONGEST = 100_000; // characters from the first difference to the last: what can be marked at a key press
 
 /** Words, runs of white space, and single other characters; joined they are the text again. */
 export function words(text) {
@@ -18,20 +18,36 @@ export function lines(text) {
  * text and leaving out "left" the right one, character for character. Null when they are too long to compare.
  */
 export function diff(left, right) {
-  if (Math.max(left.length, right.length) > LONGEST) return null;
+  const ends = sharedWords(left, right);
+  const middle = [left, right].map((text) => text.slice(ends.start, text.length - ends.end));
+  if (Math.max(...middle.map((text) => text.length)) > LONGEST) return null;
+  const same = (text) => ({ kind: "same", text });
   for (const split of [words, lines]) {
-    const [one, other] = [split(left), split(right)];
+    const [one, other] = middle.map(split);
     const shared = sharedEnds(one, other);
     const inner = [one, other].map((tokens) => tokens.slice(shared.start, tokens.length - shared.end));
     if (inner[0].length * inner[1].length <= CELLS) {
-      return joined([
-        ...one.slice(0, shared.start).map((text) => ({ kind: "same", text })),
+      return calmed([
+        same(left.slice(0, ends.start)),
+        ...one.slice(0, shared.start).map(same),
         ...table(...inner),
-        ...one.slice(one.length - shared.end).map((text) => ({ kind: "same", text })),
+        ...one.slice(one.length - shared.end).map(same),
+        same(left.slice(left.length - ends.end)),
       ]);
     }
   }
   return null;
+}
+
+/** How many characters both begin and end with, up to a space, so that no word is cut: a megabyte is not split
+ * into words where two texts differ in a line. */
+function sharedWords(left, right) {
+  const shared = sharedEnds(left, right);
+  const isSpace = (at) => /\s/.test(left[at]);
+  let { start, end } = shared;
+  while (start > 0 && !isSpace(start - 1)) start--;
+  while (end > 0 && !isSpace(left.length - end)) end--;
+  return { start, end };
 }
 
 /** How much of both texts is the same, from 0 to 1, by characters. */
@@ -41,6 +57,7 @@ export function similarity(pieces) {
   return same / Math.max(1, same + length("left") + length("right"));
 }
 
+/** Of two strings or two lists of tokens. */
 function sharedEnds(one, other) {
   const most = Math.min(one.length, other.length);
   let start = 0;
@@ -79,9 +96,36 @@ function table(one, other) {
   return pieces;
 }
 
+/** With the spaces between two changed words changed as well: one mark for a stretch, and not one for each word. */
+function calmed(pieces) {
+  const result = [];
+  let run = [];
+  const close = () => {
+    const changed = ["left", "right"].map((kind) => run.filter((piece) => piece.kind === kind).length > 0);
+    const spaces = [];
+    while (run.at(-1)?.kind === "same") spaces.unshift(run.pop()); // what ends a run is not between two changes
+    if (changed.every(Boolean)) {
+      for (const kind of ["left", "right"]) {
+        result.push({ kind, text: run.filter((piece) => [kind, "same"].includes(piece.kind)).map(({ text }) => text).join("") });
+      }
+    } else result.push(...run);
+    result.push(...spaces);
+    run = [];
+  };
+  for (const piece of joined(pieces)) {
+    if (piece.kind !== "same" || (run.length && /^[^\S\n]+$/.test(piece.text))) run.push(piece);
+    else {
+      close();
+      result.push(piece);
+    }
+  }
+  close();
+  return joined(result);
+}
+
 function joined(pieces) {
   const result = [];
-  for (const { kind, text } of pieces) {
+  for (const { kind, text } of pieces.filter((piece) => piece.text)) {
     if (result.at(-1)?.kind === kind) result.at(-1).text += text;
     else result.push({ kind, text });
   }

@@ -1,11 +1,15 @@
-// Which key gives which answer. The annotator chooses one of a few sets; the arrows work in all of them.
+// Which key gives which answer. The annotator chooses one of a few sets; the arrows work in all of them. One set has
+// no characters at all: who speaks to the computer, or touches keys by accident, would give answers without a wish to.
 
 const OUTCOMES = ["left", "right", "tie", "both_bad", "cannot_judge"];
-const SETS = { digits: "12345", "right-hand": "jlkio", "left-hand": "qewxz" };
+const SETS = { digits: "12345", "right-hand": "jlkio", "left-hand": "qewxz", none: "" };
 const ARROWS = { ArrowLeft: "left", ArrowRight: "right" };
 const REMEMBERED = "annotate-keys";
 
 let chosen = localStorage.getItem(REMEMBERED) in SETS ? localStorage.getItem(REMEMBERED) : "digits";
+
+/** Whether keys with a character on them mean anything here. */
+export const charactersAct = () => chosen !== "none";
 
 /** The answer that this key press gives ("left", "left:2" with Shift, "tie", ...), or undefined. */
 export function answerOf(event) {
@@ -22,8 +26,9 @@ function printed(event) {
 /** Write the keys of the chosen set on everything that names one, and let the select choose another. */
 export function labelKeys(select) {
   const label = () => {
+    document.body.classList.toggle("no-characters", !charactersAct());
     for (const kbd of document.querySelectorAll("kbd[data-key]")) {
-      const key = SETS[chosen][OUTCOMES.indexOf(kbd.dataset.key)];
+      const key = SETS[chosen][OUTCOMES.indexOf(kbd.dataset.key)] ?? "";
       kbd.textContent = (kbd.hasAttribute("data-shift") ? "⇧" : "") + key.toUpperCase();
     }
   };
