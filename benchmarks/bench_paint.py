@@ -6,6 +6,9 @@
 Prints p50 and p95 in ms of three kinds of completions: about 180 words each, 1,500 words each, and 100,000
 characters each. An answer is painted when the frame after the one that holds the next pair has begun. Beside
 it stands what a key that does nothing takes for two frames: what the machine itself takes while it is busy.
+
+Then, for pairs of 1 MB each, the longest time in ms in which the page could do nothing else, from each of
+several acts on: prose that differs in one word, lines of code in a fence, and nothing but short fences.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Repeat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from workbench.models import Completion, Dataset
 
@@ -42,6 +45,35 @@ WATCH = """
     requestAnimationFrame(look);
   }, true);
 }
+"""
+
+
+MEGABYTE = 1_000_000
+LONG_TEXTS = {
+    "prose": (
+        "word and more words\n" * (MEGABYTE // 20),
+        "word and more words\n" * (MEGABYTE // 20 - 1) + "end",
+    ),
+    "code": ("```\n" + "    x = 1\n" * (MEGABYTE // 10), "```\n" + "    y = 1\n" * (MEGABYTE // 10)),
+    "fences": ("```\n\n```\n" * (MEGABYTE // 9), "a\n```\nb\n```\n" * (MEGABYTE // 12)),
+}
+ACTS = {
+    "diff": "d",
+    "scroll": "PageDown",
+    "plain": "d",
+    "markdown": "m",
+    "end": "End",
+    "raw": "m",
+    "answer": "1",
+}
+BEAT = """
+  window.beats = [];
+  let last = performance.now();
+  setInterval(() => {
+    const now = performance.now();
+    beats.push([now, now - last]);
+    last = now;
+  }, 8);
 """
 
 
@@ -68,6 +100,32 @@ def judge(page: Page, dataset: Dataset, pairs: int, think: int) -> tuple[list[fl
     return painted, idle
 
 
+def prepare_long(texts: tuple[str, str]) -> tuple[Dataset, str]:
+    """Two pairs of the same long texts, and the session of their annotator."""
+    dataset = make_dataset(2, overlap=1)
+    for completion in Completion.objects.of(dataset).order_by("pk"):
+        Completion.objects.filter(pk=completion.pk).update(text=texts[completion.pk % 2])
+    return dataset, logged_in(dataset)[1]
+
+
+def longest_blocks(page: Page, dataset: Dataset) -> list[float]:
+    """Milliseconds of the longest block while the page opens, and from each act on until a second after."""
+    page.set_default_timeout(60_000)
+    page.add_init_script(BEAT)
+    page.goto(f"/datasets/{dataset.pk}/annotate/")
+    page.wait_for_selector("body.has-script .item")
+    page.wait_for_timeout(2_000)
+    longest = [max(page.evaluate("beats.map(([, late]) => late)"))]
+    for key in ACTS.values():
+        begun = page.evaluate("performance.now()")
+        page.keyboard.press(key)
+        page.wait_for_timeout(1_000)
+        longest.append(
+            max(page.evaluate("t => beats.filter(([at]) => at > t).map(([, late]) => late)", begun))
+        )
+    return longest
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,16 +140,28 @@ def main() -> None:
     print("completions          p50    p95  no-key p50")
     # Before Playwright starts: its event loop runs in this thread, where Django refuses to touch a database.
     prepared = [(kind, *prepare(options.pairs, times)) for kind, times in KINDS.items()]
+    prepared_long = [(kind, *prepare_long(texts)) for kind, texts in LONG_TEXTS.items()]
     with web() as (port, _), sync_playwright() as playwright:
         args = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=executable, args=args)
-        for kind, dataset, session in prepared:
+
+        def context_of(session: str) -> BrowserContext:
             context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
             name = settings.SESSION_COOKIE_NAME
             context.add_cookies([{"name": name, "value": session, "url": f"http://127.0.0.1:{port}"}])
+            return context
+
+        for kind, dataset, session in prepared:
+            context = context_of(session)
             painted, idle = judge(context.new_page(), dataset, options.pairs, options.think)
             (middle, most), (floor, _) = percentiles(painted), percentiles(idle)
             print(f"{kind:18} {middle:5.0f}  {most:5.0f}  {floor:10.0f}")
+            context.close()
+        print("longest block, 1 MB each side" + "".join(f"{act:>10}" for act in ["open", *ACTS]))
+        for kind, dataset, session in prepared_long:
+            context = context_of(session)
+            blocks = longest_blocks(context.new_page(), dataset)
+            print(f"{kind:29}" + "".join(f"{block:10.0f}" for block in blocks))
             context.close()
         browser.close()
 
