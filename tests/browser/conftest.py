@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -84,3 +85,16 @@ def picture() -> Callable[[Page, str], None]:
             page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
     return take
+
+
+@pytest.fixture
+def accessible() -> Callable[[Page, str], None]:
+    """Assert that what the page shows breaks no rule of WCAG 2.2 AA that axe can check."""
+    axe = Axe()
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+
+    def check(page: Page, state: str = "") -> None:
+        found = axe.run(page, options=options)
+        assert found.violations_count == 0, f"{state}\n{found.generate_report()}"
+
+    return check

@@ -1,11 +1,12 @@
 """The annotation page as an annotator meets it: in Chromium, by keyboard."""
 
+import gzip
 import json
 import re
+from collections.abc import Callable
 from itertools import combinations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.conftest import SHARED
@@ -16,7 +17,8 @@ from tests.factories import (
     PromptFactory,
     SuggestionFactory,
 )
-from workbench.models import Claim, Comparison, Dataset, Flag, Judgment, ModelVersion
+from workbench.models import Claim, Comparison, Dataset, Flag, Judgment, ModelVersion, Suggestion, User
+from workbench.templatetags.text import is_long
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -46,8 +48,40 @@ def model(db) -> ModelVersion:
     )
 
 
+@pytest.fixture
+def bob_annotates(dataset: Dataset, bob: User, open_as: Callable[..., Page]) -> Callable[..., Page]:
+    """The page with its script at work. Keywords are those of the browser context."""
+
+    def start(**options) -> Page:
+        page = open_as(bob, **options)
+        annotate(page, dataset)
+        return page
+
+    return start
+
+
+@pytest.fixture
+def suggested(dataset: Dataset, model: ModelVersion) -> Callable[..., None]:
+    """Some Comparisons of which the model prefers a, the short answer."""
+
+    def create(n: int, margin: float = 1.2) -> None:
+        for comparison in some(dataset, n):
+            SuggestionFactory.create(comparison=comparison, version=model, margin=margin)
+
+    return create
+
+
 def shown(page: Page) -> str:
     return page.locator(".item").get_attribute("data-comparison")
+
+
+def another_than(page: Page, comparison: str) -> None:
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", comparison)
+
+
+def key_of(page: Page, outcome: str) -> str:
+    """The key for a or b of what is shown, which may be on either side."""
+    return "1" if Claim.objects.get(comparison=shown(page)).left == outcome else "2"
 
 
 def saved(page: Page) -> None:
@@ -74,7 +108,7 @@ def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(datase
     for key in ["1", "2", "3", "4", "5", "ArrowLeft", "ArrowRight", "Shift+1", "Shift+ArrowRight", "1"]:
         seen.append(shown(page))
         page.keyboard.press(key)
-        expect(page.locator(".item")).not_to_have_attribute("data-comparison", seen[-1])
+        another_than(page, seen[-1])
     page.keyboard.press("u")
     expect(page.locator(".item")).to_have_attribute("data-comparison", seen[-1])
     picture(page, "annotate-undo")
@@ -99,16 +133,13 @@ def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(datase
 
 
 def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_it(
-    dataset, bob, model, open_as, picture
+    suggested, bob_annotates, picture
 ):
-    for comparison in some(dataset, 3):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
-    page = open_as(bob)
-    annotate(page, dataset)
-    against = "2" if Claim.objects.get(comparison=shown(page)).left == "a" else "1"
+    suggested(3)
+    page = bob_annotates()
 
     assert "Model" not in page.locator("#annotate").inner_text()
-    page.keyboard.press(against)
+    page.keyboard.press(key_of(page, "b"))
     expect(page.locator(".verdict")).to_contain_text("differs from you")
     picture(page, "annotate-reveal")
     assert Judgment.objects.get().stage == "first"
@@ -119,28 +150,23 @@ def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
 
 
-def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(dataset, bob, model, open_as):
-    for comparison in some(dataset, 2):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
-    page = open_as(bob)
-    annotate(page, dataset)
+def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(suggested, bob_annotates):
+    suggested(2)
+    page = bob_annotates()
     first = shown(page)
-    against = "2" if Claim.objects.get(comparison=first).left == "a" else "1"
 
-    page.keyboard.press(against)
+    page.keyboard.press(key_of(page, "b"))
     expect(page.locator(".verdict")).to_be_visible()
     page.keyboard.press("Enter")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     saved(page)
 
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("b", "revealed")]
 
 
-def test_going_straight_on_shows_what_the_model_said_above_the_next_one(dataset, bob, model, open_as):
-    for comparison in some(dataset, 3):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
-    page = open_as(bob)
-    annotate(page, dataset)
+def test_going_straight_on_shows_what_the_model_said_above_the_next_one(suggested, bob_annotates):
+    suggested(3)
+    page = bob_annotates()
     first = shown(page)
 
     page.keyboard.press("?")
@@ -160,29 +186,25 @@ def test_going_straight_on_shows_what_the_model_said_above_the_next_one(dataset,
     ]
 
 
-def test_a_slow_server_keeps_nobody_waiting_and_its_word_comes_later(dataset, bob, model, open_as):
-    for comparison in some(dataset, 3):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
-    page = open_as(bob)
-    annotate(page, dataset)
+def test_a_slow_server_keeps_nobody_waiting_and_its_word_comes_later(suggested, bob_annotates):
+    suggested(3)
+    page = bob_annotates()
     first = shown(page)
     held_back = []
     page.route("**/judge/", lambda route: held_back.append(route))
 
     page.keyboard.press("1")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     held_back[0].continue_()
 
     expect(page.locator(".last-reveal")).to_contain_text("You: Left")
 
 
-def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, bob, model, open_as, picture):
+def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, suggested, bob_annotates, picture):
     dataset.blind_share = 0
     dataset.save()
-    for comparison in some(dataset, 2):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=-1.2)
-    page = open_as(bob)
-    annotate(page, dataset)
+    suggested(2, margin=-1.2)
+    page = bob_annotates()
     first = shown(page)
     picture(page, "annotate-assisted")
 
@@ -190,22 +212,21 @@ def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, bob, model,
     page.keyboard.press("r")
     assert shown(page) == first
     page.keyboard.press("y")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     saved(page)
 
     assert Judgment.objects.get().follows_suggestion
 
 
-def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bob, open_as, picture):
+def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bob_annotates, picture):
     some(dataset, 3)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     page.wait_for_load_state("networkidle")
     first = shown(page)
 
     page.context.set_offline(True)
     page.keyboard.press("1")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     page.keyboard.press("2")
     expect(page.locator("#saved")).to_contain_text("2 not saved yet: no connection")
     picture(page, "annotate-offline")
@@ -216,10 +237,9 @@ def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bo
     assert Judgment.objects.count() == 2
 
 
-def test_an_unsaved_answer_survives_a_reload(dataset, bob, open_as):
+def test_an_unsaved_answer_survives_a_reload(dataset, bob_annotates):
     some(dataset, 3)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     page.route("**/judge/", lambda route: route.abort())
     first = shown(page)
     page.keyboard.press("1")
@@ -229,14 +249,13 @@ def test_an_unsaved_answer_survives_a_reload(dataset, bob, open_as):
     page.reload()
 
     saved(page)
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     assert Judgment.objects.get().comparison_id == int(first)
 
 
-def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(dataset, bob, open_as, picture):
+def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(dataset, bob_annotates, picture):
     some(dataset, 4)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     page.wait_for_load_state("networkidle")
     page.context.clear_cookies()
 
@@ -258,10 +277,9 @@ def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(data
     assert Judgment.objects.count() == 1
 
 
-def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, bob, open_as):
+def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, bob_annotates):
     some(dataset, 3)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     keys = []
 
     def lose_the_first_reply(route):
@@ -281,10 +299,9 @@ def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, b
     assert Judgment.objects.count() == 1
 
 
-def test_a_key_held_down_judges_one(dataset, bob, open_as):
+def test_a_key_held_down_judges_one(dataset, bob_annotates):
     some(dataset, 4)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     for _ in range(5):
         page.keyboard.down("3")
@@ -294,10 +311,9 @@ def test_a_key_held_down_judges_one(dataset, bob, open_as):
     assert Judgment.objects.count() == 1
 
 
-def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(dataset, bob, open_as):
+def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(dataset, bob_annotates):
     some(dataset, 2)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     first = shown(page)
 
     page.keyboard.press("c")
@@ -305,17 +321,16 @@ def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(datase
     page.reload()
     expect(page.locator("textarea[name=comment]")).to_have_value("1 is wrong about the year")
     page.keyboard.press("2")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     saved(page)
 
     assert Judgment.objects.get().comment == "1 is wrong about the year"
     assert page.locator("textarea[name=comment]").input_value() == ""
 
 
-def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob, open_as, picture):
+def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_annotates, picture):
     some(dataset, 2)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     first = shown(page)
 
     page.keyboard.press("f")
@@ -329,14 +344,13 @@ def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob, 
     assert shown(page) == first
 
 
-def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset, bob, open_as, picture):
+def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset, bob_annotates, picture):
     some(dataset, 2)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     first = shown(page)
     page.keyboard.press("s")
-    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    another_than(page, first)
     page.keyboard.press("1")
     expect(page.locator(".end")).to_contain_text("You skipped 1 that nobody has taken up.")
     picture(page, "annotate-end")
@@ -351,15 +365,15 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     assert Judgment.objects.current().get().outcome == "both_bad"
 
 
-def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob, open_as, picture):
+def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob_annotates, picture):
     same = "The same words in both of the answers, and quite a lot of them. " * 8
     left, right = f"{same}Boil it for ten minutes.\n\nServe.", f"{same}Boil it for two minutes.\n\nServe."
     compare(dataset, left, right, "How long do I boil it?")
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     page.keyboard.press("d")
-    expect(page.locator("del, ins")).to_have_text(["ten", "two"] if _left(page) == "a" else ["two", "ten"])
+    marked = ["ten", "two"] if key_of(page, "a") == "1" else ["two", "ten"]
+    expect(page.locator("del, ins")).to_have_text(marked)
     picture(page, "annotate-diff")
     for _ in range(2):
         page.get_by_role("button", name="characters the same").first.click()
@@ -372,10 +386,9 @@ def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob, op
     expect(page.locator("[data-view]")).to_have_count(0)
 
 
-def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob, open_as, picture):
+def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob_annotates, picture):
     compare(dataset, "one\u200bword \u202eback\u202c\tand a tab", "two spaces  \nat an end\r\n", "Which?")
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     page.keyboard.press("m")
     expect(page.locator("[data-view=markdown]")).to_have_count(3)
@@ -389,10 +402,9 @@ def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob, open_as, pic
     expect(page.locator("[data-view]")).to_have_count(0)
 
 
-def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, open_as, picture):
+def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, bob_annotates, picture):
     some(dataset, 1)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     page.wait_for_load_state("networkidle")
     dataset.members.filter(user=bob).delete()
 
@@ -434,11 +446,10 @@ def in_order(judgment: Judgment) -> tuple[int, int]:
 
 
 def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
-    dataset, bob, model, open_as, picture
+    dataset, model, bob_annotates, picture
 ):
     several(dataset, model)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     for key in ["3", "1", "Shift+4", "Backspace", "Shift+2"]:
         page.keyboard.press(key)
@@ -463,10 +474,9 @@ def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
     assert all(j.supersedes for j in current)
 
 
-def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, bob, model, open_as):
+def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, model, bob_annotates):
     several(dataset, model, n=3)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
     shown_texts = [len(text) for text in page.locator(".pane [data-text]").all_inner_texts()]
     by_length = sorted(range(1, 4), key=lambda n: shown_texts[n - 1])
 
@@ -482,10 +492,9 @@ def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, bob, model, op
     assert set(Judgment.objects.current().values_list("stage", flat=True)) == {"revealed"}
 
 
-def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, open_as, picture):
+def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, bob_annotates, open_as, picture):
     several(dataset, n=3)
-    page = open_as(bob, viewport={"width": 390, "height": 844}, has_touch=True)
-    annotate(page, dataset)
+    page = bob_annotates(viewport={"width": 390, "height": 844}, has_touch=True)
     page.locator("[data-do=place][value='2']").tap()
     page.locator("[data-do=level]").tap()
     page.locator("[data-do=place][value='3']").tap()
@@ -508,13 +517,8 @@ def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, open_as, pict
     assert {in_order(j) for j in Judgment.objects.current()} == {(2, 3), (2, 1), (3, 1)}
 
 
-def _left(page: Page) -> str:
-    return Claim.objects.get(comparison=shown(page)).left
-
-
-def test_without_a_script_the_page_is_a_form_that_does_the_same(dataset, bob, model, open_as, picture):
-    for comparison in some(dataset, 2):
-        SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
+def test_without_a_script_the_page_is_a_form_that_does_the_same(dataset, suggested, bob, open_as, picture):
+    suggested(2)
     page = open_as(bob, java_script_enabled=False)
     page.goto(f"/datasets/{dataset.pk}/annotate/")
     page.get_by_role("button", name="Left is better").click()
@@ -526,13 +530,136 @@ def test_without_a_script_the_page_is_a_form_that_does_the_same(dataset, bob, mo
     assert sorted(j.outcome in "ab" for j in Judgment.objects.current()) == [False, True]
 
 
+PROSE = ("Some words of a long answer, and of another. " * 8 + "\n\n") * 2_700
+MEGABYTES = {
+    "prose": (PROSE, PROSE.replace("another", "a third", 1)),
+    "lines": ("line\n" * 200_000, " " * 1_000_000),
+    "fences": ("```\n\n```\n" * 110_000, "x" * 1_000_000),
+}
+LATE = """
+  window.late = [];
+  let last = performance.now();
+  setInterval(() => { const now = performance.now(); late.push(now - last); last = now; }, 10);
+"""
+
+
+@pytest.mark.parametrize("kind", MEGABYTES)
+def test_a_megabyte_on_each_side_stops_nobody(kind, dataset, bob, open_as):
+    compare(dataset, *MEGABYTES[kind], "Which?")
+    compare(dataset, "One.", "Two.", "Which then?")
+    page = open_as(bob)
+    page.set_default_timeout(20_000)
+    page.add_init_script(LATE)
+    annotate(page, dataset)
+    if page.locator(".block").count() == 0:
+        page.keyboard.press("s")
+    expect(page.locator(".block").first).to_be_attached(timeout=20_000)
+    first = shown(page)
+
+    for key in ["d", "d", "m", "m", "End", "Home", "m", "1"]:
+        page.keyboard.press(key)
+        page.wait_for_timeout(200)
+    expect(page.locator(f".item[data-comparison='{first}']")).to_have_count(0)
+
+    # Milliseconds in which the page did nothing else. Many times what it takes on an idle machine.
+    assert max(page.evaluate("late")) < 2_000
+
+
+@pytest.mark.parametrize("text", ["\u200b\t" * 40_000, "a\u00a0 \n" * 20_000], ids=["marks", "lines"])
+def test_a_text_of_what_cannot_be_seen_stops_nobody(text, dataset, bob, open_as):
+    compare(dataset, text, "Short.", "Which?")
+    page = open_as(bob, viewport={"width": 1440, "height": 900})
+    page.add_init_script(LATE)
+    annotate(page, dataset)
+
+    for key in ["m", "m", "End", "Home", "m"]:
+        page.keyboard.press(key)
+        page.wait_for_timeout(200)
+    expect(page.locator("[data-view]")).to_have_count(0)
+
+    assert max(page.evaluate("late")) < 2_000
+
+
+def test_a_long_fold_of_the_diff_opens_in_steps_and_keeps_every_word(dataset, bob_annotates):
+    compare(dataset, PROSE[:50_000] + "One.", PROSE[:50_000] + "Two.", "Which?")
+    page = bob_annotates()
+
+    page.keyboard.press("d")
+    folds = page.locator("[data-side=left] [data-view] .same")
+    steps = 0
+    while folds.count():
+        folds.first.click()
+        steps += 1
+
+    assert steps == 3
+    assert page.locator("[data-side=left] [data-view]").inner_text().startswith(PROSE[:49_000])
+
+
+def test_characters_can_be_switched_off_and_arrows_and_buttons_remain(dataset, bob_annotates):
+    some(dataset, 3)
+    page = bob_annotates()
+    first = shown(page)
+
+    page.keyboard.press("?")
+    page.get_by_label("Keys for the answers").select_option("none")
+    page.keyboard.press("Escape")
+    for key in ["1", "j", "s", "u", "f", "c"]:
+        page.keyboard.press(key)
+    assert shown(page) == first
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    expect(page.locator("#answers kbd:not(.wide-only):visible")).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    another_than(page, first)
+    saved(page)
+
+    assert Judgment.objects.get().outcome == Judgment.objects.get().left
+
+
+def test_the_end_page_keeps_the_focus_while_it_looks_again(dataset, bob_annotates):
+    some(dataset, 1)
+    page = bob_annotates()
+    page.clock.install()
+    page.keyboard.press("1")
+    expect(page.locator(".end")).to_be_focused()
+    link = page.get_by_role("link", name="How my answers hold")
+    link.focus()
+
+    with page.expect_response("**/next/"):
+        page.clock.fast_forward(20_000)
+    page.wait_for_timeout(300)
+
+    expect(link).to_be_focused()
+
+
+def test_code_keeps_its_lines_and_scrolls_while_other_keys_still_judge(dataset, bob_annotates):
+    code = "So:\n\n```python\nif x:\n    return " + "y + " * 60 + "z\n```\nDone."
+    compare(dataset, code, code + " Really.", "How?")
+    compare(dataset, code, code + " Truly.", "How then?")
+    page = bob_annotates()
+    first = shown(page)
+    block = page.locator(".pane .code").first
+
+    assert sorted(page.locator(".pane [data-text]").all_inner_texts()) in (
+        [code, code + " Really."],
+        [code, code + " Truly."],
+    )
+    block.click()
+    expect(block).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(block).not_to_have_js_property("scrollLeft", 0)
+    assert shown(page) == first
+    page.keyboard.press("2")
+    another_than(page, first)
+
+
 HOSTILE = SHARED / "nasty" / "hostile"
 
 
 @pytest.mark.skipif(not HOSTILE.exists(), reason=f"no hostile texts at {HOSTILE}")
 def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, open_as):
-    files = [path.read_text(encoding="utf-8").splitlines() for path in sorted(HOSTILE.glob("*.jsonl"))]
-    rows = [json.loads(line) for lines in files for line in lines]
+    texts_of = [path.read_bytes() for path in sorted(HOSTILE.glob("*.jsonl"))]
+    texts_of += [gzip.decompress(path.read_bytes()) for path in sorted(HOSTILE.glob("*.jsonl.gz"))]
+    rows = [json.loads(line) for lines in texts_of for line in lines.decode().split("\n") if line]
     texts = [row[field] for row in rows for field in ("prompt", "chosen", "rejected")]
     # All in one page: as the turns of a conversation, with two of them as its completions.
     compare(
@@ -545,20 +672,24 @@ def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, 
 
     annotate(page, dataset)
     page.locator(".earlier summary").click()
-    shown_texts = page.evaluate("[...document.querySelectorAll('.prompt [data-text]')].map(e => e.innerText)")
+    # innerText leaves out what is not laid out yet, as the ends of long texts.
+    shown_texts = page.evaluate(
+        "[...document.querySelectorAll('.prompt [data-text]')].map("
+        "it => it.querySelector('.block') ? it.textContent : it.innerText)"
+    )
     page.keyboard.press("m")
-    expect(page.locator("[data-view=markdown]")).to_have_count(len(texts) + 2)
+    short = sum(not is_long(text) for text in texts)
+    expect(page.locator("[data-view=markdown]")).to_have_count(short + 2)
 
-    assert [(t, s) for t, s in zip(texts, shown_texts, strict=True) if t != s] == []
+    assert [(t[:100], s[:100]) for t, s in zip(texts, shown_texts, strict=True) if t != s] == []
     assert page.evaluate("window.__nasty") is None
     assert {url.split("/")[2] for url in requests} == {page.url.split("/")[2]}
     assert reports == []
 
 
-def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob, open_as):
+def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob_annotates):
     some(dataset, 3)
-    page = open_as(bob)
-    annotate(page, dataset)
+    page = bob_annotates()
 
     page.keyboard.press("?")
     page.get_by_label("Keys for the answers").select_option("right-hand")
@@ -577,11 +708,33 @@ def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob, open_as
     assert (right.outcome != right.left, right.strength) == (True, 2)
 
 
-SIZES = {"wide": (1440, 900), "middle": (1024, 768), "narrow": (390, 844)}
+# 720 by 450 is what the wide window has left when it is zoomed to 200 %.
+SIZES = {"wide": (1440, 900), "middle": (1024, 768), "zoomed": (720, 450), "narrow": (390, 844)}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_state_is_accessible_at_every_width(dataset, bob, model, open_as, picture, scheme):
+@pytest.fixture(params=["light", "dark"])
+def scheme(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def good_at_every_width(accessible, picture, scheme) -> Callable[[Page, str], None]:
+    """Assert that the page in the state so called passes axe and is not wider than the window."""
+
+    def check(page: Page, state: str) -> None:
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            picture(page, f"annotate-{state}-{size}-{scheme}")
+            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, f"{state} is {overflow} px too wide at {width} px"
+            accessible(page, f"{state} at {width} px")
+        width, height = SIZES["wide"]
+        page.set_viewport_size({"width": width, "height": height})
+
+    return check
+
+
+def test_every_state_is_accessible_at_every_width(dataset, model, bob_annotates, scheme, good_at_every_width):
     dataset.guidelines.create(
         number=1, text="# What to prefer\n\nThe answer that is *right*.\n\n1. First\n2. Second"
     )
@@ -591,59 +744,75 @@ def test_every_state_is_accessible_at_every_width(dataset, bob, model, open_as, 
     turns = ["كيف حالك؟", "بخير، شكرا.", "And in Python? " * 110]
     comparison = compare(dataset, code, f"{code}\n\nOr use `n + n`.", *turns)
     SuggestionFactory.create(comparison=comparison, version=model, margin=1.2)
-    page = open_as(bob, color_scheme=scheme)
-    axe = Axe()
+    page = bob_annotates(color_scheme=scheme)
 
-    def check(state: str) -> None:
-        for size, (width, height) in SIZES.items():
-            page.set_viewport_size({"width": width, "height": height})
-            picture(page, f"annotate-{state}-{size}-{scheme}")
-            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert overflow <= 0, f"{state} is {overflow} px too wide at {width} px"
-        page.set_viewport_size({"width": 1440, "height": 900})
-        found = axe.run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
-        assert found.violations_count == 0, found.generate_report()
-
-    annotate(page, dataset)
-    check("guidelines")
+    good_at_every_width(page, "guidelines")
     page.keyboard.press("g")
-    check("open")
+    good_at_every_width(page, "open")
     page.keyboard.press("m")
     expect(page.locator("[data-view=markdown]").first).to_be_visible()
-    check("markdown")
+    good_at_every_width(page, "markdown")
     page.keyboard.press("m")
-    check("raw")
+    good_at_every_width(page, "raw")
     page.keyboard.press("d")
     expect(page.locator("[data-view=diff]").first).to_be_visible()
-    check("diff")
+    good_at_every_width(page, "diff")
     page.keyboard.press("d")
     page.keyboard.press("f")
-    check("flag")
+    good_at_every_width(page, "flag")
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    check("keys")
+    good_at_every_width(page, "keys")
     page.keyboard.press("Escape")
     page.keyboard.press("c")
-    check("comment")
+    good_at_every_width(page, "comment")
     page.keyboard.press("Escape")
     page.keyboard.press("1")
     expect(page.locator(".verdict")).to_be_visible()
-    check("reveal")
+    good_at_every_width(page, "reveal")
     page.keyboard.press("u")
-    check("reopened")
+    good_at_every_width(page, "reopened")
     page.keyboard.press("Enter")
     expect(page.locator(".end")).to_be_visible()
-    check("end")
+    good_at_every_width(page, "end")
 
+
+def test_a_ranking_is_accessible_at_every_width(dataset, model, bob_annotates, scheme, good_at_every_width):
     several(dataset, model)
-    page.keyboard.press("u")
-    page.keyboard.press("Enter")
-    expect(page.locator(".panes.many")).to_be_visible()
-    check("ranking")
-    page.keyboard.press("2")
-    page.keyboard.press("Shift+3")
-    page.keyboard.press("1")
-    check("ranking-begun")
+    page = bob_annotates(color_scheme=scheme)
+
+    good_at_every_width(page, "ranking")
+    for key in ["2", "Shift+3", "1"]:
+        page.keyboard.press(key)
+    good_at_every_width(page, "ranking-begun")
     page.keyboard.press("Enter")
     expect(page.locator(".verdict")).to_be_visible()
-    check("ranking-reveal")
+    good_at_every_width(page, "ranking-reveal")
+
+
+def test_suggestions_and_troubles_are_accessible_at_every_width(
+    dataset, suggested, bob_annotates, scheme, good_at_every_width
+):
+    dataset.blind_share = 0
+    dataset.save()
+    suggested(4)
+    Suggestion.objects.filter(pk__in=list(Suggestion.objects.values_list("pk", flat=True)[:2])).update(
+        margin=0
+    )
+    page = bob_annotates(color_scheme=scheme)
+    page.wait_for_load_state("networkidle")
+
+    good_at_every_width(page, "suggested")
+    page.route("**/judge/", lambda route: route.fulfill(status=409, json={"error": "Others were first."}))
+    page.keyboard.press("y")
+    expect(page.locator("#notice")).to_contain_text("Others were first.")
+    good_at_every_width(page, "refused")
+    page.unroute("**/judge/")
+    page.context.set_offline(True)
+    page.keyboard.press("y")
+    expect(page.locator("#saved")).to_contain_text("not saved yet")
+    good_at_every_width(page, "unsaved")
+    page.context.clear_cookies()
+    page.context.set_offline(False)
+    expect(page.locator("#saved")).to_contain_text("your login has expired", timeout=20_000)
+    good_at_every_width(page, "login-expired")

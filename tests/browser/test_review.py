@@ -7,23 +7,21 @@ from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
     CompletionFactory,
-    DatasetFactory,
     JudgmentFactory,
     ModelVersionFactory,
     PromptFactory,
     SuggestionFactory,
     UserFactory,
 )
-from workbench.models import Comparison, Dataset, Decision, Member, Role, User
+from workbench.models import Comparison, Dataset, Decision
 from workbench.pipeline import review
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def kitchen(transactional_db: None) -> Dataset:
+def kitchen(dataset: Dataset) -> Dataset:
     """Three disagreements, told apart by their prompts: the first, the second and the third of the queue."""
-    dataset = DatasetFactory.create(name="Kitchen")
     version = ModelVersionFactory.create(state="active")
     people = AnnotatorFactory.create_batch(2)
     for n, name in enumerate(["first", "second", "third"]):
@@ -36,13 +34,6 @@ def kitchen(transactional_db: None) -> Dataset:
             JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome=outcome)
         SuggestionFactory.create(comparison=comparison, version=version, margin=3.0 - n)
     return dataset
-
-
-@pytest.fixture
-def rita(kitchen: Dataset) -> User:
-    user = UserFactory.create(username="rita")
-    Member.objects.create(dataset=kitchen, user=user, role=Role.REVIEWER)
-    return user
 
 
 def shows(page: Page, name: str) -> None:
