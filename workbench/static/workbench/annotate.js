@@ -730,7 +730,11 @@ const ACTIONS = {
   rank,
   view: nextView,
   guidelines: toggleGuidelines,
-  keys: () => keysDialog.showModal(),
+  keys: () => {
+    keysDialog.showModal();
+    // Not by autofocus: the browser would want to give it the focus when the page opens.
+    keysDialog.querySelector(".primary").focus();
+  },
   confirm: confirmSuggestion,
   keep,
   change,
