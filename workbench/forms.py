@@ -8,7 +8,7 @@ from typing import Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import OuterRef, Q, Subquery
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -242,9 +242,11 @@ class ReviewFilterForm(forms.Form):
         offered = Q(user__isnull=False)
         if asked := re.fullmatch(r"[0-9]{1,18}", self.data.get("annotator", "")):
             offered |= Q(pk=asked[0])
+        # The newest of each by the index, and no EXISTS, for which PostgreSQL reads all Judgments there are.
         own = Judgment.objects.of(self.dataset).filter(annotator=OuterRef("pk"))
-        judged = Annotator.objects.filter(offered, Exists(own)).select_related("user")
-        return [("", "anybody"), *((one.pk, str(one)) for one in judged)]
+        newest = Subquery(own.order_by("-created_at").values("pk")[:1])
+        judged = Annotator.objects.alias(newest=newest).filter(offered, newest__isnull=False)
+        return [("", "anybody"), *((one.pk, str(one)) for one in judged.select_related("user"))]
 
     def _versions(self, nothing: str) -> list[tuple[Any, str]]:
         return [("", nothing), *((pk, str(version)) for pk, version in self._every.items())]

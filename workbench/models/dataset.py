@@ -378,9 +378,10 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         return self.filter(dataset=dataset)
 
     def clusters(self) -> models.QuerySet["Prompt", dict[str, Any]]:
-        """Groups of two Prompts or more, the largest first: group, size, first (the lowest id)."""
-        grouped = self.order_by().values("group").annotate(size=Count("pk"), first=Min("pk"))
-        return grouped.filter(size__gt=1).order_by("-size", "first")
+        """Groups of two Prompts or more, the largest first: group, size."""
+        # Nothing but the group is read, so that the index of it is all that is.
+        grouped = self.order_by().values("group").annotate(size=Count("*"))
+        return grouped.filter(size__gt=1).order_by("-size", "group")
 
     def first_of_each_group(self, most: int) -> Self:
         """The first `most` Prompts of each group, by primary key."""
