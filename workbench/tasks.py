@@ -126,28 +126,28 @@ def bounded(score: Scorer, seconds: float) -> Scorer:
 
 @shared_task
 def score_batch(batch_id: int) -> None:
-    try:
-        _score_batch(batch_id)
-    except (OperationalError, InterfaceError):
-        # A worker that went on would use up every message there is, and have them sent again and its batch
-        # taken over only when half a lease, or all of it, is over.
-        log.warning("The database is away; %s waits for it", WORKER, exc_info=True)
-        if not is_database_back():
-            raise
-        scoring.hand_back(ScoreBatch(pk=batch_id), WORKER, "The database went away.")
-        _score_batch(batch_id)
+    while True:
+        try:
+            return _score_batch(batch_id)
+        except (OperationalError, InterfaceError):
+            # A worker that went on would use up every message there is, and have them sent again and its
+            # batch taken over only when half a lease, or all of it, is over.
+            log.warning("The database is away; %s waits for it", WORKER, exc_info=True)
+            if not hand_back_when_database_is_back(batch_id):
+                raise
 
 
-def is_database_back(every: float = 1.0) -> bool:
-    """Wait until the database answers; False when this worker was told to end meanwhile."""
+def hand_back_when_database_is_back(batch_id: int, every: float = 1.0) -> bool:
+    """Wait until the database answers, and give back what this worker had of it; False when the worker was
+    told to end meanwhile."""
     while not is_stopping():
+        time.sleep(every)
         connection.close()
         try:
-            connection.ensure_connection()
-        except OperationalError:
-            time.sleep(every)
-        else:
-            return True
+            scoring.hand_back(ScoreBatch(pk=batch_id), WORKER, "The database went away.", is_counted=False)
+        except (OperationalError, InterfaceError):
+            continue
+        return True
     return False
 
 

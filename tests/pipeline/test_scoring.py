@@ -2,9 +2,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
-from scoring.formats import BadText, Pair, Scored
+from scoring.formats import BadText, Pair, Scored, Scorer
 from tests.factories import (
     ComparisonFactory,
     CompletionFactory,
@@ -12,6 +13,7 @@ from tests.factories import (
     ModelVersionFactory,
     PromptFactory,
 )
+from workbench import tasks
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Suggestion
 from workbench.pipeline import scoring
 
@@ -395,3 +397,24 @@ def test_activating_a_version_makes_every_dataset_want_its_scores_newest_first(v
     version.activate()
 
     assert list(Dataset.objects.wanting_scores()) == [new, old]
+
+
+def test_a_database_that_goes_away_again_and_again_costs_a_batch_no_attempt(version, monkeypatch):
+    run = scoring.plan(prompts_with_completions(1, 2), version)
+    batch, plain, failures = run.batches.get(), scoring.work, iter(range(5))
+
+    def work(batch: ScoreBatch, score: Scorer, worker: str, *rest: object) -> bool:
+        if next(failures, None) is None:
+            return plain(batch, score, worker, *rest)
+        batch.lease(worker, 3600)
+        raise OperationalError("the database system is shutting down")
+
+    monkeypatch.setattr(scoring, "work", work)
+    monkeypatch.setattr(tasks, "load_scorer", lambda version: by_length)
+    monkeypatch.setattr(tasks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(tasks.connection, "close", lambda: None)  # the test is in a transaction
+
+    tasks.score_batch(batch.pk)
+
+    batch.refresh_from_db()
+    assert (batch.state, batch.attempts) == ("done", 1)

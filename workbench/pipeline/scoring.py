@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 
 from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
@@ -354,10 +354,16 @@ def _finish(batch: ScoreBatch, worker: str) -> None:
     settle_run(batch.run)
 
 
-def hand_back(batch: ScoreBatch, worker: str, error: str) -> None:
-    """Give the lease up, with the reason. The attempt stays counted."""
+def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = True) -> None:
+    """Give the lease up, with the reason. The attempt stays counted, unless the batch had no part in it."""
     held = ScoreBatch.objects.filter(pk=batch.pk, state=ScoreBatch.State.LEASED, worker=worker)
-    held.update(state=ScoreBatch.State.WAITING, lease_until=None, rung_at=None, error=error[:2000])
+    held.update(
+        state=ScoreBatch.State.WAITING,
+        lease_until=None,
+        rung_at=None,
+        error=error[:2000],
+        attempts=F("attempts") - (0 if is_counted else 1),
+    )
 
 
 def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Scorer) -> int:
