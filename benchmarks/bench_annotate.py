@@ -198,6 +198,7 @@ class Client:
     user: User
     session: str
     next_ms: list[float] = field(default_factory=list)
+    end_ms: list[float] = field(default_factory=list)
     submit_ms: list[float] = field(default_factory=list)
     handed: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -234,10 +235,13 @@ class Client:
 
     def judge_one(self, send_twice: bool = False) -> bool:
         """Ask for the next and answer it; False when there is none."""
-        status, body = self.post("next", {"have": ""}, "text/html", self.next_ms)
+        asked: list[float] = []
+        status, body = self.post("next", {"have": ""}, "text/html", asked)
         item = ITEM.search(body)
         if status != 200 or item is None:
+            self.end_ms += asked  # another answer: why nothing is left, with figures on all there is
             return False
+        self.next_ms += asked
         comparison, claim, key = item.groups()
         self.handed.append(int(comparison))
         fields = {"user": self.user.pk, "comparison": comparison, "claim": claim, "key": key}

@@ -74,6 +74,7 @@ def main() -> None:
             taken = all_at_once(clients, functools.partial(work, pause=pause))
             claim = percentiles([ms for client in clients for ms in client.next_ms])
             submit = percentiles([ms for client in clients for ms in client.submit_ms])
+            end = percentiles([ms for client in clients for ms in client.end_ms])
             judged = sum(len(client.handed) for client in clients)
             failures = [failure for client in clients for failure in client.failures]
             wrong = wrong_in(dataset, options.overlap)
@@ -81,7 +82,8 @@ def main() -> None:
                 f"{connection.vendor}: {options.clients} clients with pauses of {pause:g} s "
                 f"judged {judged:,} in {taken:.0f} s\n"
                 f"claim p50 {claim[0]:.0f} ms, p95 {claim[1]:.0f} ms; submit p50 {submit[0]:.0f} ms, "
-                f"p95 {submit[1]:.0f} ms; web {memory():.0f} MB; {len(failures)} failures"
+                f"p95 {submit[1]:.0f} ms; why nothing is left p95 {end[1]:.0f} ms; web {memory():.0f} MB; "
+                f"{len(failures)} failures"
             )
             if not wrong:
                 print(f"every Comparison was judged by exactly {options.overlap} people")
