@@ -107,7 +107,7 @@ def renew_all(dataset: Dataset) -> None:
 
 def renew(dataset: Dataset, groups: Collection[str]) -> None:
     """Write the keys of all Comparisons of these prompt groups anew."""
-    comparisons = Comparison.objects.filter(dataset=dataset, prompt__group__in=groups)
+    comparisons = _of_groups(dataset, Q(group__in=groups))
     with transaction.atomic():
         # Locked in one order: two workers that renew the same group would deadlock otherwise.
         list(comparisons.select_for_update(of=("self",), no_key=True).order_by("pk").only("pk"))
@@ -117,8 +117,13 @@ def renew(dataset: Dataset, groups: Collection[str]) -> None:
 def renew_some(pks: Collection[int], dataset: Dataset) -> None:
     """Write the keys of Comparisons of one prompt group anew: after votes or a Decision."""
     group = Prompt.objects.filter(comparisons=min(pks)).values("group")
-    siblings = Comparison.objects.filter(dataset=dataset, prompt__group=Subquery(group))
+    siblings = _of_groups(dataset, Q(group=Subquery(group)))
     _write([each for each in _keys(siblings, dataset.most_per_group) if each.pk in pks])
+
+
+def _of_groups(dataset: Dataset, groups: Q) -> ComparisonQuerySet:
+    # By way of their Prompts: asked for the Dataset's Comparisons of a group, SQLite reads all it has.
+    return Comparison.objects.filter(prompt__in=Prompt.objects.of(dataset).filter(groups))
 
 
 def _write(comparisons: list[Comparison]) -> None:
@@ -261,10 +266,11 @@ def _windows(
 
 
 def _begun(comparisons: ComparisonQuerySet, arms: Collection[Arm], first_places: int) -> list[Window]:
-    called, ordinary = with_places(comparisons, first_places)
+    called, _ = with_places(comparisons, first_places)
     parts = _around(called)
     for taken in range(first_places - 1, max(0, first_places - 1 - LEVELS), -1):
-        level = ordinary.filter(taken=taken)
+        # Said once and not as "fewer than" besides, or SQLite reads all that have fewer to sort them.
+        level = _taken_by(taken, comparisons)
         if Arm.DISAGREEMENT in arms:
             parts.append(_by_key(level, "dispute"))
         parts += _around(level)
@@ -272,13 +278,13 @@ def _begun(comparisons: ComparisonQuerySet, arms: Collection[Arm], first_places:
 
 
 def _untouched(comparisons: ComparisonQuerySet, arms: Collection[Arm]) -> list[Window]:
-    untouched = _nobodys(comparisons)
+    untouched = _taken_by(0, comparisons)
     by_key = [(arm, _by_key(untouched, key)) for arm, key in KEYS.items() if arm in arms]
     return [*by_key, *((Arm.RANDOM, part) for part in _around(untouched))]
 
 
-def _nobodys(comparisons: ComparisonQuerySet) -> ComparisonQuerySet:
-    return comparisons.filter(places=None, taken=0)
+def _taken_by(people: int, comparisons: ComparisonQuerySet) -> ComparisonQuerySet:
+    return comparisons.filter(places=None, taken=people)
 
 
 def _around(comparisons: QuerySet[Comparison]) -> list[QuerySet[Comparison]]:
@@ -292,7 +298,7 @@ def _by_key(comparisons: QuerySet[Comparison], key: str) -> QuerySet[Comparison]
 
 
 _FEW_UNTOUCHED = Compiled(
-    lambda: _nobodys(Comparison.objects.filter(dataset=DATASET)).order_by().values_list("pk")[:COUNTED]
+    lambda: _taken_by(0, Comparison.objects.filter(dataset=DATASET)).order_by().values_list("pk")[:COUNTED]
 )
 _OPEN = Compiled(
     lambda: (
@@ -369,7 +375,7 @@ def _draw(
 def _how_many(dataset: Dataset, untouched: int) -> int:
     """How many nobody has begun, at least 1; `untouched` is exact where it is less than COUNTED."""
     if untouched == COUNTED:
-        every = _nobodys(dataset.comparisons.all()).order_by()
+        every = _taken_by(0, dataset.comparisons.all()).order_by()
         untouched = cache.get_or_set(f"untouched:{dataset.pk}", every.count, 10) or untouched
     return max(1, untouched)
 
