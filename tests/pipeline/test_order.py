@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -291,3 +292,35 @@ def test_the_next_takes_at_most_15_queries_under_every_order(policy, overlap, mo
         record_judgment(annotator, claim.comparison, Answer("tie", uuid4()))
 
     assert max(counts) <= 15
+
+
+def plan_of(sql: str, params: object) -> str:
+    """What the database is going to do."""
+    is_sqlite = connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        if not is_sqlite:  # a table as small as a test's it would read from end to end, and rightly
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN {'QUERY PLAN ' * is_sqlite}{sql}", params)
+        return "\n".join(str(column) for row in cursor.fetchall() for column in row)
+
+
+@pytest.mark.parametrize("policy", ["random", "mixture"])
+def test_every_part_of_the_queue_is_read_by_an_index_and_sorted_by_none(policy):
+    dataset = DatasetFactory.create(order=policy, overlap=4)
+
+    for _, window in order._windows(tuple(dataset.arms), dataset.first_places, 32):
+        plan = plan_of(*window.sql(dataset=dataset.pk, start=0.5))
+        assert "comparison_" in plan
+        assert "TEMP B-TREE" not in plan
+        assert "Sort" not in plan
+
+
+def test_comparisons_of_a_prompt_group_are_found_by_its_prompts_and_not_among_all_of_the_dataset():
+    dataset = DatasetFactory.create()
+    of_group = order._of_groups(dataset, Q(group="some")).order_by()
+
+    plan = plan_of(*of_group.query.sql_with_params())
+
+    assert "prompt_group_of_dataset" in plan
+    assert "workbench_comparison_prompt_id" in plan
