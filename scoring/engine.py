@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from scoring.checkpoint import Checkpoint, open_checkpoint
 from scoring.encode import Encoded, Encoder, Ids
 from scoring.formats import BadText, Pair, Scored
+from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
 from scoring.model import Network, build_network, leave_file, load_classifier
 
 TEMPLATES = ("bert-pair",)
@@ -23,13 +22,7 @@ TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # a processor's batch should stay
 # Matrix units. With bf16 in vector units alone (avx512_bf16) products are not twice as fast as in fp32 and
 # attention is slower, so that what exact-order scores again takes more time than bf16 saves.
 BF16_FLAGS = {"amx_bf16", "bf16", "svebf16"}
-# From how much two errors differ, as a root mean square, to the guard; and from the largest difference that a
-# call has seen. See measure_guard.
-FACTOR = 5.0
-WIDER = 1.25
 WINDOW = 1024  # pairs tokenised at a time; the next window is tokenised while the model runs
-
-Values = npt.NDArray[np.float64]
 
 
 def load(
@@ -263,47 +256,12 @@ def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[li
         yield batch
 
 
-def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> list[int]:
-    """Indices of values that stand within `guard` of another value of the same prompt, sorted."""
-    siblings: dict[Hashable, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        siblings.setdefault(prompt, []).append(index)
-    near: set[int] = set()
-    for members in siblings.values():
-        members.sort(key=lambda index: values[index])
-        for lower, upper in itertools.pairwise(members):
-            if values[upper] - values[lower] <= guard:
-                near |= {lower, upper}
-    return sorted(near)
-
-
 def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:
-    """The guard distance in logits, from the errors of bf16 against fp32 on a sample; see `guard_of`. 0.0 for
+    """The guard distance in logits, from the errors of bf16 against fp32 on a sample; see `scoring.guard.guard_of`. 0.0 for
     an engine that uses no bf16."""
     if not engine.exact_order or not sample:
         return 0.0
     return guard_of(engine.values(sample, "bf16") - engine.values(sample, "fp32"), factor)
-
-
-def guard_of(errors: Values, factor: float = FACTOR) -> float:
-    """By how much two of these errors, (N,), differ as a root mean square, were they independent, times a
-    factor.
-
-    Not from the largest error: that grows with the sample, and two siblings seldom have it both, in opposite
-    directions. Errors are close to normal (a kurtosis of 3.5 was measured on 1,501 real answers) and those of
-    siblings correlated (0.3 there), so that a factor of 5 is six standard deviations of what can turn two of
-    them round.
-    """
-    return factor * float(np.sqrt(2 * np.mean(errors**2)))
-
-
-def largest_difference(prompts: Sequence[Hashable], errors: Values) -> float:
-    """By how much the errors, (N,), of two completions of one prompt differ at most; 0.0 without siblings."""
-    reach: dict[Hashable, tuple[float, float]] = {}
-    for prompt, error in zip(prompts, errors.tolist(), strict=True):
-        low, high = reach.get(prompt, (error, error))
-        reach[prompt] = min(low, error), max(high, error)
-    return max((high - low for low, high in reach.values()), default=0.0)
 
 
 def why_not_bf16(device: torch.device) -> str:

@@ -16,8 +16,9 @@ from transformers import (
 )
 
 from scoring.checkpoint import CheckpointError, open_checkpoint
-from scoring.engine import Engine, batches, load, near_siblings
+from scoring.engine import Engine, batches, load
 from scoring.formats import BadText, Pair
+from scoring.guard import near_siblings
 from tests.scoring.models import SEED_SHAPE, SPECIAL, TINY, Card, save_bert, sentence
 
 LENGTHS = [1, 2, 3, 8, 21, 55, 144, 254, 377, 509, 510, 511, 600]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from scoring.checkpoint import open_checkpoint
 from scoring.encode import Encoder, Ids
-from scoring.engine import Engine, guard_of, load, measure_guard
+from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
+from scoring.guard import guard_of
 from scoring.head import fit_head
 from scoring.model import Network
 from tests.scoring.models import sentence

@@ -12,14 +12,16 @@ a row by a conditional UPDATE, and a message that is lost, doubled or late chang
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
+import numpy as np
 from django.db import transaction
 from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 
 from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
+from scoring.guard import near_siblings
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
 from workbench.pipeline import ranking
 
@@ -277,15 +279,12 @@ def _settle(
     version.refresh_from_db(fields=["guard"])
     guard = math.inf if version.guard is None else version.guard
     # Prompts without siblings are left out: what was scored in one call the model has put in order itself.
-    families: dict[int, dict[int, Score]] = {row.completion.prompt_id: {} for row in siblings}
-    for row in [*rows, *siblings]:  # in this order: what another worker stored first stands
-        if row.completion.prompt_id in families:
-            families[row.completion.prompt_id][row.completion_id] = row
+    prompts = {row.completion.prompt_id for row in siblings}
+    # In this order: what another worker stored first stands.
+    known = {row.completion_id: row for row in [*rows, *siblings] if row.completion.prompt_id in prompts}
     tried: set[int] = set()
     changed: list[Score] = []
-    while todo := [
-        row for each in families.values() for row in _doubtful(each, guard) if row.completion_id not in tried
-    ]:
+    while todo := [row for row in _doubtful(list(known.values()), guard) if row.completion_id not in tried]:
         tried |= {row.completion_id for row in todo}
         for start in range(0, len(todo), SLICE):
             go_on()
@@ -297,16 +296,11 @@ def _settle(
     return changed
 
 
-def _doubtful(family: Mapping[int, Score], guard: float) -> list[Score]:
+def _doubtful(rows: Sequence[Score], guard: float) -> list[Score]:
     """Those in bf16 that stand within the guard of a sibling."""
-    ordered = sorted(family.values(), key=lambda row: row.value)
-    near = {
-        row.completion_id
-        for lower, upper in itertools.pairwise(ordered)
-        if upper.value - lower.value <= guard
-        for row in (lower, upper)
-    }
-    return [row for row in ordered if row.precision == "bf16" and row.completion_id in near]
+    prompts = [row.completion.prompt_id for row in rows]
+    near = near_siblings(prompts, np.array([row.value for row in rows]), guard)
+    return [rows[index] for index in near if rows[index].precision == "bf16"]
 
 
 def _scored_again(some: list[Score], rows: list[Score], score_alone: Scorer) -> list[tuple[Score, Scored]]:
