@@ -64,7 +64,7 @@ def _require(held: str | None, role: Role) -> None:
 
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
     """The comparison, for a member of its dataset as in `dataset_for`. One query."""
-    own: QuerySet[Any, Any] = Dataset.objects.visible_to(person(user)).with_role_of(person(user))
+    own: QuerySet[Any, Any] = Dataset.objects.with_role_of(person(user))
     held = Subquery(own.filter(pk=OuterRef("dataset")).values("role"))
     known: QuerySet[Any, Any] = Comparison.objects.select_related("dataset")
     comparison: Comparison | None = known.annotate(role=held).filter(pk=pk).first()

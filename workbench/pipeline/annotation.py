@@ -620,7 +620,7 @@ _WITH_TEXTS = Compiled(
 def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None) -> QuerySet[Claim]:
     """The Claim of this primary key; without one that which is no repeat. Empty when it is not theirs."""
     claims = Claim.objects.filter(annotator=annotator, comparison=comparison)
-    return claims.filter(pk=claim_pk) if claim_pk is not None else claims.exclude(purpose=Purpose.REPEAT)
+    return claims.filter(pk=claim_pk) if claim_pk else claims.exclude(purpose=Purpose.REPEAT)
 
 
 def _locking(claim: int | None) -> Compiled[Claim]:
