@@ -257,7 +257,7 @@ def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[li
 
 
 def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:
-    """The guard distance in logits, from the errors of bf16 against fp32 on a sample; see `scoring.guard.guard_of`. 0.0 for
+    """The guard distance in logits, from the errors of bf16 against fp32 on a sample; see `guard_of`. 0.0 for
     an engine that uses no bf16."""
     if not engine.exact_order or not sample:
         return 0.0
