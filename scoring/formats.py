@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 Pair = tuple[str, str]
 """(prompt text, completion text)."""
 
+Message = dict[str, str]
+"""One turn of a conversation: role and content."""
+
 MAX_LINE_BYTES = 64 * 2**20
 
 

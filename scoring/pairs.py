@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from scoring.formats import BadLine, Pair, bad_pair, flatten_messages, prompt_text, read_rows
+from scoring.formats import BadLine, Message, Pair, bad_pair, flatten_messages, prompt_text, read_rows
 
 Row = Mapping[str, Any]
-Message = dict[str, str]
 
 SPLITS = ("train", "validation", "test")
 SALT = "preference-workbench/validation/1"

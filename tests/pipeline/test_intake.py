@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from scoring.rows.checks import observe
+from scoring.rows.rows import Row
 from tests.conftest import SHARED
 from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import intake
 from workbench.pipeline.intake import Draft
-from workbench.pipeline.intake.checks import observe
-from workbench.pipeline.intake.rows import Row
 from workbench.pipeline.intake.spool import pack
 
 pytestmark = pytest.mark.django_db
@@ -123,7 +123,7 @@ def test_answers_that_are_the_json_value_true_are_told():
 
 @pytest.mark.real_data
 def test_a_transcript_can_be_written_again_byte_for_byte():
-    from workbench.pipeline.intake.shapes.pairs import transcript
+    from scoring.rows.shapes.pairs import transcript
 
     path = SHARED / "data/hh_harmless/harmless-base.test.jsonl.gz"
     intake.import_file(path, Dataset(name="Real"), intake.ImportOptions(lenient=True))

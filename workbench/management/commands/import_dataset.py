@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from scoring.rows.rows import escaped
 from workbench.models import Dataset
 from workbench.pipeline import intake
-from workbench.pipeline.intake.rows import escaped
 
 EXAMPLE = """\
 example:

@@ -14,13 +14,13 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
+from scoring.rows.drafts import Draft, ImportOptions
+from scoring.rows.files import open_rows
+from scoring.rows.reading import Reader
+from scoring.rows.rows import FileFault, Problem
+from scoring.rows.shapes import COLUMNS
 from workbench.models import Dataset
-from workbench.pipeline.intake.drafts import Draft, ImportOptions
-from workbench.pipeline.intake.files import open_rows
 from workbench.pipeline.intake.groups import Groups, LongText
-from workbench.pipeline.intake.reading import Reader
-from workbench.pipeline.intake.rows import FileFault, Problem
-from workbench.pipeline.intake.shapes import COLUMNS
 from workbench.pipeline.intake.spool import Packed, Spool, pack
 from workbench.pipeline.intake.store import CHUNK_ROWS, Store, stored_rows
 
@@ -244,31 +244,6 @@ def preview(
         examples=tuple(prefix.examples),
         whole=whole and not reader.cut,
     )
-
-
-def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
-    """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
-    everything = _Everything()
-    with ExitStack() as stack:
-        try:
-            Reader(everything, options, lambda *_: None).read(open_rows(path, "", stack, COLUMNS))
-        except FileFault as fault:
-            everything.problems.insert(0, fault.problem)
-    return everything.drafts, everything.problems
-
-
-class _Everything:
-    """The sink of `read_file`."""
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-        self.problems: list[Problem] = []
-
-    def add(self, draft: Draft) -> None:
-        self.drafts.append(draft)
-
-    def refuse(self, problem: Problem) -> None:
-        self.problems.append(problem)
 
 
 class _Enough(Exception):

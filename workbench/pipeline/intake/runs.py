@@ -8,8 +8,8 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connection
 
+from scoring.rows.drafts import ImportOptions
 from workbench.models import Run
-from workbench.pipeline.intake.drafts import ImportOptions
 from workbench.pipeline.intake.importing import Cancelled, ImportResult, import_file
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
+from scoring.rows.drafts import Draft, metadata_json
+from scoring.rows.rows import Problem, escaped
 from workbench.models.dataset import group_digest, messages_digest, text_digest
-from workbench.pipeline.intake.drafts import Draft, metadata_json
 from workbench.pipeline.intake.groups import Groups, LongText
-from workbench.pipeline.intake.rows import Problem, escaped
 
 BUFFER_ROWS = 500
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scoring.formats import flatten_messages
+from scoring.rows.shapes.pairs import transcript
 from workbench.models import Decision, Outcome
 from workbench.models.dataset import Message
-from workbench.pipeline.intake.shapes.pairs import transcript
 from workbench.pipeline.release.cases import Answer, Case, LeftOut, left_out_for
 from workbench.pipeline.release.splits import SPLITS, Split
 

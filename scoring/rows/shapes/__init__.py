@@ -7,9 +7,9 @@ docs/how-to/import.md and a test.
 from collections import Counter
 from collections.abc import Sequence
 
-from workbench.pipeline.intake.rows import FileFault, Row, escaped
-from workbench.pipeline.intake.shapes import arenas, mapped, pairs, rankings, trees, votes
-from workbench.pipeline.intake.shapes.shape import Shape
+from scoring.rows.rows import FileFault, Row, escaped
+from scoring.rows.shapes import arenas, mapped, pairs, rankings, trees, votes
+from scoring.rows.shapes.shape import Shape
 
 __all__ = ["COLUMNS", "SHAPES", "mapped", "recognise"]
 

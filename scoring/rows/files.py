@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from workbench.pipeline.intake.rows import (
+from scoring.rows.rows import (
     MAX_DEPTH,
     BadRow,
     FileFault,

@@ -9,8 +9,8 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.rows import BadRow, Values
+from scoring.formats import Message
+from scoring.rows.rows import BadRow, Values
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -18,8 +18,8 @@ from workbench.pipeline.intake.drafts import (
     ranked_comparisons,
     whole_number_of,
 )
-from workbench.pipeline.intake.rows import BadRow, FileFault, Problem, Row, Values, escaped
-from workbench.pipeline.intake.shapes.shape import Shape, per_row, together
+from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
+from scoring.rows.shapes.shape import Shape, per_row, together
 
 COLUMN_WORDS = {
     "prompt": "the prompt, as text or messages",

@@ -3,23 +3,26 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
-from workbench.pipeline.intake.checks import observe
-from workbench.pipeline.intake.drafts import Draft, ImportOptions
-from workbench.pipeline.intake.files import Entry, Reading
-from workbench.pipeline.intake.rows import BadRow, FileFault, Problem, Row, escaped
-from workbench.pipeline.intake.shapes import mapped, recognise
-from workbench.pipeline.intake.shapes.shape import Shape
+from scoring.rows.checks import observe
+from scoring.rows.drafts import Draft, ImportOptions
+from scoring.rows.files import Entry, Reading, open_rows
+from scoring.rows.rows import BadRow, FileFault, Problem, Row, escaped
+from scoring.rows.shapes import COLUMNS, mapped, recognise
+from scoring.rows.shapes.shape import Shape
 
 SAMPLE_ROWS = 100
 SAMPLE_BYTES = 4 * 2**20
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
+PLAIN = ImportOptions()
 
 
 class Sink(Protocol):
@@ -164,3 +167,28 @@ def _may_hold_text(kind: pa.DataType) -> bool:
             pa.types.is_null,
         )
     )  # fmt: skip
+
+
+def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
+    """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
+    everything = _Everything()
+    with ExitStack() as stack:
+        try:
+            Reader(everything, options, lambda *_: None).read(open_rows(path, "", stack, COLUMNS))
+        except FileFault as fault:
+            everything.problems.insert(0, fault.problem)
+    return everything.drafts, everything.problems
+
+
+class _Everything:
+    """The sink of `read_file`."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+        self.problems: list[Problem] = []
+
+    def add(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+    def refuse(self, problem: Problem) -> None:
+        self.problems.append(problem)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -21,8 +21,8 @@ from workbench.pipeline.intake.drafts import (
     text_of,
     whole_number_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Row, Values
-from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
+from scoring.rows.rows import BadRow, Row, Values
+from scoring.rows.shapes.shape import Columns, Shape, per_row
 
 _CITATION = re.compile(r"\[[0-9]+(?:, ?[0-9]+)*\]")
 _ANNOTATOR = re.compile(r"annotator_?[0-9]+")

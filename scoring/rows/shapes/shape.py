@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 
-from workbench.pipeline.intake.drafts import Draft, ImportOptions
-from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
+from scoring.rows.drafts import Draft, ImportOptions
+from scoring.rows.rows import BadRow, Problem, Row, Values
 
 Columns = frozenset[str]
 Adapter = Callable[[Iterable[Row], ImportOptions], Iterator[Draft | Problem]]

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from workbench.pipeline.intake.drafts import Draft
+from scoring.rows.drafts import Draft
 
 TOKEN_LIMIT = 512
 CHARACTERS_A_TOKEN = 4

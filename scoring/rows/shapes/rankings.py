@@ -5,8 +5,8 @@ from itertools import combinations, groupby
 from statistics import mean
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -24,9 +24,9 @@ from workbench.pipeline.intake.drafts import (
     ranked_comparisons,
     text_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
-from workbench.pipeline.intake.shapes.pairs import PROMPTS, transcript_of
-from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row, together
+from scoring.rows.rows import BadRow, Problem, Row, Values
+from scoring.rows.shapes.pairs import PROMPTS, transcript_of
+from scoring.rows.shapes.shape import Columns, Shape, per_row, together
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 _RANKS = ("rank", "ranks")

@@ -3,8 +3,8 @@
 import re
 from functools import lru_cache
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -18,8 +18,8 @@ from workbench.pipeline.intake.drafts import (
     number_of,
     prompt_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Row, Values
-from workbench.pipeline.intake.shapes.shape import Columns, Shape, per_row
+from scoring.rows.rows import BadRow, Row, Values
+from scoring.rows.shapes.shape import Columns, Shape, per_row
 
 _BETTER = (
     "chosen", "preferred", "prefered_completions", "prefered_completion", "preferred_completions",

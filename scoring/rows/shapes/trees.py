@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     CompletionDraft,
     Draft,
     ImportOptions,
@@ -17,8 +17,8 @@ from workbench.pipeline.intake.drafts import (
     ranked_comparisons,
     text_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Problem, Row, Values
-from workbench.pipeline.intake.shapes.shape import Columns, Shape
+from scoring.rows.rows import BadRow, Problem, Row, Values
+from scoring.rows.shapes.shape import Columns, Shape
 
 
 def _nested(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from workbench.models.dataset import Message
-from workbench.pipeline.intake.drafts import (
+from scoring.formats import Message
+from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -19,8 +19,8 @@ from workbench.pipeline.intake.drafts import (
     text_of,
     whole_number_of,
 )
-from workbench.pipeline.intake.rows import BadRow, Row, Values, refuse_bad_text
-from workbench.pipeline.intake.shapes.shape import Shape, per_row
+from scoring.rows.rows import BadRow, Row, Values, refuse_bad_text
+from scoring.rows.shapes.shape import Shape, per_row
 
 _WINNERS = {
     "model_a": "a", "model_b": "b", "tie": "tie", "tie (bothbad)": "both_bad", "both_bad": "both_bad",
