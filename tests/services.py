@@ -1,16 +1,24 @@
-"""What of the outside world answers here: PostgreSQL, a broker, a browser."""
+"""What of the outside world answers here: PostgreSQL, a broker, a browser, and what a test starts itself."""
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 import redis
 
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://root@127.0.0.1:5432/postgres"
 BROKER_URL = os.environ.get("TEST_BROKER_URL") or "redis://127.0.0.1:6379/9"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def require(lacking: str | None) -> None:
+    """Skip the test that lacks something here; with CI=true, where all of it is installed, fail it."""
+    if lacking:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
 
 
 def postgresql() -> str | None:
@@ -41,6 +49,25 @@ def broker() -> str | None:
     except redis.RedisError as error:
         return f"no Redis at {urlsplit(BROKER_URL).hostname}: {error}"
     return None
+
+
+def compose_command() -> list[str] | None:
+    """What runs Docker Compose; None when nothing does: a docker client may lack the plugin."""
+    for command in (["docker-compose"], ["docker", "compose"]):
+        if shutil.which(command[0]):
+            asked = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if asked.returncode == 0:
+                return command
+    return None
+
+
+def compose() -> str | None:
+    return None if compose_command() else "neither docker-compose nor docker compose answers"
+
+
+def redis_server() -> str | None:
+    """None when a Redis of a test's own can be started, else why not."""
+    return None if shutil.which("redis-server") else "no redis-server on the PATH"
 
 
 def browser_path() -> str | None:

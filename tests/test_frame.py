@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
 
+from tests import services
 from tests.settings import _data
 from workbench.management.commands.up import processes
 from workbench.models import Run
@@ -98,15 +98,10 @@ def test_deployed_behind_tls_django_has_no_complaint():
     assert result.returncode == 0, result.stderr
 
 
-def compose_command() -> list[str]:
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
-    return ["docker", "compose"]
-
-
 def test_compose_parses_the_compose_file():
+    services.require(services.compose())
     result = subprocess.run(
-        [*compose_command(), "-f", "docker-compose.yml", "--profile", "gpu", "config", "-q"],
+        [*(services.compose_command() or []), "-f", "docker-compose.yml", "--profile", "gpu", "config", "-q"],
         cwd=ROOT, env=os.environ | {"SECRET_KEY": "x"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

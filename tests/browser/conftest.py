@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests import services
 from workbench.models import User
 
 # Playwright's synchronous interface runs an event loop in the test's thread, in which Django would refuse to
@@ -34,9 +35,7 @@ def _chromium() -> str | None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     executable = _chromium()
-    if executable is None:
-        reason = "no Chromium found: install chromium, or name one in CHROMIUM"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    services.require(None if executable else "no Chromium found: install chromium, or name one in CHROMIUM")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=ARGS)
         yield chromium

@@ -652,15 +652,32 @@ def test_code_keeps_its_lines_and_scrolls_while_other_keys_still_judge(dataset, 
     another_than(page, first)
 
 
-HOSTILE = SHARED / "nasty" / "hostile"
+HOSTILE = [
+    "</div></article></main><h1>out of its place</h1>",
+    '"><svg/onload=window.__nasty=1>',
+    "</textarea><script>window.__nasty=1</script>",
+    "<!-- <iframe src=javascript:window.__nasty=1> -->",
+    "<style>body{display:none}</style><base href=//elsewhere.example/><meta http-equiv=refresh content=0>",
+    "<form action=//elsewhere.example><input name=csrfmiddlewaretoken autofocus onfocus=window.__nasty=1>",
+    "{{ csrf_token }} {% include 'base.html' %} ${window.__nasty=1} &lt;b&gt; &amp;amp; &#x3c;",
+    "[a](javascript:window.__nasty=1) ![b](https://elsewhere.example/pixel.png) <https://elsewhere.example>",
+    "[c]: data:text/html,<script>window.__nasty=1</script> '\"><script>'\n\n[c]\n\n```html\n<b>\n```",
+    "\u202eright to left\u202c \u200b\u200d\ufeff zero width, \u0430\u0440\u0440le of other letters",
+    "\x1b[31mred\x1b[0m\u2028line\u2029paragraph\x85 bell\x07",
+    "  two spaces before\n\n\n\tand a tab, three ends of line, two spaces after  ",
+    "% _ \\ ' \" ; -- DROP TABLE",
+    "../../etc/passwd /static/x?y=1&z=2#<b>",
+    "a" * 5_000 + " " + "wide " * 4_000,
+    "\U0001f469\u200d\U0001f52c e\u0301 \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+]
 
 
-@pytest.mark.skipif(not HOSTILE.exists(), reason=f"no hostile texts at {HOSTILE}")
 def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, open_as):
-    texts_of = [path.read_bytes() for path in sorted(HOSTILE.glob("*.jsonl"))]
-    texts_of += [gzip.decompress(path.read_bytes()) for path in sorted(HOSTILE.glob("*.jsonl.gz"))]
+    folder = SHARED / "nasty" / "hostile"  # more of them, where they are
+    texts_of = [path.read_bytes() for path in sorted(folder.glob("*.jsonl"))]
+    texts_of += [gzip.decompress(path.read_bytes()) for path in sorted(folder.glob("*.jsonl.gz"))]
     rows = [json.loads(line) for lines in texts_of for line in lines.decode().split("\n") if line]
-    texts = [row[field] for row in rows for field in ("prompt", "chosen", "rejected")]
+    texts = HOSTILE + [row[field] for row in rows for field in ("prompt", "chosen", "rejected")]
     # All in one page: as the turns of a conversation, with two of them as its completions.
     compare(
         dataset, "</script><script>window.__nasty=1</script>", "<img src=x onerror=window.__nasty=1>", *texts

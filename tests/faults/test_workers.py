@@ -227,6 +227,7 @@ def free_port() -> int:
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
     """Starts a Redis of this test's own, with nothing kept on disk, each time on the same port."""
+    services.require(services.redis_server())
     port, servers = free_port(), []
 
     def start() -> "subprocess.Popen[bytes]":
@@ -329,8 +330,7 @@ class Server:
 @pytest.fixture
 def own_postgresql(transactional_db: None) -> Iterator[Server]:
     """A server that the test may restart, with the product's tables, as the database of test and workers."""
-    if reason := services.postgresql_server():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    services.require(services.postgresql_server())
     folder = Path(tempfile.mkdtemp(prefix="workbench-postgresql-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")

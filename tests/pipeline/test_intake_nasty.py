@@ -10,9 +10,10 @@ from django.core.management import call_command
 from tests.conftest import SHARED
 from workbench.models import Comparison, Completion, Dataset, Prompt
 
-pytestmark = [pytest.mark.real_data, pytest.mark.django_db]
+pytestmark = [pytest.mark.real_data("nasty"), pytest.mark.django_db]
 
-INDEX = json.loads((SHARED / "nasty/index.json").read_bytes()) if SHARED.exists() else {"entries": []}
+NASTY_INDEX = SHARED / "nasty/index.json"
+INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
 ENTRIES = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
 each = pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for entry in ENTRIES])
 

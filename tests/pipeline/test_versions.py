@@ -5,10 +5,9 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 
 from scoring.formats import Scored
-from tests.conftest import SHARED
 from tests.factories import CompletionFactory, ModelVersionFactory, ScoreFactory
 from tests.faults.remote_storage import RemoteStorage
-from tests.scoring.models import save_bert
+from tests.scoring.models import save_bert, spoilt_folder
 from workbench import tasks
 from workbench.models import ModelVersion, Run, ScoreBatch
 from workbench.pipeline import scoring, versions
@@ -75,12 +74,20 @@ def test_a_name_belongs_to_one_model(folder, tmp_path):
     [
         ("nowhere/at/all", "there is no such folder"),
         ("owner/name", "give --revision too"),
-        (str(SHARED / "nasty/models/pickle_only"), "pytorch_model.bin is a pickle"),
     ],
 )
 def test_what_cannot_be_a_model_is_refused_and_leaves_no_version(model, reason):
     with pytest.raises(CommandError, match=reason):
         call_command("model_add", model)
+
+    assert not ModelVersion.objects.transformers().exists()
+
+
+def test_a_folder_with_a_pickle_for_weights_is_refused_and_leaves_no_version(tmp_path):
+    model = spoilt_folder(tmp_path / "model", "pickle_only")
+
+    with pytest.raises(CommandError, match=r"pytorch_model.bin is a pickle"):
+        call_command("model_add", str(model))
 
     assert not ModelVersion.objects.transformers().exists()
 

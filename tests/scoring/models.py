@@ -1,7 +1,10 @@
 """Random models made on the spot: small ones for speed, one of the seed's full shape, no download."""
 
+import json
+import pickle
 import random
 import string
+import struct
 from pathlib import Path
 
 import torch
@@ -54,6 +57,33 @@ def save_bert(
     kind(config).save_pretrained(path)
     BertTokenizer(vocab=vocabulary(config.vocab_size), do_lower_case=False).save_pretrained(path)
     return path
+
+
+def spoilt_folder(path: Path, case: str) -> Path:
+    """A small model folder as somebody might send it who means harm, or knows no better; nothing in it is
+    ever to be run."""
+    bert = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "num_labels": 1}
+    custom = {"model_type": "custom", "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.M"}}
+    weights = safetensors_of('{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', bytes(8))
+    pickled = pickle.dumps({"w": [0.5]})
+    outside = '{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 1099511627776]}}'
+    files: dict[str, bytes] = {
+        "pickle_only": {"pytorch_model.bin": pickled},
+        "both_formats": {"model.safetensors": weights, "pytorch_model.bin": pickled},
+        "remote_code": {"model.safetensors": weights, "modeling_custom.py": b"raise SystemExit"},
+        "header_too_long": {"model.safetensors": struct.pack("<Q", 2**60) + b"{}"},
+        "offsets_outside": {"model.safetensors": safetensors_of(outside, bytes(8))},
+        "index_traversal": {"model.safetensors.index.json": b'{"weight_map": {"w": "../../etc/hostname"}}'},
+    }[case]
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(custom if case == "remote_code" else bert))
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    return path
+
+
+def safetensors_of(header: str, data: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header.encode() + data
 
 
 def save_encoder(path: Path) -> Path:

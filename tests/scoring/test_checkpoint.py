@@ -14,9 +14,7 @@ from transformers import BertForSequenceClassification, BertModel
 
 from scoring.checkpoint import CheckpointError, copy_into, fetch, files_of, open_checkpoint
 from tests.scoring.hub import COMMIT, hub_with
-from tests.scoring.models import TINY, save_bert
-
-NASTY = Path(__file__).resolve().parents[3] / "shared" / "nasty" / "models"
+from tests.scoring.models import TINY, save_bert, spoilt_folder
 
 
 @pytest.fixture
@@ -74,12 +72,12 @@ def test_positions_that_roberta_keeps_for_padding_are_not_counted(folder):
         ("index_traversal", "names a shard outside the folder"),
     ],
 )
-@pytest.mark.real_data
-def test_every_hostile_folder_is_refused_at_once(case, reason):
+def test_every_hostile_folder_is_refused_at_once(case, reason, tmp_path):
+    hostile = spoilt_folder(tmp_path / case, case)
     started = time.monotonic()
 
     with pytest.raises(CheckpointError, match=reason):
-        open_checkpoint(NASTY / case)
+        open_checkpoint(hostile)
 
     assert time.monotonic() - started < 1
 

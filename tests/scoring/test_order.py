@@ -20,9 +20,9 @@ from scoring.formats import BadText, Pair
 from scoring.guard import guard_of
 from scoring.head import fit_head
 from scoring.model import Network
+from tests.conftest import SHARED
 from tests.scoring.models import sentence
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PROMPTS = ["why", "when", "what"]  # a token each
 STEP = 1 / 64  # exact in fp32 and in double
 
@@ -210,7 +210,8 @@ def bf16_units(monkeypatch):
 
 @pytest.mark.real_data
 def test_real_texts_stand_in_the_order_of_fp32(tmp_path, bf16_units):
-    rows = [json.loads(line) for line in (DATA / "webgpt_subset" / "webgpt.jsonl").read_text().splitlines()]
+    lines = (SHARED / "data" / "webgpt_subset" / "webgpt.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     texts = [(row["prompt"], row["preferred"], row["rejected"]) for row in rows]
     triples = [triple for triple in texts if all(text.strip() for text in triple)]
     fit_head(get_model_path(), triples[:10], tmp_path / "model", max_length=96)

@@ -18,7 +18,8 @@ ROW = '{"id": "r%d", "prompt": "Question %d?", "chosen": "Good %d.", "rejected":
 GOOD = "".join(ROW % (n, n, n, n) for n in range(3)).encode()
 BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
 
-INDEX = json.loads((SHARED / "nasty/index.json").read_bytes()) if SHARED.exists() else {"entries": []}
+NASTY_INDEX = SHARED / "nasty/index.json"
+INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
 NASTY = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
 NAMES = INDEX["upload_names"]["names"] if NASTY else []
 
@@ -223,7 +224,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, set
     assert not Upload.objects.exists()
 
 
-@pytest.mark.real_data
+@pytest.mark.real_data("nasty")
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_a_strange_name_is_only_ever_shown(name, client, dataset):
     answer = send(client, dataset, name=name)
@@ -240,7 +241,7 @@ def test_a_strange_name_is_only_ever_shown(name, client, dataset):
     assert not {"\0", "\u202e"} & set(page + answer.content.decode())
 
 
-@pytest.mark.real_data
+@pytest.mark.real_data("nasty")
 @pytest.mark.django_db(transaction=True)
 def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):
     """One test for all, as a test that commits takes a second to clean up after."""
