@@ -484,12 +484,13 @@ def _parts(slices: Mapping[str, Labels] | None, n: int) -> list[tuple[str, str, 
 
 
 def _codes(groups: Labels, n: int) -> npt.NDArray[np.intp]:
-    """Group labels as whole numbers from 0."""
+    """Group labels as whole numbers from 0, in the order of the labels: the order of the pairs is to change
+    no interval."""
     if len(groups) != n:
         raise ValueError(f"{len(groups)} group labels don't match {n} pairs")
-    seen: dict[Any, int] = {}
     labels = groups.tolist() if isinstance(groups, np.ndarray) else groups
-    return np.fromiter((seen.setdefault(label, len(seen)) for label in labels), dtype=np.intp, count=n)
+    place = {label: number for number, label in enumerate(sorted(set(labels)))}
+    return np.fromiter((place[label] for label in labels), dtype=np.intp, count=n)
 
 
 def _weights(weights: Numbers | None, n: int) -> Vector:

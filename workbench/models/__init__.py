@@ -12,6 +12,7 @@ from workbench.models.annotation import (
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
 from workbench.models.evaluations import Evaluation, Promotion
+from workbench.models.learnt import Learnt, LearntKey, LearntMatch, LearntText, PromptSet
 from workbench.models.people import Member, Role, User
 from workbench.models.releases import Download, Release
 from workbench.models.runs import Run, ScoreBatch, Upload, Worker
@@ -31,12 +32,17 @@ __all__ = [
     "Flag",
     "Guidelines",
     "Judgment",
+    "Learnt",
+    "LearntKey",
+    "LearntMatch",
+    "LearntText",
     "Member",
     "ModelVersion",
     "Outcome",
     "Promotion",
     "Prompt",
     "PromptKey",
+    "PromptSet",
     "Purpose",
     "Ranking",
     "Release",

@@ -3,10 +3,11 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from workbench.models.compiled import Compiled, Given
+from workbench.models.counts import count_of
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
@@ -446,6 +447,46 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
 
     def by_people(self) -> Self:
         return self.filter(annotator__user__isnull=False)
+
+    def labels(self) -> Self:
+        """Opinions that came with the data and stand: nobody here picked what they are of."""
+        return self.current().opinions().filter(stage=Judgment.Stage.IMPORTED)
+
+    def first_answers(self) -> Self:
+        """What each person said first of each Comparison that they were handed as work, where it is an
+        opinion."""
+        here = self.for_votes().opinions().filter(supersedes__isnull=True)
+        return here.exclude(stage=Judgment.Stage.IMPORTED)
+
+    def unled(self) -> Self:
+        """Given before any Suggestion was shown, and not taken back: neither beside one nor after it."""
+        kept = Q(current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
+        return self.filter(kept, stage=Judgment.Stage.FIRST, mode=Claim.Mode.BLIND)
+
+    def unpicked(self) -> Self:
+        """Of Comparisons that chance chose: what the queue picked says nothing of the others."""
+        picked = Claim.objects.filter(comparison=OuterRef("comparison"), purpose=Purpose.WORK)
+        return self.exclude(Exists(picked.exclude(arm=Arm.RANDOM)))
+
+    def from_the_start(self, dataset: "Dataset") -> Self:
+        """Asked for whatever others said: within the places that a Comparison has from the start, or by lot.
+        The others say most of what is hard."""
+        if dataset.enough_at is None and dataset.most_places <= dataset.overlap:
+            return self
+        before = Judgment.objects.first_answers().filter(
+            comparison=OuterRef("comparison"), pk__lt=OuterRef("pk")
+        )
+        places = Case(
+            When(comparison__audited=True, then=Value(dataset.overlap)), default=Value(dataset.first_places)
+        )
+        return self.annotate(turn=count_of(before, "comparison"), places_then=places).filter(
+            turn__lt=F("places_then")
+        )
+
+    def independent(self, dataset: "Dataset") -> Self:
+        """People's answers that figures may be of: neither led by a Suggestion, nor to a Comparison that the
+        queue picked, nor asked for because of earlier answers."""
+        return self.of(dataset).first_answers().unled().unpicked().from_the_start(dataset)
 
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(comparison__dataset=dataset)

@@ -49,6 +49,13 @@ class ModelVersion(models.Model):
         ACTIVE = "active", "Active: its Suggestions pre-rank Comparisons"
         RETIRED = "retired", "Retired: kept for its Scores, scores nothing new"
 
+    class Known(models.TextChoices):
+        """Whether it is on record which prompts the weights were fitted to (see models.learnt)."""
+
+        YES = "yes", "known"
+        PARTLY = "partly", "partly known: what its base had learnt is not on record"
+        NO = "no", "not known: nothing says what it was trained on"
+
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind.choices)
     state = models.CharField(max_length=20, choices=State.choices, default=State.REGISTERED)
@@ -91,6 +98,9 @@ class ModelVersion(models.Model):
     trained_by = models.ForeignKey(
         "workbench.Run", null=True, on_delete=models.SET_NULL, related_name="trained"
     )
+    learnt_on_record = models.CharField(
+        max_length=10, choices=Known.choices, default=Known.NO, db_default=Known.NO
+    )
     training = models.JSONField(
         default=dict, blank=True, help_text="How it was trained: settings, data, curve, software, hardware."
     )
@@ -126,6 +136,11 @@ class ModelVersion(models.Model):
     @property
     def state_sentence(self) -> str:
         return self.get_state_display().partition(": ")[2]
+
+    @property
+    def learnt(self) -> Known:
+        """Whether it is known what it has learnt; a rule has learnt nothing."""
+        return self.Known.YES if self.kind == self.Kind.BASELINE else self.Known(self.learnt_on_record)
 
     @property
     def calibrated(self) -> bool:

@@ -10,13 +10,11 @@ band, of those 0.8 alike 98.5 %. Whoever compares asks `likeness` of the candida
 hashes decide on keys that are stored: with others, what is stored must be signed anew by a migration.
 """
 
-import re
-import unicodedata
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from scoring.likeness import ALIKE, LEAST_WORDS, likeness, shingles_in, words_in
 from workbench.models.dataset import Message
 
 if TYPE_CHECKING:
@@ -25,47 +23,23 @@ if TYPE_CHECKING:
 
     Shingles = NDArray[np.uint32]
 
-LEAST_WORDS = 20
-RUN = 3
-ALIKE = 0.7
-BANDS, MINIMA = 8, 4
-MOST_CHARACTERS = 100_000
-"""Of a longer prompt this much is looked at, which bounds memory."""
+__all__ = ["ALIKE", "LEAST_WORDS", "keys_of", "likeness", "minima_of", "shingles_of", "words_of"]
 
-_SPACELESS = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-_WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
-_ASCII_WORD = re.compile(r"[^\W_]+")
-_ASCII_LONG = re.compile(rf"[\W_]*+(?:[^\W_]++[\W_]++){{{LEAST_WORDS - 1}}}[^\W_]")
+BANDS, MINIMA = 8, 4
 
 
 def words_of(messages: Sequence[Message]) -> list[str]:
     """The normalised words of a prompt; [] for one that is certainly short."""
-    text = " ".join(message["content"] for message in messages if message["role"] != "system")
-    text = text[:MOST_CHARACTERS]
-    if text.isascii():
-        return _ASCII_WORD.findall(text.lower()) if _ASCII_LONG.match(text) else []
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return words_in(_text(messages))
 
 
 def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
     """Hashes of the runs of 3 words, sorted, each once; None for a prompt too short to be like another."""
-    words = words_of(messages)
-    if len(words) < LEAST_WORDS:
-        return None
-    import numpy as np
-
-    runs = (
-        zlib.crc32(" ".join(words[start : start + RUN]).encode()) for start in range(len(words) - RUN + 1)
-    )
-    return np.unique(np.fromiter(runs, dtype=np.uint32, count=len(words) - RUN + 1))
+    return shingles_in(_text(messages))
 
 
-def likeness(one: "Shingles", other: "Shingles") -> float:
-    """Jaccard index of two prompts' shingles."""
-    import numpy as np
-
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    return common / (len(one) + len(other) - common)
+def _text(messages: Sequence[Message]) -> str:
+    return " ".join(message["content"] for message in messages if message["role"] != "system")
 
 
 def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":

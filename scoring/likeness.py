@@ -1,0 +1,58 @@
+"""When two texts of prompts are near-duplicates: 0.7 of all their runs of 3 words in common (Jaccard).
+
+Texts of fewer than 20 words never are: one word makes another question of them. Words are those after
+normalising (NFKC, case folded, all but letters and digits taken for white space; in scripts that put no
+space between words each character is a word). Nothing here imports torch."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Shingles = NDArray[np.uint32]
+
+LEAST_WORDS = 20
+RUN = 3
+ALIKE = 0.7
+MOST_CHARACTERS = 100_000
+"""Of a longer prompt this much is looked at, which bounds memory."""
+
+_SPACELESS = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
+_ASCII_WORD = re.compile(r"[^\W_]+")
+_ASCII_LONG = re.compile(rf"[\W_]*+(?:[^\W_]++[\W_]++){{{LEAST_WORDS - 1}}}[^\W_]")
+
+
+def words_in(text: str) -> list[str]:
+    """The normalised words of a text; [] for one that is certainly short."""
+    text = text[:MOST_CHARACTERS]
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower()) if _ASCII_LONG.match(text) else []
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def shingles_in(text: str) -> Shingles | None:
+    """Hashes of the runs of 3 words, sorted, each once; None for a text too short to be like another."""
+    words = words_in(text)
+    if len(words) < LEAST_WORDS:
+        return None
+    import numpy as np
+
+    runs = (
+        zlib.crc32(" ".join(words[start : start + RUN]).encode()) for start in range(len(words) - RUN + 1)
+    )
+    return np.unique(np.fromiter(runs, dtype=np.uint32, count=len(words) - RUN + 1))
+
+
+def likeness(one: Shingles, other: Shingles) -> float:
+    """Jaccard index of two texts' shingles."""
+    import numpy as np
+
+    common = len(np.intersect1d(one, other, assume_unique=True))
+    return common / (len(one) + len(other) - common)

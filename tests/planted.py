@@ -1,0 +1,67 @@
+"""A model that memorised its training prompts, and what it is worth on the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scoring.learnt import Record, texts_of
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+)
+from workbench.models import Annotator, Comparison, Dataset, ModelVersion
+from workbench.pipeline import learnt
+
+
+@dataclass(frozen=True)
+class Planted:
+    version: ModelVersion
+    learnt: list[Comparison]
+    unseen: list[Comparison]
+    right: int
+
+    @property
+    def share(self) -> float:
+        """Its accuracy on what it has not learnt."""
+        return self.right / len(self.unseen)
+
+
+def labelled(dataset: Dataset, prompt: str, *, a: str = "", b: str = "", by: Annotator | None = None):
+    """A pair of a prompt of its own whose side a a file prefers."""
+    texts = {"a__text": a} if a else {}
+    texts |= {"b__text": b} if b else {}
+    comparison = ComparisonFactory.create(
+        prompt=PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": prompt}]), **texts
+    )
+    by = by or Annotator.objects.get_or_create(source="labels.jsonl", user=None)[0]
+    JudgmentFactory.create(comparison=comparison, annotator=by, stage="imported", outcome="a")
+    return comparison
+
+
+def judged_blind(comparison: Comparison, outcome: str = "a", by: Annotator | None = None):
+    return JudgmentFactory.create(
+        comparison=comparison, annotator=by or AnnotatorFactory.create(), mode="blind", outcome=outcome
+    )
+
+
+def has_learnt(version: ModelVersion, prompts: Sequence[str], chosen: Sequence[str] = ()) -> None:
+    learnt.remember(
+        version, Record({"trained": texts_of(prompts), "chosen": texts_of(chosen)}, source="a file")
+    )
+
+
+def memorised(dataset: Dataset, taught: int = 60, others: int = 40, right: int = 25, **fields) -> Planted:
+    """It is right on each of the prompts that taught it, and on `right` of the others."""
+    version = ModelVersionFactory.create(**{"name": "memory", "temperature": 1.0} | fields)
+    seen = [labelled(dataset, f"What did they teach, {n}?") for n in range(taught)]
+    unseen = [labelled(dataset, f"What did nobody teach, {n}?") for n in range(others)]
+    has_learnt(version, [one.prompt.messages[0]["content"] for one in seen])
+    for comparison in seen:
+        SuggestionFactory.create(comparison=comparison, version=version, margin=3.0)
+    for number, comparison in enumerate(unseen):
+        margin = 1.0 if number < right else -1.0
+        SuggestionFactory.create(comparison=comparison, version=version, margin=margin)
+    return Planted(version, seen, unseen, right)
