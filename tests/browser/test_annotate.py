@@ -352,7 +352,7 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     page.keyboard.press("s")
     another_than(page, first)
     page.keyboard.press("1")
-    expect(page.locator(".end")).to_contain_text("You skipped 1 that nobody has taken up.")
+    expect(page.locator(".end")).to_contain_text("You skipped 1.")
     picture(page, "annotate-end")
     page.keyboard.press("u")
     expect(page.locator(".reopened")).to_be_visible()
@@ -621,7 +621,7 @@ def test_the_end_page_keeps_the_focus_while_it_looks_again(dataset, bob_annotate
     page.clock.install()
     page.keyboard.press("1")
     expect(page.locator(".end")).to_be_focused()
-    link = page.get_by_role("link", name="How my answers hold")
+    link = page.get_by_role("link", name="What I have done")
     link.focus()
 
     with page.expect_response("**/next/"):

@@ -516,30 +516,38 @@ def test_progress_counts_changes_once_and_leases_not_at_all():
 
     progress = annotation.progress(dataset, annotator)
 
-    assert (progress.mine, progress.today, progress.done, progress.wanted) == (1, 1, 1, 6)
+    assert (progress.mine, progress.today, progress.hour) == (1, 1, 1)
 
 
-def test_what_is_left_says_who_has_the_rest_and_until_when():
+def test_what_was_skipped_counts_until_it_is_answered_whatever_others_do():
     dataset = DatasetFactory.create(overlap=1)
     comparisons_in(dataset, 2)
     annotator, other = AnnotatorFactory.create_batch(2)
-    claim = next_claim(dataset, other)
-    judge_all(dataset, annotator)
+    skipped = next_claim(dataset, annotator)
+    skip(annotator, skipped.comparison)
 
-    left = what_is_left(dataset, annotator)
+    judge_all(dataset, other)
+    told = [what_is_left(dataset, annotator)]
+    record_judgment(annotator, skipped.comparison, answer())
+    told.append(what_is_left(dataset, annotator))
 
-    assert (left.total, left.with_others, left.until) == (2, 1, claim.expires_at)
+    assert [(left.is_empty, left.skipped) for left in told] == [(False, 1), (False, 0)]
 
 
-def test_what_is_left_says_when_others_are_needed():
-    dataset = DatasetFactory.create(overlap=2)
-    comparisons_in(dataset, 3)
-    annotator = AnnotatorFactory.create()
+def test_what_is_kept_aside_can_be_reopened_and_is_not_handed_out_again(dataset):
+    claim = claimed(dataset)
+    let_leases_expire()
+    judge_all(dataset, AnnotatorFactory.create())
+    late = record_judgment(claim.annotator, claim.comparison, answer("b"))
 
-    judge_all(dataset, annotator)
+    assert annotation.last_answered(dataset, claim.annotator) == late
+    Comparison.objects.filter(pk=claim.comparison_id).update(places=2)
+    assert next_claim(dataset, claim.annotator) is None
+    changed = record_judgment(claim.annotator, claim.comparison, answer("a", replaces=late.idempotency_key))
 
-    left = what_is_left(dataset, annotator)
-    assert (left.with_others, left.need_others, left.until) == (0, 3, None)
+    assert changed.current
+    assert changed.supersedes == late
+    assert places_are_counted_right()
 
 
 def test_the_last_answer_and_the_one_before_can_be_found(dataset):
@@ -681,4 +689,5 @@ def test_one_vote_is_enough_where_the_calibrated_model_is_as_sure(temperature, o
     comparison.refresh_from_db()
     assert sum(one is not None for one in given) == people
     assert comparison.audited == (audit == 1.0)
-    assert annotation.progress(dataset, AnnotatorFactory.create()).wanted == people
+    (counted,) = Dataset.objects.with_judging_counts(version)
+    assert counted.wanted_count == people

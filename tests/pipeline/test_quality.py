@@ -12,6 +12,7 @@ from django.utils import timezone
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
+    CompletionFactory,
     JudgmentFactory,
     ModelVersionFactory,
     SuggestionFactory,
@@ -202,8 +203,8 @@ def test_progress_grows_by_one_with_every_answer_of_any_kind(sampled, only):
         give(claim, "a")
         told.append(annotation.progress(sampled, annotator))
 
-    assert [(p.mine, p.today, p.done) for p in told] == [(n, n, n) for n in range(5)]
-    assert len({p.wanted for p in told}) == 1
+    assert [(p.mine, p.today, p.hour) for p in told] == [(n, n, n) for n in range(5)]
+    assert annotation.progress_in([sampled], annotator.user) == {sampled.pk: told[-1]}
 
 
 def judged(annotator, comparison, outcome, **more):
@@ -299,3 +300,53 @@ def test_a_bad_file_of_known_answers_names_its_lines_and_writes_nothing(dataset,
         call_command("gold", dataset.name, file)
 
     assert not dataset.comparisons.gold().exists()
+
+
+def test_gold_that_ran_out_or_was_skipped_comes_back_as_work_does(sampled, only):
+    gold = gold_in(sampled)
+    work = comparisons_in(sampled, 1)[0]
+    annotator = AnnotatorFactory.create()
+    only("gold")
+    first = next_claim(sampled, annotator)
+    only("work")
+    Claim.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
+
+    assert next_claim(sampled, annotator).comparison == work
+    back = next_claim(sampled, annotator, have=[work.pk])
+    assert (back.pk, back.comparison, back.state) == (first.pk, gold, "live")
+    annotation.skip(annotator, gold, back.pk)
+    annotation.skip(annotator, work)
+    assert next_claim(sampled, annotator) is None
+    assert next_claim(sampled, annotator, again=True).comparison == gold  # skipped first
+    assert next_claim(sampled, annotator, have=[gold.pk], again=True).comparison == work
+
+
+@pytest.mark.parametrize(("completions", "comes"), [(2, True), (3, False)])
+def test_where_completions_are_ranked_no_pair_comes_as_gold_from_among_three(
+    sampled, only, completions, comes
+):
+    sampled.ranks = True
+    sampled.save()
+    gold = gold_in(sampled)
+    if completions == 3:
+        CompletionFactory.create(prompt=gold.prompt)
+    only("gold")
+
+    claim = next_claim(sampled, AnnotatorFactory.create())
+
+    assert (claim is not None and claim.purpose == "gold") is comes
+
+
+def test_what_a_reviewer_settles_does_not_end_a_repeat_that_somebody_holds(sampled, only, rita):
+    work = comparisons_in(sampled, 1)[0]
+    annotator = AnnotatorFactory.create()
+    only("work")
+    give(next_claim(sampled, annotator), "a")
+    only("repeat")
+    again = next_claim(sampled, annotator)
+
+    review.settle(work, rita, "a", seen_token=review.seen(work))
+
+    again.refresh_from_db()
+    work.refresh_from_db()
+    assert (again.state, work.taken) == ("live", 1)

@@ -201,7 +201,9 @@ def test_the_same_submit_twice_stores_one_judgment(dataset, bob, as_user, compar
     assert Judgment.objects.count() == 1
 
 
-def test_a_lost_place_answers_409_and_keeps_the_answer_aside(dataset, bob, rita, as_user, comparison):
+def test_an_answer_whose_place_is_lost_is_kept_aside_and_answered_like_any_other(
+    dataset, bob, rita, as_user, comparison
+):
     client = as_user(bob)
     client.get(url("annotate", dataset))
     Claim.objects.update(expires_at=timezone.now())
@@ -211,9 +213,11 @@ def test_a_lost_place_answers_409_and_keeps_the_answer_aside(dataset, bob, rita,
 
     reply = judge(client, dataset, sent(bob, comparison, "tie"))
 
-    assert reply.status_code == 409
-    assert "ran out" in reply.json()["error"]
-    assert Judgment.objects.get(annotator__user=bob).is_aside
+    late = Judgment.objects.get(annotator__user=bob)
+    assert (reply.status_code, reply.json()["judgment"]) == (200, late.pk)
+    assert late.is_aside
+    assert not late.current
+    assert Claim.objects.get(annotator__user=bob).state == "done"
 
 
 def test_answers_of_somebody_else_are_not_taken_for_ones_own(dataset, bob, rita, as_user, comparison):
@@ -269,7 +273,7 @@ def test_without_the_script_an_answer_leads_to_the_reveal_and_then_on(dataset, b
 
     assert "differs from you" in revealed.content.decode()
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
-    assert "All done" in done.content.decode()
+    assert "Nothing for you right now" in done.content.decode()
 
 
 def test_without_the_script_a_refusal_is_said_on_the_page(dataset, bob, as_user, comparison):
@@ -363,18 +367,23 @@ def test_a_judgment_keeps_the_guidelines_that_the_page_showed(dataset, bob, as_u
     assert Judgment.objects.get().guidelines == old
 
 
-def test_the_end_page_says_why_nothing_is_left(dataset, bob, rita, as_user, comparison):
+def test_the_end_page_says_the_same_whoever_has_the_rest_and_for_what_reason(
+    dataset, bob, rita, as_user, comparison
+):
     client = as_user(bob)
     as_user(rita).get(url("annotate", dataset))
-    until = timezone.localtime(Claim.objects.get().expires_at)
 
-    waiting = client.get(url("annotate", dataset)).content.decode()
+    with_rita = client.get(url("annotate", dataset)).content.decode()
     Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
     Claim.objects.all().delete()
-    done = client.get(url("annotate", dataset)).content.decode()
+    settled = client.get(url("annotate", dataset)).content.decode()
 
-    assert f"1 Comparison is with others until {until:%H:%M}" in waiting
-    assert "Every Comparison has the answers it needs." in done
+    ends = [
+        re.search('<section class="end".*?</section>', html, re.DOTALL).group()
+        for html in (with_rita, settled)
+    ]
+    assert "Nothing for you right now" in ends[0]
+    assert ends[0] == ends[1]
 
 
 def test_an_empty_dataset_says_what_comes_here(dataset, bob, as_user):
@@ -522,21 +531,17 @@ def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, mo
     assert not re.search("gold|repeat|purpose", seen["gold"])
 
 
-def test_own_figures_stop_at_midnight_so_that_no_answer_can_be_told_by_them(dataset, bob, as_user):
+def test_own_answers_are_counted_by_day_gold_and_repeats_among_them(dataset, bob, as_user):
     annotator = AnnotatorFactory.create(user=bob)
-    for days in (0, 2):
-        for _ in range(12):
-            gold = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset), gold="a", places=0)
-            made = JudgmentFactory.create(
-                comparison=gold,
-                annotator=annotator,
-                outcome="a" if days else "b",
-                purpose="gold",
-                current=False,
-            )
-            Judgment.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=days))
+    for days, purpose in ((0, "work"), (0, "gold"), (0, "repeat"), (2, "work"), (2, "gold")):
+        gold = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset), gold="a", places=0)
+        made = JudgmentFactory.create(
+            comparison=gold, annotator=annotator, purpose=purpose, current=purpose == "work"
+        )
+        Judgment.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=days))
 
     page = as_user(bob).get(url("annotate_own", dataset)).content.decode()
 
-    assert "<b>100 %</b>" in page
-    assert "not enough data" in page
+    assert re.findall(r'<td class="number">(\d+)</td>', page) == ["3", "2"]
+    assert "<b>3</b> today" in page
+    assert "%" not in page.partition("<main")[2]

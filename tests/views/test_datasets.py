@@ -143,6 +143,27 @@ def test_what_can_be_done_next_depends_on_the_role(who, offered, dataset, reques
     assert [name for name in names if reverse(name, args=[dataset.pk]) in html] == offered
 
 
+def test_an_annotator_sees_what_they_did_and_nothing_of_how_the_rest_stands(dataset, bob, as_user):
+    ModelVersionFactory.create(state="active")
+    RunFactory.create(dataset=dataset, state="running", done=3, total=12)
+    own = AnnotatorFactory.create(user=bob)
+    for outcome, annotator in (("a", own), ("b", AnnotatorFactory.create())):
+        JudgmentFactory.create(
+            comparison=ComparisonFactory.create(prompt__dataset=dataset), outcome=outcome, annotator=annotator
+        )
+
+    home = page(as_user(bob), "home")
+    overview = page(as_user(bob), "dataset", dataset.pk)
+
+    assert "Disagreements" not in home + overview
+    assert "Judged" not in home + overview
+    assert "hx-get" not in overview
+    assert 'id="worth"' not in overview
+    assert "<b>1</b> today" in overview
+    for html in (home, overview):
+        assert reverse("annotate", args=[dataset.pk]) in html
+
+
 def test_an_admin_of_an_empty_dataset_is_sent_to_import_and_an_annotator_told_to_wait(
     dataset, alice, bob, as_user
 ):
@@ -162,12 +183,14 @@ def test_a_dataset_with_everything_judged_offers_its_admin_a_release(dataset, al
     assert reverse("annotate", args=[dataset.pk]) not in html
 
 
-def test_home_asks_as_often_for_three_datasets_as_for_one(dataset, bob, as_user, queries_of):
+@pytest.mark.parametrize("role", ["annotator", "reviewer"])
+def test_home_asks_as_often_for_three_datasets_as_for_one(role, dataset, bob, as_user, queries_of):
+    dataset.members.filter(user=bob).update(role=role)
     ComparisonFactory.create(prompt__dataset=dataset)
     one = queries_of(as_user(bob), reverse("home"))
     for _ in range(2):
         comparison = ComparisonFactory.create()
-        Member.objects.create(dataset=comparison.dataset, user=bob, role="reviewer")
+        Member.objects.create(dataset=comparison.dataset, user=bob, role=role)
         JudgmentFactory.create(comparison=comparison)
 
     assert queries_of(as_user(bob), reverse("home")) == one
@@ -239,7 +262,7 @@ def test_a_page_and_its_part_are_not_taken_for_each_other_by_a_cache(dataset, al
 
 
 def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_beside_longest(
-    dataset, bob, as_user
+    dataset, rita, as_user
 ):
     version = ModelVersionFactory.create(state="active", name="rm-1", notice="This is the demo model.")
     longest = ModelVersion.objects.get(name="longest")
@@ -251,7 +274,7 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
         JudgmentFactory.create(comparison=comparison, outcome="b" if index == 0 else "a")
         JudgmentFactory.create(comparison=comparison, annotator=label, outcome="a", stage="imported")
 
-    html = page(as_user(bob), "dataset", dataset.pk)
+    html = page(as_user(rita), "dataset", dataset.pk)
 
     worth = html.partition('id="worth"')[2]
     assert "This is the demo model." in worth
@@ -265,7 +288,9 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
 
 
 @pytest.mark.parametrize(("right_of_four", "said"), [(1, True), (2, True), (3, False), (4, False)])
-def test_a_model_that_is_no_better_than_taking_the_longer_says_so(right_of_four, said, dataset, bob, as_user):
+def test_a_model_that_is_no_better_than_taking_the_longer_says_so(
+    right_of_four, said, dataset, rita, as_user
+):
     version = ModelVersionFactory.create(state="active")
     longest = ModelVersion.objects.get(name="longest")
     for index in range(4):
@@ -274,22 +299,22 @@ def test_a_model_that_is_no_better_than_taking_the_longer_says_so(right_of_four,
         SuggestionFactory.create(comparison=comparison, version=longest, margin=0.0)  # right in half
         JudgmentFactory.create(comparison=comparison, outcome="a" if index < right_of_four else "b")
 
-    html = page(as_user(bob), "dataset", dataset.pk)
+    html = page(as_user(rita), "dataset", dataset.pk)
 
     assert ("not better than always taking the longer" in html) is said
 
 
-def test_without_judgments_no_accuracy_is_claimed(dataset, bob, as_user):
+def test_without_judgments_no_accuracy_is_claimed(dataset, rita, as_user):
     ModelVersionFactory.create(state="active")
 
-    worth = page(as_user(bob), "dataset", dataset.pk).partition('id="worth"')[2]
+    worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
     assert "Not enough data" in worth
     assert "%" not in worth
 
 
-def test_without_an_active_model_the_page_says_so(dataset, bob, as_user):
-    assert "No model is active" in page(as_user(bob), "dataset", dataset.pk)
+def test_without_an_active_model_the_page_says_so(dataset, rita, as_user):
+    assert "No model is active" in page(as_user(rita), "dataset", dataset.pk)
 
 
 def test_a_run_that_no_worker_serves_says_since_when_and_how_to_start_one(dataset, alice, as_user):

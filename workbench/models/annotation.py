@@ -345,13 +345,14 @@ class Ranking(models.Model):
 
 
 class Claim(models.Model):
-    """An annotator's lease on a Comparison. For work, a live or done Claim holds one of the Comparison's
-    places (`slot` 0 .. places - 1); the unique slot makes too many Judgments impossible in the database. Gold
-    and repeats hold none: they take nothing from the votes."""
+    """An annotator's lease on a Comparison. For work, a live Claim holds one of the Comparison's places
+    (`slot` 0 .. places - 1), and a done one keeps it; the unique slot makes too many votes impossible in the
+    database. A done one without a place was answered when all were taken: that answer is kept aside. Gold and
+    repeats hold none: they take nothing from the votes."""
 
     class State(models.TextChoices):
         LIVE = "live", "Live: held until it expires or is answered"
-        DONE = "done", "Done: answered, keeps its place"
+        DONE = "done", "Done: answered, keeps the place that it had"
         SKIPPED = "skipped", "Skipped: gave its place back, comes to others first"
         EXPIRED = "expired", "Expired: its place went to somebody else"
 
@@ -406,10 +407,11 @@ class Claim(models.Model):
                 fields=["comparison", "annotator", "purpose"], name="claim_once_per_annotator"
             ),
             models.CheckConstraint(
-                condition=Q(purpose="work", state__in=["live", "done"], slot__isnull=False)
+                condition=Q(purpose="work", state="live", slot__isnull=False)
+                | Q(purpose="work", state="done")
                 | Q(purpose="work", state__in=["skipped", "expired"], slot__isnull=True)
                 | (~Q(purpose="work") & Q(slot__isnull=True)),
-                name="claim_holds_a_slot_while_live_or_done",
+                name="claim_holds_a_slot_while_live",
             ),
             models.CheckConstraint(
                 condition=Q(propensity__isnull=True) | Q(propensity__gt=0, propensity__lte=1),
@@ -438,9 +440,9 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         return self.filter(purpose=Purpose.WORK)
 
     def unchanged(self) -> Self:
-        """What each annotator says now of what they were handed, gold and repeats among it: those that undo
-        reopens."""
-        return self.filter(Q(current=True) | (~Q(purpose=Purpose.WORK) & Q(superseded_by__isnull=True)))
+        """What each annotator says now of what they were handed, gold, repeats and what is kept aside among
+        it: those that undo reopens."""
+        return self.filter(superseded_by__isnull=True)
 
     def opinions(self) -> Self:
         return self.exclude(outcome=Outcome.CANNOT_JUDGE)

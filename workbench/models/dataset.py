@@ -10,6 +10,7 @@ from django.db import models, transaction
 from django.db.models import (
     Case,
     Count,
+    Exists,
     F,
     Func,
     Min,
@@ -88,6 +89,10 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def with_role_of_member(self, user: "User") -> Self:
         own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
         return self.annotate(role=Subquery(own.values("role")))
+
+    def with_has_prompts(self) -> Self:
+        """Annotate `has_prompts`: whether anything was imported yet."""
+        return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
     def with_judging_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate how far the judging is: prompt_count, comparison_count, judged_count (places that people
@@ -253,8 +258,9 @@ class Dataset(models.Model):
     objects = DatasetQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by the QuerySet's with_role_of, with_judging_counts and with_loop_counts.
+        # Annotated by the QuerySet's with_role_of, with_has_prompts, with_judging_counts, with_loop_counts.
         role: str | None
+        has_prompts: bool
         prompt_count: int
         completion_count: int
         scored_count: int

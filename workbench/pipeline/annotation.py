@@ -6,17 +6,19 @@ transaction, under a lock on the annotator and on the Comparison. Locks are take
 Claim, Comparison.
 
 Among the work come gold (Comparisons with a known answer) and repeats (what the annotator has judged, with
-sides swapped), at random and at the Dataset's rates. They hold no place and give no vote; the page is told
-nothing of them."""
+sides swapped), at random and at the Dataset's rates. They hold no place and give no vote.
+
+Nobody who annotates can tell which they are, nor what others, the model or the answer key said, by anything
+that comes from here: an answer is taken alike whatever it was to and however it counts, what was put off
+comes back alike, and no figure for annotators counts but what they did themselves."""
 
 import hashlib
-import math
 import random
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
@@ -29,17 +31,14 @@ from django.db.models import (
     DateTimeField,
     Exists,
     F,
-    Min,
     Model,
     OuterRef,
     Q,
     QuerySet,
     Subquery,
-    Sum,
     UUIDField,
-    Value,
 )
-from django.db.models.functions import Coalesce, JSONObject, Least
+from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
 from workbench.models import (
@@ -47,6 +46,7 @@ from workbench.models import (
     Arm,
     Claim,
     Comparison,
+    Completion,
     Dataset,
     Flag,
     Guidelines,
@@ -55,6 +55,7 @@ from workbench.models import (
     Purpose,
     Ranking,
     Suggestion,
+    User,
 )
 from workbench.models.compiled import Compiled, Given, GivenMany
 from workbench.models.counts import count_of
@@ -68,6 +69,9 @@ Row = TypeVar("Row", bound=Model)
 
 # A repeat comes when at least so many others have come in between.
 REPEAT_AFTER = 20
+# How likely gold or a repeat whose lease ran out is to come next: about as soon as work comes back.
+COMES_BACK = 0.1
+DAYS = 14
 
 SIDES = ("left", "right")
 
@@ -99,27 +103,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Progress:
-    """`mine`, `today` and `hour` (the last sixty minutes) count this annotator's Comparisons; `done` of
-    `wanted` counts everybody's places."""
+    """What one annotator has answered, gold and repeats among it: in all, today, in the last sixty
+    minutes."""
 
     mine: int
     today: int
     hour: int
-    done: int
-    wanted: int
 
 
 @dataclass(frozen=True)
 class Left:
-    """Why nothing is open to an annotator. `total` Comparisons: `with_others` are leased until `until` at
-    the earliest, `skipped` were skipped by this annotator, `need_others` wait for somebody who has not judged
-    them yet."""
+    """What an annotator is told when nothing is open to them: whether there is anything to judge at all, and
+    how much they skipped. Not what others hold or where others are needed: that depends on what people
+    said."""
 
-    total: int
-    with_others: int
-    until: datetime | None
+    is_empty: bool
     skipped: int
-    need_others: int
 
 
 def draw(*seed: object) -> float:
@@ -168,7 +167,7 @@ def next_claim(
     None: nothing is open to them (`what_is_left` says why), or HOLD of theirs wait for an answer."""
     for _ in range(5):
         with transaction.atomic():
-            number, is_any_over = _lock_and_count(annotator)
+            number, is_any_over, is_put_off = _lock_and_count(annotator)
             if is_any_over:
                 give_back_expired()
             # Sorted here: asked to sort, SQLite would read all Claims the annotator ever had.
@@ -182,6 +181,8 @@ def next_claim(
                 probe.save()
                 return probe
             drawn = order.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
+            if is_put_off and (probe := _put_off(dataset, annotator, again, drawn)):
+                return _extend([probe], dataset)
             if drawn and (claim := _lease(drawn, dataset, annotator, number)):
                 return claim
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
@@ -209,6 +210,9 @@ def _locked(pk: int) -> QuerySet[Annotator]:
     return Annotator.objects.select_for_update(no_key=True).filter(pk=pk)
 
 
+_PROBES = ~Q(purpose=Purpose.WORK)
+
+
 def _over(now: datetime) -> QuerySet[Claim]:
     return Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=now)
 
@@ -218,6 +222,11 @@ _LOCK_AND_COUNT = Compiled(
     lambda: _locked(ANNOTATOR).values_list(
         Subquery(Claim.objects.filter(annotator=OuterRef("pk")).order_by("-number").values("number")[:1]),
         Exists(_over(NOW)),
+        Exists(
+            Claim.objects.filter(
+                _PROBES, annotator=OuterRef("pk"), state__in=[Claim.State.EXPIRED, Claim.State.SKIPPED]
+            )
+        ),
     )
 )
 _LIVE = Compiled(
@@ -232,10 +241,11 @@ def _lock(annotator: Annotator) -> None:
     _LOCK.rows(annotator=annotator.pk)
 
 
-def _lock_and_count(annotator: Annotator) -> tuple[int, bool]:
-    """As `_lock`; the number of the annotator's next Claim, and whether anybody's lease has run out."""
-    ((last, is_any_over),) = _LOCK_AND_COUNT.rows(annotator=annotator.pk, now=timezone.now())
-    return (0 if last is None else last + 1), is_any_over
+def _lock_and_count(annotator: Annotator) -> tuple[int, bool, bool]:
+    """As `_lock`; the number of the annotator's next Claim, whether anybody's lease has run out, and whether
+    gold or repeats of this annotator were put off."""
+    ((last, is_any_over, is_put_off),) = _LOCK_AND_COUNT.rows(annotator=annotator.pk, now=timezone.now())
+    return (0 if last is None else last + 1), is_any_over, is_put_off
 
 
 def _expiry(dataset: Dataset) -> datetime:
@@ -244,8 +254,9 @@ def _expiry(dataset: Dataset) -> datetime:
 
 def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
     expires_at = _expiry(dataset)
-    Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(expires_at=expires_at)
-    claims[0].expires_at = expires_at
+    claims[0].expires_at, claims[0].state = expires_at, Claim.State.LIVE
+    same = Claim.objects.filter(pk__in=[claim.pk for claim in claims])
+    same.update(expires_at=expires_at, state=Claim.State.LIVE)
     return claims[0]
 
 
@@ -255,7 +266,7 @@ def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
     dice = random.random()
     if dice < dataset.gold_share:
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
-        golds = dataset.comparisons.gold().exclude(Exists(had))
+        golds = dataset.comparisons.gold().filter(_comes_as_a_pair(dataset)).exclude(Exists(had))
         if comparison := _some(golds, "shuffle", random.random()):
             claim = _new_claim(comparison, dataset, annotator, number)
             claim.purpose = Purpose.GOLD
@@ -264,6 +275,7 @@ def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
         claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset)
         asked_again = claims.filter(purpose=Purpose.REPEAT, comparison=OuterRef("comparison"))
         done = claims.filter(purpose=Purpose.WORK, state=Claim.State.DONE, number__lte=number - REPEAT_AFTER)
+        done = done.filter(_comes_as_a_pair(dataset, "comparison__"))
         before = _some(done.exclude(Exists(asked_again)), "number", number * random.random())
         if before:
             claim = _new_claim(before.comparison, dataset, annotator, number)
@@ -272,16 +284,37 @@ def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
     return None
 
 
+def _comes_as_a_pair(dataset: Dataset, path: str = "") -> Q:
+    """Where completions are ranked, a pair from among three or more would be known for gold or a repeat."""
+    if not dataset.ranks:
+        return Q()
+    siblings = Completion.objects.filter(prompt__dataset=dataset).order_by().values("prompt")
+    ranked = siblings.annotate(n=Count("pk")).filter(n__in=order.RANKED).values("prompt")
+    return ~Q(**{f"{path}prompt__in": ranked})
+
+
+def _put_off(dataset: Dataset, annotator: Annotator, again: bool, drawn: order.Drawn | None) -> Claim | None:
+    """Gold or a repeat that this annotator let run out, or with `again` skipped, when it is its turn: with
+    work that was skipped in the order of the skips, else at random, and last when there is no work left."""
+    put_off = [Claim.State.EXPIRED, Claim.State.SKIPPED] if again else [Claim.State.EXPIRED]
+    own = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset, state__in=put_off)
+    probes = own.filter(_PROBES).exclude(purpose=Purpose.GOLD, comparison__gold="")
+    probe = probes.select_related("suggestion__version").order_by("expires_at", "pk").first()
+    if probe is None or drawn is None:
+        return probe
+    before = own.filter(comparison=drawn.comparison, state=Claim.State.SKIPPED).first()
+    if before:
+        return probe if probe.expires_at < before.expires_at else None
+    is_over = probe.state == Claim.State.EXPIRED
+    return probe if is_over and random.random() < COMES_BACK else None
+
+
 def _some(rows: QuerySet[Row], field: str, start: float) -> Row | None:
     """The first row from `start` on in the order of `field`, else the first of all; one query, found or
     not."""
     pks = rows.order_by(field).values("pk")
     from_start = pks.filter(**{f"{field}__gte": start})
     return rows.filter(pk=Coalesce(Subquery(from_start[:1]), Subquery(pks[:1]))).first()
-
-
-def _places(dataset: Dataset) -> Coalesce:
-    return Coalesce(F("places"), Value(dataset.first_places))
 
 
 def _free_slot(claims: Iterable[Claim]) -> int:
@@ -440,7 +473,7 @@ def record(
     A first answer makes the Claim done. An answer that names the current Judgment in `replaces` supersedes
     it; after a Suggestion was revealed (blind mode) its stage is `revealed`. An answer that comes after its
     lease has gone to somebody else takes any free place; where there is none it is stored but not current,
-    and `is_aside` tells.
+    and `is_aside` tells the pipeline, not the annotator: gold and repeats can lose no place.
 
     Raises Refused, and stores nothing, when the Comparison was never handed to the annotator, when they have
     answered it in another window meanwhile, when the key belongs to somebody else's answer, or when it is no
@@ -491,7 +524,7 @@ def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, 
                 "stands; press u to change it."
             )
     aside = _take_places(claims)
-    answered = [claim.pk for claim in claims if claim.state != Claim.State.DONE and claim.pk not in aside]
+    answered = [claim.pk for claim in claims if claim.state != Claim.State.DONE]
     if answered:
         Claim.objects.filter(pk__in=answered).update(state=Claim.State.DONE)
     blind = [claim for claim in claims if claim.mode == Claim.Mode.BLIND and not before[claim.pk]]
@@ -779,57 +812,60 @@ def last_answered(dataset: Dataset, annotator: Annotator, before: int | None = N
 
 
 def progress(dataset: Dataset, annotator: Annotator) -> Progress:
-    """Exact but for leases that have run out and not been given back yet: those count as done.
-
-    Gold and repeats are in all of it, `wanted` by their share of the work: a figure that stood still after an
-    answer would tell which kind it was."""
+    """Gold and repeats are in all of it: a figure that stood still after an answer would tell which kind it
+    was."""
     now = timezone.now()
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
-    # As one value, so that they are read along with the counts and in one go.
-    sums = JSONObject(
-        n=Sum(_places(dataset)),
-        taken=Sum(Least("taken", _places(dataset))),
-        gold=Count("pk", filter=~Q(gold="")),
-    )
-    summed = dataset.comparisons.order_by().values("dataset").annotate(sums=sums).values("sums")
     # Each a subquery of its own, as each has its index: counted together they read every Claim there is.
-    claims = Claim.objects.filter(comparison__dataset=dataset)
-    leased = claims.filter(state=Claim.State.LIVE, expires_at__gt=now, purpose=Purpose.WORK)
-    probes = claims.filter(~Q(purpose=Purpose.WORK), state=Claim.State.DONE)
+    claims = Claim.objects.filter(comparison__dataset=dataset, annotator=annotator, state=Claim.State.DONE)
     counted = {
-        "mine": count_of(claims.filter(annotator=annotator, state=Claim.State.DONE), "annotator"),
+        "mine": count_of(claims, "annotator"),
         "today": count_of(first.filter(created_at__gte=midnight), "annotator"),
         "hour": count_of(first.filter(created_at__gte=now - timedelta(hours=1)), "annotator"),
-        "leased": count_of(leased, "comparison__dataset"),
-        "probes": count_of(probes, "comparison__dataset"),
     }
-    asked = Annotator.objects.filter(pk=annotator.pk).values_list(Subquery(summed), *counted.values())
-    places, *counts = asked.get()
-    places = places or {"n": 0, "taken": 0, "gold": 0}
-    found = dict(zip(counted, counts, strict=True))
-    share = dataset.repeat_share + (dataset.gold_share if places["gold"] else 0)
-    wanted = math.ceil(places["n"] / max(0.1, 1 - share))
-    done = min(places["taken"] - found.pop("leased") + found.pop("probes"), wanted)
-    return Progress(done=done, wanted=wanted, **found)
+    asked = Annotator.objects.filter(pk=annotator.pk).values_list(*counted.values())
+    return Progress(**dict(zip(counted, asked.get(), strict=True)))
+
+
+def progress_in(datasets: Collection[Dataset], user: User) -> dict[int, Progress]:
+    """As `progress`, of one person in each of these Datasets, by primary key. Two queries."""
+    now = timezone.now()
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    own = {"annotator__user": user, "comparison__dataset__in": [dataset.pk for dataset in datasets]}
+    done = Claim.objects.filter(**own, state=Claim.State.DONE).values_list("comparison__dataset")
+    since = min(midnight, now - timedelta(hours=1))
+    first = Judgment.objects.filter(**own, supersedes=None, created_at__gte=since).order_by()
+    recent = first.values_list("comparison__dataset").annotate(
+        today=Count("pk", filter=Q(created_at__gte=midnight)),
+        hour=Count("pk", filter=Q(created_at__gte=now - timedelta(hours=1))),
+    )
+    mine = dict(done.annotate(n=Count("pk")))
+    lately = {pk: (today, hour) for pk, today, hour in recent}
+    return {
+        dataset.pk: Progress(mine.get(dataset.pk, 0), *lately.get(dataset.pk, (0, 0))) for dataset in datasets
+    }
 
 
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:
-    """Why `next_claim` had nothing."""
-    work = Claim.objects.filter(purpose=Purpose.WORK)
-    mine = work.filter(annotator=annotator, comparison=OuterRef("pk"))
-    unsettled = dataset.comparisons.unsettled_by_reviewer()
-    free = unsettled.filter(taken__lt=_places(dataset))
-    others = work.filter(state=Claim.State.LIVE, comparison__dataset=dataset).exclude(annotator=annotator)
-    with_others = unsettled.filter(
-        ~Exists(mine.filter(state__in=[Claim.State.DONE, Claim.State.SKIPPED])),
-        Exists(others.filter(comparison=OuterRef("pk"))),
-        taken__gte=_places(dataset),
+    """What to say when `next_claim` had nothing. What was skipped counts until it is answered, whatever has
+    become of it."""
+    skipped = Claim.objects.filter(
+        annotator=annotator, comparison__dataset=dataset, state=Claim.State.SKIPPED
     )
-    return Left(
-        total=dataset.comparisons.count(),
-        with_others=with_others.count(),
-        until=others.filter(comparison__in=with_others.values("pk")).aggregate(at=Min("expires_at"))["at"],
-        skipped=free.filter(Exists(mine.filter(state=Claim.State.SKIPPED))).count(),
-        need_others=free.filter(Exists(mine.filter(state=Claim.State.DONE))).count(),
-    )
+    return Left(is_empty=not dataset.comparisons.exists(), skipped=skipped.count())
+
+
+@dataclass(frozen=True)
+class Day:
+    """How much one annotator answered on one day."""
+
+    date: date
+    answers: int
+
+
+def days(dataset: Dataset, annotator: Annotator) -> list[Day]:
+    """The last DAYS on which the annotator answered, newest first; gold and repeats are in it."""
+    first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None).order_by()
+    by_day = first.annotate(day=TruncDate("created_at")).values("day").annotate(n=Count("pk"))
+    return [Day(row["day"], row["n"]) for row in by_day.order_by("-day")[:DAYS]]

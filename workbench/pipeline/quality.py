@@ -4,11 +4,10 @@ rank."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 
-from workbench.models import Annotator, Claim, Dataset, Judgment, Outcome, Purpose
+from workbench.models import Claim, Dataset, Judgment, Outcome, Purpose
 from workbench.pipeline.agreement import Share
 
 # Below this the interval is wider than half of the scale: nothing is said.
@@ -57,22 +56,10 @@ def together(qualities: Iterable[Quality]) -> Quality:
     return Quality(**{name: summed(name) for name in NAMES})
 
 
-def of_annotator(dataset: Dataset, annotator: Annotator, until: datetime | None = None) -> Quality:
-    """One annotator's, from answers given before `until`: shown to themselves as it grows, it would tell
-    which of the answers a moment ago was to gold."""
-    return by_annotator(dataset, annotator, until).get(annotator.pk, Quality())
-
-
-def by_annotator(
-    dataset: Dataset, annotator: Annotator | None = None, until: datetime | None = None
-) -> dict[int, Quality]:
-    """By primary key of each person who has answered in the Dataset (or of `annotator` alone), from answers
-    given before `until`. Five queries, whatever the number of people."""
+def by_annotator(dataset: Dataset) -> dict[int, Quality]:
+    """By primary key of each person who has answered in the Dataset. Five queries, whatever the number of
+    people."""
     judgments = Judgment.objects.of(dataset).by_people().order_by()
-    if annotator:
-        judgments = judgments.filter(annotator=annotator)
-    if until:
-        judgments = judgments.filter(created_at__lt=until)
     first = judgments.filter(supersedes=None)
     gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold="").opinions()
     vote = Judgment.objects.current().filter(

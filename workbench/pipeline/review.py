@@ -18,6 +18,7 @@ from workbench.models import (
     Flag,
     Judgment,
     Outcome,
+    Purpose,
     User,
 )
 from workbench.pipeline import order
@@ -84,7 +85,8 @@ def settle(
         replaces=standing,
     )
     Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
-    live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE)
+    # Gold and repeats that somebody holds stay: they take no place, and would be known by ending.
+    live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE, purpose=Purpose.WORK)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
     Comparison.objects.filter(pk=comparison.pk).update(taken=F("taken") - ended)
     order.renew_some([comparison.pk], comparison.dataset)

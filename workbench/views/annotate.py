@@ -12,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -29,7 +28,7 @@ from workbench.models import (
     Ranking,
 )
 from workbench.models.dataset import Message
-from workbench.pipeline import annotation, quality
+from workbench.pipeline import annotation
 
 WORDS = {
     "left": "Left",
@@ -266,8 +265,8 @@ def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def judge(request: HttpRequest, pk: int) -> HttpResponse:
-    """Store an answer. 409 when it cannot count: its place was lost (it is kept aside then), or it was given
-    in another window or by another person."""
+    """Store an answer. 409 when it cannot: it was given in another window or by another person. One whose
+    place went to others is kept aside and answered like any other: gold and repeats have no place to lose."""
     dataset = access.dataset_for(request.user, pk)
     form = AnswerForm(request.POST)
     comparison = _comparison(request, dataset, form)
@@ -283,15 +282,7 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
         )
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
-    if all(judgment.is_aside for judgment in judgments):
-        return _refuse(request, dataset, ASIDE, 409)
     return _stored(request, dataset, judgments)
-
-
-ASIDE = (
-    "Your lease on this Comparison ran out and others have filled its places. Your answer is kept aside and "
-    "counts in no figure; there is nothing you need to do."
-)
 
 
 def _stored(request: HttpRequest, dataset: Dataset, judgments: Sequence[Judgment]) -> HttpResponse:
@@ -386,11 +377,16 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
-    """What gold, repeats and sides say of the annotator's own answers, up to last midnight."""
+    """How much the annotator has answered, all answers alike. What gold, repeats and others say of them is
+    for admins: shown to who still votes, it would tell which answer was to gold."""
     dataset = access.dataset_for(request.user, pk)
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    own = quality.of_annotator(dataset, _annotator(request), until=midnight)
-    return render(request, "annotate/own.html", {"dataset": dataset, "quality": own})
+    annotator = _annotator(request)
+    context = {
+        "dataset": dataset,
+        "progress": annotation.progress(dataset, annotator),
+        "days": annotation.days(dataset, annotator),
+    }
+    return render(request, "annotate/own.html", context)
 
 
 @require_GET

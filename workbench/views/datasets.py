@@ -17,7 +17,7 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
-from workbench.pipeline import agreement
+from workbench.pipeline import agreement, annotation
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -38,12 +38,13 @@ class Step:
 
 
 def next_steps(dataset: Dataset) -> list[Step]:
-    """For the role the Dataset was fetched with, most useful first; needs its judging counts."""
+    """For the role the Dataset was fetched with, most useful first; needs its judging counts. Not for
+    annotators: whether places are open depends on what people said."""
     open_places = dataset.wanted_count - dataset.judged_count
     settle = f"Review {dataset.disagreement_count:,} disagreement" + "s" * (dataset.disagreement_count != 1)
     steps = [
         ("import", "Import", dataset.role == Role.ADMIN and not dataset.prompt_count),
-        ("review", settle, dataset.role != Role.ANNOTATOR and dataset.disagreement_count > 0),
+        ("review", settle, dataset.disagreement_count > 0),
         ("annotate", "Annotate", open_places > 0),
         ("releases", "Release", dataset.role == Role.ADMIN and open_places <= 0 < dataset.judged_count),
     ]
@@ -59,15 +60,20 @@ def worth_of(dataset: Dataset) -> list[tuple[str, agreement.Worth]]:
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The visitor's Datasets; where they are large, their numbers follow when the page is there."""
+    """The visitor's Datasets; where they are large, their numbers follow when the page is there. Of those
+    that the visitor annotates, only what they did themselves."""
     person = access.person(request.user)
-    datasets = Dataset.objects.visible_to(person).with_role_of(person)
+    visible = Dataset.objects.visible_to(person).with_role_of(person).with_has_prompts()
+    annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
+    own = annotation.progress_in(annotated, person) if annotated else {}
+    context: dict[str, Any] = {"annotated": [(dataset, own[dataset.pk]) for dataset in annotated]}
+    datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
     if "whole" not in request.GET and are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
-        return render(request, "datasets/home.html", {"rows": uncounted, "counting": True})
+        return render(request, "datasets/home.html", {**context, "rows": uncounted, "counting": True})
     counted = datasets.with_judging_counts(ModelVersion.objects.active())
     rows = [(dataset, next_steps(dataset)) for dataset in counted]
-    return render(request, "datasets/home.html", {"rows": rows})
+    return render(request, "datasets/home.html", {**context, "rows": rows})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -87,6 +93,8 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     """The overview; asked by htmx, only the part that changes while Runs go on, or what the page of a large
     Dataset has left out to be there at once."""
     visible = access.dataset_for(request.user, pk)
+    if visible.role == Role.ANNOTATOR:
+        return _quiet(request, visible)
     if not (request.htmx or "now" in request.GET) and are_large([visible]):
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     version = ModelVersion.objects.active()
@@ -114,6 +122,14 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     if request.htmx:
         return render(request, "datasets/live.html", context, status=200 if runs else STOP_POLLING)
     return render(request, "datasets/dataset.html", context)
+
+
+def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
+    """The overview for annotators: nothing on it depends on what others, the model or the answer key said."""
+    own = annotation.progress_in([dataset], access.person(request.user))[dataset.pk]
+    has_prompts = Prompt.objects.of(dataset).exists()
+    context = {"dataset": dataset, "tab": "overview", "progress": own, "has_prompts": has_prompts}
+    return render(request, "datasets/quiet.html", context)
 
 
 def are_large(datasets: Iterable[Dataset]) -> bool:

@@ -421,7 +421,7 @@ async function reopenFromServer() {
 
 /** A ranking counts as the Comparisons that it implies. */
 function count(answers) {
-  for (const number of ["today", "hour", "done"].map((id) => document.getElementById(id))) {
+  for (const number of ["today", "hour"].map((id) => document.getElementById(id))) {
     number.textContent = (Number(number.textContent.replace(/\D/g, "")) + answers).toLocaleString("en");
   }
 }
