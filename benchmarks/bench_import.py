@@ -36,7 +36,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey  # noqa: E402
-from workbench.models.dataset import group_digest, messages_digest, text_digest  # noqa: E402
+from workbench.models.dataset import answer_digest, group_digest, messages_digest  # noqa: E402
 from workbench.pipeline import intake  # noqa: E402
 
 WORDS = [
@@ -99,7 +99,7 @@ def plain_loop(path: Path, dataset: Dataset) -> None:
     Prompt.objects.bulk_create(prompts, batch_size=1000)
     pairs = [
         [
-            Completion(prompt=prompt, text=text, sha256=text_digest(text))
+            Completion(prompt=prompt, text=text, sha256=answer_digest(text))
             for text in (row["chosen"], row["rejected"])
         ]
         for prompt, row in zip(prompts, rows, strict=True)

@@ -43,7 +43,7 @@ CHUNK = 2_000
 def fill(rows: int, characters: int) -> None:
     """A Dataset of `rows` Comparisons, each of a Prompt of its own and with one Judgment for a side."""
     from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt
-    from workbench.models.dataset import group_digest, messages_digest, text_digest
+    from workbench.models.dataset import answer_digest, group_digest, messages_digest
 
     random.seed(7)
     words = [hashlib.sha256(str(n).encode()).hexdigest()[: 3 + n % 8] for n in range(4_000)]
@@ -62,7 +62,7 @@ def fill(rows: int, characters: int) -> None:
         )
         texts = [[text(int(characters * 0.45)) for _ in "ab"] for _ in prompts]
         completions = Completion.objects.bulk_create(
-            Completion(prompt=prompt, text=it, sha256=text_digest(it))
+            Completion(prompt=prompt, text=it, sha256=answer_digest(it))
             for prompt, pair in zip(prompts, texts, strict=True)
             for it in pair
         )

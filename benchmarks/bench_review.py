@@ -57,7 +57,7 @@ from workbench.models import (  # noqa: E402
     Suggestion,
     User,
 )
-from workbench.models.dataset import group_digest, text_digest  # noqa: E402
+from workbench.models.dataset import answer_digest, group_digest  # noqa: E402
 from workbench.pipeline import agreement, disagreement  # noqa: E402
 from workbench.pipeline import statistics as figures  # noqa: E402
 
@@ -130,7 +130,7 @@ def _comparisons(dataset: Dataset, start: int, lengths: np.ndarray, sources: np.
     ]
     completions = Completion.objects.bulk_create(
         [
-            Completion(prompt=p, text=text, sha256=text_digest(text), source=source)
+            Completion(prompt=p, text=text, sha256=answer_digest(text), source=source)
             for p, text, source in texts
         ]
     )

@@ -54,7 +54,7 @@ def fill(comparisons: int) -> None:
         Suggestion,
         User,
     )
-    from workbench.models.dataset import group_digest, messages_digest, text_digest
+    from workbench.models.dataset import answer_digest, group_digest, messages_digest
 
     random.seed(7)
     dataset = Dataset.objects.create(name=NAME, overlap=3, aggregation="skill")
@@ -85,7 +85,7 @@ def fill(comparisons: int) -> None:
             for side in "ab"
         ]
         completions = Completion.objects.bulk_create(
-            Completion(prompt=prompts[n // 8], text=it, sha256=text_digest(it), source=f"writer {n % 5}")
+            Completion(prompt=prompts[n // 8], text=it, sha256=answer_digest(it), source=f"writer {n % 5}")
             for n, it in enumerate(texts)
         )
         made = Comparison.objects.bulk_create(

@@ -29,7 +29,7 @@ from django.db import connection, transaction  # noqa: E402
 from scoring.formats import Pair, Scored  # noqa: E402
 from workbench.celery import app  # noqa: E402
 from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prompt, Run  # noqa: E402
-from workbench.models.dataset import text_digest  # noqa: E402
+from workbench.models.dataset import answer_digest  # noqa: E402
 from workbench.pipeline import scoring  # noqa: E402
 
 
@@ -62,7 +62,7 @@ def make_dataset(completions: int) -> Dataset:
     )
     texts = [(prompt, f"{side} {prompt.pk} " + "words " * 200) for prompt in prompts for side in "ab"]
     made = Completion.objects.bulk_create(
-        [Completion(prompt=prompt, text=text, sha256=text_digest(text)) for prompt, text in texts],
+        [Completion(prompt=prompt, text=text, sha256=answer_digest(text)) for prompt, text in texts],
         batch_size=2000,
     )
     Comparison.objects.bulk_create(

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from scoring.messages import Message as Message
+from scoring.messages import reading, said
+
 Pair = tuple[str, str]
 """(prompt text, completion text)."""
-
-Message = dict[str, str]
-"""One turn of a conversation: role and content."""
 
 MAX_LINE_BYTES = 64 * 2**20
 
@@ -86,32 +86,22 @@ def refuse_bad_pairs(pairs: Sequence[Pair]) -> None:
             raise BadText(index, reason)
 
 
-def flatten_messages(messages: Sequence[Mapping[str, str]]) -> str:
-    """One text for a prompt given as messages [{role, content}].
+def flatten_messages(messages: Sequence[Mapping[str, Any]]) -> str:
+    """One text for a prompt given as messages: their reading view (scoring.messages.reading, of the version
+    FLATTENING). One user message of plain text is its content, byte for byte: the format the seed model was
+    trained on. It has never seen the turns that anything else becomes: such scores are outside its training
+    format.
 
-    One user message is its content, byte for byte: the format the seed model was trained on. Anything
-    else becomes turns parted by a blank line, each led by its role:
-
-        System: Be brief.
-
-        User: What is a lease?
-
-        Assistant: A claim that expires.
-
-        User: And who renews it?
-
-    The seed has never seen this second form, so such scores are outside its training format.
-    Raises ValueError when there is no message, or one lacks a role or a content of text.
+    Raises ValueError when there is no message, or one has no role or says nothing that is text.
     """
     if not messages:
         raise ValueError("the conversation has no messages")
     for number, message in enumerate(messages, start=1):
-        for key in ("role", "content"):
-            if not isinstance(message, Mapping) or not isinstance(message.get(key), str):
-                raise ValueError(f"message {number} has no {key} of text")
-    if len(messages) == 1 and messages[0]["role"] == "user":
-        return messages[0]["content"]
-    return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise ValueError(f"message {number} has no role of text")
+        if not isinstance(message.get("content"), str) and not said(message):
+            raise ValueError(f"message {number} has no content of text")
+    return reading(messages)
 
 
 def prompt_text(prompt: object) -> str:

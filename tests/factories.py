@@ -4,8 +4,9 @@ import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
 
+from scoring.messages import search_text
 from workbench import models
-from workbench.models.dataset import group_digest, messages_digest, text_digest
+from workbench.models.dataset import answer_digest, group_digest, messages_digest
 
 
 class UserFactory(DjangoModelFactory):
@@ -37,7 +38,9 @@ class PromptFactory(DjangoModelFactory):
 
     dataset = factory.SubFactory(DatasetFactory)
     messages = factory.Sequence(lambda n: [{"role": "user", "content": f"Question {n}?"}])
-    sha256 = factory.LazyAttribute(lambda o: messages_digest(o.messages))
+    tools = None
+    reading = factory.LazyAttribute(lambda o: search_text(o.messages))
+    sha256 = factory.LazyAttribute(lambda o: messages_digest(o.messages, o.tools))
     group = factory.LazyAttribute(lambda o: group_digest(o.messages))
 
 
@@ -47,7 +50,10 @@ class CompletionFactory(DjangoModelFactory):
 
     prompt = factory.SubFactory(PromptFactory)
     text = factory.Sequence(lambda n: f"Answer {n}.")
-    sha256 = factory.LazyAttribute(lambda o: text_digest(o.text))
+    conversation = None
+    sha256 = factory.LazyAttribute(
+        lambda o: messages_digest(o.conversation) if o.conversation else answer_digest(o.text)
+    )
 
 
 class ComparisonFactory(DjangoModelFactory):

@@ -14,7 +14,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, ModelVersion
-from workbench.models.dataset import messages_digest
+from workbench.models.dataset import answer_digest, messages_digest
 
 pytestmark = pytest.mark.django_db
 
@@ -31,11 +31,17 @@ def test_a_pair_is_compared_once_whatever_the_order():
 @pytest.mark.parametrize("text", ["", '"quoted" \\ \n\t\x01\x7f', "é\u2028\u200f🙂", "a, b], [c"])
 def test_what_makes_two_prompts_the_same_never_changes(text):
     """Stored digests are compared with those of later versions of this code."""
-    said = [["system", "s"], ["user", text]]
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": text}]
+    quoted = json.dumps(text, ensure_ascii=False)
+    framed = f'[{{"content":"s","role":"system"}},{{"content":{quoted},"role":"user"}}]'
 
-    digest = messages_digest([{"role": role, "content": content} for role, content in said])
-
-    assert digest == hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
+    assert messages_digest(messages) == hashlib.sha256(framed.encode()).hexdigest()
+    assert answer_digest(text) == messages_digest([{"role": "assistant", "content": text}])
+    assert answer_digest(text) != messages_digest([{"role": "assistant", "content": text, "name": "b"}])
+    assert messages_digest(messages, [{"name": "f"}]) not in (
+        messages_digest(messages),
+        messages_digest(messages, []),
+    )
 
 
 def test_an_annotator_has_one_current_judgment_of_a_comparison():

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+from scoring.messages import said
 from scoring.rows.drafts import Draft
 
 TOKEN_LIMIT = 512
@@ -35,7 +36,7 @@ def over_token_limit(prompt: str, completion: str) -> bool:
 
 def observe(draft: Draft) -> Counter[str]:
     """Counts for one Draft: over_token_limit, names_a_model, cut_off."""
-    prompt = "".join(message["content"] for message in draft.messages)
+    prompt = "".join(map(said, draft.messages))
     seen: Counter[str] = Counter()
     for completion in draft.completions:
         seen["over_token_limit"] += over_token_limit(prompt, completion.text)

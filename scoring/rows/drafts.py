@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
-from scoring.formats import Message
+from scoring.messages import Message, answer_digest, answer_reading, is_text_alone, messages_digest
 from scoring.rows.rows import BadRow, Values
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -32,9 +32,26 @@ class JudgmentDraft:
 
 @dataclass(frozen=True, slots=True)
 class CompletionDraft:
+    """One answer. `messages` are those of an answer that is more than one assistant message of the text."""
+
     text: str
     source: str = ""
     metadata: Values = field(default_factory=dict)
+    messages: list[Message] | None = None
+
+    @classmethod
+    def of(
+        cls, messages: list[Message], source: str = "", metadata: Values | None = None
+    ) -> "CompletionDraft":
+        """The answer that these messages are."""
+        if is_text_alone(messages):
+            return cls(messages[0]["content"], source, metadata or {})
+        return cls(answer_reading(messages), source, metadata or {}, messages)
+
+    @property
+    def digest(self) -> str:
+        """What makes two answers to one prompt the same."""
+        return answer_digest(self.text) if self.messages is None else messages_digest(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,8 @@ class ComparisonDraft:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One Prompt and what a file says of it. `row_id` is the id that must be unique in the file ("" for
-    none); `external_id` is the Prompt's own, which several rows may share."""
+    none); `external_id` is the Prompt's own, which several rows may share. `tools` is what could be called in
+    it, and a part of what makes it that Prompt; None for nothing."""
 
     line: int
     messages: list[Message]
@@ -61,6 +79,7 @@ class Draft:
     external_id: str = ""
     metadata: Values = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tools: Any = None
 
 
 def text_of(values: Mapping[str, Any], column: str) -> str:

@@ -26,7 +26,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Comparison, Dataset, Decision, Judgment, Release
-from workbench.models.dataset import group_digest, text_digest
+from workbench.models.dataset import answer_digest, group_digest
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
@@ -451,7 +451,7 @@ def digests(release: Release) -> dict[str, str]:
     ],
 )
 def test_what_intake_can_read_goes_out_in_and_out_again_unchanged(dataset, profile, form):
-    texts = sorted(("  yes\n", "No \u2028 é e\u0301"), key=text_digest)  # as an import puts them
+    texts = sorted(("  yes\n", "No \u2028 é e\u0301"), key=answer_digest)  # as an import puts them
     for number in range(30):
         pair(dataset, "ab"[number % 2], f"Question {number}?\r\n", texts)
     if profile in OF_TALK:
@@ -467,7 +467,7 @@ def test_a_csv_goes_out_in_and_out_again_unchanged(dataset, profile):
     for number in range(40):
         start = (*FORMULA_STARTS, "''=", "  =", "")[number % 10]
         texts = (f"{start}  yes\n{number}", f'{start}No, "no" {number}')
-        texts = sorted(texts, key=text_digest)  # as an import puts them
+        texts = sorted(texts, key=answer_digest)  # as an import puts them
         pair(dataset, "ab"[number % 2], f"{start}Question {number}?\r\nx\ry", texts)
 
     first = build(dataset, profile, formats=["csv", "jsonl"])

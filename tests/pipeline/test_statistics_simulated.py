@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from tests.factories import AnnotatorFactory, ModelVersionFactory
 from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt, Suggestion
-from workbench.models.dataset import group_digest, messages_digest, text_digest
+from workbench.models.dataset import answer_digest, group_digest, messages_digest
 from workbench.pipeline import statistics
 from workbench.pipeline.statistics import against, audit, planning, voting
 from workbench.pipeline.statistics.figures import Figure, median, unknown, wilson_share
@@ -185,7 +185,7 @@ def test_the_report_of_a_stored_campaign_holds_the_truth(dataset: Dataset):
     ]
     Prompt.objects.bulk_create(prompts)
     completions = [
-        Completion(prompt=prompts[place], text=text, sha256=text_digest(text))
+        Completion(prompt=prompts[place], text=text, sha256=answer_digest(text))
         for n, place in enumerate(campaign.prompt)
         for text in (f"{n} {'x' * (n % 50)}", f"{n} other")
     ]

@@ -1,6 +1,4 @@
-import hashlib
 import json
-import unicodedata
 from typing import TYPE_CHECKING, Any, Self
 
 from django.core.cache import cache
@@ -26,6 +24,11 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Least, RowNumber, StrIndex
 from django.urls import reverse
 
+from scoring.messages import Message as Message
+from scoring.messages import answer_digest as answer_digest
+from scoring.messages import group_digest as group_digest
+from scoring.messages import messages_digest as messages_digest
+from scoring.messages import text_digest as text_digest
 from workbench.models.annotation import Arm, Comparison, Judgment
 from workbench.models.counts import count_of
 from workbench.models.people import Member, Role
@@ -40,28 +43,6 @@ if TYPE_CHECKING:
 
     from workbench.models.people import User
     from workbench.models.scores import ModelVersion
-
-Message = dict[str, str]
-
-_quoted = json.encoder.encode_basestring
-
-
-def text_digest(text: str) -> str:
-    """sha256 of the text as UTF-8, in hex: what makes two texts the same text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def messages_digest(messages: list[Message]) -> str:
-    """sha256 over roles and contents in order, in hex. JSON frames them: ["a", "bc"] is not ["ab", "c"]."""
-    framed = (f"[{_quoted(m['role'])}, {_quoted(m['content'])}]" for m in messages)
-    return text_digest(f"[{', '.join(framed)}]")
-
-
-def group_digest(messages: list[Message]) -> str:
-    """sha256 in hex of the normalised text (NFKC, case folded, white space collapsed). Prompts with the same
-    digest belong to one group: splits keep a group whole, so that no test prompt is seen in training."""
-    words = unicodedata.normalize("NFKC", " ".join(m["content"] for m in messages)).casefold().split()
-    return text_digest(" ".join(words))
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -363,6 +344,23 @@ class Guidelines(models.Model):
         return f"Guidelines {self.number} of {self.dataset}"
 
 
+class WholeJSONField(models.JSONField):  # type: ignore[type-arg]  # generic in the stubs only
+    """JSON that goes out as it came: on PostgreSQL it is `json`, since `jsonb` sorts keys, and a chat
+    template may write out calls and tools in the order of theirs. It cannot be compared or indexed."""
+
+    def db_type(self, connection: "BaseDatabaseWrapper") -> str | None:
+        return "json" if connection.vendor == "postgresql" else super().db_type(connection)
+
+    def get_db_prep_value(self, value: Any, connection: "BaseDatabaseWrapper", prepared: bool = False) -> Any:
+        if connection.vendor == "postgresql" and value is not None and not hasattr(value, "as_sql"):
+            return json.dumps(value, ensure_ascii=False)
+        return super().get_db_prep_value(value, connection, prepared)
+
+    def from_db_value(self, value: Any, expression: Any, connection: "BaseDatabaseWrapper") -> Any:
+        # The driver has read a column of `json` by itself.
+        return super().from_db_value(value, expression, connection) if isinstance(value, str) else value
+
+
 class MessagesText(Func):
     """The contents of all messages, in order, with U+001E between them."""
 
@@ -375,7 +373,7 @@ class MessagesText(Func):
 
     def as_postgresql(self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **extra: Any) -> Any:
         contents = "SELECT string_agg(value->>'content', chr(30))"
-        template = f"({contents} FROM jsonb_array_elements(%(expressions)s))"
+        template = f"({contents} FROM json_array_elements(%(expressions)s))"
         return self.as_sql(compiler, connection, template=template, **extra)
 
 
@@ -399,7 +397,8 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         """Those with exactly this text, case and all, in a message or in a Completion. Not LIKE, which takes
         % and _ for wildcards and on SQLite ignores the case of ASCII letters."""
         completions = Completion.objects.annotate(at=StrIndex("text", Value(text))).filter(at__gt=0)
-        return self.annotate(at=StrIndex(MessagesText("messages"), Value(text))).filter(
+        said = Coalesce("reading", MessagesText("messages"))
+        return self.annotate(at=StrIndex(said, Value(text))).filter(
             Q(at__gt=0) | Q(pk__in=completions.values("prompt"))
         )
 
@@ -413,10 +412,20 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
 
 
 class Prompt(models.Model):
-    """One conversation up to the point where an answer is wanted."""
+    """One conversation up to the point where an answer is wanted: messages as they came."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
-    messages = models.JSONField(help_text='[{"role": "user", "content": "..."}, ...]')
+    messages = WholeJSONField(help_text='[{"role": "user", "content": "..."}, ...], whole, as they came.')
+    tools = WholeJSONField(
+        null=True,
+        blank=True,
+        help_text="What could be called, as it came beside the messages; null = nothing.",
+    )
+    reading = models.TextField(
+        null=True,
+        editable=False,
+        help_text="What the messages say, where that is more than their plain contents; null = these.",
+    )
     sha256 = models.CharField(max_length=64, editable=False)
     group = models.CharField(
         max_length=64,
@@ -482,10 +491,15 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
 
 
 class Completion(models.Model):
-    """One candidate answer to a Prompt."""
+    """One candidate answer to a Prompt: one message or several, unique in it by their digest."""
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
-    text = models.TextField()
+    text = models.TextField(help_text="How the answer reads (scoring.messages): what a scorer is given.")
+    conversation = WholeJSONField(
+        null=True,
+        blank=True,
+        help_text="The messages of the answer, as they came; null = one assistant message of the text alone.",
+    )
     sha256 = models.CharField(max_length=64, editable=False)
     source = models.CharField(max_length=200, blank=True, help_text="Which model or person wrote it.")
     metadata = models.JSONField(default=dict, blank=True)
@@ -501,3 +515,8 @@ class Completion(models.Model):
 
     def __str__(self) -> str:
         return f"Completion {self.pk}"
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages of the answer, whole."""
+        return self.conversation or [{"role": "assistant", "content": self.text}]

@@ -241,20 +241,23 @@ def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[K
     prompt = flatten_messages(draft.messages)
     for comparison in draft.comparisons:
         outcome = _majority(judgment.outcome for judgment in comparison.judgments)
-        first, second = (draft.completions[at].text for at in (comparison.first, comparison.second))
+        sides = [draft.completions[at] for at in (comparison.first, comparison.second)]
         if outcome not in TARGETS:
             left_out[outcome.replace("_", " ") or "no majority"] += 1
             continue
         if protocol and outcome == Outcome.TIE:
             left_out["no preferred option"] += 1
             continue
-        target, texts = TARGETS[Outcome(outcome)], (first, second)
-        if text_digest(first) > text_digest(second):  # the canonical order, as a Dataset has it
-            target, texts = 1 - target, (second, first)
+        target = TARGETS[Outcome(outcome)]
+        if sides[0].digest > sides[1].digest:  # the canonical order, as a Dataset has it
+            target, sides = 1 - target, sides[::-1]
+        texts = [side.text for side in sides]
         metadata = {**draft.metadata, **comparison.metadata}
         yield Known(
             key=0,
-            digest=text_digest(messages_digest(draft.messages) + "".join(map(text_digest, texts))),
+            digest=text_digest(
+                messages_digest(draft.messages, draft.tools) + "".join(side.digest for side in sides)
+            ),
             group=group_digest(draft.messages),
             outcome=target,
             lengths=(len(texts[0]), len(texts[1])),

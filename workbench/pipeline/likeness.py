@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scoring.likeness import ALIKE, LEAST_WORDS, likeness, shingles_in, words_in
-from workbench.models.dataset import Message
+from scoring.messages import Message, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
 
 
 def _text(messages: Sequence[Message]) -> str:
-    return " ".join(message["content"] for message in messages if message["role"] != "system")
+    return " ".join(said(message) for message in messages if message["role"] != "system")
 
 
 def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":

@@ -12,18 +12,20 @@ from typing import Any
 
 import orjson
 
-from scoring.rows.drafts import Draft, metadata_json
+from scoring.messages import search_text
+from scoring.rows.drafts import CompletionDraft, Draft, metadata_json
 from scoring.rows.rows import Problem, escaped
-from workbench.models.dataset import group_digest, messages_digest, text_digest
+from workbench.models.dataset import group_digest, messages_digest
 from workbench.pipeline.intake.groups import Groups, LongText
 
 BUFFER_ROWS = 500
 
 Packed = list[Any]
 """A Draft as it is spooled: [prompt sha256, group, messages JSON, external id, metadata JSON, completions,
-comparisons], and as it is taken out also the number of its text in Groups or None; a completion is [sha256,
-text, source, metadata JSON]; a comparison [index of a, index of b, external id, metadata JSON, judgments] in
-canonical order; a judgment [annotator, outcome, strength, comment, metadata JSON]."""
+comparisons, tools JSON or None, reading or None], and as it is taken out also the number of its text in
+Groups or None; a completion is [sha256, text, source, metadata JSON, messages JSON or None]; a comparison
+[index of a, index of b, external id, metadata JSON, judgments] in canonical order; a judgment [annotator,
+outcome, strength, comment, metadata JSON]."""
 
 _FLIPPED = {"a": "b", "b": "a"}
 
@@ -147,9 +149,7 @@ def _unpacked(packed: bytes, text: int | None, group: str | None) -> Packed:
 
 def pack(draft: Draft) -> Packed:
     """The Draft with everything computed that storing needs, so that the transaction can be short."""
-    completions = [
-        [text_digest(c.text), c.text, c.source, metadata_json(c.metadata)] for c in draft.completions
-    ]
+    completions = [_packed(completion) for completion in draft.completions]
     comparisons = []
     for comparison in draft.comparisons:
         first, second = comparison.first, comparison.second
@@ -162,11 +162,24 @@ def pack(draft: Draft) -> Packed:
         a, b = (second, first) if flipped else (first, second)
         comparisons.append([a, b, comparison.external_id, metadata_json(comparison.metadata), judgments])
     return [
-        messages_digest(draft.messages),
+        messages_digest(draft.messages, draft.tools),
         group_digest(draft.messages),
         orjson.dumps(draft.messages).decode(),
         draft.external_id,
         metadata_json(draft.metadata),
         completions,
         comparisons,
+        None if draft.tools is None else orjson.dumps(draft.tools).decode(),
+        search_text(draft.messages),
+    ]
+
+
+def _packed(completion: CompletionDraft) -> Packed:
+    messages = completion.messages
+    return [
+        completion.digest,
+        completion.text,
+        completion.source,
+        metadata_json(completion.metadata),
+        None if messages is None else orjson.dumps(messages).decode(),
     ]

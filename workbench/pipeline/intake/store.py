@@ -37,7 +37,7 @@ class Store:
 
     Keys of `counts`: prompts, completions, comparisons, judgments, ties; and of rows that brought nothing
     new: already_there (it was stored before this import), duplicates (it came with an earlier row);
-    identical (two completions with the same text, which make no Comparison); of Judgments that were not
+    identical (twice the same completion, which makes no Comparison); of Judgments that were not
     added, repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its
     first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text.
     """
@@ -89,14 +89,15 @@ class Store:
 
     def _add_row(self, row: Packed, known: "_Known", annotators: dict[str, int], new: "_New") -> None:
         """Put what the row brings into `new`, and into `known` for the rows after it."""
-        sha256, group, messages, external_id, metadata, completions, pairs, text = row
+        sha256, group, messages, external_id, metadata, completions, pairs, tools, reading, text = row
         size = len(new)
         prompt = known.prompts.get(sha256)
         if prompt is None:
             prompt = known.prompts[sha256] = self._ids[Prompt].take()
             new.prompts.append(
-                (prompt, self._dataset.pk, sha256, group, messages, external_id, metadata, self._now)
-            )
+                (prompt, self._dataset.pk, sha256, group, messages, tools, reading, external_id, metadata,
+                 self._now)
+            )  # fmt: skip
             if text is not None:
                 self._groups.stored(text, prompt)
         ids = [self._completion(prompt, completion, known, new) for completion in completions]
@@ -123,10 +124,10 @@ class Store:
         pk = known.completions.get(key)
         if pk is None:
             pk = known.completions[key] = self._ids[Completion].take()
-            sha256, text, source, metadata = completion
+            sha256, text, source, metadata, messages = completion
             if self._licence:
                 metadata = orjson.dumps(orjson.loads(metadata) | self._licence).decode()
-            new.completions.append((pk, prompt, sha256, text, source, metadata, self._now))
+            new.completions.append((pk, prompt, sha256, text, source, metadata, messages, self._now))
         return pk
 
     def _judge(self, key: tuple[int, int], answer: list[Any], known: "_Known", new: "_New") -> None:
@@ -153,9 +154,12 @@ class Store:
 
 
 _PROMPT_COLUMNS = (
-    "id", "dataset_id", "sha256", "group", "messages", "external_id", "metadata", "created_at"
+    "id", "dataset_id", "sha256", "group", "messages", "tools", "reading", "external_id", "metadata",
+    "created_at",
 )  # fmt: skip
-_COMPLETION_COLUMNS = ("id", "prompt_id", "sha256", "text", "source", "metadata", "created_at")
+_COMPLETION_COLUMNS = (
+    "id", "prompt_id", "sha256", "text", "source", "metadata", "conversation", "created_at"
+)  # fmt: skip
 _COMPARISON_COLUMNS = (
     "id", "dataset_id", "prompt_id", "a_id", "b_id", "external_id", "metadata", "created_at"
 )  # fmt: skip

@@ -16,6 +16,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from scoring.formats import BadLine, prompt_text, read_rows
+from scoring.messages import said
 from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
 from workbench.pipeline.release.building import Cancelled
@@ -79,7 +80,7 @@ def _digest(words: list[str]) -> bytes:
 
 
 def text_of(messages: Iterable[Message]) -> str:
-    return " ".join(message["content"] for message in messages)
+    return " ".join(map(said, messages))
 
 
 def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:
