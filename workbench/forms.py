@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from workbench.models import (
     Annotator,
+    Comparison,
     Dataset,
     Decision,
     Flag,
@@ -303,8 +304,15 @@ class ReviewFilterForm(forms.Form):
         )
 
 
+NOTE_WANTED = {
+    Decision.Reason.GUIDELINE_GAP: "Say in the note what the guidelines leave open.",
+    Decision.Reason.BAD_DATA: "Say in the note what is wrong with the data.",
+}
+
+
 class SettleForm(forms.Form):
-    """A reviewer's answer; `seen` is the token of what the page showed."""
+    """A reviewer's answer to the case `of`; `seen` is the token of what the page showed, and `comparison`
+    the case that it showed."""
 
     OUTCOMES = [(outcome, outcome) for outcome in ("a", "b", "tie", "both_bad", Decision.DROP)]
 
@@ -314,7 +322,25 @@ class SettleForm(forms.Form):
     reason = forms.ChoiceField(choices=Decision.Reason.choices, required=False)
     note = forms.CharField(max_length=5000, required=False)
     seen = forms.CharField(max_length=64)
+    comparison = forms.IntegerField(required=False)
     blind_outcome = forms.ChoiceField(choices=OUTCOMES, required=False)
+
+    def __init__(self, data: Any = None, *, of: Comparison) -> None:
+        super().__init__(data)
+        self.of = of
+
+    @property
+    def is_of_another(self) -> bool:
+        return self.has_error("comparison", "another")
+
+    def clean(self) -> dict[str, Any]:
+        reason = self.cleaned_data.get("reason")
+        if reason in NOTE_WANTED and not self.cleaned_data.get("note") and "note" not in self.errors:
+            self.add_error("note", NOTE_WANTED[Decision.Reason(reason)])
+        if self.cleaned_data.get("comparison") not in (None, self.of.pk):
+            sentence = "Nothing was saved: that answer was given to another case."
+            self.add_error("comparison", ValidationError(sentence, "another"))
+        return self.cleaned_data
 
 
 class GoldForm(forms.Form):
@@ -604,11 +630,12 @@ class HeldForm(forms.Form):
 
 
 class WhichForm(forms.Form):
-    """Which Comparison, or before which Judgment."""
+    """Which Comparison, before which Judgment, or which Judgment was the last."""
 
     comparison = _pk(required=False)
     claim = _pk(required=False)
     before = _pk(required=False)
+    last = _pk(required=False)
 
 
 class SkipForm(forms.Form):

@@ -60,6 +60,7 @@ urlpatterns = [
     path("datasets/<int:pk>/annotate/flag/", annotate.annotate_flag, name="annotate_flag"),
     path("datasets/<int:pk>/annotate/hold/", annotate.annotate_hold, name="annotate_hold"),
     path("datasets/<int:pk>/annotate/undo/", annotate.annotate_undo, name="annotate_undo"),
+    path("account/straight-on/", annotate.straight_on, name="straight_on"),
     path("datasets/<int:pk>/annotate/markdown/", annotate.annotate_markdown, name="annotate_markdown"),
     path("datasets/<int:pk>/annotate/own/", annotate.annotate_own, name="annotate_own"),
     path("review/<int:pk>/gold/", review.gold, name="gold"),

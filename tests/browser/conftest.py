@@ -66,6 +66,11 @@ def open_as(browser: Browser, live_server, transactional_db) -> Iterator[Callabl
     assert errors == []
 
 
+def look(page: Page) -> None:
+    """As long as what has come on screen takes no answer, and a little more for the paint."""
+    page.wait_for_timeout(400)
+
+
 def log_in(context: BrowserContext, user: User) -> None:
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")

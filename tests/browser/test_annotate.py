@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import look
 from tests.conftest import SHARED
 from tests.factories import (
     ComparisonFactory,
@@ -76,7 +77,9 @@ def shown(page: Page) -> str:
 
 
 def another_than(page: Page, comparison: str) -> None:
+    """Another one is there, and has been for long enough to be answered."""
     expect(page.locator(".item")).not_to_have_attribute("data-comparison", comparison)
+    look(page)
 
 
 def key_of(page: Page, outcome: str) -> str:
@@ -91,6 +94,14 @@ def saved(page: Page) -> None:
 def annotate(page: Page, dataset: Dataset) -> None:
     page.goto(f"/datasets/{dataset.pk}/annotate/")
     expect(page.locator("body.has-script .item")).to_be_visible()
+    look(page)
+
+
+@pytest.fixture
+def bob_stops(bob: User) -> None:
+    """Bob wants the page to stop after each answer and show what the model says."""
+    bob.goes_straight_on = False
+    bob.save()
 
 
 def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(dataset, bob, open_as, picture):
@@ -104,6 +115,7 @@ def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(datase
     page.keyboard.press("Enter")
     expect(page.locator("body.has-script .item")).to_be_visible()
     picture(page, "annotate-open")
+    look(page)
     seen = []
     for key in ["1", "2", "3", "4", "5", "ArrowLeft", "ArrowRight", "Shift+1", "Shift+ArrowRight", "1"]:
         seen.append(shown(page))
@@ -112,6 +124,7 @@ def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(datase
     page.keyboard.press("u")
     expect(page.locator(".item")).to_have_attribute("data-comparison", seen[-1])
     picture(page, "annotate-undo")
+    look(page)
     page.keyboard.press("3")
     saved(page)
 
@@ -133,7 +146,7 @@ def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(datase
 
 
 def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_it(
-    suggested, bob_annotates, picture
+    suggested, bob_stops, bob_annotates, picture
 ):
     suggested(3)
     page = bob_annotates()
@@ -143,6 +156,7 @@ def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_
     expect(page.locator(".verdict")).to_contain_text("differs from you")
     picture(page, "annotate-reveal")
     assert Judgment.objects.get().stage == "first"
+    look(page)
     page.keyboard.press("r")
     expect(page.locator(".verdict")).to_have_count(0)
     saved(page)
@@ -150,13 +164,14 @@ def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
 
 
-def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(suggested, bob_annotates):
+def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(suggested, bob_stops, bob_annotates):
     suggested(2)
     page = bob_annotates()
     first = shown(page)
 
     page.keyboard.press(key_of(page, "b"))
     expect(page.locator(".verdict")).to_be_visible()
+    look(page)
     page.keyboard.press("Enter")
     another_than(page, first)
     saved(page)
@@ -164,29 +179,51 @@ def test_enter_keeps_the_answer_in_view_of_the_model_and_goes_on(suggested, bob_
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("b", "revealed")]
 
 
-def test_going_straight_on_shows_what_the_model_said_above_the_next_one(suggested, bob_annotates):
+def test_the_next_one_is_there_at_once_under_a_line_of_what_the_model_said_of_the_last(
+    suggested, bob_annotates, picture
+):
     suggested(3)
     page = bob_annotates()
     first = shown(page)
 
-    page.keyboard.press("?")
-    page.get_by_label("Go straight on").check()
-    page.keyboard.press("Escape")
-    page.keyboard.press("3")
-    expect(page.locator(".last-reveal")).to_contain_text("You: Tie")
-    assert shown(page) != first
+    page.keyboard.press(key_of(page, "b"))
+    another_than(page, first)
+    line = page.locator(".last-reveal")
+    expect(line).to_contain_text("Model: ")
+    expect(line).to_contain_text("differs from you")
+    picture(page, "annotate-straight-on")
     page.keyboard.press("u")
     expect(page.locator(".item")).to_have_attribute("data-comparison", first)
-    page.keyboard.press("1")
+    expect(line).to_be_empty()
+    look(page)
+    page.keyboard.press(key_of(page, "a"))
+    another_than(page, first)
     saved(page)
 
-    assert list(Judgment.objects.values_list("comparison", "stage")) == [
-        (int(first), "first"),
-        (int(first), "revealed"),
+    assert list(Judgment.objects.values_list("comparison", "outcome", "stage")) == [
+        (int(first), "b", "first"),
+        (int(first), "a", "revealed"),
     ]
 
 
-def test_a_slow_server_keeps_nobody_waiting_and_its_word_comes_later(suggested, bob_annotates):
+def test_whether_to_stop_after_an_answer_is_kept_with_the_account(suggested, bob, bob_annotates):
+    suggested(4)
+    phone = bob_annotates(viewport={"width": 390, "height": 844}, has_touch=True)
+    phone.get_by_role("button", name="Keys").tap()
+    choice = phone.get_by_label("Go straight on")
+    expect(choice).to_be_checked()
+    look(phone)
+    with phone.expect_response("**/account/straight-on/"):
+        choice.uncheck()
+    bob.refresh_from_db()
+    assert not bob.goes_straight_on
+
+    page = bob_annotates()
+    page.keyboard.press("1")
+    expect(page.locator("#answers .verdict")).to_be_visible()
+
+
+def test_a_slow_server_keeps_nobody_waiting_and_its_word_comes_later(suggested, bob_stops, bob_annotates):
     suggested(3)
     page = bob_annotates()
     first = shown(page)
@@ -320,6 +357,7 @@ def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(datase
     page.keyboard.type("1 is wrong about the year")
     page.reload()
     expect(page.locator("textarea[name=comment]")).to_have_value("1 is wrong about the year")
+    look(page)
     page.keyboard.press("2")
     another_than(page, first)
     saved(page)
@@ -334,6 +372,7 @@ def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_a
     first = shown(page)
 
     page.keyboard.press("f")
+    look(page)
     page.keyboard.press("3")
     picture(page, "annotate-flag")
     page.keyboard.press("Enter")
@@ -356,6 +395,7 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     picture(page, "annotate-end")
     page.keyboard.press("u")
     expect(page.locator(".reopened")).to_be_visible()
+    look(page)
     page.keyboard.press("4")
     expect(page.locator(".end")).to_be_visible()
     saved(page)
@@ -461,6 +501,7 @@ def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
     page.keyboard.press("u")
     expect(page.locator(".reopened")).to_contain_text("You answered 3 > 1 = 2 > 4")
     expect(page.locator("#places li")).to_have_text(["3", "1 = 2", "4"])
+    look(page)
     for key in ["Backspace"] * 4 + ["4", "3", "2", "Enter"]:
         page.keyboard.press(key)
     expect(page.locator(".end")).to_be_visible()
@@ -474,7 +515,7 @@ def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
     assert all(j.supersedes for j in current)
 
 
-def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, model, bob_annotates):
+def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, model, bob_stops, bob_annotates):
     several(dataset, model, n=3)
     page = bob_annotates()
     shown_texts = [len(text) for text in page.locator(".pane [data-text]").all_inner_texts()]
@@ -484,6 +525,7 @@ def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, model, bob_ann
         page.keyboard.press(str(n))
     page.keyboard.press("Enter")
     expect(page.locator(".verdict")).to_contain_text("the same in 0 of 3 pairs")
+    look(page)
     page.keyboard.press("r")
     expect(page.locator(".end")).to_be_visible()
     saved(page)
@@ -554,6 +596,7 @@ def test_a_megabyte_on_each_side_stops_nobody(kind, dataset, bob, open_as):
     if page.locator(".block").count() == 0:
         page.keyboard.press("s")
     expect(page.locator(".block").first).to_be_attached(timeout=20_000)
+    page.wait_for_timeout(1_000)
     first = shown(page)
 
     for key in ["d", "d", "m", "m", "End", "Home", "m", "1"]:
@@ -603,6 +646,7 @@ def test_characters_can_be_switched_off_and_arrows_and_buttons_remain(dataset, b
     page.keyboard.press("?")
     page.get_by_label("Keys for the answers").select_option("none")
     page.keyboard.press("Escape")
+    look(page)
     for key in ["1", "j", "s", "u", "f", "c"]:
         page.keyboard.press(key)
     assert shown(page) == first
@@ -713,11 +757,12 @@ def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob_annotate
     page.keyboard.press("Escape")
     page.reload()
     expect(page.get_by_role("button", name="Left is better J")).to_be_visible()
+    look(page)
     for key in ["1", "j", "Shift+L"]:
         before = shown(page)
         page.keyboard.press(key)
         if key != "1":
-            expect(page.locator(f".item:not([data-comparison='{before}'])")).to_be_visible()
+            another_than(page, before)
     saved(page)
 
     left, right = Judgment.objects.order_by("pk")
@@ -751,7 +796,9 @@ def good_at_every_width(accessible, picture, scheme) -> Callable[[Page, str], No
     return check
 
 
-def test_every_state_is_accessible_at_every_width(dataset, model, bob_annotates, scheme, good_at_every_width):
+def test_every_state_is_accessible_at_every_width(
+    dataset, model, bob_stops, bob_annotates, scheme, good_at_every_width
+):
     dataset.guidelines.create(
         number=1, text="# What to prefer\n\nThe answer that is *right*.\n\n1. First\n2. Second"
     )
@@ -794,7 +841,9 @@ def test_every_state_is_accessible_at_every_width(dataset, model, bob_annotates,
     good_at_every_width(page, "end")
 
 
-def test_a_ranking_is_accessible_at_every_width(dataset, model, bob_annotates, scheme, good_at_every_width):
+def test_a_ranking_is_accessible_at_every_width(
+    dataset, model, bob_stops, bob_annotates, scheme, good_at_every_width
+):
     several(dataset, model)
     page = bob_annotates(color_scheme=scheme)
 

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import look
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -37,7 +38,9 @@ def kitchen(dataset: Dataset) -> Dataset:
 
 
 def shows(page: Page, name: str) -> None:
+    """And has been on screen for long enough to be answered."""
     expect(page.locator("#case .prompt")).to_contain_text(f"The {name} question?")
+    look(page)
 
 
 def choose(page: Page, answer: str) -> None:
@@ -62,6 +65,9 @@ def test_a_reviewer_settles_by_keyboard_sees_the_votes_after_her_own_and_undoes(
     expect(page.locator("#others table").first).to_be_visible()
     picture(page, "review-2-said")
     press(page, "s")
+    page.wait_for_timeout(300)
+    assert not Decision.objects.exists()
+    press(page, "Enter")
 
     shows(page, "second")
     expect(page.locator("#rows .settled")).to_have_count(1)
@@ -107,9 +113,10 @@ def test_keys_walk_through_the_queue_and_a_note_takes_letters_as_letters(open_as
 def test_nothing_is_settled_before_an_answer_is_chosen(open_as, kitchen, rita):
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")
+    look(page)
 
     press(page, "Enter", "m", "Enter")
-    page.wait_for_timeout(300)
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was chosen")
 
     shows(page, "first")
     assert not Decision.objects.exists()
@@ -123,11 +130,12 @@ def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitch
     alice = UserFactory.create(username="alice")
     review.settle(comparison, alice, "drop", seen_token=review.seen(comparison))
 
-    press(page, "3", "a")
+    press(page, "3", "a", "Enter")
 
     expect(page.get_by_role("alert")).to_contain_text("Now stands: Drop, by alice")
     expect(page.get_by_role("radio", name="Tie")).to_be_checked()
     picture(page, "review-4-conflict")
+    look(page)
     press(page, "Enter")
     shows(page, "second")
     assert Decision.objects.standing().get().outcome == "tie"
@@ -138,6 +146,7 @@ def test_the_diff_marks_what_is_in_one_text_only_and_gives_the_texts_back(open_a
     page.goto(f"/datasets/{kitchen.pk}/review/")
     texts = page.locator("[data-text]")
     before = texts.all_text_contents()
+    look(page)
 
     press(page, "d")
 
@@ -156,6 +165,9 @@ def test_the_page_works_without_scripts(open_as, kitchen, rita):
 
     choose(page, "Both bad")
     choose(page, "Bad data")
+    page.get_by_role("button", name="Settle").click()
+    expect(page.get_by_role("alert")).to_contain_text("what is wrong with the data")
+    page.get_by_role("textbox", name="Note").fill("Both are cut off.")
     page.get_by_role("button", name="Settle").click()
 
     shows(page, "third")
@@ -177,6 +189,163 @@ def test_on_a_phone_the_queue_comes_first_and_nothing_is_wider_than_the_screen(
     shows(page, "first")
     expect(page.locator("#rows")).to_be_hidden()
     choose(page, "Tie")
+    choose(page, "Guideline gap")
     picture(page, "review-6-phone-case")
 
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_reason_only_selects_and_one_that_says_nothing_by_itself_opens_the_note(
+    open_as, kitchen, rita, picture
+):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    press(page, "1", "g")
+    expect(page.locator(".note")).to_be_focused()
+    press(page, "Enter")
+    expect(page.get_by_role("alert")).to_have_text("Say in the note what the guidelines leave open.")
+    page.keyboard.type("may an answer be this short, x 1")
+    picture(page, "review-7-note")
+    assert not Decision.objects.exists()
+    press(page, "Enter")
+    shows(page, "second")
+
+    decision = Decision.objects.get()
+    assert (decision.reason, decision.note) == ("guideline_gap", "may an answer be this short, x 1")
+    assert decision.comparison == Comparison.objects.first()
+
+
+def test_the_mouse_settles_as_the_keys_do(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    choose(page, "Tie")
+    choose(page, "Bad data")
+    page.get_by_role("button", name="Settle").click()
+    expect(page.get_by_role("alert")).to_have_text("Say in the note what is wrong with the data.")
+    expect(page.locator(".note")).to_be_focused()
+    page.keyboard.type("cut off")
+    page.get_by_role("button", name="Settle").dblclick()
+    shows(page, "second")
+
+    assert [(d.outcome, d.note) for d in Decision.objects.all()] == [("tie", "cut off")]
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_what_is_typed_while_a_case_loads_or_has_just_come_acts_on_none(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    held_back = []
+    page.route("**/settle/*", lambda route: held_back.append(route))
+
+    press(page, "3", "n")
+    page.keyboard.type("the first")
+    press(page, "Enter")
+    page.keyboard.type(" and more 1\n")
+    expect(page.locator(".note")).to_have_value("the first")
+    held_back[0].continue_()
+    expect(page.locator("#case .prompt")).to_contain_text("The second question?")
+    press(page, "1", "Enter")
+    page.locator(".choice", has_text="Tie").click()
+    look(page)
+
+    expect(page.locator("#case input:checked")).to_have_count(0)
+    assert [(d.comparison, d.note) for d in Decision.objects.all()] == [
+        (Comparison.objects.first(), "the first")
+    ]
+
+
+def test_a_case_that_was_asked_for_while_an_answer_is_on_its_way_does_not_take_its_place(
+    open_as, kitchen, rita
+):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    held_back = []
+    page.route("**/settle/*", lambda route: held_back.append(route))
+
+    press(page, "3", "Enter")
+    page.get_by_role("link", name="The third question?").click()
+    page.wait_for_timeout(300)
+    shows(page, "first")
+    held_back[0].continue_()
+    shows(page, "second")
+
+
+def test_a_note_that_was_left_is_still_there_on_its_own_case(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    press(page, "n")
+    page.keyboard.type("half a thou")
+    press(page, "Escape", "j")
+    shows(page, "second")
+    expect(page.locator(".note")).to_have_value("")
+    press(page, "k")
+    shows(page, "first")
+
+    expect(page.locator(".note")).to_have_value("half a thou")
+
+
+@pytest.mark.parametrize("trouble", ["connection", "login"])
+def test_a_note_is_kept_when_its_answer_could_not_be_saved(open_as, kitchen, rita, trouble):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    if trouble == "login":
+        page.context.clear_cookies()
+    else:
+        page.context.set_offline(True)
+
+    press(page, "3", "n")
+    page.keyboard.type("kept")
+    press(page, "Enter")
+
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
+    expect(page.locator(".note")).to_have_value("kept")
+    shows(page, "first")
+
+
+KEYS_ELSEWHERE = {
+    "French digits": ("&", "Digit1", "left"),
+    "CapsLock": ("X", "KeyX", "drop"),
+    "Cyrillic": ("\u0447", "KeyX", "drop"),
+    "the number block": ("3", "Numpad3", "tie"),
+}
+
+
+@pytest.mark.parametrize("keyboard", KEYS_ELSEWHERE)
+def test_another_keyboard_chooses_as_the_keys_on_the_page_say(open_as, kitchen, rita, keyboard):
+    key, code, meant = KEYS_ELSEWHERE[keyboard]
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    page.evaluate(
+        "([key, code]) => document.activeElement.dispatchEvent("
+        "new KeyboardEvent('keydown', {key, code, bubbles: true, cancelable: true}))",
+        [key, code],
+    )
+
+    chosen = page.locator("#case input:checked")
+    expect(chosen).to_have_count(1)
+    left = review.left_of(Comparison.objects.first(), rita)
+    expect(chosen).to_have_value(left if meant == "left" else meant)
+
+
+def test_the_number_block_without_numlock_chooses_nothing(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    page.evaluate(
+        "document.activeElement.dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'End', code: 'Numpad1', bubbles: true, cancelable: true}))"
+    )
+
+    expect(page.locator("#case input:checked")).to_have_count(0)

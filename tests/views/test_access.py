@@ -91,6 +91,7 @@ TABLE = {
     "annotate_undo": Row("GET", "dataset", to(302, ANNOTATOR)),
     "annotate_markdown": Row("GET", "claimed", ANNOTATOR),
     "annotate_own": Row("GET", "dataset", ANNOTATOR),
+    "straight_on": Row("POST", "", to(204, LOGGED_IN)),
     "gold": Row("POST", "comparison", to(302, REVIEWER)),
     "quality": Row("GET", "dataset", REVIEWER),
     "quality_compute": Row("POST", "dataset", to(302, REVIEWER)),

@@ -262,18 +262,85 @@ def test_a_comparison_of_another_dataset_cannot_be_judged_through_this_one(datas
     assert reply.status_code == 404
 
 
-def test_without_the_script_an_answer_leads_to_the_reveal_and_then_on(dataset, bob, as_user, comparison):
+def key_in(page: str) -> str:
+    return re.search(r'name="replaces" value="([^"]+)"', page).group(1)
+
+
+def test_without_the_script_an_answer_leads_on_and_the_model_is_a_line_above(
+    dataset, bob, as_user, comparison
+):
     client = as_user(bob)
     client.get(url("annotate", dataset))
     Claim.objects.update(left="a")
 
-    revealed = client.post(url("judge", dataset), sent(bob, comparison, "right"), follow=True)
-    key = re.search(r'name="replaces" value="([^"]+)"', revealed.content.decode()).group(1)
-    done = client.post(url("judge", dataset), sent(bob, comparison, "left", replaces=key), follow=True)
+    following = client.post(url("judge", dataset), sent(bob, comparison, "right"), follow=True)
+    reopened = client.get(url("annotate_undo", dataset))
+    key = key_in(reopened.content.decode())
+    client.post(url("judge", dataset), sent(bob, comparison, "left", replaces=key))
 
-    assert "differs from you" in revealed.content.decode()
+    page = following.content.decode()
+    assert "Nothing for you right now" in page
+    assert "differs from you" in page
+    assert url("annotate_undo", dataset) in page.split("Last pair")[1]
+    assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
+
+
+@pytest.mark.parametrize("asked", ["x", "0", "other"])
+def test_the_line_is_of_ones_own_last_answer_alone(dataset, bob, rita, as_user, comparison, asked):
+    for person in (rita, bob):
+        as_user(person).get(url("annotate", dataset))
+        judge(as_user(person), dataset, sent(person, comparison))
+    others = Judgment.objects.exclude(annotator__user=bob).first()
+
+    page = as_user(bob).get(url("annotate", dataset), {"last": others.pk if asked == "other" else asked})
+
+    assert page.status_code == 200
+    assert "Last pair" not in page.content.decode()
+
+
+def test_who_wants_to_stop_after_each_answer_says_so_for_the_account(dataset, bob, as_user, comparison):
+    client = as_user(bob)
+    before = client.get(url("annotate", dataset)).content.decode()
+    Claim.objects.update(left="a")
+
+    stored = client.post(reverse("straight_on"), {})
+    revealed = client.post(
+        url("judge", dataset), sent(bob, comparison, "right"), follow=True
+    ).content.decode()
+    done = client.post(
+        url("judge", dataset), sent(bob, comparison, "left", replaces=key_in(revealed)), follow=True
+    )
+    elsewhere = as_user(bob).get(url("annotate", dataset)).content.decode()
+    client.post(reverse("straight_on"), {"straight_on": "on"})
+    bob.refresh_from_db()
+
+    assert re.search('id="straight-on"[^>]* checked', before)
+    assert stored.status_code == 204
+    assert "differs from you" in revealed
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
     assert "Nothing for you right now" in done.content.decode()
+    assert not re.search('id="straight-on"[^>]* checked', elsewhere)
+    assert bob.goes_straight_on
+
+
+def test_an_answer_that_another_window_was_before_is_told_what_stands_and_can_change_it(
+    dataset, bob, as_user, comparison
+):
+    client = as_user(bob)
+    client.get(url("annotate", dataset))
+    first = sent(bob, comparison, "left", comment="Shorter.")
+    judge(client, dataset, first)
+
+    refused = judge(client, dataset, sent(bob, comparison, "right"))
+    stands = refused.json()["stands"]
+    changed = judge(client, dataset, sent(bob, comparison, "right:2", replaces=stands["replaces"]))
+
+    assert refused.status_code == 409
+    assert "“Left”" in refused.json()["error"]
+    assert "ress u to change it" in refused.json()["error"]
+    assert (stands["answer"], stands["comment"], stands["replaces"]) == ("left", "Shorter.", first["key"])
+    assert changed.status_code == 200
+    assert Judgment.objects.current().get().strength == 2
 
 
 def test_without_the_script_a_refusal_is_said_on_the_page(dataset, bob, as_user, comparison):

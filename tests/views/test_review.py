@@ -258,6 +258,45 @@ def test_an_answer_that_is_none_settles_nothing(client, make, posted):
     assert standing(comparison) == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "lacking"),
+    [("guideline_gap", "Say in the note what the guidelines leave open"), ("bad_data", "what is wrong")],
+)
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_reason_that_says_nothing_by_itself_wants_a_note(client, make, reason, lacking, headers):
+    comparison = make()
+
+    refused = post(
+        client, "settle", comparison, answer(comparison, reason=reason, note="  "), headers=headers
+    )
+    stored_before = standing(comparison)
+    post(client, "settle", comparison, answer(comparison, reason=reason, note="Rude answers."))
+
+    assert refused.status_code == 400
+    assert lacking in refused.content.decode()
+    assert stored_before == []
+    assert comparison.decisions.get().note == "Rude answers."
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_an_answer_to_one_case_that_arrives_at_another_stores_nothing_there(client, make, headers):
+    meant, other = make(), make()
+    posted = answer(other, note="About the first.") | {"comparison": meant.pk}
+
+    response = post(client, "settle", other, posted, headers=headers)
+
+    assert response.status_code == 400
+    assert "given to another case" in response.content.decode()
+    assert "About the first." not in response.content.decode()
+    assert not Decision.objects.exists()
+
+
+def test_what_one_case_showed_is_not_what_another_shows(make):
+    bare, as_bare = (ComparisonFactory.create(prompt=make().prompt) for _ in range(2))
+
+    assert review.seen(bare) != review.seen(as_bare)
+
+
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_stale_page_gets_409_with_both_versions_and_overwrites_nothing(client, alice, make, headers):
     comparison = make()
@@ -408,7 +447,12 @@ def test_a_flagged_case_shows_the_flag_and_settling_closes_it(client, make):
     )
     page = client.get(reverse("review_case", args=[comparison.pk])).content.decode()
 
-    post(client, "settle", comparison, answer(comparison, Decision.DROP, reason="bad_data"))
+    post(
+        client,
+        "settle",
+        comparison,
+        answer(comparison, Decision.DROP, reason="bad_data", note="It is cut off."),
+    )
 
     assert "Harmful or private content: A name." in page
     assert not Flag.objects.open().exists()

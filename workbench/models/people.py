@@ -16,6 +16,12 @@ class User(AbstractUser):
     """A person who can log in. `is_staff` makes an admin of the whole installation; everybody else gets a
     Role per Dataset."""
 
+    goes_straight_on = models.BooleanField(
+        "Go straight on after an answer",
+        default=True,
+        help_text="Off: the page stops after each answer to show what the model says.",
+    )
+
 
 class Role(models.TextChoices):
     ANNOTATOR = "annotator", "Annotator: judges Comparisons"

@@ -85,6 +85,17 @@ class Refused(Exception):
     """The answer cannot stand; the text says why and what to do. Nothing was written."""
 
 
+class AnsweredBefore(Refused):
+    """Another window of the same person has answered meanwhile: `standing` is the answer that stands."""
+
+    def __init__(self, standing: Judgment) -> None:
+        super().__init__(
+            "You have answered this Comparison in another window since this page showed it. That answer "
+            "stands; press u to change it."
+        )
+        self.standing = standing
+
+
 @dataclass(frozen=True)
 class Answer:
     """One person's answer. `outcome` is one of Outcome, or "left" or "right" as the annotator saw them; `key`
@@ -476,8 +487,8 @@ def record(
     and `is_aside` tells the pipeline, not the annotator: gold and repeats can lose no place.
 
     Raises Refused, and stores nothing, when the Comparison was never handed to the annotator, when they have
-    answered it in another window meanwhile, when the key belongs to somebody else's answer, or when it is no
-    answer to what was shown."""
+    answered it in another window meanwhile (AnsweredBefore), when the key belongs to somebody else's answer,
+    or when it is no answer to what was shown."""
     with transaction.atomic():
         _lock(annotator)
         claim = _locked_claim(annotator, comparison, claim_pk)
@@ -519,10 +530,7 @@ def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, 
     for claim, answer in given:
         one = before[claim.pk]
         if one and one.idempotency_key != answer.replaces:
-            raise Refused(
-                "You have answered this Comparison in another window since this page showed it. That answer "
-                "stands; press u to change it."
-            )
+            raise AnsweredBefore(one)
     aside = _take_places(claims)
     answered = [claim.pk for claim in claims if claim.state != Claim.State.DONE]
     if answered:

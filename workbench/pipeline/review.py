@@ -39,14 +39,20 @@ def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
 
 
 def seen(comparison: Comparison) -> str:
-    """A token of everything a Decision on this Comparison would rest on: current Judgments, open Flags and
-    the standing Decision. Another token means that something has changed."""
-    return token_of(comparison.judgments.current(), comparison.flags.open(), comparison.decisions.standing())
+    """A token of the Comparison and everything a Decision on it would rest on: current Judgments, open Flags
+    and the standing Decision. Another token means that something has changed."""
+    rows = comparison.judgments.current(), comparison.flags.open(), comparison.decisions.standing()
+    return token_of(comparison, *rows)
 
 
-def token_of(current: Iterable[Judgment], open_flags: Iterable[Flag], standing: Iterable[Decision]) -> str:
+def token_of(
+    comparison: Comparison,
+    current: Iterable[Judgment],
+    open_flags: Iterable[Flag],
+    standing: Iterable[Decision],
+) -> str:
     """As `seen`, of rows that have been read already."""
-    ids = [sorted(row.pk for row in rows) for rows in (current, open_flags, standing)]
+    ids = [[comparison.pk], *(sorted(row.pk for row in rows) for rows in (current, open_flags, standing))]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 

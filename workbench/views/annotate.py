@@ -124,10 +124,12 @@ class Item:
 
     @property
     def replaces(self) -> str:
-        """The key of the answer, as its sender gave it."""
-        if self.judgment is None:
-            return ""
-        return str(self.judgment.metadata.get("key") or self.judgment.idempotency_key or "")
+        return sent_key(self.judgment) if self.judgment else ""
+
+
+def sent_key(judgment: Judgment) -> str:
+    """The key of the answer, as its sender gave it."""
+    return str(judgment.metadata.get("key") or judgment.idempotency_key or "")
 
 
 def in_words(value: str) -> str:
@@ -219,8 +221,17 @@ def _annotator(request: HttpRequest) -> Annotator:
     return Annotator.objects.for_user(access.person(request.user))
 
 
-def _page(request: HttpRequest, dataset: Dataset, annotator: Annotator, item: Item | None) -> HttpResponse:
+def _page(
+    request: HttpRequest,
+    dataset: Dataset,
+    annotator: Annotator,
+    item: Item | None,
+    last: Sequence[Judgment] = (),
+) -> HttpResponse:
+    is_blind = bool(last) and last[0].mode == Claim.Mode.BLIND
     context = {
+        "last_said": said_then(last) if is_blind else None,
+        "last_answered": answered(last) if is_blind else None,
         "dataset": dataset,
         "item": item,
         "left": None if item else annotation.what_is_left(dataset, annotator),
@@ -237,10 +248,17 @@ def _page(request: HttpRequest, dataset: Dataset, annotator: Annotator, item: It
 @never_cache
 @require_GET
 def annotate(request: HttpRequest, pk: int) -> HttpResponse:
+    """The page with the next Comparison. Without the page's script, `last` is the answer that has led here:
+    what the model says of it stands above the next one."""
     dataset = access.dataset_for(request.user, pk)
     annotator = _annotator(request)
+    form = WhichForm(request.GET)
+    asked = form.cleaned_data["last"] if form.is_valid() else None
+    newest = annotation.last_answered(dataset, annotator) if asked else None
+    together = _together(newest) if newest else []
+    last = together if any(judgment.pk == asked for judgment in together) else []
     claim = annotation.next_claim(dataset, annotator, again="again" in request.GET)
-    return _page(request, dataset, annotator, _item(claim) if claim else None)
+    return _page(request, dataset, annotator, _item(claim) if claim else None, last)
 
 
 @require_POST
@@ -280,6 +298,8 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
             form.ranks,
             form.cleaned_data["claim"],
         )
+    except annotation.AnsweredBefore as before:
+        return _refuse_for(request, dataset, before.standing)
     except annotation.Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return _stored(request, dataset, judgments)
@@ -291,10 +311,10 @@ def _stored(request: HttpRequest, dataset: Dataset, judgments: Sequence[Judgment
     blind_first = first.stage == Judgment.Stage.FIRST and first.mode == Claim.Mode.BLIND
     said = said_then(judgments) if blind_first else None
     if not _wants_json(request):
-        address = (
-            reverse("annotate_undo", args=[dataset.pk]) if said else reverse("annotate", args=[dataset.pk])
-        )
-        return redirect(address)
+        if said and not access.person(request.user).goes_straight_on:
+            return redirect("annotate_undo", dataset.pk)
+        shown_after = f"?last={first.pk}" if said else ""
+        return redirect(reverse("annotate", args=[dataset.pk]) + shown_after)
     context = {"dataset": dataset, "said": said, "answered": answered(judgments)}
     return JsonResponse(
         {
@@ -407,6 +427,15 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "annotate/markdown.html", {"texts": texts})
 
 
+@require_POST
+def straight_on(request: HttpRequest) -> HttpResponse:
+    """Store with the account whether the annotation page goes straight on after an answer."""
+    user = access.person(request.user)
+    user.goes_straight_on = "straight_on" in request.POST
+    user.save(update_fields=["goes_straight_on"])
+    return HttpResponse(status=204)
+
+
 def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Comparison | HttpResponse:
     """The Comparison that a valid form names, or the refusal."""
     if not form.is_valid():
@@ -420,6 +449,15 @@ def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Compariso
     return comparison or _refuse(request, dataset, "This Comparison is no longer in the Dataset.", 404)
 
 
+def _refuse_for(request: HttpRequest, dataset: Dataset, standing: Judgment) -> HttpResponse:
+    """409, with the answer of another window that stands: the page shows it, and a change names it."""
+    together = _together(Judgment.objects.select_related("comparison", "ranking").get(pk=standing.pk))
+    first, given = together[0], answered(together)
+    sentence = f"You answered “{given.words}” in another window, and that stands. Press u to change it."
+    stands = {"answer": given.value, "replaces": sent_key(first), "judgment": str(first.pk)}
+    return _refuse(request, dataset, sentence, 409, stands=stands | {"comment": first.comment})
+
+
 def _first_error(form: Form) -> str:
     name, errors = next(iter(form.errors.items()))
     return f"{name}: {errors[0]}"
@@ -429,8 +467,10 @@ def _wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _refuse(request: HttpRequest, dataset: Dataset, sentence: str, status: int) -> HttpResponse:
+def _refuse(
+    request: HttpRequest, dataset: Dataset, sentence: str, status: int, **more: object
+) -> HttpResponse:
     if _wants_json(request) or request.headers.get("X-Requested-With") == "fetch":
-        return JsonResponse({"error": sentence}, status=status)
+        return JsonResponse({"error": sentence, **more}, status=status)
     messages.error(request, sentence)
     return redirect("annotate", dataset.pk)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
-from workbench.forms import GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
+from workbench.forms import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
     Comparison,
     Dataset,
@@ -129,12 +129,14 @@ def settle(request: HttpRequest, pk: int) -> HttpResponse:
     """Settle the case and go on to the next; 409 with what is there now when the page was stale."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     view = _view(request, comparison.dataset)
-    form = SettleForm(request.POST)
+    form = SettleForm(request.POST, of=comparison)
     if not form.is_valid():
+        if form.is_of_another:
+            form.data = QueryDict()  # what was written about another case is not shown on this one
         return _case(request, view, comparison, form=form, status=400)
     here = disagreement.cursor_of(comparison, view.version, view.filters)
-    answer = form.cleaned_data
-    result = review.settle(comparison, view.user, seen_token=answer.pop("seen"), **answer)
+    answer = {name: form.cleaned_data[name] for name in ("outcome", "reason", "note", "blind_outcome")}
+    result = review.settle(comparison, view.user, seen_token=form.cleaned_data["seen"], **answer)
     if isinstance(result, review.Conflict):
         return _case(request, view, comparison, form=form, conflict=True, status=409)
     said = f"Settled: {word(result.outcome, review.left_of(comparison, view.user))}."
@@ -414,6 +416,7 @@ def _case_context(
         "standing": standing,
         "settled": standing is not None and standing.method == Decision.Method.REVIEWER,
         "token": review.token_of(
+            comparison,
             [judgment for judgment in judgments if judgment.current],
             [flag for flag in flags if flag.closed_at is None],
             [standing] if standing else [],
@@ -429,7 +432,7 @@ def _case_context(
 
 
 _REASON_KEYS = [
-    (key, reason.value, reason.label)
+    (key, reason.value, reason.label, NOTE_WANTED.get(reason, ""))
     for key, reason in zip(
         "msagb",
         [

@@ -2,7 +2,8 @@
 // everything has a key. Without this script the page is a form that does the same, one request at a time.
 
 import { diff, LONGEST, similarity } from "./diff.js";
-import { answerOf, charactersAct, labelKeys } from "./keys.js";
+import { answerOf, charactersAct, isText, keyOf, labelKeys } from "./keys.js";
+import { appeared, restartTime, secondsLooked, takes } from "./onscreen.js";
 import { newKey, Outbox, post } from "./outbox.js";
 import * as ranking from "./ranking.js";
 
@@ -68,11 +69,12 @@ function parse(html) {
 }
 
 const draftName = (item) => `draft:${urls.user}:${item.claim}`;
+const rankingName = (item) => `ranking:${urls.user}:${item.claim}`;
 
 function show(item, state = "open") {
   current = item;
-  item.shown = performance.now();
-  item.hidden = 0;
+  restartTime();
+  appeared();
   stage.replaceChildren(item.element);
   form.hidden = false;
   form.elements.comparison.value = item.comparison;
@@ -113,7 +115,8 @@ function markAnswer(answer) {
 let level = false; // the next one is as good as the last
 
 function startRanking(item) {
-  item.groups = item.answer?.startsWith("ranks:") ? ranking.groupsFrom(item.answer) : [];
+  const begun = ranking.groupsIn(localStorage.getItem(rankingName(item)), item.ranks);
+  item.groups = begun ?? (item.answer?.startsWith("ranks:") ? ranking.groupsFrom(item.answer) : []);
   rankingIs(item.groups);
 }
 
@@ -131,11 +134,17 @@ function setLevel(on) {
 const isRanking = () => Boolean(current?.ranks) && ["open", "reopened"].includes(form.dataset.state);
 
 function place(name, asGood = level) {
-  if (isRanking() && Number(name) >= 1 && Number(name) <= current.ranks) rankingIs(ranking.place(current.groups, name, asGood));
+  if (isRanking() && Number(name) >= 1 && Number(name) <= current.ranks) rankingBecomes(ranking.place(current.groups, name, asGood));
 }
 
 function unplace() {
-  if (isRanking()) rankingIs(ranking.takeBack(current.groups));
+  if (isRanking()) rankingBecomes(ranking.takeBack(current.groups));
+}
+
+/** As `rankingIs`, and a reload finds it again. */
+function rankingBecomes(groups) {
+  rankingIs(groups);
+  localStorage.setItem(rankingName(current), JSON.stringify(groups));
 }
 
 function rank() {
@@ -144,17 +153,17 @@ function rank() {
   answer(ranking.answerFrom(current.groups, current.ranks));
 }
 
-/** Keys of a ranking; true when the key was one of them. */
-function rankByKey(event) {
-  const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code)?.[1];
-  if (digit) place(digit, event.shiftKey || level);
-  else if (event.key === "=") setLevel(!level && current.groups.length > 0);
-  else if (event.key === "Backspace") unplace();
-  else if (event.key === "Enter" && current.groups.length && ranking.isComplete(current.groups, current.ranks)) rank();
-  else if (event.key.toLowerCase() === "b") answer("both_bad");
-  else if (event.key.toLowerCase() === "n") answer("cannot_judge");
-  else return false;
-  return true;
+/** What this key does in a ranking, or undefined when it is none of its keys. */
+function rankingAct(key, event) {
+  if (/^[1-9]$/.test(key)) return () => place(key, event.shiftKey || level);
+  const acts = {
+    "=": () => setLevel(!level && current.groups.length > 0),
+    Backspace: unplace,
+    b: () => answer("both_bad"),
+    n: () => answer("cannot_judge"),
+  };
+  if (key === "Enter" && current.groups.length && ranking.isComplete(current.groups, current.ranks)) return rank;
+  return acts[key];
 }
 
 function foldPrompt({ element }) {
@@ -283,17 +292,6 @@ document.addEventListener("visibilitychange", () => {
 
 // Answers
 
-function seconds(item) {
-  const now = performance.now();
-  return Math.max(0, (now - item.shown - item.hidden) / 1000).toFixed(2);
-}
-
-let hiddenSince = null;
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) hiddenSince = performance.now();
-  else if (current && hiddenSince !== null) current.hidden += performance.now() - hiddenSince;
-});
-
 function send(item, answer) {
   const fields = {
     user: urls.user,
@@ -303,10 +301,11 @@ function send(item, answer) {
     answer,
     replaces: item.replaces ?? "",
     guidelines: urls.guidelines,
-    seconds: seconds(item),
+    seconds: secondsLooked().toFixed(2),
     comment: comment.value,
   };
   localStorage.removeItem(draftName(item));
+  localStorage.removeItem(rankingName(item));
   outbox.add(urls.judge, fields);
   // Whatever changes this answer later names it by its key.
   Object.assign(item, { answer, comment: comment.value, replaces: item.key, key: newKey() });
@@ -320,8 +319,8 @@ function answer(value) {
   send(current, value);
   markAnswer(value);
   if (first) count((current.ranks * (current.ranks - 1)) / 2 || 1);
-  if (straightOn.checked) showLastReveal("");
-  else document.querySelector(".last-reveal")?.remove();
+  if (straightOn.checked && (current.hasReveal || lastReveal())) showLastReveal("");
+  else lastReveal()?.remove();
   if (!first || !current.hasReveal || straightOn.checked) return leave();
   setState("waiting");
   const waiting = current;
@@ -331,6 +330,7 @@ function answer(value) {
 
 /** Done with this one, for now: undo finds it again. */
 function leave() {
+  localStorage.removeItem(rankingName(current));
   past.push(current, ...newer.splice(0));
   return advance();
 }
@@ -346,24 +346,27 @@ function onReply(entry, reply) {
   if (!item) return;
   Object.assign(item, { said: reply.suggested, differs: reply.differs });
   if (isWaiting) showReveal(reply.reveal);
-  else if (item !== current) showLastReveal(reply.reveal);
+  else if (item === past.at(-1)) showLastReveal(reply.reveal);
 }
 
 function showReveal(html) {
   reveal.innerHTML = html;
   setState("revealed");
+  appeared();
   reveal.querySelector(".verdict").id = "verdict";
   const goOnButton = reveal.querySelector(".primary");
   goOnButton.setAttribute("aria-describedby", "verdict"); // so that a screen reader says it with the focus
   goOnButton.focus({ preventScroll: true });
 }
 
-/** The line about the one before. It keeps its place while it is empty, so that the texts do not move. */
+const lastReveal = () => document.querySelector(".last-reveal");
+
+/** The line about the last pair. It keeps its place while it is empty, so that the texts do not move. */
 function showLastReveal(html) {
-  const line = document.querySelector(".last-reveal") ?? document.createElement("div");
+  const line = lastReveal() ?? document.createElement("div");
   line.className = "last-reveal";
   line.innerHTML =
-    html && `<span>The one before</span>${html}<button type="button" class="quiet" data-do="undo">Reopen <kbd>u</kbd></button>`;
+    html && `<span>Last pair</span>${html}<button type="button" class="quiet" data-do="undo">Undo <kbd>u</kbd></button>`;
   root.prepend(line);
 }
 
@@ -403,8 +406,13 @@ async function undo() {
   const target = answeredJustNow ? current : (past.pop() ?? (await reopenFromServer()));
   if (!target) return;
   if (current && target !== current) (form.dataset.state === "reopened" ? newer : ahead).unshift(current);
-  show(target, target.answer ? "reopened" : "open");
-  document.getElementById("was").textContent = target.answer ? wordsOf(target.answer) : "";
+  if (lastReveal()) showLastReveal("");
+  reopen(target);
+}
+
+function reopen(item) {
+  show(item, item.answer ? "reopened" : "open");
+  document.getElementById("was").textContent = item.answer ? wordsOf(item.answer) : "";
 }
 
 async function reopenFromServer() {
@@ -445,10 +453,21 @@ function onState(state, n) {
   if (form.dataset.state === "waiting" && (state === "waiting" || state === "login")) leave();
 }
 
-function onRefused(entry, sentence) {
+function onRefused(entry, sentence, { stands }) {
   const what = entry.fields.answer ? `Your answer “${wordsOf(entry.fields.answer)}”: ` : "";
+  const item = stands && [current, ...past, ...newer].find((one) => one?.replaces === entry.id);
+  if (item) standsInstead(item, stands);
   tell(what + sentence, true);
   if (form.dataset.state === "waiting") leave();
+}
+
+/** Another window has answered: this is what undo shows next, and what the next answer replaces. */
+function standsInstead(item, stands) {
+  Object.assign(item, stands);
+  if (item === current) return form.dataset.state === "reopened" ? reopen(item) : undefined;
+  [past, newer] = [past, newer].map((items) => items.filter((other) => other !== item));
+  past.push(item);
+  return undefined;
 }
 
 /** `stays`: until it is dismissed, and not only until the next one is shown. */
@@ -648,7 +667,8 @@ function toggleComment(open) {
 }
 
 function openComment() {
-  if (!current || form.dataset.state === "revealed") return;
+  // Where the next one may come by itself, what is being written would end on it.
+  if (!current || !["open", "reopened"].includes(form.dataset.state)) return;
   toggleComment(true);
   comment.focus({ preventScroll: true });
 }
@@ -660,30 +680,48 @@ comment.addEventListener("keydown", (event) => {
   current?.element.focus({ preventScroll: true });
 });
 
+function openDialog(dialog) {
+  dialog.showModal();
+  appeared();
+}
+
+// What is written or pressed while a dialog comes up or goes away was meant for what was there before.
+for (const dialog of [flagDialog, keysDialog]) {
+  dialog.addEventListener("keydown", (event) => takes(event) || ["Escape", "Tab"].includes(event.key) || event.preventDefault(), true);
+  dialog.addEventListener("click", (event) => takes(event) || event.preventDefault(), true);
+  dialog.addEventListener("close", appeared);
+}
+
+let flagged = null; // what the dialog is about: the one behind it may have gone by itself
+
 function openFlag() {
   if (!current) return;
+  flagged = current;
   flagDialog.querySelector("form").reset();
   flagDialog.returnValue = "";
-  flagDialog.showModal();
+  openDialog(flagDialog);
 }
 
 flagDialog.addEventListener("keydown", (event) => {
-  const number = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
-  const reason = number && flagDialog.querySelectorAll("[name=reason]")[number - 1];
-  if (!reason || event.target.matches("textarea")) return;
+  if (event.defaultPrevented) return;
+  if (event.key === "Enter" && event.ctrlKey) return flagDialog.querySelector("[value=flag]").click();
+  if (event.target.matches("textarea")) return;
+  const reason = flagDialog.querySelectorAll("[name=reason]")[keyOf(event) - 1];
+  if (!reason) return;
   event.preventDefault();
   reason.checked = true;
   reason.focus();
 });
 
 flagDialog.addEventListener("close", () => {
-  if (flagDialog.returnValue !== "flag" || !current) return;
+  if (flagDialog.returnValue !== "flag") return;
   const { reason, note } = Object.fromEntries(new FormData(flagDialog.querySelector("form")));
-  outbox.add(urls.flag, { user: urls.user, comparison: current.comparison, reason, note });
-  const mark = current.element.querySelector(".flag-mark") ?? document.createElement("p");
+  const { comparison, element } = flagged;
+  outbox.add(urls.flag, { user: urls.user, comparison, reason, note });
+  const mark = element.querySelector(".flag-mark") ?? document.createElement("p");
   mark.className = "flag-mark";
   mark.textContent = `Flagged: ${flagDialog.querySelector(`[value=${reason}]`).dataset.label}`;
-  current.element.prepend(mark);
+  element.prepend(mark);
 });
 
 function toggleGuidelines() {
@@ -694,10 +732,10 @@ function toggleGuidelines() {
   if (!guidelines.hidden) localStorage.setItem("guidelines-read", urls.guidelines);
 }
 
-straightOn.checked = localStorage.getItem("annotate-straight-on") === "yes";
-straightOn.addEventListener("change", () => {
-  localStorage.setItem("annotate-straight-on", straightOn.checked ? "yes" : "no");
-  if (!straightOn.checked) document.querySelector(".last-reveal")?.remove();
+straightOn.addEventListener("change", async () => {
+  if (!straightOn.checked) lastReveal()?.remove();
+  const response = await post(urls.straightOn, straightOn.checked ? { straight_on: "on" } : {}).catch(() => null);
+  if (!response?.ok) tell("Whether to go straight on was not saved to your account. Choose it again when there is a connection.", true);
 });
 
 // Leases
@@ -731,7 +769,7 @@ const ACTIONS = {
   view: nextView,
   guidelines: toggleGuidelines,
   keys: () => {
-    keysDialog.showModal();
+    openDialog(keysDialog);
     // Not by autofocus: the browser would want to give it the focus when the page opens.
     keysDialog.querySelector(".primary").focus();
   },
@@ -746,32 +784,43 @@ const ACTIONS = {
   },
 };
 
+// What stores something about the one on screen, so that it must have been looked at.
+const STORING = ["confirm", "keep", "change", "go-on", "place", "rank", "skip"];
+
 const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "view", g: "guidelines", "?": "keys", y: "confirm", r: "change" };
 document.addEventListener("keydown", (event) => {
-  // A key held down must not judge the Comparisons that come after.
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (document.querySelector("dialog[open]") || event.target.closest("input, textarea, select")) return;
-  if (event.key.startsWith("Arrow") && event.target.closest(".markdown pre, .code")) return; // it scrolls
-  if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
-  if (isRanking() && (charactersAct() || event.key.length > 1) && rankByKey(event)) return event.preventDefault();
-  const given = current?.ranks ? undefined : answerOf(event);
-  if (given) {
-    event.preventDefault();
-    return answer(given);
-  }
-  if (event.key === "Enter") return goOn();
-  if (event.key === "Escape" && guidelines && !guidelines.hidden) return toggleGuidelines();
-  const action = charactersAct() && LETTERS[event.key.toLowerCase()];
-  if (!action) return undefined;
+  const key = keyOf(event);
+  if (!key || document.querySelector("dialog[open]") || isText(event.target)) return;
+  if (key.startsWith("Arrow") && event.target.closest(".markdown pre, .code")) return; // it scrolls
+  if (key === "Enter" && event.target.closest("button, a, summary")) return;
+  const act = actOf(key, event);
+  if (!act) return;
   event.preventDefault();
-  return ACTIONS[action](event.target);
+  act();
 });
+
+/** What to do about a key, or undefined when it means nothing here. What was not looked at yet takes no answer. */
+function actOf(key, event) {
+  const ifLooked = (act) => () => takes(event) && act();
+  const ranked = isRanking() && (charactersAct() || key.length > 1) && rankingAct(key, event);
+  if (ranked) return ifLooked(ranked);
+  const given = current?.ranks ? undefined : answerOf(event);
+  if (given) return ifLooked(() => answer(given));
+  if (key === "Enter") return ifLooked(goOn);
+  if (key === "Escape") return guidelines && !guidelines.hidden ? toggleGuidelines : undefined;
+  const action = charactersAct() && LETTERS[key];
+  if (!action) return undefined;
+  const act = () => ACTIONS[action](event.target);
+  return STORING.includes(action) ? ifLooked(act) : act;
+}
 
 document.addEventListener("click", (event) => {
   const control = event.target.closest("[data-do], #answers [name=answer]");
   if (!control) return;
   event.preventDefault();
-  if (control.dataset.do) ACTIONS[control.dataset.do](control);
+  const action = control.dataset.do;
+  if ((!action || STORING.includes(action)) && !takes(event)) return;
+  if (action) ACTIONS[action](control);
   else answer(control.value);
 });
 

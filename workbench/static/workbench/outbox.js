@@ -106,15 +106,15 @@ export class Outbox {
     } catch {
       return "waiting";
     }
-    if (!response.ok) return this.refuse(entry, reply.error);
+    if (!response.ok) return this.refuse(entry, reply.error, reply);
     this.drop(entry);
     this.told.reply(entry, reply);
     return null;
   }
 
-  refuse(entry, sentence) {
+  refuse(entry, sentence, reply = {}) {
     this.drop(entry);
-    this.told.refused(entry, sentence);
+    this.told.refused(entry, sentence, reply);
     return null;
   }
 }

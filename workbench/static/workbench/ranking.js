@@ -47,6 +47,14 @@ export function groupsFrom(answer) {
   return different.map((rank) => namesOf(ranks.length).filter((_, i) => ranks[i] === rank));
 }
 
+/** Groups as JSON that was kept while they were made, or null when they are none of n completions. */
+export function groupsIn(json, n) {
+  const groups = JSON.parse(json ?? "null");
+  if (!Array.isArray(groups) || !groups.every((group) => Array.isArray(group) && group.length)) return null;
+  const placed = groups.flat();
+  return new Set(placed).size === placed.length && placed.every((name) => namesOf(n).includes(name)) ? groups : null;
+}
+
 /** "2 > 1 = 3" */
 export const inWords = (answer) => groupsFrom(answer).map((group) => group.join(" = ")).join(" > ");
 

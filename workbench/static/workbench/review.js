@@ -1,17 +1,18 @@
 // Keys of the review page. Everything here presses a button or follows a link that is on the page, so that
-// the page does the same without this file, only slower.
+// the page does the same without this file, only slower. What comes while a case is loading, or before anybody can
+// have looked at it, is dropped: it was meant for the case before.
 
 import { diff, similarity } from "./diff.js";
+import { isText, keyOf } from "./keys.js";
+import { appeared, takes } from "./onscreen.js";
 
 const caseOnPage = () => document.getElementById("case");
 const others = () => document.getElementById("others");
 const form = () => caseOnPage()?.querySelector(".answer");
 const opposite = { j: "nextElementSibling", k: "previousElementSibling" };
-let busy = false;
+let loading = false; // another case, or an answer to this one, is on its way
 
-function typing(target) {
-  return target.matches("textarea, select, input:not([type=radio]):not([type=checkbox])");
-}
+const isDropped = (event) => loading || !takes(event);
 
 // What the reviewer said before the votes were open goes along; once they were open, nothing does.
 function remember() {
@@ -25,18 +26,51 @@ function remember() {
 function choose(key) {
   const radio = form()?.querySelector(`[data-key="${key}"]`);
   if (!radio) return false;
-  const reason = radio.name === "reason";
-  if (reason && !form().querySelector("[name=outcome]:checked")) return true;
   radio.checked = true;
   radio.dispatchEvent(new Event("change", { bubbles: true }));
-  if (reason) settle();
   return true;
 }
 
-function settle() {
-  if (busy || !form()?.querySelector("[name=outcome]:checked")) return;
-  form().requestSubmit();
+const settle = () => form()?.requestSubmit();
+
+// The note
+
+const note = () => form()?.elements.note;
+const asked = () => form()?.querySelector("[name=reason]:checked")?.dataset.asks ?? "";
+
+/** Some reasons are of no use to anybody without a word: they open the note. */
+function openNote() {
+  form().classList.toggle("note-asked", Boolean(asked()));
+  note().placeholder = asked() || "Note (n)";
+  note().required = Boolean(asked());
+  if (asked()) note().focus();
 }
+
+/** What this answer lacks as [sentence, where to mend it], or null. The server says the same. */
+function lacking() {
+  if (!form().querySelector("[name=outcome]:checked")) return ["Nothing was chosen: choose one of the five answers.", null];
+  return asked() && !note().value.trim() ? [asked(), note()] : null;
+}
+
+function tell(sentence) {
+  form()?.querySelectorAll(".error").forEach((line) => line.remove());
+  if (!sentence) return;
+  const line = Object.assign(document.createElement("p"), { className: "error", role: "alert", textContent: sentence });
+  form()?.prepend(line);
+}
+
+const draftName = (answer) => `note:${document.querySelector(".desk").dataset.user}:${answer.elements.comparison.value}`;
+
+function showDraft() {
+  const answer = form();
+  if (!answer) return;
+  answer.noValidate = true; // what is lacking is told here, in the words of the server
+  note().value ||= sessionStorage.getItem(draftName(answer)) ?? "";
+}
+
+document.addEventListener("input", (event) => {
+  if (event.target.matches("#case .note")) sessionStorage.setItem(draftName(event.target.form), event.target.value);
+});
 
 function step(direction) {
   const row = document.getElementById(caseOnPage()?.dataset.row);
@@ -90,23 +124,53 @@ const commands = {
   u: () => document.querySelector("[data-undo]")?.click(),
   v: () => { if (others()) others().open = !others().open; },
   d: () => document.querySelector("[data-diff-toggle]")?.click(),
-  n: () => caseOnPage()?.querySelector(".note")?.focus(),
+  n: () => note()?.focus(),
   Enter: settle,
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || busy) return;
+  const isElsewhere = isText(event.target) && !caseOnPage().contains(event.target);
+  if (isDropped(event) && !isElsewhere) return drop(event);
   if (event.key === "Escape") return event.target.blur?.();
-  if (typing(event.target)) return;
-  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
-  if (choose(event.key)) return event.preventDefault();
-  if (!commands[event.key]) return;
+  if (event.key === "Enter" && event.ctrlKey && caseOnPage().contains(event.target)) return settle();
+  const key = keyOf(event);
+  if (isText(event.target)) return undefined; // Enter there sends the form, as in any form
+  if (key === "Enter" && event.target.closest("a, button, summary")) return undefined;
+  if (!key || (!commands[key] && !choose(key))) return undefined;
   event.preventDefault();
-  commands[event.key]();
+  return commands[key]?.();
 });
+
+/** Characters and what acts: the page may still be scrolled, and left by Tab and by the browser's own keys. */
+function drop(event) {
+  const acts = event.key.length === 1 || ["Enter", "Backspace", "Delete"].includes(event.key);
+  if (acts && !event.ctrlKey && !event.metaKey && !event.altKey) event.preventDefault();
+}
+
+function stop(event) {
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+
+// Before anybody else hears of it: a form is sent by its button, by Enter in it, and by the key above.
+document.addEventListener("click", (event) => event.target.closest("#case .answer") && isDropped(event) && stop(event), true);
+document.addEventListener(
+  "submit",
+  (event) => {
+    if (!event.target.matches("#case .answer")) return;
+    if (isDropped(event)) return stop(event);
+    const [sentence, where] = lacking() ?? ["", null];
+    tell(sentence);
+    if (!sentence) return;
+    stop(event);
+    where?.focus();
+  },
+  true,
+);
 
 document.addEventListener("change", (event) => {
   if (event.target.matches(".answer [name=outcome]")) remember();
+  if (event.target.matches(".answer [name=reason]")) openNote();
 });
 
 function markRow() {
@@ -116,22 +180,53 @@ function markRow() {
   link?.scrollIntoView({ block: "nearest" });
 }
 
-document.addEventListener("htmx:beforeRequest", () => { busy = true; });
-document.addEventListener("htmx:afterRequest", () => { busy = false; });
-// 409 and 400 carry the case as it is now, with what to do about it.
+const isForCase = (event) => event.detail.target?.id === "case";
+
+// One at a time: the answer to the first would take away what the second has put here.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!isForCase(event)) return;
+  if (loading) return event.preventDefault();
+  loading = true;
+  if (note()) note().readOnly = true;
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!isForCase(event)) return;
+  loading = false;
+  if (note()) note().readOnly = false;
+  const { elt, xhr } = event.detail;
+  if (elt.matches(".answer") && xhr.getResponseHeader("HX-Push-Url")) sessionStorage.removeItem(draftName(elt));
+});
+document.addEventListener("htmx:sendError", () => tell("Nothing was saved: there is no connection. Try again when it is back."));
+document.addEventListener("htmx:responseError", (event) => tell(`Nothing was saved: the server answered ${event.detail.xhr.status}. Try again.`));
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if ([400, 409].includes(event.detail.xhr.status)) {
+  const { xhr, requestConfig } = event.detail;
+  // 409 and 400 carry the case as it is now, with what to do about it.
+  if ([400, 409].includes(xhr.status)) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
+  } else if (isForCase(event) && new URL(xhr.responseURL).pathname !== new URL(requestConfig.path, location).pathname) {
+    event.detail.shouldSwap = false; // a login page is no case
+    tell("Nothing was saved: your login has expired. Log in in a new tab, then settle again.");
   }
 });
 document.addEventListener("htmx:afterSettle", (event) => {
-  if (event.detail.target?.id !== "case") return;
+  if (!isForCase(event)) return;
   document.body.classList.add("on-case");
+  isShown();
   markRow();
-  showTexts();
   caseOnPage().focus({ preventScroll: true });
+  if (form()?.querySelector(".error") && asked()) openNote();
   window.scrollTo(0, 0);
 });
-document.addEventListener("htmx:historyRestore", showTexts);
-showTexts();
+
+function isShown() {
+  appeared();
+  showTexts();
+  showDraft();
+}
+
+// Going back asks the server as well.
+document.addEventListener("htmx:historyCacheMiss", () => (loading = true));
+for (const name of ["htmx:historyCacheMissLoad", "htmx:historyCacheMissLoadError"]) document.addEventListener(name, () => (loading = false));
+document.addEventListener("htmx:historyRestore", isShown);
+isShown();
