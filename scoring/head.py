@@ -17,6 +17,7 @@ from scoring.checkpoint import TOKENIZER_FILES, Checkpoint, CheckpointError, ope
 from scoring.encode import Encoder
 from scoring.engine import batches
 from scoring.formats import Pair
+from scoring.learnt import Record, texts_of, write
 from scoring.model import PackedBert, quietly
 from scoring.train import bradley_terry_loss
 
@@ -67,7 +68,8 @@ def fit_head(
     margin = difference @ weight
     head = classifier.get_submodule("classifier")
     head.load_state_dict({"weight": weight[None], "bias": -(features @ weight).mean()[None]})
-    _save(classifier, source, out)
+    record = Record({"trained": texts_of(prompt for prompt, *_ in pairs)}, source="pairs of a fitted head")
+    _save(classifier, source, out, record)
     loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean()
     return HeadFit(open_checkpoint(out), len(pairs), float(loss), float((margin > 0).float().mean()))
 
@@ -120,7 +122,7 @@ def _fit_linear(difference: Tensor, l2: float) -> Tensor:
     return weight.detach()
 
 
-def _save(classifier: BertForSequenceClassification, source: Path, out: Path) -> None:
+def _save(classifier: BertForSequenceClassification, source: Path, out: Path, learnt: Record) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         whole = Path(scratch) / "checkpoint"
@@ -129,4 +131,5 @@ def _save(classifier: BertForSequenceClassification, source: Path, out: Path) ->
         for name in TOKENIZER_FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, whole / name)
+        write(whole, learnt)
         os.rename(whole, out)

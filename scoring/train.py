@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from scoring import learnt
 from scoring.calibrate import log_loss
 from scoring.checkpoint import PICKLES, TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
@@ -153,6 +154,16 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
         raise TrainingError(f"max_length {config.max_length}: the model has {positions} positions")
     nn.Module.to(model, device)
     return model
+
+
+def learnt_by(source: Path) -> learnt.Record | None:
+    """Which prompts the weights to begin with have learnt; None where that is not on record. An encoder
+    without a head has learnt no preferences."""
+    record = learnt.read(source)
+    if record is not None:
+        return record
+    named = json.loads((source / "config.json").read_text()).get("architectures") or []
+    return None if any("SequenceClassification" in name for name in named) else learnt.Record()
 
 
 @dataclass
@@ -436,11 +447,16 @@ class Run:
             metrics_of(self.data, {"before": before, "after": after}, state, self.state.best_step),
         )
         write_record(whole, record)
+        learnt.write(whole, learnt.of_training(self.data, base=learnt_by(self.source), source=self._source()))
         for file in whole.iterdir():
             sync(file)
         os.rename(whole, out)
         checkpoint = replace(checkpoint, path=out)
         return Trained(checkpoint, self.state.step, self.state.best_step, self.state.seconds, record)
+
+    def _source(self) -> str:
+        """What the pairs came from, in words."""
+        return ", ".join(self.data.files) or "pairs in memory"
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():

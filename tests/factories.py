@@ -104,6 +104,7 @@ class JudgmentFactory(DjangoModelFactory):
     annotator = factory.SubFactory(AnnotatorFactory)
     outcome = "a"
     stage = models.Judgment.Stage.FIRST
+    mode = factory.LazyAttribute(lambda o: "" if o.stage == models.Judgment.Stage.IMPORTED else "blind")
 
 
 class RunFactory(DjangoModelFactory):

@@ -6,12 +6,10 @@ from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
     JudgmentFactory,
-    ModelVersionFactory,
     PromptFactory,
-    SuggestionFactory,
     UserFactory,
 )
-from workbench.models import Annotator, Comparison, Dataset, Decision, Flag, ModelVersion
+from workbench.models import Annotator, Comparison, Dataset, Decision, Flag
 from workbench.pipeline import agreement
 from workbench.pipeline.agreement import Settled, Share, wilson
 
@@ -189,51 +187,25 @@ def test_nothing_counted_gives_no_share_and_no_interval():
     assert (Share(0, 0).value, Share(0, 0).low, Share(0, 0).high) == (None, None, None)
 
 
-def test_the_summary_of_an_empty_dataset_claims_nothing(dataset):
-    summary = agreement.summary(dataset)
-
-    assert (summary.comparisons, summary.judged, summary.decided, summary.disagreements) == (0, 0, 0, 0)
-    assert summary.agree == Share(0, 0)
-    assert summary.active is None
-    assert summary.longest.share == Share(0, 0)
+def test_the_agreement_of_an_empty_dataset_claims_nothing(dataset):
+    assert agreement.among(dataset) == Share(0, 0)
 
 
-def test_the_summary_counts_what_is_there(dataset):
+def test_agreement_is_of_comparisons_with_two_opinions_or_more(dataset):
     judged(dataset, "a", "a")
     judged(dataset, "a", "b")
     judged(dataset, "a", "b", "b", "cannot_judge")
     judged(dataset, "tie")
     judged(dataset)
-    agreement.settle(dataset)
 
-    summary = agreement.summary(dataset)
-
-    assert (summary.comparisons, summary.judged, summary.decided, summary.disagreements) == (5, 4, 3, 2)
-    assert summary.agree == Share(1, 3)
-
-
-def test_accuracy_counts_opinions_against_suggestions_with_half_for_equal_scores(dataset):
-    active = ModelVersionFactory.create(state="active")
-    longest = ModelVersion.objects.get(name="longest")
-    for outcomes, margin, baseline in (("ab", 1.5, -1), ("b", -0.2, 2), ("a", 0.0, 3), (["tie"], 2.0, 1)):
-        comparison = judged(dataset, *outcomes)
-        SuggestionFactory.create(comparison=comparison, version=active, margin=margin)
-        SuggestionFactory.create(comparison=comparison, version=longest, margin=baseline)
-
-    summary = agreement.summary(dataset)
-
-    assert (summary.active.share, summary.active.equal) == (Share(2.5, 4), 1)
-    assert (summary.longest.share, summary.longest.equal) == (Share(2.0, 4), 0)
+    assert agreement.among(dataset) == Share(1, 3)
 
 
 def test_labels_that_came_with_the_data_can_be_told_from_people(dataset):
-    version = ModelVersionFactory.create(state="active")
-    comparison = judged(dataset, "a")
-    label(comparison, "b")
-    SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
+    for said in ("b", "a"):
+        comparison = judged(dataset, "a", "a")
+        label(comparison, said)
 
-    shares = {
-        voices: agreement.summary(dataset, voices).active.share for voices in ("all", "people", "imported")
-    }
+    shares = {voices: agreement.among(dataset, voices) for voices in ("all", "people", "imported")}
 
-    assert shares == {"all": Share(1, 2), "people": Share(1, 1), "imported": Share(0, 1)}
+    assert shares == {"all": Share(1, 2), "people": Share(2, 2), "imported": Share(0, 0)}

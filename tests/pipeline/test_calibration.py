@@ -12,8 +12,10 @@ from tests.factories import (
     ModelVersionFactory,
     SuggestionFactory,
 )
+from tests.planted import has_learnt
 from workbench.models import Annotator
-from workbench.pipeline.calibration import calibrate
+from workbench.pipeline.calibration import calibrate, in_words
+from workbench.pipeline.release.splits import split_of
 
 pytestmark = pytest.mark.django_db
 
@@ -83,3 +85,40 @@ def test_another_datasets_judgments_do_not_count():
 
     with pytest.raises(NotEnoughData, match="0 judgments"):
         calibrate(version, DatasetFactory.create())
+
+
+def test_a_model_is_calibrated_and_measured_on_what_it_has_not_learnt():
+    """On what taught it, it is always right and sure: a temperature fitted there would be far too small."""
+    version = ModelVersionFactory.create()
+    dataset = judged_by_people_who_follow(2.0, version, n=400)
+    annotator = AnnotatorFactory.create()
+    taught = []
+    for number in range(400):
+        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        SuggestionFactory.create(comparison=comparison, version=version, margin=4.0 * (-1) ** number)
+        JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome="ab"[number % 2])
+        taught.append(comparison.prompt.messages[0]["content"])
+    flattered = calibrate(version, dataset)
+    has_learnt(version, taught)
+
+    report = calibrate(version, dataset)
+
+    assert report["temperature"] == pytest.approx(2.0, rel=0.3)
+    assert flattered["temperature"] < report["temperature"] / 1.5
+    assert (report["learnt"], report["n"] + report["measured_on"]) == (400, 400)
+    assert "Left out: 400 on prompts that it has learnt." in in_words(version, report)
+    assert "What it was trained on is not known" in in_words(version, flattered)
+
+
+def test_what_chose_the_weights_may_be_fitted_on_and_is_not_measured_on():
+    version = ModelVersionFactory.create()
+    dataset = judged_by_people_who_follow(2.0, version, n=400)
+    texts = {prompt.group: prompt.messages[0]["content"] for prompt in dataset.prompts.all()}
+    tested = [text for group, text in texts.items() if split_of(group) == "test"]
+    before = calibrate(version, dataset)["measured_on"]
+
+    has_learnt(version, [], chosen=tested)
+
+    report = calibrate(version, dataset)
+    assert report["measured_on"] == before - len(tested)
+    assert report["n"] + report["measured_on"] == 400

@@ -6,10 +6,18 @@ import pytest
 
 from scoring.baselines import BASELINES
 from scoring.formats import BadText, Pair, Scored
-from tests.factories import ComparisonFactory, JudgmentFactory, ModelVersionFactory, PromptFactory
-from workbench.models import Evaluation, Run, Score
-from workbench.pipeline import evaluation
+from tests.factories import (
+    ComparisonFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+)
+from tests.planted import has_learnt, memorised
+from workbench.models import Decision, Evaluation, Run, Score
+from workbench.pipeline import accuracy, evaluation
 from workbench.pipeline.evaluation import NothingToEvaluate
+from workbench.pipeline.release.splits import split_of
 
 pytestmark = pytest.mark.django_db
 
@@ -65,16 +73,84 @@ def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored
     assert json.dumps(found.figures)
 
 
-def test_outside_a_frozen_dataset_only_the_test_split_counts(dataset, version):
-    for number in range(60):
-        judged(dataset, "good", f"bad {number}", messages=[{"role": "user", "content": f"{number}?"}])
+def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_leaves_out(dataset):
+    planted = memorised(dataset)
 
-    pairs = evaluation.of_dataset(dataset)
+    found = evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of)
 
-    assert 0 < len(pairs.known) < 20
-    assert pairs.split == "test"
-    groups = {pair.group for pair in evaluation.of_dataset(dataset, split="validation").known}
-    assert groups.isdisjoint(pair.group for pair in pairs.known)
+    assert (found.own["accuracy"], found.own["decided"]) == (planted.share, 40)
+    assert found.figures["learnt"] == {"pairs": 60, "known": "yes"}
+    assert found.figures["counted"] == {"people": 0, "imported": 40}
+    live = accuracy.of(planted.version, dataset)
+    assert tuple(found.own["clustered"]) == (live.share.low, live.share.high)
+    assert evaluation.in_words(found) == (
+        f"Kitchen: 62.5 % of 40 decided pairs right (95 % interval {live.share.low * 100:.1f} % to "
+        f"{live.share.high * 100:.1f} %). 40 carry a file's label. Left out: 60 pairs of prompts that it has "
+        "learnt."
+    )
+
+
+def test_the_active_model_beside_it_shows_nothing_that_it_has_learnt_itself(dataset):
+    planted = memorised(dataset, state="active")
+    other = ModelVersionFactory.create(name="other")
+    for comparison in (*planted.learnt, *planted.unseen):
+        SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
+
+    found = evaluation.evaluate(other, evaluation.of_dataset(dataset), scorer_of)
+
+    assert (found.own["accuracy"], found.own["decided"]) == (1.0, 100)
+    assert found.figures["beside"]["memory"]["accuracy"] == planted.share
+    assert found.figures["differences"]["memory"]["n"] == 40
+    assert "What it was trained on is not known" in evaluation.in_words(found)
+
+
+def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
+    rows = [{"prompt": f"What is {n}?", "chosen": "good", "rejected": f"bad {n}"} for n in range(10)]
+    rows += [{"prompt": f"And what is {n}?", "chosen": "bad", "rejected": f"good {n}"} for n in range(5)]
+    has_learnt(version, [row["prompt"].upper() for row in rows[:10]])
+
+    found = evaluation.evaluate(version, evaluation.of_file(written(tmp_path, rows)), scorer_of)
+
+    assert (found.own["accuracy"], found.own["decided"], found.figures["learnt"]["pairs"]) == (0.0, 5, 10)
+
+
+def test_a_version_that_has_learnt_every_pair_has_no_figure(dataset):
+    planted = memorised(dataset, others=0, right=0)
+
+    with pytest.raises(NothingToEvaluate, match="memory has learnt the prompts of all 60 pairs of Kitchen"):
+        evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of)
+
+
+def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
+    planted = memorised(dataset)
+    other = ModelVersionFactory.create(name="other")
+    for comparison in (*planted.learnt, *planted.unseen):
+        SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
+    has_learnt(other, [one.prompt.messages[0]["content"] for one in planted.unseen[:10]])
+
+    found = evaluation.compared(other, planted.version, evaluation.of_dataset(dataset))
+
+    assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
+    assert found.paired.old_accuracy == 15 / 30
+    assert (
+        found.said == "30 carry a file's label. Left out: 70 pairs of prompts that one of the two has learnt."
+    )
+
+
+def test_figures_at_a_temperature_are_of_prompts_that_no_temperature_is_fitted_on(dataset):
+    planted = memorised(dataset, temperature=2.0)
+
+    own = evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of).own
+
+    held_out = [pair for pair in planted.unseen if split_of(pair.prompt.group) != "train"]
+    assert 0 < own["calibrated_n"] == len(held_out) < 40
+
+
+def test_a_reviewers_label_that_no_blind_vote_stands_behind_is_not_counted(frozen):
+    comparison = ComparisonFactory.create(prompt=PromptFactory.create(dataset=frozen))
+    Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+
+    assert evaluation.of_dataset(frozen).known == []
 
 
 def test_the_hash_of_the_pairs_does_not_depend_on_the_order_they_came_in(tmp_path):
@@ -157,7 +233,7 @@ def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, versio
     run.start()
     assert evaluation.carry_out(run, scorer_of) is None
     assert run.state == "failed"
-    assert "Nothing is settled in Kitchen" in run.error
+    assert "No pair of Kitchen has a label or a vote that counts" in run.error
 
     judged(frozen, "good", "bad")
     run.retry()

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from scoring import learnt as records
@@ -6,6 +8,7 @@ from tests.factories import DatasetFactory, ModelVersionFactory, PromptFactory
 from tests.planted import has_learnt
 from workbench.models import LearntMatch, ModelVersion, PromptSet
 from workbench.pipeline import learnt
+from workbench.pipeline.intake import import_file
 
 pytestmark = pytest.mark.django_db
 
@@ -160,3 +163,54 @@ def test_groups_of_a_file_are_known_again_without_being_stored(version):
     )
 
     assert ["one" in seen, "two" in seen, "three" in seen] == [True, True, False]
+
+
+def folder(path, name, record, base=""):
+    path = path / name
+    path.mkdir()
+    if record:
+        records.write(path, record)
+    (path / "training.json").write_text(json.dumps({"base": {"weights": {"model.safetensors": base}}}))
+    return path
+
+
+def test_a_folder_that_is_added_says_what_it_has_learnt(version, dataset, tmp_path):
+    taught = prompt(dataset, "What is a lease?")
+    record = Record({"trained": texts_of(["What is a lease?"])}, source="train.jsonl")
+
+    learnt.remember_folder(version, folder(tmp_path, "trained", record))
+
+    assert taught.group in learnt.seen(version, dataset)
+    assert version.learnt == "yes"
+
+
+def test_a_folder_without_a_record_is_of_a_model_of_which_nothing_is_known(version, tmp_path):
+    learnt.remember_folder(version, folder(tmp_path, "hub", None))
+
+    assert version.learnt == "no"
+
+
+def test_a_folder_trained_from_a_model_that_is_here_has_learnt_what_that_had(version, dataset, tmp_path):
+    base = ModelVersionFactory.create(weights_sha256="b" * 64)
+    has_learnt(base, ["What is a claim?"])
+    taught = prompt(dataset, "What is a claim?")
+    record = Record({"trained": texts_of(["What is a lease?"])}, whole=False)
+
+    learnt.remember_folder(version, folder(tmp_path, "here", record, base="b" * 64))
+
+    assert taught.group in learnt.seen(version, dataset)
+    assert version.learnt == "yes"
+    other = ModelVersionFactory.create()
+    learnt.remember_folder(other, folder(tmp_path, "elsewhere", record, base="c" * 64))
+    assert other.learnt == "partly"
+
+
+def test_prompts_that_are_imported_are_looked_at_by_the_import(version, dataset, tmp_path):
+    has_learnt(version, ["What is a lease?"])
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps({"prompt": "what is a LEASE?", "chosen": "x", "rejected": "y"}) + "\n")
+
+    import_file(path, dataset)
+
+    match = LearntMatch.objects.get(dataset=dataset)
+    assert (match.up_to, len(match.groups)) == (dataset.prompts.get().pk, 8)

@@ -12,7 +12,17 @@ from tests.factories import (
     PromptFactory,
     UserFactory,
 )
-from workbench.models import Completion, Dataset, Decision, ModelVersion, Promotion, Suggestion
+from tests.planted import has_learnt
+from workbench.models import (
+    Annotator,
+    Comparison,
+    Completion,
+    Dataset,
+    Judgment,
+    ModelVersion,
+    Promotion,
+    Suggestion,
+)
 from workbench.pipeline import promotion
 from workbench.pipeline.promotion import Refused
 from workbench.pipeline.release.splits import split_of
@@ -48,16 +58,23 @@ def unseen_prompts(dataset: Dataset, start: int = 0) -> Iterator:
         number += 1
 
 
+def labelled(*comparisons: Comparison) -> None:
+    """Side a is what a file prefers."""
+    by, _ = Annotator.objects.get_or_create(source="labels.jsonl", user=None)
+    Judgment.objects.bulk_create(
+        Judgment(comparison=comparison, annotator=by, outcome="a", stage="imported")
+        for comparison in comparisons
+    )
+
+
 def settled(dataset: Dataset, margins: list[tuple[ModelVersion, list[bool]]]) -> None:
-    """Settled test pairs, one a prompt, and for each version whether it is right on each of them."""
+    """Pairs that a file labels, one a prompt, and for each version whether it is right on each of them."""
     pairs = list(zip(*(right for _, right in margins), strict=True))
     comparisons = [
         ComparisonFactory.create(prompt=prompt)
         for prompt, _ in zip(unseen_prompts(dataset), pairs, strict=False)
     ]
-    Decision.objects.bulk_create(
-        Decision(comparison=comparison, outcome="a", method="reviewer") for comparison in comparisons
-    )
+    labelled(*comparisons)
     Suggestion.objects.bulk_create(
         Suggestion(comparison=comparison, version=version, margin=1.0 if right else -1.0)
         for version, column in margins
@@ -97,7 +114,7 @@ def test_a_version_that_is_not_clearly_better_is_not_promoted(few, old, new, dat
     gate = gate_of(new, old, dataset, up=0.55)
 
     assert gate.verdict == "no"
-    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 decided test pairs"):
+    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 decided pairs"):
         promotion.promote(new, dataset)
     assert ModelVersion.objects.active() == old
 
@@ -106,7 +123,7 @@ def test_under_300_decided_test_pairs_there_is_not_enough_data(old, new, dataset
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "not enough data"
-    assert "60 decided test pairs; 300 are needed" in gate.sentence
+    assert "60 pairs of Kitchen count; 300 are needed" in gate.sentence
 
 
 def test_an_uncalibrated_version_is_not_promoted(few, old, new, dataset):
@@ -117,6 +134,31 @@ def test_an_uncalibrated_version_is_not_promoted(few, old, new, dataset):
 
     assert gate.verdict == "no"
     assert "uncalibrated" in gate.sentence
+
+
+def test_a_dataset_that_was_trained_on_and_then_frozen_decides_nothing(few, old, new, dataset):
+    gate_of(new, old, dataset)
+    held = DatasetFactory.create(name="Public", frozen=True)
+    settled(held, list(zip((new, old), shares(60, 0.9, 0.5), strict=True)))
+    prompts = [prompt.messages[0]["content"] for prompt in held.prompts.all()]
+    has_learnt(new, prompts[:50])
+    has_learnt(old, prompts[50:55])
+
+    gate = promotion.weigh(new, held)
+
+    assert gate.verdict == "not enough data"
+    assert gate.test.paired.n == 5
+    assert "On Public: 5 carry a file's label. Left out: 55 pairs of prompts that one of the two" in "".join(
+        condition.said for condition in gate.conditions
+    )
+    assert gate.as_json()["test"]["learnt"] == 55
+
+
+def test_a_gate_between_models_of_which_too_little_is_known_says_so(few, old, new, dataset):
+    gate = gate_of(new, old, dataset)
+
+    [said] = [condition.said for condition in gate.conditions if condition.name == "unseen"]
+    assert "new: what it was trained on is not known. old: what it was trained on is not known." in said
 
 
 def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new, dataset):
@@ -149,7 +191,7 @@ def test_a_slice_that_got_significantly_worse_stops_a_version_that_is_better_on_
     ]
     dataset.prompts.filter(metadata={}).update(metadata={"subset": "chat"})
     for comparison, good, bad in zip(comparisons, right, was_right, strict=True):
-        Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+        labelled(comparison)
         for version, r in ((new, good), (old, bad)):
             Suggestion.objects.create(comparison=comparison, version=version, margin=1.0 if r else -1.0)
 
@@ -164,14 +206,12 @@ def test_pairs_that_only_one_of_the_two_has_scored_are_not_enough_data(few, old,
     gate_of(new, old, dataset)
     Suggestion.objects.filter(pk=new.suggestions.first().pk).delete()
     comparisons = iter(unseen_prompts(dataset, 200_000))
-    Decision.objects.create(
-        comparison=ComparisonFactory.create(prompt=next(comparisons)), outcome="a", method="reviewer"
-    )
+    labelled(ComparisonFactory.create(prompt=next(comparisons)))
 
     gate = promotion.weigh(new, dataset)
 
     assert gate.verdict == "not enough data"
-    assert "2 settled pairs of Kitchen are not scored by both" in gate.sentence
+    assert "2 pairs of Kitchen are not scored by both" in gate.sentence
 
 
 def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new, dataset, admin, bob):
@@ -267,12 +307,12 @@ def test_a_version_that_learns_that_people_like_length_is_not_stopped_where_they
     for prompt, good, bad in zip(unseen_prompts(dataset, 100_000), right, was_right, strict=False):
         comparison = ComparisonFactory.create(prompt=prompt)
         Completion.objects.filter(pk=comparison.a_id).update(text="long and right " * 20)
-        Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+        labelled(comparison)
         for version, r in ((new, good), (old, bad)):
             Suggestion.objects.create(comparison=comparison, version=version, margin=1.0 if r else -1.0)
 
     gate = promotion.weigh(new, dataset)
 
-    worse = [p for p in gate.test.slices if p.label == "preferred is shorter"]
+    worse = [p for p in gate.test.paired.slices if p.label == "preferred is shorter"]
     assert worse[0].difference == -1
     assert gate.verdict == "promote"

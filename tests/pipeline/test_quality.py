@@ -18,7 +18,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Claim, Comparison, Judgment
-from workbench.pipeline import agreement, annotation, calibration, disagreement, quality, review
+from workbench.pipeline import accuracy, agreement, annotation, calibration, disagreement, quality, review
 from workbench.pipeline.annotation import Answer, next_claim, record_judgment
 
 pytestmark = pytest.mark.django_db
@@ -167,7 +167,7 @@ def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
     SuggestionFactory.create(comparison=comparison, version=version)
     voter = AnnotatorFactory.create()
     JudgmentFactory.create(comparison=comparison, annotator=voter, outcome="a", mode="blind")
-    figures = (agreement.summary(dataset), agreement.worth(dataset, "people"))
+    figures = accuracy.of(version, dataset, "people")
     for purpose in ("gold", "repeat"):
         first = JudgmentFactory.create(
             comparison=comparison,
@@ -184,10 +184,11 @@ def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
 
     agreement.settle(dataset)
 
-    assert (agreement.summary(dataset).judged, agreement.worth(dataset, "people")) == (1, figures[1])
+    assert accuracy.of(version, dataset, "people") == figures
+    assert figures.n == 1
     assert comparison.decisions.get().votes == 1
     assert not Comparison.objects.all().people_disagree().exists()
-    assert [answer[2] for answer in calibration._answers(version, dataset, labels=True)] == [1.0]
+    assert [answer[3] for answer in calibration._answers(version, dataset, labels=True)] == [1.0]
 
 
 def test_progress_grows_by_one_with_every_answer_of_any_kind(sampled, only):

@@ -21,8 +21,9 @@ from tests.factories import (
     PromptFactory,
 )
 from workbench.models import ModelVersion, Release, Run
+from workbench.pipeline import learnt, runs, training
 from workbench.pipeline import release as releases
-from workbench.pipeline import runs, training
+from workbench.pipeline.release.splits import split_of
 from workbench.pipeline.training import Checkpoint, Tools
 
 pytestmark = pytest.mark.django_db
@@ -117,7 +118,9 @@ def test_a_training_ends_as_a_version_that_knows_where_it_comes_from(run, releas
     assert list(tmp_path.glob("run-*")) == []
 
 
-def test_the_new_version_is_evaluated_on_the_test_split_and_on_what_is_frozen(run, release, tmp_path):
+def test_the_new_version_is_evaluated_on_what_it_has_not_learnt_here_and_of_what_is_frozen(
+    run, release, tmp_path
+):
     held = DatasetFactory.create(name="Public", frozen=True)
     comparison = ComparisonFactory.create(
         prompt=PromptFactory.create(dataset=held), a__text="short", b__text="rather longer"
@@ -127,10 +130,25 @@ def test_the_new_version_is_evaluated_on_the_test_split_and_on_what_is_frozen(ru
     version = carry_out(run, FakeTraining(), tmp_path)
 
     on_test, on_public = version.evaluations.order_by("pk")
-    assert (on_test.split, on_test.own["accuracy"]) == ("test", 1.0)
-    assert (on_public.split, on_public.own["accuracy"]) == ("all", 0.0)
+    assert (on_test.split, on_test.own["accuracy"]) == ("unseen", 1.0)
+    assert (on_public.split, on_public.own["accuracy"]) == ("unseen", 0.0)
     assert on_test.figures["beside"]["longest"]["accuracy"] == 1.0
     assert on_test.figures["differences"]["base"]["n"] == on_test.pairs
+
+
+def test_the_new_version_knows_what_its_release_taught_it(run, release, base, dataset, tmp_path):
+    version = carry_out(run, FakeTraining(), tmp_path)
+
+    seen = learnt.seen(version, dataset)
+    taught = {group for group in dataset.prompts.values_list("group", flat=True) if seen.taught(group)}
+    assert taught == {
+        group for group in dataset.prompts.values_list("group", flat=True) if split_of(group) == "train"
+    }
+    chose = [group for group in dataset.prompts.values_list("group", flat=True) if group in seen]
+    assert {split_of(group) for group in chose} == {"train", "validation"}
+    assert version.learnt == "partly"  # nothing says what its base had learnt
+    on_test = version.evaluations.order_by("pk").first()
+    assert on_test.pairs == 80 - len(chose)
 
 
 def test_the_run_keeps_a_curve_of_bounded_size_and_a_log(run, tmp_path, monkeypatch):

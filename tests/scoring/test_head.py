@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from scoring import learnt
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.engine import load
 from scoring.head import fit_head
@@ -39,6 +40,18 @@ def test_a_fitted_head_is_an_ordinary_checkpoint_that_prefers_what_people_prefer
     assert (fit.pairs, open_checkpoint(tmp_path / "out")) == (60, fit.checkpoint)
     assert fit.accuracy > 0.9
     assert fit.loss < math.log(2)
+
+
+def test_a_fitted_head_says_which_prompts_it_was_fitted_to(encoder, tmp_path):
+    fit_head(encoder, triples(20), tmp_path / "out")
+
+    record = learnt.read(tmp_path / "out")
+
+    assert record is not None
+    assert record.whole
+    assert {text.digests[0] for text in record.texts["trained"]} == {
+        learnt.digest_of(prompt) for prompt, *_ in triples(20)
+    }
 
 
 def test_the_same_fit_twice_gives_the_same_weights(encoder, tmp_path):

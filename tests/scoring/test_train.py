@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from scoring import learnt
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
@@ -347,6 +348,29 @@ def test_a_bare_encoder_gets_a_head_drawn_from_the_seed(tmp_path):
 
     assert done.checkpoint.architecture == "BertForSequenceClassification"
     assert "test" not in done.record.metrics
+
+
+def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(model, tmp_path):
+    """Its own training and validation prompts, those of a base that says so, and none of the test split."""
+    encoder = save_encoder(tmp_path / "encoder")
+    two_steps = replace(QUICK, steps=2, evaluations=1)
+    train(encoder, planted_data(40, 20, 20), tmp_path / "first", two_steps)
+    further = TrainingData(planted(40, start=500), planted(20, start=700))
+    train(tmp_path / "first", further, tmp_path / "second", two_steps)
+    train(model, planted_data(40, 20, 0), tmp_path / "other", two_steps)
+
+    first, second, other = (learnt.read(tmp_path / name) for name in ("first", "second", "other"))
+
+    def digests(pairs):
+        return {learnt.digest_of(pair.prompt) for pair in pairs}
+
+    def of(record, use):
+        return {digest for text in record.texts[use] for digest in text.digests}
+
+    assert of(first, "trained") == digests(planted(40))
+    assert of(first, "chosen") == digests(planted(20, start=10_000))
+    assert of(second, "trained") == digests([*planted(40), *planted(40, start=500)])
+    assert (first.whole, second.whole, other.whole) == (True, True, False)
 
 
 def test_the_best_weights_are_kept_not_the_last(model, tmp_path):

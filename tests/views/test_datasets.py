@@ -21,6 +21,7 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
+from tests.planted import memorised
 from workbench.forms import DatasetForm
 from workbench.models import Dataset, Member, ModelVersion, Release, Worker
 from workbench.views import datasets
@@ -279,29 +280,37 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
     worth = html.partition('id="worth"')[2]
     assert "This is the demo model." in worth
     assert "uncalibrated" in worth
-    people, labels = worth.split("<tbody>")[1:]
-    assert "<b>75 %</b>" in people  # 3 of 4
-    assert "30 % to 95 %" in people  # Wilson, 95 %
-    assert "<b>25 %</b>" in people  # longest, 1 of 4
-    assert "<b>100 %</b>" in labels  # 4 of 4
-    assert "51 % to 100 %" in labels
+    people, labels, both = worth.split("<tbody>")[1:]
+    assert "<b>75.0 %</b>" in people  # 3 of 4
+    assert "0.0 % to 100.0 %" in people  # four prompts
+    assert "longest" in people
+    assert "<b>100.0 %</b>" in labels  # 4 of 4
+    assert "<b>100.0 %</b>" in both  # a vote against a label is no majority
 
 
-@pytest.mark.parametrize(("right_of_four", "said"), [(1, True), (2, True), (3, False), (4, False)])
-def test_a_model_that_is_no_better_than_taking_the_longer_says_so(
-    right_of_four, said, dataset, rita, as_user
-):
+@pytest.mark.parametrize(("right", "said"), [(0, True), (8, True), (10, False)])
+def test_a_model_that_is_worse_than_taking_the_longer_says_so(right, said, dataset, rita, as_user):
     version = ModelVersionFactory.create(state="active")
-    longest = ModelVersion.objects.get(name="longest")
-    for index in range(4):
-        comparison = ComparisonFactory.create(prompt__dataset=dataset)
-        SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
-        SuggestionFactory.create(comparison=comparison, version=longest, margin=0.0)  # right in half
-        JudgmentFactory.create(comparison=comparison, outcome="a" if index < right_of_four else "b")
+    for index in range(10):
+        comparison = ComparisonFactory.create(prompt__dataset=dataset, a__text="a long answer", b__text="no")
+        outcome = "a" if index % 5 else "b"
+        margin = 1.0 if (outcome == "a") == (index < right) else -1.0
+        SuggestionFactory.create(comparison=comparison, version=version, margin=margin)
+        JudgmentFactory.create(comparison=comparison, outcome=outcome)
 
     html = page(as_user(rita), "dataset", dataset.pk)
 
-    assert ("not better than always taking the longer" in html) is said
+    assert ("Ignore this model’s suggestions for now" in html) is said
+
+
+def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, rita, as_user):
+    planted = memorised(dataset, state="active")
+
+    worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
+
+    assert f"<b>{planted.share:.1%}</b>".replace("%", " %") in worth
+    assert "Left out: 60 pairs of prompts that it has learnt." in worth
+    assert "is not known" not in worth
 
 
 def test_without_judgments_no_accuracy_is_claimed(dataset, rita, as_user):
@@ -615,7 +624,7 @@ def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow
 
 
 @pytest.mark.parametrize("n", [1, 30])
-def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
+def test_the_overview_takes_15_queries_for_one_comparison_and_for_thirty(
     dataset, alice, as_user, django_assert_num_queries, n
 ):
     version = ModelVersionFactory.create(state="active")
@@ -625,5 +634,5 @@ def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
     client = as_user(alice)
 
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(15):
         assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200

@@ -17,7 +17,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench import tasks
-from workbench.models import Decision, Evaluation, ModelVersion, Promotion, Release, Run
+from workbench.models import Evaluation, ModelVersion, Promotion, Release, Run
 from workbench.pipeline import evaluation
 from workbench.pipeline import release as releases
 from workbench.pipeline.release.splits import split_of
@@ -69,7 +69,7 @@ def settled_test_pairs(dataset, versions, count=6):
             continue
         prompt.save()
         comparison = ComparisonFactory.create(prompt=prompt)
-        Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
+        JudgmentFactory.create(comparison=comparison)
         for place, version in enumerate(versions):
             margin = -1.0 if place and made else 1.0
             SuggestionFactory.create(comparison=comparison, version=version, margin=margin)
@@ -171,7 +171,7 @@ def test_comparing_with_the_active_one_says_why_not_and_links_the_flips(dataset,
     url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
     page = staff.get(url).content.decode()
 
-    assert "6 decided test pairs; 300 are needed" in page
+    assert "6 pairs of Kitchen count; 300 are needed" in page
     assert "5 towards people" in page
     link = f"{reverse('review', args=[dataset.pk])}?version={new.pk}&amp;old={old.pk}&amp;why=towards"
     assert link in page
@@ -212,7 +212,7 @@ def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
         at_once = staff.get(url).content.decode()
     follows = staff.get(url, headers={"HX-Request": "true"}).content.decode()
 
-    assert not any("workbench_decision" in query["sql"] for query in queries.captured_queries)
+    assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
     assert f'id="compared" hx-get="{escape(url)}" hx-trigger="load"' in at_once
     assert "5 towards people" not in at_once
     for page in (follows, staff.get(url + "&now=1").content.decode()):

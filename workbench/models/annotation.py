@@ -465,10 +465,12 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         kept = Q(current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
         return self.filter(kept, stage=Judgment.Stage.FIRST, mode=Claim.Mode.BLIND)
 
-    def unpicked(self) -> Self:
-        """Of Comparisons that chance chose: what the queue picked says nothing of the others."""
+    def unpicked(self, *arms: Arm) -> Self:
+        """Of Comparisons that none of these arms chose, or none but chance: what the queue picked says
+        nothing of the others."""
         picked = Claim.objects.filter(comparison=OuterRef("comparison"), purpose=Purpose.WORK)
-        return self.exclude(Exists(picked.exclude(arm=Arm.RANDOM)))
+        picked = picked.filter(arm__in=arms) if arms else picked.exclude(arm=Arm.RANDOM)
+        return self.exclude(Exists(picked))
 
     def from_the_start(self, dataset: "Dataset") -> Self:
         """Asked for whatever others said: within the places that a Comparison has from the start, or by lot.

@@ -20,8 +20,7 @@ class Evaluation(models.Model):
     """What one ModelVersion was worth against people on one set of pairs, at one moment; append-only."""
 
     class Split(models.TextChoices):
-        TEST = "test", "Test: the prompt groups that no Release ever trains on"
-        ALL = "all", "All of it"
+        UNSEEN = "unseen", "Unseen: without the prompt groups that the version has learnt"
 
     version = models.ForeignKey(
         "workbench.ModelVersion", on_delete=models.CASCADE, related_name="evaluations"

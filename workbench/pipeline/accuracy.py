@@ -31,7 +31,7 @@ CHUNK = 5_000
 NEEDED_TWOS = 30
 """Below so many times two opinions of one pair, the ceiling is no more than a guess."""
 OUTCOMES = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
-VOICES = ("people", "imported")
+VOICES: tuple[Voice, Voice] = ("people", "imported")
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,19 @@ def heard(dataset: Dataset, using: str = "default") -> Heard:
         groups=[facts[key][0] for key in keys],
         lengths=np.array([facts[key][1:] for key in keys], dtype=np.float64).reshape(-1, 2),
         counts=np.array([rows[key] for key in keys]).reshape(-1, len(VOICES), len(OUTCOMES)),
-        set_aside=set_aside(dataset, using),
+        set_aside=set_aside(dataset, int(sum(row[0].sum() for row in rows.values())), using),
     )
 
 
-def set_aside(dataset: Dataset, using: str = "default") -> dict[str, int]:
+def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, int]:
     """How many first answers of people no figure is of, by reason: led by a Suggestion, to a Comparison that
-    the queue picked, asked for because of earlier answers."""
+    the queue picked, asked for because of earlier answers. `kept` are independent."""
     first = Judgment.objects.using(using).of(dataset).first_answers().order_by()
-    kept = [first, first.unled(), first.unled().unpicked(), first.independent(dataset)]
-    counts = [answers.count() for answers in kept]
+    counts = [first.count()]
+    if counts[0] > kept:
+        counts += [first.unled().count(), first.unled().unpicked().count(), kept]
     reasons = ("led", "picked", "asked_after")
-    return dict(zip(reasons, (x - y for x, y in pairwise(counts)), strict=True))
+    return dict.fromkeys(reasons, 0) | dict(zip(reasons, (x - y for x, y in pairwise(counts)), strict=False))
 
 
 def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
@@ -150,6 +151,12 @@ class Measured:
             return None
         return True if self.over_rule.low > 0 else False if self.over_rule.high < 0 else None
 
+    @property
+    def no_better(self) -> bool:
+        """Whether the length rule is right as often here, as far as is seen."""
+        own, rule = self.share.value, self.rule_share.value
+        return own is not None and rule is not None and own <= rule
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -188,6 +195,16 @@ class Accuracy:
         return self.measured.decided
 
     @property
+    def tried(self) -> bool:
+        """Whether it has scored a pair that anybody prefers a side of, learnt or not."""
+        return self.measured.decided + self.measured.learnt > 0
+
+    @property
+    def beware(self) -> str:
+        """A sentence where it is not known what the version has learnt, else ""."""
+        return learnt.beware(self.known)
+
+    @property
     def warning(self) -> str:
         """A sentence where the figure is too good to be true, else ""."""
         return above_ceiling(self.share.value, self.ceiling.value, self.ceiling.twos)
@@ -209,14 +226,14 @@ def above_ceiling(share: float | None, ceiling: float | None, twos: int) -> str:
     )
 
 
-def left_out_in_words(learnt_pairs: int, aside: dict[str, int]) -> str:
+def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "it") -> str:
     """ "Left out: 29 pairs of prompts that it has learnt, 4 votes given beside a suggestion." """
     reasons = {
         "led": "given beside a suggestion",
         "picked": "on pairs that the queue picked",
         "asked_after": "asked for because of earlier votes",
     }
-    told = [f"{learnt_pairs:,} pair{'s' * (learnt_pairs != 1)} of prompts that it has learnt"]
+    told = [f"{learnt_pairs:,} pair{'s' * (learnt_pairs != 1)} of prompts that {of} has learnt"]
     told = told if learnt_pairs else []
     told += [f"{n:,} vote{'s' * (n != 1)} {reasons[why]}" for why, n in aside.items() if n]
     return f"Left out: {', '.join(told)}." if told else ""
@@ -228,19 +245,31 @@ def of(
     voice: Voice = "all",
     *,
     found: Heard | None = None,
-    seen: Seen | None = None,
 ) -> Accuracy:
-    """The version's accuracy on the dataset, against one voice or both. `found` and `seen` spare a second
-    reading of the same."""
+    """The version's accuracy on the dataset, against one voice or both. `found` spares a second reading of
+    the same."""
     found = heard(dataset) if found is None else found
-    seen = learnt.seen(version, dataset) if seen is None else seen
+    return _of(version, voice, found, learnt.seen(version, dataset), margins(version, found.keys))
+
+
+def by_voice(version: ModelVersion, dataset: Dataset) -> dict[Voice, Accuracy]:
+    """Against each voice that has said something, and against both together where both have."""
+    found = heard(dataset)
+    said = [voice for place, voice in enumerate(VOICES) if found.counts[:, place].any()]
+    if not said:
+        return {}
+    seen, margin = learnt.seen(version, dataset), margins(version, found.keys)
+    together: list[Voice] = ["all"] if len(said) > 1 else []
+    return {voice: _of(version, voice, found, seen, margin) for voice in [*said, *together]}
+
+
+def _of(version: ModelVersion, voice: Voice, found: Heard, seen: Seen, margin: Vector) -> Accuracy:
     target, opinions = found.said(voice)
-    margin = margins(version, found.keys)
     usable = np.isfinite(target) & (target >= 0)
     measured = measure(margin, np.where(usable, target, np.nan), found.groups, found.lengths, seen)
     use = usable & np.isfinite(margin) & ~_has(seen, found.groups)
-    by_voice = found.counts.sum(axis=2) > 0
-    people, labels = (use & by_voice[:, place] for place in (0, 1))
+    of_voice = found.counts.sum(axis=2) > 0
+    people, labels = (use & of_voice[:, place] for place in (0, 1))
     return Accuracy(
         version=version,
         voice=voice,
@@ -283,13 +312,16 @@ def _sides(found: Heard, voice: Voice) -> Vector:
     return sides
 
 
-def measure(margin: Vector, target: Vector, groups: Sequence[str], lengths: Vector, seen: Seen) -> Measured:
+def measure(
+    margin: Vector, target: Vector, groups: Sequence[str], lengths: Vector, seen: Seen, rule: str = ""
+) -> Measured:
     """Of pairs as columns (N,): margins (NaN = not scored), what people say (1, 0, 0.5; NaN = nothing that
-    can be counted), prompt groups, lengths (N, 2) in characters."""
+    can be counted), prompt groups, lengths (N, 2) in characters. `rule` where the length rule was chosen on
+    more pairs than these."""
     scored = np.isfinite(margin) & np.isfinite(target)
     out = _has(seen, groups)
     use = np.flatnonzero(scored & ~out)
-    rule = length_rule(target, lengths, groups)
+    rule = rule or length_rule(target, lengths, groups)
     by_rule = (lengths[:, 0] - lengths[:, 1]) * (1 if rule == "longest" else -1)
     of_groups = [groups[place] for place in use.tolist()]
     own = figures_of.evaluate(margin[use], target[use], of_groups)

@@ -22,7 +22,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from scoring.calibrate import wilson as interval_of_share
-from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Outcome
+from workbench.models import Comparison, Dataset, Decision, Judgment, Outcome
 from workbench.models.annotation import ComparisonQuerySet
 
 Voices = Literal["all", "people", "imported"]
@@ -59,52 +59,6 @@ class Share:
     def high(self) -> float | None:
         interval = wilson(self.k, self.n)
         return interval and interval[1]
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How often a ModelVersion's Suggestion is what a person preferred. `equal` of the n had equal scores
-    and count one half each."""
-
-    version: ModelVersion
-    share: Share
-    equal: int
-
-
-@dataclass(frozen=True)
-class Worth:
-    """How people agree with each other and with the active version, beside the rule "longest". `agree` counts
-    Comparisons with two or more opinions: k have only one."""
-
-    agree: Share
-    active: Accuracy | None
-    longest: Accuracy | None
-
-    @property
-    def beats_longest(self) -> bool | None:
-        """Whether the active version is right more often than the rule "longest"; None where that is open:
-        too few Judgments, or intervals that overlap."""
-        if self.active is None or self.longest is None or self.active.version == self.longest.version:
-            return None
-        model, rule = self.active.share, self.longest.share
-        if model.value is None or rule.value is None or model.low is None or rule.high is None:
-            return None
-        if model.value <= rule.value:
-            return False
-        return True if model.low > rule.high else None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A Dataset in figures. `agree` counts Comparisons with two or more opinions: k have only one."""
-
-    comparisons: int
-    judged: int
-    decided: int
-    disagreements: int
-    agree: Share
-    active: Accuracy | None
-    longest: Accuracy | None
 
 
 @dataclass(frozen=True)
@@ -244,51 +198,12 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
         return int(cursor.rowcount)
 
 
-def summary(dataset: Dataset, voices: Voices = "all") -> Summary:
-    """The dataset in figures, from current Judgments of `voices`: everybody, people who log in, or imported
-    labels alone. A constant number of queries.
-
-    The accuracies take each opinion for a or b as one trial; with several opinions a Comparison they are not
-    independent, and the true interval is somewhat wider than the one given."""
-    comparisons = Comparison.objects.filter(dataset=dataset)
-    found = worth(dataset, voices)
-    return Summary(
-        comparisons=comparisons.count(),
-        judged=_current(dataset, voices).values("comparison").distinct().count(),
-        decided=comparisons.settled().count(),
-        disagreements=comparisons.in_disagreement(ModelVersion.objects.active()).count(),
-        agree=found.agree,
-        active=found.active,
-        longest=found.longest,
-    )
-
-
-def worth(dataset: Dataset, voices: Voices = "all") -> Worth:
-    """Agreement and accuracies alone, for a page that counts the rest itself."""
-    judgments = _current(dataset, voices)
-    rule = Q(kind=ModelVersion.Kind.BASELINE, name="longest")
-    versions = list(ModelVersion.objects.filter(rule | Q(state=ModelVersion.State.ACTIVE)))
-    active = next((one for one in versions if one.state == ModelVersion.State.ACTIVE), None)
-    longest = next((one for one in versions if one.name == "longest" and one.kind == "baseline"), None)
-    accuracies = _accuracies(judgments, versions)
-    return Worth(
-        agree=_agreement(judgments),
-        active=accuracies[active.pk] if active else None,
-        longest=accuracies[longest.pk] if longest else None,
-    )
-
-
-def _current(dataset: Dataset, voices: Voices) -> QuerySet[Judgment]:
-    judgments = Judgment.objects.of(dataset).current().order_by()
-    if voices == "all":
-        return judgments
-    return judgments.filter(annotator__user__isnull=voices == "imported")
-
-
-def _agreement(judgments: QuerySet[Judgment]) -> Share:
-    """Of the Comparisons with two or more opinions, those where all are the same."""
+def among(dataset: Dataset, voices: Voices = "all") -> Share:
+    """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
+    `voices`: everybody, people who log in, or imported labels alone."""
     shared = (
-        judgments.exclude(outcome=Outcome.CANNOT_JUDGE)
+        _current(dataset, voices)
+        .exclude(outcome=Outcome.CANNOT_JUDGE)
         .values("comparison")
         .annotate(opinions=Count("pk"), kinds=Count("outcome", distinct=True))
         .filter(opinions__gte=2)
@@ -297,20 +212,8 @@ def _agreement(judgments: QuerySet[Judgment]) -> Share:
     return Share(counted["k"], counted["n"])
 
 
-def _accuracies(judgments: QuerySet[Judgment], versions: list[ModelVersion]) -> dict[int, Accuracy]:
-    """Each version's accuracy by its primary key; n = 0 for one that suggested nothing here."""
-    margin = "comparison__suggestions__margin"
-    right = Q(outcome=Outcome.A, **{f"{margin}__gt": 0}) | Q(outcome=Outcome.B, **{f"{margin}__lt": 0})
-    rows = (
-        judgments.filter(outcome__in=[Outcome.A, Outcome.B], comparison__suggestions__version__in=versions)
-        .values(pinned=F("comparison__suggestions__version"))
-        .annotate(n=Count("pk"), right=Count("pk", filter=right), equal=Count("pk", filter=Q(**{margin: 0})))
-    )
-    counts = {row["pinned"]: row for row in rows}
-    none = {"n": 0, "right": 0, "equal": 0}
-    return {version.pk: _accuracy(version, counts.get(version.pk, none)) for version in versions}
-
-
-def _accuracy(version: ModelVersion, counted: dict[str, int]) -> Accuracy:
-    equal = counted["equal"]
-    return Accuracy(version, Share(counted["right"] + equal / 2, counted["n"]), equal)
+def _current(dataset: Dataset, voices: Voices) -> QuerySet[Judgment]:
+    judgments = Judgment.objects.of(dataset).current().order_by()
+    if voices == "all":
+        return judgments
+    return judgments.filter(annotator__user__isnull=voices == "imported")

@@ -1,37 +1,48 @@
 """Judgments + margins -> a temperature on the ModelVersion, so that its Suggestions carry a probability."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from scoring.calibrate import NotEnoughData, fit_temperature, reliability
-from workbench.models import Dataset, Judgment, ModelVersion, Outcome, Suggestion
-from workbench.pipeline.release.splits import split_of
+from workbench.models import Arm, Dataset, Judgment, ModelVersion, Outcome, Suggestion
+from workbench.pipeline import learnt
+from workbench.pipeline.learnt import Seen
 
 __all__ = ["NotEnoughData", "calibrate"]
 
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
-Answer = tuple[str, float, float]
-"""(prompt group, margin, target)"""
+Answer = tuple[int, str, float, float]
+"""(primary key of the Dataset, prompt group, margin, target)"""
 
 
 def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: bool = False) -> dict[str, Any]:
-    """Fit and store the version's temperature on the training split of prompt groups, and measure it on the
-    other groups; a version that was trained here is fitted on the validation split and measured on the test
-    split, as its margins on what it was trained on are larger than on anything else. `labels` takes imported
-    labels along with what people judged here.
+    """Fit and store the version's temperature on prompt groups that taught it nothing, as its margins on what
+    it was trained on are larger than on anything else, and measure it on others. Fitted on: what chose its
+    weights, and the training split of what it has not learnt; measured on: the rest of that. `labels` takes
+    imported labels along with what people judged here.
 
-    Returns what is stored as `version.calibration`: Judgments fitted on and held out, log-loss (nats) and ECE
-    before and after on those held out, and the bins of their reliability diagram. Raises NotEnoughData, and
-    changes nothing, under 100 Judgments to fit or none held out."""
-    answers = list(_answers(version, dataset, labels))
-    split_to_fit = "validation" if version.release_id else "train"
-    splits = ("test",) if version.release_id else ("validation", "test")
-    fitted = [a for a in answers if split_of(a[0]) == split_to_fit]
-    held_out = _columns([a for a in answers if split_of(a[0]) in splits])
+    Returns what is stored as `version.calibration`: Judgments fitted on and held out, those left out as they
+    taught it (`learnt`) and whether that is all of them (`known`), log-loss (nats) and ECE before and after
+    on those held out, and the bins of their reliability diagram. Raises NotEnoughData, and changes nothing,
+    under 100 Judgments to fit or none held out."""
+    seen: dict[int, Seen] = {}
+    fitted: list[Answer] = []
+    measured: list[Answer] = []
+    taught = 0
+    for answer in _answers(version, dataset, labels):
+        key, group, *_ = answer
+        if key not in seen:
+            seen[key] = learnt.seen(version, Dataset.objects.get(pk=key))
+        taught += seen[key].taught(group)
+        if seen[key].may_calibrate(group):
+            fitted.append(answer)
+        elif seen[key].measures_calibration(group):
+            measured.append(answer)
+    held_out = _columns(measured)
     fit = fit_temperature(*_columns(fitted), held_out=held_out)
     bins = [asdict(found) for found in reliability(*held_out, fit.temperature) if found.n]
     version.temperature = fit.temperature
@@ -39,6 +50,8 @@ def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: boo
         "bins": bins,
         "dataset": dataset.name if dataset else "",
         "labels": labels,
+        "learnt": taught,
+        "known": version.learnt,
         "at": timezone.now().isoformat(timespec="seconds"),
     }
     version.calibration = report
@@ -46,25 +59,38 @@ def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: boo
     return report
 
 
+def in_words(version: ModelVersion, found: dict[str, Any]) -> str:
+    """What the temperature was fitted and measured on, and what was left out."""
+    learnt_by_it = found["learnt"]
+    fitted = (
+        f"Temperature {found['temperature']:.3f}, fitted on {found['n']:,} votes and measured on "
+        f"{found['measured_on']:,} others: calibration error {found['ece_after']:.3f}."
+    )
+    said = [
+        fitted,
+        f"Left out: {learnt_by_it:,} on prompts that it has learnt." if learnt_by_it else "",
+        learnt.beware(found["known"]),
+    ]
+    return " ".join(sentence for sentence in said if sentence)
+
+
 def _columns(answers: list[Answer]) -> tuple[list[float], list[float]]:
-    return [margin for _, margin, _ in answers], [target for _, _, target in answers]
+    return [margin for *_, margin, _ in answers], [target for *_, target in answers]
 
 
-def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> Iterable[Answer]:
+def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> Iterator[Answer]:
     """What people said without having seen a Suggestion: a Judgment that was made beside one, or changed
-    after it, would calibrate the model on its own influence."""
-    unseen = Q(stage=Judgment.Stage.FIRST, mode="blind") & (
-        Q(current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
-    )
-    wanted = unseen | Q(stage=Judgment.Stage.IMPORTED, current=True) if labels else unseen
+    after it, would calibrate the model on its own influence. Nor of what the queue picked because labels
+    differed; what it picked as uncertain it picked by the margin, which no fit of margins minds."""
+    given = Judgment.objects.for_votes().filter(outcome__in=TARGETS)
+    sources = [given.unled().unpicked(Arm.DISAGREEMENT), *([given.labels()] if labels else [])]
+    for judgments in sources:
+        yield from _with_margin(judgments.of(dataset) if dataset else judgments, version)
+
+
+def _with_margin(judgments: Any, version: ModelVersion) -> Iterable[Answer]:
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("comparison")).values("margin")
-    judgments = (
-        Judgment.objects.for_votes()
-        .filter(wanted, outcome__in=TARGETS)
-        .annotate(margin_of=Subquery(margin[:1]))
-    )
-    if dataset:
-        judgments = judgments.of(dataset)
-    rows = judgments.filter(margin_of__isnull=False).order_by("pk")
-    for group, found, outcome in rows.values_list("comparison__prompt__group", "margin_of", "outcome"):
-        yield group, found, TARGETS[Outcome(outcome)]
+    rows = judgments.annotate(margin_of=Subquery(margin[:1])).filter(margin_of__isnull=False).order_by("pk")
+    columns = ("comparison__dataset_id", "comparison__prompt__group", "margin_of", "outcome")
+    for key, group, found, outcome in rows.values_list(*columns):
+        yield key, group, found, TARGETS[Outcome(outcome)]

@@ -1,45 +1,46 @@
-"""Pairs whose outcome people have settled -> what a ModelVersion is worth on them, beside what it must beat.
+"""Pairs whose outcome is known -> what a ModelVersion is worth on them, beside what it must beat.
 
 `of_dataset` and `of_file` make Pairs; `evaluate` reads or computes margins on them and stores an Evaluation;
-`compared` puts two versions side by side on the same pairs."""
+`compared` puts two versions side by side on the same pairs. Which answers of a Dataset count is said in
+pipeline/accuracy; no figure is of a prompt group that its model has learnt."""
 
 import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from statistics import median_low
 from typing import Any, Literal
 
-from django.db.models import Count
-from django.db.models.functions import Length
+import numpy as np
+from django.db.models import Exists, OuterRef
 
 from scoring import evaluate as figures_of
 from scoring.evaluate import PairedComparison, by_length
 from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
+from scoring.learnt import Text
 from workbench.models import (
     Comparison,
     Completion,
     Dataset,
-    Decision,
     Evaluation,
     Judgment,
     ModelVersion,
     Outcome,
     Run,
-    Suggestion,
+    Score,
 )
 from workbench.models.dataset import group_digest, messages_digest, text_digest
-from workbench.pipeline import agreement, intake, scoring
+from workbench.pipeline import accuracy, intake, learnt, scoring
+from workbench.pipeline.accuracy import Ceiling, Heard
 from workbench.pipeline.intake import Draft
+from workbench.pipeline.learnt import Seen
 from workbench.pipeline.release.splits import Split, split_of
 from workbench.pipeline.runs import kept_alive
 
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
 PROTOCOLS = {
-    "": "every settled pair, ties among them",
+    "": "every pair with a known outcome, ties among them",
     "webgpt": "only comparisons with a preferred option, citations kept",
     "webgpt-stripped": "only comparisons with a preferred option, [1] marks removed from the answers",
 }
@@ -47,8 +48,13 @@ BESIDE = ("longest", "random")
 KINDS_OF_PART = ("subset", "domain", "category")
 """Metadata of imported rows that says which part of a set a pair is of: each value is a slice."""
 MOST_PARTS = 30
+LEARNT = "a prompt that was learnt"
+"""Why a pair is left out: one of the models in question was trained on its prompt group, or chosen by it."""
 CHUNK = 500
 SCORED_AT_ONCE = 256
+
+WHAT_TO_DO = "Have more pairs judged in random order (Settings: Random, or Mixture) and without suggestions."
+"""For a Dataset with too few pairs that count."""
 
 ScorerOf = Callable[[ModelVersion], Scorer]
 Progress = Callable[[int, int], bool]
@@ -66,7 +72,8 @@ class Stopped(Exception):
 @dataclass(frozen=True, slots=True)
 class Known:
     """One pair whose outcome is known. `key` is its Comparison's, 0 for a pair of a file; lengths are in
-    characters; `parts` are its slices by name."""
+    characters; `parts` are its slices by name; `sides` how many opinions are for a and for b, and `people`
+    whether one is a person's vote."""
 
     key: int
     digest: str
@@ -75,12 +82,15 @@ class Known:
     lengths: tuple[int, int]
     parts: dict[str, str]
     texts: tuple[Pair, Pair] | None = None
+    sides: tuple[int, int] = (0, 0)
+    people: bool = False
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Known pairs of one source, in an order that content alone fixes; `left_out` counts the others by
-    reason."""
+    reason, `set_aside` votes that do not count (see accuracy.Heard). `prompts`: the texts of each group,
+    where they are in no Dataset."""
 
     source: str
     split: Split | Literal["all"]
@@ -88,6 +98,8 @@ class Pairs:
     known: list[Known]
     dataset: Dataset | None = None
     left_out: Counter[str] = field(default_factory=Counter)
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    prompts: Mapping[str, Sequence[Text]] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -107,6 +119,31 @@ class Pairs:
     def decided(self) -> int:
         """Those with a preferred side."""
         return sum(pair.outcome != TARGETS[Outcome.TIE] for pair in self.known)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """How many pairs people judged, before any Suggestion and where chance picked the pair, and how many
+        carry a label of a file alone."""
+        people = sum(pair.people for pair in self.known)
+        return {"people": people, "imported": len(self.known) - people}
+
+    def seen_by(self, version: ModelVersion) -> Seen:
+        """Which of the groups the version has learnt."""
+        if self.dataset is not None:
+            return learnt.seen(version, self.dataset)
+        return learnt.seen_of_texts(version, self.prompts)
+
+    def unseen_by(self, *seen: Seen) -> "Pairs":
+        """Without the pairs of groups that one of these has learnt."""
+        return self.only([not any(pair.group in one for one in seen) for pair in self.known], LEARNT)
+
+    def lengths(self) -> accuracy.Vector:
+        """(pairs, 2), in characters."""
+        return np.array([pair.lengths for pair in self.known], dtype=np.float64).reshape(-1, 2)
+
+    def length_rule(self) -> str:
+        """Which of "longest" and "shortest" is right more often on the training split."""
+        return accuracy.length_rule(np.array(self.outcomes), self.lengths(), self.groups)
 
     def slices(self) -> dict[str, list[str | None]]:
         """Labels by name of slice: length, and each part that has two to thirty values."""
@@ -135,61 +172,51 @@ class Pairs:
 # --- pairs of a Dataset -------------------------------------------------------------------------------------
 
 
-def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split = "test", settle: bool = True) -> Pairs:
-    """The settled pairs of the split, or all of them when the Dataset is frozen or a protocol asks for it.
-    `settle` first brings derived Decisions in line with the Judgments, which writes."""
-    if settle:
-        agreement.settle(dataset)
-    every = dataset.frozen or bool(protocol)
-    left_out: Counter[str] = Counter()
+def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split | Literal["all"] = "all") -> Pairs:
+    """The pairs of the dataset whose outcome may be counted (see pipeline/accuracy), of one split or all."""
+    found = accuracy.heard(dataset)
+    target, opinions = found.said()
+    left_out = Counter(accuracy.undecided(target, opinions))
+    usable = np.isfinite(target) & (target >= 0)
+    places = [
+        place
+        for place in np.flatnonzero(usable).tolist()
+        if split == "all" or split_of(found.groups[place]) == split
+    ]
+    if protocol:
+        ties = [place for place in places if target[place] == TARGETS[Outcome.TIE]]
+        left_out["no preferred option"] += len(ties)
+        left_out = +left_out
+        places = [place for place in places if target[place] != TARGETS[Outcome.TIE]]
     known: list[Known] = []
-    wanted = (row for row in _settled(dataset) if every or split_of(row["group"]) == split)
-    while chunk := list(islice(wanted, CHUNK)):
-        known += _known(chunk, protocol, left_out)
-    return Pairs(dataset.name, "all" if every else split, protocol, known, dataset, left_out)
+    for start in range(0, len(places), CHUNK):
+        known += _known(found, target, places[start : start + CHUNK], protocol)
+    known.sort(key=lambda pair: pair.digest)
+    return Pairs(dataset.name, split, protocol, known, dataset, left_out, found.set_aside)
 
 
-def _settled(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Comparisons with a standing Decision, as rows in the order of their content."""
-    decided = (
-        Decision.objects.standing()
-        .of(dataset)
-        .order_by("comparison__prompt__sha256", "comparison__a__sha256", "comparison__b__sha256")
-        .annotate(a_length=Length("comparison__a__text"), b_length=Length("comparison__b__text"))
-    )
-    columns = {
-        "key": "comparison_id",
-        "group": "comparison__prompt__group",
-        "prompt": "comparison__prompt__sha256",
-        "a": "comparison__a__sha256",
-        "b": "comparison__b__sha256",
+def _known(found: Heard, target: accuracy.Vector, places: list[int], protocol: str) -> Iterator[Known]:
+    """Some of the pairs that were heard of; texts only where the protocol changes them."""
+    keys = [found.keys[place] for place in places]
+    pairs = Comparison.objects.filter(pk__in=keys).order_by()
+    digests = {
+        key: "".join(of) for key, *of in pairs.values_list("pk", "prompt__sha256", "a__sha256", "b__sha256")
     }
-    names = [*columns, "outcome", "a_length", "b_length"]
-    rows = decided.values_list(*columns.values(), "outcome", "a_length", "b_length")
-    return (dict(zip(names, row, strict=True)) for row in rows.iterator(chunk_size=CHUNK))
-
-
-def _known(rows: list[dict[str, Any]], protocol: str, left_out: Counter[str]) -> Iterator[Known]:
-    """Rows with an outcome that a margin can agree with; texts only where the protocol changes them."""
-    usable = []
-    for row in rows:
-        if row["outcome"] not in TARGETS:
-            left_out[row["outcome"].replace("_", " ")] += 1
-        elif protocol and row["outcome"] == Outcome.TIE:
-            left_out["no preferred option"] += 1
-        else:
-            usable.append(row)
-    parts = _parts([row["key"] for row in usable])
-    texts = _stripped_texts([row["key"] for row in usable]) if protocol == "webgpt-stripped" else {}
-    for row in usable:
+    parts = _parts(keys)
+    texts = _stripped_texts(keys) if protocol == "webgpt-stripped" else {}
+    for place in places:
+        key, sides = found.keys[place], found.counts[place, :, :2].sum(axis=0)
+        people = bool(found.counts[place, 0].any())
         yield Known(
-            key=row["key"],
-            digest=text_digest(row["prompt"] + row["a"] + row["b"]),
-            group=row["group"],
-            outcome=TARGETS[Outcome(row["outcome"])],
-            lengths=(row["a_length"], row["b_length"]),
-            parts=parts[row["key"]],
-            texts=texts.get(row["key"]),
+            key=key,
+            digest=text_digest(digests[key]),
+            group=found.groups[place],
+            outcome=float(target[place]),
+            lengths=(int(found.lengths[place, 0]), int(found.lengths[place, 1])),
+            parts={**parts[key], **({"labelled by": "people"} if people else {})},
+            texts=texts.get(key),
+            sides=(int(sides[0]), int(sides[1])),
+            people=people,
         )
 
 
@@ -202,8 +229,8 @@ def _parts(keys: Collection[int]) -> dict[int, dict[str, str]]:
             value = own.get(name) or of_prompt.get(name)
             if isinstance(value, str):
                 parts[key][name] = value[:60]
-    voices = Judgment.objects.current().filter(comparison__in=keys).order_by("annotator__source")
-    for key, source in voices.values_list("comparison_id", "annotator__source").distinct():
+    labels = Judgment.objects.labels().filter(comparison__in=keys).order_by("annotator__source")
+    for key, source in labels.values_list("comparison_id", "annotator__source").distinct():
         parts[key]["labelled by"] = source or "people"
     return parts
 
@@ -234,7 +261,10 @@ def of_file(path: Path, protocol: str = "") -> Pairs:
     # Twice the same pair is one pair: a copy would only make the intervals look narrower.
     known = {pair.digest: pair for draft in drafts for pair in _of_draft(draft, protocol, left_out)}
     in_order = [known[digest] for digest in sorted(known)]
-    return Pairs(path.name[:200], "all", protocol, in_order, None, left_out)
+    prompts: dict[str, list[Text]] = defaultdict(list)
+    for draft in drafts:
+        prompts[group_digest(draft.messages)].append(Text.of(flatten_messages(draft.messages)))
+    return Pairs(path.name[:200], "all", protocol, in_order, None, left_out, prompts=prompts)
 
 
 def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[Known]:
@@ -278,12 +308,8 @@ def _majority(outcomes: Iterable[str]) -> str:
 
 def stored_margins(version: ModelVersion, pairs: Pairs) -> list[float | None]:
     """The version's margins by the Scores that are there; None where one is lacking."""
-    margins: dict[int, float] = {}
-    keys = iter([pair.key for pair in pairs.known])
-    while chunk := list(islice(keys, CHUNK)):
-        found = Suggestion.objects.filter(version=version, comparison__in=chunk)
-        margins |= dict(found.values_list("comparison_id", "margin"))
-    return [margins.get(pair.key) for pair in pairs.known]
+    found = accuracy.margins(version, [pair.key for pair in pairs.known])
+    return [None if np.isnan(margin) else margin for margin in found.tolist()]
 
 
 def _never_stop(done: int, total: int) -> bool:
@@ -368,13 +394,22 @@ def evaluate(
     run: Run | None = None,
     progress: Progress = _never_stop,
 ) -> Evaluation:
-    """Evaluate the version on the pairs and store it: its figures, the same of `longest`, `random` and the
-    active version, paired differences to the active version and to `longest`, and the human ceiling.
+    """Evaluate the version on the pairs that it has not learnt and store it: its figures, the same of
+    `longest`, `random` and the active version, paired differences to the active version and to `longest`, and
+    the human ceiling. What the active version has learnt is left out of its own figures and the difference.
 
     Pairs with a text that one of them cannot score are left out. Raises NothingToEvaluate, Stopped."""
     if not pairs.known:
         raise NothingToEvaluate(_nothing(pairs))
     others = _beside(version)
+    seen = {one.pk: pairs.seen_by(one) for one in (version, *others)}
+    decided, given, rule = pairs.decided, pairs.known, pairs.length_rule()
+    pairs = pairs.unseen_by(seen[version.pk])
+    if not pairs.known:
+        raise NothingToEvaluate(
+            f"{version} has learnt the prompts of all {len(given):,} pairs of {pairs.source}."
+        )
+    learnt_pairs = decided - pairs.decided
     margins, rate = margins_of(version, pairs, scorer_of, progress)
     columns = {version.pk: margins}
     for other in others:
@@ -387,27 +422,32 @@ def evaluate(
         pk: [m for m, keep in zip(column, kept, strict=True) if keep and m is not None]
         for pk, column in columns.items()
     }
-    slices = pairs.slices()
     active = ModelVersion.objects.active()
     figures: dict[str, Any] = {
-        "model": asdict(_figures(version, clean[version.pk], pairs, slices)),
-        "beside": {other.name: asdict(_figures(other, clean[other.pk], pairs, slices)) for other in others},
+        "model": _figures(version, clean[version.pk], pairs, seen[version.pk]),
+        "beside": {other.name: _figures(other, clean[other.pk], pairs, seen[other.pk]) for other in others},
         "differences": {
-            other.name: asdict(_paired(version, other, clean[version.pk], clean[other.pk], pairs, slices))
+            other.name: asdict(
+                _paired(version, other, clean[version.pk], clean[other.pk], pairs, [seen[other.pk]])
+            )
             for other in others
             if other.name != "random"
         },
+        "rule": asdict(_against_rule(clean[version.pk], pairs, rule)),
         "active": active.name if active else "",
-        "people": _people(pairs),
+        "people": asdict(_ceiling(pairs)),
+        "counted": pairs.counted,
         "left_out": dict(pairs.left_out),
-        "seen_in_training": _seen_in_training(version, pairs),
+        "set_aside": dict(pairs.set_aside),
+        "learnt": {"pairs": learnt_pairs, "known": version.learnt},
         "texts_per_second": rate,
     }
+    figures["people"]["ceiling"] = figures["people"].pop("value")
     return Evaluation.objects.create(
         version=version,
         dataset=pairs.dataset,
         source=pairs.source,
-        split=pairs.split,
+        split=Evaluation.Split.UNSEEN,
         protocol=pairs.protocol,
         data_sha256=pairs.sha256,
         pairs=len(pairs.known),
@@ -441,7 +481,7 @@ def carry_out(
         except (NothingToEvaluate, OSError, ValueError) as error:
             run.fail(str(error))
             return None
-    run.finish(pairs=found.pairs, evaluation=found.pk, said=in_words(found.source, found.own))
+    run.finish(pairs=found.pairs, evaluation=found.pk, said=in_words(found))
     return found
 
 
@@ -460,14 +500,40 @@ def _pairs(run: Run, protocol: str) -> Pairs:
     return of_file(path, protocol)
 
 
-def in_words(source: str, figures: Mapping[str, Any]) -> str:
-    """ "Kitchen: 64.0 % of 412 decided pairs right (95 % interval 59.2 % to 68.5 %)." """
-    if figures["accuracy"] is None:
-        return f"{source}: no decided pair."
-    low, high = figures["clustered"] or figures["wilson"]
-    return (
-        f"{source}: {share_in_words(figures['accuracy'])} of {figures['decided']:,} decided pairs right "
+def in_words(found: Evaluation) -> str:
+    """ "Kitchen: 64.0 % of 412 decided pairs right (95 % interval 59.2 % to 68.5 %). Left out: ..." """
+    own = found.own
+    if own["accuracy"] is None:
+        return f"{found.source}: no decided pair."
+    low, high = own["clustered"] or own["wilson"]
+    right = (
+        f"{found.source}: {share_in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
         f"(95 % interval {share_in_words(low)} to {share_in_words(high)})."
+    )
+    return " ".join([right, *remarks(found)])
+
+
+def remarks(found: Evaluation) -> list[str]:
+    """What must be said beside the figure: what it is of, what was left out, what is not known, and that it
+    is too good to be true."""
+    figures, own = found.figures, found.own
+    people = figures["people"]
+    said = [
+        counted_in_words(figures["counted"]) if found.dataset_id else "",
+        accuracy.left_out_in_words(figures["learnt"]["pairs"], figures["set_aside"]),
+        learnt.beware(figures["learnt"]["known"]),
+        accuracy.above_ceiling(own["accuracy"], people["ceiling"], people["twos"]),
+    ]
+    return [sentence for sentence in said if sentence]
+
+
+def counted_in_words(counted: Mapping[str, int]) -> str:
+    """ "People judged 96 of the pairs, ...; 12 carry a file's label." """
+    people, labels = counted["people"], counted["imported"]
+    judged = f"People judged {people:,} of the pairs, picked at random and before any suggestion"
+    carry = f"{labels:,} carr{'ies' if labels == 1 else 'y'} a file's label"
+    return (
+        f"{judged}; {carry}." if people and labels else f"{judged}." if people else f"{carry.capitalize()}."
     )
 
 
@@ -489,8 +555,10 @@ def share_in_words(share: float) -> str:
 
 def _nothing(pairs: Pairs) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items())
-    of = "the test split of " if pairs.split == "test" else ""
-    return f"Nothing is settled in {of}{pairs.source}" + (f" but what is left out: {why}." if why else ".")
+    nothing = f"No pair of {pairs.source} has a label or a vote that counts"
+    aside = accuracy.left_out_in_words(0, dict(pairs.set_aside))
+    said = f"{nothing} but what is left out: {why}." if why else f"{nothing}."
+    return f"{said} {aside} {WHAT_TO_DO}" if aside else said
 
 
 def _beside(version: ModelVersion) -> list[ModelVersion]:
@@ -501,12 +569,36 @@ def _beside(version: ModelVersion) -> list[ModelVersion]:
     return [other for other in dict.fromkeys(others) if other != version]
 
 
-def _figures(
-    version: ModelVersion, margins: list[float], pairs: Pairs, slices: Mapping[str, list[str | None]]
-) -> figures_of.Evaluation:
-    return figures_of.evaluate(
-        margins, pairs.outcomes, pairs.groups, temperature=version.temperature, slices=slices
+def _figures(version: ModelVersion, margins: list[float], pairs: Pairs, seen: Seen) -> dict[str, Any]:
+    """Of those of the pairs that the version has not learnt. Figures at its temperature are of groups that no
+    temperature is fitted on; `calibrated_n` says how many pairs these are."""
+    margins, pairs = _of_both(margins, pairs, [pair.group not in seen for pair in pairs.known])
+    whole = figures_of.evaluate(margins, pairs.outcomes, pairs.groups, slices=pairs.slices())
+    held_out = [seen.measures_calibration(pair.group) for pair in pairs.known]
+    margins, pairs = _of_both(margins, pairs, held_out)
+    at = figures_of.evaluate(margins, pairs.outcomes, pairs.groups, temperature=version.temperature)
+    return {
+        **asdict(whole),
+        "temperature": version.temperature,
+        **{name: getattr(at, name) for name in CALIBRATED},
+        "calibrated_n": at.n,
+    }
+
+
+def _against_rule(margins: list[float], pairs: Pairs, rule: str) -> accuracy.Measured:
+    """The version beside the length rule, as every page has it."""
+    nothing = Seen(ModelVersion.Known.YES)
+    return accuracy.measure(
+        np.array(margins), np.array(pairs.outcomes), pairs.groups, pairs.lengths(), nothing, rule
     )
+
+
+CALIBRATED = ("calibrated_log_loss", "calibrated_brier", "calibrated_ece")
+
+
+def _of_both(margins: list[float], pairs: Pairs, kept: list[bool]) -> tuple[list[float], Pairs]:
+    chosen = [margin for margin, keep in zip(margins, kept, strict=True) if keep]
+    return chosen, pairs.only(kept, LEARNT)
 
 
 def _paired(
@@ -515,59 +607,80 @@ def _paired(
     new_margins: list[float],
     old_margins: list[float],
     pairs: Pairs,
-    slices: Mapping[str, list[str | None]],
+    seen: Sequence[Seen],
 ) -> PairedComparison:
+    """On the pairs that none of `seen` has learnt."""
+    kept = [not any(pair.group in one for one in seen) for pair in pairs.known]
+    old_margins, _ = _of_both(old_margins, pairs, kept)
+    new_margins, pairs = _of_both(new_margins, pairs, kept)
     return figures_of.compare(
         new_margins,
         old_margins,
         pairs.outcomes,
         pairs.groups,
         temperatures=(new.temperature or 1.0, old.temperature or 1.0),
-        slices=slices,
+        slices=pairs.slices(),
     )
 
 
-def compared(new: ModelVersion, old: ModelVersion, pairs: Pairs) -> tuple[PairedComparison, int]:
-    """(the two on those pairs that both have scored, how many pairs lack a Score of one of them)."""
-    new_margins, old_margins = stored_margins(new, pairs), stored_margins(old, pairs)
+@dataclass(frozen=True)
+class Compared:
+    """Two versions on the same pairs: how many of these lack a Score of one of them (`lacking`), how many are
+    of prompts that one has learnt (`learnt`), and what the others are of (see Pairs.counted, set_aside)."""
+
+    paired: PairedComparison
+    lacking: int
+    learnt: int
+    counted: Mapping[str, int]
+    set_aside: Mapping[str, int]
+
+    @property
+    def said(self) -> str:
+        """What the pairs are, and what was left out."""
+        left_out = accuracy.left_out_in_words(self.learnt, dict(self.set_aside), of="one of the two")
+        return " ".join(filter(None, (counted_in_words(self.counted), left_out)))
+
+
+def compared(new: ModelVersion, old: ModelVersion, pairs: Pairs) -> Compared:
+    """The two on those pairs that both have scored and neither has learnt."""
+    unseen = pairs.unseen_by(pairs.seen_by(new), pairs.seen_by(old))
+    new_margins, old_margins = stored_margins(new, unseen), stored_margins(old, unseen)
     both = [m is not None and n is not None for m, n in zip(new_margins, old_margins, strict=True)]
-    scored = pairs.only(both, "not scored by both")
+    scored = unseen.only(both, "not scored by both")
     paired = _paired(
         new,
         old,
         [m for m, keep in zip(new_margins, both, strict=True) if keep and m is not None],
         [m for m, keep in zip(old_margins, both, strict=True) if keep and m is not None],
         scored,
-        scored.slices(),
+        [],
     )
-    return paired, len(pairs.known) - len(scored.known)
+    return Compared(
+        paired=paired,
+        lacking=_lacking(
+            new, old, [pair.key for pair, have in zip(unseen.known, both, strict=True) if not have]
+        ),
+        learnt=pairs.decided - unseen.decided,
+        counted=scored.counted,
+        set_aside=pairs.set_aside,
+    )
 
 
-def _people(pairs: Pairs) -> dict[str, Any]:
-    """How far people's own labels can be trusted: share of two opinions for a side that are the same, over
-    all two on one of these pairs, and the accuracy that a model without error would show against them."""
-    tallies: dict[int, Counter[str]] = defaultdict(Counter)
-    keys = iter([pair.key for pair in pairs.known if pair.key])
-    while chunk := list(islice(keys, CHUNK)):
-        for_a_side = Judgment.objects.current().filter(comparison__in=chunk, outcome__in=["a", "b"])
-        counted = for_a_side.order_by().values_list("comparison_id", "outcome").annotate(n=Count("pk"))
-        for key, outcome, n in counted:
-            tallies[key][outcome] += n
-    twos = [tally.total() * (tally.total() - 1) / 2 for tally in tallies.values()]
-    same = [sum(n * (n - 1) / 2 for n in tally.values()) for tally in tallies.values()]
-    if not sum(twos):
-        return {"agreement": None, "twos": 0, "votes": None, "ceiling": None}
-    share = sum(same) / sum(twos)
-    votes = median_low([tally.total() for tally in tallies.values()])
-    odd = max(1, votes if votes % 2 else votes - 1)
-    ceiling = figures_of.human_ceiling(share, odd)
-    return {"agreement": share, "twos": int(sum(twos)), "votes": odd, "ceiling": ceiling}
+def _lacking(new: ModelVersion, old: ModelVersion, keys: list[int]) -> int:
+    """Of Comparisons without a margin of both, those that lack a Score. Where both texts have their Scores, a
+    version may still say nothing: it reads the two alike."""
+    lacking = 0
+    for start in range(0, len(keys), CHUNK):
+        pairs = Comparison.objects.filter(pk__in=keys[start : start + CHUNK])
+        scored = [
+            Exists(Score.objects.filter(version=version, completion=OuterRef(side)))
+            for version in (new, old)
+            for side in ("a", "b")
+        ]
+        lacking += pairs.count() - pairs.filter(*scored).count()
+    return lacking
 
 
-def _seen_in_training(version: ModelVersion, pairs: Pairs) -> int:
-    """Pairs whose prompt group is one that the version was trained on: its figures are too good by them."""
-    if version.release is None or pairs.split == "test":
-        return 0
-    trained_on = version.release.dataset.prompts.values_list("group", flat=True).distinct()
-    groups = {group for group in trained_on.iterator() if split_of(group) == "train"}
-    return sum(pair.group in groups for pair in pairs.known)
+def _ceiling(pairs: Pairs) -> Ceiling:
+    """How far the labels can be trusted: a model without error would show that against them."""
+    return accuracy.ceiling(np.array([pair.sides for pair in pairs.known], dtype=np.float64).reshape(-1, 2))

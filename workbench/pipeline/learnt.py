@@ -7,16 +7,18 @@ like the other. Then its whole group has. Where that is so is worked out when a 
 pages only read it."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import Max
 
 from scoring.formats import flatten_messages
-from scoring.learnt import Record, Text
+from scoring.learnt import Record, Text, read
 from workbench.models import (
     Dataset,
     Learnt,
@@ -91,12 +93,36 @@ def _number(group: str) -> int:
 # --- what was learnt is put on record -----------------------------------------------------------------------
 
 
-def remember(version: ModelVersion, record: Record | None, alive: Alive = _alive) -> None:
+def remember_folder(version: ModelVersion, folder: Path) -> None:
+    """Put on record what the version's checkpoint folder says that it has learnt, and what is known here of
+    the weights that its training began with. Raises BadRecord."""
+    record = read(folder)
+    if record is not None:
+        remember(version, record, base=None if record.whole else _base_of(folder))
+
+
+def _base_of(folder: Path) -> ModelVersion | None:
+    """The version here with the weights that the training of a folder began with."""
+    try:
+        weights = json.loads((folder / "training.json").read_text())["base"]["weights"]
+        known = list(weights.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return ModelVersion.objects.filter(weights_sha256=known[0]).first() if len(known) == 1 else None
+
+
+def remember(
+    version: ModelVersion,
+    record: Record | None,
+    alive: Alive = _alive,
+    *,
+    base: ModelVersion | None = None,
+) -> None:
     """Put on record what the version has learnt, and all that its base had: for a version whose record is
     None, that is not known. Finds the prompts in every Dataset; written whole or not at all."""
     if record is None:
         return
-    base = version.base
+    base = base or version.base
     with transaction.atomic():
         for use, texts in record.texts.items():
             if texts:
@@ -260,10 +286,14 @@ def seen_of_texts(version: ModelVersion, texts: Mapping[str, Sequence[Text]]) ->
     return Seen(version.learnt, frozenset(found["trained"]), frozenset(found["chosen"]))
 
 
-def in_words(version: ModelVersion) -> str:
-    """What is known of what the version has learnt, as a clause; "" where all of it is."""
-    return {
-        ModelVersion.Known.YES: "",
-        ModelVersion.Known.PARTLY: "what its base model was trained on is not known",
-        ModelVersion.Known.NO: "what it was trained on is not known",
-    }[version.learnt]
+UNKNOWN = {
+    ModelVersion.Known.YES: "",
+    ModelVersion.Known.PARTLY: "what its base model was trained on is not known",
+    ModelVersion.Known.NO: "what it was trained on is not known",
+}
+
+
+def beware(known: str) -> str:
+    """A sentence where it is not known what a version has learnt, else ""."""
+    unknown = UNKNOWN[ModelVersion.Known(known)]
+    return f"{unknown.capitalize()}, so prompts that it has seen may be counted." if unknown else ""

@@ -11,7 +11,8 @@ from django.db import transaction
 
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
-from workbench.pipeline import evaluation
+from workbench.pipeline import evaluation, learnt
+from workbench.pipeline.evaluation import WHAT_TO_DO, Compared
 
 NEEDED = 300
 """Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
@@ -42,13 +43,14 @@ class Condition:
 class Gate:
     """What the gate says of a version against the active one (`replaces`; None = there is none).
 
-    `test` is the paired comparison on the Dataset's test split, `frozen` that on each frozen Dataset."""
+    `test` compares the two on the Dataset, `frozen` on each frozen Dataset: on pairs that neither has
+    learnt."""
 
     version: ModelVersion
     replaces: ModelVersion | None
     conditions: Sequence[Condition]
-    test: PairedComparison | None = None
-    frozen: Sequence[tuple[Dataset, PairedComparison]] = ()
+    test: Compared | None = None
+    frozen: Sequence[tuple[Dataset, Compared]] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -75,13 +77,23 @@ class Gate:
             "verdict": self.verdict,
             "replaces": self.replaces.name if self.replaces else None,
             "conditions": [asdict(condition) for condition in self.conditions],
-            "test": asdict(self.test) if self.test else None,
-            "frozen": {dataset.name: asdict(found) for dataset, found in self.frozen},
+            "test": _kept(self.test) if self.test else None,
+            "frozen": {dataset.name: _kept(found) for dataset, found in self.frozen},
         }
 
 
+def _kept(found: Compared) -> dict[str, Any]:
+    return {
+        **asdict(found.paired),
+        "learnt": found.learnt,
+        "counted": dict(found.counted),
+        "set_aside": dict(found.set_aside),
+    }
+
+
 def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
-    """The version against the active one, on the test split of the dataset and on every frozen Dataset.
+    """The version against the active one, on the dataset and on every frozen Dataset: on pairs that may be
+    counted (see pipeline/accuracy) and that neither of the two has learnt.
 
     Reads Scores that are there and writes nothing; what lacks Scores has to be evaluated first. Raises
     Refused for the active version itself."""
@@ -90,21 +102,22 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
         raise Refused(f"{version} is the active model already.")
     if active is None:
         return Gate(version, None, [])
-    test = evaluation.of_dataset(dataset, settle=False)
-    found, lacking = evaluation.compared(version, active, test)
+    found = evaluation.compared(version, active, evaluation.of_dataset(dataset))
     conditions = [
-        _scored(version, active, dataset, lacking),
-        _superior(found),
-        *_no_slice_worse(dataset, found),
+        _unseen(version, active, dataset, found),
+        _scored(version, active, dataset, found.lacking),
+        _superior(dataset, found.paired),
+        *_no_slice_worse(dataset, found.paired),
     ]
     frozen = []
     for held in Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk"):
-        on_held, lacking = evaluation.compared(version, active, evaluation.of_dataset(held, settle=False))
+        on_held = evaluation.compared(version, active, evaluation.of_dataset(held))
         frozen.append((held, on_held))
         conditions += [
-            _scored(version, active, held, lacking),
-            _no_worse(held, on_held),
-            *_no_slice_worse(held, on_held),
+            _unseen(version, active, held, on_held),
+            _scored(version, active, held, on_held.lacking),
+            _no_worse(held, on_held.paired),
+            *_no_slice_worse(held, on_held.paired),
         ]
     if not frozen:
         conditions.append(
@@ -114,28 +127,39 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
     return Gate(version, active, conditions, found, frozen)
 
 
+def _unseen(version: ModelVersion, active: ModelVersion, dataset: Dataset, found: Compared) -> Condition:
+    """Which pairs decide, and which do not as one of the two has learnt them."""
+    beware = [f"{one}: {unknown}." for one in (version, active) if (unknown := learnt.UNKNOWN[one.learnt])]
+    said = " ".join([f"On {dataset}: {found.said}", *beware])
+    return Condition("unseen", True, said)
+
+
 def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
     if not lacking:
-        return Condition("scored", True, f"Both have scored every settled pair of {dataset}.")
+        return Condition("scored", True, f"Both have scored every pair of {dataset} that counts.")
     return Condition(
         "scored",
         None,
-        f"{lacking:,} settled pairs of {dataset} are not scored by both {version} and {active}; "
-        "evaluate both.",
+        f"{lacking:,} pairs of {dataset} are not scored by both {version} and {active}; evaluate both.",
     )
 
 
-def _superior(found: PairedComparison) -> Condition:
-    """Better on the team's own test split: by the interval over prompt groups, and by McNemar's test."""
+def _superior(dataset: Dataset, found: PairedComparison) -> Condition:
+    """Better on the team's own pairs: by the interval over prompt groups, and by McNemar's test."""
     if found.n < NEEDED:
         return Condition(
-            "superior", None, f"{found.n:,} decided test pairs; {NEEDED} are needed to believe a difference."
+            "superior",
+            None,
+            f"{found.n:,} pairs of {dataset} count; {NEEDED} are needed to believe a difference. "
+            f"{WHAT_TO_DO}",
         )
     difference, interval = found.accuracy_difference, found.accuracy_interval
     if difference is None or interval is None or found.p is None:
-        return Condition("superior", None, "All test pairs are of one prompt group, so there is no interval.")
+        return Condition(
+            "superior", None, "All pairs that count are of one prompt group, so there is no interval."
+        )
     said = (
-        f"{_points(difference)} on {found.n:,} decided test pairs (95 % interval {_points(interval[0])} to "
+        f"{_points(difference)} on {found.n:,} decided pairs (95 % interval {_points(interval[0])} to "
         f"{_points(interval[1])}; McNemar p = {found.p:.3g})."
     )
     better = difference > 0 and interval[0] > 0 and found.p < LEVEL
@@ -145,7 +169,9 @@ def _superior(found: PairedComparison) -> Condition:
 def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
     name = f"no worse on {dataset}"
     if found.n < NEEDED or found.accuracy_interval is None or found.accuracy_difference is None:
-        return Condition(name, None, f"{dataset} has {found.n:,} decided pairs; {NEEDED} are needed.")
+        return Condition(
+            name, None, f"{dataset} has {found.n:,} pairs that count; {NEEDED} are needed. {WHAT_TO_DO}"
+        )
     low, high = found.accuracy_interval
     met = low >= NO_WORSE_THAN
     said = (

@@ -20,9 +20,11 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from scoring.config import PRESETS, Progress, Report, Stopped, TrainConfig, TrainingError
+from scoring.learnt import Record, of_training
 from scoring.pairs import PROFILES as READABLE
+from scoring.pairs import read_training_data
 from workbench.models import Dataset, ModelVersion, Release, Run, User
-from workbench.pipeline import calibration, evaluation, versions
+from workbench.pipeline import calibration, evaluation, learnt, versions
 from workbench.pipeline import release as releases
 from workbench.pipeline.evaluation import NothingToEvaluate, ScorerOf
 from workbench.pipeline.runs import kept_alive
@@ -360,6 +362,9 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
         )
     if not new:
         story.say(f"The same weights are there already, as {version}.")
+    story.stage("noting what it has learnt")
+    record = of_training(read_training_data(pairs), base=Record(), source=str(release))
+    learnt.remember(version, record, story.write, base=base)
     return version
 
 
@@ -392,15 +397,16 @@ def _still_free(run: Run) -> str:
 
 
 def _prove(version: ModelVersion, run: Run, story: Story, scorer_of: ScorerOf) -> None:
-    """Calibrate on the validation split, evaluate on the test split and on every frozen Dataset. Too little
-    data is said in the log and no failure: the version is there."""
+    """Calibrate on what taught it nothing, evaluate on what it has not learnt of its Dataset and of every
+    frozen one. Too little data is said in the log and no failure: the version is there."""
     dataset = version.release.dataset if version.release else None
     if dataset is None:
         return
     story.stage("calibrating")
-    held_out = evaluation.of_dataset(dataset, split="validation")
-    evaluation.margins_of(version, held_out, scorer_of, _scoring(story))
-    evaluation.margins_of(version, evaluation.of_dataset(dataset), scorer_of, _scoring(story))
+    seen = learnt.seen(version, dataset)
+    pairs = evaluation.of_dataset(dataset)
+    untaught = pairs.only([not seen.taught(pair.group) for pair in pairs.known], evaluation.LEARNT)
+    evaluation.margins_of(version, untaught, scorer_of, _scoring(story))
     story.say(_calibrated(version, dataset))
     story.stage("evaluating")
     for on in [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]:
@@ -408,7 +414,7 @@ def _prove(version: ModelVersion, run: Run, story: Story, scorer_of: ScorerOf) -
             found = evaluation.evaluate(
                 version, evaluation.of_dataset(on), scorer_of, run=run, progress=_scoring(story)
             )
-            story.say(evaluation.in_words(found.source, found.own))
+            story.say(evaluation.in_words(found))
 
 
 def _scoring(story: Story) -> evaluation.Progress:
@@ -433,7 +439,7 @@ def _calibrated(version: ModelVersion, dataset: Dataset) -> str:
         with suppress(calibration.NotEnoughData):
             calibration.calibrate(version, dataset, labels)
             return f"Calibrated: temperature {version.temperature:.3f}."
-    return "Not calibrated: the validation split has fewer than 100 Judgments, or the test split none."
+    return "Not calibrated: fewer than 100 votes or labels are on prompts that it was not trained on."
 
 
 def sweep(folder: Path) -> None:

@@ -17,7 +17,7 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
-from workbench.pipeline import agreement, annotation
+from workbench.pipeline import accuracy, agreement, annotation
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -51,11 +51,14 @@ def next_steps(dataset: Dataset) -> list[Step]:
     return [Step(reverse(name, args=[dataset.pk]), label) for name, label, offered in steps if offered]
 
 
-def worth_of(dataset: Dataset) -> list[tuple[str, agreement.Worth]]:
-    """What the active version is worth here, against each kind of voice that prefers one side here."""
-    voices: list[tuple[str, agreement.Voices]] = [("people", "people"), ("imported labels", "imported")]
-    found = [(label, agreement.worth(dataset, voice)) for label, voice in voices]
-    return [(label, worth) for label, worth in found if worth.active and worth.active.share.n]
+VOICES = {"people": "people", "imported": "labels of the file", "all": "both together"}
+
+
+def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, accuracy.Accuracy]]:
+    """What the version is worth here, against each kind of voice that prefers one side here, and against both
+    together as on the Model page."""
+    found = accuracy.by_voice(version, dataset) if version else {}
+    return [(VOICES[voice], figure) for voice, figure in found.items() if figure.tried]
 
 
 @require_safe
@@ -118,7 +121,11 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     }
     if runs and request.htmx and "whole" not in request.GET:
         return render(request, "datasets/live.html", context)
-    context |= {"worth_by_voice": worth_of(dataset), "rest": request.htmx}
+    context |= {
+        "worth_by_voice": worth_of(dataset, version),
+        "agree": agreement.among(dataset, "people"),
+        "rest": request.htmx,
+    }
     if request.htmx:
         return render(request, "datasets/live.html", context, status=200 if runs else STOP_POLLING)
     return render(request, "datasets/dataset.html", context)

@@ -11,11 +11,11 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from scoring.evaluate import PairedComparison
 from workbench import access, tasks
 from workbench.forms import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
-from workbench.pipeline import evaluation, promotion, training
+from workbench.pipeline import evaluation, learnt, promotion, training
+from workbench.pipeline.evaluation import Compared
 from workbench.views import Request
 from workbench.views.datasets import are_large
 from workbench.views.runs import workforce
@@ -26,7 +26,7 @@ EVALUATIONS_SHOWN = 30
 
 @dataclass(frozen=True)
 class Cell:
-    """A version's accuracy on one Dataset, with the rule "longest" beside it; None = not evaluated."""
+    """A version's accuracy on one Dataset, with the length rule beside it; None = not evaluated."""
 
     found: Evaluation | None
 
@@ -40,19 +40,27 @@ class Cell:
         return (own["clustered"] or own["wilson"]) if own else None
 
     @property
-    def longest(self) -> float | None:
-        beside = self.found.figures["beside"].get("longest") if self.found else None
-        share: float | None = beside["accuracy"] if beside else None
+    def remarks(self) -> list[str]:
+        """What must be said beside the figure."""
+        return evaluation.remarks(self.found) if self.found else []
+
+    @property
+    def rule(self) -> str:
+        """The length rule: longest or shortest."""
+        return str(self.found.figures["rule"]["rule"]) if self.found else ""
+
+    @property
+    def by_rule(self) -> float | None:
+        share: float | None = self.found.figures["rule"]["rule_share"]["value"] if self.found else None
         return share
 
     @property
-    def beats_longest(self) -> bool | None:
+    def beats_rule(self) -> bool | None:
         """None where the paired interval leaves it open."""
-        paired = self.found.figures["differences"].get("longest") if self.found else None
-        if not paired or paired["accuracy_interval"] is None:
+        over = self.found.figures["rule"]["over_rule"] if self.found else None
+        if not over or over["low"] is None:
             return None
-        low, high = paired["accuracy_interval"]
-        return True if low > 0 else False if high < 0 else None
+        return True if over["low"] > 0 else False if over["high"] < 0 else None
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def model_outlook(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
-    """A Run that evaluates the sent version on this Dataset's test split."""
+    """A Run that evaluates the sent version on what it has not learnt of this Dataset."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     version = _version(request.POST.get("version", ""))
     run = Run.objects.create(
@@ -187,20 +195,22 @@ def _compared(
 ) -> dict[str, Any]:
     if old == active:
         gate = promotion.weigh(new, dataset)
-        found = [(dataset, gate.test), *gate.frozen]
-        return {"gate": gate, "compared": [_shown(on, new, old, paired) for on, paired in found if paired]}
+        weighed = [(dataset, gate.test), *gate.frozen]
+        return {"gate": gate, "compared": [_shown(on, new, old, found) for on, found in weighed if found]}
     held = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)
-    pairs = [(on, evaluation.of_dataset(on, settle=False)) for on in (dataset, *held)]
-    return {"compared": [_shown(on, new, old, evaluation.compared(new, old, some)[0]) for on, some in pairs]}
+    pairs = [(on, evaluation.of_dataset(on)) for on in (dataset, *held)]
+    return {"compared": [_shown(on, new, old, evaluation.compared(new, old, some)) for on, some in pairs]}
 
 
-def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, paired: PairedComparison) -> dict[str, Any]:
+def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -> dict[str, Any]:
     """One paired comparison with links to its flips in the review queue."""
     queue = reverse("review", args=[on.pk])
     link: dict[str, str | int] = {"version": new.pk, "old": old.pk}
     return {
         "on": on,
-        "paired": paired,
+        "paired": found.paired,
+        "said": found.said,
+        "unknown": [f"{one}: {unknown}." for one in (new, old) if (unknown := learnt.UNKNOWN[one.learnt])],
         "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",
         "away": f"{queue}?{urlencode({**link, 'why': 'away'})}",
     }
@@ -240,6 +250,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "tab": "model",
         "version": version,
         "chain": _chain(version),
+        "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
         "evaluations": version.evaluations.select_related("dataset", "run")[:EVALUATIONS_SHOWN],
         "promotions": Promotion.objects.history().filter(version=version),

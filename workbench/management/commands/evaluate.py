@@ -18,7 +18,7 @@ from workbench.pipeline import evaluation
 
 EXAMPLES = """
 examples:
-  manage.py evaluate kitchen-2 --on Kitchen                  its test split: what no training has seen
+  manage.py evaluate kitchen-2 --on Kitchen                  what it has not learnt of it
   manage.py evaluate RewardModel --on webgpt.jsonl --protocol webgpt
   manage.py evaluate kitchen-2 --on rewardbench.parquet      any labelled file that Import knows
   manage.py evaluate kitchen-2 --on Kitchen --queue          leave it to a worker of the queue "train"
@@ -80,9 +80,8 @@ class Command(BaseCommand):
     def show(self, found: Evaluation) -> None:
         figures = found.figures
         left_out = ", ".join(f"{count:,} {why}" for why, count in figures["left_out"].items())
-        of = "the test split of " if found.split == "test" else ""
         self.stdout.write(
-            f"{found.pairs:,} pairs of {of}{found.source}"
+            f"{found.pairs:,} pairs of {found.source}"
             f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}; "
             f"left out: {left_out or 'none'}."
         )
@@ -105,9 +104,8 @@ class Command(BaseCommand):
                 self.stdout.write(
                     f"    {part['name']}: {part['label']}  {part['accuracy']:.1%} of {part['n']:,}"
                 )
-        if figures["seen_in_training"]:
-            seen = figures["seen_in_training"]
-            self.stdout.write(f"  Beware: {seen:,} of the pairs have prompts that it was trained on.")
+        for remark in evaluation.remarks(found):
+            self.stdout.write(f"  {remark}")
 
 
 def _row(own: dict[str, Any], *, rule: bool) -> list[str]:

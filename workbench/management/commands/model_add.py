@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scoring import seed
+from scoring.learnt import BadRecord
 from workbench import tasks
 from workbench.models import ModelVersion
-from workbench.pipeline import promotion, versions
+from workbench.pipeline import learnt, promotion, versions
 
 EXAMPLES = """
 examples:
@@ -54,6 +55,8 @@ class Command(BaseCommand):
             f"weights {version.weights_sha256[:12]}, {version.template}, {version.max_length} tokens, "
             f"{version.precision}."
         )
+        if beware := learnt.beware(version.learnt):
+            self.stdout.write(beware)
         if version.state != ModelVersion.State.ACTIVE:
             self.stdout.write("It makes no Suggestions until manage.py promote, or a page, makes it active.")
 
@@ -76,9 +79,11 @@ class Command(BaseCommand):
         }
         name = options["name"] or options["model"].rstrip("/").rsplit("/", 1)[-1]
         try:
-            return versions.register(name=name, folder=folder, files=found.files, facts=facts)
-        except versions.Refused as error:
+            version, new = versions.register(name=name, folder=folder, files=found.files, facts=facts)
+            learnt.remember_folder(version, folder)
+        except (versions.Refused, BadRecord) as error:
             raise CommandError(str(error)) from None
+        return version, new
 
 
 def _folder_of(model: str, revision: str | None) -> Path:
@@ -106,4 +111,5 @@ def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:
         "max_length": version.max_length,
         "precision": version.precision,
         "guard": version.guard,
+        "learnt": version.learnt,
     }

@@ -49,9 +49,10 @@ class Command(BaseCommand):
         if options["on"] and dataset is None:
             raise CommandError(f"There is no Dataset named {options['on']}.")
         try:
-            calibration.calibrate(version, dataset, options["labels"])
+            found = calibration.calibrate(version, dataset, options["labels"])
         except calibration.NotEnoughData as error:
             raise CommandError(f"{version} stays as it was: {error}.") from None
+        self.stderr.write(calibration.in_words(version, found))
 
     def retire(self, version: ModelVersion, options: dict[str, Any]) -> None:
         if not version.retire():
@@ -64,7 +65,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def show(self) -> None:
-        table = Table("name", "state", "kind", "parameters", "encoding", "weights", "temperature", box=None)
+        table = Table(
+            "name", "state", "kind", "parameters", "encoding", "weights", "learnt", "temperature", box=None
+        )
         for version in ModelVersion.objects.all():
             table.add_row(
                 version.name,
@@ -73,6 +76,7 @@ class Command(BaseCommand):
                 f"{version.parameters:,}" if version.parameters else "",
                 f"{version.template} {version.max_length} {version.precision}" if version.parameters else "",
                 version.weights_sha256[:12],
+                version.learnt.label.partition(":")[0],
                 f"{version.temperature:.3f}" if version.temperature else "uncalibrated",
             )
         console = Console(width=140)
@@ -99,4 +103,5 @@ def _facts(version: ModelVersion) -> dict[str, Any]:
         "weights_sha256": version.weights_sha256,
         "temperature": version.temperature,
         "calibration": version.calibration,
+        "learnt": version.learnt,
     }

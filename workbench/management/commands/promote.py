@@ -29,9 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", help="name of the ModelVersion")
-        parser.add_argument(
-            "--on", metavar="DATASET", help="whose test split decides; default: its Release's"
-        )
+        parser.add_argument("--on", metavar="DATASET", help="whose pairs decide; default: its Release's")
         parser.add_argument("--override", action="store_true", help="although the gate does not say yes")
         parser.add_argument("--by", metavar="NAME", help="the admin who answers for it")
         parser.add_argument("--reason", default="", help="why, kept with the promotion")

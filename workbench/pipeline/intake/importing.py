@@ -20,6 +20,7 @@ from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
 from workbench.models import Dataset
+from workbench.pipeline import learnt
 from workbench.pipeline.intake.groups import Groups, LongText
 from workbench.pipeline.intake.spool import Packed, Spool, pack
 from workbench.pipeline.intake.store import CHUNK_ROWS, Store, stored_rows
@@ -190,6 +191,7 @@ def _store(
             go_on("storing", done, total)
         for _ in store.keep_keys():
             go_on("storing", done, total)
+        learnt.look_through(dataset, partial(go_on, "storing", done, total))
         # In the same transaction: a message that asks for Scores may be lost, this is not.
         Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
         if options.columns:
