@@ -30,7 +30,9 @@ OPENING_WORDS = 5
 Use = Literal["trained", "chosen"]
 """The weights were fitted to it, or it decided which weights were kept."""
 
-_OPENING = re.compile(r"((?:System: .*?\n\n)?)User: (.*?)\n\n(?:Assistant|User|Tool|Function): ", re.DOTALL)
+_OPENING = re.compile(
+    r"((?:System: .*?\n\n)?)User: (.*?)\n\n(?:Assistant|User|Tool|Function)(?: \([^\n]*?\))?: ", re.DOTALL
+)
 
 
 class BadRecord(ValueError):

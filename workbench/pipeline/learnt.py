@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import Max
 
-from scoring.formats import flatten_messages
 from scoring.learnt import Record, Text, read
+from scoring.messages import reading
 from workbench.models import (
     Dataset,
     Learnt,
@@ -204,7 +204,7 @@ def _look(dataset: Dataset, sets: list[int], after: int, last: int, alive: Alive
     stream = rows.values_list("group", "messages").iterator(chunk_size=CHUNK)
     while chunk := list(islice(stream, CHUNK)):
         alive()
-        texts = [Text.of(flatten_messages(messages)) for _, messages in chunk]
+        texts = [Text.of(reading(messages)) for _, messages in chunk]
         for place, found in _sets_of(texts, sets):
             groups[found].add(_number(chunk[place][0]))
     with transaction.atomic():
