@@ -9,7 +9,16 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
 
-from scoring.messages import Message, answer_digest, answer_reading, is_text_alone, messages_digest
+from scoring.messages import (
+    Message,
+    answer_digest,
+    answer_reading,
+    is_text_alone,
+    messages_digest,
+    said,
+)
+from scoring.rows.conversations import is_result
+from scoring.rows.conversations import message_of as message_of
 from scoring.rows.rows import BadRow, Values
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -147,38 +156,13 @@ def kind_of(value: object) -> str:
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
-_ROLES = {
-    "system": "system", "developer": "developer", "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant",
-    "tool": "tool", "function": "tool", "observation": "tool",
-}  # fmt: skip
-
-
-def message_of(value: object, column: str) -> Message:
-    """One message, spelled {role, content} or {from, value}. Raises BadRow for anything else."""
-    if not isinstance(value, dict):
-        raise BadRow(column, "not_a_message", f"{column} should hold messages, not {kind_of(value)}", value)
-    spelling = ("from", "value") if "from" in value else ("role", "content")
-    role, content = (value.get(key) for key in spelling)
-    known = _ROLES.get(role) if isinstance(role, str) else None
-    if known is None:
-        raise BadRow(column, "unknown_role", f"{column} has a message with no known role", role)
-    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
-        content = content[0].get("text")  # the one part of a message that could have pictures, too
-    if not isinstance(content, str):
-        raise BadRow(
-            column, "not_text", f"{column} has a message whose content is {kind_of(content)}", content
-        )
-    return {"role": known, "content": content}
-
-
 def prompt_of(value: object, column: str) -> list[Message]:
     """A prompt as messages: text becomes one user message. Raises BadRow when there is nothing to answer."""
     if isinstance(value, list):
         messages = [message_of(message, column) for message in value]
     else:
         messages = [{"role": "user", "content": as_text(value, column)}]
-    if not messages or not messages[-1]["content"].strip():
+    if not messages or (not is_result(messages[-1]) and not said(messages[-1]).strip()):
         raise BadRow(column, "empty", f"{column} is empty or blank; there is nothing to answer", value)
     return messages
 

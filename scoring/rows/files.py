@@ -588,7 +588,49 @@ def _values_of(batch: pa.RecordBatch) -> list[Values | None]:
         return [_values_of(batch.slice(at, 1))[0] for at in range(batch.num_rows)]
     except UnicodeDecodeError:
         raise FileFault("not_utf8", "the file holds text that is not valid UTF-8") from None
+    for column in batch.schema:
+        if mend := _mender(column):
+            for row in rows:
+                if row is not None:
+                    row[column.name] = mend(row[column.name])
     return rows
+
+
+_SPELLINGS = ({"role", "content"}, {"from", "value"})
+
+
+def _mender(column: pa.Field) -> Callable[[Any], Any] | None:
+    """What makes of a column's values what its writer had: JSON inside is read, and of messages and tools the
+    nulls are taken away that a struct has for each key that only other rows have."""
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    if isinstance(kind, pa.JsonType):
+        return _read_json
+    if pa.types.is_struct(kind):
+        names = {kind.field(n).name for n in range(kind.num_fields)}
+        if column.name == "tools" or any(names >= spelling for spelling in _SPELLINGS):
+            return _without_nulls
+    return None
+
+
+def _read_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_read_json(item) for item in value]
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _without_nulls(value: Any) -> Any:
+    """A content of null stays: a message with calls has one."""
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item)
+            for key, item in value.items()
+            if item is not None or (key == "content" and "role" in value)
+        }
+    return value
 
 
 def _folder(path: Path) -> Reading:

@@ -159,7 +159,8 @@ def _may_hold_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return bool(pa.types.is_struct(kind.value_type))
+        kind = kind.value_type
+        return pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
     return any(
         is_kind(kind)
         for is_kind in (

@@ -108,7 +108,7 @@ def test_an_answer_of_several_messages_reads_from_its_first_words_on():
     answer = [
         {
             "role": "assistant",
-            "content": "One moment.",
+            "content": "One.",
             "reasoning_content": "I must look.",
             "tool_calls": [WEATHER],
         },

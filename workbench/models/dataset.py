@@ -344,7 +344,7 @@ class Guidelines(models.Model):
         return f"Guidelines {self.number} of {self.dataset}"
 
 
-class WholeJSONField(models.JSONField):  # type: ignore[type-arg]  # generic in the stubs only
+class WholeJSONField(models.JSONField):
     """JSON that goes out as it came: on PostgreSQL it is `json`, since `jsonb` sorts keys, and a chat
     template may write out calls and tools in the order of theirs. It cannot be compared or indexed."""
 

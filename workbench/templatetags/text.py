@@ -16,6 +16,9 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from scoring import messages
+from scoring.messages import Message
+
 register = template.Library()
 
 # A browser takes seconds to break a megabyte into lines. A text of more characters than this has no markdown
@@ -151,6 +154,12 @@ def _cuts(text: str) -> Iterator[tuple[int, int]]:
             end = many.end()
         yield start, min(end, len(text))
         start = end
+
+
+@register.filter
+def said(message: Message) -> str:
+    """What a message says, as text."""
+    return messages.said(message)
 
 
 @register.filter

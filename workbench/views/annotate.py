@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from scoring.messages import said
 from workbench import access
 from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
 from workbench.models import (
@@ -92,7 +93,7 @@ class Item:
 
     @property
     def earlier_is_short(self) -> bool:
-        characters = sum(len(message["content"]) for message in self.earlier)
+        characters = sum(len(said(message)) for message in self.earlier)
         return len(self.earlier) <= FEW_TURNS and characters <= SHORT_TURNS
 
     @property
@@ -422,7 +423,7 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     if claim is None:
         raise Http404
     item = _item(claim)
-    turns = [message["content"] for message in item.messages]
+    turns = [said(message) for message in item.messages]
     texts = [*turns, *(text for _, text in item.sides)]
     return render(request, "annotate/markdown.html", {"texts": texts})
 

@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from scoring.messages import Message, said
 from workbench import access
 from workbench.forms import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
@@ -351,8 +352,8 @@ def _certainty(version: ModelVersion | None, margin: float | None) -> str:
     return f"margin {abs(margin):.2f}" if probability is None else f"P {probability:.2f}"
 
 
-def _excerpt(prompt: list[dict[str, str]]) -> str:
-    return " ".join(prompt[-1]["content"][:400].split())[:120] if prompt else ""
+def _excerpt(prompt: list[Message]) -> str:
+    return " ".join(said(prompt[-1])[:400].split())[:120] if prompt else ""
 
 
 def _lately(view: View) -> list[dict[str, Any]]:

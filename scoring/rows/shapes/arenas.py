@@ -1,9 +1,12 @@
 """Two models answered the same question and somebody picked a winner."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from scoring.formats import Message
+from scoring.rows.conversations import answer_begins, is_asking, message_of
 from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
@@ -13,7 +16,6 @@ from scoring.rows.drafts import (
     as_text,
     leftovers,
     list_of,
-    message_of,
     name_of,
     prompt_of,
     text_of,
@@ -38,15 +40,16 @@ def _conversations(row: Row, options: ImportOptions) -> Draft:
         raise BadRow("winner", "unknown_winner", f"winner should be one of {', '.join(_WINNERS)}", winner)
     turns = whole_number_of(values, "turn", set(range(1, 1000)), or_none=True)
     a, b = (_until(values, f"conversation_{side}", turns) for side in "ab")
-    if a[:-1] != b[:-1]:
+    begins = answer_begins(a, b)
+    if not begins or any(map(is_asking, (*a[begins:], *b[begins:]))):
         raise BadRow("conversation_b", "unequal_prefixes", "the conversations part before their last answer")
     judge = values.get("judge")
     voice = "/".join(map(str, judge)) if isinstance(judge, list) else name_of(values, "judge")
     used = {"conversation_a", "conversation_b", "winner", "judge", "model_a", "model_b", "question_id"}
     return _draft(
         row,
-        prompt_of(a[:-1], "conversation_a"),
-        (a[-1]["content"], b[-1]["content"]),
+        prompt_of(a[:begins], "conversation_a"),
+        [CompletionDraft.of(a[begins:]), CompletionDraft.of(b[begins:])],
         JudgmentDraft(_WINNERS[winner], voice),
         used,
         name_of(values, "question_id"),
@@ -85,7 +88,7 @@ def _arena_55k(row: Row, options: ImportOptions) -> Draft:
     return _draft(
         row,
         prompt_of(messages, "prompt"),
-        (answered[0][-1], answered[1][-1]),
+        [CompletionDraft(turns[-1]) for turns in answered],
         JudgmentDraft(won[0]),
         {"id", "prompt", "response_a", "response_b", "model_a", "model_b", *columns},
         row_id=name_of(values, "id"),
@@ -108,7 +111,7 @@ def _turns(values: Values, column: str) -> list[str]:
 def _draft(
     row: Row,
     prompt: list[Message],
-    texts: tuple[str, str],
+    answers: Sequence[CompletionDraft],
     judgment: JudgmentDraft,
     used: set[str],
     prompt_id: str = "",
@@ -116,8 +119,8 @@ def _draft(
 ) -> Draft:
     values = row.values
     first, second = (
-        CompletionDraft(text, name_of(values, f"model_{side}"))
-        for side, text in zip("ab", texts, strict=True)
+        replace(answer, source=name_of(values, f"model_{side}"))
+        for side, answer in zip("ab", answers, strict=True)
     )
     comparison = ComparisonDraft(0, 1, (judgment,), row_id, leftovers(values, used))
     return Draft(row.line, prompt, (first, second), (comparison,), row_id=row_id, external_id=prompt_id)

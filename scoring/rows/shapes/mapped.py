@@ -1,6 +1,7 @@
 """Any table, by columns that somebody named: which of them holds the prompt, the completions, the label."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scoring.formats import Message
@@ -19,6 +20,7 @@ from scoring.rows.drafts import (
     whole_number_of,
 )
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
+from scoring.rows.shapes.pairs import answers_of, completion_of, same_prompt
 from scoring.rows.shapes.shape import Shape, per_row, together
 
 COLUMN_WORDS = {
@@ -122,16 +124,22 @@ class _Table:
 
     def _pair(self, row: Row, cells: Values) -> Draft:
         first, second = ("chosen", "rejected") if "chosen" in self._paths else ("a", "b")
+        for word in (first, second):
+            self._refuse_missing(cells, word)
+        prompt = self._prompt(cells)
+        before, answers = answers_of(cells, (first, second), prompt)
+        if before:
+            prompt = same_prompt(prompt, before, self._column("prompt"))
         completions = tuple(
-            CompletionDraft(self._text(cells, word), name_of(cells, source))
-            for word, source in ((first, "source_a"), (second, "source_b"))
+            replace(answer, source=name_of(cells, source))
+            for answer, source in zip(answers, ("source_a", "source_b"), strict=True)
         )
         outcome = "a" if first == "chosen" else self._outcome(cells)
         judgments = () if outcome is None else (self._judgment(outcome, cells),)
         rest = leftovers(row.values, self._used)
         return Draft(
             row.line,
-            self._prompt(cells),
+            prompt,
             completions,
             (ComparisonDraft(0, 1, judgments, name_of(cells, "id"), rest),),
             row_id=name_of(cells, "id"),
@@ -146,10 +154,11 @@ class _Table:
             for row in group:
                 cells = self._cells(row.values)
                 try:
-                    completion = CompletionDraft(
-                        self._text(cells, "completion"),
-                        name_of(cells, "source"),
-                        leftovers(row.values, self._used),
+                    self._refuse_missing(cells, "completion")
+                    completion = replace(
+                        completion_of(cells["completion"], "completion"),
+                        source=name_of(cells, "source"),
+                        metadata=leftovers(row.values, self._used),
                     )
                     number = number_of(cells, "rank" if "rank" in self._paths else "score")
                     good.append((row, cells, self._prompt(cells), completion))
@@ -184,11 +193,10 @@ class _Table:
             return prompt
         return [{"role": "system", "content": as_text(system, self._column("system"))}, *prompt]
 
-    def _text(self, cells: Values, word: str) -> str:
+    def _refuse_missing(self, cells: Values, word: str) -> None:
         if word not in cells:
             column = self._column(word)
             raise BadRow(column, "missing", f"{escaped(column, 40)} is missing, which holds {word}")
-        return as_text(cells[word], self._column(word))
 
     def _column(self, word: str) -> str:
         return ".".join(self._paths[word])

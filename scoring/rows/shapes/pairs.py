@@ -1,9 +1,11 @@
 """One label a row: a better and a worse completion, in the many spellings of it."""
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
-from scoring.formats import Message
+from scoring.messages import Message, said
+from scoring.rows.conversations import answer_begins, message_of
 from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
@@ -13,7 +15,6 @@ from scoring.rows.drafts import (
     as_text,
     instruction_of,
     leftovers,
-    message_of,
     name_of,
     number_of,
     prompt_of,
@@ -62,19 +63,60 @@ def _column(values: Values, names: tuple[str, ...]) -> str:
     return column
 
 
-def _answer(value: object, column: str) -> tuple[list[Message], str]:
-    """(messages before, text) of an answer given as text, as one message, or as a conversation that ends
-    with it."""
-    if isinstance(value, str):
-        return [], value
-    messages = [message_of(m, column) for m in value] if isinstance(value, list) else []
+def said_by(value: object, column: str) -> str | list[Message]:
+    """An answer, or a conversation that ends with it: text, one message, or several. Raises BadRow for
+    messages that do not end with an assistant's."""
     if isinstance(value, dict):
-        messages = [message_of(value, column)]
-    if not messages:
-        as_text(value, column)
+        value = [value]
+    if not isinstance(value, list) or not value:
+        return as_text(value, column)
+    messages = [message_of(message, column) for message in value]
     if messages[-1]["role"] != "assistant":
         raise BadRow(column, "no_answer", f"{column} does not end with an assistant's message", messages[-1])
-    return messages[:-1], messages[-1]["content"]
+    return messages
+
+
+def completion_of(value: object, column: str) -> CompletionDraft:
+    """One answer: a text, a message, or several messages."""
+    given = said_by(value, column)
+    return CompletionDraft(given) if isinstance(given, str) else CompletionDraft.of(given)
+
+
+def answers_of(
+    values: Values, columns: tuple[str, str], prompt: list[Message] | None = None
+) -> tuple[list[Message], tuple[CompletionDraft, CompletionDraft]]:
+    """(messages before, the two answers). Where both columns hold whole conversations, the messages before
+    are what both begin with, up to the last turn that is not an assistant's; else there are none."""
+    one, other = (said_by(values[column], column) for column in columns)
+    whole = _is_whole(one, prompt)
+    if whole != _is_whole(other, prompt):
+        raise _unequal(columns)
+    cut = 0
+    if isinstance(one, list) and isinstance(other, list) and whole:
+        cut = answer_begins(one, other)
+        if not cut:
+            raise _unequal(columns)
+    first, second = (
+        CompletionDraft(given) if isinstance(given, str) else CompletionDraft.of(given[cut:])
+        for given in (one, other)
+    )
+    return (one[:cut] if isinstance(one, list) else []), (first, second)
+
+
+def _unequal(columns: tuple[str, str]) -> BadRow:
+    better, worse = columns
+    return BadRow(worse, "unequal_prefixes", f"{better} and {worse} answer different conversations")
+
+
+def _is_whole(given: str | list[Message], prompt: list[Message] | None) -> bool:
+    """True when the messages hold the prompt too: always where no column has it, else where they begin with
+    another's turn than the assistant's, or hold the last turn of the prompt."""
+    if isinstance(given, str):
+        return False
+    if prompt is None or given[0]["role"] != "assistant":
+        return True
+    asked = said(prompt[-1])
+    return any(message["role"] == "user" and said(message) == asked for message in given)
 
 
 def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
@@ -86,27 +128,22 @@ def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
         used.add("input")
     else:
         prompt = prompt_of(values[asked], asked)
-    (before_better, chosen), (before_worse, rejected) = (
-        _answer(values[better], better),
-        _answer(values[worse], worse),
-    )
-    if before_better != before_worse:
-        raise BadRow(worse, "unequal_prefixes", f"{better} and {worse} answer different conversations")
-    if before_better:
-        prompt = _same_prompt(prompt, before_better, asked)
+    before, answers = answers_of(values, (better, worse), prompt)
+    if before:
+        prompt = same_prompt(prompt, before, asked)
         used.add("messages")
     elif system := values.get("system"):
         prompt = [{"role": "system", "content": as_text(system, "system")}, *prompt]
         used.add("system")
-    return _draft(row, prompt, chosen, rejected, used)
+    return _draft(row, prompt, answers, used)
 
 
-def _same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
-    """The conversation before the answer, which has to end as the prompt column does, or to hold its one
-    text as what a person said: some sets give the first question there, of several."""
-    asked, said = [m["content"] for m in prompt], [m["content"] for m in before]
-    first = len(asked) == 1 and asked[0] in (m["content"] for m in before if m["role"] == "user")
-    if said[-len(asked) :] != asked and not first:
+def same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
+    """The conversation before the answer, which has to begin or end as the prompt column does, or to hold its
+    one text as what a person said: some sets give the first question there, of several."""
+    asked, heard = [said(m) for m in prompt], [said(m) for m in before]
+    first = len(asked) == 1 and asked[0] in (said(m) for m in before if m["role"] == "user")
+    if asked not in (heard[: len(asked)], heard[-len(asked) :]) and not first:
         raise BadRow(column, "unequal_prefixes", f"{column} is not what the answers reply to")
     return before
 
@@ -116,12 +153,8 @@ def _implicit_draft(row: Row, options: ImportOptions) -> Draft:
     better, worse = (_column(row.values, (name,)) for name in ("chosen", "rejected"))
     if isinstance(row.values[better], str):
         return _transcript_draft(row)
-    (before_better, chosen), (before_worse, rejected) = (
-        _answer(row.values[column], column) for column in (better, worse)
-    )
-    if before_better != before_worse:
-        raise BadRow("rejected", "unequal_prefixes", "chosen and rejected answer different conversations")
-    return _draft(row, prompt_of(before_better, "chosen"), chosen, rejected, {"chosen", "rejected"})
+    before, answers = answers_of(row.values, (better, worse))
+    return _draft(row, prompt_of(before, "chosen"), answers, {"chosen", "rejected"})
 
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -136,8 +169,8 @@ def _transcript_draft(row: Row) -> Draft:
     if cut[0][0] != cut[1][0]:
         raise BadRow("rejected", "unequal_prefixes", "chosen and rejected answer different conversations")
     messages, metadata = _messages(cut[0][0])
-    better, worse = (answer.removeprefix(" ") for _, answer in cut)
-    draft = _draft(row, prompt_of(messages, "chosen"), better, worse, {"chosen", "rejected"})
+    better, worse = (CompletionDraft(answer.removeprefix(" ")) for _, answer in cut)
+    draft = _draft(row, prompt_of(messages, "chosen"), (better, worse), {"chosen", "rejected"})
     draft.metadata.update(metadata)
     for completion, (_, answer) in zip(draft.completions, cut, strict=True):
         if not answer.startswith(" "):
@@ -194,7 +227,9 @@ def _beside(columns: tuple[str, ...]) -> tuple[str | None, str | None, tuple[tup
     return _first(names, _SOURCES["better"]), _first(names, _SOURCES["worse"]), ratings
 
 
-def _draft(row: Row, prompt: list[Message], better: str, worse: str, used: set[str]) -> Draft:
+def _draft(
+    row: Row, prompt: list[Message], answers: tuple[CompletionDraft, CompletionDraft], used: set[str]
+) -> Draft:
     values = row.values
     better_source, worse_source, rated = _beside(tuple(values))
     used |= {name for name in (better_source, worse_source) if name} | {"id", "prompt_id"}
@@ -204,8 +239,8 @@ def _draft(row: Row, prompt: list[Message], better: str, worse: str, used: set[s
         if None not in ratings and ratings[0] == ratings[1]:
             outcome = "tie"
     completions = tuple(
-        CompletionDraft(text, name_of(values, column) if column else "")
-        for text, column in ((better, better_source), (worse, worse_source))
+        replace(answer, source=name_of(values, column)) if column else answer
+        for answer, column in zip(answers, (better_source, worse_source), strict=True)
     )
     row_id = name_of(values, "id")
     comparison = ComparisonDraft(0, 1, (JudgmentDraft(outcome),), row_id, leftovers(values, used))

@@ -1,6 +1,7 @@
 """Several completions a prompt, ranked, rated or bare. They become pairs by the pairs policy."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, groupby
 from statistics import mean
 from typing import Any
@@ -17,7 +18,6 @@ from scoring.rows.drafts import (
     kind_of,
     leftovers,
     list_of,
-    message_of,
     name_of,
     number_of,
     prompt_of,
@@ -25,7 +25,7 @@ from scoring.rows.drafts import (
     text_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
-from scoring.rows.shapes.pairs import PROMPTS, transcript_of
+from scoring.rows.shapes.pairs import PROMPTS, completion_of, transcript_of
 from scoring.rows.shapes.shape import Columns, Shape, per_row, together
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
@@ -35,18 +35,34 @@ _HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosit
 
 
 def _one(entry: Any, column: str, text: Sequence[str], source: Sequence[str]) -> CompletionDraft:
-    """A completion given as text, or as an object with a text under one of the names of `text`."""
+    """A completion given as text, as messages, or as an object with a text under one of the names of `text`,
+    or messages under "messages"."""
     if isinstance(entry, str):
         return CompletionDraft(entry)
+    if isinstance(entry, list) and entry:
+        return completion_of(entry, column)
     if not isinstance(entry, dict):
         raise BadRow(column, "not_text", f"{column} should be text or an object, not {kind_of(entry)}", entry)
     text_name = next((name for name in text if name in entry), text[0])
     source_name = next((name for name in source if name in entry), source[0])
+    if said := _messages_in(entry, source):
+        rest = leftovers(entry, {*said, source_name})
+        answer = completion_of(entry["messages"] if "messages" in said else said, column)
+        return replace(answer, source=name_of(entry, source_name), metadata=rest)
     try:
         rest = leftovers(entry, {text_name, source_name})
         return CompletionDraft(text_of(entry, text_name), name_of(entry, source_name), rest)
     except BadRow as bad:
         raise BadRow(f"{column}.{bad.field}", bad.code, f"in {column}: {bad.message}", bad.value) from None
+
+
+def _messages_in(entry: Values, source: Sequence[str]) -> Values:
+    """What of a completion given as an object is its messages, or its one message; {} where it is a text."""
+    if isinstance(entry.get("messages"), list):
+        return {"messages": entry["messages"]}
+    if "role" not in entry or "content" not in entry:
+        return {}
+    return leftovers(entry, {"id", *source, *_RANKS, *_SCORES})
 
 
 def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]:
@@ -207,13 +223,9 @@ def _kto_row(values: Values) -> tuple[list[Message], CompletionDraft, bool]:
     label = {"true": True, "false": False}.get(str(values.get("label")).lower())
     if label is None:
         raise BadRow("label", "unknown_label", "label should be true or false", values.get("label"))
-    given = values.get("completion")
-    if isinstance(given, list):
-        messages = [message_of(message, "completion") for message in given]
-        given = messages[0]["content"] if len(messages) == 1 else None
-    text = as_text(given, "completion")
     metadata = leftovers(values, {"prompt", "completion", "label"}) | {"label": label}
-    return prompt_of(values.get("prompt"), "prompt"), CompletionDraft(text, metadata=metadata), label
+    completion = replace(completion_of(values.get("completion"), "completion"), metadata=metadata)
+    return prompt_of(values.get("prompt"), "prompt"), completion, label
 
 
 def _by_name_only(columns: Columns, first: Values) -> bool:

@@ -5,6 +5,7 @@ a file of any size can be compared with each other.
 """
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,14 +165,21 @@ def pack(draft: Draft) -> Packed:
     return [
         messages_digest(draft.messages, draft.tools),
         group_digest(draft.messages),
-        orjson.dumps(draft.messages).decode(),
+        json_of(draft.messages),
         draft.external_id,
         metadata_json(draft.metadata),
         completions,
         comparisons,
-        None if draft.tools is None else orjson.dumps(draft.tools).decode(),
+        None if draft.tools is None else json_of(draft.tools),
         search_text(draft.messages),
     ]
+
+
+def json_of(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a whole number of more than 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _packed(completion: CompletionDraft) -> Packed:
@@ -181,5 +189,5 @@ def _packed(completion: CompletionDraft) -> Packed:
         completion.text,
         completion.source,
         metadata_json(completion.metadata),
-        None if messages is None else orjson.dumps(messages).decode(),
+        None if messages is None else json_of(messages),
     ]
