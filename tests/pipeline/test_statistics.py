@@ -75,9 +75,10 @@ def test_a_run_computes_and_stores_the_figures_of_a_moment(dataset, campaign):
     assert every["raw"]["low"] < 2 / 3 < every["raw"]["high"]
     [judge] = report["against"]["people"]
     accuracy = judge["slices"][0]
-    # a is right for 100 of 120 answers; the model says b of ten Comparisons, on which one of two says b.
-    assert accuracy["accuracy"]["value"] == pytest.approx(100 / 120, abs=1e-6)
-    assert accuracy["longest"]["value"] == pytest.approx(100 / 120, abs=1e-6)
+    # Two people say a of 40 Comparisons, and differ on 20; the model says b of ten of these 20.
+    assert (accuracy["accuracy"]["value"], accuracy["accuracy"]["n"]) == (1.0, 40)
+    assert accuracy["longest"]["value"] == pytest.approx(1.0, abs=1e-6)
+    assert (judge["learnt"], judge["known"], judge["rule"]) == (0, "no", "longest")
     assert {row["kind"] for row in judge["slices"]} == {"all", "length", "preferred", "source", "topic"}
     assert found.run.state == Run.State.DONE
     assert (found.version, found.judgments) == (ModelVersion.objects.active(), 120)
@@ -172,7 +173,8 @@ def test_the_command_prints_the_figures_and_their_intervals(dataset, campaign, c
     report = json.loads(capsys.readouterr().out)
 
     assert "raw            0.6667" in shown
-    assert "more Judgments" in shown
+    assert "Judge against people, 40 pairs" in shown
+    assert "what it was trained on is not known" in shown
     assert report["data"]["opinions"] == 2 * COMPARISONS
     with pytest.raises(CommandError, match='no Dataset "Kitchne"'):
         call_command("statistics", "Kitchne")
@@ -234,7 +236,7 @@ def test_what_the_queue_picked_says_nothing_of_the_rest(dataset, campaign):
     report = stored(dataset).report
 
     assert report["sample"]["people"] == {"answers": 108, "led": 0, "picked": 12, "asked_after": 0}
-    assert report["against"]["people"][0]["n"] == 108
+    assert report["against"]["people"][0]["n"] == 36
     assert report["agreement"]["people"]["unseen"]["opinions"] == 108
 
 

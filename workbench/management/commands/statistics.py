@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from workbench import tasks
 from workbench.management.commands.release import dataset_named
-from workbench.models import Dataset, Run
-from workbench.pipeline import statistics
+from workbench.models import Dataset, ModelVersion, Run
+from workbench.pipeline import learnt, statistics
 
 EXAMPLES = """
 examples:
@@ -78,7 +78,7 @@ def told(dataset: Dataset, report: statistics.Report) -> str:
         for each in versions:
             every = each["slices"][0]
             lines += [
-                f"{each['version']} against {voice}, {every['accuracy']['n']:,} answers:",
+                f"{each['version']} against {voice}, {every['accuracy']['n']:,} pairs{_without(each)}:",
                 *(
                     f"  {name:<14} {in_words(every[name])}"
                     for name in ("accuracy", "longest", "random", "ceiling")
@@ -89,6 +89,13 @@ def told(dataset: Dataset, report: statistics.Report) -> str:
     for plan in report["plan"]:
         lines.append(planned(plan))
     return "\n".join(lines)
+
+
+def _without(each: dict[str, Any]) -> str:
+    """What the pairs of a version leave out, and what is not known."""
+    out = f", without {each['learnt']:,} of prompts that it has learnt" if each["learnt"] else ""
+    unknown = learnt.UNKNOWN[ModelVersion.Known(each["known"])]
+    return f"{out} ({unknown})" if unknown else out
 
 
 def in_words(figure: dict[str, Any]) -> str:

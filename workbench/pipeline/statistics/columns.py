@@ -15,7 +15,6 @@ from django.db.models import Q, QuerySet
 
 from workbench.models import (
     Annotator,
-    Arm,
     Claim,
     Comparison,
     Completion,
@@ -49,12 +48,14 @@ Step = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Pairs:
-    """One entry a Comparison. `prompt` and `a`, `b` are places from 0 on; `topic`, `a_source`, `b_source`
+    """One entry a Comparison. `prompt` and `a`, `b` are places from 0 on; `groups` has the prompt group of
+    each prompt; `topic`, `a_source`, `b_source`
     places in the names beside them (topic -1 = none); `markdown` counts by MARKDOWN; lengths in characters.
-    `picked`: begun by another arm than the random one; `audited`: gets the full overlap by lot."""
+    """
 
     pk: Index
     prompt: Index
+    groups: list[str]
     topic: Index
     topics: list[str]
     a: Index
@@ -64,8 +65,6 @@ class Pairs:
     sources: list[str]
     length: Vector
     markdown: Vector
-    picked: Mask
-    audited: Mask
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Answers:
 
     annotators: Index
     person: Mask
+    pk: Index
     pair: Index
     annotator: Index
     outcome: Index
@@ -101,8 +101,7 @@ class Answers:
 def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
     """All Comparisons of the dataset, by primary key. Texts are read in a stream, and only measured."""
     rows = Comparison.objects.using(using).filter(dataset=dataset).order_by()
-    read = rows.values_list("pk", "prompt_id", "a_id", "b_id", "audited")
-    pk, prompt, a, b, audited = _integers(read, 5, step)
+    pk, prompt, a, b = _integers(rows.values_list("pk", "prompt_id", "a_id", "b_id"), 4, step)
     prompts, prompt = np.unique(prompt, return_inverse=True)
     completions, side = np.unique(np.concatenate([a, b]), return_inverse=True)
     topics, topic = _topics(dataset, using, prompts)
@@ -120,15 +119,27 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
                 markdown[place] = _markdown(text)
     names, source = _by_name(sources, source)
     return Pairs(
-        pk, prompt, topic[prompt], topics, side[: len(a)], side[len(a) :], completions, source, names,
-        length, markdown, _picked(dataset, using, pk), audited > 0,
+        pk, prompt, _groups(dataset, using, prompts), topic[prompt], topics, side[: len(a)],
+        side[len(a) :], completions, source, names, length, markdown,
     )  # fmt: skip
 
 
-def _picked(dataset: Dataset, using: str, pk: Index) -> Mask:
-    claims = Claim.objects.using(using).filter(comparison__dataset=dataset, purpose=Purpose.WORK)
-    keys = claims.exclude(arm=Arm.RANDOM).order_by().values_list("comparison_id", flat=True).distinct()
-    return np.isin(pk, np.fromiter(keys.iterator(chunk_size=CHUNK), dtype=np.int64))
+def _groups(dataset: Dataset, using: str, prompts: Index) -> list[str]:
+    found = [""] * len(prompts)
+    rows = Prompt.objects.using(using).filter(dataset=dataset).order_by()
+    for key, group in rows.values_list("pk", "group").iterator(chunk_size=CHUNK):
+        place = int(np.searchsorted(prompts, key))
+        if place < len(prompts) and prompts[place] == key:
+            found[place] = group
+    return found
+
+
+def independent_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
+    """Which of the answers are people's and may be counted in figures (see Judgment.independent)."""
+    rows = Judgment.objects.using(using).independent(dataset).order_by().values_list("pk", flat=True)
+    keys = np.fromiter(rows.iterator(chunk_size=CHUNK), dtype=np.int64)
+    found: Mask = np.isin(answers.pk, keys)
+    return found
 
 
 def _markdown(text: str) -> tuple[int, int, int, int]:
@@ -169,7 +180,7 @@ def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answer
     columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
     order = np.argsort(columns["pk"])
     columns = {name: column[order] for name, column in columns.items()}
-    keys = columns.pop("pk")
+    keys = columns["pk"]
     annotators, columns["annotator"] = np.unique(columns["annotator"], return_inverse=True)
     columns["pair"] = np.searchsorted(pairs.pk, columns["pair"])
     people = Annotator.objects.using(using).filter(user__isnull=False).values_list("pk", flat=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from workbench.models import Annotator
+from workbench.pipeline import accuracy, learnt
 from workbench.pipeline.statistics.figures import ENOUGH
 
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
@@ -297,17 +298,18 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
     measured = [row for row in rows if known(row["accuracy"])]
     if known(every["accuracy"]):
         says = (
-            f"{name} is right in {in_words(every['accuracy'])} of {_count(every['accuracy']['n'], 'answer')} "
+            f"{name} is right in {in_words(every['accuracy'])} of {_count(every['accuracy']['n'], 'pair')} "
             f"by {VOICES[voice]}; {_beside_longest(every)}"
         )
         if known(every["ceiling"]):
             says += f" People’s own agreement lets a perfect model reach {in_words(every['ceiling'])}."
-        says += _left_out(report.get("sample", {}).get(voice, {}))
+        says += _warned(every)
     else:
         says = (
-            f"Not enough data: {_count(every['accuracy']['n'], 'answer')} for one side that {name} "
-            f"has scored, under {_count(every['accuracy']['prompts'], 'prompt')}."
+            f"Not enough data: {_count(every['accuracy']['n'], 'pair')} with a preferred side that {name} "
+            f"has scored and not learnt, under {_count(every['accuracy']['prompts'], 'prompt')}."
         )
+    says += _left_out(report.get("sample", {}).get(voice, {}), model)
     return Panel(
         name="accuracy",
         title="Accuracy by slice",
@@ -321,7 +323,7 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
             Column("ceiling", "Ceiling", "share"),
         ),
         rows=rows,
-        reading="Share of independent answers for one side that the model’s "
+        reading="Share of pairs with a preferred side that the model’s "
         "margin "
         "predicts. longest: the rule that takes the longer text. Ceiling: what a perfect model would reach, "
         "as "
@@ -332,15 +334,21 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
     )
 
 
-def _left_out(sample: Mapping[str, int]) -> str:
-    """Which answers an accuracy is not of, and why."""
-    reasons = {
-        "led": "that a Suggestion may have led",
-        "picked": "of Comparisons that the queue picked",
-        "asked_after": "asked for because others had answered",
-    }
-    told = [f"{_count(sample[key], 'answer')} {words}" for key, words in reasons.items() if sample.get(key)]
-    return f" Left out: {', '.join(told)}." if told else ""
+def _left_out(sample: Mapping[str, int], model: Mapping[str, Any]) -> str:
+    """Which pairs and answers an accuracy is not of, and why."""
+    aside = {key: sample.get(key, 0) for key in ("led", "picked", "asked_after")}
+    said = [
+        accuracy.left_out_in_words(model.get("learnt", 0), aside),
+        learnt.beware(model.get("known", "yes")),
+    ]
+    return "".join(f" {sentence}" for sentence in said if sentence)
+
+
+def _warned(every: Row) -> str:
+    """A warning where the figure is above the ceiling."""
+    value, twos = every["ceiling"]["value"], every["ceiling"]["n"]
+    warning = accuracy.above_ceiling(every["accuracy"]["value"], value, twos)
+    return f" {warning}" if warning else ""
 
 
 def _beside_longest(every: Row) -> str:

@@ -21,7 +21,9 @@ from workbench.models import (
     Outcome,
     Suggestion,
 )
-from workbench.pipeline import quality
+from workbench.pipeline import accuracy, learnt, quality
+from workbench.pipeline.accuracy import Measured
+from workbench.pipeline.learnt import Seen
 from workbench.pipeline.snapshot import snapshot
 from workbench.pipeline.statistics import against, planning, work
 from workbench.pipeline.statistics.audit import Choices, audit, style_of
@@ -33,6 +35,7 @@ from workbench.pipeline.statistics.columns import (
     answers_of,
     counted,
     cut_of,
+    independent_of,
     margins_of,
     pairs_of,
 )
@@ -59,7 +62,7 @@ MOST_ROWS = 20
 MOST_WEEKS = 52
 MOST_ANNOTATORS = 500
 WEEK_SECONDS = 7 * 86_400
-FORMAT = 2
+FORMAT = 3
 
 
 class Cancelled(Exception):
@@ -77,6 +80,30 @@ class Data:
     cut: dict[int, Mask]
     guidelines: dict[int, int]
     taken_at: datetime
+    samples: dict[str, Sample]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Opinions of one voice that nothing led and nothing chose, as a mask over all answers, and how many were
+    left out for which reason (see accuracy.set_aside)."""
+
+    chosen: Mask
+    set_aside: dict[str, int]
+
+    def as_json(self) -> dict[str, int]:
+        return {"answers": int(self.chosen.sum()), **self.set_aside}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one voice says of the pairs that may be counted, each once, by what more than half of its opinions
+    say: the place of each pair, and 1 for a, 0 for b, 0.5 for a tie. `counts`: opinions by pair and outcome,
+    of all pairs."""
+
+    pair: Index
+    target: Vector
+    counts: Matrix
 
 
 def _never_stop(done: int, total: int) -> bool:
@@ -90,7 +117,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     data" or a sentence). Intervals are 95 %; those with prompts above 0 are bootstrapped over whole prompts.
     A voice is "people" or "imported"; only those that have said something are there.
 
-        format        2; whoever reads another number shows nothing
+        format        3; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
                       opinions, version (name of the active one, or null), seconds (what computing took)}
         sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
@@ -111,13 +138,17 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
                       of {a, b, tie, both_bad}}
         seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
         pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
-        against       voice -> [version]: {version, pk, kind, calibrated, temperature, n, slices, surety, ece,
-                      bins, histogram}, the active version first, `longest` and `random` not among them.
-                      slices: rows {kind, label, accuracy, wilson: [low, high], longest, random, over_longest,
-                      ceiling}; the first is of everything (kind "all"), the others are of kind "length" (of
-                      the two texts), "preferred" (was the longer one preferred), "source", "topic" and
-                      "truncated". surety: AUC of |margin| for "the model is right"; bins as
-                      scoring.calibrate.Bin, none while uncalibrated; histogram: {edges, a, tie, b}
+        against       voice -> [version]: {version, pk, kind, calibrated, temperature, n, learnt, known, rule,
+                      slices, surety, ece, bins, histogram}, the active version first, `longest` and `random`
+                      not among them. All of pairs, each counted once, in prompt groups that the version has
+                      not learnt; learnt: pairs left out for that; known: whether that is all (see
+                      ModelVersion.learnt); rule: the length rule, see pipeline/accuracy. slices: rows {kind,
+                      label, accuracy, wilson: [low, high], longest, random, over_longest, ceiling}; the first
+                      is of everything (kind "all", with by_rule and over_rule), the others are of kind
+                      "length" (of the two texts), "preferred" (was the longer one preferred), "source",
+                      "topic" and "truncated". surety: AUC of |margin| for "the model is right"; ece and
+                      bins, as scoring.calibrate.Bin: of groups that no temperature is fitted on, none while
+                      uncalibrated; histogram: {edges, a, tie, b}
         audit         voice -> [{version, pk, n, prompts, people, model, excess, people_given_margin}]:
                       log-odds by feature, see statistics/audit
         plan          [{goal "accuracy" or "alpha", version, within, now (half the interval, or null),
@@ -132,7 +163,8 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         for voice, chosen in (("people", ~answers.imported), ("imported", answers.imported))
         if (votes & chosen).any()
     }
-    samples = {voice: independent(dataset, data.pairs, answers, voice) for voice in voices}
+    samples = {voice: data.samples[voice] for voice in voices}
+    seen = {version.pk: learnt.seen(version, dataset) for version in data.versions}
     paced, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
     found: Report = {
@@ -150,12 +182,15 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     }
     for voice in voices:
         _beat(progress, data)
-        # "Both bad" prefers neither text, and is no tie between good ones.
-        said = samples[voice].chosen & (answers.outcome != OUTCOMES.index(Outcome.BOTH_BAD))
+        said = _said(data, samples[voice].chosen)
         slices = list(_slices(data, said))
         models = [version for version in data.versions if not _is_rule(version)]
-        found["against"][voice] = [_against(data, version, said, slices) for version in models]
-        found["audit"][voice] = [_audit(data, version, said) for version in models]
+        found["against"][voice] = [
+            _against(data, version, said, slices, seen[version.pk]) for version in models
+        ]
+        found["audit"][voice] = [
+            _audit(data, version, samples[voice].chosen, seen[version.pk]) for version in models
+        ]
     found["plan"] = _plan(found, seconds)
     found["data"] = {
         "taken_at": data.taken_at.isoformat(timespec="seconds"),
@@ -210,6 +245,7 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
                 Guidelines.objects.using(using).filter(dataset=dataset).values_list("pk", "number")
             ),
             taken_at=timezone.now(),
+            samples=_samples(dataset, answers, using),
         )
 
 
@@ -226,51 +262,12 @@ def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
     ]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Opinions of one voice that nothing led and nothing chose, as a mask over all answers, and how many were
-    left out for which reason."""
-
-    chosen: Mask
-    led: int = 0
-    picked: int = 0
-    asked_after: int = 0
-
-    def as_json(self) -> dict[str, int]:
-        told = {"led": self.led, "picked": self.picked, "asked_after": self.asked_after}
-        return {"answers": int(self.chosen.sum()), **told}
-
-
-def independent(dataset: Dataset, pairs: Pairs, answers: Answers, voice: str) -> Sample:
-    """Of imported labels all that stand. Of people, one after the other, without
-
-    - led: given beside a Suggestion, or after it was shown;
-    - picked: of Comparisons begun by another arm than the random one, which say nothing of the others;
-    - asked_after: asked for because of earlier answers, where some Comparisons get more people than others:
-      beyond the places that each has from the start, unless it has them by lot (audited)."""
-    opinion = answers.outcome >= 0
-    if voice == "imported":
-        return Sample(answers.current & answers.imported & opinion)
-    first = answers.first & answers.work & ~answers.imported & opinion
-    unled = answers.unseen & opinion
-    random = unled & ~pairs.picked[answers.pair]
-    kept = random
-    if dataset.enough_at is not None or dataset.most_places > dataset.overlap:
-        places = np.where(pairs.audited, dataset.overlap, dataset.first_places)
-        kept = random & (_turn(answers, first) < places[answers.pair])
-    led, picked, after = (int((x & ~y).sum()) for x, y in ((first, unled), (unled, random), (random, kept)))
-    return Sample(kept, led, picked, after)
-
-
-def _turn(answers: Answers, first: Mask) -> Index:
-    """The how-manieth first answer to its Comparison each is, from 0; a large number for all others."""
-    place = np.flatnonzero(first)
-    order = place[np.argsort(answers.pair[place], kind="stable")]
-    pair = answers.pair[order]
-    starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    turn = np.full(len(answers), 2**31)
-    turn[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    return turn
+def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
+    """Of people the independent answers, of imported labels all that stand."""
+    people = independent_of(dataset, answers, using)
+    labels = answers.current & answers.imported & (answers.outcome >= 0)
+    aside = accuracy.set_aside(dataset, int(people.sum()), using)
+    return {"people": Sample(people, aside), "imported": Sample(labels, dict.fromkeys(aside, 0))}
 
 
 # --- people against people ----------------------------------------------------------------------------------
@@ -398,16 +395,24 @@ def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]
 # --- models against people ----------------------------------------------------------------------------------
 
 
-def _slices(data: Data, said: Mask) -> Iterator[against.Slice]:
-    """Parts of the answers `said`, which is a mask over all answers; each part is one over those."""
-    pairs, answers = data.pairs, data.answers
-    pair, outcome = answers.pair[said], answers.outcome[said]
-    sides = counted(answers, said, len(pairs.pk))[:, :2]
+def _said(data: Data, chosen: Mask) -> Said:
+    counts = counted(data.answers, chosen, len(data.pairs.pk))
+    target = accuracy.majority(counts)
+    # "Both bad" prefers neither text, and is no tie between good ones.
+    pair = np.flatnonzero(np.isfinite(target) & (target >= 0))
+    return Said(pair, target[pair], counts)
+
+
+def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
+    """Parts of the pairs that `said` is of, each a mask over them."""
+    pairs, pair = data.pairs, said.pair
+    sides = said.counts[:, :2]
+    votes = accuracy.ceiling(sides[pair]).votes or 1
 
     def part(kind: str, label: str, of: Mask) -> against.Slice:
         shared = of & (sides.sum(axis=1) > 0)
         agree = agreement(sides[shared], pairs.prompt[shared], ORDINAL[:2] // 2).raw
-        return against.Slice(kind, label, of[pair], ceiling(agree))
+        return against.Slice(kind, label, of[pair], ceiling(agree, votes))
 
     yield part("all", "all", np.ones(len(pairs.pk), dtype=bool))
     a, b = pairs.length[pairs.a], pairs.length[pairs.b]
@@ -416,7 +421,7 @@ def _slices(data: Data, said: Mask) -> Iterator[against.Slice]:
     yield part("length", "alike: the longer text has up to a quarter more", alike)
     yield part("length", "between", ~alike & ~apart)
     yield part("length", "apart: the longer text has twice as much or more", apart)
-    ahead = np.where(outcome == OUTCOMES.index(Outcome.A), a[pair] - b[pair], b[pair] - a[pair])
+    ahead = np.sign(said.target - 0.5) * (a[pair] - b[pair])
     none = unknown(0, why="not defined: a ceiling is of pairs, not of what was preferred")
     yield against.Slice("preferred", "the longer text was preferred", (ahead > 0) & ~alike[pair], none)
     yield against.Slice("preferred", "the shorter text was preferred", (ahead < 0) & ~alike[pair], none)
@@ -429,29 +434,42 @@ def _slices(data: Data, said: Mask) -> Iterator[against.Slice]:
         yield part("topic", pairs.topics[place], pairs.topic == place)
 
 
-def _trial(data: Data, version: ModelVersion, said: Mask) -> against.Trial:
-    pairs, answers = data.pairs, data.answers
-    pair = answers.pair[said]
+def _trial(data: Data, version: ModelVersion, said: Said, out: Mask) -> against.Trial:
+    """The version on the pairs, without a margin where its prompt group is `out` (a mask over prompts)."""
+    pairs, pair = data.pairs, said.pair
     drawn = [data.margins[each.pk] for each in data.versions if _is_rule(each) and each.name == "random"]
     return against.Trial(
         prompt=pairs.prompt[pair],
-        target=np.array([1.0, 0.0, 0.5])[answers.outcome[said]],
-        margin=data.margins[version.pk][pair],
+        target=said.target,
+        margin=np.where(out[pairs.prompt[pair]], np.nan, data.margins[version.pk][pair]),
         longest=(pairs.length[pairs.a] - pairs.length[pairs.b])[pair],
         random=drawn[0][pair] if drawn else np.full(len(pair), np.nan),
     )
 
 
 def _against(
-    data: Data, version: ModelVersion, said: Mask, slices: Sequence[against.Slice]
+    data: Data, version: ModelVersion, said: Said, slices: Sequence[against.Slice], seen: Seen
 ) -> dict[str, Any]:
-    trial = _trial(data, version, said)
-    cut = data.cut[version.pk][data.answers.pair[said]]
+    pairs, pair = data.pairs, said.pair
+    out = np.array([group in seen for group in pairs.groups], dtype=bool)
+    trial = _trial(data, version, said, out)
+    cut = data.cut[version.pk][pair]
     none = unknown(0, why="not defined: a ceiling is of people, not of what a model could read")
     truncated = [
         against.Slice("truncated", "the model read all of it", ~cut, none),
         against.Slice("truncated", "the model read it cut short", cut, none),
     ]
+    measured = accuracy.measure(
+        data.margins[version.pk][pair],
+        said.target,
+        [pairs.groups[place] for place in pairs.prompt[pair].tolist()],
+        np.stack([pairs.length[pairs.a], pairs.length[pairs.b]], axis=1)[pair],
+        seen,
+    )
+    # A temperature is fitted on some of the groups: what it is worth is asked of the others.
+    not_fitted = np.array([seen.measures_calibration(group) for group in pairs.groups], dtype=bool)
+    held_out = _trial(data, version, said, ~not_fitted)
+    rows = against.accuracies(trial, [*slices, *(truncated if cut.any() else [])])
     return {
         "version": version.name,
         "pk": version.pk,
@@ -459,17 +477,40 @@ def _against(
         "calibrated": version.calibrated,
         "temperature": version.temperature,
         "n": int(np.isfinite(trial.margin).sum()),
-        "slices": against.accuracies(trial, [*slices, *(truncated if cut.any() else [])]),
+        "learnt": measured.learnt,
+        "known": seen.known,
+        "rule": measured.rule,
+        "slices": [_as_everywhere(rows[0], measured), *rows[1:]],
         "surety": against.surety(trial).as_json(),
-        **against.calibration(trial, version.temperature),
+        **against.calibration(held_out, version.temperature),
         "histogram": against.histogram(trial),
     }
 
 
-def _audit(data: Data, version: ModelVersion, said: Mask) -> dict[str, Any]:
+def _as_everywhere(row: dict[str, Any], measured: Measured) -> dict[str, Any]:
+    """The row of all pairs with the accuracy that every page shows, and the length rule beside it."""
+    if row["accuracy"]["value"] is None:
+        return row
+
+    def shown(share: accuracy.Share) -> dict[str, Any]:
+        if share.value is None or share.low is None or share.high is None:
+            return unknown(measured.decided, measured.groups).as_json()
+        return Figure(share.value, share.low, share.high, measured.decided, measured.groups).as_json()
+
+    return {
+        **row,
+        "accuracy": shown(measured.share),
+        "by_rule": shown(measured.rule_share),
+        "over_rule": shown(measured.over_rule),
+    }
+
+
+def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> dict[str, Any]:
     pairs, answers = data.pairs, data.answers
-    margin = data.margins[version.pk]
-    preferred = np.flatnonzero(said & (answers.outcome < 2))
+    out = np.array([group in seen for group in pairs.groups], dtype=bool)
+    margin = np.where(out[pairs.prompt], np.nan, data.margins[version.pk])
+    sided = chosen & (answers.outcome >= 0) & (answers.outcome < 2)
+    preferred = np.flatnonzero(sided)
     preferred = preferred[
         np.isfinite(margin[answers.pair[preferred]]) & (margin[answers.pair[preferred]] != 0)
     ]

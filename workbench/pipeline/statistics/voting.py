@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scoring.evaluate import human_ceiling
 from workbench.pipeline.statistics.figures import (
     Figure,
     Index,
@@ -106,13 +107,13 @@ def _ac1(added: Matrix, size: int, categories: int) -> Vector:
     return found
 
 
-def ceiling(agree: Figure) -> Figure:
-    """How often a perfect model would be right against single votes, where two people who answer a or b agree
-    so often: both err with the same chance q, each by themselves, so agree = q² + (1 - q)² and q =
-    (1 - √(2 agree - 1)) / 2. Not defined at or under one half."""
+def ceiling(agree: Figure, votes: int = 1) -> Figure:
+    """How often a perfect model would be right against labels by majority of so many votes, where two people
+    who answer a or b agree so often: both err with the same chance q, each by themselves, so agree = q² +
+    (1 - q)² and q = (1 - √(2 agree - 1)) / 2. Not defined at or under one half."""
 
     def best(share: float) -> float:
-        return float((1 + np.sqrt(max(0.0, 2 * share - 1))) / 2)
+        return human_ceiling(share, votes)
 
     if agree.value is None or agree.low is None or agree.high is None:
         return agree
