@@ -19,7 +19,7 @@ from scoring import evaluate as figures_of
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.pipeline import learnt
 from workbench.pipeline.learnt import Seen
-from workbench.pipeline.release.splits import split_of
+from workbench.pipeline.splits import split_of
 
 Voice = Literal["people", "imported", "all"]
 """People's votes, the labels of files, or both together."""

@@ -35,8 +35,8 @@ from workbench.pipeline import accuracy, intake, learnt, scoring
 from workbench.pipeline.accuracy import Ceiling, Heard
 from workbench.pipeline.intake import Draft
 from workbench.pipeline.learnt import Seen
-from workbench.pipeline.release.splits import Split, split_of
 from workbench.pipeline.runs import kept_alive
+from workbench.pipeline.splits import Split, split_of
 
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
 PROTOCOLS = {

@@ -30,7 +30,7 @@ from workbench.models import (
     PromptSet,
 )
 from workbench.pipeline.likeness import ALIKE, keys_of, likeness
-from workbench.pipeline.release.splits import split_of
+from workbench.pipeline.splits import split_of
 
 if TYPE_CHECKING:
     import numpy as np

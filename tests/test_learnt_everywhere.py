@@ -1,0 +1,139 @@
+"""A model that memorised its training prompts shows what it is worth on the others, on every page and in
+every command: 24 of 40 right, where counting all would say 84 of 100."""
+
+import json
+import re
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.urls import reverse
+
+from scoring.formats import Scored
+from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
+from tests.planted import Planted, memorised
+from workbench import tasks
+from workbench.models import Dataset, Member, ModelVersion, Role, Run, Score
+
+pytestmark = pytest.mark.django_db
+
+UNSEEN, FLATTERED = (
+    re.compile(r"\b60(\.0)?( |\N{NO-BREAK SPACE})?%"),
+    re.compile(r"\b84(\.0)?( |\N{NO-BREAK SPACE})?%"),
+)
+
+
+@pytest.fixture
+def planted(dataset) -> Planted:
+    made = memorised(dataset, taught=60, others=40, right=24, state="active")
+    for comparison in (*made.learnt, *made.unseen):
+        margin = comparison.suggestions.get().margin
+        for side, value in ((comparison.a, margin), (comparison.b, 0.0)):
+            Score.objects.create(completion=side, version=made.version, value=value, precision="fp32")
+    return made
+
+
+@pytest.fixture
+def other(planted) -> ModelVersion:
+    """Another one, right on each second pair."""
+    version = ModelVersionFactory.create(name="other", temperature=1.0)
+    for number, comparison in enumerate((*planted.learnt, *planted.unseen)):
+        SuggestionFactory.create(comparison=comparison, version=version, margin=(-1.0) ** number)
+    return version
+
+
+@pytest.fixture
+def admin(dataset, as_user):
+    user = UserFactory.create(username="ada", is_staff=True)
+    Member.objects.create(dataset=dataset, user=user, role=Role.ADMIN)
+    return as_user(user)
+
+
+@pytest.fixture(autouse=True)
+def scored_here(monkeypatch):
+    """No weights are loaded: what lacks a Score gets 0."""
+    monkeypatch.setattr(
+        tasks, "scorer_of", lambda version: lambda texts: [Scored(0.0, 1, 1, 0, 0, "fp32") for _ in texts]
+    )
+
+
+def told(*command: str, **options) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out, stderr=out, **options)
+    return out.getvalue()
+
+
+def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other, dataset, admin):
+    told("evaluate", "memory", on="Kitchen")
+    told("statistics", "Kitchen")
+    run = Run.objects.get(kind="evaluate")
+    compare = f"{reverse('model_compare', args=[dataset.pk])}?new={other.pk}&old={planted.version.pk}"
+    shows = {
+        "overview": reverse("dataset", args=[dataset.pk]),
+        "quality": reverse("quality", args=[dataset.pk]),
+        "model": reverse("model", args=[dataset.pk]),
+        "version": reverse("model_version", args=[dataset.pk, planted.version.pk]),
+        "compare": compare,
+        "run": reverse("run", args=[run.pk]),
+    }
+
+    pages = {name: admin.get(url).content.decode() for name, url in shows.items()}
+
+    assert [name for name, page in pages.items() if not UNSEEN.search(page)] == []
+    pages["home"] = admin.get(reverse("home")).content.decode()
+    pages["models"] = admin.get(reverse("versions")).content.decode()
+    assert [name for name, page in pages.items() if FLATTERED.search(page)] == []
+    left_out = [name for name in shows if "60 pairs" in pages[name]]
+    assert left_out == list(shows)
+
+
+def test_the_stored_table_of_quality_has_the_same_figure_and_interval(planted, dataset, admin):
+    call_command("evaluate", "memory", on="Kitchen", stdout=StringIO())
+    call_command("statistics", "Kitchen", stdout=StringIO())
+
+    table = admin.get(reverse("quality_table", args=[dataset.pk, "imported", "accuracy"])).content.decode()
+
+    value, low, high, n = table.splitlines()[1].split(",")[2:6]
+    own = planted.version.evaluations.get().own
+    assert (float(value), int(n)) == (planted.share, 40)
+    assert [float(low), float(high)] == [round(end, 6) for end in own["clustered"]]
+
+
+def test_every_command_shows_the_unseen_accuracy(planted, other):
+    evaluated = json.loads(told("evaluate", "memory", on="Kitchen", json=True).splitlines()[-1])
+    assert (evaluated["model"]["accuracy"], evaluated["learnt"]["pairs"]) == (planted.share, 60)
+    shown = told("evaluate", "memory", on="Kitchen")
+    assert "60.0%" in shown
+    assert "Left out: 60 pairs of prompts that it has learnt." in shown
+
+    beside = json.loads(told("evaluate", "other", on="Kitchen", json=True).splitlines()[-1])
+    assert beside["beside"]["memory"]["accuracy"] == planted.share
+    assert beside["differences"]["memory"]["old_accuracy"] == planted.share
+
+    report = json.loads(told("statistics", "Kitchen", json=True).splitlines()[-1])
+    [found] = [each for each in report["against"]["imported"] if each["version"] == "memory"]
+    assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
+    assert sum(sum(found["histogram"][side]) for side in "ab") == 40
+    assert "memory against imported, 40 pairs, without 60 of prompts that it has learnt" in told(
+        "statistics", "Kitchen"
+    )
+
+    with pytest.raises(CommandError, match="The gate says: not enough data"):
+        told("promote", "other", on="Kitchen", dry_run=True)
+    with pytest.raises(CommandError, match="stays as it was: not enough data"):
+        told("models", calibrate="memory", on="Kitchen", labels=True)
+
+
+def test_the_gate_weighs_only_what_neither_has_learnt(planted, other, dataset):
+    out = StringIO()
+    with pytest.raises(CommandError):
+        call_command("promote", "other", on="Kitchen", dry_run=True, json=True, stdout=out)
+
+    gate = json.loads(out.getvalue().splitlines()[-1])
+
+    assert (gate["test"]["n"], gate["test"]["old_accuracy"], gate["test"]["learnt"]) == (
+        40,
+        planted.share,
+        60,
+    )
+    assert Dataset.objects.get() == dataset
