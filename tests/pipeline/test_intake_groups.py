@@ -262,3 +262,77 @@ def test_prompts_from_before_are_found_once_the_migration_has_signed_them(tmp_pa
 
     assert len(set(groups())) == 1
     assert result.near_duplicates == 1
+
+
+OPENING = "How do I keep a sourdough starter alive?"
+
+
+def talk(*turns: str, system: str = "") -> list[dict[str, str]]:
+    said = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(turns)]
+    return [{"role": "system", "content": system}, *said] if system else said
+
+
+def test_conversations_that_begin_alike_are_one_group_with_the_prompt_that_they_begin_with(tmp_path):
+    take(
+        tmp_path,
+        [
+            talk(OPENING, "Feed it.", "How often?"),
+            ask(OPENING.upper()),
+            talk(OPENING, "Do not.", "Why not?", "It smells.", "And then?"),
+            talk(OPENING, "Feed it.", "How often?", system="Be brief."),
+            talk("Hello there", "Hi.", "What is a lease?"),
+            talk("Hello there", "Hi.", "What is a claim?"),
+            ask("Hello there"),
+        ],
+    )
+
+    first, alone, other, briefly, *greetings = groups()
+    assert first == alone == other == group_digest(ask(OPENING))
+    assert briefly not in (first, *greetings)
+    assert len(set(greetings)) == 3
+
+
+def test_a_conversation_that_comes_later_joins_the_one_that_began_alike(tmp_path, dataset):
+    take(tmp_path, [ask(SALT), talk(SALT.replace("six", "eight"), "A lot.", "How much?")], dataset)
+
+    take(tmp_path, [talk(SALT.replace("six", "eight"), "Little.", "Why?")], dataset)
+
+    assert len(set(groups())) == 1
+
+
+def rows_of_trees(tmp_path, rows, dataset):
+    path = tmp_path / "trees.jsonl"
+    path.write_text(
+        "\n".join(
+            json.dumps({"prompt": prompt, "chosen": "good", "rejected": "bad", "message_tree_id": tree})
+            for prompt, tree in rows
+        )
+    )
+    return intake.import_file(path, dataset)
+
+
+def test_prompts_of_one_tree_of_the_file_are_one_group(tmp_path, dataset):
+    rows = [
+        ("Hi", "t1"),
+        (talk("Hi", "Yo.", "What is a lease?"), "t1"),
+        ("Hm?", "t2"),
+        ("Ho", ""),
+        ("Ha", None),
+    ]
+
+    rows_of_trees(tmp_path, rows, dataset)
+    rows_of_trees(tmp_path, [("And what is a claim?", "t1"), ("Oh", "t3")], dataset)
+
+    hi, lease, hm, ho, ha, claim, oh = groups()
+    assert hi == lease == claim == group_digest(ask("Hi"))
+    assert len({hi, hm, ho, ha, oh}) == 5
+
+
+def test_near_duplicates_left_alone_do_not_tear_conversations_apart(tmp_path):
+    take(
+        tmp_path,
+        [talk(OPENING, "Feed it.", "How often?"), talk(OPENING, "Do not.", "Why?")],
+        near_duplicates=False,
+    )
+
+    assert len(set(groups())) == 1

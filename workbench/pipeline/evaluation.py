@@ -30,10 +30,11 @@ from workbench.models import (
     Run,
     Score,
 )
-from workbench.models.dataset import group_digest, messages_digest, text_digest
+from workbench.models.dataset import messages_digest, text_digest
 from workbench.pipeline import accuracy, intake, learnt, scoring
 from workbench.pipeline.accuracy import Ceiling, Heard
 from workbench.pipeline.intake import Draft
+from workbench.pipeline.intake.groups import own_group
 from workbench.pipeline.learnt import Seen
 from workbench.pipeline.runs import kept_alive
 from workbench.pipeline.splits import Split, split_of
@@ -263,7 +264,7 @@ def of_file(path: Path, protocol: str = "") -> Pairs:
     in_order = [known[digest] for digest in sorted(known)]
     prompts: dict[str, list[Text]] = defaultdict(list)
     for draft in drafts:
-        prompts[group_digest(draft.messages)].append(Text.of(flatten_messages(draft.messages)))
+        prompts[own_group(draft.messages)].append(Text.of(flatten_messages(draft.messages)))
     return Pairs(path.name[:200], "all", protocol, in_order, None, left_out, prompts=prompts)
 
 
@@ -288,7 +289,7 @@ def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[K
             digest=text_digest(
                 messages_digest(draft.messages, draft.tools) + "".join(side.digest for side in sides)
             ),
-            group=group_digest(draft.messages),
+            group=own_group(draft.messages),
             outcome=target,
             lengths=(len(texts[0]), len(texts[1])),
             parts={n: v[:60] for n in KINDS_OF_PART if isinstance(v := metadata.get(n), str)},

@@ -1,5 +1,9 @@
 """Which group the prompts of a file belong to: that of their own text, or of a near-duplicate before them.
 
+Prompts that are one conversation in different places are one group: several turns with the same system's and
+first user's turn, of five words or more, or the same tree by a column of the file. So a prompt of one turn is
+in the group of the conversations that begin with it.
+
 A text that is new to the Dataset takes the group of a near-duplicate (pipeline.likeness) among the Prompts
 that are stored and the texts before it in the file; where it is like members of several groups, of the one
 that began first. So the groups are those that would come of importing row by row, and what is stored never
@@ -8,6 +12,7 @@ changes its group: an item never changes split. Equal texts are always in one gr
 All of it lies on disk in the temporary folder of the import, for a file of any size.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
@@ -18,6 +23,9 @@ import orjson
 from django.db import connection
 from django.db.models import Min
 
+from scoring.learnt import OPENING_WORDS
+from scoring.messages import said
+from scoring.rows.drafts import Draft
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import Message, group_digest
 from workbench.pipeline.likeness import ALIKE, keys_of, likeness, shingles_of
@@ -39,23 +47,72 @@ IN_FILE = 2**62
 Tick = Callable[[int, int], None]
 
 
-class LongText(NamedTuple):
-    """A prompt that is long enough to have near-duplicates; `own` is the group of its own text."""
+TREES = (
+    "tree", "message_tree_id", "tree_id", "conversation_id", "conversation_hash", "dialog_id", "dialogue_id",
+    "thread_id",
+)  # fmt: skip
+"""Columns that say which conversation a row is of."""
+
+
+def opening_of(messages: Sequence[Message]) -> list[Message]:
+    """The system's and the first user's turn of a conversation of several turns; [] for a prompt of one, and
+    where that turn has fewer than five words."""
+    for place, message in enumerate(messages[:-1]):
+        if message["role"] == "user":
+            return list(messages[: place + 1]) if len(said(message).split()) >= OPENING_WORDS else []
+        if message["role"] not in ("system", "developer"):
+            return []
+    return []
+
+
+def own_group(messages: Sequence[Message]) -> str:
+    """The group of a prompt that is like no other: of its opening where it has one, else of its text."""
+    return group_digest(opening_of(messages) or messages)
+
+
+def tree_of(draft: Draft) -> str:
+    """Which conversation the file says that the row is of; "" where it does not."""
+    for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
+        for name in TREES:
+            value = metadata.get(name)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                return str(value)
+    return ""
+
+
+class LinkedText(NamedTuple):
+    """A prompt that others may belong to: `own` is the group of its own text, `shingles` what near-duplicates
+    are found by, None where it is short; `tree` the conversation that the file says it is of."""
 
     sha256: str
     own: str
-    shingles: "Shingles"
+    shingles: "Shingles | None"
+    tree: str
 
     @classmethod
-    def of(cls, sha256: str, own: str, messages: Sequence[Message]) -> "LongText | None":
-        shingles = shingles_of(messages)
-        return None if shingles is None else cls(sha256, own, shingles)
+    def of(cls, sha256: str, own: str, draft: Draft, near_duplicates: bool) -> "LinkedText | None":
+        """None for a prompt whose group is certainly that of its own text."""
+        shingles = shingles_of(draft.messages) if near_duplicates else None
+        tree = tree_of(draft)
+        alone = shingles is None and not tree and not opening_of(draft.messages)
+        return None if alone else cls(sha256, own, shingles, tree)
+
+    @property
+    def keys(self) -> list[tuple[int, int]]:
+        """(key, rank) of what must be the same for another to be in its group: the text, then the tree."""
+        of_tree = [(_key(hashlib.sha256(f"tree:{self.tree}".encode()).hexdigest()), 1)] if self.tree else []
+        return [(_key(self.own), 2), *of_tree]
+
+
+def _key(digest: str) -> int:
+    return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
 
 
 class Groups:
-    """The long texts of one file, each once. `number` them in the order of the file, then `settle` them with
-    what the Dataset has; table `joined` (n, grp) then names the groups of those that have not their own. Say
-    which Prompts were `stored`, and `new_keys` are what the imports after this one find them by."""
+    """The texts of one file that may be linked, each once. `number` them in the order of the file, then
+    `settle` them with what the Dataset has; table `joined` (n, grp) then names the groups of those that have
+    not their own. Say which Prompts were `stored`, and `new_keys` are what the imports after this one find
+    them by."""
 
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         self._db = db
@@ -63,34 +120,40 @@ class Groups:
         self._size = 0
         self._forgotten: list[int] = []
         self._stored: dict[int, int] | Numbers = {}
+        self._owned: list[tuple[int]] = []
         self.orphans: list[int] = []
         """Keys in the Dataset whose Prompt is gone."""
         for table in (
             "text (n INTEGER PRIMARY KEY, own BLOB UNIQUE, sha256 TEXT, shingles BLOB)",
+            # Keys that are equal in what belongs together; of a text more than of a tree.
+            "link (key INT, n INT, equal INT, PRIMARY KEY (key, n)) WITHOUT ROWID",
             # `earlier` is the number of a text, or the id of a Prompt that is stored.
             "met (later INT, stored INT, earlier INT, PRIMARY KEY (later, stored, earlier)) WITHOUT ROWID",
+            "fresh (key INTEGER PRIMARY KEY, n INT, texts INT)",
             "near (later INT, stored INT, earlier INT, grp TEXT, equal INT)",
-            "joined (n INTEGER PRIMARY KEY, grp TEXT, began INT)",
+            "joined (n INTEGER PRIMARY KEY, grp TEXT, began INT, near INT)",
         ):
             db.execute(f"CREATE TABLE {table}")
 
-    def number(self, texts: Sequence[LongText | None]) -> list[int | None]:
+    def number(self, texts: Sequence[LinkedText | None]) -> list[int | None]:
         """The number of each text, the same for equal ones; None for None."""
         numbers: dict[str, int] = {}
         for part in _parts({text.own for text in texts if text is not None}, CHUNK):
             owns = [bytes.fromhex(own) for own in part]
             sql = f"SELECT own, n FROM text WHERE own IN ({_places(owns)})"  # noqa: S608
             numbers |= {own.hex(): n for own, n in self._db.execute(sql, owns)}
-        fresh: list[LongText] = []
+        fresh: list[LinkedText] = []
         for text in texts:
             if text is not None and text.own not in numbers:
                 numbers[text.own] = self._size + len(fresh)
                 fresh.append(text)
         if fresh:
             self._sign(fresh)
+        links = [(key, numbers[text.own], rank) for text in texts if text for key, rank in text.keys]
+        self._db.executemany("INSERT OR IGNORE INTO link VALUES (?, ?, ?)", links)
         return [None if text is None else numbers[text.own] for text in texts]
 
-    def _sign(self, texts: Sequence[LongText]) -> None:
+    def _sign(self, texts: Sequence[LinkedText]) -> None:
         import numpy as np
 
         numbers = range(self._size, self._size + len(texts))
@@ -98,12 +161,18 @@ class Groups:
         self._db.executemany(
             "INSERT INTO text VALUES (?, ?, ?, ?)",
             (
-                (n, bytes.fromhex(text.own), text.sha256, text.shingles.tobytes())
+                (n, bytes.fromhex(text.own), text.sha256, b"" if shingles is None else shingles.tobytes())
                 for n, text in zip(numbers, texts, strict=True)
+                for shingles in [text.shingles]
             ),
         )
-        keys = keys_of([text.shingles for text in texts])
-        rows = np.stack([keys.ravel(), np.repeat(np.array(numbers), keys.shape[1])], axis=1)
+        long = [
+            (n, text.shingles) for n, text in zip(numbers, texts, strict=True) if text.shingles is not None
+        ]
+        if not long:
+            return
+        keys = keys_of([shingles for _, shingles in long])
+        rows = np.stack([keys.ravel(), np.repeat(np.array([n for n, _ in long]), keys.shape[1])], axis=1)
         rows = rows[np.argsort(_part_of(rows), kind="stable")]
         for piece in np.split(rows, np.flatnonzero(np.diff(_part_of(rows))) + 1):
             with self._part(int(_part_of(piece)[0])).open("ab") as file:
@@ -133,6 +202,7 @@ class Groups:
             tick(part, PARTS)
         self._compare_with_stored(tick)
         self._compare_within(tick)
+        self._link(among, done, tick)
         self._join(dataset)
         self._stored = np.zeros(self._size, dtype=np.int64)
 
@@ -145,7 +215,7 @@ class Groups:
             for sha256, group in found.values_list("sha256", "group"):
                 n, own = numbers[sha256]
                 if group != own:
-                    self._db.execute("INSERT INTO joined VALUES (?, ?, NULL)", (n, group))
+                    self._db.execute("INSERT INTO joined VALUES (?, ?, 0, 0)", (n, group))
                 yield n
 
     def _meet(self, part: int, among: Dataset | None, done: "NDArray[np.bool_]") -> None:
@@ -200,13 +270,13 @@ class Groups:
         while chunk := pairs.fetchmany(CHUNK):
             given = Prompt.objects.filter(pk__in={prompt for _, prompt in chunk})
             prompts = {
-                pk: (group, group_digest(messages), shingles_of(messages))
+                pk: (group, own_group(messages), shingles_of(messages))
                 for pk, group, messages in given.values_list("pk", "group", "messages").iterator()
             }
             texts = self._texts({later for later, _ in chunk})
             for later, pk in chunk:
                 group, own, shingles = prompts[pk]
-                equal = own == texts[later][0]
+                equal = 2 * (own == texts[later][0])
                 if equal or (shingles is not None and likeness(texts[later][1], shingles) >= ALIKE):
                     near = (later, 1, pk, group, equal)
                     self._db.execute("INSERT INTO near VALUES (?, ?, ?, ?, ?)", near)
@@ -220,10 +290,38 @@ class Groups:
             texts = self._texts({number for pair in chunk for number in pair})
             for later, earlier in chunk:
                 if likeness(texts[later][1], texts[earlier][1]) >= ALIKE:
-                    near = (later, 0, earlier, texts[earlier][0], False)
+                    near = (later, 0, earlier, texts[earlier][0], 0)
                     self._db.execute("INSERT INTO near VALUES (?, ?, ?, ?, ?)", near)
             compared += len(chunk)
             tick(compared, compared)
+
+    def _link(self, among: Dataset | None, done: "NDArray[np.bool_]", tick: Tick) -> None:
+        """Note which texts belong together by an equal key; leave in `fresh` the keys that are new."""
+        gone = [(n,) for n in self._forgotten]
+        self._db.executemany("DELETE FROM link WHERE n = ?", gone)
+        self._db.execute("INSERT INTO fresh SELECT key, MIN(n), COUNT(*) FROM link GROUP BY key ORDER BY key")
+        self._db.executemany("DELETE FROM link WHERE n = ?", [(int(n),) for n in done.nonzero()[0]])
+        keys = self._db.execute("SELECT key, n, texts FROM fresh ORDER BY key")
+        linked = 0
+        while chunk := keys.fetchmany(CHUNK):
+            owners = self._owners(among, [key for key, *_ in chunk]).tolist()
+            stored = Prompt.objects.filter(pk__in=set(owners) - {0})
+            groups = dict(stored.values_list("pk", "group"))
+            for (key, first, texts), owner in zip(chunk, owners, strict=True):
+                if owner:
+                    self._link_to(key, (1, owner, groups[owner]), after=-1)
+                    self._owned.append((key,))
+                elif texts > 1:
+                    own = self._db.execute("SELECT own FROM text WHERE n = ?", (first,)).fetchone()[0]
+                    self._link_to(key, (0, first, own.hex()), after=first)
+            linked += len(chunk)
+            tick(linked, linked)
+        self._db.executemany("DELETE FROM fresh WHERE key = ?", self._owned)
+
+    def _link_to(self, key: int, earlier: tuple[int, int, str], after: int) -> None:
+        """All texts with the key, but those up to one, belong to what is earlier (stored, number, group)."""
+        sql = "INSERT INTO near SELECT n, ?, ?, ?, equal FROM link WHERE key = ? AND n > ?"
+        self._db.execute(sql, (*earlier, key, after))
 
     def _texts(self, numbers: Iterable[int]) -> "dict[int, tuple[str, Shingles]]":
         """(group of its own, shingles) by number."""
@@ -239,7 +337,9 @@ class Groups:
         for later, rows in groupby(found, key=lambda row: row[0]):
             near = list(rows)
             if near[0][4]:
-                self._db.execute("INSERT INTO joined VALUES (?, ?, NULL)", (later, near[0][3]))
+                _, stored, earlier, group, _ = near[0]
+                group, began = (group, 0) if stored else self._group_of(earlier, group)
+                self._db.execute("INSERT INTO joined VALUES (?, ?, ?, 0)", (later, group, began))
                 continue
             candidates = {
                 group: began
@@ -251,16 +351,16 @@ class Groups:
                 members = Prompt.objects.of(dataset).filter(group__in=stored_groups)
                 candidates |= dict(members.values_list("group").order_by().annotate(began=Min("pk")))
             group, began = min(candidates.items(), key=lambda candidate: candidate[1])
-            self._db.execute("INSERT INTO joined VALUES (?, ?, ?)", (later, group, began))
+            self._db.execute("INSERT INTO joined VALUES (?, ?, ?, 1)", (later, group, began))
 
     def _group_of(self, number: int, own: str) -> tuple[str, int]:
         """The group of a text before, and when it began."""
         joined = self._db.execute("SELECT grp, began FROM joined WHERE n = ?", (number,)).fetchone()
-        return (joined[0], joined[1] or 0) if joined else (own, IN_FILE + number)
+        return (joined[0], joined[1]) if joined else (own, IN_FILE + number)
 
     def near_duplicates(self) -> int:
         """How many texts joined the group of a near-duplicate that is not equal."""
-        return int(self._db.execute("SELECT COUNT(*) FROM joined WHERE began IS NOT NULL").fetchone()[0])
+        return int(self._db.execute("SELECT COUNT(*) FROM joined WHERE near").fetchone()[0])
 
     def stored(self, number: int, prompt: int) -> None:
         """The first Prompt that was stored with this text."""
@@ -271,6 +371,10 @@ class Groups:
         """(key, id of a Prompt) to be kept, in the order of the keys."""
         import numpy as np
 
+        fresh = self._db.execute("SELECT key, n FROM fresh ORDER BY key")
+        while chunk := fresh.fetchmany(LOOKUP_KEYS):
+            found = [(key, int(self._stored[n])) for key, n in chunk]
+            yield [(key, prompt) for key, prompt in found if prompt]
         for part in range(PARTS):
             path = self._part(part)
             if path.exists():

@@ -21,7 +21,7 @@ from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
 from workbench.models import Dataset
 from workbench.pipeline import learnt
-from workbench.pipeline.intake.groups import Groups, LongText
+from workbench.pipeline.intake.groups import Groups, LinkedText
 from workbench.pipeline.intake.spool import Packed, Spool, pack
 from workbench.pipeline.intake.store import CHUNK_ROWS, Store, stored_rows
 
@@ -258,14 +258,14 @@ class _Prefix:
     def __init__(self) -> None:
         self.examples: list[Draft] = []
         self.packed: list[Packed] = []
-        self.texts: list[LongText | None] = []
+        self.texts: list[LinkedText | None] = []
         self.problems: list[Problem] = []
         self._until = time.monotonic() + PREVIEW_SECONDS
 
     def add(self, draft: Draft) -> None:
         row = pack(draft)
         self.packed.append(row)
-        self.texts.append(LongText.of(row[0], row[1], draft.messages))
+        self.texts.append(LinkedText.of(row[0], row[1], draft, near_duplicates=True))
         if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
             self.examples.append(draft)
         self._stop_when_enough()
@@ -279,7 +279,7 @@ class _Prefix:
             raise _Enough
 
 
-def _near_duplicates(dataset: Dataset, texts: list[LongText | None]) -> int:
+def _near_duplicates(dataset: Dataset, texts: list[LinkedText | None]) -> int:
     """How many of the texts would join the group of another."""
     with tempfile.TemporaryDirectory(prefix="workbench-preview-") as folder, ExitStack() as stack:
         db = sqlite3.connect(":memory:", isolation_level=None)

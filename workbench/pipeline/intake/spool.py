@@ -16,8 +16,8 @@ import orjson
 from scoring.messages import search_text
 from scoring.rows.drafts import CompletionDraft, Draft, metadata_json
 from scoring.rows.rows import Problem, escaped
-from workbench.models.dataset import group_digest, messages_digest
-from workbench.pipeline.intake.groups import Groups, LongText
+from workbench.models.dataset import messages_digest
+from workbench.pipeline.intake.groups import Groups, LinkedText, own_group
 
 BUFFER_ROWS = 500
 
@@ -52,7 +52,7 @@ class Spool:
         self._db.execute("BEGIN")
         self._near_duplicates = near_duplicates
         self._buffer: list[tuple[int, str, bytes, bytes]] = []
-        self._texts: list[LongText | None] = []
+        self._texts: list[LinkedText | None] = []
 
     def close(self) -> None:
         self._db.close()
@@ -63,7 +63,7 @@ class Spool:
         packed = orjson.dumps(row)
         digest = hashlib.blake2b(packed, digest_size=16).digest()
         self._buffer.append((draft.line, draft.row_id, digest, packed))
-        self._texts.append(LongText.of(row[0], row[1], draft.messages) if self._near_duplicates else None)
+        self._texts.append(LinkedText.of(row[0], row[1], draft, self._near_duplicates))
         if len(self._buffer) >= BUFFER_ROWS:
             self._flush()
 
@@ -164,7 +164,7 @@ def pack(draft: Draft) -> Packed:
         comparisons.append([a, b, comparison.external_id, metadata_json(comparison.metadata), judgments])
     return [
         messages_digest(draft.messages, draft.tools),
-        group_digest(draft.messages),
+        own_group(draft.messages),
         json_of(draft.messages),
         draft.external_id,
         metadata_json(draft.metadata),
