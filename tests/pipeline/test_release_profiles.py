@@ -150,13 +150,14 @@ def test_two_votes_of_three_for_b_are_written_as_the_profile_says(dataset, profi
 
 
 @pytest.mark.parametrize("profile", ["trl-chat", "trl-chat-implicit", "axolotl"])
-def test_a_message_is_role_and_content_in_this_order_whatever_the_database_keeps(dataset, profile):
-    pair(dataset, "a", [{"name": "Bob", "content": "Salt?", "role": "user"}])
+def test_a_message_goes_out_as_it_came_its_keys_in_their_order_whatever_the_database_keeps(dataset, profile):
+    came = {"name": "Bob", "content": "Salt?", "weight": 0, "role": "user"}
+    pair(dataset, "a", [came])
 
     (row,) = rows(build(dataset, profile), profile)
 
     (message,) = row.get("prompt") or row.get("messages") or row["chosen"][:1]
-    assert list(message.items()) == [("role", "user"), ("content", "Salt?")]
+    assert list(message.items()) == list(came.items())
 
 
 @pytest.mark.parametrize(
@@ -499,7 +500,7 @@ def test_the_reference_names_every_profile_with_its_columns():
     assert columns == {name: list(profile.columns) for name, profile in PROFILES.items()}
 
 
-@pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"kto", "all-votes", "rewardbench"}))
+@pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"kto", "kto-chat", "all-votes", "rewardbench"}))
 def test_training_reads_every_profile_of_pairs_and_sees_what_scoring_sees(profile, tmp_path):
     dataset = DatasetFactory.create(name="kitchen")
     asked = [pair(dataset, "bba", f"Salt {n}?") for n in range(40)]

@@ -146,4 +146,12 @@ def test_the_reward_trainer_reads_both_texts_and_the_margin(load, tokenizer, tmp
 def test_the_profiles_proven_here_are_those_that_name_trl():
     named = {name for name, profile in releases.PROFILES.items() if "TRL" in profile.reads}
 
-    assert named == {"preference", "trl-implicit", "trl-chat", "trl-chat-implicit", "trl-reward", "kto"}
+    assert named == {
+        "preference",
+        "trl-implicit",
+        "trl-chat",
+        "trl-chat-implicit",
+        "trl-reward",
+        "kto",
+        "kto-chat",
+    }

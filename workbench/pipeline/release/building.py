@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from django.db.models.fields.json import KeyTransform
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
 from workbench.pipeline import aggregation, agreement
 from workbench.pipeline.release import card, manifest, proof, splits
-from workbench.pipeline.release.cases import CHUNK, Case, LeftOut, cases
+from workbench.pipeline.release.cases import CHUNK, Case, Kept, LeftOut, cases, kept_by
 from workbench.pipeline.release.files import FORMATS, RowFile
 from workbench.pipeline.release.filters import BadFilter, Filters, count
 from workbench.pipeline.release.manifest import Counts, Manifest, manifest_of
@@ -62,6 +62,10 @@ class Recipe:
     profiles: Sequence[Profile]
     formats: Sequence[str]
     filters: Filters
+
+    def keeping(self, kept: Kept) -> "Recipe":
+        """The same, of profiles with the columns that it takes to write all that is kept."""
+        return replace(self, profiles=[profile.keeping(kept) for profile in self.profiles])
 
     @classmethod
     def of(cls, release: Release) -> "Recipe":
@@ -212,6 +216,7 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _
     with snapshot() as using:
         version = ModelVersion.objects.using(using).active()
         total = Comparison.objects.using(using).filter(dataset=dataset).count()
+        recipe = recipe.keeping(kept_by(dataset, using))
         with _Files(folder, recipe) as files:
             try:
                 read = cases(dataset, using, filters=recipe.filters, version=version)
@@ -294,7 +299,7 @@ class _Files(ExitStack):
             self.counts.release(case, split)
         for profile in wanted:
             files = [self._file(profile, split, name) for name in self._recipe.formats]
-            for row in profile.write(case):
+            for row in profile.rows(case):
                 for file in files:
                     file.write(row)
 

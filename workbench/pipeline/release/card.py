@@ -76,6 +76,8 @@ def _header(manifest: Manifest) -> str:
         "tags": ["preference", "reward-model", "human-feedback"],
         "configs": [_config(name, manifest) for name, it in manifest["profiles"].items() if it["rows"]],
     }
+    if typed := [_types(name, manifest) for name, it in manifest["profiles"].items() if _needs_types(it)]:
+        values["dataset_info"] = typed
     if known == ["other"]:
         values["license_name"] = ", ".join(licences)
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
@@ -87,6 +89,20 @@ def _config(profile: str, manifest: Manifest) -> dict[str, Any]:
     first = files[0][1]["format"]
     paths = [{"split": it["split"], "path": name} for name, it in files if it["format"] == first]
     return {"config_name": profile, "data_files": paths}
+
+
+_JSON = {"object": {"dtype": "json"}, "objects": {"list": "json"}}
+
+
+def _needs_types(profile: dict[str, Any]) -> bool:
+    """JSON of any keys: each file has its own, so what `datasets` would make of them differs by file."""
+    return bool(profile["rows"]) and not _JSON.keys().isdisjoint(profile["columns"].values())
+
+
+def _types(profile: str, manifest: Manifest) -> dict[str, Any]:
+    columns = manifest["profiles"][profile]["columns"]
+    features = [{"name": name, **_JSON.get(kind, {"dtype": kind})} for name, kind in columns.items()]
+    return {"config_name": profile, "features": features}
 
 
 def _contents(manifest: Manifest) -> str:

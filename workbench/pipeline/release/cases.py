@@ -5,12 +5,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 from django.db import models
 
+from scoring.messages import is_plain, says_text_alone
 from workbench.models import (
     Comparison,
     Completion,
@@ -45,6 +46,7 @@ class LeftOut(models.TextChoices):
     FILTERED = "filtered", "Decided, but kept back by a filter of this Release"
     OTHER_SPLIT = "other_split", "In another split than this profile is made of"
     TURNS = "turns", "Its turns are not what this profile's readers can take"
+    MESSAGES = "messages", "Its messages hold more than this profile can say: calls, tools, reasoning, parts"
 
 
 _LICENCE = ("licence", "license")
@@ -58,12 +60,18 @@ _OF_OUTCOME = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One Completion of the pair."""
+    """One Completion of the pair; `conversation` is None where it is one assistant message of the text."""
 
     text: str
     sha256: str
     source: str
     metadata: dict[str, Any]
+    conversation: list[Message] | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages of the answer, whole."""
+        return self.conversation or [{"role": "assistant", "content": self.text}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,27 @@ class Case:
     votes: list[Vote]
     flagged: bool
     filtered: bool
+    tools: Any = None
+
+    @cached_property
+    def says_text_alone(self) -> bool:
+        """True where a text says all of it: no tools, calls, results or reasoning, one message an answer."""
+        answers = [self.a.messages, self.b.messages]
+        return (
+            self.tools is None
+            and all(len(messages) == 1 for messages in answers)
+            and all(map(says_text_alone, chain(self.messages, *answers)))
+        )
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """True where every message is a role and a text, and each answer one message."""
+        answers = (self.a, self.b)
+        return (
+            self.tools is None
+            and all(map(is_plain, self.messages))
+            and not any(a.conversation for a in answers)
+        )
 
     @cached_property
     def tally(self) -> Counter[str]:
@@ -172,6 +201,22 @@ def cases(
     return _streamed(ordered, passed if filters != EVERYTHING else None, using)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What the Prompts and Completions of a Dataset have beside messages of role and text: `whole` when any
+    message holds more, or an answer has several; `tools` when any Prompt came with tools."""
+
+    whole: bool = False
+    tools: bool = False
+
+
+def kept_by(dataset: Dataset, using: str) -> Kept:
+    prompts = Prompt.objects.using(using).of(dataset)
+    answers = Completion.objects.using(using).of(dataset).exclude(conversation=None)
+    whole = prompts.exclude(reading=None).exists() or answers.exists()
+    return Kept(whole, prompts.exclude(tools=None).exists())
+
+
 def _streamed(
     ordered: Iterator[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
 ) -> Generator[Case]:
@@ -187,13 +232,13 @@ def _filled(
         key: rest
         for key, *rest in Prompt.objects.using(using)
         .filter(pk__in={prompt for _, prompt, _, _ in chunk})
-        .values_list("pk", "messages", "sha256", "group", "metadata")
+        .values_list("pk", "messages", "sha256", "group", "metadata", "tools")
     }
     answers = {
         key: Answer(*rest)
         for key, *rest in Completion.objects.using(using)
         .filter(pk__in={side for _, _, *sides in chunk for side in sides})
-        .values_list("pk", "text", "sha256", "source", "metadata")
+        .values_list("pk", "text", "sha256", "source", "metadata", "conversation")
     }
     decisions: dict[int, list[Any]] = {
         key: rest
@@ -211,7 +256,7 @@ def _filled(
     unfiltered = set(through)
     votes = _votes(keys, using)
     for key, prompt, a, b in chunk:
-        messages, sha256, group, metadata = prompts[prompt]
+        messages, sha256, group, metadata, tools = prompts[prompt]
         outcome, method, posterior, *counts = decisions.get(key, _NO_DECISION)
         yield Case(
             messages=messages,
@@ -228,6 +273,7 @@ def _filled(
             votes=votes[key],
             flagged=key in flagged,
             filtered=key not in unfiltered,
+            tools=tools,
         )
 
 

@@ -49,6 +49,8 @@ _ARROW = {
     "messages": pa.list_(_message("role", "content")),
     "turn": _message("from", "value"),
     "turns": pa.list_(_message("from", "value")),
+    "object": pa.json_(),
+    "objects": pa.list_(pa.json_()),
 }
 
 
@@ -100,13 +102,28 @@ class _Parquet:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        columns = [_column([row[it.name] for row in self._rows], it.type) for it in self._schema]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._rows, self._size = [], 0
 
     def close(self) -> None:
         if self._rows:
             self._flush()
         self._writer.close()
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """JSON goes into its column as the text of each object, which `datasets` reads again."""
+    if kind == _ARROW["object"]:
+        return pa.array([_json_text(value) for value in values], pa.string()).cast(kind)
+    if kind == _ARROW["objects"]:
+        lists = [None if value is None else [_json_text(item) for item in value] for value in values]
+        return pa.array(lists, pa.list_(pa.string())).cast(kind)
+    return pa.array(values, kind)
+
+
+def _json_text(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 class _Csv:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from typing import Any
 
+from scoring.messages import FLATTENING
 from workbench.models import Annotator, Dataset, Decision, Guidelines, ModelVersion, Outcome
 from workbench.pipeline.agreement import Share
 from workbench.pipeline.release.cases import Case, LeftOut
@@ -84,6 +85,7 @@ def manifest_of(
         },
         "guidelines": _guidelines(dataset, counts, using),
         "model_version": _model_version(version),
+        "flattening": FLATTENING,
         "aggregation": {method.value: method.label for method in Decision.Method},
         "filters": filters.as_json(),
         "split": {

@@ -2,28 +2,33 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scoring.formats import flatten_messages
 from scoring.rows.shapes.pairs import transcript
 from workbench.models import Decision, Outcome
 from workbench.models.dataset import Message
-from workbench.pipeline.release.cases import Answer, Case, LeftOut, left_out_for
+from workbench.pipeline.release.cases import Answer, Case, Kept, LeftOut, left_out_for
 from workbench.pipeline.release.splits import SPLITS, Split
 
 Row = dict[str, Any]
 Write = Callable[[Case], Iterator[Row]]
 
-NESTED = frozenset({"messages", "message", "turns", "turn"})
+NESTED = frozenset({"messages", "message", "turns", "turn", "objects", "object"})
 """Column types that a flat file cannot hold. `messages` is a list of {role, content} and `message` one of
-them; `turns` and `turn` are the same spelled {from, value}. The other types are those of `datasets`."""
+them; `turns` and `turn` are the same spelled {from, value}; `object` is JSON
+of any kind and `objects` a list of such. The other types are those of `datasets`."""
+
+WHOLE = {"messages": "objects", "message": "object"}
+"""What these columns are where messages hold more than a role and a text."""
 
 
 @dataclass(frozen=True)
 class Profile:
     """`columns` gives each column's type; `rule` says what becomes of each decided outcome that the profile
-    uses: those it does not name are left out and counted. `reads` names who reads it, and how."""
+    uses: those it does not name are left out and counted. `reads` names who reads it, and how. `reading` when
+    its texts are the reading view, whatever the messages hold; another profile of texts leaves such out."""
 
     name: str
     purpose: str
@@ -34,10 +39,38 @@ class Profile:
     splits: Sequence[Split] = SPLITS
     fits: Callable[[Case], bool] = lambda _: True
     undecided_too: bool = False
+    reading: bool = False
 
     @property
     def is_flat(self) -> bool:
         return NESTED.isdisjoint(self.columns.values())
+
+    @property
+    def is_whole(self) -> bool:
+        """True where messages are written as they came, whatever they hold."""
+        return not WHOLE.keys().isdisjoint(self.columns.values())
+
+    def keeping(self, kept: Kept) -> "Profile":
+        """The same with the columns that it takes to write all that is kept."""
+        if not self.is_whole:
+            return self
+        columns = {name: WHOLE.get(kind, kind) if kept.whole else kind for name, kind in self.columns.items()}
+        return replace(self, columns=columns | ({"tools": "object"} if kept.tools else {}))
+
+    def rows(self, case: Case) -> Iterator[Row]:
+        """What is written of a case that is not left out."""
+        for row in self.write(case):
+            yield row | {"tools": case.tools} if "tools" in self.columns else row
+
+    def _says(self, case: Case) -> bool:
+        """Whether the columns can say all that the case holds."""
+        if self.reading or (not NESTED.isdisjoint(self.columns.values()) and not self._spells_turns):
+            return True
+        return case.is_plain if self._spells_turns else case.says_text_alone
+
+    @property
+    def _spells_turns(self) -> bool:
+        return "turns" in self.columns.values()
 
     def left_out(self, case: Case, split: Split) -> LeftOut | None:
         """Why the case gives this profile no row; None = it gives at least one."""
@@ -49,20 +82,13 @@ class Profile:
             return left_out_for(case.outcome)
         if split not in self.splits:
             return LeftOut.OTHER_SPLIT
+        if not self._says(case):
+            return LeftOut.MESSAGES
         return None if self.fits(case) else LeftOut.TURNS
 
 
 def prompt_text(case: Case) -> str:
     return flatten_messages(case.messages)
-
-
-def messages_of(case: Case) -> list[Message]:
-    # Keys in one order whatever the database does with JSON: PostgreSQL sorts them.
-    return [{"role": message["role"], "content": message["content"]} for message in case.messages]
-
-
-def said(answer: Answer) -> Message:
-    return {"role": "assistant", "content": answer.text}
 
 
 def pair_id(case: Case) -> str:
@@ -138,18 +164,20 @@ def _transcripts(case: Case) -> Iterator[Row]:
 
 def _chat(case: Case) -> Iterator[Row]:
     better, worse = case.preferred
-    yield {"prompt": messages_of(case), "chosen": [said(better)], "rejected": [said(worse)]}
+    yield {"prompt": case.messages, "chosen": better.messages, "rejected": worse.messages}
 
 
 def _whole_chats(case: Case) -> Iterator[Row]:
     better, worse = case.preferred
-    before = messages_of(case)
-    yield {"chosen": [*before, said(better)], "rejected": [*before, said(worse)]}
+    yield {
+        "chosen": [*case.messages, *better.messages],
+        "rejected": [*case.messages, *worse.messages],
+    }
 
 
 def _axolotl(case: Case) -> Iterator[Row]:
     better, worse = case.preferred
-    yield {"messages": messages_of(case), "chosen": said(better), "rejected": said(worse)}
+    yield {"messages": case.messages, "chosen": better.messages[0], "rejected": worse.messages[0]}
 
 
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -163,15 +191,24 @@ def _llama_factory(case: Case) -> Iterator[Row]:
     better, worse = case.preferred
     yield {
         "conversations": [_sharegpt(message) for message in case.messages],
-        "chosen": _sharegpt(said(better)),
-        "rejected": _sharegpt(said(worse)),
+        "chosen": _sharegpt(better.messages[0]),
+        "rejected": _sharegpt(worse.messages[0]),
     }
 
 
-def _unpaired(case: Case) -> Iterator[Row]:
+def _liked(case: Case) -> Iterator[tuple[Answer, bool]]:
     liked = {Outcome.A: (True, False), Outcome.B: (False, True)}.get(Outcome(case.outcome), (False, False))
-    for answer, label in zip((case.a, case.b), liked, strict=True):
+    yield from zip((case.a, case.b), liked, strict=True)
+
+
+def _unpaired(case: Case) -> Iterator[Row]:
+    for answer, label in _liked(case):
         yield {"prompt": prompt_text(case), "completion": answer.text, "label": label}
+
+
+def _unpaired_chats(case: Case) -> Iterator[Row]:
+    for answer, label in _liked(case):
+        yield {"prompt": case.messages, "completion": answer.messages, "label": label}
 
 
 def _soft(case: Case) -> Iterator[Row]:
@@ -235,6 +272,11 @@ def _alternates(case: Case) -> bool:
     )
 
 
+def _answers_once(case: Case) -> bool:
+    """Each answer is one message."""
+    return len(case.a.messages) == len(case.b.messages) == 1
+
+
 def _of_two_speakers(case: Case) -> bool:
     return {message["role"] for message in case.messages} <= {"user", "assistant"}
 
@@ -243,6 +285,11 @@ _TEXT = "string"
 _PREFERENCE = {
     Outcome.A.value: "a is written as the preferred text, b as the rejected",
     Outcome.B.value: "b is written as the preferred text, a as the rejected",
+}
+_LIKED = {
+    Outcome.A.value: "a is written with label true, b with label false",
+    Outcome.B.value: "b is written with label true, a with label false",
+    Outcome.BOTH_BAD.value: "both are written with label false",
 }
 
 _ALL = [
@@ -307,12 +354,16 @@ _ALL = [
         purpose="Single texts with a label: liked or not. A text of several Comparisons has a row for each",
         reads="TRL: KTOTrainer",
         columns={"prompt": _TEXT, "completion": _TEXT, "label": "bool"},
-        rule={
-            Outcome.A.value: "a is written with label true, b with label false",
-            Outcome.B.value: "b is written with label true, a with label false",
-            Outcome.BOTH_BAD.value: "both are written with label false",
-        },
+        rule=_LIKED,
         write=_unpaired,
+    ),
+    Profile(
+        name="kto-chat",
+        purpose="Single answers as messages, with a label: liked or not, as in kto",
+        reads="TRL: KTOTrainer (conversational)",
+        columns={"prompt": "messages", "completion": "messages", "label": "bool"},
+        rule=_LIKED,
+        write=_unpaired_chats,
     ),
     Profile(
         name="openrlhf",
@@ -329,6 +380,7 @@ _ALL = [
         columns={"messages": "messages", "chosen": "message", "rejected": "message"},
         rule=_PREFERENCE,
         write=_axolotl,
+        fits=_answers_once,
     ),
     Profile(
         name="llama-factory",
@@ -360,6 +412,7 @@ _ALL = [
             for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
         },
         write=_soft,
+        reading=True,
     ),
     Profile(
         name="all-votes",
@@ -389,6 +442,7 @@ _ALL = [
         ),
         write=_votes,
         undecided_too=True,
+        reading=True,
     ),
     Profile(
         name="rewardbench",

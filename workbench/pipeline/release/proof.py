@@ -21,7 +21,7 @@ BUILDERS = {"jsonl": "json", "jsonl.gz": "json", "parquet": "parquet", "csv": "c
 
 def features_of(columns: dict[str, str]) -> Any:
     """The columns of a profile in the types of `datasets`."""
-    from datasets import Features, List, Value  # type: ignore[import-untyped]  # slow
+    from datasets import Features, Json, List, Value  # type: ignore[import-untyped]  # slow
 
     text = Value("string")
     words = {
@@ -29,6 +29,8 @@ def features_of(columns: dict[str, str]) -> Any:
         "messages": List({"role": text, "content": text}),
         "turn": {"from": text, "value": text},
         "turns": List({"from": text, "value": text}),
+        "object": Json(),
+        "objects": List(Json()),
     }
     return Features({name: words.get(kind) or Value(kind) for name, kind in columns.items()})
 
@@ -49,6 +51,9 @@ def check(folder: Path, scratch: Path) -> None:
         features = features_of(facts["columns"])
         # A CSV says nothing of types, and pandas would read the text "None" as no text.
         options = {"features": features, "keep_default_na": False} if kind == "csv" else {}
+        # The card names the types of JSON of any keys: without them each file's own keys would be taken.
+        if {"object", "objects"} & set(facts["columns"].values()):
+            options = {"features": features}
         try:
             loaded = load_dataset(BUILDERS[kind], data_files=data_files, cache_dir=str(scratch), **options)
         except Exception as error:
