@@ -21,7 +21,7 @@ from tests.factories import (
     PromptFactory,
 )
 from workbench.models import ModelVersion, Release, Run
-from workbench.pipeline import learnt, runs, training
+from workbench.pipeline import learnt, promotion, runs, training
 from workbench.pipeline import release as releases
 from workbench.pipeline.release.splits import split_of
 from workbench.pipeline.training import Checkpoint, Tools
@@ -332,3 +332,42 @@ def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
     assert any("are few" in warning for warning in found.warnings)
     assert any("The longer text is preferred in 100%" in warning for warning in found.warnings)
     assert json.dumps(found.rows)
+
+
+def same_as(base: ModelVersion):
+    """Registering finds the base's own weights: what came of the training is what it began with."""
+
+    def look(folder: Path, version: ModelVersion, max_length: int) -> Checkpoint:
+        facts = {name: getattr(base, name) for name in ("weights_sha256", "tokenizer_sha256", "max_length")}
+        return Checkpoint(["model.safetensors"], facts)
+
+    return look
+
+
+def test_a_training_that_finds_nothing_better_is_done_and_registers_nothing(run, base, tmp_path):
+    assert run.start()
+    found = Tools(lambda *_: {"findings": []}, FakeTraining(), same_as(base), lambda version: by_length)
+
+    assert training.carry_out(run, found, tmp_path) is None
+
+    run.refresh_from_db()
+    assert (run.state, run.error, run.found_nothing_better) == ("done", "", True)
+    assert run.result["finding"]["said"].startswith("No step was better than base itself")
+    assert run.result["loss"]
+    assert run.result["validation"]
+    assert ModelVersion.objects.transformers().get() == base
+    assert not run.retry()
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_training_says_what_the_gate_says_of_its_model(better, run, base, tmp_path, monkeypatch):
+    weighed = promotion.Gate(
+        base, base, [promotion.Condition("superior", better or None, "As the gate says.")]
+    )
+    monkeypatch.setattr(promotion, "weigh", lambda version, dataset: weighed)
+
+    version = carry_out(run, FakeTraining(), tmp_path)
+
+    assert version.state == "registered"
+    assert run.result["finding"]["better"] is better
+    assert run.found_nothing_better is not better

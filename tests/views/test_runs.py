@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 import pytest
@@ -283,3 +284,36 @@ def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user
     html = as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
 
     assert "No Run yet" in html
+
+
+@pytest.mark.parametrize(
+    ("finding", "made", "said"),
+    [
+        ({"better": False, "said": "No step was better."}, {}, "No better model found"),
+        ({"better": False, "said": "Not clearly better."}, {"model": "new"}, "No better model found"),
+        ({"better": True, "said": "Worse nowhere."}, {"model": "new"}, "A better model: new"),
+        ({"better": None, "said": "Nothing to compare."}, {"model": "new"}, "The first model: new"),
+    ],
+)
+def test_a_training_that_is_over_says_what_it_found_with_both_curves_and_no_alarm(
+    finding, made, said, dataset, alice, as_user
+):
+    if made:
+        made["version"] = ModelVersionFactory.create(name="new").pk
+    measured = [[n, {"log_loss": 0.7 - n / 100, "accuracy": 0.6, "best": True}] for n in (0, 5, 10)]
+    curves = {"loss": [[1, 0.7], [10, 0.5]], "validation": measured}
+    params = {"base_name": "base", "number": 1, "preset": "recommended", "name": "new", "settings": {}}
+    run = RunFactory.create(
+        dataset=dataset, kind="train", state="done", total=10, done=10, params=params,
+        result={"finding": finding, "stage": "done", **curves, **made},
+    )  # fmt: skip
+
+    html = show(as_user(alice), run).partition("<main")[2]
+
+    assert said in html
+    assert finding["said"] in html
+    assert "failed" not in html
+    assert "disagree" not in html
+    assert not {"Try again", "Resume"} & set(re.findall(r"<button[^>]*>([^<]+)", html))
+    assert re.search(r'class="smooth" d="M', html)
+    assert re.search(r'class="validation" d="M[^"]+L', html)

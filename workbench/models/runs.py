@@ -124,6 +124,12 @@ class Run(models.Model):
         return self.get_state_display().partition(": ")[2]
 
     @property
+    def found_nothing_better(self) -> bool:
+        """A training that came to its end and made no model that the gate would promote: no failure."""
+        finding = self.result.get("finding") or {}
+        return self.state == self.State.DONE and finding.get("better") is False
+
+    @property
     def queue(self) -> str:
         """The Celery queue whose workers carry it on."""
         heavy = {self.Kind.TRAIN: "train", self.Kind.EVALUATE: "train", self.Kind.SCORE: "score"}

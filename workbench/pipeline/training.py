@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from dataclasses import replace as dataclass_replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from scoring.learnt import Record, of_training
 from scoring.pairs import PROFILES as READABLE
 from scoring.pairs import read_training_data
 from workbench.models import Dataset, ModelVersion, Release, Run, User
-from workbench.pipeline import calibration, evaluation, learnt, versions
+from workbench.pipeline import calibration, evaluation, learnt, promotion, versions
 from workbench.pipeline import release as releases
 from workbench.pipeline.evaluation import NothingToEvaluate, ScorerOf
 from workbench.pipeline.runs import kept_alive
@@ -45,6 +45,19 @@ ABANDONED = timedelta(days=14)
 
 class Refused(ValueError):
     """A training that cannot be; the message is a sentence for people."""
+
+
+class NothingBetter(Exception):
+    """No step of a training beat its base on the validation pairs: an outcome, and no failure."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a training came to, as its Run keeps it. `better`: whether the gate would promote the new version;
+    None where no model was active to compare with."""
+
+    better: bool | None
+    said: str
 
 
 @dataclass(frozen=True)
@@ -307,15 +320,16 @@ def carry_out(
     """Train, register, calibrate, evaluate, and end the Run; the new version, or None.
 
     The version is registered when its checkpoint is whole in Django's storage, and becomes active only by a
-    promotion. A Run that was cancelled keeps its state in `folder` for a retry; a worker that is asked to
-    stop (`stopping`) hands the Run back. What cannot be done fails the Run with a sentence."""
+    promotion. A training that finds nothing better is done like any other, and its `finding` says so; where
+    no step beat the base, nothing is registered. A Run that was cancelled keeps its state in `folder` for a
+    retry; a worker that is asked to stop (`stopping`) hands the Run back. What cannot be done fails the Run
+    with a sentence."""
     place = folder / f"run-{run.pk}"
     with kept_alive(run) as alive:
         story = Story(run, stopping, alive)
         try:
             sweep(folder)
-            version = _trained(run, story, place, tools)
-            _prove(version, run, story, tools.scorer_of)
+            version, finding = _carried_out(run, story, place, tools)
         except (Stopped, evaluation.Stopped):
             if stopping():
                 run.hand_back()
@@ -328,9 +342,34 @@ def carry_out(
                 raise
             run.fail("The disk is full; the state is kept. Make room and try again.", **story.told)
             return None
-        run.finish(**story.told | {"stage": "done", "version": version.pk, "model": version.name})
+        made = {"version": version.pk, "model": version.name} if version else {}
+        run.finish(**story.told | {"stage": "done", "finding": asdict(finding), **made})
         shutil.rmtree(place, ignore_errors=True)
     return version
+
+
+def _carried_out(run: Run, story: Story, place: Path, tools: Tools) -> tuple[ModelVersion | None, Finding]:
+    try:
+        version = _trained(run, story, place, tools)
+    except NothingBetter as found:
+        story.say(str(found))
+        return None, Finding(better=False, said=str(found))
+    _prove(version, run, story, tools.scorer_of)
+    finding = _weighed(version)
+    story.say(finding.said)
+    return version, finding
+
+
+def _weighed(version: ModelVersion) -> Finding:
+    """What the gate says of the new version on the Dataset that it was trained for."""
+    if version.release is None:
+        return Finding(None, "It belongs to no Release, so there is no Dataset to weigh it on.")
+    try:
+        gate = promotion.weigh(version, version.release.dataset)
+    except promotion.Refused as refused:
+        return Finding(better=False, said=str(refused))
+    better = None if gate.verdict == "first" else gate.verdict == "promote"
+    return Finding(better, gate.sentence)
 
 
 def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
@@ -356,8 +395,8 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     facts = {**checkpoint.facts, **lineage, "origin": f"{base.name}, trained on {release}"[:300]}
     version, new = versions.register(name=_still_free(run), folder=out, files=checkpoint.files, facts=facts)
     if version == base:
-        raise Refused(
-            f"No step was better than {base} itself on the validation pairs, so there is nothing new. More "
+        raise NothingBetter(
+            f"No step was better than {base} itself on the validation pairs, so nothing was registered. More "
             "pairs, more passes or another learning rate may help."
         )
     if not new:

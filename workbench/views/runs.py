@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
-from workbench.models import Completion, Role, Run, ScoreBatch, Worker
+from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
 from workbench.pipeline import scoring, training
 from workbench.views import Request
 
@@ -70,6 +70,7 @@ class Curve:
     loss: str
     smooth: str
     validation: list[dict[str, Any]]
+    validation_line: str
     lines: list[dict[str, float]]
     said: str
 
@@ -99,6 +100,7 @@ class Curve:
             loss=_path([at(*point) for point in losses]),
             smooth=_path([at(*point) for point in _smoothed(losses)]),
             validation=points,
+            validation_line=_path([at(step, found["log_loss"]) for step, found in measured]),
             lines=[{"value": value, "at": 40 - 40 * value / top} for value in _rounds(top)],
             said=said,
         )
@@ -179,6 +181,7 @@ def run(request: Request, pk: int) -> HttpResponse:
         found = run.result.get("preflight") or {}
         context["outcome"] = []
         context["curve"] = Curve.of(run)
+        context["active"] = ModelVersion.objects.active()
         context["preflight"] = training.preflight_in_words(found) if "pairs" in found else []
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 

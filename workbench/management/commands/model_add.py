@@ -46,6 +46,7 @@ class Command(BaseCommand):
                     f"{version} is registered, and {ModelVersion.objects.active()} stays active: "
                     f'manage.py promote "{version}" weighs one against the other.'
                 ) from None
+            version.refresh_from_db()
         if options["json"]:
             self.stdout.write(json.dumps(_facts_for_json(version, new)))
             return

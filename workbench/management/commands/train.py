@@ -109,6 +109,9 @@ class Command(BaseCommand):
         with Bar(*columns, console=console, transient=True) as bar:
             version = tasks.train_here(run, _watched(run, bar))
         run.refresh_from_db()
+        if version is None and run.found_nothing_better:
+            self._told(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
+            return
         if version is None:
             raise CommandError(
                 run.error or f"{run} was stopped; go on with manage.py train --resume {run.pk}"
@@ -119,15 +122,22 @@ class Command(BaseCommand):
             "run": run.pk,
             "version": version.name,
             "temperature": version.temperature,
+            **run.result["finding"],
             "evaluations": [
                 {"on": found.source, "pairs": found.pairs, **found.figures["model"]}
                 for found in run.evaluations.order_by("pk")
             ],
         }
-        self._told(f"{version} is registered. manage.py promote {version} weighs it.", facts, options)
+        self._told(f"{version} is registered. {_finding(run)}", facts, options)
 
     def _told(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(facts) if options["json"] else text)
+
+
+def _finding(run: Run) -> str:
+    """ "No better model found", or what else a training came to, with the reason."""
+    head = "No better model found. " if run.found_nothing_better else ""
+    return head + str(run.result["finding"]["said"])
 
 
 def _watched(run: Run, bar: Bar) -> training.Train:
