@@ -11,9 +11,10 @@ from tests.factories import (
     JudgmentFactory,
     ModelVersionFactory,
     PromptFactory,
+    ScoreFactory,
     SuggestionFactory,
 )
-from workbench.models import Annotator, Comparison, ModelVersion
+from workbench.models import Annotator, Comparison, Dataset, ModelVersion
 from workbench.models.dataset import answer_digest, messages_digest
 
 pytestmark = pytest.mark.django_db
@@ -107,16 +108,18 @@ def test_an_uncalibrated_version_gives_no_probability():
     assert suggestion.probability == pytest.approx(0.7310586)
 
 
-def test_people_go_on_with_the_old_suggestion_until_the_new_version_has_scored_both_sides():
+def test_people_go_on_with_the_old_suggestion_until_the_new_version_serves_the_dataset():
     old, new, never = ModelVersionFactory.create_batch(3)
     suggested = SuggestionFactory.create(version=old).comparison
+    ScoreFactory.create(completion=suggested.a, version=old)
     SuggestionFactory.create(comparison=suggested, version=never)
     old.activate()
     new.activate(reason="better")
 
-    assert suggested.suggestions.to_show().first().version == old
     SuggestionFactory.create(comparison=suggested, version=new)
-    assert suggested.suggestions.to_show().first().version == new
+    assert suggested.suggestions.to_show().get().version == old
+    Dataset.objects.update(held_by=None)
+    assert suggested.suggestions.to_show().get().version == new
 
 
 def test_a_dataset_can_be_deleted_with_judgments_that_supersede_others():

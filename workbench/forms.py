@@ -230,7 +230,7 @@ class ReviewFilterForm(forms.Form):
         # As functions: most requests show no list, and need not wait for it.
         self._field("annotator").choices = lambda: self._people
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
-        for name, nothing in (("version", "the active one"), ("old", "no other model")):
+        for name, nothing in (("version", "the one that serves here"), ("old", "no other model")):
             self._field(name).choices = partial(self._versions, nothing)
             self._field(name).coerce = lambda pk: self._every[int(pk)]
 
@@ -258,10 +258,10 @@ class ReviewFilterForm(forms.Form):
 
     @cached_property
     def looked_at(self) -> ModelVersion | None:
-        """The version that was asked for, else the active one."""
+        """The version that was asked for, else the one that serves the Dataset."""
         active = (version for version in self._every.values() if version.state == ModelVersion.State.ACTIVE)
         asked: ModelVersion | None = self.cleaned_data.get("version")
-        return asked or next(active, None)
+        return asked or self._every.get(self.dataset.held_by_id or 0) or next(active, None)
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:

@@ -1,13 +1,17 @@
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError
+from django.urls import reverse
 from django.utils import timezone
 
+from scoring.formats import BadText, Scored
 from tests.factories import (
     ComparisonFactory,
     DatasetFactory,
+    JudgmentFactory,
     ModelVersionFactory,
     PromptFactory,
     UserFactory,
@@ -21,9 +25,11 @@ from workbench.models import (
     Judgment,
     ModelVersion,
     Promotion,
+    Score,
+    ScoreBatch,
     Suggestion,
 )
-from workbench.pipeline import promotion
+from workbench.pipeline import promotion, scoring
 from workbench.pipeline.promotion import Refused
 from workbench.pipeline.release.splits import split_of
 
@@ -316,3 +322,129 @@ def test_a_version_that_learns_that_people_like_length_is_not_stopped_where_they
     worse = [p for p in gate.test.paired.slices if p.label == "preferred is shorter"]
     assert worse[0].difference == -1
     assert gate.verdict == "promote"
+
+
+# --- the version before serves until the new one has scored everything --------------------------------------
+
+
+def said_here(dataset, client) -> dict[str, str]:
+    """What each page says of the model's part, for a reader who cannot see into the database."""
+    pages = {name: reverse(name, args=[dataset.pk]) for name in ("dataset", "data", "review", "quality")}
+    return {name: client.get(path).content.decode() for name, path in pages.items()} | {
+        "home": client.get(reverse("home")).content.decode()
+    }
+
+
+@pytest.fixture
+def rescored(dataset):
+    """Two models that say the opposite of each other; the old one has scored all, the new one is about to."""
+    old = ModelVersionFactory.create(name="old-model", temperature=1.0)
+    new = ModelVersionFactory.create(name="new-model", temperature=1.0)
+    comparisons = ComparisonFactory.create_batch(4, prompt__dataset=dataset)
+    for comparison in comparisons:
+        JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
+    old.activate()
+    scoring.plan_wanted(dataset)
+    assert score_some(old, {each.a_id for each in comparisons}) == 8
+    dataset.refresh_from_db()
+    return old, new, comparisons
+
+
+def score_some(version, preferred, batches: int = 100) -> int:
+    """Score some batches as a worker does: the preferred completions 1, the others 0."""
+    texts = dict(Completion.objects.filter(pk__in=preferred).values_list("text", "pk"))
+
+    def scorer(pairs):
+        return [Scored(float(text in texts), 1, 1, 0, 0, "fp32") for _, text in pairs]
+
+    for batch in list(ScoreBatch.objects.unfinished().filter(version=version).order_by("pk")[:batches]):
+        scoring.work(batch, scorer, "worker", 60)
+    return Score.objects.filter(version=version).count()
+
+
+def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
+    rescored, dataset, alice, as_user, monkeypatch
+):
+    monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 2)
+    old, new, comparisons = rescored
+    client = as_user(alice)
+    before = said_here(dataset, client)
+
+    promotion.put_in_place(new, by=UserFactory.create(is_staff=True), reason="better")
+    scoring.plan_wanted(dataset)
+    assert score_some(new, {each.b_id for each in comparisons}, batches=2) == 4
+    during = said_here(dataset, client)
+
+    shown = Suggestion.objects.filter(comparison__dataset=dataset).to_show()
+    assert {(one.version, one.outcome) for one in shown} == {(old, "a")}
+    assert shown.count() == 4
+    for name in ("home", "data", "review"):
+        assert without_tokens(during[name]) == without_tokens(before[name]), name
+    assert worth_in(during["dataset"]) == worth_in(before["dataset"])
+    assert "old-model" in during["dataset"]
+    assert "new-model is active and scores this dataset now" in during["dataset"]
+
+    assert score_some(new, {each.b_id for each in comparisons}) == 8
+    assert Dataset.objects.get().held_by is None
+    assert {one.version for one in Suggestion.objects.filter(comparison__dataset=dataset).to_show()} == {new}
+    assert "new-model</b>" in client.get(reverse("dataset", args=[dataset.pk])).content.decode()
+    assert "Review 4 disagreements" in client.get(reverse("home")).content.decode()
+
+
+def worth_in(html: str) -> str:
+    """What the overview says of the model, but for the line that another is about to serve."""
+    worth = re.sub('<p class="hint">new-model is active.*?</p>', "", html.partition('id="worth"')[2])
+    return " ".join(worth.split())
+
+
+def without_tokens(html: str) -> str:
+    return re.sub(
+        r'csrfmiddlewaretoken" value="\w+|X-CSRFToken": "\w+|as_of=[\d.]+|value="[\d.]{12,}"', "~", html
+    )
+
+
+def test_a_text_that_cannot_be_scored_does_not_keep_the_old_model_for_ever(rescored, dataset):
+    _, new, comparisons = rescored
+    promotion.put_in_place(new, by=UserFactory.create(is_staff=True), reason="better")
+    scoring.plan_wanted(dataset)
+    bad = Completion.objects.get(pk=comparisons[0].a_id).text
+
+    def scorer(pairs):
+        wrong = next((n for n, (_, text) in enumerate(pairs) if text == bad), None)
+        if wrong is not None:
+            raise BadText(wrong, "no good")
+        return [Scored(1.0, 1, 1, 0, 0, "fp32") for _ in pairs]
+
+    for batch in ScoreBatch.objects.unfinished().filter(version=new):
+        scoring.work(batch, scorer, "worker", 60)
+
+    assert Dataset.objects.get().held_by is None
+
+
+def test_a_rollback_serves_at_once_what_was_scored_before(rescored, dataset):
+    old, new, _ = rescored
+    staff = UserFactory.create(is_staff=True)
+    promotion.put_in_place(new, by=staff, reason="better")
+    assert ModelVersion.objects.serving(Dataset.objects.get()) == old
+
+    promotion.roll_back(by=staff)
+
+    assert Dataset.objects.get().held_by is None
+    assert ModelVersion.objects.serving(Dataset.objects.get()) == old
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], ""),
+        (["Demo"], "Demo"),
+        (["Demo", "OASST"], "Demo and OASST"),
+        (["Demo", "OASST", "Pantry"], "Demo, OASST and Pantry"),
+        (["Demo", "OASST", "Pantry", "Quiz"], "4 other datasets"),
+    ],
+)
+def test_what_a_promotion_changes_besides_is_said_by_name_or_by_number(others, said, dataset):
+    for name in others:
+        DatasetFactory.create(name=name)
+
+    assert promotion.served(besides=dataset) == said

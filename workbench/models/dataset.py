@@ -199,6 +199,15 @@ class Dataset(models.Model):
         help_text="Where a Prompt has three to nine Completions, they are put in order at once; stored as "
         "the Comparisons that this implies.",
     )
+    held_by = models.ForeignKey(
+        "workbench.ModelVersion",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The version that serves here until the active one has scored everything; null = the "
+        "active one.",
+    )
     queue_version = models.ForeignKey(
         "workbench.ModelVersion",
         null=True,

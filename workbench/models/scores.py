@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
 from django.db import models, transaction
-from django.db.models import F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Abs
 from django.utils import timezone
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def active(self) -> "ModelVersion | None":
         return self.filter(state=ModelVersion.State.ACTIVE).first()
+
+    def serving(self, dataset: "Dataset") -> "ModelVersion | None":
+        """The version whose figures and Suggestions the dataset has: the active one, or while that has not
+        scored all of it yet, the one before."""
+        return self.filter(pk=dataset.held_by_id).first() if dataset.held_by_id else self.active()
 
     def baselines(self) -> Self:
         return self.filter(kind=ModelVersion.Kind.BASELINE)
@@ -174,7 +179,8 @@ class ModelVersion(models.Model):
         gate: dict[str, Any] | None = None,
     ) -> "Promotion":
         """Make this the one active version, and write the Promotion that says so. The old one keeps its
-        Scores and Suggestions. Without a `kind` it is the first, or an override, which needs a reason."""
+        Scores and Suggestions, and serves each Dataset that it has scored until this one has scored it too.
+        Without a `kind` it is the first, or an override, which needs a reason."""
         kinds = apps.get_model("workbench", "Promotion").Kind
         with transaction.atomic():
             active = ModelVersion.objects.select_for_update().filter(state=self.State.ACTIVE)
@@ -183,7 +189,12 @@ class ModelVersion(models.Model):
             self.state, self.activated_at = self.State.ACTIVE, timezone.now()
             self.save(update_fields=["state", "activated_at"])
             # By name, as datasets are made of scores and not the other way round.
-            apps.get_model("workbench", "Dataset").objects.update(wants_scoring=True)
+            datasets = apps.get_model("workbench", "Dataset").objects
+            datasets.update(wants_scoring=True)
+            if replaced:
+                scored = Score.objects.filter(version=replaced, completion__prompt__dataset=OuterRef("pk"))
+                datasets.filter(Exists(scored), held_by=None).update(held_by=replaced)
+            datasets.filter(held_by=self).update(held_by=None)
             promotion: Promotion = self.promotions.create(
                 kind=kind or (kinds.OVERRIDE if replaced else kinds.FIRST),
                 replaced=replaced,
@@ -220,10 +231,11 @@ class SuggestionQuerySet(models.QuerySet["Suggestion"]):
         return self.filter(version=version, comparison__dataset=dataset)
 
     def to_show(self) -> Self:
-        """Best first: the active version's, else that of whichever was active before it, which serves people
-        until the new version has scored both sides."""
-        activated = self.filter(version__activated_at__isnull=False)
-        return activated.select_related("version").order_by("-version__activated_at")
+        """Those of the version that serves their Dataset, one a Comparison at most: never of two versions in
+        one Dataset."""
+        held = Q(version=F("comparison__dataset__held_by"))
+        active = Q(comparison__dataset__held_by=None, version__state=ModelVersion.State.ACTIVE)
+        return self.filter(held | active).select_related("version")
 
 
 class Suggestion(models.Model):

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
-from workbench.pipeline import evaluation, learnt
+from workbench.pipeline import evaluation, learnt, scoring
 from workbench.pipeline.evaluation import WHAT_TO_DO, Compared
 
 NEEDED = 300
@@ -288,9 +288,36 @@ def _activate(
                 f"Meanwhile {active} became the active model; look at the comparison with it first."
             )
         version = ModelVersion.objects.get(pk=gate.version.pk)
-        return version.activate(
+        made = version.activate(
             kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
         )
+        # What it has scored before, as after a rollback, it serves at once.
+        for dataset in Dataset.objects.filter(held_by__isnull=False):
+            scoring.hand_over(dataset)
+    return made
+
+
+NAMED = 3
+
+
+def served(besides: Dataset | None = None) -> str:
+    """The Datasets that change with the active version, in words: up to three by name, more by their number;
+    "" for none. `besides` is the one whose page or command it is."""
+    datasets = Dataset.objects.exclude(pk=besides.pk) if besides else Dataset.objects.all()
+    names = list(datasets.order_by("name").values_list("name", flat=True)[: NAMED + 1])
+    if len(names) > NAMED:
+        return f"{datasets.count():,} {'other ' if besides else ''}datasets"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def where_it_serves() -> str:
+    """A sentence on the version that has just become active; "" where there is no Dataset."""
+    names = served()
+    if not names:
+        return ""
+    if not Dataset.objects.exclude(held_by=None).exists():
+        return f"It serves {names}."
+    return f"It serves {names}, each when it has scored all of it; the model before serves until then."
 
 
 def latest_evaluations(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:

@@ -72,6 +72,24 @@ def plan_wanted(dataset: Dataset) -> None:
         for version in ModelVersion.objects.wanted():
             plan(dataset, version)
         Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=False)
+        hand_over(dataset)
+
+
+def hand_over(dataset: Dataset) -> bool:
+    """Let the active version serve the Dataset, where an earlier one still does, as soon as it has scored all
+    that it can: until then no page has anything of it, and from then on everything. Whether it has."""
+    active = ModelVersion.objects.active()
+    if active is None or not Dataset.objects.filter(pk=dataset.pk, held_by__isnull=False).exists():
+        return False
+    runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=active)
+    if runs.open().exists():
+        return False
+    if Completion.objects.of(dataset).lacking_score(active).exists():
+        can_fail = ScoreBatch.objects.failed().filter(run__in=runs).exists()
+        if not can_fail or _unplanned(dataset, active):
+            return False
+    Dataset.objects.filter(pk=dataset.pk).update(held_by=None, order_wanted_at=timezone.now())
+    return True
 
 
 def _unplanned(dataset: Dataset, version: ModelVersion) -> list[tuple[int, int]]:
@@ -436,6 +454,8 @@ def settle_run(run: Run) -> None:
     run.beat(counts["done"])
     if counts["left"] == 0:
         run.finish(scored=counts["done"] - counts["failed"], failed=counts["failed"])
+        if run.dataset:
+            hand_over(run.dataset)
 
 
 def retry_failed(run: Run) -> int:

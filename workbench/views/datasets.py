@@ -74,8 +74,11 @@ def home(request: HttpRequest) -> HttpResponse:
     if "whole" not in request.GET and are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
         return render(request, "datasets/home.html", {**context, "rows": uncounted, "counting": True})
-    counted = datasets.with_judging_counts(ModelVersion.objects.active())
-    rows = [(dataset, next_steps(dataset)) for dataset in counted]
+    active = ModelVersion.objects.active()
+    counted = list(datasets.filter(held_by=None).with_judging_counts(active))
+    for held in datasets.exclude(held_by=None):
+        counted += datasets.filter(pk=held.pk).with_judging_counts(ModelVersion.objects.serving(held))
+    rows = [(dataset, next_steps(dataset)) for dataset in sorted(counted, key=lambda each: each.name)]
     return render(request, "datasets/home.html", {**context, "rows": rows})
 
 
@@ -100,7 +103,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         return _quiet(request, visible)
     if not (request.htmx or "now" in request.GET) and are_large([visible]):
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
-    version = ModelVersion.objects.active()
+    version = ModelVersion.objects.serving(visible)
     started = perf_counter()
     dataset = (
         Dataset.objects.filter(pk=visible.pk)
@@ -113,6 +116,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         "dataset": dataset,
         "tab": "overview",
         "version": version,
+        "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,
         "workforce": workforce(runs),
@@ -149,7 +153,7 @@ def are_large(datasets: Iterable[Dataset]) -> bool:
 def data(request: HttpRequest, pk: int) -> HttpResponse:
     """Prompts with their Completions and Scores. Not for annotators: a Score seen here would lead them."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    version = ModelVersion.objects.active()
+    version = ModelVersion.objects.serving(dataset)
     search = SearchForm(request.GET)
     wanted = search.cleaned_data["q"] if search.is_valid() else ""
     prompts = Prompt.objects.of(dataset)

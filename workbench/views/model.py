@@ -196,7 +196,11 @@ def _compared(
     if old == active:
         gate = promotion.weigh(new, dataset)
         weighed = [(dataset, gate.test), *gate.frozen]
-        return {"gate": gate, "compared": [_shown(on, new, old, found) for on, found in weighed if found]}
+        return {
+            "gate": gate,
+            "also_serves": promotion.served(besides=dataset),
+            "compared": [_shown(on, new, old, found) for on, found in weighed if found],
+        }
     held = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)
     pairs = [(on, evaluation.of_dataset(on)) for on in (dataset, *held)]
     return {"compared": [_shown(on, new, old, evaluation.compared(new, old, some)) for on, some in pairs]}
@@ -233,7 +237,7 @@ def promote(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
         query = {"new": version.pk, "old": getattr(ModelVersion.objects.active(), "pk", "")}
         return redirect(f"{reverse('model_compare', args=[pk])}?{urlencode(query)}")
     ring_for_scores()
-    messages.info(request, f"{made.version} is active. Completions that it has not scored are scored now.")
+    messages.info(request, f"{made.version} is active. {promotion.where_it_serves()}")
     return redirect("model", pk=pk)
 
 

@@ -119,7 +119,7 @@ def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
     there are none, whether anything was judged that they could be of."""
     if stored is None:
         return {"judged": Judgment.objects.of(dataset).exists()}
-    active = ModelVersion.objects.active()
+    active = ModelVersion.objects.serving(dataset)
     return {
         "stored": stored,
         "data": stored.report["data"],

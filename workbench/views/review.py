@@ -453,13 +453,18 @@ def _judgments(comparison: Comparison) -> list[Judgment]:
 
 
 def _suggestions(comparison: Comparison) -> list[dict[str, Any]]:
-    """What each ModelVersion says, the active one first, baselines last; `lead` and `probability` are of the
-    side that it prefers."""
+    """What each ModelVersion says, the one that serves the Dataset first, baselines last; `lead` and
+    `probability` are of the side that it prefers."""
     suggestions = list(comparison.suggestions.select_related("version"))
     baseline, active = ModelVersion.Kind.BASELINE, ModelVersion.State.ACTIVE
+    held = comparison.dataset.held_by_id
+
+    def serves(version: ModelVersion) -> bool:
+        return version.pk == held if held else version.state == active
+
     suggestions.sort(
         key=lambda s: (
-            s.version.state != active,
+            not serves(s.version),
             s.version.kind == baseline,
             -s.version.created_at.timestamp(),
         )
@@ -468,7 +473,7 @@ def _suggestions(comparison: Comparison) -> list[dict[str, Any]]:
         {
             "version": suggestion.version,
             "outcome": suggestion.outcome,
-            "active": suggestion.version.state == active,
+            "active": serves(suggestion.version),
             "lead": abs(suggestion.margin),
             "probability": Suggestion(version=suggestion.version, margin=abs(suggestion.margin)).probability,
         }

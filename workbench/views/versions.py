@@ -20,6 +20,7 @@ def versions(request: HttpRequest) -> HttpResponse:
         "versions": rows,
         "active": ModelVersion.objects.active(),
         "history": Promotion.objects.history()[:PROMOTIONS_SHOWN],
+        "serves": promotion.served(),
     }
     return render(request, "versions/versions.html", context)
 
@@ -35,6 +36,7 @@ def _version_page(
     request: HttpRequest, found: ModelVersion, form: CalibrateForm, status: int = 200
 ) -> HttpResponse:
     context = {"version": found, "form": form, "active": ModelVersion.objects.active()}
+    context["serves"] = promotion.served()
     return render(request, "versions/version.html", context, status=status)
 
 
@@ -76,7 +78,7 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
         messages.warning(request, str(error))
         return redirect("version", version.pk)
     ring_for_scores()
-    messages.info(request, f"{version} is active. Completions that it has not scored are scored now.")
+    messages.info(request, f"{version} is active. {promotion.where_it_serves()}")
     return redirect("versions")
 
 
@@ -96,7 +98,8 @@ def rollback(request: HttpRequest) -> HttpResponse:
         messages.warning(request, str(error))
         return redirect("versions")
     ring_for_scores()
-    messages.info(request, f"{made.version} is active again, in place of {made.replaced}.")
+    said = f"{made.version} is active again, in place of {made.replaced}."
+    messages.info(request, f"{said} {promotion.where_it_serves()}")
     return redirect("versions")
 
 

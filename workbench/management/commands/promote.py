@@ -51,13 +51,15 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(promotion_facts(made)))
             return
         before = f"; it replaces {made.replaced}" if made.replaced else ""
-        self.stdout.write(f"{version} is active ({made.kind}){before}. What lacks its Scores is scored now.")
+        self.stdout.write(f"{version} is active ({made.kind}){before}. {promotion.where_it_serves()}")
 
     def _show(self, gate: promotion.Gate, options: dict[str, Any]) -> None:
         for condition in gate.conditions:
             met = {True: "yes", False: "no ", None: "?  "}[condition.met]
             self.stdout.write(f"  {met}  {condition.said}")
         self.stdout.write(gate.sentence)
+        if names := promotion.served():
+            self.stdout.write(f"A promotion changes the model of {names}.")
         if options["json"]:
             self.stdout.write(json.dumps(gate.as_json()))
         if gate.verdict not in ("first", "promote"):
@@ -100,4 +102,5 @@ def promotion_facts(made: Promotion) -> dict[str, Any]:
         "by": made.by.username if made.by else None,
         "reason": made.reason,
         "gate": made.gate,
+        "serves": promotion.served(),
     }

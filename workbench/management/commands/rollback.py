@@ -36,4 +36,6 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(promotion_facts(made)))
         else:
-            self.stdout.write(f"{made.version} is active again, in place of {made.replaced}.")
+            self.stdout.write(
+                f"{made.version} is active again, in place of {made.replaced}. {promotion.where_it_serves()}"
+            )

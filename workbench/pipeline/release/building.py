@@ -152,7 +152,7 @@ def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
     """(Comparisons decided for a side that the filters let through, all that are), settled to this moment.
     Raises BadFilter."""
     agreement.settle(dataset)
-    return count(dataset, filters, ModelVersion.objects.active())
+    return count(dataset, filters, ModelVersion.objects.serving(dataset))
 
 
 def copy_to(release: Release, folder: Path) -> None:
@@ -214,7 +214,7 @@ def _next_number(dataset: Dataset) -> Iterator[int]:
 def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _never_stop) -> Manifest:
     """Write files and manifest of one snapshot into the folder, in one pass and in constant memory."""
     with snapshot() as using:
-        version = ModelVersion.objects.using(using).active()
+        version = ModelVersion.objects.using(using).serving(dataset)
         total = Comparison.objects.using(using).filter(dataset=dataset).count()
         recipe = recipe.keeping(kept_by(dataset, using))
         with _Files(folder, recipe) as files:

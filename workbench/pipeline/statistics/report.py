@@ -76,6 +76,7 @@ class Data:
     pairs: Pairs
     answers: Answers
     versions: Sequence[ModelVersion]
+    serving: str | None
     margins: dict[int, Vector]
     cut: dict[int, Mask]
     guidelines: dict[int, int]
@@ -119,7 +120,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
 
         format        3; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
-                      opinions, version (name of the active one, or null), seconds (what computing took)}
+                      opinions, version (name of the one that serves, or null), seconds (what computing took)}
         sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
                       `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
                       may have led them, as the queue picked their Comparison, or as they were asked for
@@ -139,7 +140,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
         pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
         against       voice -> [version]: {version, pk, kind, calibrated, temperature, n, learnt, known, rule,
-                      slices, surety, ece, bins, histogram}, the active version first, `longest` and `random`
+                      slices, surety, ece, bins, histogram}, the serving version first, `longest` and `random`
                       not among them. All of pairs, each counted once, in prompt groups that the version has
                       not learnt; learnt: pairs left out for that; known: whether that is all (see
                       ModelVersion.learnt); rule: the length rule, see pipeline/accuracy. slices: rows {kind,
@@ -198,7 +199,7 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         "judgments": len(answers),
         "last_judgment": answers.last,
         "opinions": int(votes.sum()),
-        "version": next((v.name for v in data.versions if v.state == ModelVersion.State.ACTIVE), None),
+        "version": data.serving,
         "seconds": round(time.monotonic() - started, 2),
     }
     return found
@@ -217,6 +218,8 @@ def _beat(progress: Progress, data: Data) -> None:
 def _read(dataset: Dataset, progress: Progress) -> Data:
     with snapshot() as using:
         versions = _versions(dataset, using)
+        fresh = Dataset.objects.using(using).get(pk=dataset.pk)
+        serving = ModelVersion.objects.using(using).serving(fresh)
         comparisons = Comparison.objects.using(using).filter(dataset=dataset)
         total = (
             comparisons.count()
@@ -239,6 +242,7 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
             pairs=pairs,
             answers=answers,
             versions=versions,
+            serving=serving.name if serving in versions else None,
             margins=margins,
             cut={each.pk: cut_of(each, dataset, pairs, using) for each in versions if not _is_rule(each)},
             guidelines=dict(
@@ -250,15 +254,20 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
 
 
 def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
-    """Those that suggest something here: the active one, then the newest others, then the rules."""
+    """Those that suggest something here: the one that serves, then the newest others, then the rules. Not one
+    that is scoring the dataset at this moment, before it serves."""
     suggesting = Suggestion.objects.using(using).filter(comparison__dataset=dataset)
     known = ModelVersion.objects.using(using).filter(
         pk__in=suggesting.order_by().values("version").distinct()
     )
-    active_first = sorted(known, key=lambda it: (it.state != ModelVersion.State.ACTIVE, -it.pk))
-    models = [each for each in active_first if not _is_rule(each)]
+    fresh = Dataset.objects.using(using).get(pk=dataset.pk)
+    serving = ModelVersion.objects.using(using).serving(fresh)
+    if fresh.held_by_id:
+        known = known.exclude(state=ModelVersion.State.ACTIVE)
+    serving_first = sorted(known, key=lambda it: (it != serving, -it.pk))
+    models = [each for each in serving_first if not _is_rule(each)]
     return models[:MOST_VERSIONS] + [
-        each for each in active_first if _is_rule(each) and each.name != "shortest"
+        each for each in serving_first if _is_rule(each) and each.name != "shortest"
     ]
 
 
