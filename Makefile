@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test faults load loop-real lint format lock clean
+.PHONY: help install install-test demo test test-full faults load loop-real lint format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -38,8 +38,11 @@ var/env:
 demo: .venv/.installed var/env  ## the demo on http://127.0.0.1:8000 (PORT=..., SERVE=0 to prepare only)
 	@exec env $(ENV) $(BIN)/python manage.py demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
-test: .venv/.installed-test  ## all tests, on every database, broker and browser that is found
+test: .venv/.installed-test  ## all tests but the long ones, on every database, broker and browser that is found
 	@exec $(BIN)/python -m tests
+
+test-full: .venv/.installed-test  ## the long tests alone: 10,000 typed sentences (about 12 minutes on two quiet cores)
+	@exec $(BIN)/python -m tests --long
 
 faults: .venv/.installed-test  ## the fault tests at full size: 10,000 completions, 20 killed workers
 	FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults -m "services and not postgresql"

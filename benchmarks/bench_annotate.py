@@ -321,7 +321,10 @@ def main() -> None:
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
-    print(f"{connection.vendor}, {options.pairs:,} pairs, {options.seconds:.0f} s each, no think time")
+    print(
+        f"{connection.vendor}, {options.pairs:,} pairs, {options.seconds:.0f} s each, no think time: "
+        "these are no people, from whom the page takes no answer in its first 300 ms"
+    )
     print("clients  next p50   p95  submit p50   p95  pairs/s  twice  failures  web MB")
     with web() as (port, memory):
         for number in options.clients:

@@ -6,9 +6,10 @@ how long do they wait?
     make load ARGS="--clients 10 --pairs 100"       a quick look
 
 Twice, on a Dataset each: without a pause, which is what would lose or double something if anything does, and
-where waiting is only the number of clients divided by the pairs/s; then with pauses of --pause seconds on
-average between an answer and the next question, many times as quick as people who read. One submit in five
-is sent twice. Exits with 1 unless nothing was lost, doubled or answered with an error.
+where waiting is only the number of clients divided by the pairs/s; then as people, with 300 ms in which the
+page takes no answer and pauses of --pause seconds on average beyond them, many times as quick as people who
+read. One submit in five is sent twice. Exits with 1 unless nothing was lost, doubled or answered with an
+error.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from django.db import connection
 
 from workbench.models import Dataset, Judgment
 
+LOOK = 0.3  # seconds in which the page takes no answer, as in onscreen.js
+
 
 def work(client: Client, pause: float) -> None:
     """Answer until nothing comes for two seconds: what others hold may still be given back."""
@@ -36,10 +39,16 @@ def work(client: Client, pause: float) -> None:
     while idle < 10:
         if client.judge_one(send_twice=random.random() < 0.2):
             idle = 0
-            time.sleep(random.expovariate(1 / pause) if pause else 0)
+            time.sleep(LOOK + random.expovariate(1 / pause) if pause else 0)
         else:
             idle += 1
             time.sleep(0.2)
+
+
+def described(pause: float) -> str:
+    if not pause:
+        return "without a pause (no person: the page takes no answer in its first 300 ms)"
+    return f"with 300 ms to look and pauses of {pause:g} s"
 
 
 def wrong_in(dataset: Dataset, overlap: int) -> list[str]:
@@ -79,7 +88,7 @@ def main() -> None:
             failures = [failure for client in clients for failure in client.failures]
             wrong = wrong_in(dataset, options.overlap)
             print(
-                f"{connection.vendor}: {options.clients} clients with pauses of {pause:g} s "
+                f"{connection.vendor}: {options.clients} clients {described(pause)} "
                 f"judged {judged:,} in {taken:.0f} s\n"
                 f"claim p50 {claim[0]:.0f} ms, p95 {claim[1]:.0f} ms; submit p50 {submit[0]:.0f} ms, "
                 f"p95 {submit[1]:.0f} ms; why nothing is left p95 {end[1]:.0f} ms; web {memory():.0f} MB; "

@@ -1,4 +1,5 @@
-"""python -m tests: every test on everything that is found here; what `make test` runs.
+"""python -m tests: every test on everything that is found here; what `make test` runs. With --long the tests
+that take many minutes, and those alone; what `make test-full` runs.
 
 SQLite always; PostgreSQL, Redis and Chromium wherever they answer. What was left out, and how to have it run,
 is the last thing printed. With CI=true nothing may be left out but what reads the public sets: they are no
@@ -77,8 +78,16 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
         planned.append([Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql)])
         last.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
     if "Chromium" not in absent:
-        last.append(Stage("Chromium", [*PYTEST, "-m", "browser"]))
+        last.append(Stage("Chromium", [*PYTEST, "-m", "browser and not long"]))
     return [*planned, last] if last else planned
+
+
+def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
+    """The long ones, in their order, each with the machine to itself."""
+    if "Chromium" in absent:
+        return []
+    typing = [*PYTEST, "-n", "2", "-m", "long and browser"]
+    return [[Stage("10,000 typed sentences", typing)]]
 
 
 def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
@@ -118,6 +127,7 @@ def counts(report: Path) -> dict[str, int]:
 
 def main() -> int:
     absent = missing()
+    planned = long_stages(absent) if "--long" in sys.argv[1:] else stages(absent)
     needed = {name: reason for name, reason in absent.items() if name not in OPTIONAL}
     if CI and needed:
         for name, reason in needed.items():
@@ -126,7 +136,7 @@ def main() -> int:
     total: dict[str, int] = {}
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for together in stages(absent):
+        for together in planned:
             for stage, ok, found in run(together, Path(folder)):
                 failed += [] if ok else [stage.name]
                 for key, count in found.items():
