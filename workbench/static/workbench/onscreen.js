@@ -32,10 +32,11 @@ export function takes(event) {
   if (isEarly(event.timeStamp)) return false;
   if (!event.isTrusted || !event.detail) return true;
   // A click began when the button went down, and a double click belongs to what its first click was on.
-  return pressedAt - painted >= LOOK && (event.detail === 1 || clickedAt >= painted);
+  return !isEarly(pressedAt) && (event.detail === 1 || clickedAt >= painted);
 }
 
-const isEarly = (at) => at >= painted && at - painted < LOOK;
+// A clock that was set back since tells nothing.
+const isEarly = (at) => at - painted < LOOK && performance.now() >= painted;
 
 let pressedAt = 0;
 let clickedAt = 0; // the first click of those that make a double click
