@@ -67,8 +67,12 @@ def open_as(browser: Browser, live_server, transactional_db) -> Iterator[Callabl
 
 
 def look(page: Page) -> None:
-    """As long as what has come on screen takes no answer, and a little more for the paint."""
-    page.wait_for_timeout(400)
+    """As long as what has come on screen takes no answer, and a little more: from the paint on, however late
+    a busy machine paints."""
+    page.evaluate(
+        "() => new Promise(seen => requestAnimationFrame("
+        "() => requestAnimationFrame(() => setTimeout(seen, 450))))"
+    )
 
 
 def log_in(context: BrowserContext, user: User) -> None:

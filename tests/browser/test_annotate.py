@@ -841,6 +841,17 @@ def test_every_state_is_accessible_at_every_width(
     good_at_every_width(page, "end")
 
 
+def test_the_line_of_the_last_pair_is_accessible_at_every_width(
+    suggested, bob_annotates, scheme, good_at_every_width
+):
+    suggested(3)
+    page = bob_annotates(color_scheme=scheme)
+
+    page.keyboard.press(key_of(page, "b"))
+    expect(page.locator(".last-reveal")).to_contain_text("Model: ")
+    good_at_every_width(page, "last-pair")
+
+
 def test_a_ranking_is_accessible_at_every_width(
     dataset, model, bob_stops, bob_annotates, scheme, good_at_every_width
 ):

@@ -1,6 +1,7 @@
 """A reviewer at work in Chromium, by keyboard alone."""
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import look
@@ -186,8 +187,8 @@ def test_on_a_phone_the_queue_comes_first_and_nothing_is_wider_than_the_screen(
     picture(page, "review-5-phone-queue")
 
     page.get_by_role("link", name="The first question?").click()
-    shows(page, "first")
     expect(page.locator("#rows")).to_be_hidden()
+    shows(page, "first")
     choose(page, "Tie")
     choose(page, "Guideline gap")
     picture(page, "review-6-phone-case")
@@ -215,6 +216,26 @@ def test_a_reason_only_selects_and_one_that_says_nothing_by_itself_opens_the_not
     decision = Decision.objects.get()
     assert (decision.reason, decision.note) == ("guideline_gap", "may an answer be this short, x 1")
     assert decision.comparison == Comparison.objects.first()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_note_that_is_asked_for_is_accessible(open_as, kitchen, rita, picture, accessible, scheme, width):
+    page = open_as(rita, viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    if width == 390:
+        page.get_by_role("link", name="The first question?").click()
+        expect(page.locator("#rows")).to_be_hidden()
+    shows(page, "first")
+
+    choose(page, "Tie")
+    choose(page, "Guideline gap")
+    page.get_by_role("button", name="Settle").click()
+    expect(page.get_by_role("alert")).to_contain_text("what the guidelines leave open")
+    picture(page, f"review-note-{width}-{scheme}")
+
+    accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_mouse_settles_as_the_keys_do(open_as, kitchen, rita):
@@ -298,7 +319,7 @@ def test_a_note_is_kept_when_its_answer_could_not_be_saved(open_as, kitchen, rit
     page.goto(f"/datasets/{kitchen.pk}/review/")
     shows(page, "first")
     if trouble == "login":
-        page.context.clear_cookies()
+        page.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
     else:
         page.context.set_offline(True)
 
@@ -306,7 +327,8 @@ def test_a_note_is_kept_when_its_answer_could_not_be_saved(open_as, kitchen, rit
     page.keyboard.type("kept")
     press(page, "Enter")
 
-    expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
+    said = {"connection": "there is no connection", "login": "your login has expired"}[trouble]
+    expect(page.get_by_role("alert")).to_contain_text(f"Nothing was saved: {said}")
     expect(page.locator(".note")).to_have_value("kept")
     shows(page, "first")
 

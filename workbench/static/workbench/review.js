@@ -69,7 +69,9 @@ function showDraft() {
 }
 
 document.addEventListener("input", (event) => {
-  if (event.target.matches("#case .note")) sessionStorage.setItem(draftName(event.target.form), event.target.value);
+  if (!event.target.matches("#case .note")) return;
+  sessionStorage.setItem(draftName(event.target.form), event.target.value);
+  tell("");
 });
 
 function step(direction) {
