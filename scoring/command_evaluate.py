@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from scoring import learnt
 from scoring.baselines import BASELINES
 from scoring.evaluate import Evaluation, PairedComparison, compare, evaluate, human_ceiling
 from scoring.formats import BadText, Scorer
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate, print the tables, and return all figures."""
     pairs, left_out = _pairs(options)
+    pairs, seen = _unseen(options, pairs)
     names = dict.fromkeys(name for name in (options.model, options.against, *BESIDE) if name)
     margins = {name: margins_of(_scorer(options, name), pairs, _short(name)) for name in names}
     outcomes, groups = [pair.target for pair in pairs], [pair.group for pair in pairs]
@@ -91,6 +93,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sections = sections_of(pairs, margins[options.model]) if options.protocol == "rewardbench" else None
     ceiling = None if options.agreement is None else human_ceiling(options.agreement)
     _print_pairs(options, model, left_out)
+    _print_learnt(seen)
     _print_models(found, ceiling)
     _print_slices(model)
     if against:
@@ -102,6 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pairs": model.n,
         "left_out": left_out,
+        "learnt": seen,
         "models": {name: asdict(each) for name, each in found.items()},
         "against": asdict(against) if against else None,
         "sections": sections,
@@ -122,6 +126,37 @@ def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int]:
     if options.protocol == "rewardbench" and not any(pair.part for pair in used):
         raise DataError('there is no column "subset", which RewardBench is reported by')
     return used, len(pairs) - len(used)
+
+
+def _unseen(
+    options: argparse.Namespace, pairs: list[LabelledPair]
+) -> tuple[list[LabelledPair], dict[str, dict[str, Any]]]:
+    """The pairs of prompt groups that no model here has learnt; of each model how many it has, by what stands
+    beside its weights, and whether that is known to be all."""
+    seen: dict[str, dict[str, Any]] = {}
+    out: set[str] = set()
+    for name in dict.fromkeys(name for name in (options.model, options.against) if name):
+        if name not in BASELINES:
+            record = learnt.read(Path(name)) or learnt.Record(whole=False)
+            known = learnt.Known(record)
+            groups = {pair.group for pair in pairs if pair.prompt in known}
+            count = sum(pair.group in groups for pair in pairs)
+            seen[name] = {"pairs": count, "known": record.whole}
+            out |= groups
+    left = [pair for pair in pairs if pair.group not in out]
+    if not left:
+        raise DataError(f"all of {len(pairs):,} pairs are of prompts that were trained on")
+    return left, seen
+
+
+def _print_learnt(seen: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, found in seen.items():
+        if found["pairs"]:
+            print(f"left out: {found['pairs']:,} pairs of prompts that {_short(name)} has learnt")
+        if not found["known"]:
+            print(
+                f"not known: all that {_short(name)} was trained on; prompts that it has seen may be counted"
+            )
 
 
 def _scorer(options: argparse.Namespace, name: str) -> Scorer:

@@ -7,6 +7,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scoring.likeness import shingles_in
+from scoring.likeness import ALIKE, likeness, shingles_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,38 @@ class Record:
     texts: Mapping[Use, Sequence[Text]] = field(default_factory=dict)
     whole: bool = True
     source: str = ""
+
+
+class Known:
+    """The texts of a record, to be met again: equal, near-duplicates, or beginning alike."""
+
+    def __init__(self, record: Record) -> None:
+        self._digests: set[str] = set()
+        self._long: list[NDArray[np.uint32]] = []
+        self._by_run: dict[int, list[int]] = {}
+        for texts in record.texts.values():
+            for text in texts:
+                self._digests |= set(text.digests)
+                if text.runs is not None:
+                    for run in _first(text.runs):
+                        self._by_run.setdefault(run, []).append(len(self._long))
+                    self._long.append(text.runs)
+
+    def __contains__(self, prompt: str) -> bool:
+        text = Text.of(prompt)
+        if not self._digests.isdisjoint(text.digests):
+            return True
+        runs = text.runs
+        if runs is None:
+            return False
+        met = {place for run in _first(runs) for place in self._by_run.get(run, ())}
+        return any(likeness(runs, self._long[place]) >= ALIKE for place in met)
+
+
+def _first(runs: NDArray[np.uint32]) -> list[int]:
+    """So many of the sorted runs that two texts that are alike have one of them in common."""
+    kept: list[int] = runs[: len(runs) - math.ceil(ALIKE * len(runs)) + 1].tolist()
+    return kept
 
 
 def digest_of(text: str) -> str:

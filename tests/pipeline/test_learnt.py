@@ -214,3 +214,12 @@ def test_prompts_that_are_imported_are_looked_at_by_the_import(version, dataset,
 
     match = LearntMatch.objects.get(dataset=dataset)
     assert (match.up_to, len(match.groups)) == (dataset.prompts.get().pk, 8)
+
+
+def test_a_record_by_itself_knows_texts_that_are_equal_nearly_equal_or_begin_alike():
+    known = records.Known(Record({"trained": texts_of([LONG, OPENING])}))
+
+    met = [LONG.upper(), LONG.replace("Monday", "Tuesday"), f"User: {OPENING}\n\nAssistant: No.\n\nUser: So?"]
+    others = ["Hi", LONG[:110], f"System: Be brief.\n\nUser: {OPENING}\n\nAssistant: No.\n\nUser: So?"]
+    assert [text in known for text in met] == [True] * 3
+    assert [text in known for text in others] == [False] * 3

@@ -220,3 +220,19 @@ def test_ties_alone_are_nothing_to_evaluate_by_the_webgpt_protocol(tmp_path, cap
 
     assert main(["evaluate", "--model", "longest", "--protocol", "webgpt", file]) == 1
     assert "none of 1 comparisons has a preferred option" in capsys.readouterr().err
+
+
+def test_what_a_model_has_learnt_is_left_out_of_its_figures(tiny, folder, webgpt, tmp_path, capsys):
+    assert main(train_arguments(tiny, folder, tmp_path / "out")) == 0
+    trained, taught = str(tmp_path / "out"), str(folder / "soft-label.train.jsonl")
+    capsys.readouterr()
+
+    assert main(["evaluate", "--model", trained, taught]) == 1
+    assert "all of 60 pairs are of prompts that were trained on" in capsys.readouterr().err
+    assert main(["evaluate", "--model", trained, taught, webgpt, "--json"]) == 0
+
+    printed = capsys.readouterr().out
+    figures = json.loads(printed.splitlines()[-1])
+    assert (figures["pairs"], figures["learnt"]) == (11, {trained: {"pairs": 60, "known": False}})
+    assert "left out: 60 pairs of prompts that out has learnt" in printed
+    assert "not known: all that out was trained on" in printed
