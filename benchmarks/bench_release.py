@@ -100,7 +100,7 @@ def writing(folder: Path) -> int:
     from workbench.pipeline.release import building
 
     recipe = building.Recipe.of(Release(profiles=["preference"], formats=["jsonl"]))
-    facts = building.write(Dataset.objects.get(name=NAME), recipe, folder)
+    facts = building.write(Dataset.objects.get(name=NAME), recipe, folder).facts
     return int(facts["comparisons"]["released"])
 
 

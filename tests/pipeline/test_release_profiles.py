@@ -7,12 +7,15 @@ import json
 import resource
 import subprocess
 import sys
+from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
+from datasets import Features, Value, load_dataset
 from django.core.files.storage import default_storage
+from trl.data_utils import extract_prompt
 
 from scoring.formats import flatten_messages
 from scoring.pairs import read_training_data
@@ -27,6 +30,7 @@ from tests.factories import (
 )
 from workbench.models import Comparison, Dataset, Decision, Judgment, Release
 from workbench.models.dataset import answer_digest, group_digest
+from workbench.pipeline import aggregation as aggregation_stage
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
@@ -261,13 +265,72 @@ def test_all_votes_holds_every_judgment_under_a_pseudonym_also_superseded_and_un
     told = [
         (row["outcome"], row["stage"], row["left"], row["current"], row["strength"]) for row in written[1:]
     ]
-    assert told == [("a", "first", "b", False, 0), ("b", "revealed", "b", True, 2)]
+    assert told == [("a", "first", "b", False, -1), ("b", "revealed", "b", True, 2)]
     assert {row["annotator"] for row in written[1:]} == {str(person.pseudonym)}
     assert person.user.username not in json.dumps(written)
     assert {row["decided"] for row in written} == {""}
     assert [row["judged_at"] for row in written] == [
         int(at.timestamp()) for at in Judgment.objects.order_by("pk").values_list("created_at", flat=True)
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("aggregation", ["majority", "skill"])
+def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset, monkeypatch, aggregation):
+    """People change their votes between settling and the snapshot: exactly there, and not by luck."""
+    Dataset.objects.filter(pk=dataset.pk).update(aggregation=aggregation)
+    dataset.refresh_from_db()
+    settled = aggregation_stage.settle
+    for number in range(12):
+        pair(dataset, "aab", f"Question {number}?")
+
+    def settle_and_change(of: Dataset) -> object:
+        found = settled(of)
+        for n, old in enumerate(Judgment.objects.filter(outcome="a", current=True).order_by("pk")):
+            if n % 3:  # both, one or none of the two that said a
+                Judgment.objects.filter(pk=old.pk).update(current=False)
+                JudgmentFactory.create(
+                    comparison=old.comparison, annotator=old.annotator, outcome="b", supersedes=old
+                )
+        return found
+
+    monkeypatch.setattr(aggregation_stage, "settle", settle_and_change)
+
+    written = rows(build(dataset, "all-votes"), "all-votes")
+
+    votes: dict[str, list[str]] = {}
+    for row in written:
+        if row["current"]:
+            votes.setdefault(row["pair_id"], []).append(row["outcome"])
+    majority = {pair: max(set(said), key=said.count) for pair, said in votes.items()}
+    assert {row["pair_id"]: row["decided"] for row in written} == majority
+    assert set(majority.values()) == {"b"}
+    assert Decision.objects.filter(standing=True, outcome="a").exists()
+
+
+def test_rows_that_trl_would_tear_are_counted_and_told(dataset):
+    pair(dataset, "a", "Which?", ("The Elbe", "The Alps"))
+    pair(dataset, "a", "Where?", ("Here", "There"))
+
+    release = build(dataset, "trl-implicit", "preference")
+
+    assert release.manifest["profiles"]["trl-implicit"]["torn"] == 1
+    assert release.manifest["profiles"]["preference"]["torn"] == 0
+    assert "TRL would tear 1 of the rows of trl-implicit" in (folder(release) / "README.md").read_text()
+    torn = [extract_prompt(row)["prompt"] for row in rows(release, "trl-implicit")]
+    assert sum(not prompt.endswith("\n\nAssistant:") for prompt in torn) == 1
+
+
+def test_an_empty_answer_is_left_out_of_pairs_and_counted(dataset):
+    pair(dataset, "a")
+    pair(dataset, "a", "Pepper?", ("Yes.", " \n"))
+
+    release = build(dataset, "preference", "kto", "all-votes")
+
+    assert release.manifest["profiles"]["preference"]["left_out"] == {"empty": 1}
+    assert release.manifest["profiles"]["kto"]["left_out"] == {"empty": 1}
+    assert release.manifest["profiles"]["all-votes"]["left_out"] == {}
+    assert release.manifest["comparisons"]["by_outcome"] == {"a": 1, "empty": 1}
 
 
 def test_the_evaluation_set_is_of_the_test_split_alone_and_names_the_writers(dataset):
@@ -388,26 +451,97 @@ def test_every_profile_loads_by_the_card_alone(dataset, tmp_path):
         assert set(loaded.column_names[next(iter(loaded))]) == set(profile.columns)
 
 
-def test_files_that_do_not_load_as_they_should_are_never_kept(dataset):
-    # `datasets` takes a column of nothing but such texts for a column of times.
-    pair(dataset, "a", "2024-01-01T00:00:00Z", ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"))
+def of_dates(dataset: Dataset, times: bool = True) -> None:
+    """A pair in which every text looks like a date: `datasets` takes such a column for dates."""
+    clock = "T00:00:00Z" if times else ""
+    pair(dataset, "a", "Which day?", [f"2024-01-0{day}{clock}" for day in (2, 3)])
 
-    with pytest.raises(releases.ReleaseError, match=r"do not load: .*other columns or types.*timestamp"):
+
+@pytest.mark.parametrize("times", [True, False])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_column_of_dates_alone_is_refused_in_words_and_kept_as_parquet(
+    dataset, monkeypatch, times, elsewhere
+):
+    if elsewhere:
+        monkeypatch.setattr("workbench.pipeline.release.building.PROVEN_HERE_BYTES", 0)
+    of_dates(dataset, times)
+
+    with pytest.raises(releases.ReleaseError) as refused:
         build(dataset, "preference")
 
+    assert str(refused.value) == (
+        "Nothing was kept. preference as jsonl was not written: every text in the columns chosen and "
+        "rejected looks like a date, so it would load as dates. Parquet keeps every text as it is: build it "
+        "as Parquet."
+    )
     assert not Release.objects.exists()
     assert build(dataset, "preference", formats=["parquet"]).rows == 1
 
 
-def test_a_large_release_is_proven_in_a_process_of_its_own(dataset, monkeypatch):
-    monkeypatch.setattr("workbench.pipeline.release.building.PROVEN_HERE_BYTES", 0)
-    pair(dataset, "a")
-    assert build(dataset, "preference").rows == 1
-    stamps = DatasetFactory.create()
-    pair(stamps, "a", "2024-01-01T00:00:00Z", ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"))
+def test_what_loads_is_kept_beside_what_does_not_and_the_release_says_why(dataset, tmp_path):
+    of_dates(dataset)
 
-    with pytest.raises(releases.ReleaseError, match=r"do not load: .*other columns or types.*timestamp"):
-        build(stamps, "preference")
+    release = build(dataset, "preference", "trl-implicit", formats=["jsonl", "parquet"])
+
+    assert {(it["profile"], it["format"]) for it in release.manifest["files"].values() if it["rows"]} == {
+        ("preference", "parquet"),
+        ("trl-implicit", "jsonl"),
+        ("trl-implicit", "parquet"),
+    }
+    (fault,) = release.manifest["not_written"]
+    assert (fault["profile"], fault["format"]) == ("preference", "jsonl")
+    assert fault["why"] in (folder(release) / "README.md").read_text()
+    assert {path.name for path in folder(release).iterdir()} == {*release.manifest["files"], "manifest.json"}
+    assert loaded_texts(release, tmp_path, "preference", "parquet") == {"2024-01-02T00:00:00Z"}
+
+
+WORDS = ["null", "None", "NA", "nan", "N/A", "", "  ", "True", "007", "1.50", "1e5", "2024-01-01", "-", "inf"]
+
+
+def loaded_texts(release: Release, scratch: Path, profile: str, form: str) -> set[str]:
+    """What is preferred, by the call that the card shows."""
+    releases.copy_to(release, scratch / "out")
+    call = release.manifest["profiles"][profile]["load"][form]
+    assert call in (scratch / "out" / "README.md").read_text()
+    with chdir(scratch):
+        names = {"Features": Features, "Value": Value}
+        names["load_dataset"] = partial(load_dataset, cache_dir=str(scratch / "cache"))
+        loaded = eval(call.replace("FOLDER", "out"), names)
+    texts = [row["chosen"] for rows in loaded.values() for row in rows]
+    assert {type(text) for text in texts} == {str}
+    return set(texts)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("formats", [["csv"], ["jsonl"], ["jsonl", "csv"], ["csv", "parquet"], ["jsonl.gz"]])
+def test_the_call_on_the_card_loads_every_text_as_that_text(dataset, tmp_path, formats):
+    words = [word for word in WORDS if word.strip() and not word.startswith("-")]
+    for word in words:
+        pair(dataset, "a", f"Say {word!r}.", (word, f"not {word}"))
+
+    release = build(dataset, "preference", formats=formats)
+
+    assert release.manifest["not_written"] == []
+    for form in formats:
+        assert loaded_texts(release, tmp_path / form, "preference", form) == set(words)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_one_kind_of_odd_text_alone_in_a_csv_loads_as_that_text(dataset, tmp_path, word):
+    for number in range(3):
+        prompt = PromptFactory.create(
+            dataset=dataset, messages=[{"role": "user", "content": f"Say {number}"}]
+        )
+        a, b = (CompletionFactory.create(prompt=prompt, text=text) for text in (word, f"{word}{number}"))
+        JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a=a, b=b), outcome="a")
+
+    if not word.strip():
+        with pytest.raises(releases.ReleaseError, match="3 empty"):
+            build(dataset, "preference", formats=["csv"])
+        return
+    release = build(dataset, "preference", formats=["csv"])
+
+    assert loaded_texts(release, tmp_path, "preference", "csv") == {f"'{word}" if word == "-" else word}
 
 
 def test_no_room_for_the_proof_is_told_from_files_that_do_not_load(dataset, tmp_path):

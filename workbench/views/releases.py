@@ -202,7 +202,10 @@ def _groups(release: Release) -> list[dict[str, Any]]:
         group = groups.setdefault(repr((facts["rule"], facts["left_out"])), fresh)
         rows = [(split, facts["rows"][split]) for split in pipeline.SPLITS if split in facts["rows"]]
         total = sum(count for _, count in rows)
-        group["members"].append({"name": name, "purpose": facts["purpose"], "rows": rows, "total": total})
+        calls = [pipeline.in_folder(call, _folder(release)) for call in facts.get("load", {}).values()]
+        member = {"name": name, "purpose": facts["purpose"], "rows": rows, "total": total, "calls": calls}
+        member["torn"] = facts.get("torn", 0)
+        group["members"].append(member)
     return list(groups.values())
 
 

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from scoring.rows.rows import FileFault, Row, escaped
-from scoring.rows.shapes import arenas, mapped, pairs, rankings, trees, votes
+from scoring.rows.shapes import arenas, mapped, pairs, rankings, releases, trees, votes
 from scoring.rows.shapes.shape import Shape
 
 __all__ = ["COLUMNS", "SHAPES", "mapped", "recognise"]
 
-SHAPES: dict[str, Shape] = {
-    shape.name: shape for family in (trees, votes, arenas, rankings, pairs) for shape in family.SHAPES
-}
+_FAMILIES = (releases, trees, votes, arenas, rankings, pairs)
+SHAPES: dict[str, Shape] = {shape.name: shape for family in _FAMILIES for shape in family.SHAPES}
 
 COLUMNS = {name.lower(): name for shape in SHAPES.values() for name in ("id", *shape.needs, *shape.texts)}
 """Known column names by their lower case, for the headers of CSV files."""

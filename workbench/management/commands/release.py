@@ -21,7 +21,7 @@ examples:
   manage.py release Kitchen --out copy-of-3 --number 3      (an old Release, written out again)
 
 then, in Python:
-  datasets.load_dataset("json", data_files={"train": "kitchen-1/preference.train.jsonl"})
+  datasets.load_dataset("kitchen-1", "preference")
 """
 
 
@@ -138,6 +138,7 @@ def _facts(release: Release) -> dict[str, Any]:
         "rows_by_profile": {name: sum(it["rows"].values()) for name, it in manifest["profiles"].items()},
         "files": {name: file["sha256"] for name, file in manifest["files"].items()},
         "left_out": {name: it["left_out"] for name, it in manifest["profiles"].items()},
+        "not_written": manifest.get("not_written", []),
     }
 
 
@@ -151,4 +152,5 @@ def _told(release: Release, folder: Path) -> str:
             f"{count:,} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()
         )
         lines.append(f"  left out of {name}: {left or 'nothing'}")
+    lines += [f"  {fault['why']}" for fault in release.manifest.get("not_written", ())]
     return "\n".join(lines)

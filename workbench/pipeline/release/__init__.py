@@ -21,6 +21,7 @@ from workbench.pipeline.release.filters import BadFilter, Filters
 from workbench.pipeline.release.history import Diff, ProfileDiff, Verified, diff, verify
 from workbench.pipeline.release.manifest import NAME as MANIFEST
 from workbench.pipeline.release.profiles import DEFAULT_PROFILES, PROFILES, Profile
+from workbench.pipeline.release.proof import in_folder
 from workbench.pipeline.release.splits import SPLITS, split_of
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "copy_to",
     "count_now",
     "diff",
+    "in_folder",
     "made",
     "names_of",
     "refuse_unusable",

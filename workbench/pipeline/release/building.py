@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,9 @@ def build(release: Release, progress: Progress = _never_stop) -> Release:
 
     A release that is not saved yet gets its number then, so that a build that dies leaves no row. One that
     failed or was interrupted may be built again; one that is ready is left as it is.
-    Raises ReleaseError when the recipe cannot be followed, nothing is decided, `datasets` cannot load a file,
-    or the disk is full; Cancelled when `progress` answered False. Nothing is kept in any of these cases, and
-    nobody else is locked out meanwhile."""
+    Raises ReleaseError when the recipe cannot be followed, nothing is decided, `datasets` can load none
+    of the files, or the disk is full; Cancelled when `progress` answered False. Nothing is kept in any of
+    these cases, and nobody else is locked out meanwhile."""
     with made(release, progress) as (folder, facts):
         return _keep(release, facts, folder)
 
@@ -123,8 +123,7 @@ def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[P
             tempfile.TemporaryDirectory(dir=scratch) as cache,
         ):
             aggregation.settle(release.dataset)
-            facts = write(release.dataset, recipe, Path(name), progress)
-            _prove(Path(name), Path(cache), facts, progress)
+            facts = _proven(write(release.dataset, recipe, Path(name), progress), Path(cache), progress)
             yield Path(name), facts
 
 
@@ -211,7 +210,44 @@ def _next_number(dataset: Dataset) -> Iterator[int]:
         yield (last or 0) + 1
 
 
-def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _never_stop) -> Manifest:
+@dataclass(frozen=True)
+class Written:
+    """Files of one snapshot in a folder, and what goes beside them."""
+
+    dataset: Dataset
+    folder: Path
+    facts: Manifest
+    guidelines: str
+
+    def finish(self) -> None:
+        """Write, or write again, what tells of the files: the calls that load them, card and manifest."""
+        facts = self.facts
+        for name in (card.NAME, LLAMA_FACTORY):
+            facts["files"].pop(name, None)
+        for name, calls in proof.calls_of(facts["files"], facts["profiles"]).items():
+            facts["profiles"][name]["load"] = calls
+        _add(facts, self.folder, card.NAME, card.card_of(facts, self.guidelines).encode())
+        if facts["profiles"].get("llama-factory", {}).get("rows"):
+            _add(facts, self.folder, LLAMA_FACTORY, _json(_dataset_info(self.dataset, facts)))
+        (self.folder / manifest.NAME).write_bytes(_json(facts))
+
+    def leave_out(self, faults: Sequence[proof.Fault]) -> None:
+        """Keep what loads, and say why the rest is not there. Raises ReleaseError when nothing loads."""
+        facts, gone = self.facts, {(fault.profile, fault.format) for fault in faults}
+        for name, file in list(facts["files"].items()):
+            if (file["profile"], file["format"]) in gone:
+                (self.folder / name).unlink()
+                del facts["files"][name]
+        facts["not_written"] += [asdict(fault) for fault in faults]
+        if not any(file["profile"] for file in facts["files"].values()):
+            whys = " ".join(fault["why"] for fault in facts["not_written"])
+            raise ReleaseError(f"Nothing was kept. {whys}")
+        for name, profile in facts["profiles"].items():
+            profile["rows"] = manifest.rows_of(name, facts["files"])
+        self.finish()
+
+
+def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _never_stop) -> Written:
     """Write files and manifest of one snapshot into the folder, in one pass and in constant memory."""
     with snapshot() as using:
         version = ModelVersion.objects.using(using).serving(dataset)
@@ -234,11 +270,9 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _
         )
         of_dataset = Guidelines.objects.using(using).filter(dataset=dataset).order_by("-number")
         newest = of_dataset.values_list("text", flat=True).first()
-    _add(facts, folder, card.NAME, card.card_of(facts, newest or "").encode())
-    if "llama-factory" in facts["profiles"]:
-        _add(facts, folder, LLAMA_FACTORY, _json(_dataset_info(dataset, facts)))
-    (folder / manifest.NAME).write_bytes(_json(facts))
-    return facts
+    written = Written(dataset, folder, facts, newest or "")
+    written.finish()
+    return written
 
 
 def _nothing(dataset: Dataset, counts: Counts) -> str:
@@ -298,6 +332,7 @@ class _Files(ExitStack):
         if wanted:
             self.counts.release(case, split)
         for profile in wanted:
+            self.counts.torn[profile.name] += profile.torn(case)
             files = [self._file(profile, split, name) for name in self._recipe.formats]
             for row in profile.rows(case):
                 for file in files:
@@ -341,21 +376,26 @@ class _Files(ExitStack):
         return self.open[key]
 
 
-def _prove(folder: Path, cache: Path, facts: Manifest, progress: Progress) -> None:
-    """Open every file as its readers will. Raises ReleaseError with what went wrong, Cancelled when it was
-    stopped. A small release is opened here, since to start a process takes longer than to load it; a large
-    one in a process of its own, as `datasets` keeps hold of some 230 MB for 600 MB of rows."""
-    total = facts["comparisons"]["total"]
-    try:
-        if sum(file["bytes"] for file in facts["files"].values()) <= PROVEN_HERE_BYTES:
-            proof.check(folder, cache)
-        else:
-            _prove_elsewhere(folder, cache, lambda: progress(total, total))
-    except ValueError as error:
-        raise ReleaseError(f"The files were written but not kept, as they do not load: {error}") from error
+def _proven(written: Written, cache: Path, progress: Progress) -> Manifest:
+    """The manifest of what loads by the calls in it; what does not load is left out, with the reason. Raises
+    ReleaseError when nothing loads, Cancelled when it was stopped."""
+    while faults := _prove(written, cache, progress):
+        written.leave_out(faults)
+    return written.facts
 
 
-def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> None:
+def _prove(written: Written, cache: Path, progress: Progress) -> list[proof.Fault]:
+    """Load everything as its readers will. A small release is loaded here, since to start a process takes
+    longer than to load it; a large one in a process of its own, as `datasets` keeps hold of some 230 MB for
+    600 MB of rows."""
+    total = written.facts["comparisons"]["total"]
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # a folder that changed is no folder to remember
+        if sum(file["bytes"] for file in written.facts["files"].values()) <= PROVEN_HERE_BYTES:
+            return proof.check(written.folder, Path(scratch))
+        return _prove_elsewhere(written.folder, Path(scratch), lambda: progress(total, total))
+
+
+def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> list[proof.Fault]:
     command = [sys.executable, "-P", proof.__file__, str(folder), str(cache)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own file
         while True:
@@ -369,7 +409,9 @@ def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> No
     if child.returncode in proof.FULL:
         raise OSError(child.returncode, os.strerror(child.returncode))
     if child.returncode:
-        raise ValueError(said.strip().rsplit("\n", 1)[-1])
+        why = said.strip().rsplit("\n", 1)[-1]
+        raise ReleaseError(f"The files were written but not kept, as they could not be loaded: {why}")
+    return [proof.Fault(**fault) for fault in orjson.loads((cache / proof.FAULTS).read_bytes())]
 
 
 def _keep(release: Release, facts: Manifest, folder: Path) -> Release:
@@ -382,7 +424,8 @@ def _keep(release: Release, facts: Manifest, folder: Path) -> Release:
             number = stored.number
         release.number = number
         release.manifest, release.state = facts, Release.State.READY
-        release.rows = sum(facts["profiles"][release.profiles[0]]["rows"].values())
+        rows = (sum(facts["profiles"][name]["rows"].values()) for name in release.profiles)
+        release.rows = next(filter(None, rows), 0)
         release.save()
         clear_storage(release)
         try:

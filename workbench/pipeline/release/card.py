@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from workbench.pipeline.release import proof
 from workbench.pipeline.release.manifest import Manifest
 
 NAME = "README.md"
@@ -52,6 +53,7 @@ def card_of(manifest: Manifest, guidelines: str) -> str:
         f"# {manifest['dataset']['name']}",
         manifest["dataset"]["description"],
         _contents(manifest),
+        _loading(manifest),
         _collection(manifest),
         _figures(manifest),
         _limits(manifest),
@@ -74,7 +76,7 @@ def _header(manifest: Manifest) -> str:
         "license": known[0] if len(known) == 1 else known,
         "size_categories": [size],
         "tags": ["preference", "reward-model", "human-feedback"],
-        "configs": [_config(name, manifest) for name, it in manifest["profiles"].items() if it["rows"]],
+        "configs": _configs(manifest),
     }
     if typed := [_types(name, manifest) for name, it in manifest["profiles"].items() if _needs_types(it)]:
         values["dataset_info"] = typed
@@ -84,11 +86,43 @@ def _header(manifest: Manifest) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _config(profile: str, manifest: Manifest) -> dict[str, Any]:
-    files = [(name, it) for name, it in manifest["files"].items() if it["profile"] == profile]
-    first = files[0][1]["format"]
-    paths = [{"split": it["split"], "path": name} for name, it in files if it["format"] == first]
-    return {"config_name": profile, "data_files": paths}
+def _configs(manifest: Manifest) -> list[dict[str, Any]]:
+    """A configuration for each profile in the one format that `datasets` reads in a folder by its card."""
+    kind = proof.format_of_card(manifest["files"])
+    return [
+        {
+            "config_name": name,
+            "data_files": [
+                {"split": it["split"], "path": path}
+                for path, it in manifest["files"].items()
+                if (it["profile"], it["format"]) == (name, kind)
+            ],
+            **proof.card_options(kind, profile["columns"]),
+        }
+        for name, profile in manifest["profiles"].items()
+        if kind in profile["load"]
+    ]
+
+
+def _loading(manifest: Manifest) -> str:
+    """The calls that were carried out before the Release was kept."""
+    calls = [call for profile in manifest["profiles"].values() for call in profile["load"].values()]
+    names = ", ".join(name for name in proof.NAMES if any(f"{name}(" in call for call in calls))
+    lines = ["## Load", "", f"{proof.FOLDER} is the folder of this file.", ""]
+    lines += ["```python", f"from datasets import {names}", "", *calls, "```"]
+    lines += [
+        line for name, it in manifest["profiles"].items() if it["torn"] for line in ("", _torn(name, it))
+    ]
+    for fault in manifest["not_written"]:
+        lines += ["", fault["why"]]
+    return "\n".join(lines)
+
+
+def _torn(name: str, profile: dict[str, Any]) -> str:
+    return (
+        f"TRL would tear {profile['torn']:,} of the rows of {name}: it takes words that both answers begin "
+        "with for the prompt. Give it another profile."
+    )
 
 
 _JSON = {"object": {"dtype": "json"}, "objects": {"list": "json"}}

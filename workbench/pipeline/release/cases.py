@@ -29,7 +29,7 @@ from workbench.pipeline.release.filters import Filters, passing
 
 CHUNK = 500
 EVERYTHING = Filters()
-_NO_DECISION: list[Any] = ["", "", None, 0, 0]
+_NO_DECISION: list[Any] = ["", "", "", "", None, 0, 0]
 
 
 class LeftOut(models.TextChoices):
@@ -47,6 +47,7 @@ class LeftOut(models.TextChoices):
     OTHER_SPLIT = "other_split", "In another split than this profile is made of"
     TURNS = "turns", "Its turns are not what this profile's readers can take"
     MESSAGES = "messages", "Its messages hold more than this profile can say: calls, tools, reasoning, parts"
+    EMPTY = "empty", "One of the two answers has no text"
 
 
 _LICENCE = ("licence", "license")
@@ -73,6 +74,22 @@ class Answer:
         """The messages of the answer, whole."""
         return self.conversation or [{"role": "assistant", "content": self.text}]
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.text.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The Prompt of the pair."""
+
+    messages: list[Message]
+    sha256: str
+    group: str
+    metadata: dict[str, Any]
+    external_id: str = ""
+    tools: Any = None
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:
@@ -90,30 +107,56 @@ class Vote:
     guidelines: int | None
     current: bool
     at: datetime
+    comment: str
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One Comparison with all that any profile may write of it. `outcome` and `method` are those of the
-    standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the outcome;
-    `posterior` is the probability of each outcome where aggregation decided; `pair_metadata` is there where
-    it names a licence."""
+    """One Comparison with all that any profile may write of it. `outcome`, `method`, `reason` and `note` are
+    those of the standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the
+    outcome; `posterior` is the probability of each outcome where aggregation decided; `flags` are all that
+    were raised, `by_skill` says that the Dataset decides by aggregation."""
 
-    messages: list[Message]
-    prompt_sha256: str
-    group: str
-    prompt_metadata: dict[str, Any]
+    prompt: Asked
+    external_id: str
     pair_metadata: dict[str, Any]
     a: Answer
     b: Answer
     outcome: str
     method: str
+    reason: str
+    note: str
     posterior: dict[str, float] | None
     decided_votes: list[int]
     votes: list[Vote]
-    flagged: bool
+    flags: list[dict[str, Any]]
     filtered: bool
-    tools: Any = None
+    by_skill: bool
+
+    @property
+    def messages(self) -> list[Message]:
+        return self.prompt.messages
+
+    @property
+    def prompt_sha256(self) -> str:
+        return self.prompt.sha256
+
+    @property
+    def group(self) -> str:
+        return self.prompt.group
+
+    @property
+    def prompt_metadata(self) -> dict[str, Any]:
+        return self.prompt.metadata
+
+    @property
+    def flagged(self) -> bool:
+        return any(flag["open"] for flag in self.flags)
+
+    @property
+    def tools(self) -> Any:
+        return self.prompt.tools
 
     @cached_property
     def says_text_alone(self) -> bool:
@@ -165,7 +208,25 @@ class Case:
             return LeftOut.CHANGED
         if self.outcome == Decision.DROP:
             return LeftOut.DROPPED
+        if self.a.is_empty or self.b.is_empty:
+            return LeftOut.EMPTY
         return LeftOut.FILTERED if self.filtered else None
+
+    @property
+    def decided(self) -> str:
+        """The outcome that follows from the votes beside it, "" where none does: what a reviewer said, or
+        what the rule of the Dataset makes of them. The standing Decision may be one vote behind, since it
+        is settled just before the snapshot: then the majority stands in, as on the pages."""
+        if self.method == Decision.Method.REVIEWER:
+            return self.outcome
+        if self.flagged:
+            return ""
+        if self.outcome and not self._outdated():
+            return self.outcome
+        if self.by_skill and not self.outcome:
+            return ""
+        ((leading, count),) = self.tally.most_common(1) or [("", 0)]
+        return leading if 2 * count > self.tally.total() else ""
 
     def _undecided(self) -> LeftOut:
         if self.tally:
@@ -198,7 +259,8 @@ def cases(
         .values_list("pk", "prompt_id", "a_id", "b_id")
         .iterator(chunk_size=CHUNK)
     )
-    return _streamed(ordered, passed if filters != EVERYTHING else None, using)
+    by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
+    return _streamed(ordered, passed if filters != EVERYTHING else None, by_skill, using)
 
 
 @dataclass(frozen=True)
@@ -218,21 +280,27 @@ def kept_by(dataset: Dataset, using: str) -> Kept:
 
 
 def _streamed(
-    ordered: Iterator[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
+    ordered: Iterator[tuple[int, int, int, int]],
+    passed: ComparisonQuerySet | None,
+    by_skill: bool,
+    using: str,
 ) -> Generator[Case]:
     while chunk := list(islice(ordered, CHUNK)):
-        yield from _filled(chunk, passed, using)
+        yield from _filled(chunk, passed, by_skill, using)
 
 
 def _filled(
-    chunk: Sequence[tuple[int, int, int, int]], passed: ComparisonQuerySet | None, using: str
+    chunk: Sequence[tuple[int, int, int, int]],
+    passed: ComparisonQuerySet | None,
+    by_skill: bool,
+    using: str,
 ) -> Iterator[Case]:
     keys = [key for key, *_ in chunk]
-    prompts: dict[int, list[Any]] = {
-        key: rest
+    prompts = {
+        key: Asked(*rest)
         for key, *rest in Prompt.objects.using(using)
         .filter(pk__in={prompt for _, prompt, _, _ in chunk})
-        .values_list("pk", "messages", "sha256", "group", "metadata", "tools")
+        .values_list("pk", "messages", "sha256", "group", "metadata", "external_id", "tools")
     }
     answers = {
         key: Answer(*rest)
@@ -245,36 +313,51 @@ def _filled(
         for key, *rest in Decision.objects.using(using)
         .standing()
         .filter(comparison__in=keys)
-        .values_list("comparison_id", "outcome", "method", "posterior", "votes", "votes_for")
+        .values_list(
+            "comparison_id", "outcome", "method", "reason", "note", "posterior", "votes", "votes_for"
+        )
     }
-    licensed = Comparison.objects.using(using).filter(pk__in=keys, metadata__has_any_keys=_LICENCE)
-    pairs: dict[int, dict[str, Any]] = dict(licensed.values_list("pk", "metadata"))
-    flagged = set(
-        Flag.objects.using(using).open().filter(comparison__in=keys).values_list("comparison_id", flat=True)
-    )
+    pairs: dict[int, list[Any]] = {
+        key: rest
+        for key, *rest in Comparison.objects.using(using)
+        .filter(pk__in=keys)
+        .values_list("pk", "external_id", "metadata")
+    }
+    flags = _flags(keys, using)
     through = keys if passed is None else passed.filter(pk__in=keys).values_list("pk", flat=True)
     unfiltered = set(through)
     votes = _votes(keys, using)
     for key, prompt, a, b in chunk:
-        messages, sha256, group, metadata, tools = prompts[prompt]
-        outcome, method, posterior, *counts = decisions.get(key, _NO_DECISION)
+        outcome, method, reason, note, posterior, *counts = decisions.get(key, _NO_DECISION)
+        external_id, metadata = pairs[key]
         yield Case(
-            messages=messages,
-            prompt_sha256=sha256,
-            group=group,
-            prompt_metadata=metadata,
-            pair_metadata=pairs.get(key, {}),
+            prompt=prompts[prompt],
+            external_id=external_id,
+            pair_metadata=metadata,
             a=answers[a],
             b=answers[b],
             outcome=outcome,
             method=method,
+            reason=reason,
+            note=note,
             posterior=posterior,
             decided_votes=counts,
             votes=votes[key],
-            flagged=key in flagged,
+            flags=flags[key],
             filtered=key not in unfiltered,
-            tools=tools,
+            by_skill=by_skill,
         )
+
+
+def _flags(keys: Iterable[int], using: str) -> dict[int, list[dict[str, Any]]]:
+    raised = Flag.objects.using(using).filter(comparison__in=keys).order_by("created_at", "pk")
+    flags: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for key, pseudonym, reason, note, closed in raised.values_list(
+        "comparison_id", "annotator__pseudonym", "reason", "note", "closed_at"
+    ):
+        told = {"annotator": str(pseudonym), "reason": reason, "note": note, "open": closed is None}
+        flags[key].append(told)
+    return flags
 
 
 def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
@@ -297,6 +380,8 @@ def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
             "guidelines__number",
             "current",
             "created_at",
+            "comment",
+            "metadata",
         )
     )
     votes: dict[int, list[Vote]] = defaultdict(list)

@@ -36,6 +36,7 @@ class Counts:
     shared: Counter[str] = field(default_factory=Counter)
     longer: Counter[str] = field(default_factory=Counter)
     sides: Counter[str] = field(default_factory=Counter)
+    torn: Counter[str] = field(default_factory=Counter)
 
     def see(self, case: Case, split: Split) -> None:
         self.outcomes[split][str(case.barred or case.outcome)] += 1
@@ -119,6 +120,7 @@ def manifest_of(
             **{package: version_of(package) for package in ("django", "orjson", "pyarrow", "datasets")},
         },
         "files": files,
+        "not_written": [],
     }
 
 
@@ -153,15 +155,21 @@ def _model_version(version: ModelVersion | None) -> dict[str, Any] | None:
 
 
 def _profile(profile: Profile, counts: Counts, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    rows = {it["split"]: it["rows"] for it in files.values() if it["profile"] == profile.name}
     return {
         "purpose": profile.purpose,
         "reads": profile.reads,
         "columns": dict(profile.columns),
         "rule": {name: profile.rule.get(name, UNUSED) for name in (*Outcome.values, Decision.DROP)},
-        "rows": {split: rows[split] for split in SPLITS if split in rows},
+        "rows": rows_of(profile.name, files),
+        "torn": counts.torn[profile.name],
         "left_out": dict(sorted(counts.left_out[profile.name].items())),
     }
+
+
+def rows_of(profile: str, files: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """How many rows of the profile each split has."""
+    rows = {it["split"]: it["rows"] for it in files.values() if it["profile"] == profile}
+    return {split: rows[split] for split in SPLITS if split in rows}
 
 
 def _share(counts: Counter[str], wanted: str, without: str = "") -> dict[str, Any]:

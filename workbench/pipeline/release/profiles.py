@@ -1,6 +1,7 @@
 """The shapes of a Release: for each profile its columns and what it does with each outcome."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,8 +28,9 @@ WHOLE = {"messages": "objects", "message": "object"}
 @dataclass(frozen=True)
 class Profile:
     """`columns` gives each column's type; `rule` says what becomes of each decided outcome that the profile
-    uses: those it does not name are left out and counted. `reads` names who reads it, and how. `reading` when
-    its texts are the reading view, whatever the messages hold; another profile of texts leaves such out."""
+    uses: those it does not name are left out and counted. `reads` names who reads it, and how; `torn` says
+    whether TRL would take words of the answers for the prompt. `reading` when its texts are the reading view,
+    whatever the messages hold; another profile of texts leaves such out."""
 
     name: str
     purpose: str
@@ -40,6 +42,7 @@ class Profile:
     fits: Callable[[Case], bool] = lambda _: True
     undecided_too: bool = False
     reading: bool = False
+    torn: Callable[[Case], bool] = lambda _: False
 
     @property
     def is_flat(self) -> bool:
@@ -226,16 +229,60 @@ def _soft(case: Case) -> Iterator[Row]:
     }
 
 
+NOT_ASKED = -1
+"""Strength of a vote that was not asked for one: 0 is a strength of its own on some scales."""
+
+
+def as_json(value: Any) -> str:
+    """The value as JSON text, "" for nothing: a cell that every format can hold. Keys are sorted, as one
+    database keeps them in another order than the other."""
+    if not value:
+        return ""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def whole_json(value: Any) -> str:
+    """The same for messages and tools, whose keys keep the order in which they came."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_one_text(messages: list[Message]) -> bool:
+    return len(messages) == 1 and messages[0].keys() == {"role", "content"} and messages[0]["role"] == "user"
+
+
 def _votes(case: Case) -> Iterator[Row]:
-    prompt, pair = prompt_text(case), pair_id(case)
+    asked = case.prompt
+    of_pair = {
+        "pair_id": pair_id(case),
+        "prompt": prompt_text(case),
+        "completion_a": case.a.text,
+        "completion_b": case.b.text,
+    }
+    after = {
+        "decided": case.decided,
+        "method": case.method if case.decided == case.outcome else "",
+        "reason": case.reason,
+        "note": case.note,
+        "flags": as_json(case.flags),
+        "id": case.external_id,
+        "prompt_id": asked.external_id,
+        "source_a": case.a.source,
+        "source_b": case.b.source,
+        "messages": "" if _is_one_text(asked.messages) else whole_json(asked.messages),
+        "tools": whole_json(asked.tools),
+        "messages_a": whole_json(case.a.conversation),
+        "messages_b": whole_json(case.b.conversation),
+        "prompt_metadata": as_json(asked.metadata),
+        "metadata_a": as_json(case.a.metadata),
+        "metadata_b": as_json(case.b.metadata),
+        "pair_metadata": as_json(case.pair_metadata),
+    }
     for vote in case.votes:
         yield {
-            "pair_id": pair,
-            "prompt": prompt,
-            "completion_a": case.a.text,
-            "completion_b": case.b.text,
+            **of_pair,
             "outcome": vote.outcome,
-            "strength": vote.strength or 0,
+            "strength": NOT_ASKED if vote.strength is None else vote.strength,
+            "comment": vote.comment,
             "annotator": str(vote.pseudonym),
             "imported": vote.imported,
             "stage": vote.stage,
@@ -246,7 +293,8 @@ def _votes(case: Case) -> Iterator[Row]:
             "seconds": vote.seconds or 0.0,
             "guidelines": vote.guidelines or 0,
             "judged_at": int(vote.at.timestamp()),
-            "decided": case.outcome,
+            "vote_metadata": as_json(vote.metadata),
+            **after,
         }
 
 
@@ -279,6 +327,12 @@ def _answers_once(case: Case) -> bool:
 
 def _of_two_speakers(case: Case) -> bool:
     return {message["role"] for message in case.messages} <= {"user", "assistant"}
+
+
+def _begin_alike(case: Case) -> bool:
+    """Both answers begin with the same character: TRL's extract_prompt takes the longest common beginning of
+    two transcripts for the prompt."""
+    return case.a.text[:1] == case.b.text[:1]
 
 
 _TEXT = "string"
@@ -319,11 +373,13 @@ _ALL = [
     Profile(
         name="trl-implicit",
         purpose="Whole transcripts of Human and Assistant, the prompt inside both",
-        reads="TRL: standard, implicit prompt; the form of Anthropic's HH-RLHF",
+        reads="The form of Anthropic's HH-RLHF. Not for TRL, which takes words that both answers begin "
+        "with for the prompt: take preference or trl-chat",
         columns={"chosen": _TEXT, "rejected": _TEXT},
         rule=_PREFERENCE,
         write=_transcripts,
         fits=_of_two_speakers,
+        torn=_begin_alike,
     ),
     Profile(
         name="trl-chat",
@@ -416,7 +472,8 @@ _ALL = [
     ),
     Profile(
         name="all-votes",
-        purpose="Every Judgment, superseded ones too: side, time, pseudonym, before or after the reveal",
+        purpose="Every vote with its comment, superseded ones too: side, time, pseudonym, before or after "
+        "the reveal, and what was decided",
         columns={
             "pair_id": _TEXT,
             "prompt": _TEXT,
@@ -424,6 +481,7 @@ _ALL = [
             "completion_b": _TEXT,
             "outcome": _TEXT,
             "strength": "int64",
+            "comment": _TEXT,
             "annotator": _TEXT,
             "imported": "bool",
             "stage": _TEXT,
@@ -434,11 +492,28 @@ _ALL = [
             "seconds": "float64",
             "guidelines": "int64",
             "judged_at": "int64",
+            "vote_metadata": _TEXT,
             "decided": _TEXT,
+            "method": _TEXT,
+            "reason": _TEXT,
+            "note": _TEXT,
+            "flags": _TEXT,
+            "id": _TEXT,
+            "prompt_id": _TEXT,
+            "source_a": _TEXT,
+            "source_b": _TEXT,
+            "messages": _TEXT,
+            "tools": _TEXT,
+            "messages_a": _TEXT,
+            "messages_b": _TEXT,
+            "prompt_metadata": _TEXT,
+            "metadata_a": _TEXT,
+            "metadata_b": _TEXT,
+            "pair_metadata": _TEXT,
         },
         rule=dict.fromkeys(
             (*Outcome.values, Decision.DROP),
-            "every Judgment is a row; 0 stands for what was not asked or measured",
+            "every vote is a row; -1 stands for a strength that was not asked for",
         ),
         write=_votes,
         undecided_too=True,

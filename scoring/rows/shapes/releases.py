@@ -1,0 +1,218 @@
+"""Our own Releases, where no other shape has their columns: every vote, and shares of opinions."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from scoring.rows.drafts import (
+    ComparisonDraft,
+    CompletionDraft,
+    Draft,
+    ImportOptions,
+    JudgmentDraft,
+    as_text,
+    leftovers,
+    message_of,
+    name_of,
+    number_of,
+    prompt_of,
+    text_of,
+)
+from scoring.rows.rows import BadRow, Problem, Row, Values
+from scoring.rows.shapes.shape import Shape, per_row, together
+
+OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
+CHANGED = "a vote that no longer stands is kept beside the one that does, and counts for nothing"
+
+_OF_PAIR = (
+    "pair_id", "id", "prompt", "prompt_id", "messages", "tools", "completion_a", "completion_b", "messages_a",
+    "messages_b", "source_a", "source_b", "metadata_a", "metadata_b", "prompt_metadata", "pair_metadata",
+)  # fmt: skip
+_OF_DECISION = ("decided", "method", "reason", "note", "flags")
+_OF_VOTE = ("outcome", "strength", "comment", "annotator", "vote_metadata")
+
+
+def truth_of(values: Values, column: str) -> bool:
+    """True or false, also as the text of a CSV cell or as 1 and 0. Raises BadRow for anything else."""
+    value = values.get(column)
+    truth = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+    if truth is None:
+        raise BadRow(column, "unknown_value", f"{column} should be true or false", value)
+    return truth
+
+
+def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+    """The profile `all-votes`: a row a vote. Those of one pair make one Draft, wherever they stand."""
+    for group in together(rows, lambda row: row.values.get("pair_id")):
+        good: list[tuple[Row, JudgmentDraft]] = []
+        try:
+            pair = _pair(group[0])
+        except BadRow as bad:
+            yield bad.at(group[0])
+            continue
+        for row in group:
+            try:
+                _same_pair(row.values, group[0].values)
+                good.append((row, _vote(row.values)))
+            except BadRow as bad:
+                yield bad.at(row)
+        yield _with_votes(pair, good)
+
+
+def _same_pair(values: Values, first: Values) -> None:
+    for column in ("prompt", "completion_a", "completion_b"):
+        if values.get(column) != first.get(column):
+            raise BadRow(column, "unequal_pairs", f"{column} differs from the first row of this pair_id")
+
+
+def _pair(row: Row) -> Draft:
+    values = row.values
+    said = _json_of(values, "messages", list)
+    prompt = prompt_of(said or values.get("prompt"), "messages" if said else "prompt")
+    facts = {name: values[name] for name in _OF_DECISION if values.get(name)}
+    if flags := _json_of(values, "flags", list):
+        facts["flags"] = flags
+    metadata = _json_of(values, "pair_metadata", dict) or {}
+    if facts:
+        metadata = metadata | {"release": facts}
+    comparison = ComparisonDraft(0, 1, (), name_of(values, "id"), metadata)
+    return Draft(
+        row.line,
+        prompt,
+        (_answer(values, "a"), _answer(values, "b")),
+        (comparison,),
+        external_id=name_of(values, "prompt_id"),
+        metadata=_json_of(values, "prompt_metadata", dict) or {},
+        tools=_json_of(values, "tools", (list, dict, str)),
+    )
+
+
+def _answer(values: Values, side: str) -> CompletionDraft:
+    source = name_of(values, f"source_{side}")
+    metadata = _json_of(values, f"metadata_{side}", dict) or {}
+    said = _json_of(values, f"messages_{side}", list)
+    if not said:
+        return CompletionDraft(text_of(values, f"completion_{side}"), source, metadata)
+    messages = [message_of(message, f"messages_{side}") for message in said]
+    return CompletionDraft.of(messages, source, metadata)
+
+
+def _json_of(values: Values, column: str, kind: type | tuple[type, ...]) -> Any:
+    """What the JSON text of the column says; None where it is missing or empty."""
+    text = values.get(column)
+    if text is None or text == "":
+        return None
+    try:
+        said = json.loads(as_text(text, column))
+    except ValueError:
+        raise BadRow(column, "not_json", f"{column} should hold JSON", text) from None
+    if not isinstance(said, kind):
+        raise BadRow(column, "not_json", f"{column} should hold JSON of another kind", text)
+    return said
+
+
+def _vote(values: Values) -> JudgmentDraft:
+    outcome = text_of(values, "outcome")
+    if outcome not in OUTCOMES:
+        raise BadRow("outcome", "unknown_value", f"outcome should be one of {', '.join(OUTCOMES)}", outcome)
+    number = number_of(values, "strength")
+    strength = None if number is None or number < 0 else int(number)
+    told = leftovers(values, {*_OF_PAIR, *_OF_DECISION, *_OF_VOTE})
+    for column in ("imported", "current"):
+        if column in told:
+            told[column] = truth_of(values, column)
+    for column, kind in (("seconds", float), ("guidelines", int), ("judged_at", int)):
+        if (number := number_of(values, column)) is not None:
+            told[column] = kind(number)
+    metadata = (_json_of(values, "vote_metadata", dict) or {}) | {"release": told}
+    comment = as_text(values.get("comment") or "", "comment")
+    return JudgmentDraft(outcome, name_of(values, "annotator"), strength, comment, metadata)
+
+
+def _with_votes(pair: Draft, votes: list[tuple[Row, JudgmentDraft]]) -> Draft:
+    """The pair with one vote of each voice, the last that stands; the others are kept in its metadata."""
+    in_time = sorted(votes, key=lambda one: one[1].metadata["release"].get("judged_at", 0))
+    standing = {vote.annotator: vote for _, vote in in_time if vote.metadata["release"].get("current", True)}
+    others = [vote for _, vote in in_time if standing.get(vote.annotator) is not vote]
+    (comparison,) = pair.comparisons
+    if others:
+        facts = comparison.metadata.setdefault("release", {})
+        facts["other_votes"] = [_as_values(vote) for vote in others]
+    kept = ComparisonDraft(
+        0, 1, tuple(standing[name] for name in sorted(standing)), comparison.external_id, comparison.metadata
+    )
+    return Draft(
+        pair.line,
+        pair.messages,
+        pair.completions,
+        (kept,),
+        external_id=pair.external_id,
+        metadata=pair.metadata,
+        notes=(CHANGED,) if others else (),
+        tools=pair.tools,
+    )
+
+
+def _as_values(vote: JudgmentDraft) -> Values:
+    return {
+        "outcome": vote.outcome,
+        "annotator": vote.annotator,
+        "strength": vote.strength,
+        "comment": vote.comment,
+        **vote.metadata,
+    }
+
+
+def _shares(row: Row, options: ImportOptions) -> Draft:
+    """The profile `soft-label`: the likeliest of a, b and tie is the label, and the shares are kept."""
+    values = row.values
+    share, tie = (_share(values, column) for column in ("p_a", "p_tie"))
+    likelihood = {"a": share - tie / 2, "b": 1 - share - tie / 2, "tie": tie}
+    best = max(likelihood, key=likelihood.__getitem__)
+    if abs(likelihood["a"] - likelihood["b"]) < 1e-9 and best != "tie":
+        best = "tie"
+    used = {"prompt", "completion_a", "completion_b"}
+    kept = {
+        name: number if (number := _number(values, name)) is not None else values[name]
+        for name in leftovers(values, used)
+    }
+    completions = tuple(CompletionDraft(text_of(values, f"completion_{side}")) for side in "ab")
+    comparison = ComparisonDraft(0, 1, (JudgmentDraft(best),), metadata=kept)
+    return Draft(row.line, prompt_of(values.get("prompt"), "prompt"), completions, (comparison,))
+
+
+_NUMBERS = frozenset({"p_a", "p_tie", "n", "strength"})
+
+
+def _number(values: Values, column: str) -> float | int | None:
+    """The column as a number, where it is one of ours: a CSV has its text."""
+    if column not in _NUMBERS or (number := number_of(values, column)) is None:
+        return None
+    return int(number) if column == "n" else number
+
+
+def _share(values: Values, column: str) -> float:
+    share = number_of(values, column)
+    if share is None and column == "p_tie":
+        return 0.0
+    if share is None or not 0 <= share <= 1:
+        raise BadRow(column, "unknown_value", f"{column} should be a number from 0 to 1", values.get(column))
+    return share
+
+
+SHAPES = (
+    Shape(
+        "all-votes",
+        "a Release of every vote: pair_id, prompt, completion_a, completion_b, outcome, annotator, current",
+        needs=("pair_id", "prompt", "completion_a", "completion_b", "outcome", "annotator", "current"),
+        drafts=_every_vote,
+        texts=("prompt", "completion_a", "completion_b"),
+    ),
+    Shape(
+        "soft-label",
+        "a Release of shares: prompt, completion_a, completion_b, p_a (the share of opinions for a)",
+        needs=("prompt", "completion_a", "completion_b", "p_a"),
+        drafts=per_row(_shares),
+        texts=("prompt", "completion_a", "completion_b"),
+    ),
+)
