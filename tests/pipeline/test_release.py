@@ -434,6 +434,7 @@ def test_the_command_writes_files_and_manifest_into_the_folder_and_tells_them_as
         "rows_by_profile": {"preference": 1, "aira": 1},
         "files": found,
         "left_out": {"preference": {"tie": 1}, "aira": {"tie": 1}},
+        "not_written": [],
     }
     assert sorted(name.split(".")[0] for name in found) == ["README", "aira", "preference"]
     assert Release.objects.get().state == "ready"

@@ -386,5 +386,5 @@ def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
     )
     votes: dict[int, list[Vote]] = defaultdict(list)
     for key, pseudonym, user, *rest in rows:
-        votes[key].append(Vote(pseudonym, user is None, *rest))  # type: ignore[arg-type]
+        votes[key].append(Vote(pseudonym, user is None, *rest))
     return votes

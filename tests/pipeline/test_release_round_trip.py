@@ -1,0 +1,231 @@
+"""Our own Releases come back in: each profile in each format is recognised, and what it carries is equal."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+
+from scoring.formats import flatten_messages
+from tests.factories import (
+    AnnotatorFactory,
+    CompletionFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    PromptFactory,
+    UserFactory,
+)
+from workbench.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Decision,
+    Flag,
+    Judgment,
+    Outcome,
+    Release,
+)
+from workbench.pipeline import intake
+from workbench.pipeline import release as releases
+from workbench.pipeline.release import FORMATS, PROFILES
+
+pytestmark = pytest.mark.django_db
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "depth", "arguments": '{"river": "Elbe"}'}}
+TOOLS = [
+    {"type": "function", "function": {"name": "depth", "parameters": {"type": "object", "b": 1, "a": 2}}}
+]
+
+
+def ask(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}, *ask("Salt?")]
+CALLED = [
+    *ask("How deep is it?"),
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c1", "content": "7"},
+]
+
+
+def pair_of(
+    dataset: Dataset,
+    messages: list[dict[str, Any]],
+    texts: tuple[str, str],
+    *,
+    tools: Any = None,
+    **said: Any,
+) -> Comparison:
+    """A Comparison in canonical order with metadata everywhere, and one standing vote for the first text."""
+    number = dataset.prompts.count()
+    prompt = PromptFactory.create(
+        dataset=dataset,
+        messages=messages,
+        tools=tools,
+        external_id=f"prompt {number}",
+        metadata={"topic": "null", "z": 1, "a": [1, None]},
+    )
+    answers = [
+        CompletionFactory.create(prompt=prompt, text=text, source=f"by {n}", metadata={"n": n})
+        for n, text in enumerate(texts)
+    ]
+    a, b = sorted(answers, key=lambda answer: answer.sha256)
+    comparison = Comparison.objects.create(
+        dataset=dataset, prompt=prompt, a=a, b=b, external_id=f"row {number}", metadata={"k": "é"}
+    )
+    outcome = said.pop("outcome", "a" if a == answers[0] else "b")
+    JudgmentFactory.create(comparison=comparison, outcome=outcome, **said)
+    return comparison
+
+
+WORDS = [
+    "null",
+    "None",
+    "NA",
+    "007",
+    "=1+1",
+    "-",
+    "'quoted'",
+    "\tTab",
+    'a "b"\r\nc',
+    "\u2028",
+    "2024-01-01",
+    "[]",
+]
+
+
+@pytest.fixture
+def kept(dataset) -> Dataset:
+    """A Dataset with what there is: every outcome, changed votes, comments, a reviewer's word, flags."""
+    for n, word in enumerate(WORDS):
+        pair_of(dataset, ask(f"{word} ({n})?"), (word, f"not {word}"), comment=f"{word}\n", strength=n % 3)
+    pair_of(dataset, TALK, ("Yes.", "No."), comment="because")
+    pair_of(dataset, CALLED, ("Seven.", "Eight."), tools=TOOLS, seconds=1.5, metadata={"page": 2})
+    for n, outcome in enumerate(Outcome.values):
+        pair_of(dataset, ask(f"Outcome {n}?"), ("One.", "Two."), outcome=outcome, strength=None)
+    _, changed, settled, flagged = dataset.comparisons.order_by("pk")[:4]
+    person = AnnotatorFactory.create()
+    earlier = {"comparison": changed, "annotator": person, "outcome": "a", "comment": "at first"}
+    first = JudgmentFactory.create(**earlier, current=False)
+    JudgmentFactory.create(comparison=changed, annotator=person, outcome="tie", supersedes=first)
+    Decision.objects.create(
+        comparison=settled, outcome="drop", method="reviewer", reason="bad_data", note="cut off",
+        decided_by=UserFactory.create(),
+    )  # fmt: skip
+    Flag.objects.create(comparison=flagged, annotator=person, reason="unsafe", note="look")
+    return dataset
+
+
+def imported(release: Release, shuffled: bool = False) -> Dataset:
+    """Another Dataset with the files of rows of the release."""
+    dataset = DatasetFactory.create()
+    for name, file in release.manifest["files"].items():
+        if not file["rows"]:
+            continue
+        path = Path(default_storage.path(f"{release.folder}/{name}"))
+        if shuffled:
+            lines = path.read_bytes().split(b"\n")[:-1]
+            random.Random(0).shuffle(lines)
+            path = path.with_name(f"shuffled-{name}")
+            path.write_bytes(b"\n".join(lines) + b"\n")
+        options = intake.ImportOptions(formula_safe=file["format"] == "csv")
+        result = intake.import_file(path, dataset, options)
+        assert result.accepted, result.problems
+    return dataset
+
+
+def texts_of(dataset: Dataset) -> list[Any]:
+    """Prompts and completions, by SQL."""
+    prompts = dataset.prompts.values_list("sha256", "messages", "tools", "external_id", "metadata", "group")
+    answers = Completion.objects.filter(prompt__dataset=dataset)
+    columns = ("prompt__sha256", "sha256", "text", "conversation", "source", "metadata")
+    return sorted([*prompts, *answers.values_list(*columns)], key=json.dumps)
+
+
+PAIR = ("comparison__prompt__sha256", "comparison__a__sha256", "comparison__b__sha256")
+
+
+def votes_of(dataset: Dataset, voter: str) -> list[Any]:
+    """The standing votes, by SQL."""
+    standing = Judgment.objects.of(dataset).filter(current=True)
+    return sorted(
+        (*row[:3], str(row[3]), *row[4:])
+        for row in standing.values_list(*PAIR, voter, "outcome", "comment", "comparison__external_id")
+    )
+
+
+@pytest.mark.parametrize("form", [*FORMATS, "shuffled"])
+def test_every_vote_comes_back_as_it_stands_with_all_that_it_came_with(kept, form):
+    formats = ["jsonl" if form == "shuffled" else form]
+    release = releases.build(Release(dataset=kept, profiles=["all-votes"], formats=formats))
+    assert release.manifest["not_written"] == []
+
+    again = imported(release, form == "shuffled")
+
+    assert texts_of(again) == texts_of(kept)
+    assert votes_of(again, "annotator__external_id") == votes_of(kept, "annotator__pseudonym")
+    told = {
+        (of.comparison.external_id, of.annotator.external_id): (of.strength, of.metadata)
+        for of in Judgment.objects.of(again)
+    }
+    for vote in Judgment.objects.of(kept).filter(current=True):
+        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym)]
+        release_facts = metadata.pop("release")
+        assert (strength, metadata) == (vote.strength, vote.metadata)
+        assert release_facts["stage"] == vote.stage
+        assert release_facts["seconds"] == (vote.seconds or 0.0)
+        assert release_facts["current"] is True
+    facts = dict(again.comparisons.values_list("external_id", "metadata"))
+    assert all(each["k"] == "é" for each in facts.values())
+    (earlier,) = facts["row 1"]["release"]["other_votes"]
+    assert (earlier["outcome"], earlier["comment"]) == ("a", "at first")
+    assert {name: facts["row 2"]["release"][name] for name in ("decided", "method", "reason", "note")} == {
+        "decided": "drop",
+        "method": "reviewer",
+        "reason": "bad_data",
+        "note": "cut off",
+    }
+    (flag,) = facts["row 3"]["release"]["flags"]
+    assert (flag["reason"], flag["note"], flag["open"]) == ("unsafe", "look", True)
+
+
+def preferred(dataset: Dataset) -> set[Any]:
+    """(prompt as text, better text, worse text) of the votes for a side, by SQL."""
+    return {
+        (flatten_messages(messages), *((a, b) if outcome == "a" else (b, a)))
+        for messages, a, b, outcome in Judgment.objects.of(dataset)
+        .filter(current=True, outcome__in=["a", "b"])
+        .values_list("comparison__prompt__messages", "comparison__a__text", "comparison__b__text", "outcome")
+    }
+
+
+TURNS = {"trl-implicit", "llama-factory"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "form"),
+    [
+        (name, form)
+        for name, profile in PROFILES.items()
+        for form in FORMATS
+        if name != "all-votes" and (profile.is_flat or form != "csv")
+    ],
+)
+def test_every_profile_is_recognised_and_prefers_what_was_preferred(dataset, profile, form):
+    for n in range(30):  # so many that the evaluation set, of the test split alone, has some
+        word = WORDS[n % len(WORDS)]
+        pair_of(dataset, ask(f"{word} ({n})?"), (f"{word}", f"not {word}"))
+    pair_of(dataset, TALK, ("Yes.", "No."))
+    release = releases.build(Release(dataset=dataset, profiles=[profile], formats=[form]))
+    assert release.manifest["not_written"] == []
+
+    again = imported(release)
+
+    if PROFILES[profile].splits == ("test",):
+        assert preferred(again)
+        assert preferred(again) < preferred(dataset)
+    else:
+        assert preferred(again) == preferred(dataset)
