@@ -144,6 +144,15 @@ def whole_number_of(
     return int(number)
 
 
+def truth_of(values: Values, column: str) -> bool:
+    """True or false, also as the text of a CSV cell or as 1 and 0. Raises BadRow for anything else."""
+    value = values.get(column)
+    truth = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+    if truth is None:
+        raise BadRow(column, "unknown_value", f"{column} should be true or false", value)
+    return truth
+
+
 def list_of(values: Mapping[str, Any], column: str) -> list[Any]:
     value = values.get(column)
     if not isinstance(value, list):

@@ -229,3 +229,47 @@ def test_every_profile_is_recognised_and_prefers_what_was_preferred(dataset, pro
         assert preferred(again) < preferred(dataset)
     else:
         assert preferred(again) == preferred(dataset)
+
+
+RIVERS = {"prompt": "Which is longer?", "a": "The Elbe", "b": "The Oder", "who": "p1"}
+NAMED = {"prompt": "prompt", "a": "a", "b": "b", "outcome": "says", "annotator": "who"}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("columns", "earlier", "later"),
+    [
+        ({}, {"current": False}, {"current": True}),
+        ({}, {"current": "False"}, {"current": "True"}),
+        ({"current": "valid"}, {"valid": 0}, {"valid": 1}),
+        ({"time": "at"}, {"at": "2026-05-01T10:00:00Z"}, {"at": "2026-05-01T13:00:00+02:00"}),
+        ({"time": "at"}, {"at": 9}, {"at": 10}),
+    ],
+)
+def test_of_several_votes_of_one_voice_in_any_table_the_one_that_stands_stands(
+    dataset, tmp_path, columns, earlier, later, backwards
+):
+    turned = {"a": RIVERS["b"], "b": RIVERS["a"]}  # the other way round, as tools show them
+    rows = [RIVERS | {"says": "a"} | earlier, RIVERS | turned | {"says": "a"} | later]
+    if backwards:
+        rows.reverse()
+    rows.append(RIVERS | {"says": "a", "who": "p2"} | later)
+    path = tmp_path / "votes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    result = intake.import_file(path, dataset, intake.ImportOptions(columns=NAMED | columns))
+
+    assert result.accepted, result.problems
+    votes = Judgment.objects.of(dataset).values_list("annotator__external_id", "outcome", *PAIR[1:])
+    comparison = dataset.comparisons.get()
+    texts = {"a": comparison.a.text, "b": comparison.b.text}
+    assert {who: texts[outcome] for who, outcome, *_ in votes} == {"p1": "The Oder", "p2": "The Elbe"}
+    assert any("no longer stands" in note for note in result.notes)
+
+
+def test_a_column_named_current_that_holds_something_else_says_nothing_of_votes(dataset, tmp_path):
+    path = tmp_path / "votes.jsonl"
+    path.write_text(json.dumps(RIVERS | {"says": "a", "current": "12 A"}))
+
+    assert intake.import_file(path, dataset, intake.ImportOptions(columns=NAMED)).accepted
+    assert Judgment.objects.of(dataset).count() == 1

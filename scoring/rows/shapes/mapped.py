@@ -1,7 +1,9 @@
 """Any table, by columns that somebody named: which of them holds the prompt, the completions, the label."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 from scoring.formats import Message
@@ -17,6 +19,7 @@ from scoring.rows.drafts import (
     number_of,
     prompt_of,
     ranked_comparisons,
+    truth_of,
     whole_number_of,
 )
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
@@ -42,6 +45,8 @@ COLUMN_WORDS = {
     "annotator": "who judged",
     "strength": "how much better, 0 to 3",
     "comment": "why",
+    "current": "whether the vote stands: true or false",
+    "time": "when it was given: of several votes of one voice the last stands",
     "id": "an id of the row",
     "prompt_id": "an id of the prompt",
 }
@@ -75,7 +80,7 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
     # In our order: a database gives back what was saved in its own.
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
     ranked = kinds[0] == ("completion",)
-    adapter = table.completions if ranked else per_row(table.pair)
+    adapter = table.completions if ranked else table.last_votes if "time" in columns else per_row(table.pair)
     return Shape("columns", f"named columns: {title}", drafts=adapter, ranked=ranked)
 
 
@@ -109,6 +114,8 @@ class _Table:
                 )
             self._paths[word] = (spelled[first.casefold()], *rest)
         self._used = {path[0] for path in self._paths.values()}
+        # As our own Releases name it; in another file it may be anything, and then says nothing.
+        self._maybe_current = "current" not in self._paths and "annotator" in self._paths
         self._outcomes = {
             said.strip().casefold(): outcome
             for word, outcome in OUTCOME_WORDS.items()
@@ -121,6 +128,27 @@ class _Table:
             return self._pair(row, self._cells(row.values))
         except BadRow as bad:
             raise self._named(bad) from None
+
+    def last_votes(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
+        """As `pair`, and of several votes of one voice on the same two completions the last alone, wherever
+        they stand."""
+        for group in together(rows, lambda row: self._voice(self._cells(row.values))):
+            drafts: list[tuple[Any, Draft]] = []
+            for row in group:
+                try:
+                    drafts.append((_moment(self._cells(row.values).get("time")), self.pair(row, options)))
+                except BadRow as bad:
+                    yield bad.at(row)
+            voting = [n for n, (_, draft) in enumerate(drafts) if draft.comparisons[0].judgments]
+            last = max(voting, key=lambda n: drafts[n][0], default=None)
+            for n, (_, draft) in enumerate(drafts):
+                yield draft if n == last or n not in voting else _without_vote(draft)
+
+    def _voice(self, cells: Values) -> object:
+        """Who judged what; the two completions in one order, as a tool may show them in either."""
+        texts = [json.dumps(cells.get(word), sort_keys=True, default=str) for word in ("a", "b")]
+        ends = texts if "a" in self._paths else [json.dumps(cells.get(w), default=str) for w in _KINDS[0]]
+        return [cells.get("prompt"), cells.get("system"), sorted(ends), cells.get("annotator")]
 
     def _pair(self, row: Row, cells: Values) -> Draft:
         first, second = ("chosen", "rejected") if "chosen" in self._paths else ("a", "b")
@@ -137,7 +165,7 @@ class _Table:
         outcome = "a" if first == "chosen" else self._outcome(cells)
         judgments = () if outcome is None else (self._judgment(outcome, cells),)
         rest = leftovers(row.values, self._used)
-        return Draft(
+        draft = Draft(
             row.line,
             prompt,
             completions,
@@ -145,6 +173,12 @@ class _Table:
             row_id=name_of(cells, "id"),
             external_id=name_of(cells, "prompt_id"),
         )
+        return draft if not judgments or self._stands(row.values, cells) else _without_vote(draft)
+
+    def _stands(self, values: Values, cells: Values) -> bool:
+        if "current" in self._paths:
+            return "current" not in cells or truth_of(cells, "current")
+        return not (self._maybe_current and str(values.get("current")).lower() == "false")
 
     def completions(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
         """One completion a row; those of one prompt belong together wherever they stand."""
@@ -227,3 +261,28 @@ class _Table:
         if bad.field not in self._paths:
             return bad
         return BadRow(self._column(bad.field), bad.code, bad.message, bad.value)
+
+
+NO_LONGER_STANDS = "a vote that no longer stands was left out"
+
+
+def _without_vote(draft: Draft) -> Draft:
+    """The pair alone, of a vote that another took the place of."""
+    (comparison,) = draft.comparisons
+    notes = (*draft.notes, NO_LONGER_STANDS)
+    return replace(draft, comparisons=(replace(comparison, judgments=()),), notes=notes)
+
+
+def _moment(value: object) -> tuple[float, str]:
+    """A time that sorts: a number of seconds, a moment of ISO 8601, or else its text."""
+    if isinstance(value, datetime | date):
+        value = value.isoformat()
+    try:
+        return float(str(value)), ""
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return 0.0, str(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), ""

@@ -17,6 +17,7 @@ from scoring.rows.drafts import (
     number_of,
     prompt_of,
     text_of,
+    truth_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
 from scoring.rows.shapes.shape import Shape, per_row, together
@@ -30,15 +31,6 @@ _OF_PAIR = (
 )  # fmt: skip
 _OF_DECISION = ("decided", "method", "reason", "note", "flags")
 _OF_VOTE = ("outcome", "strength", "comment", "annotator", "vote_metadata")
-
-
-def truth_of(values: Values, column: str) -> bool:
-    """True or false, also as the text of a CSV cell or as 1 and 0. Raises BadRow for anything else."""
-    value = values.get(column)
-    truth = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
-    if truth is None:
-        raise BadRow(column, "unknown_value", f"{column} should be true or false", value)
-    return truth
 
 
 def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:

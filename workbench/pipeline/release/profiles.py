@@ -63,7 +63,7 @@ class Profile:
     def rows(self, case: Case) -> Iterator[Row]:
         """What is written of a case that is not left out."""
         for row in self.write(case):
-            yield row | {"tools": case.tools} if "tools" in self.columns else row
+            yield row | {"tools": case.tools} if self.columns.get("tools") == "object" else row
 
     def _says(self, case: Case) -> bool:
         """Whether the columns can say all that the case holds."""
