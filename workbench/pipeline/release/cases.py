@@ -274,9 +274,9 @@ class Kept:
 
 def kept_by(dataset: Dataset, using: str) -> Kept:
     prompts = Prompt.objects.using(using).of(dataset)
-    answers = Completion.objects.using(using).of(dataset).exclude(conversation=None)
+    answers = Completion.objects.using(using).of(dataset).filter(conversation__isnull=False)
     whole = prompts.exclude(reading=None).exists() or answers.exists()
-    return Kept(whole, prompts.exclude(tools=None).exists())
+    return Kept(whole, prompts.filter(tools__isnull=False).exists())
 
 
 def _streamed(
