@@ -1,11 +1,13 @@
 """Text to be judged, as HTML. The plain view shows exactly the characters that will be trained on; markdown
 is a second view that can load nothing and links to web pages and mail only."""
 
+import json
 import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from django import template
 from django.utils.html import escape
@@ -18,6 +20,7 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from scoring import messages
 from scoring.messages import Message
+from workbench.models import Completion
 
 register = template.Library()
 
@@ -160,6 +163,88 @@ def _cuts(text: str) -> Iterator[tuple[int, int]]:
 def said(message: Message) -> str:
     """What a message says, as text."""
     return messages.said(message)
+
+
+@register.filter
+def speaker(message: Message) -> str:
+    """Whose message it is: its role and, where it has one, its name."""
+    name = message.get("name")
+    return f"{message['role']} ({name})" if name else str(message["role"])
+
+
+@register.filter
+def whole(message: Message) -> SafeString:
+    """All that a message says, escaped, each part shown as what it is: reasoning folded, calls with their
+    arguments laid out, results, refusals, and last the keys that are none of these."""
+    if messages.is_plain(message):
+        return plain(message["content"])
+    shown = [_piece(*piece) for piece in messages.pieces(message)]
+    rest = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
+    if rest:
+        shown.append(f'<div class="piece more">{_escaped(messages.shown(rest))}</div>')
+    return mark_safe("".join(shown))  # noqa: S308 - escaped
+
+
+@register.filter
+def answer(completion: Completion) -> SafeString:
+    """A Completion as its messages; those after the first say whose they are."""
+    if not completion.conversation:
+        return plain(completion.text)
+    first, *others = completion.conversation
+    shown = [whole(first)] if first["role"] == "assistant" else []
+    for message in others if shown else completion.conversation:
+        shown.append(f'<div class="piece later"><b class="kind">{_escaped(speaker(message))}</b>')
+        shown += [whole(message), "</div>"]
+    return mark_safe("".join(shown))  # noqa: S308 - escaped
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON, or the text of JSON, laid out over lines; a text that this would change, as it is."""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    try:
+        laid_out = json.dumps(json.loads(value), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        return value
+    return laid_out if _squeezed(laid_out) == _squeezed(value) else value
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+_SHOWN_KEYS = frozenset(
+    {"role", "content", "name", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call",
+     "tool_call_id"}
+)  # fmt: skip
+_KINDS = {"refusal": "Refusal", "result": "Result"}
+
+
+def _piece(kind: str, name: str, text: str) -> str:
+    if kind == "text":
+        return f'<div class="piece">{plain(text)}</div>'
+    if kind == "reasoning":
+        return f'<details class="piece reasoning"><summary>Reasoning</summary>{plain(text)}</details>'
+    if kind in _KINDS:
+        return f'<div class="piece {kind}"><b class="kind">{_KINDS[kind]}</b>{plain(text)}</div>'
+    label = f"Call {name}" if kind == "call" else name
+    return (
+        f'<div class="piece {kind}"><b class="kind">{_escaped(label)}</b>'
+        f'<span class="code" tabindex="0">{_escaped(pretty(text))}</span></div>'
+    )
+
+
+@register.simple_tag
+def reads(completion: Completion) -> SafeString:
+    """What an answer of messages reads as, for the views that take the place of its parts."""
+    if not completion.conversation:
+        return mark_safe("")
+    return mark_safe(f' data-reads="{_attribute(completion.text)}"')  # noqa: S308 - escaped
+
+
+def _attribute(text: str) -> str:
+    return escape(text).replace("\r", "&#13;")
 
 
 @register.filter

@@ -101,13 +101,13 @@ class Item:
         return self.messages[-1]
 
     @cached_property
-    def sides(self) -> list[tuple[str, str]]:
-        """(name, text) in the order shown: left and right, or 1, 2, 3, ... of a ranking."""
+    def sides(self) -> list[tuple[str, Completion]]:
+        """(name, answer) in the order shown: left and right, or 1, 2, 3, ... of a ranking."""
         if ranking := self.claim.ranking:
-            texts_of = dict(Completion.objects.filter(pk__in=ranking.shown).values_list("pk", "text"))
-            return [(str(n), texts_of[pk]) for n, pk in enumerate(ranking.shown, 1) if pk in texts_of]
-        texts = [self.comparison.a.text, self.comparison.b.text]
-        return list(zip(annotation.SIDES, texts if self.claim.left == "a" else texts[::-1], strict=True))
+            found = Completion.objects.in_bulk(ranking.shown)
+            return [(str(n), found[pk]) for n, pk in enumerate(ranking.shown, 1) if pk in found]
+        answers = [self.comparison.a, self.comparison.b]
+        return list(zip(annotation.SIDES, answers if self.claim.left == "a" else answers[::-1], strict=True))
 
     @property
     def suggestion(self) -> Said | None:
@@ -424,7 +424,7 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404
     item = _item(claim)
     turns = [said(message) for message in item.messages]
-    texts = [*turns, *(text for _, text in item.sides)]
+    texts = [*turns, *(completion.text for _, completion in item.sides)]
     return render(request, "annotate/markdown.html", {"texts": texts})
 
 

@@ -484,6 +484,8 @@ function dismiss() {
 
 // Views of the texts
 
+/** What is read of a text: an answer of several parts says it, as its parts have labels of their own. */
+const readingOf = (text) => text.dataset.reads ?? text.textContent;
 const plainTexts = (element) => [...element.querySelectorAll("[data-text]")];
 
 /** The nodes of another view, one for each text, made once: they stand beside the plain ones and take turns. */
@@ -503,7 +505,7 @@ function diffOf(item) {
   if (item.diff) return item.diff;
   const texts = plainTexts(item.element);
   const [left, right] = ["left", "right"].map((side) => texts.find((text) => text.dataset.text === side));
-  const pieces = diff(left.textContent, right.textContent);
+  const pieces = diff(readingOf(left), readingOf(right));
   item.diff = texts.map((text) => {
     if (text === left) return drawn(text, pieces, "right", "del");
     if (text === right) return drawn(text, pieces, "left", "ins");
@@ -527,6 +529,7 @@ function drawn(text, pieces, without, mark) {
 function emptied(text) {
   const copy = text.cloneNode(false);
   delete copy.dataset.text;
+  delete copy.dataset.reads;
   copy.hidden = false;
   return copy;
 }
@@ -589,11 +592,11 @@ function fold(text) {
 /** Every character as a mark that can be seen: for what a page would swallow, and for mixed directions. */
 function rawOf(item) {
   item.raw ??= plainTexts(item.element).map((text) => {
-    if (text.textContent.length > LONGEST_RAW) return null;
+    if (readingOf(text).length > LONGEST_RAW) return null;
     const copy = emptied(text);
     copy.dir = "ltr";
     copy.classList.add("mono", "raw");
-    const [source, parts, unseen] = [text.textContent, [], asElement("span", "unseen")];
+    const [source, parts, unseen] = [readingOf(text), [], asElement("span", "unseen")];
     let end = 0;
     for (const { 0: found, index } of source.matchAll(UNSEEN)) {
       parts.push([source.slice(end, index), asText]);

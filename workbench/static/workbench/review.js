@@ -105,7 +105,7 @@ function showTexts() {
   const toggle = caseOnPage().querySelector("[data-diff-toggle]");
   if (!toggle) return;
   toggle.hidden = false;
-  const pieces = comparing && diff(...panes.map((pane) => pane.textContent));
+  const pieces = comparing && diff(...panes.map((pane) => pane.dataset.reads ?? pane.textContent));
   toggle.setAttribute("aria-pressed", Boolean(pieces));
   caseOnPage().querySelector("[data-diff-note]").textContent = comparing ? noteOn(pieces) : "";
   panes.forEach((pane, index) => {
