@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
+from django.db import connection
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -226,6 +228,52 @@ def test_conversations_go_out_equal_in_json_lines_and_parquet(tmp_path_factory, 
     assert in_order(stored(out, "trl-chat")) == in_order(found)
     whole = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in found]
     assert in_order(lines(out, "trl-chat-implicit")) == in_order(whole)
+
+
+def of_number(n: int) -> dict:
+    """A row in one of the three forms, told apart from every other by its number and its own keys."""
+    said, given = f"{n}", {"city": f"Town {n}", "days": n % 7}
+    if n % 5:
+        given[f"only_{n}"] = [n / 8, None, {"deep": True}]
+    if n % 3 == 0:
+        call = {"id": f"c{n}", "type": "function", "function": {"name": "w", "arguments": json.dumps(given)}}
+        calls = {"role": "assistant", "content": None, "tool_calls": [call]}
+        answer = [calls, {"role": "tool", "tool_call_id": f"c{n}", "content": said}]
+    elif n % 3 == 1:
+        used = {"type": "tool_use", "id": f"c{n}", "name": "w", "input": given}
+        result = {
+            "type": "tool_result",
+            "tool_use_id": f"c{n}",
+            "content": [{"type": "text", "text": f"{n}"}],
+        }
+        thought = {"type": "thinking", "thinking": "Hm.", "signature": f"s{n}"}
+        answer = [{"role": "assistant", "content": [thought, used]}, {"role": "user", "content": [result]}]
+    else:
+        call = {"type": "function", "function": {"name": "w", "arguments": given}}
+        answer = [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "name": "w", "content": f"{n}"},
+        ]
+    asked = f"How warm is it in town {n}?"
+    return {
+        "prompt": [{"role": "user", "content": asked if n % 2 else [{"type": "text", "text": asked}]}],
+        "chosen": [*answer, {"role": "assistant", "content": f"{n} degrees.", "weight": n % 2}],
+        "rejected": [{"role": "assistant", "content": f"No idea {n}.", "reasoning_content": "I can't know."}],
+    }
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="once is enough, and SQLite is everywhere")
+def test_ten_thousand_conversations_go_out_equal_in_json_lines_and_as_datasets_loads_parquet(tmp_path):
+    found = [of_number(n) for n in range(10_000)]
+
+    dataset = take(tmp_path, found)
+    out = release(tmp_path / "out", dataset, "trl-chat", formats=("jsonl", "parquet"))
+
+    wanted = in_order(found)
+    assert in_order(lines(out, "trl-chat")) == wanted
+    files = [str(path) for path in out.glob("*.parquet")]
+    loaded = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert in_order(loaded.to_list()) == wanted
 
 
 def test_the_order_of_keys_stays_and_one_key_more_is_another_prompt(tmp_path):

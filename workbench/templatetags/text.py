@@ -191,7 +191,7 @@ def answer(completion: Completion) -> SafeString:
     if not completion.conversation:
         return plain(completion.text)
     first, *others = completion.conversation
-    shown = [whole(first)] if first["role"] == "assistant" else []
+    shown: list[str] = [whole(first)] if first["role"] == "assistant" else []
     for message in others if shown else completion.conversation:
         shown.append(f'<div class="piece later"><b class="kind">{_escaped(speaker(message))}</b>')
         shown += [whole(message), "</div>"]
