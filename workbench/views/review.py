@@ -412,7 +412,7 @@ def _case_context(
         "asked": comparison.prompt.messages[-1:],
         "judgments": judgments,
         "flags": flags,
-        "suggestions": _suggestions(comparison),
+        "suggestions": _suggestions(comparison, view.dataset),
         "decisions": decisions,
         "standing": standing,
         "settled": standing is not None and standing.method == Decision.Method.REVIEWER,
@@ -452,12 +452,12 @@ def _judgments(comparison: Comparison) -> list[Judgment]:
     return list(comparison.judgments.select_related("annotator__user", "version").order_by("annotator", "pk"))
 
 
-def _suggestions(comparison: Comparison) -> list[dict[str, Any]]:
+def _suggestions(comparison: Comparison, dataset: Dataset) -> list[dict[str, Any]]:
     """What each ModelVersion says, the one that serves the Dataset first, baselines last; `lead` and
     `probability` are of the side that it prefers."""
     suggestions = list(comparison.suggestions.select_related("version"))
     baseline, active = ModelVersion.Kind.BASELINE, ModelVersion.State.ACTIVE
-    held = comparison.dataset.held_by_id
+    held = dataset.held_by_id
 
     def serves(version: ModelVersion) -> bool:
         return version.pk == held if held else version.state == active
