@@ -15,6 +15,7 @@ from django.utils import timezone
 from workbench.models import (
     Annotator,
     Comparison,
+    Completion,
     Dataset,
     Decision,
     Flag,
@@ -23,12 +24,16 @@ from workbench.models import (
     Member,
     ModelVersion,
     Release,
+    ReviewQueue,
     Role,
     User,
 )
-from workbench.pipeline import disagreement, intake, training
+from workbench.pipeline import disagreement, intake, statistics, training
 from workbench.pipeline.annotation import Answer
 from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
+
+QUICKLY_COUNTED = 20_000
+"""Comparisons of a Dataset whose queues are counted while the page waits."""
 
 _DAY = forms.DateInput(attrs={"type": "date"})
 
@@ -212,11 +217,14 @@ class SearchForm(forms.Form):
 class ReviewFilterForm(forms.Form):
     """What of the review queue to show. Everything that may be asked of it is named here."""
 
+    queue = forms.ChoiceField(
+        choices=[*ReviewQueue.choices, ("all", "All")], widget=forms.HiddenInput, required=False
+    )
     why = forms.ChoiceField(label="Reason", choices=[("", "any"), *disagreement.Why.choices], required=False)
+    version = forms.TypedChoiceField(label="Model", empty_value=None, required=False)
     annotator = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
     source = forms.ChoiceField(label="Completion by", required=False)
     lengths = forms.ChoiceField(choices=[("", "any"), *disagreement.Lengths.choices], required=False)
-    version = forms.TypedChoiceField(label="Model", empty_value=None, required=False)
     old = forms.TypedChoiceField(label="Flipped since", empty_value=None, required=False)
     order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
     votes = forms.ChoiceField(choices=[("", "hidden until I have said"), ("shown", "shown")], required=False)
@@ -265,6 +273,8 @@ class ReviewFilterForm(forms.Form):
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
+        if self.is_bound:
+            _ = self.counted  # which has read along what the list needs
         return [("", "anybody"), *((name, name) for name in self.dataset.sources)]
 
     def clean_after(self) -> str:
@@ -287,12 +297,44 @@ class ReviewFilterForm(forms.Form):
             self.add_error("old", "Choose another model than the one looked at: a flip is between two.")
         return asked
 
+    @property
+    def queue_shown(self) -> str:
+        """The queue that was asked for, "" for all of them: a reason or a flip is looked for everywhere. The
+        first that is worth it where none was named."""
+        asked = self.cleaned_data
+        named: str = asked.get("queue", "")
+        if named == "all" or (not named and (asked.get("why") or asked.get("old") or asked.get("group"))):
+            return ""
+        return named or self.first_queue
+
+    @cached_property
+    def counted(self) -> Dataset:
+        """The Dataset with what waits in each queue, where that is quickly counted, and `told`. One query."""
+        version = self.looked_at
+        found = Dataset.objects.filter(pk=self.dataset.pk).with_quick_queue_counts(version, QUICKLY_COUNTED)
+        newest = Subquery(Completion.objects.newest())
+        counted = found.annotate(told=statistics.told(version), newest=newest).get()
+        self.dataset.newest_completion = counted.newest
+        return counted
+
+    @property
+    def unseen(self) -> statistics.Unseen | None:
+        """How good the version is here, as far as the last report says."""
+        return statistics.unseen(self.counted.told)
+
+    @property
+    def first_queue(self) -> str:
+        """What a reviewer begins with: what people brought up, unless the model is shown to be better than
+        the length rule."""
+        return ReviewQueue.MODEL if self.unseen and self.unseen.beats_rule else ReviewQueue.PEOPLE
+
     def filters(self) -> disagreement.Filters:
         """What was asked for, without what was not valid."""
         asked = self.cleaned_data
         # In whole milliseconds, as a link gives it back.
         as_of = asked.get("as_of") or round(timezone.now().timestamp(), 3)
         return disagreement.Filters(
+            queue=self.queue_shown,
             why=asked.get("why", ""),
             old=asked.get("old"),
             annotator=asked.get("annotator"),

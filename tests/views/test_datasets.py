@@ -86,8 +86,9 @@ def test_open_disagreements_are_counted_for_the_active_model(dataset):
     judgment = JudgmentFactory.create(comparison__prompt__dataset=dataset, outcome="a")
     SuggestionFactory.create(comparison=judgment.comparison, version=version, margin=-1.0)
 
-    assert counts_of(dataset, version).disagreement_count == 1
-    assert counts_of(dataset, None).disagreement_count == 0
+    assert counts_of(dataset, version).model_split_count == 1
+    assert counts_of(dataset, None).model_split_count == 0
+    assert counts_of(dataset, version).disagreement_count == 0
 
 
 def test_the_last_release_is_the_newest_that_is_ready(dataset):

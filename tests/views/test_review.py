@@ -98,7 +98,7 @@ def test_the_queue_shows_each_case_with_its_reasons_and_opens_the_first(client, 
     make("a", margin=-1.0, asked="How hot?")
     make("ab", margin=9.0, asked="How cold?")
 
-    page = client.get(reverse("review", args=[dataset.pk])).content.decode()
+    page = client.get(reverse("review", args=[dataset.pk]), {"queue": "all"}).content.decode()
 
     _, first, second = page.split('id="row-')
     assert "How cold? 1" in first.split("</li>")[0]

@@ -9,6 +9,8 @@ from workbench.models.annotation import (
     Outcome,
     Purpose,
     Ranking,
+    ReviewQueue,
+    SaidBy,
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
 from workbench.models.evaluations import Evaluation, Promotion
@@ -46,8 +48,10 @@ __all__ = [
     "Purpose",
     "Ranking",
     "Release",
+    "ReviewQueue",
     "Role",
     "Run",
+    "SaidBy",
     "Score",
     "ScoreBatch",
     "Statistics",

@@ -73,14 +73,29 @@ class Annotator(models.Model):
 _OF_USER = Compiled(lambda: Annotator.objects.filter(user=Given("user", models.BigAutoField())))
 
 
-def _people_disagree() -> Exists:
+class SaidBy(models.TextChoices):
+    """Whose answer it is. A label that came with a file is never called a person's."""
+
+    PEOPLE = "people", "people"
+    LABELS = "labels", "labels of the file"
+
+
+def _of_source(source: "SaidBy | None") -> Q:
+    """Which Judgments are of the source; of any for None."""
+    imported = Q(stage="imported")
+    return Q() if source is None else imported if source == SaidBy.LABELS else ~imported
+
+
+def _differ(one: SaidBy, other: "SaidBy | None") -> Exists:
+    """An opinion of `one` and an opinion of `other` (None = of any source) are not the same."""
     opinions = Judgment.objects.current().opinions()
-    other = opinions.filter(comparison=OuterRef("comparison")).exclude(outcome=OuterRef("outcome"))
-    return Exists(opinions.filter(Exists(other), comparison=OuterRef("pk")))
+    others = opinions.filter(_of_source(other), comparison=OuterRef("comparison"))
+    against = Exists(others.exclude(outcome=OuterRef("outcome")))
+    return Exists(opinions.filter(_of_source(one), against, comparison=OuterRef("pk")))
 
 
-def _model_disagrees(version: "ModelVersion") -> Exists:
-    current = Judgment.objects.current().filter(comparison=OuterRef("comparison"))
+def _model_disagrees(version: "ModelVersion", source: "SaidBy | None" = None) -> Exists:
+    current = Judgment.objects.current().filter(_of_source(source), comparison=OuterRef("comparison"))
     against = Q(Exists(current.filter(outcome=Outcome.A)), margin__lt=0) | Q(
         Exists(current.filter(outcome=Outcome.B)), margin__gt=0
     )
@@ -128,6 +143,15 @@ def _flagged() -> Exists:
     return Exists(Flag.objects.open().filter(comparison=OuterRef("pk")))
 
 
+def _people_need_a_reviewer() -> Q:
+    """What people have brought up: two of them differ, or one and a label of the file, one has changed their
+    answer after the reveal, one answers a repeat otherwise, one has raised a flag."""
+    # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
+    # and a page of 30 would wait for all of them.
+    split = _differ(SaidBy.PEOPLE, None)
+    return Q(split) | Q(_changed_after_reveal()) | Q(_flagged()) | Q(_own_answers_differ())
+
+
 def _settled_by_reviewer() -> Exists:
     reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER)
     return Exists(reviewed.filter(comparison=OuterRef("pk")))
@@ -154,13 +178,22 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.exclude(Exists(Decision.objects.standing().filter(comparison=OuterRef("pk"))))
 
     def people_disagree(self) -> Self:
-        """Two current Judgments with different outcomes; "cannot judge" is no opinion and disagrees with
-        none."""
-        return self.filter(_people_disagree())
+        """Current Judgments of two people with different outcomes; "cannot judge" is no opinion and disagrees
+        with none."""
+        return self.filter(_differ(SaidBy.PEOPLE, SaidBy.PEOPLE))
 
-    def model_disagrees(self, version: "ModelVersion | None") -> Self:
-        """A current Judgment prefers the side that the version's Suggestion does not."""
-        return self.filter(_model_disagrees(version)) if version else self.none()
+    def labels_disagree(self) -> Self:
+        """Labels of the file say different things."""
+        return self.filter(_differ(SaidBy.LABELS, SaidBy.LABELS))
+
+    def people_against_labels(self) -> Self:
+        """A person's current Judgment and a label of the file say different things."""
+        return self.filter(_differ(SaidBy.PEOPLE, SaidBy.LABELS))
+
+    def model_disagrees(self, version: "ModelVersion | None", source: "SaidBy | None" = None) -> Self:
+        """A current Judgment, of this source or of any, prefers the side that the version's Suggestion does
+        not."""
+        return self.filter(_model_disagrees(version, source)) if version else self.none()
 
     def changed_after_reveal(self) -> Self:
         """A person's current Judgment is another than the one they gave before they saw the Suggestion."""
@@ -178,15 +211,25 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(_own_answers_differ())
 
     def in_disagreement(self, version: "ModelVersion | None") -> Self:
-        """Everything a reviewer is needed for: people against people, people against the model, changed after
-        the reveal, own answers that differ, flagged; not yet settled by a reviewer. And gold that was missed
-        since one looked."""
-        # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
-        # and a page of 30 would wait for all of them.
-        needed = Q(_people_disagree()) | Q(_changed_after_reveal()) | Q(_flagged()) | Q(_own_answers_differ())
+        """Everything in one of the three queues of reviewers."""
+        needed = _people_need_a_reviewer() | Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
         if version:
             needed |= Q(_model_disagrees(version))
         return self.filter((~_settled_by_reviewer() & needed) | _gold_missed())
+
+    def in_queue(self, queue: str, version: "ModelVersion | None") -> Self:
+        """Those in one queue of reviewers, each Comparison in one alone, and not settled by a reviewer:
+
+        - people: people have brought it up, or gold was missed since a reviewer looked;
+        - labels: else, labels of the file differ;
+        - model: else, the version prefers another side than a person or a label of the file."""
+        if queue == ReviewQueue.PEOPLE:
+            return self.filter((~_settled_by_reviewer() & _people_need_a_reviewer()) | _gold_missed())
+        labels_differ = Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
+        rest = ~_settled_by_reviewer() & ~_gold_missed() & ~_people_need_a_reviewer()
+        if queue == ReviewQueue.LABELS:
+            return self.filter(labels_differ & rest)
+        return self.filter(Q(_model_disagrees(version)) & ~labels_differ & rest) if version else self.none()
 
     def flipped(self, old: "ModelVersion", new: "ModelVersion", towards: bool | None = None) -> Self:
         """The two versions prefer different sides, settled or not; a tie of scores is no preference.
@@ -219,6 +262,14 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def gold(self) -> Self:
         """Those whose answer is known: annotators are measured by them, and they collect no votes."""
         return self.exclude(gold="")
+
+
+class ReviewQueue(models.TextChoices):
+    """What a reviewer works through, first things first."""
+
+    PEOPLE = "people", "Disagreements"
+    LABELS = "labels", "Labels of the file differ"
+    MODEL = "model", "Model and people differ"
 
 
 class Purpose(models.TextChoices):

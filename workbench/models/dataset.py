@@ -29,7 +29,7 @@ from scoring.messages import answer_digest as answer_digest
 from scoring.messages import group_digest as group_digest
 from scoring.messages import messages_digest as messages_digest
 from scoring.messages import text_digest as text_digest
-from workbench.models.annotation import Arm, Comparison, Judgment
+from workbench.models.annotation import Arm, Comparison, Judgment, ReviewQueue
 from workbench.models.counts import count_of
 from workbench.models.people import Member, Role
 from workbench.models.releases import Release
@@ -43,6 +43,18 @@ if TYPE_CHECKING:
 
     from workbench.models.people import User
     from workbench.models.scores import ModelVersion
+
+
+QUEUE_COUNTS = {
+    "disagreement_count": ReviewQueue.PEOPLE,
+    "label_split_count": ReviewQueue.LABELS,
+    "model_split_count": ReviewQueue.MODEL,
+}
+
+
+def _queue_counts(version: "ModelVersion | None") -> "dict[str, Coalesce]":
+    own = Comparison.objects.filter(dataset=OuterRef("pk"))
+    return {name: count_of(own.in_queue(queue, version), "dataset") for name, queue in QUEUE_COUNTS.items()}
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -75,9 +87,31 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Annotate `has_prompts`: whether anything was imported yet."""
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
+    def with_queue_counts(self, version: "ModelVersion | None") -> Self:
+        """Annotate how much waits for reviewers in each queue: disagreement_count (what people brought up),
+        label_split_count (labels of the file differ), model_split_count (the model and people differ)."""
+        own = Comparison.objects.filter(dataset=OuterRef("pk"))
+        return self.annotate(
+            **{
+                name: count_of(own.in_queue(queue, version), "dataset")
+                for name, queue in QUEUE_COUNTS.items()
+            }
+        )
+
+    def with_quick_queue_counts(self, version: "ModelVersion | None", most: int) -> Self:
+        """As with_queue_counts, but None for Datasets of more than `most` Comparisons, which nobody should
+        have to wait for."""
+        own = Comparison.objects.filter(dataset=OuterRef("pk"))
+        large = When(Exists(own.order_by()[most : most + 1]), then=None)
+        counts = {
+            name: count_of(own.in_queue(queue, version), "dataset") for name, queue in QUEUE_COUNTS.items()
+        }
+        return self.annotate(**{name: Case(large, default=count) for name, count in counts.items()})
+
     def with_judging_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate how far the judging is: prompt_count, comparison_count, judged_count (places that people
-        have filled, of wanted_count: gold has none), disagreement_count."""
+        have filled, of wanted_count: gold has none), label_count (labels of files that stand, which fill no
+        place), member_count, and the counts of with_queue_counts."""
         integer: models.IntegerField[int, int] = models.IntegerField()
         own = Comparison.objects.filter(dataset=OuterRef("pk"))
         by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
@@ -86,12 +120,14 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         places = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
         by_dataset = own.order_by().values("dataset")
         filled = by_dataset.annotate(n=Sum(places)).values("n")
-        return self.annotate(
+        labels = Judgment.objects.labels().filter(comparison__dataset=OuterRef("pk"))
+        return self.with_queue_counts(version).annotate(
             prompt_count=count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
             comparison_count=count_of(own, "dataset"),
             wanted_count=Coalesce(Subquery(by_dataset.annotate(n=Sum(wanted)).values("n")), 0),
             judged_count=Coalesce(Subquery(filled), 0),
-            disagreement_count=count_of(own.in_disagreement(version), "dataset"),
+            label_count=count_of(labels, "comparison__dataset"),
+            member_count=count_of(Member.objects.filter(dataset=OuterRef("pk")), "dataset"),
         )
 
     def with_loop_counts(self, version: "ModelVersion | None") -> Self:
@@ -258,6 +294,12 @@ class Dataset(models.Model):
         wanted_count: int
         judged_count: int
         disagreement_count: int
+        label_split_count: int
+        model_split_count: int
+        label_count: int
+        member_count: int
+        told: dict[str, Any] | None  # annotated with pipeline.statistics.told
+        newest: int | None
         last_release: int | None
 
     class Meta:
@@ -286,6 +328,9 @@ class Dataset(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("dataset", args=[self.pk])
 
+    newest_completion: int | None = None
+    """Primary key of the newest Completion anywhere, where a page has read it along."""
+
     @property
     def first_places(self) -> int:
         """How many people judge a Comparison that has no number of places of its own (yet)."""
@@ -307,7 +352,7 @@ class Dataset(models.Model):
     def sources(self) -> list[str]:
         """Which models or people wrote its Completions, in order, without "". Read from all of them once
         after every import, as a database has no quicker way; kept for an hour at most."""
-        newest = Completion.objects.order_by("-pk").values_list("pk", flat=True).first()
+        newest = self.newest_completion or Completion.objects.newest().first()
         named = Completion.objects.of(self).exclude(source="").order_by("source").distinct()
         key = f"sources:{self.pk}:{self.created_at.timestamp()}:{newest}"
         found: list[str] | None = cache.get(key)
@@ -475,6 +520,10 @@ class PromptKey(models.Model):
 
 
 class CompletionQuerySet(models.QuerySet["Completion"]):
+    def newest(self) -> models.QuerySet["Completion", int]:
+        """The primary key of the newest."""
+        return self.order_by("-pk").values_list("pk", flat=True)[:1]
+
     def of(self, dataset: Dataset) -> Self:
         return self.filter(prompt__dataset=dataset)
 

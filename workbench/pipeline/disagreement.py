@@ -35,7 +35,17 @@ from django.db.models import (
 from django.db.models.functions import Abs, Coalesce, Greatest, JSONObject, Least
 from django.utils import timezone
 
-from workbench.models import Comparison, Dataset, Decision, Flag, Judgment, ModelVersion, Outcome, Suggestion
+from workbench.models import (
+    Comparison,
+    Dataset,
+    Decision,
+    Flag,
+    Judgment,
+    ModelVersion,
+    Outcome,
+    SaidBy,
+    Suggestion,
+)
 from workbench.models.annotation import ComparisonQuerySet
 
 PAGE_SIZE = 30
@@ -55,7 +65,10 @@ class Why(models.TextChoices):
 
     FLAGGED = "flagged", "flagged"
     PEOPLE = "people", "people differ"
+    MIXED = "mixed", "a person and a label of the file differ"
+    LABELS = "labels", "labels of the file differ"
     MODEL = "model", "model against people"
+    FILE = "file", "model against labels of the file"
     CHANGED = "changed", "changed after reveal"
     GOLD = "gold", "gold missed"
     REPEAT = "repeat", "own earlier answer differs"
@@ -82,11 +95,12 @@ class Lengths(models.TextChoices):
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the queue to show, and in which order. "" and None filter nothing.
+    """What of the queues to show, and in which order. "" and None filter nothing.
 
     With `old`, the queue is another: where the version prefers another side than that one, settled or not,
     so that it has as many cases as a count of flips says."""
 
+    queue: str = ""  # one of ReviewQueue
     why: str = ""
     old: ModelVersion | None = None
     annotator: int | None = None  # primary key of one who has judged the Comparison
@@ -190,12 +204,14 @@ def _because(
     meaning = {
         Why.FLAGGED: comparisons.flagged,
         Why.PEOPLE: comparisons.people_disagree,
+        Why.MIXED: comparisons.people_against_labels,
+        Why.LABELS: comparisons.labels_disagree,
         Why.CHANGED: comparisons.changed_after_reveal,
         Why.GOLD: comparisons.gold_missed,
         Why.REPEAT: comparisons.own_answers_differ,
     }
-    if why == Why.MODEL:
-        return comparisons.model_disagrees(version)
+    if why in (Why.MODEL, Why.FILE):
+        return comparisons.model_disagrees(version, SaidBy.PEOPLE if why == Why.MODEL else SaidBy.LABELS)
     return flips(comparisons, version, old, why) if why in FLIPS else meaning[Why(why)]()
 
 
@@ -332,6 +348,8 @@ class _Walk:
             band = _because(band, self.filters.why, self.version, self.filters.old)
         if self.filters.old:
             return flips(band, self.version, self.filters.old)
+        if self.filters.queue:
+            return band.in_queue(self.filters.queue, self.version)
         return band.in_disagreement(self.version)
 
     def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:

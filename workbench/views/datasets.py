@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.paginator import Paginator
 from django.db import connection
+from django.db.models import Exists
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,7 +18,8 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
-from workbench.pipeline import accuracy, agreement, annotation
+from workbench.models.dataset import DatasetQuerySet
+from workbench.pipeline import accuracy, agreement, annotation, statistics
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -38,17 +40,33 @@ class Step:
 
 
 def next_steps(dataset: Dataset) -> list[Step]:
-    """For the role the Dataset was fetched with, most useful first; needs its judging counts. Not for
-    annotators: whether places are open depends on what people said."""
+    """For the role the Dataset was fetched with, most useful first; needs its judging counts, and `told`.
+    Not for annotators: whether places are open depends on what people said.
+
+    First comes what the Dataset lacks: data, people, judgments, reviews. Where the model and people differ is
+    a reason to look only for a model that is better than the length rule here."""
+    unseen = statistics.unseen(dataset.told)
+    is_admin = dataset.role == Role.ADMIN
     open_places = dataset.wanted_count - dataset.judged_count
-    settle = f"Review {dataset.disagreement_count:,} disagreement" + "s" * (dataset.disagreement_count != 1)
+    alone = dataset.member_count <= 1 and not dataset.judged_count
+    model_first = unseen is not None and unseen.beats_rule and dataset.model_split_count > 0
     steps = [
-        ("import", "Import", dataset.role == Role.ADMIN and not dataset.prompt_count),
-        ("review", settle, dataset.disagreement_count > 0),
-        ("annotate", "Annotate", open_places > 0),
-        ("releases", "Release", dataset.role == Role.ADMIN and open_places <= 0 < dataset.judged_count),
+        ("import", "Import", "", is_admin and not dataset.prompt_count),
+        ("review", f"Model and people differ ({dataset.model_split_count:,})", "model", model_first),
+        ("review", _reviews(dataset.disagreement_count), "people", dataset.disagreement_count > 0),
+        ("people", "Add people", "", is_admin and alone and dataset.prompt_count > 0),
+        ("annotate", "Annotate", "", open_places > 0),
+        ("releases", "Release", "", is_admin and open_places <= 0 < dataset.judged_count),
     ]
-    return [Step(reverse(name, args=[dataset.pk]), label) for name, label, offered in steps if offered]
+    return [
+        Step(reverse(name, args=[dataset.pk]) + (f"?queue={queue}" if queue else ""), label)
+        for name, label, queue, offered in steps
+        if offered
+    ]
+
+
+def _reviews(count: int) -> str:
+    return f"Review {count:,} disagreement{'s' * (count != 1)}"
 
 
 VOICES = {"people": "people", "imported": "labels of the file", "all": "both together"}
@@ -59,6 +77,10 @@ def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, 
     together as on the Model page."""
     found = accuracy.by_voice(version, dataset) if version else {}
     return [(VOICES[voice], figure) for voice, figure in found.items() if figure.tried]
+
+
+def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
+    return datasets.with_judging_counts(version).annotate(told=statistics.told(version))
 
 
 @require_safe
@@ -75,9 +97,9 @@ def home(request: HttpRequest) -> HttpResponse:
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
         return render(request, "datasets/home.html", {**context, "rows": uncounted, "counting": True})
     active = ModelVersion.objects.active()
-    counted = list(datasets.filter(held_by=None).with_judging_counts(active))
+    counted = list(_counted(datasets.filter(held_by=None), active))
     for held in datasets.exclude(held_by=None):
-        counted += datasets.filter(pk=held.pk).with_judging_counts(ModelVersion.objects.serving(held))
+        counted += _counted(datasets.filter(pk=held.pk), ModelVersion.objects.serving(held))
     rows = [(dataset, next_steps(dataset)) for dataset in sorted(counted, key=lambda each: each.name)]
     return render(request, "datasets/home.html", {**context, "rows": rows})
 
@@ -101,14 +123,16 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     visible = access.dataset_for(request.user, pk)
     if visible.role == Role.ANNOTATOR:
         return _quiet(request, visible)
-    if not (request.htmx or "now" in request.GET) and are_large([visible]):
+    wait = not (request.htmx or "now" in request.GET)
+    version, large = _served(visible)
+    if wait and large:
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
-    version = ModelVersion.objects.serving(visible)
     started = perf_counter()
     dataset = (
         Dataset.objects.filter(pk=visible.pk)
         .with_role_of(access.person(request.user))
         .with_loop_counts(version)
+        .annotate(told=statistics.told(version))
         .get()
     )
     runs = list(Run.objects.of(dataset).open().for_list())
@@ -124,10 +148,11 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         "poll_seconds": max(POLL_SECONDS, round(5 * (perf_counter() - started))),
     }
     if runs and request.htmx and "whole" not in request.GET:
-        return render(request, "datasets/live.html", context)
+        return render(request, "datasets/live.html", context | {"polled": True})
     context |= {
         "worth_by_voice": worth_of(dataset, version),
         "agree": agreement.among(dataset, "people"),
+        "polled": request.htmx,
         "rest": request.htmx,
     }
     if request.htmx:
@@ -141,6 +166,14 @@ def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     has_prompts = Prompt.objects.of(dataset).exists()
     context = {"dataset": dataset, "tab": "overview", "progress": own, "has_prompts": has_prompts}
     return render(request, "datasets/quiet.html", context)
+
+
+def _served(dataset: Dataset) -> tuple[ModelVersion | None, bool]:
+    """The version that serves the Dataset, and whether the Dataset is large: one query where there is one."""
+    among = Comparison.objects.filter(dataset=dataset.pk).order_by()
+    versions = ModelVersion.objects.annotate(large=Exists(among[LARGE : LARGE + 1]))
+    version = versions.serving(dataset)
+    return version, are_large([dataset]) if version is None else version.large
 
 
 def are_large(datasets: Iterable[Dataset]) -> bool:

@@ -24,16 +24,36 @@ from workbench.models import (
     Guidelines,
     Judgment,
     ModelVersion,
+    ReviewQueue,
     Role,
     Statistics,
     Suggestion,
     User,
 )
+from workbench.models.dataset import QUEUE_COUNTS
 from workbench.pipeline import disagreement, review, statistics
 from workbench.templatetags.sides import word
 
 _LATELY = timedelta(hours=12)
 GUIDELINES_SHOWN = 10
+_COMES_HERE = {
+    ReviewQueue.PEOPLE.value: "A case comes here when people differ, or a person and a label of the file, "
+    "when somebody changed their answer after the reveal, missed gold or answered a repeat otherwise, or "
+    "raised a flag.",
+    ReviewQueue.LABELS.value: "A case comes here when labels of the file differ.",
+    ReviewQueue.MODEL.value: "A case comes here when the model prefers another side than a person, or than a "
+    "label of the file.",
+}
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A queue to look at, and how many cases it has; None where counting them takes too long for a page."""
+
+    queue: ReviewQueue
+    url: str
+    shown: bool
+    count: int | None
 
 
 @dataclass(frozen=True)
@@ -50,14 +70,34 @@ class View:
 
     @property
     def narrowed(self) -> bool:
-        whole = disagreement.Filters(order=self.filters.order, as_of=self.filters.as_of)
+        kept = self.filters
+        whole = disagreement.Filters(queue=kept.queue, order=kept.order, as_of=kept.as_of)
         return self.filters != whole
 
     @property
     def title(self) -> str:
         """What the queue is of."""
         old = self.filters.old
-        return f"Flips from {old} to {self.version}" if old else "Disagreements"
+        if old:
+            return f"Flips from {old} to {self.version}"
+        return ReviewQueue(self.filters.queue).label if self.filters.queue else "All cases"
+
+    @property
+    def tabs(self) -> list[Tab]:
+        """The queues, the one to begin with first; counted where that is quick. Without those that are empty,
+        but for what people brought up and the one that is shown."""
+        counts = {queue: getattr(self.form.counted, name) for name, queue in QUEUE_COUNTS.items()}
+        shown, first = self.filters.queue, self.form.first_queue
+        return [
+            Tab(queue, self.url("review", self.dataset.pk, queue=queue, after=""), queue == shown, count)
+            for queue, count in sorted(counts.items(), key=lambda entry: entry[0] != first)
+            if count != 0 or queue in (ReviewQueue.PEOPLE, shown)
+        ]
+
+    @property
+    def what_comes_here(self) -> str:
+        """What makes a case of this queue."""
+        return _COMES_HERE.get(self.filters.queue, "A case comes here for any of its reasons.")
 
     @property
     def order_label(self) -> str:
@@ -67,6 +107,7 @@ class View:
         """URL of a review page that keeps what this one shows. It names the version and the moment, so that
         the pages of one walk through the queue are sorted alike while versions and people change."""
         asked = {
+            "queue": self.filters.queue or "all",
             "why": self.filters.why,
             "old": self.filters.old and self.filters.old.pk,
             "annotator": self.filters.annotator,
@@ -272,6 +313,8 @@ def _page(
     context = {
         **_queue_context(view, page),
         **_case_context(view, page.opened, form, conflict),
+        "tabs": view.tabs,
+        "unseen": view.form.unseen if view.filters.queue == ReviewQueue.MODEL else None,
         "lately": _lately(view),
         "on_case": request.resolver_match is not None and request.resolver_match.url_name != "review",
     }
@@ -428,7 +471,9 @@ def _case_context(
         "reasons": _REASON_KEYS,
         "settle_url": view.url("settle", comparison.pk),
         "undo_url": view.url("unsettle", comparison.pk),
-        "group_url": view.url("review", view.dataset.pk, group=comparison.prompt.group, after=""),
+        "group_url": view.url(
+            "review", view.dataset.pk, queue="all", group=comparison.prompt.group, after=""
+        ),
     }
 
 

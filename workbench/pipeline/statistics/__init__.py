@@ -10,8 +10,9 @@ from django.db import transaction
 from workbench.models import Dataset, ModelVersion, Run, Statistics, User
 from workbench.pipeline.statistics import charts
 from workbench.pipeline.statistics.report import FORMAT, Cancelled, Report, compute
+from workbench.pipeline.statistics.unseen import Unseen, told, unseen
 
-__all__ = ["Cancelled", "Report", "carry_out", "compute", "order", "stored"]
+__all__ = ["Cancelled", "Report", "Unseen", "carry_out", "compute", "order", "stored", "told", "unseen"]
 
 
 def stored(dataset: Dataset) -> Statistics | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,6 +43,11 @@ class Figure:
         """Rounded to six places, which no interval here is good for."""
         rounded = {name: round(x, 6) if isinstance(x, float) else x for name, x in asdict(self).items()}
         return {name: x for name, x in rounded.items() if name != "why" or x}
+
+
+def known(figure: Mapping[str, Any] | None) -> bool:
+    """Whether a Figure, as a report stores it, has a value."""
+    return figure is not None and figure["value"] is not None
 
 
 def unknown(n: int, prompts: int = 0, why: str = "not enough data") -> Figure:

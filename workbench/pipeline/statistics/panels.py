@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from workbench.models import Annotator
 from workbench.pipeline import accuracy, learnt
-from workbench.pipeline.statistics.figures import ENOUGH
+from workbench.pipeline.statistics.figures import ENOUGH, known
 
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
 Row = dict[str, Any]
@@ -106,10 +106,6 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return ">99 %"
     return f"{share * 100:.0f} %"
-
-
-def known(figure: Mapping[str, Any] | None) -> bool:
-    return figure is not None and figure["value"] is not None
 
 
 def number_of(value: float, kind: Kind) -> str:
