@@ -62,7 +62,7 @@ def _public_sets() -> str | None:
 def stages(absent: dict[str, str]) -> list[list[Stage]]:
     """Stages in their order; those of one list run side by side, as they wait more than they compute."""
     postgresql = {"TEST_DATABASE": "postgresql"}
-    plain = "not browser and not services"
+    plain = "not browser and not services and not long"
     working = "services" if "Redis" not in absent else "services and not redis"
     on_sqlite = f"{working} and not postgresql"
     planned = [
