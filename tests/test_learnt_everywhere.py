@@ -14,6 +14,7 @@ from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
 from tests.planted import Planted, memorised
 from workbench import tasks
 from workbench.models import Dataset, Member, ModelVersion, Role, Run, Score
+from workbench.pipeline import statistics
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +86,14 @@ def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other,
     assert [name for name, page in pages.items() if FLATTERED.search(page)] == []
     left_out = [name for name in shows if "60 pairs" in pages[name]]
     assert left_out == list(shows)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_statistics_of_a_snapshot_know_what_was_learnt(planted, dataset):
+    """Outside a transaction the data are read through a second connection, which is gone by then."""
+    [found] = statistics.compute(dataset)["against"]["imported"]
+
+    assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
 
 
 def test_the_stored_table_of_quality_has_the_same_figure_and_interval(planted, dataset, admin):

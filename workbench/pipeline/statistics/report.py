@@ -165,7 +165,9 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         if (votes & chosen).any()
     }
     samples = {voice: data.samples[voice] for voice in voices}
-    seen = {version.pk: learnt.seen(version, dataset) for version in data.versions}
+    # Read anew: those of the data belong to the snapshot, which is over.
+    versions = ModelVersion.objects.select_related("release").in_bulk([each.pk for each in data.versions])
+    seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
     paced, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
     found: Report = {
