@@ -146,7 +146,7 @@ def test_the_page_says_how_old_its_figures_are(as_user, dataset, alice, judged, 
     ModelVersionFactory.create(name="reward-2").activate(reason="better")
     old = page(client, dataset)
 
-    assert "40 opinions on 20 Comparisons" in fresh
+    assert "40 votes on 20 pairs" in fresh
     assert "nothing has changed since" in fresh
     assert "1 Judgment since" in old
     assert "reward-2 is active now" in old

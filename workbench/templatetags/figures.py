@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from django import template
 from django.utils import timezone
 
+from workbench.pipeline.statistics import panels
+
 register = template.Library()
 
 
@@ -37,13 +39,7 @@ def duration(length: timedelta | float | None) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither. "" for None."""
-    if share is None:
-        return ""
-    if 0 < share < 0.01:
-        return "<1 %"
-    if 0.99 < share < 1:
-        return ">99 %"
-    return f"{share * 100:.0f} %"
+    return "" if share is None else panels.percent(share)
 
 
 @register.filter

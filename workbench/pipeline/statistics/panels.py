@@ -14,7 +14,7 @@ from workbench.pipeline.statistics.figures import ENOUGH, known
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
 Row = dict[str, Any]
 
-VOICES = {"people": "people", "imported": "imported labels"}
+VOICES = {"people": "people", "imported": "labels of the file"}
 MOST_DRAWN = 20
 """Rows in a chart: more than that are read in the table."""
 
@@ -210,7 +210,7 @@ def _agreement(report: Mapping[str, Any], voice: str) -> Panel:
 
 
 def _voices(voice: str) -> str:
-    return "people" if voice == "people" else "imported voices"
+    return "people" if voice == "people" else "labels of the file"
 
 
 def _over_weeks(weeks: Sequence[Row]) -> str:

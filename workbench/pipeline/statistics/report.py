@@ -120,7 +120,8 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
 
         format        3; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
-                      opinions, version (name of the one that serves, or null), seconds (what computing took)}
+                      opinions, of these votes (of people) and labels (of files), version (name of the one
+                      that serves, or null), seconds (what computing took)}
         sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
                       `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
                       may have led them, as the queue picked their Comparison, or as they were asked for
@@ -201,6 +202,8 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         "judgments": len(answers),
         "last_judgment": answers.last,
         "opinions": int(votes.sum()),
+        "votes": int((votes & ~answers.imported).sum()),
+        "labels": int((votes & answers.imported).sum()),
         "version": data.serving,
         "seconds": round(time.monotonic() - started, 2),
     }
