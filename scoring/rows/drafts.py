@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import Any
@@ -200,20 +200,28 @@ def metadata_json(metadata: Values) -> str:
         return _json(_storable(metadata))
 
 
-def _storable(value: object) -> object:
+def iso(value: object) -> str:
+    """Text for a value that JSON has no kind for: ISO 8601 for what is of a calendar or a clock."""
+    if isinstance(value, timedelta):
+        sign, size = ("-", -value) if value < timedelta(0) else ("", value)
+        seconds = f"{size.seconds}.{size.microseconds:06}".rstrip("0").rstrip(".") if size.microseconds else size.seconds
+        return f"{sign}P{size.days}DT{seconds}S"
+    return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
+
+
+def _storable(value: object, column: str = "") -> object:
     if isinstance(value, dict):
-        return {str(key): _storable(item) for key, item in value.items()}
+        return {str(key): _storable(item, column or str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
+        return [_storable(item, column) for item in value]
+    if isinstance(value, datetime | date | time | timedelta | Decimal):
+        return iso(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, str | int | float):
         return value
-    raise BadRow("", "not_storable", f"a column holds {kind_of(value)}, which metadata can't hold", value)
+    message = f'the column "{column}" holds {kind_of(value)}, which metadata can\'t hold'
+    raise BadRow(column, "not_storable", message, value)
 
 
 PAIRS_POLICIES = {

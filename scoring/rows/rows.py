@@ -1,6 +1,6 @@
 """One row of a file, and what can be wrong with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Values = dict[str, Any]
@@ -12,11 +12,13 @@ EXCERPT = 80
 @dataclass(frozen=True, slots=True)
 class Row:
     """One object of a file. `line` is the physical line it begins on (for Parquet the row number), from 1;
-    `raw` is the line as it came, where the file has lines."""
+    `raw` is the line as it came, where the file has lines; `context` is what was taken out of columns that
+    belong to the conversation (see rows.context)."""
 
     line: int
     values: Values
     raw: bytes = b""
+    context: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime
 from itertools import groupby
 
-from scoring.rows.drafts import Draft, ImportOptions
+from scoring.rows.context import with_context
+from scoring.rows.drafts import Draft, ImportOptions, iso
 from scoring.rows.rows import BadRow, Problem, Row, Values
 
 Columns = frozenset[str]
@@ -22,7 +22,7 @@ class Shape:
 
     It is told by the columns it `needs`, or where these say too little by `fits`, which sees the columns of
     the first rows and the first row. `texts` are columns that have to hold text or messages, which a Parquet
-    file declares. `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
+    file declares. What it needs or names as texts or `own` is never read as context (see rows.context). `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
     pairs policy decides on what becomes of them.
     """
 
@@ -33,6 +33,12 @@ class Shape:
     fits: Callable[[Columns, Values], bool] | None = None
     texts: tuple[str, ...] = ()
     ranked: bool = False
+    own: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns that are this Shape's own, whatever they would be elsewhere."""
+        return self.own | {*self.needs, *self.texts}
 
     def matches(self, columns: Columns, first: Values) -> bool:
         return self.fits(columns, first) if self.fits else columns.issuperset(self.needs)
@@ -44,25 +50,30 @@ def together(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list
     with closing(sqlite3.connect("", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=OFF")
         db.execute("CREATE TABLE first (key BLOB PRIMARY KEY, n INT) WITHOUT ROWID")
-        db.execute("CREATE TABLE row (first INT, n INT, line INT, said TEXT, raw BLOB)")
+        db.execute("CREATE TABLE row (first INT, n INT, line INT, said TEXT, raw BLOB, context TEXT)")
         db.execute("BEGIN")
         for n, row in enumerate(rows):
-            said = json.dumps(key(row), sort_keys=True, default=str)
+            said = json.dumps([key(row), row.context], sort_keys=True, default=str)
             digest = hashlib.blake2b(said.encode(), digest_size=16).digest()
             db.execute("INSERT OR IGNORE INTO first VALUES (?, ?)", (digest, n))
-            values = json.dumps(row.values, default=_kept)
+            values, context = json.dumps(row.values, default=iso), json.dumps(row.context)
             db.execute(
-                "INSERT INTO row SELECT n, ?, ?, ?, ? FROM first WHERE key = ?",
-                (n, row.line, values, row.raw, digest),
+                "INSERT INTO row SELECT n, ?, ?, ?, ?, ? FROM first WHERE key = ?",
+                (n, row.line, values, row.raw, context, digest),
             )
-        found = db.execute("SELECT first, line, said, raw FROM row ORDER BY first, n")
+        found = db.execute("SELECT first, line, said, raw, context FROM row ORDER BY first, n")
         for _, group in groupby(found, key=lambda columns: columns[0]):
-            yield [Row(line, json.loads(said), raw) for _, line, said, raw in group]
+            yield [
+                Row(line, json.loads(said), raw, json.loads(context)) for _, line, said, raw, context in group
+            ]
 
 
-def _kept(value: object) -> str:
-    """A value that JSON has no kind for, as metadata would hold it."""
-    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+def in_context(draft: Draft, row: Row) -> Draft | Problem:
+    """The Draft with the context of its (first) row, or what is wrong with that."""
+    try:
+        return with_context(draft, row)
+    except BadRow as bad:
+        return bad.at(row)
 
 
 def per_row(adapt: Callable[[Row, ImportOptions], Draft]) -> Adapter:
@@ -71,7 +82,7 @@ def per_row(adapt: Callable[[Row, ImportOptions], Draft]) -> Adapter:
     def drafts(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
         for row in rows:
             try:
-                yield adapt(row, options)
+                yield with_context(adapt(row, options), row)
             except BadRow as bad:
                 yield bad.at(row)
 

@@ -1,0 +1,297 @@
+"""Columns that belong to the conversation, in whatever shape they stand: a system message, earlier turns, a
+passage that is asked about, tools. They are taken out of the row here and put into its Draft here; what can't
+be read is refused by name. Text that is a conversation written as JSON or Python is read as one.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from scoring.messages import Message
+from scoring.rows.drafts import Draft, kind_of, message_of
+from scoring.rows.rows import BadRow, Row, Values, refuse_bad_text
+
+_SPELLINGS = {
+    "system": (
+        "system", "systemprompt", "systemmessage", "systeminstruction", "systemtext", "sysprompt",
+    ),
+    "history": (
+        "history", "chathistory", "conversationhistory", "dialoguehistory", "dialoghistory", "messagehistory",
+        "previousturns", "previousmessages", "pastmessages", "priorturns", "earlierturns",
+    ),
+    "passage": ("context", "contexts", "passage", "passages", "document", "documents"),
+    "tools": ("tools", "functions", "availabletools", "toolschema", "toolsschema", "tooldefinitions"),
+    "pictures": (
+        "image", "images", "picture", "pictures", "photo", "photos", "imageurl", "imageurls", "imagepath",
+        "imagepaths", "imagebase64", "pixelvalues", "video", "videos", "audio", "audios",
+    ),
+}  # fmt: skip
+_WORDS = {spelling: word for word, spellings in _SPELLINGS.items() for spelling in spellings}
+
+BECOMES = {
+    "system": "system message",
+    "history": "earlier turns",
+    "passage": "passage before the question",
+    "tools": "tools",
+    "pictures": "refused: pictures can't be shown",
+}
+"""What a column of each kind becomes, in words."""
+
+READ_FROM_TEXT = "a conversation that was written as text (JSON or Python) is read as a conversation"
+
+_LONGEST_TEXT = 2**20
+_LOOKS_LIKE_MESSAGES = re.compile(
+    r"""^(?:array\()?\[?\s*\{\s*['"](?:role|content|from|value)['"]\s*:\s*['"\[{N n]""", re.DOTALL
+)
+_BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")
+_ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=object)?\)$", re.DOTALL)
+_TURNS = (
+    ("user", "assistant"), ("human", "assistant"), ("human", "gpt"), ("human", "bot"), ("user", "bot"),
+    ("question", "answer"), ("prompt", "response"), ("instruction", "output"), ("input", "output"),
+    ("query", "response"), ("prompt", "completion"),
+)  # fmt: skip
+
+
+def holds(value: object) -> bool:
+    """False for null, blank text, NaN, false, and lists and objects of nothing else."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, list | tuple):
+        return any(map(holds, value))
+    if isinstance(value, dict):
+        return any(map(holds, value.values()))
+    return value is not None and value is not False and not (isinstance(value, float) and math.isnan(value))
+
+
+@lru_cache(maxsize=200)
+def context_columns(columns: tuple[str, ...], own: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """(column, what it is) of those that belong to the conversation; `own` are columns of the Shape."""
+    words = ((column, _WORDS.get(re.sub(r"[ _-]", "", column).casefold())) for column in columns)
+    return tuple((column, word) for column, word in words if word and column not in own)
+
+
+def prepared(row: Row, own: frozenset[str], note: Callable[[str, int], None]) -> Row:
+    """The row with its conversations read from text, and its context columns taken out of its values.
+    Raises BadRow."""
+    values = row.values
+    for column, value in row.values.items():
+        if isinstance(value, str) and value[:40].lstrip()[:6].startswith(("[", "{", "array(")):
+            found = _conversation_in(value, column)
+            if found is not None:
+                values = {**values, column: found}
+                note(READ_FROM_TEXT, row.line)
+    columns = context_columns(tuple(values), own)
+    if not columns:
+        return row if values is row.values else replace(row, values=values)
+    context: Values = {}
+    for column, word in columns:
+        value = values[column]
+        if holds(value):
+            if word in context:
+                _refuse(column, f"{column} and another column both hold the {BECOMES[word]}", value)
+            context[word] = _READ[word](value, column)
+    taken = {column for column, _ in columns}
+    return replace(row, values={k: v for k, v in values.items() if k not in taken}, context=context)
+
+
+def _refuse(column: str, message: str, value: object) -> NoReturn:
+    raise BadRow(column, "context", message, value)
+
+
+# --- conversations as text ----------------------------------------------------------------------------------
+
+
+def _conversation_in(text: str, column: str) -> Any:
+    """The messages that the text is, None where it is none. Raises BadRow for what looks like messages and
+    can't be read."""
+    if not _LOOKS_LIKE_MESSAGES.match(text.strip()):
+        return None
+    found = parsed(text)
+    if found is None:
+        message = (
+            f"{column} looks like messages that were written as text, and can't be read: the text is cut "
+            "off or damaged; save the file as JSONL or Parquet"
+        )
+        raise BadRow(column, "messages_as_text", message, text)
+    given = found if isinstance(found, list) else [found]
+    if not given or not all(_is_message(each) for each in given):
+        return None
+    refuse_bad_text(found, column)
+    return found
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and (
+        {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys() or "tool_calls" in value
+    )
+
+
+def parsed(text: str) -> Any:
+    """The value that is written in the text as JSON or as Python writes it; None when it is neither."""
+    text = text.strip()
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) > _LONGEST_TEXT:
+        return None
+    if array := _ARRAY.match(text):
+        text = array[1]
+    # An array of numpy is written without commas. A line end inside a text is written \n there.
+    for written in (text, _BETWEEN_OBJECTS.sub("}, {", text)):
+        try:
+            return _lists(ast.literal_eval(written))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _lists(value: Any) -> Any:
+    """The same of JSON's kinds. Raises ValueError for what JSON has no kind for."""
+    if isinstance(value, list | tuple):
+        return [_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _lists(item) for key, item in value.items()}
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"no value of JSON: {type(value).__name__}")
+
+
+# --- what each column holds ---------------------------------------------------------------------------------
+
+
+def _system(value: Any, column: str) -> Message:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        message = message_of(value, column)
+        if message["role"] != "system":
+            _refuse(column, f"{column} should hold a system message", value)
+        return message
+    if not isinstance(value, str):
+        _refuse(column, f"{column} should be text, which becomes the system message", value)
+    return {"role": "system", "content": value}
+
+
+def _history(value: Any, column: str) -> list[Message]:
+    given = parsed(value) if isinstance(value, str) else value
+    if isinstance(given, dict) and "role" in given:
+        given = [given]
+    if not isinstance(given, list):
+        _refuse_history(column, value)
+    return [message for turn in given for message in _turn(turn, column)]
+
+
+def _refuse_history(column: str, value: object) -> NoReturn:
+    _refuse(column, f"{column} should be a list of [question, answer] pairs or of messages", value)
+
+
+def _turn(turn: Any, column: str) -> list[Message]:
+    if isinstance(turn, dict) and ("role" in turn or "from" in turn):
+        return [message_of(turn, column)]
+    said = turn if isinstance(turn, list | tuple) else ()
+    if isinstance(turn, dict):
+        said = next(([turn[q], turn[a]] for q, a in _TURNS if q in turn and a in turn), ())
+    if len(said) != 2 or not all(isinstance(text, str) for text in said):
+        _refuse_history(column, turn)
+    return [{"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}]
+
+
+def _passage(value: Any, column: str) -> Any:
+    """Text, or several texts as one, or messages."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return "\n\n".join(value)
+    if isinstance(value, list) and all(_is_message(message) for message in value):
+        return [message_of(message, column) for message in value]
+    message = f"{column} should be text, a list of texts or messages; it goes before the question"
+    _refuse(column, message, value)
+
+
+def _tools(value: Any, column: str) -> Any:
+    given = parsed(value) if isinstance(value, str) else value
+    if not isinstance(given, list | dict):
+        _refuse(column, f"{column} should be a list of tools, not {kind_of(value)}", value)
+    return given
+
+
+def _pictures(value: Any, column: str) -> NoReturn:
+    message = (
+        f"{column} holds what is no text, such as a picture, and nothing here can show it: leave such rows "
+        "out, or take the column out of the file"
+    )
+    raise BadRow(column, "pictures", message, kind_of(value) if not isinstance(value, str) else value)
+
+
+_READ: dict[str, Callable[[Any, str], Any]] = {
+    "system": _system,
+    "history": _history,
+    "passage": _passage,
+    "tools": _tools,
+    "pictures": _pictures,
+}
+
+
+# --- into the Draft -----------------------------------------------------------------------------------------
+
+
+def with_context(draft: Draft, row: Row) -> Draft:
+    """The Draft of this row with what its context columns hold. Raises BadRow."""
+    context = row.context
+    if not context:
+        return draft
+    messages = _with_passage(draft.messages, context.get("passage"))
+    messages = _with_history(messages, context.get("history"))
+    messages = _with_system(messages, context.get("system"))
+    tools = context.get("tools", draft.tools)
+    return replace(draft, messages=messages, tools=tools)
+
+
+def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
+    if not passage:
+        return messages
+    if isinstance(passage, list):
+        repeated = passage[-1] == messages[0]
+        return _with_history(messages, passage[:-1] if repeated else passage)
+    last = messages[-1]
+    if last["role"] != "user" or not isinstance(last["content"], str):
+        _refuse("context", "a passage goes before a question of text, and this row has none", passage)
+    if passage.strip() in last["content"]:
+        return messages
+    return [*messages[:-1], {**last, "content": f"{passage}\n\n{last['content']}"}]
+
+
+def _with_history(messages: list[Message], history: list[Message] | None) -> list[Message]:
+    if not history:
+        return messages
+    own = 1 if messages[0]["role"] == "system" else 0
+    rest = messages[own:]
+    if rest[: len(history)] == history or messages[: len(history)] == history:
+        return messages
+    if own and history[0]["role"] == "system":
+        _refuse("history", "the history and the prompt both begin with a system message", history[0])
+    return [*messages[:own], *history, *rest]
+
+
+def _with_system(messages: list[Message], system: Message | None) -> list[Message]:
+    if system is None or messages[0] == system:
+        return messages
+    if messages[0]["role"] == "system":
+        message = "the system column says another thing than the conversation's own system message"
+        _refuse("system", message, system.get("content"))
+    return [system, *messages]
+
+
+def taken(drafts: Iterable[Draft], row: Row) -> list[Draft]:
+    """Drafts of one row, each with its context. Raises BadRow."""
+    return [with_context(draft, row) for draft in drafts]
