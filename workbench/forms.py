@@ -548,6 +548,13 @@ class ImportForm(forms.Form):
         required=False,
         help_text="Pairs whose ratings are closer are left out.",
     )
+    max_pairs = forms.IntegerField(
+        label="Most pairs of one prompt",
+        min_value=1,
+        max_value=10_000,
+        required=False,
+        help_text="64 unless you say otherwise. Of more pairs, as many are taken evenly.",
+    )
     source = forms.CharField(
         label="Name of the voice",
         max_length=200,
@@ -603,6 +610,7 @@ class ImportForm(forms.Form):
             licence=asked.get("licence", ""),
             labels=not asked.get("no_labels", False),
             pairs=asked.get("pairs") or "all",
+            max_pairs=asked.get("max_pairs") or 64,
             minimum_gap=asked.get("minimum_gap") or 0.0,
             formula_safe=asked.get("formula_safe", False),
             strip_citations=asked.get("strip_citations", False),

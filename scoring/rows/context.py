@@ -7,13 +7,14 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
 from scoring.messages import Message
-from scoring.rows.drafts import Draft, kind_of, message_of
+from scoring.rows.conversations import message_of
+from scoring.rows.drafts import Draft, kind_of
 from scoring.rows.rows import BadRow, Row, Values, refuse_bad_text
 
 _SPELLINGS = {
@@ -44,6 +45,7 @@ BECOMES = {
 
 READ_FROM_TEXT = "a conversation that was written as text (JSON or Python) is read as a conversation"
 
+_SYSTEM = ("system", "developer")
 _LONGEST_TEXT = 2**20
 _LOOKS_LIKE_MESSAGES = re.compile(
     r"""^(?:array\()?\[?\s*\{\s*['"](?:role|content|from|value)['"]\s*:\s*['"\[{N n]""", re.DOTALL
@@ -174,7 +176,7 @@ def _system(value: Any, column: str) -> Message:
         value = value[0]
     if isinstance(value, dict):
         message = message_of(value, column)
-        if message["role"] != "system":
+        if message["role"] not in _SYSTEM:
             _refuse(column, f"{column} should hold a system message", value)
         return message
     if not isinstance(value, str):
@@ -254,7 +256,9 @@ def with_context(draft: Draft, row: Row) -> Draft:
     messages = _with_history(messages, context.get("history"))
     messages = _with_system(messages, context.get("system"))
     tools = context.get("tools", draft.tools)
-    return replace(draft, messages=messages, tools=tools)
+    # A transcript as it was written has none of this.
+    metadata = {key: value for key, value in draft.metadata.items() if key != "transcript"}
+    return replace(draft, messages=messages, tools=tools, metadata=metadata)
 
 
 def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
@@ -274,11 +278,11 @@ def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
 def _with_history(messages: list[Message], history: list[Message] | None) -> list[Message]:
     if not history:
         return messages
-    own = 1 if messages[0]["role"] == "system" else 0
+    own = 1 if messages[0]["role"] in _SYSTEM else 0
     rest = messages[own:]
     if rest[: len(history)] == history or messages[: len(history)] == history:
         return messages
-    if own and history[0]["role"] == "system":
+    if own and history[0]["role"] in _SYSTEM:
         _refuse("history", "the history and the prompt both begin with a system message", history[0])
     return [*messages[:own], *history, *rest]
 
@@ -286,12 +290,7 @@ def _with_history(messages: list[Message], history: list[Message] | None) -> lis
 def _with_system(messages: list[Message], system: Message | None) -> list[Message]:
     if system is None or messages[0] == system:
         return messages
-    if messages[0]["role"] == "system":
+    if messages[0]["role"] in _SYSTEM:
         message = "the system column says another thing than the conversation's own system message"
         _refuse("system", message, system.get("content"))
     return [system, *messages]
-
-
-def taken(drafts: Iterable[Draft], row: Row) -> list[Draft]:
-    """Drafts of one row, each with its context. Raises BadRow."""
-    return [with_context(draft, row) for draft in drafts]

@@ -2,11 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import combinations, pairwise
 from typing import Any
 
 from scoring.messages import (
@@ -204,8 +203,8 @@ def iso(value: object) -> str:
     """Text for a value that JSON has no kind for: ISO 8601 for what is of a calendar or a clock."""
     if isinstance(value, timedelta):
         sign, size = ("-", -value) if value < timedelta(0) else ("", value)
-        seconds = f"{size.seconds}.{size.microseconds:06}".rstrip("0").rstrip(".") if size.microseconds else size.seconds
-        return f"{sign}P{size.days}DT{seconds}S"
+        fraction = f".{size.microseconds:06}".rstrip("0") if size.microseconds else ""
+        return f"{sign}P{size.days}DT{size.seconds}{fraction}S"
     return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
 
 
@@ -242,6 +241,7 @@ class ImportOptions:
     licence: str = ""  # of the texts in the file; "" = that of the Dataset
     labels: bool = True  # False: leave the labels of the file behind
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
+    max_pairs: int = 64  # of one prompt; of more, as many are taken evenly
     minimum_gap: float = 0.0  # ratings closer than this make no Comparison
     formula_safe: bool = False  # CSV: take away the ' that keeps a spreadsheet from running a cell
     strip_citations: bool = False  # WebGPT: remove the [1][2] marks from answers
@@ -259,21 +259,66 @@ def ranked_comparisons(
     among others that have one is left out of Comparisons.
     """
     if all(value is None for value in values):
-        return tuple(ComparisonDraft(i, j) for i, j in _policy_pairs(range(len(values)), options.pairs))
+        found, left_out = _policy_pairs(range(len(values)), options)
+        return Comparisons((ComparisonDraft(i, j) for i, j in found), left_out)
     rated = {i: -value if lower_is_better else value for i, value in enumerate(values) if value is not None}
     best_first = sorted(rated, key=lambda i: -rated[i])
-    return tuple(
-        ComparisonDraft(i, j, (JudgmentDraft("tie" if rated[i] == rated[j] else "a"),))
-        for i, j in _policy_pairs(best_first, options.pairs)
-        if rated[i] - rated[j] >= options.minimum_gap
+    found, left_out = _policy_pairs(best_first, options)
+    return Comparisons(
+        (
+            ComparisonDraft(i, j, (JudgmentDraft("tie" if rated[i] == rated[j] else "a"),))
+            for i, j in found
+            if rated[i] - rated[j] >= options.minimum_gap
+        ),
+        left_out,
     )
 
 
-def _policy_pairs(order: Sequence[int], policy: str) -> list[tuple[int, int]]:
-    if len(order) < 2:
-        return []
-    if policy == "adjacent":
-        return list(pairwise(order))
-    if policy == "best-worst":
-        return [(order[0], order[-1])]
-    return list(combinations(order, 2))
+class Comparisons(tuple[ComparisonDraft, ...]):
+    """Comparisons of one prompt; `left_out` is how many more the bound of the import has kept away."""
+
+    left_out: int
+
+    def __new__(cls, comparisons: Iterable[ComparisonDraft], left_out: int = 0) -> "Comparisons":
+        made = super().__new__(cls, comparisons)
+        made.left_out = left_out
+        return made
+
+
+def evenly(total: int, limit: int) -> list[int]:
+    """At most `limit` of the numbers below `total`, evenly spread."""
+    return list(range(total)) if total <= limit else [n * total // limit for n in range(limit)]
+
+
+def _policy_pairs(order: Sequence[int], options: ImportOptions) -> tuple[list[tuple[int, int]], int]:
+    """(pairs, how many more there would be) as the policy says, of a ranking best first."""
+    size = len(order)
+    if size < 2:
+        return [], 0
+    if options.pairs == "best-worst":
+        return [(order[0], order[-1])], 0
+    if options.pairs == "adjacent":
+        chosen = evenly(size - 1, options.max_pairs)
+        return [(order[n], order[n + 1]) for n in chosen], size - 1 - len(chosen)
+    total = size * (size - 1) // 2
+    chosen = evenly(total, options.max_pairs)
+    return [(order[i], order[j]) for i, j in _pairs_at(chosen, size)], total - len(chosen)
+
+
+def _pairs_at(places: Iterable[int], size: int) -> Iterator[tuple[int, int]]:
+    """The pairs that stand at these ascending places of all pairs of `size` things, without making all."""
+    first, begins = 0, 0
+    for place in places:
+        while place >= begins + size - 1 - first:
+            begins += size - 1 - first
+            first += 1
+        yield first, first + 1 + place - begins
+
+
+def sided_comparisons(better: Sequence[int], worse: Sequence[int], options: ImportOptions) -> "Comparisons":
+    """Every one of `better` against every one of `worse`, as many as the import allows."""
+    total = len(better) * len(worse)
+    chosen = evenly(total, options.max_pairs)
+    pairs = ((better[n // len(worse)], worse[n % len(worse)]) for n in chosen)
+    label = (JudgmentDraft("a"),)
+    return Comparisons((ComparisonDraft(i, j, label) for i, j in pairs), total - len(chosen))

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -43,6 +44,8 @@ FREE_BYTES = 64 * 2**20
 """Unpacked bytes before the ratio is looked at: a small file may well hold one repetitive text."""
 MAX_UNPACKED_BYTES = 64 * 2**30
 BATCH_ROWS = 500
+MAX_DOCUMENT_BYTES = 64 * 2**20
+"""Of a JSON file that is neither an array nor lines: it is held as a whole."""
 
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 KINDS = {
@@ -353,7 +356,105 @@ def _json_values(file: BinaryIO) -> Iterator[Entry]:
     start = file.peek(2**12)[: 2**12].removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")  # type: ignore[attr-defined]
     if start.startswith(b"["):
         return _json_array(file)
+    first = start.partition(b"\n")[0].rstrip()
+    if start.startswith(b"{") and (not first.endswith(b"}") or b"\n" not in start.strip()):
+        return _json_object(file)
     return _json_lines(file)
+
+
+WANTED = "an array of objects, or one object a line, is wanted"
+
+
+def _json_object(file: BinaryIO) -> Iterator[Entry]:
+    """A file that is no array: objects one after another, however they are laid out, or one object around the
+    one list of rows."""
+    data = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        yield from _json_lines(cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Both(data, file)))))
+        return
+    decoder = _Decoder()
+    try:
+        outer = decoder.decode(data.decode("utf-8-sig"))
+    except (BadRow, UnicodeDecodeError):
+        yield from _json_lines(io.BytesIO(data)) if _has_lines(data) else _json_stream(io.BytesIO(data))
+        return
+    if (rows := _rows_inside(outer)) is None:
+        yield from _json_stream(io.BytesIO(data))
+        return
+    for number, value in enumerate(rows, start=1):
+        try:
+            yield _as_row(number, value, b"", True)
+        except BadRow as bad:
+            yield bad.at(Row(number, {}))
+
+
+def _has_lines(data: bytes) -> bool:
+    """True where the first line, or the second, is an object by itself."""
+    for line in data.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n")[:2]:
+        try:
+            if isinstance(json.loads(line), dict):
+                return True
+        except (ValueError, RecursionError):
+            continue
+    return False
+
+
+def _rows_inside(outer: Any) -> list[Any] | None:
+    """The one list of objects in an object that is itself no row; None where it may be a row."""
+    if not isinstance(outer, dict) or not outer.keys().isdisjoint(_ROW_COLUMNS):
+        return None
+    lists = [v for v in outer.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+    if len(lists) != 1:
+        what = "several lists of objects" if lists else "no list of objects in it"
+        raise FileFault("one_object", f"the file is one JSON object with {what}; {WANTED}", 1)
+    return lists[0]
+
+
+_ROW_COLUMNS = frozenset(
+    {
+        "prompt", "chosen", "rejected", "completions", "completion", "question", "instruction", "messages",
+        "conversations", "conversation_a", "answers", "summaries", "response", "response_1", "message_id",
+        "message_tree_id", "title",
+    }
+)  # fmt: skip
+
+
+def _json_stream(file: BinaryIO) -> Iterator[Entry]:
+    """Objects one after another, each over as many lines as it likes."""
+    window, decoder = _Window(cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", file)))), _Decoder()
+    while window.next():
+        line = window.line
+        try:
+            value, text = window.value(decoder)
+        except FileFault as fault:
+            message = f"{fault.problem.message}; {WANTED}"
+            raise FileFault("not_json", message, fault.problem.line, fault.problem.excerpt) from None
+        try:
+            if decoder.faults:
+                raise decoder.faults[0]
+            yield _as_row(line, value, text.encode(errors="backslashreplace"), True)
+        except BadRow as bad:
+            yield bad.at(Row(line, {}))
+
+
+class _Both(io.RawIOBase):
+    """What was read of a file, and then the rest of it."""
+
+    def __init__(self, begun: bytes, rest: BinaryIO) -> None:
+        self._begun = memoryview(begun)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._begun:
+            data = self._rest.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        size = min(len(buffer), len(self._begun))
+        buffer[:size], self._begun = self._begun[:size], self._begun[size:]
+        return size
 
 
 class _Window:
@@ -457,7 +558,10 @@ def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_s
     """A CSV or TSV file. Quoted cells may hold line ends; a row's line is where it begins."""
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates here, and an error with its line below.
-    text = (line.decode("utf-8", "surrogateescape") for _, line in _lines(file))
+    lines = (line.decode("utf-8", "surrogateescape") for _, line in _lines(file))
+    header_text = next(lines, "")
+    delimiter = _delimiter_of(header_text, delimiter)
+    text = chain([header_text], lines)
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     records = _records(reader)
     header: list[str] | None = None
@@ -467,10 +571,22 @@ def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_s
                 raise FileFault("bad_header", f"the header can't be read: {cells.message}", line)
             yield cells
         elif header is None:
-            header = _header(cells, delimiter, columns)
+            header = _header(cells, columns)
         else:
             plain = [cell.removeprefix("'") for cell in cells] if formula_safe else cells
             yield _record_row(line, header, plain)
+
+
+def _delimiter_of(header: str, delimiter: str) -> str:
+    """What parts the names of the header: what the file's name says, unless that parts nothing."""
+    return next(
+        (
+            each
+            for each in (delimiter, ";", "\t", ",")
+            if len(next(csv.reader([header.rstrip("\r\n")], delimiter=each), [])) > 1
+        ),
+        delimiter,
+    )
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | Problem]]:
@@ -490,14 +606,8 @@ def _records(reader: Any) -> Iterator[tuple[int, list[str] | Problem]]:
             yield line, cells
 
 
-def _header(cells: list[str], delimiter: str, columns: Mapping[str, str]) -> list[str]:
+def _header(cells: list[str], columns: Mapping[str, str]) -> list[str]:
     names = [columns.get(cell.strip().lower(), cell.strip()) for cell in cells]
-    for other, word in ((";", "';'"), ("\t", "a tab"), (",", "a comma")):
-        if len(names) == 1 and other != delimiter and other in names[0]:
-            expected = {",": "commas", "\t": "tabs"}[delimiter]
-            raise FileFault(
-                "delimiter", f"the delimiter looks like {word}; save the file with {expected}", 1, cells[0]
-            )
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice', 1)

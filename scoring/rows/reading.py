@@ -12,6 +12,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from scoring.rows.checks import observe
+from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.files import Entry, Reading, open_rows
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, escaped
@@ -58,6 +59,8 @@ class Reader:
         self._bad_rows = 0
         self._saved = saved or {}
         self._lines_of_note: dict[str, list[int]] = {}
+        self._noted: Counter[str] = Counter()
+        self.pairs_left_out = 0
 
     def read(self, reading: Reading) -> None:
         """Raises FileFault; what the sink has by then is of no use."""
@@ -70,8 +73,25 @@ class Reader:
         self.columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
         self.shape = self._shape(sample, reading.header_line)
         _refuse_wrong_types(self.shape, reading.schema)
-        for draft in self.shape.drafts(chain(sample, rows), self._options):
+        for draft in self.shape.drafts(self._prepared(chain(sample, rows), self.shape), self._options):
             self._take(draft)
+        self._refuse_unfilled(self.shape)
+
+    def _prepared(self, rows: Iterable[Row], shape: Shape) -> Iterator[Row]:
+        """Rows with their context taken out of their columns."""
+        own = shape.columns
+        for row in rows:
+            try:
+                yield prepared(row, own, self._note)
+            except BadRow as bad:
+                self._refuse(bad.at(row))
+
+    def _refuse_unfilled(self, shape: Shape) -> None:
+        """A column that somebody named for this file and that holds nothing is a slip."""
+        for word, said in shape.unfilled().items():
+            if word in self._options.columns and not self.cut:
+                raise FileFault("empty_column", said)
+            self._note(said, 1)
 
     def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
         """By the columns that are named, or those saved where the file has them, or by what is known."""
@@ -90,8 +110,8 @@ class Reader:
     def notes(self) -> tuple[str, ...]:
         """What adapters did with odd values, and on which lines."""
         return tuple(
-            f"{note} ({len(lines)} rows: line {', '.join(map(str, lines[:SHOWN_LINES]))}"
-            f"{', …' if len(lines) > SHOWN_LINES else ''})"
+            f"{note} ({self._noted[note]} rows: line {', '.join(map(str, lines))}"
+            f"{', …' if self._noted[note] > SHOWN_LINES else ''})"
             for note, lines in self._lines_of_note.items()
         )
 
@@ -119,12 +139,19 @@ class Reader:
         self._bad_rows += 1
         self._sink.refuse(problem)
 
+    def _note(self, note: str, line: int) -> None:
+        self._noted[note] += 1
+        lines = self._lines_of_note.setdefault(note, [])
+        if len(lines) < SHOWN_LINES:
+            lines.append(line)
+
     def _take(self, draft: Draft | Problem) -> None:
         if isinstance(draft, Problem):
             self._refuse(draft)
             return
         for note in draft.notes:
-            self._lines_of_note.setdefault(note, []).append(draft.line)
+            self._note(note, draft.line)
+        self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)
         if not self._options.labels:
             draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))
         if self._options.dry_run:

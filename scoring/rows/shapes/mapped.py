@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from scoring.formats import Message
+from scoring.rows.context import with_context
 from scoring.rows.drafts import (
     ComparisonDraft,
     CompletionDraft,
@@ -14,6 +16,7 @@ from scoring.rows.drafts import (
     ImportOptions,
     JudgmentDraft,
     as_text,
+    kind_of,
     leftovers,
     name_of,
     number_of,
@@ -24,7 +27,7 @@ from scoring.rows.drafts import (
 )
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
 from scoring.rows.shapes.pairs import answers_of, completion_of, same_prompt
-from scoring.rows.shapes.shape import Shape, per_row, together
+from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 COLUMN_WORDS = {
     "prompt": "the prompt, as text or messages",
@@ -81,7 +84,14 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
     ranked = kinds[0] == ("completion",)
     adapter = table.completions if ranked else table.last_votes if "time" in columns else per_row(table.pair)
-    return Shape("columns", f"named columns: {title}", drafts=adapter, ranked=ranked)
+    return Shape(
+        "columns",
+        f"named columns: {title}",
+        drafts=adapter,
+        ranked=ranked,
+        own=frozenset(table.used),
+        unfilled=table.unfilled,
+    )
 
 
 def fits(columns: Mapping[str, str], known: Sequence[str]) -> bool:
@@ -94,6 +104,36 @@ def fits(columns: Mapping[str, str], known: Sequence[str]) -> bool:
         for word, path in columns.items()
         if word in COLUMN_WORDS
     )
+
+
+def _stepped(value: Any, step: str) -> Any:
+    """What stands one step further: under a name, or at a place of a list, from 0."""
+    if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+        return value[int(step)]
+    return value.get(step) if isinstance(value, dict) else None
+
+
+def _missing(path: Sequence[str], values: Values) -> str:
+    """Where the path ends in this row, for people."""
+    value: Any = values
+    for n, step in enumerate(path):
+        further = _stepped(value, step)
+        if further is None:
+            here = escaped(".".join(path[:n]), 80)
+            if isinstance(value, list):
+                return f"; {here} is a list: name a place of it, as in {here}.0"
+            if isinstance(value, dict):
+                there = ", ".join(escaped(name, 40) for name in list(value)[:10])
+                return f'; {here} has no "{escaped(step, 40)}", it has {there}{_like(step, value)}'
+            return f"; {here} is {kind_of(value)}, and has no parts"
+        value = further
+    return ""
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    folded = {each.casefold(): each for each in known}
+    close = get_close_matches(name.casefold(), folded, 1)
+    return f'; did you mean "{escaped(folded[close[0]], 40)}"?' if close else ""
 
 
 class _Table:
@@ -110,10 +150,13 @@ class _Table:
                 found = ", ".join(escaped(name, 40) for name in known)
                 raise FileFault(
                     "no_such_column",
-                    f'there is no column "{escaped(first, 40)}" for {word}; there are: {found[:300]}',
+                    f'there is no column "{escaped(first, 40)}" for {word}; there are: '
+                    f"{found[:300]}{_like(first, known)}",
                 )
             self._paths[word] = (spelled[first.casefold()], *rest)
-        self._used = {path[0] for path in self._paths.values()}
+        self.used = {path[0] for path in self._paths.values()}
+        self._filled: set[str] = set()
+        self._missed: dict[str, str] = {}
         # As our own Releases name it; in another file it may be anything, and then says nothing.
         self._maybe_current = "current" not in self._paths and "annotator" in self._paths
         self._outcomes = {
@@ -136,7 +179,8 @@ class _Table:
             drafts: list[tuple[Any, Draft]] = []
             for row in group:
                 try:
-                    drafts.append((_moment(self._cells(row.values).get("time")), self.pair(row, options)))
+                    draft = with_context(self.pair(row, options), row)
+                    drafts.append((_moment(self._cells(row.values).get("time")), draft))
                 except BadRow as bad:
                     yield bad.at(row)
             voting = [n for n, (_, draft) in enumerate(drafts) if draft.comparisons[0].judgments]
@@ -164,7 +208,7 @@ class _Table:
         )
         outcome = "a" if first == "chosen" else self._outcome(cells)
         judgments = () if outcome is None else (self._judgment(outcome, cells),)
-        rest = leftovers(row.values, self._used)
+        rest = leftovers(row.values, self.used)
         draft = Draft(
             row.line,
             prompt,
@@ -182,7 +226,7 @@ class _Table:
 
     def completions(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
         """One completion a row; those of one prompt belong together wherever they stand."""
-        for group in together(rows, lambda row: self._cells(row.values).get("prompt")):
+        for group in together(rows, self._asked):
             good: list[tuple[Row, Values, list[Message], CompletionDraft]] = []
             values: list[float | None] = []
             for row in group:
@@ -192,7 +236,7 @@ class _Table:
                     completion = replace(
                         completion_of(cells["completion"], "completion"),
                         source=name_of(cells, "source"),
-                        metadata=leftovers(row.values, self._used),
+                        metadata=leftovers(row.values, self.used),
                     )
                     number = number_of(cells, "rank" if "rank" in self._paths else "score")
                     good.append((row, cells, self._prompt(cells), completion))
@@ -201,13 +245,18 @@ class _Table:
                     yield self._named(bad).at(row)
             if good:
                 first, cells, prompt, _ = good[0]
-                yield Draft(
+                draft = Draft(
                     first.line,
                     prompt,
                     tuple(completion for *_, completion in good),
                     ranked_comparisons(values, options, lower_is_better="rank" in self._paths),
                     external_id=name_of(cells, "prompt_id"),
                 )
+                yield in_context(draft, first)
+
+    def _asked(self, row: Row) -> list[Any]:
+        cells = self._cells(row.values)
+        return [cells.get("prompt"), cells.get("system")]
 
     def _cells(self, values: Values) -> Values:
         """What the named columns hold, by word; without those that hold nothing."""
@@ -215,10 +264,23 @@ class _Table:
         for word, path in self._paths.items():
             value: Any = values
             for step in path:
-                value = value.get(step) if isinstance(value, dict) else None
+                value = _stepped(value, step)
             if value is not None:
                 cells[word] = value
+                if value != "":
+                    self._filled.add(word)
+            elif word not in self._filled and word not in self._missed and values.get(path[0]) is not None:
+                self._missed[word] = _missing(path, values)
         return cells
+
+    def unfilled(self) -> dict[str, str]:
+        """What to say of each named column that held nothing in any row, by its word."""
+        return {
+            word: f'the column "{self._column(word)}" for {word} holds nothing in any row'
+            f"{self._missed.get(word, '')}"
+            for word in self._paths
+            if word not in self._filled
+        }
 
     def _prompt(self, cells: Values) -> list[Message]:
         prompt = prompt_of(cells.get("prompt", ""), self._column("prompt"))

@@ -13,7 +13,6 @@ from scoring.rows.drafts import (
     ImportOptions,
     JudgmentDraft,
     as_text,
-    instruction_of,
     leftovers,
     name_of,
     number_of,
@@ -41,11 +40,36 @@ _RATINGS = (
 )
 
 
-def _first(columns: Columns | Values, names: tuple[str, ...]) -> str | None:
+def _first(columns: Columns, names: tuple[str, ...]) -> str | None:
     for name in names:
         if name in columns:
             return name
     return None
+
+
+def _holding(values: Values, names: tuple[str, ...], empty: tuple[object, ...] = (None,)) -> str | None:
+    """The first of the columns that holds something in this row, else the first that is there: a table put
+    together from several has null where the row's own table had no such column."""
+    there = [name for name in names if name in values]
+    return next((name for name in there if values[name] not in empty), there[0] if there else None)
+
+
+def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
+    """(the prompt, columns that it is made of) of a row that has it under one of PROMPTS. An `input` beside
+    it is what it is about, and follows after a blank line, as in the Alpaca form. Raises BadRow."""
+    column = _holding(values, PROMPTS, (None, "", [])) or PROMPTS[0]
+    about, given = values.get("input"), values.get(column)
+    if column == "input" or not about:
+        return prompt_of(given, column), {column, "input"}
+    if isinstance(given, str):
+        text = as_text(about, "input")
+        joined = given if text in given else f"{given}\n\n{text}"
+        return prompt_of(joined, column), {column, "input"}
+    prompt = prompt_of(given, column)
+    if not isinstance(about, str) or not any(about in said(message) for message in prompt):
+        message = f"the row has an input beside a conversation in {column}: put it into the conversation"
+        raise BadRow("input", "context", message, about)
+    return prompt, {column, "input"}
 
 
 def _explicit(columns: Columns, first: Values) -> bool:
@@ -57,7 +81,7 @@ def _implicit(columns: Columns, first: Values) -> bool:
 
 
 def _column(values: Values, names: tuple[str, ...]) -> str:
-    column = _first(values, names)
+    column = _holding(values, names)
     if column is None:
         raise BadRow(names[0], "missing", f'the column "{names[0]}" is missing')
     return column
@@ -121,20 +145,14 @@ def _is_whole(given: str | list[Message], prompt: list[Message] | None) -> bool:
 
 def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
     values = row.values
-    asked, better, worse = _column(values, PROMPTS), _column(values, _BETTER), _column(values, _WORSE)
-    used = {asked, better, worse}
-    if asked == "instruction":
-        prompt = instruction_of(values)
-        used.add("input")
-    else:
-        prompt = prompt_of(values[asked], asked)
+    better, worse = _column(values, _BETTER), _column(values, _WORSE)
+    prompt, used = prompt_in(values)
+    asked = next(iter(used - {"input"}), "input")
+    used |= {better, worse}
     before, answers = answers_of(values, (better, worse), prompt)
     if before:
         prompt = same_prompt(prompt, before, asked)
         used.add("messages")
-    elif system := values.get("system"):
-        prompt = [{"role": "system", "content": as_text(system, "system")}, *prompt]
-        used.add("system")
     return _draft(row, prompt, answers, used)
 
 
@@ -234,10 +252,13 @@ def _draft(
     better_source, worse_source, rated = _beside(tuple(values))
     used |= {name for name in (better_source, worse_source) if name} | {"id", "prompt_id"}
     outcome = "a"
+    notes: tuple[str, ...] = ()
     for high, low in rated:
-        ratings = number_of(values, high), number_of(values, low)
-        if None not in ratings and ratings[0] == ratings[1]:
+        better, worse = number_of(values, high), number_of(values, low)
+        if better is not None and better == worse:
             outcome = "tie"
+        elif better is not None and worse is not None and better < worse:
+            notes = (f"{high} is below {low}: the rating contradicts the label, which is kept",)
     completions = tuple(
         replace(answer, source=name_of(values, column)) if column else answer
         for answer, column in zip(answers, (better_source, worse_source), strict=True)
@@ -251,6 +272,7 @@ def _draft(
         (comparison,),
         row_id=row_id,
         external_id=name_of(values, "prompt_id"),
+        notes=notes,
     )
 
 

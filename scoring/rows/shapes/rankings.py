@@ -1,8 +1,8 @@
 """Several completions a prompt, ranked, rated or bare. They become pairs by the pairs policy."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, groupby
+from itertools import groupby
 from statistics import mean
 from typing import Any
 
@@ -12,9 +12,7 @@ from scoring.rows.drafts import (
     CompletionDraft,
     Draft,
     ImportOptions,
-    JudgmentDraft,
     as_text,
-    instruction_of,
     kind_of,
     leftovers,
     list_of,
@@ -22,11 +20,12 @@ from scoring.rows.drafts import (
     number_of,
     prompt_of,
     ranked_comparisons,
+    sided_comparisons,
     text_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
-from scoring.rows.shapes.pairs import PROMPTS, completion_of, transcript_of
-from scoring.rows.shapes.shape import Columns, Shape, per_row, together
+from scoring.rows.shapes.pairs import PROMPTS, completion_of, prompt_in, transcript_of
+from scoring.rows.shapes.shape import Columns, Shape, in_context, per_row, together
 
 _ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 _RANKS = ("rank", "ranks")
@@ -78,7 +77,7 @@ def _completions(row: Row, options: ImportOptions) -> Draft:
     """A text, or an object with text, source, and rank (1 is best) or score (more is better). The numbers
     may also stand in a list of their own beside the completions."""
     values = row.values
-    prompt = prompt_of(values.get("prompt"), "prompt")
+    prompt, used = prompt_in(values)
     given = list_of(values, "completions")
     if not given:
         raise BadRow("completions", "empty", "completions is empty; there is nothing to compare")
@@ -96,7 +95,7 @@ def _completions(row: Row, options: ImportOptions) -> Draft:
         comparisons = ranked_comparisons(ranks, options, lower_is_better=True)
     else:
         comparisons = ranked_comparisons(_ratings(entries, _SCORES), options)
-    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "completions", beside})
+    return _draft(row, prompt, completions, comparisons, {"id", "completions", beside} | used)
 
 
 def _draft(
@@ -164,19 +163,16 @@ def _best_of(row: Row, options: ImportOptions) -> Draft:
     texts = {side: [as_text(t, side) for t in list_of(values, side)] for side in ("chosen", "rejected")}
     completions = [CompletionDraft(text) for side in texts.values() for text in side]
     first_rejected = len(texts["chosen"])
-    comparisons = tuple(
-        ComparisonDraft(i, j, (JudgmentDraft("a"),))
-        for i, j in combinations(range(len(completions)), 2)
-        if i < first_rejected <= j
-    )
-    prompt = prompt_of(values.get("prompt"), "prompt")
-    return _draft(row, prompt, completions, comparisons, {"id", "prompt", "chosen", "rejected"})
+    sides = range(first_rejected), range(first_rejected, len(completions))
+    comparisons = sided_comparisons(*sides, options)
+    prompt, used = prompt_in(values)
+    return _draft(row, prompt, completions, comparisons, {"id", "chosen", "rejected"} | used)
 
 
 def _has_lists(columns: Columns, first: Values) -> bool:
     lists = [first.get(side) for side in ("chosen", "rejected")]
     return (
-        "prompt" in columns
+        not columns.isdisjoint(PROMPTS)
         and any(lists)
         and all(isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in lists)
     )
@@ -185,7 +181,7 @@ def _has_lists(columns: Columns, first: Values) -> bool:
 def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
     """nvidia/HelpSteer2: one rated response a row; rows of one prompt stand together. The rating is
     helpfulness; the others are metadata."""
-    for _, group in groupby(rows, key=lambda row: row.values.get("prompt")):
+    for _, group in groupby(rows, key=lambda row: (row.values.get("prompt"), row.context)):
         good: list[tuple[Row, CompletionDraft, float | None]] = []
         for row in group:
             try:
@@ -197,13 +193,14 @@ def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | 
                 yield bad.at(row)
         if good:
             comparisons = ranked_comparisons([rating for *_, rating in good], options)
-            yield Draft(good[0][0].line, prompt, tuple(c for _, c, _ in good), comparisons)
+            draft = Draft(good[0][0].line, prompt, tuple(c for _, c, _ in good), comparisons)
+            yield in_context(draft, good[0][0])
 
 
 def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
     """KTO rows: a completion and whether it is good. Rows of one prompt become pairs of a good and a bad
     one, wherever they stand, as these sets come shuffled; of two good or two bad ones nothing is said."""
-    for group in together(rows, lambda row: row.values.get("prompt")):
+    for group in together(rows, lambda row: [row.values.get(name) for name in PROMPTS]):
         good: list[tuple[Row, list[Message], CompletionDraft, bool]] = []
         for row in group:
             try:
@@ -211,21 +208,39 @@ def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Proble
             except BadRow as bad:
                 yield bad.at(row)
         if good:
-            comparisons = tuple(
-                ComparisonDraft(i, j, (JudgmentDraft("a" if good[i][3] else "b"),))
-                for i, j in combinations(range(len(good)), 2)
-                if good[i][3] != good[j][3]
-            )
-            yield Draft(good[0][0].line, good[0][1], tuple(c for _, _, c, _ in good), comparisons)
+            liked = [n for n, (*_, label) in enumerate(good) if label]
+            others = [n for n, (*_, label) in enumerate(good) if not label]
+            comparisons = sided_comparisons(liked, others, options)
+            notes = () if comparisons else (ONE_CLASS.format("good" if liked else "bad"),)
+            completions = tuple(completion for _, _, completion, _ in good)
+            draft = Draft(good[0][0].line, good[0][1], completions, comparisons, notes=notes)
+            yield in_context(draft, good[0][0])
+
+
+ONE_CLASS = (
+    "nothing can be compared: all answers to the prompt are labelled {}, and a comparison needs a good one "
+    "and a bad one of the same prompt"
+)
 
 
 def _kto_row(values: Values) -> tuple[list[Message], CompletionDraft, bool]:
-    label = {"true": True, "false": False}.get(str(values.get("label")).lower())
+    said = str(values.get("label")).strip().lower()
+    label = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}.get(said)
     if label is None:
-        raise BadRow("label", "unknown_label", "label should be true or false", values.get("label"))
-    metadata = leftovers(values, {"prompt", "completion", "label"}) | {"label": label}
+        raise BadRow(
+            "label", "unknown_label", "label should be true or false, or 1 or 0", values.get("label")
+        )
+    prompt, used = prompt_in(values)
+    metadata = leftovers(values, {"completion", "label"} | used) | {"label": label}
     completion = replace(completion_of(values.get("completion"), "completion"), metadata=metadata)
-    return prompt_of(values.get("prompt"), "prompt"), completion, label
+    return prompt, completion, label
+
+
+def _with_prompt(*needs: str) -> Callable[[Columns, Values], bool]:
+    def fits(columns: Columns, first: Values) -> bool:
+        return columns.issuperset(needs) and not columns.isdisjoint(PROMPTS)
+
+    return fits
 
 
 def _by_name_only(columns: Columns, first: Values) -> bool:
@@ -235,10 +250,8 @@ def _by_name_only(columns: Columns, first: Values) -> bool:
 def _prompt_alone(row: Row, options: ImportOptions) -> Draft:
     """A prompt and nothing to compare: those of a benchmark. Never told by the columns, since a table whose
     completions have an unknown name would look like it."""
-    column = next((name for name in PROMPTS if name in row.values), PROMPTS[0])
-    given = row.values.get(column)
-    prompt = instruction_of(row.values) if column == "instruction" else prompt_of(given, column)
-    return _draft(row, prompt, (), (), {"id", column, "input"} if column == "instruction" else {"id", column})
+    prompt, used = prompt_in(row.values)
+    return _draft(row, prompt, (), (), {"id"} | used)
 
 
 SHAPES = (
@@ -259,7 +272,8 @@ SHAPES = (
     Shape(
         "completions",
         "prompt, completions[] with text, source and rank or score",
-        needs=("prompt", "completions"),
+        needs=("completions",),
+        fits=_with_prompt("completions"),
         drafts=per_row(_completions),
         texts=("prompt",),
         ranked=True,
@@ -290,7 +304,8 @@ SHAPES = (
     Shape(
         "kto",
         "KTO: prompt, completion, label (true or false)",
-        needs=("prompt", "completion", "label"),
+        needs=("completion", "label"),
+        fits=_with_prompt("completion", "label"),
         drafts=_kto,
         texts=("prompt", "completion"),
     ),

@@ -22,8 +22,10 @@ class Shape:
 
     It is told by the columns it `needs`, or where these say too little by `fits`, which sees the columns of
     the first rows and the first row. `texts` are columns that have to hold text or messages, which a Parquet
-    file declares. What it needs or names as texts or `own` is never read as context (see rows.context). `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
-    pairs policy decides on what becomes of them.
+    file declares. What it needs or names as texts or `own` is never read as context (see
+    rows.context). `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
+    pairs policy decides on what becomes of them. `unfilled` says what to tell of each named column that held
+    nothing in the rows read until then.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Shape:
     texts: tuple[str, ...] = ()
     ranked: bool = False
     own: frozenset[str] = frozenset()
+    unfilled: Callable[[], dict[str, str]] = dict
 
     @property
     def columns(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from scoring.rows.drafts import (
     text_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
-from scoring.rows.shapes.shape import Columns, Shape
+from scoring.rows.shapes.shape import Columns, Shape, in_context
 
 
 def _nested(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
@@ -33,14 +33,14 @@ def _nested(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Pro
         except BadRow as bad:
             yield bad.at(row)
         else:
-            yield from drafts
+            yield from (in_context(draft, row) for draft in drafts)
 
 
 def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
     """One message a row; the rows of one tree stand together, a message after the one it replies to."""
     for tree_id, tree in groupby(rows, key=lambda row: row.values.get("message_tree_id")):
         nodes: dict[str, Values] = {}
-        roots: list[tuple[int, Values]] = []
+        roots: list[tuple[Row, Values]] = []
         for row in tree:
             node = {**row.values, "replies": []}
             try:
@@ -50,19 +50,19 @@ def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Probl
                 continue
             nodes[own] = node
             if not parent:
-                roots.append((row.line, node))
+                roots.append((row, node))
             elif parent in nodes:
                 nodes[parent]["replies"].append(node)
             else:
                 message = "the message it replies to does not stand before it in the same tree"
                 yield BadRow("parent_id", "no_parent", message, parent).at(row)
-        for line, root in roots:
+        for row, root in roots:
             try:
-                drafts = list(_drafts(line, root, [], str(tree_id), options))
+                drafts = list(_drafts(row.line, root, [], str(tree_id), options))
             except BadRow as bad:
-                yield bad.at(Row(line, root))
+                yield bad.at(Row(row.line, root))
             else:
-                yield from drafts
+                yield from (in_context(draft, row) for draft in drafts)
 
 
 def _drafts(

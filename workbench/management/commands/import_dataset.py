@@ -58,6 +58,9 @@ class Command(BaseCommand):
             choices=list(intake.PAIRS_POLICIES),
             help="which pairs a ranking becomes (default: all)",
         )
+        parser.add_argument(
+            "--max-pairs", type=int, default=64, help="most pairs of one prompt (default: 64)"
+        )
         parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
         parser.add_argument(
             "--formula-safe",
@@ -88,6 +91,7 @@ class Command(BaseCommand):
             licence=given["licence"],
             labels=not given["no_labels"],
             pairs=given["pairs"],
+            max_pairs=max(1, given["max_pairs"]),
             minimum_gap=given["minimum_gap"],
             formula_safe=given["formula_safe"],
             strip_citations=given["strip_citations"],
@@ -163,6 +167,10 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
         (result.already_there, "rows were there already"),
         (result.duplicates, "rows repeat an earlier row and were skipped"),
         (result.near_duplicates, "new prompts are near-duplicates and join the group of another"),
+        (
+            result.pairs_left_out,
+            "pairs are left out: a prompt makes at most --max-pairs (--pairs best-worst makes fewer)",
+        ),
         (result.identical, "pairs are twice the same text and make no comparison"),
         (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
         (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),

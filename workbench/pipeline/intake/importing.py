@@ -60,6 +60,7 @@ class ImportResult:
     judgments: int = 0
     ties: int = 0
     near_duplicates: int = 0
+    pairs_left_out: int = 0
     already_there: int = 0
     duplicates: int = 0
     identical: int = 0
@@ -148,6 +149,7 @@ def import_file(
             problem_count=spool.problem_count(),
             problems=tuple(spool.problems(SHOWN_PROBLEMS)),
             notes=reader.notes(),
+            pairs_left_out=reader.pairs_left_out,
             duplicates=duplicates,
             dry_run=options.dry_run,
             **reader.observed,
@@ -232,6 +234,7 @@ def preview(
         problem_count=len(prefix.problems),
         problems=tuple(sorted(prefix.problems, key=lambda problem: problem.line or 0)[:SHOWN_PROBLEMS]),
         notes=reader.notes(),
+        pairs_left_out=reader.pairs_left_out,
         dry_run=True,
         near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,
         **_counts(dataset, prefix.packed),
