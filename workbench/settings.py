@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "workbench",
 ]
 MIDDLEWARE = [
+    "workbench.middleware.SignsOfLife",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -57,6 +58,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "workbench.middleware.PrivatePages",
+    "workbench.bodies.BoundedBodies",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -116,6 +119,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "workbench.passwords.GuessedPasswordValidator"},
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
@@ -125,10 +129,15 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1  # hours
 AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ACCESS_FAILURE_LOG = True  # workbench.pace counts these
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
-# 0 = no proxy in front: X-Forwarded-For is then a client's own word and not read.
-AXES_IPWARE_PROXY_COUNT = env.int("PROXY_COUNT", 0) or None
-AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR" if AXES_IPWARE_PROXY_COUNT else "REMOTE_ADDR"]
+# 0 = no proxy in front: X-Forwarded-For is then a client's own word and not read. Each proxy appends the
+# address that it sees, so the client's is the PROXY_COUNT-th from the right; what stands left of that may be
+# forged. ipware counts the addresses behind the client's.
+PROXY_COUNT = env.int("PROXY_COUNT", 0)
+AXES_IPWARE_PROXY_COUNT = PROXY_COUNT - 1 if PROXY_COUNT else None
+AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR" if PROXY_COUNT else "REMOTE_ADDR"]
+IPWARE_STRICT = False
 
 HTTPS = env.bool("HTTPS", False)
 SESSION_COOKIE_AGE = 12 * 60 * 60
@@ -184,12 +193,13 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "workbench.static_files.ManifestStorage"
     },
 }
 FILE_UPLOAD_PERMISSIONS = 0o600
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", 4 * 1024**3)
-FILE_UPLOAD_HANDLERS = ["workbench.views.imports.Receiver"]
+FILE_UPLOAD_HANDLERS = ["workbench.bodies.NoFiles"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 
 
 def _broker() -> tuple[str, dict[str, Any]]:

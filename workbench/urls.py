@@ -1,8 +1,9 @@
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeDoneView, PasswordChangeView
+from django.contrib.auth.views import LogoutView, PasswordChangeDoneView
 from django.urls import path
 
 from workbench.views import (
+    accounts,
     annotate,
     datasets,
     imports,
@@ -17,10 +18,9 @@ from workbench.views import (
 
 urlpatterns = [
     path("", datasets.home, name="home"),
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/", accounts.LogIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
-    path("healthz", datasets.health, name="health"),
-    path("password/", PasswordChangeView.as_view(), name="password_change"),
+    path("password/", accounts.ChangePassword.as_view(), name="password_change"),
     path("password/changed/", PasswordChangeDoneView.as_view(), name="password_change_done"),
     path("datasets/new/", datasets.dataset_new, name="dataset_new"),
     path("datasets/<int:pk>/", datasets.dataset, name="dataset"),

@@ -53,7 +53,6 @@ TABLE = {
     "home": Row("GET", "", LOGGED_IN),
     "login": Row("GET", "", (200, 302, 302, 302, 302, 302)),
     "logout": Row("POST", "", (302, 302, 302, 302, 302, 302)),
-    "health": Row("GET", "", OPEN),
     "password_change": Row("GET", "", LOGGED_IN),
     "password_change_done": Row("GET", "", LOGGED_IN),
     "dataset_new": Row("GET", "", STAFF),

@@ -577,15 +577,6 @@ def test_a_stale_revision_is_an_error_for_every_caller(dataset, alice):
         dataset.revise_guidelines("Second.", alice, based_on=0)
 
 
-# --- health -------------------------------------------------------------------------------------------------
-
-
-def test_health_answers_anybody():
-    answer = Client().get(reverse("health"))
-
-    assert (answer.status_code, answer.content) == (200, b"ok\n")
-
-
 def test_a_large_dataset_opens_at_once_and_its_numbers_follow(dataset, alice, as_user, monkeypatch):
     monkeypatch.setattr(datasets, "LARGE", 1)
     client, url = as_user(alice), reverse("dataset", args=[dataset.pk])

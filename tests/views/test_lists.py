@@ -47,7 +47,7 @@ pytestmark = pytest.mark.django_db
 MOST = 15
 
 WITHOUT_A_LIST = {
-    "login", "health", "password_change", "password_change_done", "dataset_new",
+    "login", "password_change", "password_change_done", "dataset_new",
     "annotate", "annotate_undo", "annotate_markdown", "annotate_own",
     "quality_report", "quality_table", "quality_chart",
     "release_download", "import_preview", "import_rejects",

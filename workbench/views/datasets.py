@@ -5,9 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_not_required
 from django.core.paginator import Paginator
-from django.db import connection
 from django.db.models import Exists
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -16,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
+from workbench.bodies import takes_long_text
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
@@ -253,6 +252,7 @@ def settings(request: HttpRequest, pk: int) -> HttpResponse:
     return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))
 
 
+@takes_long_text
 @require_http_methods(["POST"])
 def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
     """Store the sent text as the next version of the guidelines, unless somebody else did so meanwhile."""
@@ -276,11 +276,3 @@ def _settings_page(
     }
     failed = form.errors or guidelines.errors
     return render(request, "datasets/settings.html", context, status=400 if failed else 200)
-
-
-@require_safe
-@login_not_required
-def health(request: HttpRequest) -> HttpResponse:
-    """Answers 200 when the web process reaches its database; for load balancers and compose."""
-    connection.ensure_connection()
-    return HttpResponse("ok\n", content_type="text/plain")

@@ -1,16 +1,12 @@
 """Import pages: send a file, see what it holds, import it, follow that, take back what was refused."""
 
-import hashlib
 import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.core.files.storage import default_storage
-from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.db import transaction
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -18,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
+from workbench.bodies import ReceivedFile, takes_files
 from workbench.forms import ImportForm, UploadForm
 from workbench.models import Dataset, Role, Run, Upload, User
 from workbench.models.dataset import Message
@@ -26,39 +23,6 @@ from workbench.views import Request
 from workbench.views.runs import STOP_POLLING, workforce
 
 UPLOADS_SHOWN = 20
-
-
-class ReceivedFile(TemporaryUploadedFile):
-    """A file that was sent, with the sha256 of what came."""
-
-    digest: "hashlib._Hash"
-
-
-class Receiver(TemporaryFileUploadHandler):
-    """Receives files into temporary files, and refuses a request that is larger than an upload may be
-    before it is read."""
-
-    file: ReceivedFile
-
-    def handle_raw_input(
-        self,
-        input_data: Any,
-        META: Any,  # noqa: N803  Django's own name
-        content_length: int,
-        boundary: str,
-        encoding: str | None = None,
-    ) -> None:
-        if content_length > settings.UPLOAD_MAX_BYTES:
-            limit = settings.UPLOAD_MAX_BYTES // 2**20
-            raise RequestDataTooBig(f"Files of up to {limit} MiB can be sent.")
-
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        super().new_file(*args, **kwargs)
-        self.file.digest = hashlib.sha256()
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        self.file.digest.update(raw_data)
-        super().receive_data_chunk(raw_data, start)
 
 
 @dataclass(frozen=True)
@@ -84,6 +48,7 @@ class Example:
         return cls(draft.line, draft.messages, *sides, labels, len(draft.comparisons) - 1)
 
 
+@takes_files
 @require_http_methods(["GET", "HEAD", "POST"])
 def imports(request: HttpRequest, pk: int) -> HttpResponse:
     """Send a file; the files that were sent before."""

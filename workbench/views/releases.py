@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, tasks
+from workbench.bodies import takes_files
 from workbench.forms import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
 from workbench.pipeline import release as pipeline
@@ -102,6 +103,7 @@ def _begin(release: Release, user: User) -> None:
     tasks.build_release.delay_on_commit(run.pk)
 
 
+@takes_files
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
 def release_leakage(request: Request, pk: int) -> HttpResponse:

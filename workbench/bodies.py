@@ -1,0 +1,109 @@
+"""How large the body of a request may be, and who may send files: settled before a byte of it is read."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import SuspiciousOperation
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
+from django.urls import Resolver404, resolve
+
+from workbench import access
+from workbench.models import Role
+
+MEGABYTE = 2**20
+USUAL_BODY = MEGABYTE
+LONG_TEXT = 10 * MEGABYTE
+
+View = TypeVar("View", bound=Callable[..., Any])
+Answer = Callable[[HttpRequest], HttpResponseBase]
+
+
+def takes_long_text(view: View) -> View:
+    """Mark a view whose body may be 10 MB."""
+    view.body_limit = LONG_TEXT  # type: ignore[attr-defined]
+    return view
+
+
+def takes_files(view: View) -> View:
+    """Mark a view that admins of the Dataset `pk` send files to, up to UPLOAD_MAX_BYTES."""
+    view.takes_files = True  # type: ignore[attr-defined]
+    return view
+
+
+class BoundedBodies:
+    """Refuses a body that is larger than its view takes, and files where the sender may not send any, before
+    a byte of it is read. It has to run before the CSRF check, which parses the body of whoever comes.
+
+    A body without a length (chunked) is not read by Django at all."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        length = _length(request)
+        if length <= 0:
+            return self.get_response(request)
+        try:
+            match = resolve(request.path_info)
+        except Resolver404:
+            return self._within(request, length, USUAL_BODY)
+        if getattr(match.func, "takes_files", False):
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            access.dataset_for(request.user, match.kwargs["pk"], Role.ADMIN)
+            request.upload_handlers = [Receiver(request)]
+            return self._within(request, length, settings.UPLOAD_MAX_BYTES)
+        return self._within(request, length, getattr(match.func, "body_limit", USUAL_BODY))
+
+    def _within(self, request: HttpRequest, length: int, limit: int) -> HttpResponseBase:
+        # Only people who have logged in may send what takes long to receive.
+        if length > limit or (length > USUAL_BODY and not request.user.is_authenticated):
+            return render(request, "413.html", {"limit": limit // MEGABYTE}, status=413)
+        return self.get_response(request)
+
+
+def _length(request: HttpRequest) -> int:
+    """Bytes of the body, 0 where that is no number: as Django reads it, which then reads nothing."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+class NoFiles(FileUploadHandler):
+    """The upload handler of every view that takes no files."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        raise SuspiciousOperation("Files can be sent to Import only.")
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        return None
+
+    def file_complete(self, file_size: int) -> None:
+        return None
+
+
+class ReceivedFile(TemporaryUploadedFile):
+    """A file that was sent, with the sha256 of what came."""
+
+    digest: "hashlib._Hash"
+
+
+class Receiver(TemporaryFileUploadHandler):
+    """Receives files into temporary files, with the sha256 of what came."""
+
+    file: ReceivedFile
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.file.digest = hashlib.sha256()
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        self.file.digest.update(raw_data)
+        super().receive_data_chunk(raw_data, start)

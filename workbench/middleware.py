@@ -1,0 +1,41 @@
+"""What every request passes before its view: signs of life, and no copies of private pages."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+
+from workbench import health
+
+Answer = Callable[[HttpRequest], HttpResponseBase]
+
+
+class SignsOfLife:
+    """Answers /healthz and /readyz before anything asks for a host name, a scheme or a session: whoever
+    checks a process knows it by an address of its own."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info == "/healthz":
+            return HttpResponse("ok\n", content_type="text/plain", headers={"Cache-Control": "no-store"})
+        if request.path_info == "/readyz":
+            failures = health.failures()
+            found = {"ready": not failures, "failures": failures, "warnings": health.warnings(failures)}
+            status = 503 if failures else 200
+            return JsonResponse(found, status=status, headers={"Cache-Control": "no-store"})
+        return self.get_response(request)
+
+
+class PrivatePages:
+    """Pages of people who have logged in are kept by no cache, the browser's own included: on a shared
+    machine the next person presses Back."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.user.is_authenticated and not response.has_header("Cache-Control"):
+            response["Cache-Control"] = "private, no-store"
+        return response
