@@ -86,5 +86,5 @@ def _wait(counted: QuerySet[AccessFailureLog], own: QuerySet[AccessFailureLog], 
     beyond = counted.count() - free
     if newest is None or beyond < 0:
         return 0
-    passed = (timezone.now() - newest.attempt_time).total_seconds()
+    passed: float = (timezone.now() - newest.attempt_time).total_seconds()
     return max(0, round(min(LONGEST_WAIT, 2 ** min(beyond, 10)) - passed))
