@@ -54,7 +54,7 @@ def note_wrong_old_password(request: HttpRequest) -> None:
 
 def remember_device(request: HttpRequest, response: HttpResponseBase, username: str) -> None:
     """Have the browser say from now on that this account has logged in on it."""
-    response.set_signed_cookie(  # type: ignore[attr-defined]
+    response.set_signed_cookie(
         DEVICE_COOKIE,
         username,
         salt=DEVICE_SALT,
@@ -83,8 +83,9 @@ def _recent() -> QuerySet[AccessFailureLog]:
 def _wait(counted: QuerySet[AccessFailureLog], own: QuerySet[AccessFailureLog], free: int) -> int:
     """Doubling with each failure beyond the free ones, from the newest failure of this address's own."""
     newest = own.order_by("-attempt_time").first()
-    beyond = counted.count() - free
+    beyond: int = counted.count() - free
     if newest is None or beyond < 0:
         return 0
     passed: float = (timezone.now() - newest.attempt_time).total_seconds()
-    return max(0, round(min(LONGEST_WAIT, 2 ** min(beyond, 10)) - passed))
+    wait: int = min(LONGEST_WAIT, 2 ** min(beyond, 10))
+    return max(0, round(wait - passed))
