@@ -62,7 +62,7 @@ def processes(host: str, port: int) -> dict[str, str]:
     return {
         "web": (
             f"exec {sys.executable} -m gunicorn workbench.wsgi --bind {host}:{port} "
-            "--worker-class gthread --threads 8 --log-level warning"
+            "--worker-class workbench.serving.CollectingWorker --threads 8 --log-level warning"
         ),
         "worker": f"exec {CELERY} worker --pool solo --queues score,work --loglevel WARNING {quiet}",
         "trainer": f"exec nice -n 10 {CELERY} worker --pool solo --queues train --loglevel WARNING {quiet}",

@@ -1,0 +1,145 @@
+"""Clients that send a byte now and then hold no thread: the site answers others at once."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.processes import ROOT, database_url, wait_until
+from workbench.serving import COLLECTED_BODY, LONGEST_HEAD, is_whole
+
+pytestmark = pytest.mark.services
+
+SLOW = 200
+WORKER = "workbench.serving.CollectingWorker"
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def port(transactional_db: None, tmp_path: Path) -> Iterator[int]:
+    """A web process with eight threads on the database of the test."""
+    port = free_port()
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "workbench.settings",
+        "DATABASE_URL": database_url(),
+        "WORKBENCH_DATA": str(settings.DATA_DIR),
+    }
+    command = [
+        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
+        "--worker-class", WORKER, "--threads", "8", "--log-level", "warning",
+    ]  # fmt: skip
+    with (tmp_path / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: answers(port))
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        return ask(port, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+def ask(
+    port: int, path: str, method: str = "GET", body: bytes = b"", **headers: str
+) -> tuple[int, bytes, float]:
+    """(status, body, seconds)."""
+    began = time.monotonic()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), time.monotonic() - began
+
+
+HEAD = (
+    b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 900000\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"P", HEAD[:40], HEAD, HEAD + b"a" * 1000], ids=["byte", "head", "body", "more"]
+)
+def test_two_hundred_slow_clients_keep_nobody_waiting(sent, port):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(SLOW)]
+        for client in slow:
+            client.sendall(sent)
+
+        seconds = []
+        for _ in range(5):
+            status, _, took = ask(port, "/healthz")
+            assert status == 200
+            seconds.append(took)
+            for client in slow:
+                client.send(b"a")
+
+    assert sorted(seconds)[2] < 1, seconds
+
+
+def test_what_arrives_in_pieces_is_answered_once_it_is_whole(port):
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+        for piece in (b"GET /heal", b"thz HTTP/1.1\r\nHo", b"st: localhost\r\n\r", b"\n"):
+            client.sendall(piece)
+            time.sleep(0.05)
+
+        assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_connection_is_used_again(port):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        for _ in range(3):
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"ok\n")
+
+
+def test_a_large_body_of_a_stranger_is_refused_and_stored_nowhere(port, tmp_path):
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+        client.sendall(HEAD.replace(b"900000", b"600000000"))
+
+        assert b" 413 " in client.recv(100)
+
+
+def test_a_body_that_asks_to_be_asked_for_is_asked_for(port):
+    head = HEAD.replace(b"900000", b"3").replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as client:
+        client.sendall(head)
+        time.sleep(0.2)
+        client.sendall(b"a=b")
+
+        assert client.recv(20).startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(
+    ("received", "whole"),
+    [
+        (b"", False),
+        (b"GET / HTTP/1.1\r\nHost: a", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab", False),
+        (b"POST / HTTP/1.1\r\ncontent-length:3\r\n\r\nabc", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (COLLECTED_BODY + 1), True),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", True),
+        (b"a" * (LONGEST_HEAD + 1), True),
+    ],
+)
+def test_a_request_is_whole_with_its_head_and_a_small_body(received, whole):
+    assert is_whole(received) is whole
