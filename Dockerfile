@@ -1,6 +1,8 @@
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Without it a process keeps the memory that one large file took, see docs/how-to/deploy.md.
+ENV MALLOC_TRIM_THRESHOLD_=131072
 WORKDIR /app
 
 COPY requirements/ requirements/

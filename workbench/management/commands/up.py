@@ -1,3 +1,4 @@
+import os
 import socket
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -16,6 +17,8 @@ It suits one machine. On several, run the same three commands under systemd or d
 """
 
 CELERY = f"{sys.executable} -m celery -A workbench"
+MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
+"""glibc raises this threshold by itself after large allocations, and then keeps what one large file took."""
 
 
 class Command(BaseCommand):
@@ -36,8 +39,9 @@ class Command(BaseCommand):
         host, port = options["host"], options["port"]
         refuse_port_in_use(host, port)
         manager = Manager()
+        environment = MEMORY_GOES_BACK | os.environ
         for name, command in processes(host, port).items():
-            manager.add_process(name, command, cwd=str(settings.BASE_DIR))
+            manager.add_process(name, command, cwd=str(settings.BASE_DIR), env=environment)
         manager.loop()
         if manager.returncode:
             sys.exit(manager.returncode)
