@@ -186,6 +186,26 @@ def test_every_process_gives_memory_back_after_a_large_file(monkeypatch):
         assert "MALLOC_TRIM_THRESHOLD_=131072" in (ROOT / page).read_text()
 
 
+def test_no_worker_that_does_short_work_scores_or_trains():
+    commands = [" ".join(s["command"]) for s in OURS.values()] + list(processes("localhost", 1).values())
+
+    short = [command for command in commands if "work" in queues_of([command])]
+
+    assert len(short) == 2
+    assert queues_of(short) == {"work"}
+
+
+def test_a_worker_that_does_short_work_loads_no_torch():
+    code = (
+        "import django; django.setup(); import workbench.celery, workbench.tasks, sys; "
+        "workbench.celery.app.loader.import_default_modules(); print('torch' in sys.modules)"
+    )
+
+    result = python("-c", code, DEBUG="1", DJANGO_SETTINGS_MODULE="workbench.settings")
+
+    assert result.stdout.strip() == "False", result.stderr
+
+
 def own_commands() -> list[str]:
     return sorted(name for name, app in get_commands().items() if app == "workbench")
 

@@ -12,7 +12,7 @@ EXAMPLES = """
 example:
   manage.py up --port 8000
 
-It suits one machine. On several, run the same three commands under systemd or docker compose
+It suits one machine. On several, run the same commands under systemd or docker compose
 (docs/how-to/deploy.md).
 """
 
@@ -60,15 +60,17 @@ def refuse_port_in_use(host: str, port: int) -> None:
 
 def processes(host: str, port: int) -> dict[str, str]:
     """Name -> shell command of each process. Workers are of the solo pool: torch threads do not survive a
-    fork, and their parallelism lies in the batch. A second one trains, at a lower priority, so that Scores
-    and imports never wait for it."""
+    fork, and their parallelism lies in the batch. "worker" does what somebody waits for (imports, Releases,
+    statistics) and loads no model; scoring and training, which take hours, have processes of their own at a
+    lower priority."""
     quiet = "--without-gossip --without-mingle --without-heartbeat"
     return {
         "web": (
             f"exec {sys.executable} -m gunicorn workbench.wsgi --bind {host}:{port} "
             "--worker-class workbench.serving.CollectingWorker --threads 8 --log-level warning"
         ),
-        "worker": f"exec {CELERY} worker --pool solo --queues score,work --loglevel WARNING {quiet}",
+        "worker": f"exec {CELERY} worker --pool solo --queues work --loglevel WARNING {quiet}",
+        "scorer": f"exec nice -n 5 {CELERY} worker --pool solo --queues score --loglevel WARNING {quiet}",
         "trainer": f"exec nice -n 10 {CELERY} worker --pool solo --queues train --loglevel WARNING {quiet}",
         "clock": f"exec {CELERY} beat --loglevel WARNING --pidfile=",
     }
