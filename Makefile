@@ -32,7 +32,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	@touch $@
 
 var/env:
-	@mkdir -p var
+	@mkdir -p -m 700 var
 	@umask 077; echo "SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > $@
 
 demo: .venv/.installed var/env  ## the demo on http://127.0.0.1:8000 (PORT=..., SERVE=0 to prepare only)

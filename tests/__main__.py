@@ -26,6 +26,7 @@ HOW_TO = {
     "Redis": "start one on 127.0.0.1:6379, or set TEST_BROKER_URL; its database is emptied",
     "a Redis server to kill": "apt-get install redis-server",
     "Docker Compose": "apt-get install docker-compose, or give docker its compose plugin",
+    "nginx": "apt-get install nginx-light, or put nginx on the PATH",
     "Chromium": "apt-get install chromium, or put chrome on the PATH",
     "public sets": "put them at ../shared/data and ../shared/nasty",
 }
@@ -48,6 +49,7 @@ def missing() -> dict[str, str]:
         "Redis": services.broker(),
         "a Redis server to kill": services.redis_server(),
         "Docker Compose": services.compose(),
+        "nginx": services.nginx(),
         "Chromium": services.browser(),
         "public sets": _public_sets(),
     }

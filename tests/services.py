@@ -70,6 +70,14 @@ def redis_server() -> str | None:
     return None if shutil.which("redis-server") else "no redis-server on the PATH"
 
 
+def nginx_path() -> str | None:
+    return shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+
+
+def nginx() -> str | None:
+    return None if nginx_path() else "no nginx on the PATH or in /usr/sbin"
+
+
 def browser_path() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 

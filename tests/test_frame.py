@@ -84,6 +84,23 @@ def test_a_new_installation_has_no_account_and_debug_off(db):
     assert not get_user_model().objects.exists()
 
 
+def test_other_users_of_the_machine_can_read_nothing_that_is_written(tmp_path):
+    data = tmp_path / "data"
+
+    result = python("manage.py", "migrate", "-v0", DEBUG="1", WORKBENCH_DATA=str(data))
+
+    assert result.returncode == 0, result.stderr
+    assert [str(p) for p in [data, *data.rglob("*")] if p.stat().st_mode & 0o077] == []
+
+
+def test_a_data_folder_that_others_can_read_is_warned_of(tmp_path):
+    tmp_path.chmod(0o755)
+
+    result = python("manage.py", "check", DEBUG="1", WORKBENCH_DATA=str(tmp_path))
+
+    assert f"chmod 700 {tmp_path}" in result.stderr
+
+
 def test_models_and_migrations_agree(db):
     result = python("manage.py", "makemigrations", "--check", "--dry-run", DEBUG="1")
 
@@ -103,10 +120,28 @@ def test_compose_parses_the_compose_file():
     services.require(services.compose())
     result = subprocess.run(
         [*(services.compose_command() or []), "-f", "docker-compose.yml", "--profile", "gpu", "config", "-q"],
-        cwd=ROOT, env=os.environ | {"SECRET_KEY": "x"}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=os.environ | dict.fromkeys(["SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"], "x"),
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert result.returncode == 0, result.stderr
+
+
+def test_compose_publishes_nothing_but_the_proxy_and_has_no_password_of_its_own():
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["proxy"]
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "SECRET_KEY"):
+        assert re.findall(r"\$\{" + name + r"(..)", text) == [":?"] * text.count("${" + name)
+
+
+def test_every_image_of_compose_is_pinned_and_every_service_has_a_limit_of_memory():
+    for name, service in COMPOSE["services"].items():
+        image = service["image"]
+        assert image == "preference-workbench" or re.search(r":\d+\.\d+(\.\d+)?-", image), name
+        assert "mem_limit" in service, name
+    assert "\nUSER workbench\n" in (ROOT / "Dockerfile").read_text()
+    assert re.match(r"FROM python:\d+\.\d+\.\d+-", (ROOT / "Dockerfile").read_text())
 
 
 def test_every_environment_variable_that_compose_sets_is_read_by_settings():

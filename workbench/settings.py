@@ -1,6 +1,7 @@
 """Settings: with no configuration, SQLite and a filesystem broker in one data folder; with DATABASE_URL and
 CELERY_BROKER_URL, PostgreSQL and Redis. Every variable is described in docs/reference/settings.md."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ environ.Env.read_env(env.str("WORKBENCH_ENV_FILE", str(BASE_DIR / ".env")))
 
 DEBUG = env.bool("DEBUG", False)
 DATA_DIR = Path(env.str("WORKBENCH_DATA", str(BASE_DIR / "var"))).resolve()
+# Sessions, password hashes and texts lie there: for other users of the machine nothing of it is readable.
+os.umask(0o077)
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+if DATA_DIR == BASE_DIR / "var":
+    DATA_DIR.chmod(0o700)
 
 
 def _secret_key() -> str:

@@ -1,77 +1,29 @@
 """Clients that send a byte now and then hold no thread: the site answers others at once."""
 
 import http.client
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
-from tests.processes import ROOT, database_url, wait_until
+from tests.webserver import ask, web
 from workbench.serving import COLLECTED_BODY, LONGEST_HEAD, is_whole
 
 pytestmark = pytest.mark.services
 
 SLOW = 200
-WORKER = "workbench.serving.CollectingWorker"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
 def port(transactional_db: None, tmp_path: Path) -> Iterator[int]:
-    """A web process with eight threads on the database of the test."""
-    port = free_port()
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "workbench.settings",
-        "DATABASE_URL": database_url(),
-        "WORKBENCH_DATA": str(settings.DATA_DIR),
-    }
-    command = [
-        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
-        "--worker-class", WORKER, "--threads", "8", "--log-level", "warning",
-    ]  # fmt: skip
-    with (tmp_path / "web.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(port))
+    with web(tmp_path / "web.log") as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
-def answers(port: int) -> bool:
-    try:
-        return ask(port, "/healthz")[0] == 200
-    except OSError:
-        return False
-
-
-def ask(
-    port: int, path: str, method: str = "GET", body: bytes = b"", **headers: str
-) -> tuple[int, bytes, float]:
-    """(status, body, seconds)."""
-    began = time.monotonic()
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read(), time.monotonic() - began
-
-
-HEAD = (
-    b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 900000\r\n\r\n"
-)
+HEAD = b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""The web process behind nginx, with the configuration that compose mounts."""
+
+import http.client
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from axes.models import AccessFailureLog
+from django.urls import reverse
+
+from tests import services
+from tests.processes import ROOT, wait_until
+from tests.webserver import answers, ask, free_port, running, web
+from workbench.models import Upload
+
+pytestmark = pytest.mark.services
+
+MAIN = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/bodies;
+    proxy_temp_path {folder}/answers;
+    fastcgi_temp_path {folder}/a;
+    uwsgi_temp_path {folder}/b;
+    scgi_temp_path {folder}/c;
+    include {folder}/site.conf;
+}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def nginx_is_here() -> None:
+    services.require(services.nginx())
+
+
+@contextmanager
+def nginx(
+    folder: Path, upstream: int, https: int = 0, certificates: Path = Path()
+) -> Iterator[tuple[int, int]]:
+    """(http port, https port) of nginx before a web process."""
+    ports = free_port(), free_port()
+    values = {
+        "UPSTREAM": f"127.0.0.1:{upstream}",
+        "LISTEN": f"127.0.0.1:{ports[0]}",
+        "LISTEN_TLS": f"127.0.0.1:{ports[1]}",
+        "UPLOAD_MAX_BYTES": "4294967296",
+        "CERTIFICATES": str(folder),
+        "INCLUDED": str(folder),
+    }
+    for template, name in ((f"site-{https}.conf.template", "site.conf"), ("proxy.inc.template", "proxy.inc")):
+        text = (ROOT / "deploy" / "nginx" / template).read_text()
+        for key, value in values.items():
+            text = text.replace("${" + key + "}", value)
+        (folder / name).write_text(text)
+    (folder / "nginx.conf").write_text(MAIN.format(folder=folder))
+    command = [str(services.nginx_path()), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with running(command, folder / "nginx.log"):
+        wait_until(lambda: (https == 1 and listens(ports[1])) or answers(ports[0]))
+        yield ports
+
+
+def listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def proxied(transactional_db: None, tmp_path: Path) -> Iterator[int]:
+    with web(tmp_path / "web.log", PROXY_COUNT="1") as upstream, nginx(tmp_path, upstream) as (port, _):
+        yield port
+
+
+HEAD = b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"P", HEAD, HEAD + b"a" * 1000], ids=len)
+def test_two_hundred_slow_clients_keep_nobody_waiting(sent, proxied):
+    with ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", proxied)))
+            client.sendall(sent)
+
+        asked = [ask(proxied, "/healthz") for _ in range(5)]
+
+    assert [status for status, _, _ in asked] == [200] * 5
+    assert sorted(seconds for _, _, seconds in asked)[2] < 1
+
+
+def test_a_stranger_s_file_is_refused_at_once_and_kept_by_neither(proxied, dataset, tmp_path):
+    path = reverse("import", args=[dataset.pk])
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 600000000\r\n\r\n".encode()
+    with closing(socket.create_connection(("127.0.0.1", proxied), timeout=10)) as client:
+        client.sendall(head + b"a" * 100_000)
+
+        assert client.recv(100).startswith(b"HTTP/1.1 302")
+    assert not [file for file in (tmp_path / "bodies").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(("path", "megabytes"), [("/login/", 2), ("/datasets/1/settings/guidelines/", 11)])
+def test_a_large_body_is_refused_by_its_length(path, megabytes, proxied):
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {megabytes * 2**20}\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", proxied), timeout=10)) as client:
+        client.sendall(head.encode())
+
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_an_admin_s_large_file_goes_through(proxied, dataset, alice, as_user):
+    row = b'{"prompt": "p", "chosen": "a", "rejected": "b"}\n'
+    file = row * (20 * 2**20 // len(row))
+    client = as_user(alice)
+    client.get("/")
+    cookies = f"sessionid={client.cookies['sessionid'].value}; csrftoken={'a' * 32}"
+    start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n'
+    kind = "multipart/form-data; boundary=x"
+    headers = {"Cookie": cookies, "X-CSRFToken": "a" * 32, "Content-Type": kind}
+
+    with closing(http.client.HTTPConnection("localhost", proxied, timeout=60)) as connection:
+        connection.request(
+            "POST", reverse("import", args=[dataset.pk]), start + file + b"\r\n--x--\r\n", headers
+        )
+        status = connection.getresponse().status
+
+    assert status == 302
+    assert Upload.objects.get().size == len(file)
+
+
+@pytest.mark.parametrize("forged", [None, "203.0.113.9", "203.0.113.9, 198.51.100.7"])
+def test_failed_logins_are_counted_for_the_address_that_nginx_saw(forged, proxied):
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={'a' * 32}"}
+    headers |= {"X-CSRFToken": "a" * 32} | ({"X-Forwarded-For": forged} if forged else {})
+    with closing(http.client.HTTPConnection("localhost", proxied, timeout=10)) as connection:
+        connection.request("POST", "/login/", "username=ann&password=wrong", headers)
+        assert connection.getresponse().status == 200
+
+    assert AccessFailureLog.objects.get().ip_address == "127.0.0.1"
+
+
+def test_one_setting_makes_it_https(transactional_db, tmp_path):
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    files = ["-keyout", str(tmp_path / "privkey.pem"), "-out", str(tmp_path / "fullchain.pem")]
+    subprocess.run([*made, *files], check=True, capture_output=True)
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
+
+    with (
+        web(tmp_path / "web.log", PROXY_COUNT="1", HTTPS="1") as upstream,
+        nginx(tmp_path, upstream, https=1) as (plain, port),
+    ):
+        with closing(
+            http.client.HTTPSConnection("localhost", port, context=trusting, timeout=10)
+        ) as connection:
+            connection.request("GET", "/login/", headers={"Host": "localhost"})
+            answer = connection.getresponse()
+            answer.read()
+        redirected = ask(plain, "/login/")[0]
+        ready = ask(upstream, "/readyz", Host="10.1.2.3")
+
+    assert answer.status == 200
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+    assert redirected == 308
+    assert ready[0] in {200, 503}  # static files were not collected here; never 400, never a redirect
+    assert b'"ready"' in ready[1]

@@ -1,0 +1,67 @@
+"""A real web process on the database of the test, as `manage.py up` starts one."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from tests.processes import ROOT, database_url, wait_until
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, **headers: str) -> tuple[int, bytes, float]:
+    """(status, body, seconds) of a GET."""
+    began = time.monotonic()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), time.monotonic() - began
+
+
+def answers(port: int) -> bool:
+    try:
+        return ask(port, "/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@contextmanager
+def web(log: Path, **environment: str) -> Iterator[int]:
+    """The port of a web process with eight threads."""
+    port = free_port()
+    ours = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "workbench.settings",
+        "DATABASE_URL": database_url(),
+        "WORKBENCH_DATA": str(settings.DATA_DIR),
+    }
+    command = [
+        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
+        "--worker-class", "workbench.serving.CollectingWorker", "--threads", "8", "--log-level", "warning",
+    ]  # fmt: skip
+    with running(command, log, env=ours | environment):
+        wait_until(lambda: answers(port))
+        yield port
+
+
+@contextmanager
+def running(command: list[str], log: Path, **options: object) -> Iterator[None]:
+    """A process that ends with the block."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, **options)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
