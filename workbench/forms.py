@@ -33,6 +33,9 @@ from workbench.pipeline.annotation import Answer
 from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
 
 QUICKLY_COUNTED = 20_000
+LARGEST = 2**63 - 1
+"""What a database takes for a primary key; a larger number would be an error of the query."""
+LARGEST_COUNT = 10**9
 """Comparisons of a Dataset whose queues are counted while the page waits."""
 
 _DAY = forms.DateInput(attrs={"type": "date"})
@@ -155,7 +158,7 @@ class GuidelinesForm(forms.Form):
     """The text of the next version, kept byte for byte but for the CRLF that browsers send."""
 
     text = forms.CharField(strip=False, required=False, widget=forms.Textarea(attrs={"rows": 18}))
-    based_on = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+    based_on = forms.IntegerField(min_value=0, max_value=LARGEST, widget=forms.HiddenInput)
 
     @classmethod
     def of(cls, dataset: Dataset) -> "GuidelinesForm":
@@ -364,7 +367,7 @@ class SettleForm(forms.Form):
     reason = forms.ChoiceField(choices=Decision.Reason.choices, required=False)
     note = forms.CharField(max_length=5000, required=False)
     seen = forms.CharField(max_length=64)
-    comparison = forms.IntegerField(required=False)
+    comparison = forms.IntegerField(min_value=0, max_value=LARGEST, required=False)
     blind_outcome = forms.ChoiceField(choices=OUTCOMES, required=False)
 
     def __init__(self, data: Any = None, *, of: Comparison) -> None:
@@ -392,7 +395,7 @@ class GoldForm(forms.Form):
 
 
 class UnsettleForm(forms.Form):
-    decision = forms.IntegerField()
+    decision = forms.IntegerField(min_value=0, max_value=LARGEST)
 
 
 class ReleaseForm(forms.Form):
@@ -416,7 +419,9 @@ class ReleaseForm(forms.Form):
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
-    min_votes = forms.IntegerField(label="Opinions at least", min_value=1, required=False)
+    min_votes = forms.IntegerField(
+        label="Opinions at least", min_value=1, max_value=LARGEST_COUNT, required=False
+    )
     min_agreement = forms.FloatField(
         label="Share of opinions for the outcome, at least", min_value=0, max_value=1, required=False
     )
@@ -429,8 +434,10 @@ class ReleaseForm(forms.Form):
     source = forms.MultipleChoiceField(label="Both texts written by", required=False)
     judged_from = forms.DateField(label="Last judged from", required=False, widget=_DAY)
     judged_until = forms.DateField(label="until", required=False, widget=_DAY)
-    min_length = forms.IntegerField(label="Each text at least (characters)", min_value=1, required=False)
-    max_length = forms.IntegerField(label="at most", min_value=1, required=False)
+    min_length = forms.IntegerField(
+        label="Each text at least (characters)", min_value=1, max_value=LARGEST_COUNT, required=False
+    )
+    max_length = forms.IntegerField(label="at most", min_value=1, max_value=LARGEST_COUNT, required=False)
     min_confidence = forms.FloatField(
         label="Model's probability for the side it prefers, at least",
         min_value=0.5,
@@ -501,8 +508,8 @@ class LeakageForm(forms.Form):
 
 
 def _pk(required: bool = True) -> forms.IntegerField:
-    """A primary key; larger numbers would overflow in the database."""
-    return forms.IntegerField(required=required, min_value=0, max_value=2**63 - 1)
+    """A primary key."""
+    return forms.IntegerField(required=required, min_value=0, max_value=LARGEST)
 
 
 class UploadForm(forms.Form):

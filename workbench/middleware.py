@@ -1,7 +1,8 @@
-"""What every request passes before its view: signs of life, and no copies of private pages."""
+"""What every request passes before its view: signs of life, no NUL, and no copies of private pages."""
 
 from collections.abc import Callable
 
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from workbench import health
@@ -24,6 +25,21 @@ class SignsOfLife:
             found = {"ready": not failures, "failures": failures, "warnings": health.warnings(failures)}
             status = 503 if failures else 200
             return JsonResponse(found, status=status, headers={"Cache-Control": "no-store"})
+        return self.get_response(request)
+
+
+class NoNul:
+    """Answers 400 where the path, the query or a cookie holds U+0000, which PostgreSQL refuses in a text."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        query = request.META.get("QUERY_STRING", "")
+        if "%00" in query or any(
+            "\0" in text for text in (request.path_info, query, *request.COOKIES.values())
+        ):
+            raise BadRequest("A NUL character in the address or in a cookie.")
         return self.get_response(request)
 
 

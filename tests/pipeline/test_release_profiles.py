@@ -34,7 +34,7 @@ from workbench.pipeline import aggregation as aggregation_stage
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
-from workbench.pipeline.release.files import FORMULA_STARTS
+from workbench.pipeline.spreadsheets import FORMULA_STARTS
 
 pytestmark = pytest.mark.django_db
 
@@ -401,7 +401,7 @@ def test_every_format_holds_the_same_rows(dataset):
     assert {column: cell.removeprefix("'") for column, cell in cells.items()} == {**row, "prompt": "'quoted'"}
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "'"])
+@pytest.mark.parametrize("start", [*"=+-@|%\t\r\n＝＋－＠'"])
 def test_no_cell_of_a_csv_begins_as_a_formula_does_and_one_quote_taken_away_gives_the_text(dataset, start):
     text = f"{start}cmd|' /C calc'!A0"
     pair(dataset, "a", text, (text, f"{text}!"))
@@ -600,7 +600,7 @@ def test_what_intake_can_read_goes_out_in_and_out_again_unchanged(dataset, profi
 @pytest.mark.parametrize("profile", ["preference", "rewardbench", "kto"])
 def test_a_csv_goes_out_in_and_out_again_unchanged(dataset, profile):
     for number in range(40):
-        start = (*FORMULA_STARTS, "''=", "  =", "")[number % 10]
+        start = (*FORMULA_STARTS, "''=", "  =", "")[number % 17]
         texts = (f"{start}  yes\n{number}", f'{start}No, "no" {number}')
         texts = sorted(texts, key=answer_digest)  # as an import puts them
         pair(dataset, "ab"[number % 2], f"{start}Question {number}?\r\nx\ry", texts)

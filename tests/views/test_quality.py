@@ -20,7 +20,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench import tasks
-from workbench.models import Annotator, Dataset, Judgment, Run, Statistics
+from workbench.models import Annotator, Dataset, Judgment, Run, Statistics, User
 from workbench.pipeline import statistics
 from workbench.pipeline.statistics import charts
 
@@ -207,6 +207,20 @@ def test_a_table_can_be_taken_along_and_computes_nothing_in_a_spreadsheet(
     assert rows[0] == ["Annotator", "Left chosen", "Left chosen low", "Left chosen high", "Left chosen n"]
     assert sorted(row[0] for row in rows[1:]) == ["'=1+1", "bea"]
     assert [(row[1], row[4]) for row in rows[1:]] == [("1.0", "20")] * 2
+
+
+@pytest.mark.parametrize("start", [*"=+-@|%\t\r\n＝＋－＠'"])
+def test_no_cell_of_a_table_begins_as_a_formula_does(start, as_user, dataset, alice, judged, quick_pen):
+    """CR and LF went out as they were: after them a spreadsheet runs what follows."""
+    name = f"{start}1+1"
+    User.objects.filter(username="=1+1").update(username=name)
+    compute(dataset)
+
+    response = as_user(alice).get(reverse("quality_table", args=[dataset.pk, "people", "left"]))
+
+    cells = [cell for row in csv.reader(io.StringIO(response.content.decode(), newline="")) for cell in row]
+    assert f"'{name}" in cells
+    assert not [cell for cell in cells if cell.startswith((*"=+|%@\t\r\n＝＋－＠",))]
 
 
 def test_the_page_takes_as_many_queries_for_forty_annotators_as_for_two(

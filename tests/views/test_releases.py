@@ -3,10 +3,12 @@ import hashlib
 import json
 import uuid
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.urls import reverse
 
 from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
@@ -162,6 +164,21 @@ def test_a_benchmark_that_cannot_be_read_fails_its_run_with_the_line(dataset, re
 
     assert run.state == "failed"
     assert run.error.startswith('bad.jsonl, line 2: there is no column "prompt"')
+
+
+def test_a_report_that_cannot_be_ordered_leaves_no_file_behind(dataset, reported, monkeypatch):
+    """Files of a Run that could not be stored stayed for ever."""
+
+    def there() -> list[str]:
+        return default_storage.listdir("leakage")[1] if default_storage.exists("leakage") else []
+
+    before = there()
+    monkeypatch.setattr(Run, "save", Mock(side_effect=OperationalError("disk full")))
+
+    with pytest.raises(OperationalError):
+        reported(("bench.txt", TESTED), ("other.txt", TESTED))
+
+    assert there() == before
 
 
 def test_a_cancelled_leakage_report_stops(dataset, alice):

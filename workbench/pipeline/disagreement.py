@@ -49,6 +49,7 @@ from workbench.models import (
 from workbench.models.annotation import ComparisonQuerySet
 
 PAGE_SIZE = 30
+LONGEST_CURSOR = 200
 
 FIRST_BAND = 2_000
 BAND_GROWTH = 4
@@ -279,9 +280,11 @@ class _Place(NamedTuple):
     @classmethod
     def at(cls, cursor: str) -> "_Place":
         """The place in a cursor; ValueError when it is none."""
-        values = json.loads(cursor)
+        values = json.loads(cursor) if len(cursor) < LONGEST_CURSOR else None
         if not isinstance(values, list) or [type(value) for value in values] != [int, int, float, int]:
             raise ValueError("A cursor is a band, a tier, a rank and a primary key.")
+        if not all(abs(value) < 2**63 for value in values):
+            raise ValueError("A number of the cursor is larger than any that a database holds.")
         return cls(*values)
 
 

@@ -19,6 +19,7 @@ from workbench.forms import ImportForm, UploadForm
 from workbench.models import Dataset, Role, Run, Upload, User
 from workbench.models.dataset import Message
 from workbench.pipeline import intake
+from workbench.pipeline.storing import kept
 from workbench.views import Request
 from workbench.views.runs import STOP_POLLING, workforce
 
@@ -73,15 +74,16 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
 def keep(file: ReceivedFile, dataset: Dataset, user: User) -> Upload:
     """The file in Django's storage under a name of our own, and its row."""
     pk = uuid.uuid4()
-    return Upload.objects.create(
-        pk=pk,
-        dataset=dataset,
-        shown_name=shown(file.name or ""),
-        path=default_storage.save(f"uploads/{pk}", file),
-        size=file.size or 0,
-        sha256=file.digest.hexdigest(),
-        uploaded_by=user,
-    )
+    with kept(f"uploads/{pk}", file) as path:
+        return Upload.objects.create(
+            pk=pk,
+            dataset=dataset,
+            shown_name=shown(file.name or ""),
+            path=path,
+            size=file.size or 0,
+            sha256=file.digest.hexdigest(),
+            uploaded_by=user,
+        )
 
 
 def shown(name: str) -> str:

@@ -1,5 +1,6 @@
 """The Model tab of a Dataset: what each version is worth here, retraining, comparing, promoting, lineage."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,7 +165,7 @@ def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _version(pk: str) -> ModelVersion:
-    version = ModelVersion.objects.filter(pk=int(pk)).first() if pk.isdigit() else None
+    version = ModelVersion.objects.filter(pk=int(pk)).first() if re.fullmatch(r"[0-9]{1,18}", pk) else None
     if version is None:
         raise Http404
     return version

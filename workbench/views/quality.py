@@ -16,6 +16,7 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access, tasks
 from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
 from workbench.pipeline import statistics
+from workbench.pipeline.spreadsheets import plain_cell
 from workbench.pipeline.statistics import charts
 from workbench.pipeline.statistics.panels import (
     VOICES,
@@ -226,17 +227,15 @@ def quality_table(request: HttpRequest, pk: int, voice: str, name: str) -> HttpR
 
 def _headings(column: Column) -> list[str]:
     ends = ("", " low", " high", " n") if column.is_figure else ("",)
-    return [f"{column.label or column.key}{end}" for end in ends]
+    return [plain_cell(f"{column.label or column.key}{end}") for end in ends]
 
 
 def _values(column: Column, value: Any) -> Iterator[Any]:
     if column.is_figure:
         figure = value or {}
         yield from (figure.get(key, "") for key in ("value", "low", "high", "n"))
-    elif isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t"):
-        yield "'" + value  # A spreadsheet would compute it.
     else:
-        yield "" if value is None else value
+        yield "" if value is None else plain_cell(value)
 
 
 @require_safe

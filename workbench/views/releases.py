@@ -134,9 +134,10 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
 def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Request) -> None:
     """Store the files and the Run that reads them, unless one goes on already."""
     if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
-        run = leakage.begun(dataset, [(shown(file.name or "file"), file) for file in files], column)
-        run.created_by = access.person(request.user)
-        run.save()
+        sent = [(shown(file.name or "file"), file) for file in files]
+        with leakage.begun(dataset, sent, column) as run:
+            run.created_by = access.person(request.user)
+            run.save()
         tasks.report_leakage.delay_on_commit(run.pk)
 
 
@@ -265,8 +266,8 @@ def _folder(release: Release) -> str:
 
 def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
     """The bytes asked for; all of them when no single range is asked for, or one of another file than this
-    (If-Range); None when they lie behind the end."""
-    asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", ""))
+    (If-Range), or one of more digits than any file has; None when they lie behind the end."""
+    asked = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", request.headers.get("Range", ""))
     condition = request.headers.get("If-Range", f'"{sha256}"')
     if not asked or asked.groups() == ("", "") or condition != f'"{sha256}"':
         return range(size)

@@ -66,6 +66,10 @@ def version_delete(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("versions")
 
 
+def _reason(request: HttpRequest) -> str:
+    return request.POST.get("reason", "").replace("\0", "")[:2000]
+
+
 @require_POST
 def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
     """Make the version the active one by hand: the first, or with a reason that is kept. Every Dataset is
@@ -73,7 +77,7 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
     version = access.version_for(request.user, pk)
     by = access.staff_only(request.user)
     try:
-        promotion.put_in_place(version, by=by, reason=request.POST.get("reason", ""))
+        promotion.put_in_place(version, by=by, reason=_reason(request))
     except promotion.Refused as error:
         messages.warning(request, str(error))
         return redirect("version", version.pk)
@@ -93,7 +97,7 @@ def rollback(request: HttpRequest) -> HttpResponse:
     """Put the model back that the active one replaced."""
     by = access.staff_only(request.user)
     try:
-        made = promotion.roll_back(by=by, reason=request.POST.get("reason", ""))
+        made = promotion.roll_back(by=by, reason=_reason(request))
     except promotion.Refused as error:
         messages.warning(request, str(error))
         return redirect("versions")

@@ -13,15 +13,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.pipeline.spreadsheets import plain_cell
+
 Row = dict[str, Any]
 Columns = Mapping[str, str]
 
 # Characters that str.splitlines() takes for the end of a line and JSON does not escape by itself.
 _LINE_ENDS = {"\u0085": rb"\u0085", "\u2028": rb"\u2028", "\u2029": rb"\u2029"}
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
-"""A CSV cell that begins so gets one ' in front: a spreadsheet would run the first six as formulas, and the
-seventh is escaped so that taking one ' away always gives the text back."""
 
 _ROWS_A_GROUP = 1_000
 _BYTES_A_GROUP = 4 * 2**20
@@ -133,16 +131,10 @@ class _Csv:
         self._writer.writerow(columns)
 
     def write(self, row: Row) -> None:
-        self._writer.writerow([_cell(value) for value in row.values()])
+        self._writer.writerow([plain_cell(value) for value in row.values()])
 
     def close(self) -> None:
         self._file.close()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value
 
 
 _SINKS: dict[str, type[_Jsonl | _GzippedJsonl | _Parquet | _Csv]] = {

@@ -8,9 +8,11 @@ is all that can be asked of shorter ones and of languages that put no space betw
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -21,6 +23,7 @@ from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
 from workbench.pipeline.release.building import Cancelled
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
+from workbench.pipeline.storing import kept
 
 WORDS = 13
 EXAMPLES = 5
@@ -181,14 +184,17 @@ def groups_of(leaks: Iterable[Leak]) -> list[str]:
 # --- as a Run -----------------------------------------------------------------------------------------------
 
 
-def begun(dataset: Dataset, files: Sequence[tuple[str, Any]], column: str) -> Run:
-    """A waiting Run, not saved, that compares the dataset with all others and with `files`, each (name as
-    shown, file as storages take it). They are stored under names of our own until the Run has ended well."""
+@contextmanager
+def begun(dataset: Dataset, files: Sequence[tuple[str, Any]], column: str) -> Iterator[Run]:
+    """A waiting Run, to be saved in the body of `with`, that compares the dataset with all others and with
+    `files`, each (name as shown, file as storages take it). They are stored under names of our own until the
+    Run has ended well; when the body fails, they go."""
     run = Run(kind=Run.Kind.LEAKAGE, dataset=dataset, params={"column": column or PROMPT, "files": []})
-    for name, file in files:
-        path = default_storage.save("leakage/benchmark", file)
-        run.params["files"].append({"name": name, "path": path})
-    return run
+    with ExitStack() as stack:
+        for name, file in files:
+            path = stack.enter_context(kept(f"leakage/benchmark-{uuid4()}", file))
+            run.params["files"].append({"name": name, "path": path})
+        yield run
 
 
 def carry_out(run: Run) -> None:
