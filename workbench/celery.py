@@ -2,6 +2,7 @@
 only says "look at this row" (see models/runs.py). So results are off and a lost message is harmless."""
 
 import os
+from typing import Any
 
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
@@ -10,6 +11,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
 
 TRANSPORT_ALIASES["filesystem"] = "workbench.broker:Transport"
 
-app = Celery("workbench")
+BROKER_SECONDS = 1.0
+"""How long whoever sends waits for the broker to connect and to answer, at each of two tries."""
+
+
+class Workbench(Celery):
+    """Waits for the broker only briefly where it sends: a request would hang for ever on one that takes the
+    connection and never answers. Workers listen through `connection_for_read`, as long as it takes."""
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
+        limits = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
+        options = limits | (kwargs.pop("transport_options", None) or {})
+        return super().connection_for_write(url, transport_options=options, **kwargs)
+
+
+app = Workbench("workbench")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workbench"])

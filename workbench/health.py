@@ -10,12 +10,11 @@ from django.core.files.storage.filesystem import FileSystemStorage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from workbench.celery import app
+from workbench import ringing
 from workbench.models import Worker
 from workbench.static_files import ManifestStorage
 
 DISK_BYTES = 2**30
-BROKER_SECONDS = 1.0
 
 
 def failures() -> dict[str, str]:
@@ -35,8 +34,8 @@ def failures() -> dict[str, str]:
 def warnings(failing: dict[str, str]) -> dict[str, str]:
     """Name -> what is wrong, of all that pages can be served without."""
     found = {}
-    if reason := _broker():
-        found["broker"] = reason
+    if not ringing.reach_broker():
+        found["broker"] = "The broker does not answer: work waits in the database until it does."
     if not failing.keys() & {"database", "migrations"} and not Worker.objects.alive().exists():
         found["workers"] = "No worker is alive: imports, scores and releases wait."
     free = shutil.disk_usage(_existing(settings.DATA_DIR)).free
@@ -82,14 +81,3 @@ def _storage() -> str:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there: the first upload makes it."""
     return folder if folder.exists() else _existing(folder.parent)
-
-
-def _broker() -> str:
-    if settings.CELERY_BROKER_URL == "filesystem://":
-        return ""
-    try:
-        with app.connection_for_write(connect_timeout=BROKER_SECONDS) as broker:
-            broker.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
-    except Exception:  # noqa: BLE001  transports raise what their libraries raise
-        return "The broker does not answer: work waits in the database until it does."
-    return ""

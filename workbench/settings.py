@@ -227,6 +227,8 @@ def _broker() -> tuple[str, dict[str, Any]]:
 
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = _broker()
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# One more try finds a broker that was restarted; then the reconciler sees to it.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 # True would redeliver a poison task for ever on Redis; attempts are counted in our own rows instead.

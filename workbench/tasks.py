@@ -27,6 +27,7 @@ from django.utils import timezone
 from scoring.baselines import BASELINES
 from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scored, Scorer, prompt_text
+from workbench import ringing
 from workbench.models import Dataset, Evaluation, ModelVersion, Release, Run, ScoreBatch, Worker
 from workbench.pipeline import evaluation, intake, order, runs, scoring, statistics, training, versions
 from workbench.pipeline import release as releases
@@ -192,8 +193,8 @@ def order_queue(dataset_id: int) -> None:
 def ring_batches() -> None:
     """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
     ring_again = settings.LEASE_SECONDS / 2
-    for batch_id in scoring.due(timedelta(seconds=ring_again)):
-        score_batch.apply_async((batch_id,), expires=ring_again)
+    due = scoring.due(timedelta(seconds=ring_again))
+    scoring.not_rung([pk for pk in due if not ringing.send(score_batch, pk, expires=ring_again)])
 
 
 # --- Runs ---------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def ring_run(run_id: int) -> None:
     if run.kind == Run.Kind.SCORE:
         ring_batches()
     else:
-        RUN_TASKS[run.kind].delay(run.pk)
+        ringing.send(RUN_TASKS[run.kind], run.pk)
 
 
 @shared_task
@@ -220,9 +221,8 @@ def reconcile() -> None:
         scoring.mend(batch_id)
     ring_batches()
     for dataset in Dataset.objects.to_order(ModelVersion.objects.active()):
-        order_queue.delay(dataset.pk)
-    for run in runs.due():
-        RUN_TASKS[run.kind].delay(run.pk)
+        ringing.send(order_queue, dataset.pk)
+    runs.not_rung([run.pk for run in runs.due() if not ringing.send(RUN_TASKS[run.kind], run.pk)])
 
 
 @shared_task
@@ -269,7 +269,7 @@ def import_file(run_id: int) -> None:
         run.fail(f"The import stopped at an error ({type(error).__name__}) and nothing was stored.")
         raise
     if stored:
-        score_missing.delay_on_commit(run.dataset_id)
+        ringing.ring(score_missing, run.dataset_id)
 
 
 @shared_task

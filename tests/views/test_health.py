@@ -7,6 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from workbench import health
+from workbench.celery import app
 from workbench.models import Worker
 
 PROBES = ("/healthz", "/readyz")
@@ -43,8 +44,8 @@ def test_a_worker_that_is_alive_is_no_warning(db):
 
 def test_a_broker_that_is_away_is_a_warning(db, settings, monkeypatch):
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
-    monkeypatch.setattr(health.app.conf, "broker_url", settings.CELERY_BROKER_URL)
-    monkeypatch.setattr(health.app.conf, "broker_write_url", settings.CELERY_BROKER_URL)
+    monkeypatch.setattr(app.conf, "broker_url", settings.CELERY_BROKER_URL)
+    monkeypatch.setattr(app.conf, "broker_write_url", settings.CELERY_BROKER_URL)
 
     assert "does not answer" in Client().get("/readyz").json()["warnings"]["broker"]
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -42,6 +42,12 @@ def due() -> list[Run]:
         waiting = list(unheard.select_for_update(skip_locked=True).order_by("pk"))
         Run.objects.filter(pk__in=[run.pk for run in waiting]).update(rung_at=now)
     return waiting
+
+
+def not_rung(keys: Sequence[int]) -> None:
+    """Note that no message could be sent for these Runs, so that they are due at once."""
+    if keys:
+        Run.objects.filter(pk__in=keys).update(rung_at=None)
 
 
 @contextmanager

@@ -140,6 +140,12 @@ def due(ring_again: timedelta) -> list[int]:
     return ids
 
 
+def not_rung(ids: Sequence[int]) -> None:
+    """Note that no message could be sent for these batches, so that they are due at once."""
+    if ids:
+        ScoreBatch.objects.filter(pk__in=ids).update(rung_at=None)
+
+
 # --- work ---------------------------------------------------------------------------------------------------
 
 

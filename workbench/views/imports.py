@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.bodies import ReceivedFile, takes_files
 from workbench.forms import ImportForm, UploadForm
 from workbench.models import Dataset, Role, Run, Upload, User
@@ -139,7 +139,7 @@ def begin(upload: Upload, options: intake.ImportOptions, check: bool, user: User
             params=asdict(replace(options, dry_run=check)),
             created_by=user,
         )
-        tasks.import_file.delay_on_commit(run.pk)
+        ringing.ring(tasks.import_file, run.pk)
     return run
 
 

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.forms import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
 from workbench.pipeline import evaluation, learnt, promotion, training
@@ -102,7 +102,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         except training.Refused as error:
             form.add_error(None, str(error))
         else:
-            tasks.ring_run.delay_on_commit(run.pk)
+            ringing.ring(tasks.ring_run, run.pk)
             return redirect("run", pk=run.pk)
     measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
     runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
@@ -160,7 +160,7 @@ def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
     run = Run.objects.create(
         kind=Run.Kind.EVALUATE, dataset=dataset, version=version, created_by=access.person(request.user)
     )
-    tasks.ring_run.delay_on_commit(run.pk)
+    ringing.ring(tasks.ring_run, run.pk)
     return redirect("run", pk=run.pk)
 
 

@@ -13,7 +13,7 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
 from workbench.pipeline import statistics
 from workbench.pipeline.spreadsheets import plain_cell
@@ -178,7 +178,7 @@ def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a worker compute the figures, unless one is at it already; back to the page that asked."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     run = statistics.order(dataset, access.person(request.user))
-    tasks.compute_statistics.delay_on_commit(run.pk)
+    ringing.ring(tasks.compute_statistics, run.pk)
     return redirect("people" if request.POST.get("tab") == "people" else "quality", pk=pk)
 
 

@@ -15,7 +15,7 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.bodies import takes_files
 from workbench.forms import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
@@ -100,7 +100,7 @@ def _begin(release: Release, user: User) -> None:
     run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=user)
     release.run, release.created_by = run, user
     pipeline.announce(release)
-    tasks.build_release.delay_on_commit(run.pk)
+    ringing.ring(tasks.build_release, run.pk)
 
 
 @takes_files
@@ -138,7 +138,7 @@ def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Requ
         with leakage.begun(dataset, sent, column) as run:
             run.created_by = access.person(request.user)
             run.save()
-        tasks.report_leakage.delay_on_commit(run.pk)
+        ringing.ring(tasks.report_leakage, run.pk)
 
 
 def _references(report: Run) -> list[dict[str, Any]]:

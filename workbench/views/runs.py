@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
 from workbench.pipeline import scoring, training
 from workbench.views import Request
@@ -47,11 +47,13 @@ class Stuck:
 
 @dataclass(frozen=True)
 class Workforce:
-    """The workers as they last reported, the latest first, and what they leave undone."""
+    """The workers as they last reported, the latest first, and what they leave undone. `untold`: Runs wait
+    that no worker can be told of, as the broker is away."""
 
     workers: list[Worker]
     unserved: list[Unserved]
     stuck: list[Stuck]
+    untold: bool
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def workforce(runs: Collection[Run]) -> Workforce:
     recently = timezone.now() - WORKER_REMEMBERED
     scoring_now = [run for run in runs if run.kind == Run.Kind.SCORE and run.state == Run.State.RUNNING]
     stuck = _stuck(scoring_now) if scoring_now else []
-    return Workforce([worker for worker in workers if worker.last_seen > recently], unserved, stuck)
+    untold = any(run.state == Run.State.WAITING for run in runs) and not ringing.broker_answers()
+    return Workforce([worker for worker in workers if worker.last_seen > recently], unserved, stuck, untold)
 
 
 def _stuck(runs: Iterable[Run]) -> list[Stuck]:
@@ -218,7 +221,7 @@ def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
     if again is None:
         messages.warning(request, f"{run} has nothing to try again.")
         return redirect("run", pk=run.pk)
-    tasks.ring_run.delay_on_commit(again.pk)
+    ringing.ring(tasks.ring_run, again.pk)
     return redirect("run", pk=again.pk)
 
 

@@ -3,7 +3,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from workbench import access, tasks
+from workbench import access, ringing, tasks
 from workbench.forms import CalibrateForm
 from workbench.models import Dataset, ModelVersion, Promotion
 from workbench.pipeline import calibration, promotion
@@ -89,7 +89,7 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
 def ring_for_scores() -> None:
     """Have every Dataset scored by what is active now, newest Dataset first."""
     for dataset_id in Dataset.objects.order_by("-created_at", "-pk").values_list("pk", flat=True):
-        tasks.score_missing.delay_on_commit(dataset_id)
+        ringing.ring(tasks.score_missing, dataset_id)
 
 
 @require_POST

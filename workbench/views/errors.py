@@ -1,0 +1,1 @@
+"""What is answered where an error ends a request."""
