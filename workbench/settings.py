@@ -105,6 +105,7 @@ def _database() -> dict[str, Any]:
         # PostgreSQL took longer to compile the counts of a page than to answer them: 2.0 s, 0.7 s without.
         options = config.setdefault("OPTIONS", {})
         options.setdefault("options", "-c jit=off")
+        options.setdefault("connect_timeout", 5)  # seconds; else a host that is gone holds a page for minutes
         # A statement that a connection has sent five times is planned no more: planning was half of the time
         # PostgreSQL took to hand out a Comparison and to store an answer.
         if env.bool("PREPARE_STATEMENTS", True):
@@ -265,10 +266,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {"one_line": {"()": "workbench.views.errors.OneLineForTheDatabase"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "django.request": {"filters": ["one_line"]},
         "axes": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
     },

@@ -31,6 +31,7 @@ class Id:
 
 register_converter(Id, "id")
 
+handler500 = "workbench.views.errors.failed"
 urlpatterns = [
     path("", datasets.home, name="home"),
     path("login/", accounts.LogIn.as_view(), name="login"),

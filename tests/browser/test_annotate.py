@@ -274,6 +274,25 @@ def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bo
     assert Judgment.objects.count() == 2
 
 
+def test_answers_given_while_the_database_is_away_are_sent_when_it_is_back(dataset, bob_annotates):
+    some(dataset, 3)
+    page = bob_annotates()
+    page.wait_for_load_state("networkidle")
+    first = shown(page)
+
+    page.route(
+        "**/judge/", lambda route: route.fulfill(status=503, headers={"Retry-After": "10"}, body="Away.")
+    )
+    page.keyboard.press("1")
+    another_than(page, first)
+    expect(page.locator("#saved")).to_contain_text("1 not saved yet")
+    assert not Judgment.objects.exists()
+    page.unroute("**/judge/")
+
+    saved(page)
+    assert Judgment.objects.get().comparison_id == int(first)
+
+
 def test_an_unsaved_answer_survives_a_reload(dataset, bob_annotates):
     some(dataset, 3)
     page = bob_annotates()
