@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="JSONL, plain or .gz")
+    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="any file that the import reads")
     parser.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
     parser.add_argument("--against", metavar="PATH", help="another model, compared on the same pairs")
     parser.add_argument(
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate, print the tables, and return all figures."""
-    pairs, left_out = _pairs(options)
+    pairs, left_out, unusable = _pairs(options)
     pairs, seen = _unseen(options, pairs)
     names = dict.fromkeys(name for name in (options.model, options.against, *BESIDE) if name)
     margins = {name: margins_of(_scorer(options, name), pairs, _short(name)) for name in names}
@@ -93,6 +94,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sections = sections_of(pairs, margins[options.model]) if options.protocol == "rewardbench" else None
     ceiling = None if options.agreement is None else human_ceiling(options.agreement)
     _print_pairs(options, model, left_out)
+    for what, count in unusable.items():
+        print(f"left out: {count:,} {what}")
     _print_learnt(seen)
     _print_models(found, ceiling)
     _print_slices(model)
@@ -105,6 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pairs": model.n,
         "left_out": left_out,
+        "unusable": dict(unusable),
         "learnt": seen,
         "models": {name: asdict(each) for name, each in found.items()},
         "against": asdict(against) if against else None,
@@ -113,19 +117,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int]:
-    """The pairs of all files that the protocol takes, and how many it leaves out."""
+def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int, Counter[str]]:
+    """The pairs of all files that the protocol takes, how many it leaves out, and what the files hold besides
+    labelled pairs."""
     bad: list[str] | None = [] if options.lenient else None
+    unusable: Counter[str] = Counter()
+    strip = options.citations == "stripped"
     pairs = []
     for file in options.files:
-        pairs += read_pairs(file, strip_citations=options.citations == "stripped", bad=bad)
+        pairs += read_pairs(file, strip_citations=strip, bad=bad, left_out=unusable)
     tell_bad(bad)
     used = [pair for pair in pairs if not pair.is_tie] if options.protocol == "webgpt" else pairs
     if not used:
         raise DataError(f"none of {len(pairs):,} comparisons has a preferred option")
     if options.protocol == "rewardbench" and not any(pair.part for pair in used):
         raise DataError('there is no column "subset", which RewardBench is reported by')
-    return used, len(pairs) - len(used)
+    return used, len(pairs) - len(used), unusable
 
 
 def _unseen(

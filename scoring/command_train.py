@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         type=Path,
-        help="a folder of train.jsonl, validation.jsonl, test.jsonl, or a Release",
+        help="a folder of train, validation and test files (.jsonl, .json, .csv, .parquet ...), or a Release",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, type=Path, help="a folder that is not there yet"

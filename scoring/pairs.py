@@ -1,28 +1,43 @@
-"""Labelled pairs: the files that training and evaluation read, in every shape a Release writes.
+"""Labelled pairs: what training and evaluation take from a file, read as the import reads it.
 
-Nothing here imports torch or numpy.
+The rows of a file become Drafts in scoring.rows, and these become pairs of texts here. Nothing here imports
+torch or Django.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from scoring.formats import BadLine, Message, Pair, bad_pair, flatten_messages, prompt_text, read_rows
-
-Row = Mapping[str, Any]
+from scoring.formats import Pair, flatten_messages
+from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of
+from scoring.rows.files import PACKINGS, Reading, is_table, known_name, open_rows
+from scoring.rows.reading import Reader
+from scoring.rows.rows import BadRow, FileFault, Problem, Row, refuse_bad_text
+from scoring.rows.shapes import COLUMNS
+from scoring.rows.shapes.votes import without_citations
 
 SPLITS = ("train", "validation", "test")
 SALT = "preference-workbench/validation/1"
 PROFILES = ("soft-label", "trl-reward", "preference", "trl-chat", "reward-aira", "aira")
 """Of several profiles of one Release, the first of these is read: it says most about each pair."""
+
+TARGETS = {"a": 1.0, "tie": 0.5, "b": 0.0}
+"""The chance that a is preferred, by the outcome of a vote. Other outcomes prefer nothing."""
+
+EMPTY = "pairs with an empty answer"
+SAME = "pairs of twice the same text"
+NO_LABEL = "pairs without a label"
+NO_SIDE = "pairs of which all votes say that both are bad or that nobody can judge"
+NOTHING = "prompts with nothing to compare"
+TOO_MANY = "pairs beyond the most that one prompt makes"
 
 
 class DataError(ValueError):
@@ -33,8 +48,8 @@ class DataError(ValueError):
 class LabelledPair:
     """Two completions of one prompt, and what people say of them.
 
-    `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a posterior. `strength` is how much
-    better the preferred one is, on the scale of its source; None where nobody said. Pairs of one `group`
+    `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a share of votes. `strength` is how
+    much better the preferred one is, on the scale of its source; None where nobody said. Pairs of one `group`
     stay together in a split and are not independent. `part` is a label to report by, such as the subset.
     """
 
@@ -58,13 +73,15 @@ class LabelledPair:
 @dataclass(frozen=True, slots=True)
 class TrainingData:
     """Pairs by split, and the sha256 of each file they came from. `made_validation` says that the
-    validation split is no file's but was taken from the training pairs, by prompt group."""
+    validation split is no file's but was taken from the training pairs, by prompt group. `left_out` counts
+    what the files hold and no split has, by what it is."""
 
     train: Sequence[LabelledPair]
     validation: Sequence[LabelledPair]
     test: Sequence[LabelledPair] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     made_validation: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def splits(self) -> dict[str, Sequence[LabelledPair]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -78,6 +95,9 @@ class TrainingData:
         return digest.hexdigest()
 
 
+# --- folders ------------------------------------------------------------------------------------------------
+
+
 def read_training_data(
     folder: str | Path,
     *,
@@ -85,8 +105,9 @@ def read_training_data(
     validation_share: float = 0.1,
     bad: list[str] | None = None,
 ) -> TrainingData:
-    """The splits of a folder: train.jsonl, validation.jsonl, test.jsonl, or the same of a Release's
-    profile (preference.train.jsonl ...), plain or .gz.
+    """The splits of a folder: train, validation and test in any format that the import reads (train.jsonl,
+    train.parquet, train.csv.gz ...), the same of a Release's profile (preference.train.jsonl ...), or a
+    folder saved by `datasets.save_to_disk`.
 
     Without a validation file, whole prompt groups are taken from training by a salted hash, so that a
     group is on the same side every time. Raises DataError naming the file and line of the first row
@@ -96,13 +117,15 @@ def read_training_data(
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
     found = _files_of(folder, profile)
+    left_out: Counter[str] = Counter()
     # A Release of few pairs may have a split without any; only training needs some.
-    read = {split: _pairs_of(path, False, bad) for split, path in found.items() if split != "train"}
+    read = {split: _pairs_in(path, bad, left_out) for split, path in found.items() if split != "train"}
     data = TrainingData(
-        train=read_pairs(found["train"], bad=bad),
+        train=read_pairs(found["train"], bad=bad, left_out=left_out),
         validation=read.get("validation", []),
         test=read.get("test", []),
         files={path.name: file_sha256(path) for path in found.values()},
+        left_out=left_out,
     )
     return data if data.validation else with_validation(data, validation_share)
 
@@ -122,14 +145,18 @@ def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
     )
 
 
+_ENDINGS = ("", *PACKINGS)
+_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
+"""Of several files of one split the first of these kinds is read: it keeps most of what was written."""
+
+
 def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
     profiles: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if match := re.fullmatch(r"(?:(.+)\.)?(train|validation|test)\.jsonl(?:\.gz)?", path.name):
-            profiles.setdefault(match[1] or "", {}).setdefault(match[2], path)
+    for name, split, path in sorted(_splits_in(folder), key=lambda found: _preference(found[2])):
+        profiles.setdefault(name, {}).setdefault(split, path)
     trainable = {name: files for name, files in profiles.items() if "train" in files}
     if not trainable:
-        raise DataError(f"{folder} has no train.jsonl and no PROFILE.train.jsonl")
+        raise DataError(f"{folder} has no train.jsonl and no PROFILE.train.jsonl, nor one in another format")
     if profile is not None:
         if profile not in trainable:
             raise DataError(f"{folder} has no {profile}.train.jsonl; it has {', '.join(sorted(trainable))}")
@@ -142,47 +169,101 @@ def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
     return trainable[known]
 
 
-def read_pairs(
-    path: str | Path, *, strip_citations: bool = False, bad: list[str] | None = None
-) -> list[LabelledPair]:
-    """All pairs of one JSONL file (plain or .gz), its shape recognised by the columns of each row.
-
-    Raises DataError for a file without rows, and for the first row that can't be read; with a list
-    `bad`, such rows are left out and described there.
-    """
-    pairs = _pairs_of(Path(path), strip_citations, bad)
-    if not pairs:
-        raise DataError(f"{Path(path).name} has no rows")
-    return pairs
+def _splits_in(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """(profile, split, path) of each file that is named as one."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name in SPLITS and (path / "state.json").is_file():
+            yield "", path.name, path
+        match = re.fullmatch(r"(?:(.+)\.)?(train|validation|test)\.[^.]+(?:\.gz|\.zst)?", path.name)
+        if match and path.is_file() and known_name(path.name):
+            yield match[1] or "", match[2], path
 
 
-def _pairs_of(path: Path, strip_citations: bool, bad: list[str] | None) -> list[LabelledPair]:
-    pairs = []
-    try:
-        with _opened(path) as file:
-            for line, row in read_rows(file):
-                try:
-                    pairs.append(pair_of_row(row, strip_citations=strip_citations))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    if bad is None:
-                        raise BadLine(line, str(error)) from None
-                    bad.append(f"{path.name}, line {line}: {error}")
-    except BadLine as error:
-        raise DataError(f"{path.name}, {error}") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path.name} can't be read: {error}") from None
-    return pairs
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield cast("BinaryIO", file)
+def _preference(path: Path) -> tuple[int, int, str]:
+    packing = path.suffix if path.suffix in PACKINGS else ""
+    kind = Path(path.name.removesuffix(packing)).suffix
+    place = _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+    return place, _ENDINGS.index(packing), path.name
 
 
 def file_sha256(path: Path) -> str:
+    """Of a file, or of the names and contents of the files in a folder."""
+    if path.is_dir():
+        of_each = [f"{each.name}:{file_sha256(each)}" for each in sorted(path.iterdir())]
+        return hashlib.sha256("\n".join(of_each).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def read_pairs(
+    path: str | Path,
+    *,
+    strip_citations: bool = False,
+    bad: list[str] | None = None,
+    left_out: Counter[str] | None = None,
+) -> list[LabelledPair]:
+    """All pairs of one file, in any format and shape that the import reads. `left_out` is added to: what the
+    file holds and cannot be a labelled pair, by what it is.
+
+    Raises DataError for a file without pairs, and for the first row that can't be read; with a list `bad`,
+    such rows are left out and described there.
+    """
+    own: Counter[str] = Counter()
+    pairs = _pairs_in(Path(path), bad, own, strip_citations)
+    if not pairs:
+        left = ": " + ", ".join(f"{count:,} {what}" for what, count in own.items()) if own else ""
+        raise DataError(f"{Path(path).name} has no {'labelled pairs' if own else 'rows'}{left}")
+    if left_out is not None:
+        left_out += own
+    return pairs
+
+
+def _pairs_in(
+    path: Path, bad: list[str] | None, left_out: Counter[str], strip_citations: bool = False
+) -> list[LabelledPair]:
+    sink = _Pairs(strip_citations, left_out)
+    # A Release puts a ' before what a spreadsheet would run.
+    of_release = is_table(path.name) and (path.parent / "manifest.json").is_file()
+    with ExitStack() as stack:
+        try:
+            sink.read(open_rows(path, "", stack, COLUMNS, formula_safe=of_release))
+        except FileFault as fault:
+            if fault.problem.code != "empty":
+                raise DataError(_told(path, fault.problem)) from None
+        except OSError as error:
+            raise DataError(f"{path.name} can't be read: {error}") from None
+    problems = sorted(sink.problems, key=lambda problem: problem.line or 0)
+    if problems and bad is None:
+        more = f" ({len(problems) - 1:,} more rows can't be read)" if problems[1:] else ""
+        raise DataError(_told(path, problems[0]) + more)
+    if bad is not None:
+        bad += [_told(path, problem) for problem in problems]
+    return sink.pairs
+
+
+def _told(path: Path, problem: Problem) -> str:
+    line = "" if problem.line is None else f", line {problem.line}"
+    column = f", {problem.field}" if problem.field and problem.field not in problem.message else ""
+    return f"{path.name}{line}{column}: {problem.message}"
+
+
+def pair_of_row(row: Mapping[str, Any], *, strip_citations: bool = False) -> LabelledPair:
+    """The (first) pair of one row in any shape. Raises ValueError that says what is wrong with it."""
+    sink = _Pairs(strip_citations, Counter())
+    values = dict(row)
+    try:
+        refuse_bad_text(values)
+        sink.read(Reading("row", iter([Row(1, values)]), lambda: 0, 1))
+    except FileFault as fault:
+        raise ValueError(fault.problem.message) from None
+    if sink.problems:
+        raise ValueError(sink.problems[0].message)
+    if not sink.pairs:
+        raise ValueError(f"no labelled pair: {', '.join(sink.left_out) or 'nothing to compare'}")
+    return sink.pairs[0]
 
 
 def prompt_group(prompt: str) -> str:
@@ -191,173 +272,106 @@ def prompt_group(prompt: str) -> str:
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
-_BETTER = (
-    "chosen", "preferred", "prefered_completions", "prefered_completion", "preferred_completions",
-    "preferred_completion", "chosen_response",
-)  # fmt: skip
-_WORSE = ("rejected", "rejected_completions", "rejected_completion", "rejected_response")
-_PROMPTS = ("prompt", "instruction", "question", "messages", "conversations")
-_CITATION = re.compile(r"\[[0-9]+(?:, ?[0-9]+)*\]")
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+# --- Drafts to pairs ----------------------------------------------------------------------------------------
 
 
-def pair_of_row(row: Row, *, strip_citations: bool = False) -> LabelledPair:
-    """One row in any of the shapes. Raises ValueError naming the column at fault.
+class _Pairs:
+    """The sink of a Reader: takes the pairs of each Draft."""
 
-    Two completions and the chance that the first is preferred (completion_a, completion_b, p_a); a
-    preferred and a rejected one, beside their prompt or with it inside (transcripts, messages); or
-    WebGPT's answer_0 and answer_1 with scores, both 0 for a tie. A prompt of messages becomes the text
-    that scoring makes of it.
-    """
-    read = _shape_of(row)
-    pair = read(row)
-    if strip_citations:
-        pair = replace(pair, a=_CITATION.sub("", pair.a), b=_CITATION.sub("", pair.b))
-    for prompt, completion in pair.texts:
-        if reason := bad_pair(prompt, completion):
-            raise ValueError(reason)
-    group = row.get("group")
-    return replace(pair, group=prompt_group(pair.prompt) if group is None else str(group))
+    def __init__(self, strip_citations: bool, left_out: Counter[str]) -> None:
+        self.pairs: list[LabelledPair] = []
+        self.problems: list[Problem] = []
+        self.left_out = left_out
+        self._strip_citations = strip_citations
+        self._reader = Reader(self, ImportOptions(), lambda *_: None)
 
+    def read(self, reading: Reading) -> None:
+        """Raises FileFault."""
+        self._reader.read(reading)
+        if self._reader.pairs_left_out:
+            self.left_out[TOO_MANY] += self._reader.pairs_left_out
 
-def _shape_of(row: Row) -> Callable[[Row], LabelledPair]:
-    if row.keys() >= {"prompt", "completion_a", "completion_b", "p_a"}:
-        return _soft
-    if row.keys() >= {"question", "answer_0", "answer_1", "score_0", "score_1"}:
-        return _webgpt
-    if _first(row, _BETTER) and _first(row, _WORSE):
-        return _explicit if _first(row, _PROMPTS) else _implicit
-    raise ValueError(f"no pair of completions among the columns {', '.join(row) or '(none)'}")
+    def add(self, draft: Draft) -> None:
+        """Raises BadRow for a figure of the label that is none."""
+        found = [pair for _, pair in pairs_of(draft, self._reader.format, self.left_out)]
+        if self._strip_citations:
+            found = [replace(p, a=without_citations(p.a)[0], b=without_citations(p.b)[0]) for p in found]
+        self.pairs += found
+
+    def refuse(self, problem: Problem) -> None:
+        self.problems.append(replace(problem, raw=""))
 
 
-def _soft(row: Row) -> LabelledPair:
-    return LabelledPair(
-        prompt_text(row["prompt"]),
-        _text(row, "completion_a"),
-        _text(row, "completion_b"),
-        _number(row, "p_a", 0, 1),
-        "",
-        strength=_number(row, "strength", 0, None) if row.get("strength") is not None else None,
-        part=_part(row),
-    )
+def pairs_of(
+    draft: Draft, shape: str, left_out: Counter[str]
+) -> Iterator[tuple[ComparisonDraft, LabelledPair]]:
+    """The comparisons of a Draft that was read as `shape`, each with its labelled pair of texts that a scorer
+    reads. What can be none is counted in `left_out`. Raises BadRow."""
+    if not draft.comparisons:
+        left_out[NOTHING] += 1
+        return
+    prompt = flatten_messages(draft.messages)
+    own_group = prompt_group(prompt)
+    for comparison in draft.comparisons:
+        a, b = (draft.completions[at].text for at in (comparison.first, comparison.second))
+        target = target_of(comparison, shape)
+        if reason := why_not(a, b, target, comparison):
+            left_out[reason] += 1
+            continue
+        said = {**draft.metadata, **comparison.metadata}
+        group = said.get("group")
+        strength, part = _strength(comparison, said, shape), _part(said, shape)
+        group = own_group if group is None else str(group)
+        yield comparison, LabelledPair(prompt, a, b, target or 0.0, group, strength, part)
 
 
-def _webgpt(row: Row) -> LabelledPair:
-    question = row["question"]
-    if not isinstance(question, dict) or not isinstance(question.get("full_text"), str):
-        raise ValueError("the question has no full_text")
-    first, second = (_number(row, f"score_{side}", -1, 1) for side in (0, 1))
-    target = 0.5 if first == second else float(first > second)
-    part = question.get("dataset")
-    return LabelledPair(
-        question["full_text"],
-        _text(row, "answer_0"),
-        _text(row, "answer_1"),
-        target,
-        "",
-        strength=min(1.0, abs(first)),
-        part=None if part is None else str(part),
-    )
+def target_of(comparison: ComparisonDraft, shape: str) -> float | None:
+    """The chance that the first is preferred: of several votes the share, with half of the ties; None where
+    no vote is for a side or for a tie."""
+    if shape == "soft-label":
+        return float(comparison.metadata["p_a"])
+    votes = [TARGETS[vote.outcome] for vote in comparison.judgments if vote.outcome in TARGETS]
+    return sum(votes) / len(votes) if votes else None
 
 
-def _explicit(row: Row) -> LabelledPair:
-    asked = _first(row, _PROMPTS) or ""
-    prompt = _prompt(row[asked])
-    (before, better), (before_worse, worse) = _answers(row)
-    if before != before_worse:
-        raise ValueError("the preferred and the rejected completion answer different conversations")
-    if before:
-        prompt = flatten_messages(before)
-    elif asked == "instruction" and isinstance(row.get("input"), str) and row["input"]:
-        prompt = f"{prompt}\n\n{row['input']}"
-    return _preference(row, prompt, better, worse)
+def why_not(a: str, b: str, target: float | None, comparison: ComparisonDraft) -> str:
+    """What the pair is instead of a labelled pair of two texts; "" where it is one."""
+    if not a.strip() or not b.strip():
+        return EMPTY
+    if target is None:
+        return NO_SIDE if comparison.judgments else NO_LABEL
+    return SAME if a == b else ""
 
 
-def _implicit(row: Row) -> LabelledPair:
-    (before, better), (before_worse, worse) = _answers(row, transcripts=True)
-    if before != before_worse:
-        raise ValueError("the preferred and the rejected completion answer different conversations")
-    return _preference(row, flatten_messages(before), better, worse)
+_STRENGTHS = {"soft-label": "strength", "preference": "margin", "transcripts": "margin"}
+"""The column of a shape that says how much better the preferred side is."""
 
 
-def _preference(row: Row, prompt: str, better: str, worse: str) -> LabelledPair:
-    strength = _number(row, "margin", None, None) if row.get("margin") is not None else None
-    return LabelledPair(prompt, better, worse, 1.0, "", strength, _part(row))
+def _strength(comparison: ComparisonDraft, said: Mapping[str, Any], shape: str) -> float | None:
+    """What the row says of the pair, else the mean of the strengths of the votes for the side that most
+    prefer. Raises BadRow."""
+    column = _STRENGTHS.get(shape, "")
+    number = number_of(said, column) if column else None
+    if number is not None:
+        if column == "strength" and number < 0:
+            raise BadRow(column, "unknown_value", f"{column} is {number:g}, not 0 or more", number)
+        return number
+    sizes = {
+        side: [_size(vote) for vote in comparison.judgments if vote.outcome == side]
+        for side in ("a", "b", "tie")
+    }
+    given = [size for size in max(sizes.values(), key=len) if size is not None]
+    return sum(given) / len(given) if given else None
 
 
-def _answers(row: Row, *, transcripts: bool = False) -> list[tuple[list[Message], str]]:
-    return [
-        _answer(row[column], column, transcripts)
-        for column in (_first(row, _BETTER) or "", _first(row, _WORSE) or "")
-    ]
+def _size(vote: JudgmentDraft) -> float | None:
+    if vote.strength is not None:
+        return float(vote.strength)
+    size = number_of(vote.metadata, "strength")  # WebGPT: the size of the score
+    return None if size is None else min(1.0, size)
 
 
-def _answer(value: object, column: str, transcripts: bool) -> tuple[list[Message], str]:
-    """(messages before, text) of an answer that is text, one message, or a conversation ending in it."""
-    if isinstance(value, str):
-        return _cut_transcript(value, column) if transcripts else ([], value)
-    messages = [_message(each) for each in (value if isinstance(value, list) else [value])]
-    if not messages or messages[-1]["role"] != "assistant":
-        raise ValueError(f"{column} does not end with an assistant's message")
-    return messages[:-1], messages[-1]["content"]
-
-
-def _cut_transcript(text: str, column: str) -> tuple[list[Message], str]:
-    """Cut at the last role boundary: the longest common beginning may end inside the answers."""
-    turns = list(_TURN.finditer(text))
-    if not turns or turns[-1][1] != "Assistant":
-        raise ValueError(f'{column} has no "\\n\\nAssistant:" before its last turn')
-    ends = [turn.start() for turn in turns[1:]] + [len(text)]
-    messages = [
-        {"role": "user" if turn[1] == "Human" else "assistant", "content": _said(text[turn.end() : end])}
-        for turn, end in zip(turns, ends, strict=True)
-    ]
-    return messages[:-1], messages[-1]["content"]
-
-
-def _said(text: str) -> str:
-    return text.removeprefix(" ")
-
-
-def _prompt(value: object) -> str:
-    if isinstance(value, list):
-        return flatten_messages([_message(each) for each in value])
-    return prompt_text(value)
-
-
-def _message(value: object) -> Message:
-    if not isinstance(value, dict):
-        raise ValueError(f"a message is an object, not {type(value).__name__}")
-    if "from" in value:
-        role, content = _ROLES.get(value["from"], value["from"]), value.get("value")
-    else:
-        role, content = value.get("role"), value.get("content")
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise ValueError("a message has no role or no content of text")
-    return {"role": role, "content": content}
-
-
-def _first(row: Row, names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in row), None)
-
-
-def _part(row: Row) -> str | None:
-    part = row.get("subset", row.get("method"))
+def _part(said: Mapping[str, Any], shape: str) -> str | None:
+    names = ("subset", "method", "dataset") if shape == "webgpt" else ("subset", "method")
+    part = next((said[name] for name in names if said.get(name) is not None), None)
     return None if part is None else str(part)
-
-
-def _text(row: Row, column: str) -> str:
-    if not isinstance(row[column], str):
-        raise ValueError(f"{column} is not text but {type(row[column]).__name__}")
-    return cast("str", row[column])
-
-
-def _number(row: Row, column: str, low: float | None, high: float | None) -> float:
-    value = row[column]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{column} is not a number")
-    if (low is not None and value < low) or (high is not None and value > high):
-        upwards = f"from {low} to {high}" if high is not None else f"{low} or more"
-        raise ValueError(f"{column} is {value}, not {upwards}")
-    return float(value)

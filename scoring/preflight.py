@@ -114,6 +114,8 @@ def encode_pairs(encoder: Encoder, pairs: Sequence[LabelledPair], split: str) ->
 
 def _findings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
     yield from _errors(data, found)
+    for what, count in data.left_out.items():
+        yield Finding("warning", f"left out: {count:,} {what}")
     yield from _warnings(data, found)
 
 

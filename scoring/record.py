@@ -144,6 +144,7 @@ def manifest_of(
             "sha256": data.sha256(),
             "files": dict(data.files),
             "made_validation": data.made_validation,
+            "left_out": dict(data.left_out),
         },
         "preflight": asdict(preflight),
         "steps": state["step"],

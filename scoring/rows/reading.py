@@ -199,21 +199,30 @@ def _may_hold_text(kind: pa.DataType) -> bool:
 
 def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
     """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
-    everything = _Everything()
+    found = read_whole(path, options)
+    return found.drafts, found.problems
+
+
+def read_whole(path: Path, options: ImportOptions = PLAIN) -> "Everything":
+    """As `read_file`, with the name of the Shape."""
+    everything = Everything()
+    reader = Reader(everything, options, lambda *_: None)
     with ExitStack() as stack:
         try:
-            Reader(everything, options, lambda *_: None).read(open_rows(path, "", stack, COLUMNS))
+            reader.read(open_rows(path, "", stack, COLUMNS))
         except FileFault as fault:
             everything.problems.insert(0, fault.problem)
-    return everything.drafts, everything.problems
+    everything.format = reader.format
+    return everything
 
 
-class _Everything:
-    """The sink of `read_file`."""
+class Everything:
+    """All that a file says: the sink of `read_whole`. `format` is the name of the Shape, "" for none."""
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.problems: list[Problem] = []
+        self.format = ""
 
     def add(self, draft: Draft) -> None:
         self.drafts.append(draft)

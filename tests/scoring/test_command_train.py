@@ -205,12 +205,36 @@ def test_rewardbench_sections_are_weighted_as_there(tmp_path, capsys):
 
 def test_a_row_that_cannot_be_read_is_an_error_unless_told_to_leave_it_out(tmp_path, capsys):
     good = [{"prompt": "p", "chosen": "xx", "rejected": "y"}] * 2
-    file = rows(tmp_path / "rows.jsonl", [*good, {"prompt": "p", "chosen": "x", "rejected": ""}])
+    file = rows(tmp_path / "rows.jsonl", [*good, {"prompt": "p", "chosen": "x", "rejected": 3}])
 
     assert main(["evaluate", "--model", "longest", file]) == 1
-    assert "error: rows.jsonl, line 3: the completion is empty" in capsys.readouterr().err
+    assert "error: rows.jsonl, line 3: rejected should be text, not a number" in capsys.readouterr().err
     assert main(["evaluate", "--model", "longest", "--lenient", file]) == 0
     assert "left out: rows.jsonl, line 3" in capsys.readouterr().err
+
+
+def test_an_empty_answer_ends_no_evaluation_and_is_counted(tmp_path, capsys):
+    good = [{"prompt": "p", "chosen": "xx", "rejected": "y"}] * 45
+    file = rows(tmp_path / "rows.jsonl", [*good, {"prompt": "p", "chosen": "x", "rejected": ""}])
+
+    assert main(["evaluate", "--model", "longest", file, "--json"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "left out: 1 pairs with an empty answer" in printed
+    figures = json.loads(printed.splitlines()[-1])
+    assert (figures["pairs"], figures["unusable"]) == (45, {"pairs with an empty answer": 1})
+
+
+def test_an_empty_answer_ends_no_training_and_is_counted(tiny, folder, tmp_path, capsys):
+    file = folder / "soft-label.train.jsonl"
+    empty = {"prompt": "p", "completion_a": "x", "completion_b": " ", "p_a": 1.0}
+    file.write_text(file.read_text() + json.dumps(empty) + "\n")
+
+    assert main(train_arguments(tiny, folder, tmp_path / "out")) == 0
+
+    assert "warning: left out: 1 pairs with an empty answer" in capsys.readouterr().err
+    manifest = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert manifest["data"]["left_out"] == {"pairs with an empty answer": 1}
 
 
 def test_ties_alone_are_nothing_to_evaluate_by_the_webgpt_protocol(tmp_path, capsys):

@@ -1,7 +1,14 @@
+import csv
 import gzip
+import io
 import json
+import re
+from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from scoring.pairs import DataError, LabelledPair, TrainingData, pair_of_row, read_pairs, read_training_data
 
@@ -94,27 +101,58 @@ def test_an_answer_that_begins_like_the_other_is_not_cut_short():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"prompt": "p", "answer": "x"}, "no pair of completions among the columns prompt, answer"),
-        ({"prompt": "p", "chosen": "x", "rejected": ""}, "the completion is empty"),
-        ({"prompt": 3, "chosen": "x", "rejected": "y"}, "a prompt is text or a list of messages"),
+        ({"prompt": "p", "chosen": "x"}, 'the column "rejected" is missing'),
+        ({"prompt": 3, "chosen": "x", "rejected": "y"}, "prompt should be text, not a number"),
+        ({"prompt": " ", "chosen": "x", "rejected": "y"}, "prompt is empty or blank"),
+        ({"prompt": "p", "chosen": "x", "rejected": "y", "images": ["a.png"]}, "images holds"),
+        ({"prompt": "p", "chosen": "x", "rejected": "y", "margin": "wide"}, "margin should be a number"),
+        ({"prompt": "p", "chosen": [*ASKED], "rejected": [said("y")]}, "end with an assistant's message"),
         (
-            {"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": 1.5},
-            "p_a is 1.5, not from 0 to 1",
+            {"prompt": "p", "chosen": [*ASKED, said("x")], "rejected": [*CHAT, said("y")]},
+            "is not what the answers reply to",
         ),
-        ({"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": "1"}, "p_a is not a number"),
-        ({"chosen": "x", "rejected": "y"}, "before its last turn"),
-        (
-            {"chosen": [*ASKED, said("x")], "rejected": [*CHAT, said("y")]},
-            "answer different conversations",
-        ),
-        ({"prompt": "p", "chosen": [], "rejected": []}, "does not end with an assistant's message"),
-        ({"prompt": "p", "chosen": "x", "rejected": "\ud800"}, "a lone surrogate"),
+        ({"prompt": "p", "chosen": "x", "rejected": "\ud800"}, "half of a surrogate pair"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tmp_path, row, reason):
     file = write(tmp_path / "train.jsonl", [{"prompt": "p", "chosen": "x", "rejected": "y"}, row])
 
-    with pytest.raises(DataError, match="train.jsonl, line 2: .*" + reason):
+    with pytest.raises(DataError, match=r"train.jsonl, line 2(, \w+)?: .*" + reason):
+        read_pairs(file)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "p", "answer": "x"}, "no known shape has these columns: prompt, answer"),
+        ({"chosen": "x", "rejected": "y"}, "is no transcript"),
+        (
+            {"chosen": [*ASKED, said("x")], "rejected": [{"role": "user", "content": "w"}, said("y")]},
+            "answer different conversations",
+        ),
+        (
+            {"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": 1.5},
+            "p_a should be a number from 0 to 1",
+        ),
+        (
+            {"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": 1, "strength": -1},
+            "strength is -1, not 0 or more",
+        ),
+        ({"prompt": "p", "chosen": "x", "rejected": "\0"}, "U+0000"),
+        ({"prompt": "p", "chosen": "x", "rejected": " "}, "pairs with an empty answer"),
+    ],
+)
+def test_a_row_alone_that_cannot_be_read_says_why(row, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        pair_of_row(row)
+
+
+def test_the_first_bad_row_is_named_although_a_later_one_is_no_json_at_all(tmp_path):
+    good = {"prompt": "p", "chosen": "x", "rejected": "y"}
+    file = write(tmp_path / "train.jsonl", [good, {**good, "chosen": 3}])
+    file.write_bytes(file.read_bytes() + b"{\n")
+
+    with pytest.raises(DataError, match=r"line 2: chosen should be text, .* \(1 more rows can't be read\)"):
         read_pairs(file)
 
 
@@ -197,8 +235,150 @@ def test_a_split_without_rows_is_no_split(tmp_path):
 
 
 def test_bad_rows_may_be_left_out_and_are_told(tmp_path):
-    write(tmp_path / "train.jsonl", [{"prompt": "p", "chosen": "x", "rejected": ""}, *rows(2)])
+    write(tmp_path / "train.jsonl", [{"prompt": "", "chosen": "x", "rejected": "y"}, *rows(2)])
     bad = []
 
     assert len(read_pairs(tmp_path / "train.jsonl", bad=bad)) == 2
-    assert bad == ["train.jsonl, line 1: the completion is empty"]
+    assert bad == ["train.jsonl, line 1: prompt is empty or blank; there is nothing to answer"]
+
+
+def test_what_is_no_labelled_pair_is_left_out_and_counted(tmp_path):
+    empty = {"prompt": "p", "chosen": "x", "rejected": " \n"}
+    same = {"prompt": "p", "chosen": "x", "rejected": "x"}
+    write(tmp_path / "train.jsonl", [*rows(50), empty, same])
+    write(tmp_path / "validation.jsonl", [*rows(3, 50), empty])
+
+    data = read_training_data(tmp_path)
+
+    assert (len(data.train), len(data.validation)) == (50, 3)
+    assert data.left_out == {"pairs with an empty answer": 2, "pairs of twice the same text": 1}
+
+
+def test_a_file_of_nothing_but_empty_answers_is_refused_with_their_number(tmp_path):
+    file = write(tmp_path / "x.jsonl", [{"prompt": "p", "chosen": "x", "rejected": ""}] * 3)
+
+    with pytest.raises(DataError, match=r"x\.jsonl has no labelled pairs: 3 pairs with an empty answer"):
+        read_pairs(file)
+
+
+def voted(*votes):
+    return {"instruction": "why", "input": "", "response1": "rain", "response2": "sun"} | {
+        f"annotator{n}": vote for n, vote in enumerate(votes, 1)
+    }
+
+
+def test_several_votes_are_their_share_with_half_of_the_ties(tmp_path):
+    write(tmp_path / "x.jsonl", [voted(1, 1, 2, 0), voted(2, 2, 2, None), voted(0, 0, 0, 0)])
+
+    assert [pair.target for pair in read_pairs(tmp_path / "x.jsonl")] == [2.5 / 4, 0.0, 0.5]
+
+
+def test_votes_for_no_side_do_not_count_and_a_pair_of_these_alone_is_left_out(tmp_path):
+    def vote(pair, outcome, who):
+        sides = {"prompt": f"why {pair}", "completion_a": "rain", "completion_b": "sun"}
+        return {"pair_id": pair, **sides, "outcome": outcome, "annotator": who, "current": True}
+
+    said = [("a", "k"), ("both_bad", "m"), ("cannot_judge", "n")]
+    none = [("both_bad", "k"), ("cannot_judge", "m")]
+    left_out = Counter()
+    write(tmp_path / "x.jsonl", [vote("1", *each) for each in said] + [vote("2", *each) for each in none])
+
+    [pair] = read_pairs(tmp_path / "x.jsonl", left_out=left_out)
+
+    assert (pair.prompt, pair.target) == ("why 1", 1.0)
+    assert left_out == {"pairs of which all votes say that both are bad or that nobody can judge": 1}
+
+
+def test_the_strength_of_votes_is_the_mean_of_those_for_the_side_that_most_prefer():
+    scores = [{"score": -3}, {"score": -2}, {"score": 1}]
+    row = {"context": ASKED, "response1": "rain", "response2": "sun", "overall_preference": -2}
+
+    pair = pair_of_row({**row, "individual_preference": scores})
+
+    assert (pair.target, pair.strength) == (2 / 3, 2.5)
+
+
+def test_an_answer_that_is_a_call_is_trained_on_as_the_text_that_scoring_makes_of_it():
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+    }
+
+    pair = pair_of_row({"prompt": ASKED, "chosen": [call], "rejected": [said("sun")]})
+
+    assert (pair.prompt, pair.a, pair.b) == ("why", "Call f: {}", "sun")
+
+
+WAYS = {
+    "train.jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
+    "train.jsonl.gz": lambda rows: gzip.compress(WAYS["train.jsonl"](rows)),
+    "train.jsonl.zst": lambda rows: zstandard.compress(WAYS["train.jsonl"](rows)),
+    "train.json": lambda rows: json.dumps(rows, indent=2).encode(),
+    "train.csv": lambda rows: _csv(rows).encode(),
+    "train.csv.gz": lambda rows: gzip.compress(_csv(rows).encode()),
+    "train.tsv": lambda rows: _csv(rows, "\t").encode(),
+    "train.parquet": lambda rows: _parquet(rows),
+}
+
+
+def _csv(rows, delimiter=","):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parquet(rows):
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_format_that_the_import_reads_is_trained_and_evaluated_on(tmp_path, name):
+    given = [{**row, "system": "Be brief."} for row in rows(30)]
+    (tmp_path / name).write_bytes(WAYS[name](given))
+    (tmp_path / f"preference.{name}").write_bytes(WAYS[name](given))
+
+    data = read_training_data(tmp_path)
+    of_profile = read_training_data(tmp_path, profile="preference")
+
+    read = sorted([*data.train, *data.validation], key=lambda pair: int(pair.prompt.split()[-1]))
+    assert [pair.prompt for pair in read] == [f"System: Be brief.\n\nUser: why {n}" for n in range(30)]
+    assert {(pair.a, pair.b, pair.target) for pair in read} == {("rain", "sun", 1.0)}
+    assert list(data.files) == [name]
+    assert of_profile.sha256() == data.sha256()
+    assert len(read_pairs(tmp_path / name)) == 30
+
+
+def test_of_a_split_in_several_formats_the_one_that_keeps_most_is_read(tmp_path):
+    for name in ("train.csv", "train.parquet", "train.jsonl.gz"):
+        (tmp_path / name).write_bytes(WAYS[name](rows(30)))
+
+    assert list(read_training_data(tmp_path).files) == ["train.jsonl.gz"]
+
+
+def test_a_folder_saved_by_datasets_is_a_file_and_its_splits_are_splits(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    splits = {"train": rows(20), "validation": rows(5, 20)}
+    saved = datasets.DatasetDict({name: datasets.Dataset.from_list(of) for name, of in splits.items()})
+    saved.save_to_disk(str(tmp_path / "saved"))
+
+    data = read_training_data(tmp_path / "saved")
+
+    assert (len(data.train), len(data.validation), data.made_validation) == (20, 5, False)
+    assert sorted(data.files) == ["train", "validation"]
+    assert len(read_pairs(tmp_path / "saved")) == 25
+
+
+def test_the_mark_that_keeps_a_spreadsheet_from_running_a_cell_is_no_part_of_a_releases_text(tmp_path):
+    given = [{"prompt": f"'why {n}", "chosen": "'=1+1", "rejected": "sun"} for n in range(30)]
+    (tmp_path / "preference.train.csv").write_bytes(WAYS["train.csv"](given))
+
+    as_it_stands = read_training_data(tmp_path).train[0]
+    (tmp_path / "manifest.json").write_text("{}")
+    of_release = read_training_data(tmp_path).train[0]
+
+    assert (as_it_stands.a, of_release.a) == ("'=1+1", "=1+1")

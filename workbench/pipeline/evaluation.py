@@ -7,7 +7,7 @@ pipeline/accuracy; no figure is of a prompt group that its model has learnt."""
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,9 @@ from scoring import evaluate as figures_of
 from scoring.evaluate import PairedComparison, by_length
 from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
 from scoring.learnt import Text
+from scoring.pairs import pairs_of
+from scoring.rows.reading import read_whole
+from scoring.rows.rows import BadRow
 from workbench.models import (
     Comparison,
     Completion,
@@ -254,32 +257,32 @@ def of_file(path: Path, protocol: str = "") -> Pairs:
     """The labelled pairs of a file in any known shape; nothing of it is stored. Raises NothingToEvaluate with
     the first fault, by line, of a file that has rows which cannot be taken."""
     options = intake.ImportOptions(strip_citations=protocol == "webgpt-stripped")
-    drafts, problems = intake.read_file(path, options)
-    if problems:
-        where = f"line {problems[0].line}: " if problems[0].line else ""
-        raise NothingToEvaluate(f"{path.name}, {where}{problems[0].message}")
+    found = read_whole(path, options)
+    if found.problems:
+        first = found.problems[0]
+        where = f"line {first.line}: " if first.line else ""
+        raise NothingToEvaluate(f"{path.name}, {where}{first.message}")
     left_out: Counter[str] = Counter()
     # Twice the same pair is one pair: a copy would only make the intervals look narrower.
-    known = {pair.digest: pair for draft in drafts for pair in _of_draft(draft, protocol, left_out)}
+    pairs = (pair for draft in found.drafts for pair in _of_draft(draft, found.format, protocol, left_out))
+    try:
+        known = {pair.digest: pair for pair in pairs}
+    except BadRow as bad:
+        raise NothingToEvaluate(f"{path.name}: {bad.message}") from None
     in_order = [known[digest] for digest in sorted(known)]
     prompts: dict[str, list[Text]] = defaultdict(list)
-    for draft in drafts:
+    for draft in found.drafts:
         prompts[own_group(draft.messages)].append(Text.of(flatten_messages(draft.messages)))
     return Pairs(path.name[:200], "all", protocol, in_order, None, left_out, prompts=prompts)
 
 
-def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[Known]:
-    prompt = flatten_messages(draft.messages)
-    for comparison in draft.comparisons:
-        outcome = _majority(judgment.outcome for judgment in comparison.judgments)
-        sides = [draft.completions[at] for at in (comparison.first, comparison.second)]
-        if outcome not in TARGETS:
-            left_out[outcome.replace("_", " ") or "no majority"] += 1
-            continue
-        if protocol and outcome == Outcome.TIE:
+def _of_draft(draft: Draft, shape: str, protocol: str, left_out: Counter[str]) -> Iterator[Known]:
+    for comparison, pair in pairs_of(draft, shape, left_out):
+        if protocol and pair.is_tie:
             left_out["no preferred option"] += 1
             continue
-        target = TARGETS[Outcome(outcome)]
+        target = pair.target
+        sides = [draft.completions[at] for at in (comparison.first, comparison.second)]
         if sides[0].digest > sides[1].digest:  # the canonical order, as a Dataset has it
             target, sides = 1 - target, sides[::-1]
         texts = [side.text for side in sides]
@@ -293,15 +296,8 @@ def _of_draft(draft: Draft, protocol: str, left_out: Counter[str]) -> Iterator[K
             outcome=target,
             lengths=(len(texts[0]), len(texts[1])),
             parts={n: v[:60] for n in KINDS_OF_PART if isinstance(v := metadata.get(n), str)},
-            texts=((prompt, texts[0]), (prompt, texts[1])),
+            texts=((pair.prompt, texts[0]), (pair.prompt, texts[1])),
         )
-
-
-def _majority(outcomes: Iterable[str]) -> str:
-    """The outcome of more than half of the opinions, "" when there is none."""
-    opinions = Counter(outcome for outcome in outcomes if outcome != Outcome.CANNOT_JUDGE)
-    most = opinions.most_common(1)
-    return most[0][0] if most and most[0][1] * 2 > opinions.total() else ""
 
 
 # --- margins ------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from scoring.rows.drafts import (
     truth_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
-from scoring.rows.shapes.shape import Shape, per_row, together
+from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
 CHANGED = "a vote that no longer stands is kept beside the one that does, and counts for nothing"
@@ -48,7 +48,7 @@ def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft |
                 good.append((row, _vote(row.values)))
             except BadRow as bad:
                 yield bad.at(row)
-        yield _with_votes(pair, good)
+        yield in_context(_with_votes(pair, good), group[0])
 
 
 def _same_pair(values: Values, first: Values) -> None:
@@ -90,10 +90,13 @@ def _answer(values: Values, side: str) -> CompletionDraft:
 
 
 def _json_of(values: Values, column: str, kind: type | tuple[type, ...]) -> Any:
-    """What the JSON text of the column says; None where it is missing or empty."""
+    """What the JSON text of the column says; None where it is missing or empty. Messages have been read
+    before (see rows.context)."""
     text = values.get(column)
     if text is None or text == "":
         return None
+    if isinstance(text, kind) and not isinstance(text, str):
+        return text
     try:
         said = json.loads(as_text(text, column))
     except ValueError:
@@ -199,6 +202,7 @@ SHAPES = (
         needs=("pair_id", "prompt", "completion_a", "completion_b", "outcome", "annotator", "current"),
         drafts=_every_vote,
         texts=("prompt", "completion_a", "completion_b"),
+        own=frozenset(_OF_PAIR),
     ),
     Shape(
         "soft-label",
