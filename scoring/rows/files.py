@@ -15,7 +15,8 @@ import math
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from scoring.rows import columnar
 from scoring.rows.rows import (
     MAX_DEPTH,
     BadRow,
@@ -43,7 +45,7 @@ MAX_RATIO = 200
 FREE_BYTES = 64 * 2**20
 """Unpacked bytes before the ratio is looked at: a small file may well hold one repetitive text."""
 MAX_UNPACKED_BYTES = 64 * 2**30
-BATCH_ROWS = 500
+MAX_COLUMNS = 1_000
 MAX_DOCUMENT_BYTES = 64 * 2**20
 """Of a JSON file that is neither an array nor lines: it is held as a whole."""
 
@@ -290,7 +292,7 @@ class _Decoder:
         values = dict(pairs)
         if len(values) != len(pairs):
             keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
             self.faults.append(
                 BadRow(twice, "duplicate_key", "the same key stands twice in one object", twice)
             )
@@ -608,10 +610,17 @@ def _records(reader: Any) -> Iterator[tuple[int, list[str] | Problem]]:
 
 def _header(cells: list[str], columns: Mapping[str, str]) -> list[str]:
     names = [columns.get(cell.strip().lower(), cell.strip()) for cell in cells]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice', 1)
+    _refuse_columns(names, 1)
     return names
+
+
+def _refuse_columns(names: Sequence[str], line: int | None = None) -> None:
+    """Raises FileFault for too many columns, and for two of one name, of which a row would keep the last."""
+    if len(names) > MAX_COLUMNS:
+        raise FileFault("too_many_columns", f"{len(names):,} columns; at most {MAX_COLUMNS:,} are read", line)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice', line)
 
 
 def _record_row(line: int, header: list[str], cells: list[str]) -> Entry:
@@ -639,11 +648,11 @@ def _parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
     except (pa.ArrowException, OSError) as error:
         raise FileFault("corrupt", "the Parquet file can't be opened: cut off, or not Parquet") from error
     _refuse_extension_types(table.schema_arrow)
-    _refuse_columns_twice(table.schema_arrow)
+    _refuse_columns(table.schema_arrow.names)
     if table.metadata.num_rows == 0:
         raise FileFault("empty", "the file has no rows")
-    batches = _safely(table.iter_batches(BATCH_ROWS))
-    return Reading("parquet", _batch_rows(batches), raw.tell, size, table.schema_arrow)
+    batches = _safely(columnar.batches(file, table, size))
+    return Reading("parquet", _batch_rows(batches, table.schema_arrow), raw.tell, size, table.schema_arrow)
 
 
 def _safely(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -663,17 +672,11 @@ def _refuse_extension_types(schema: pa.Schema) -> None:
             )
 
 
-def _refuse_columns_twice(schema: pa.Schema) -> None:
-    """Of two columns of one name a row would silently keep the last."""
-    twice = {name for name in schema.names if schema.names.count(name) > 1}
-    if twice:
-        raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice')
-
-
-def _batch_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[Entry]:
+def _batch_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[Entry]:
+    menders = {column.name: mend for column in schema if (mend := _mender(column))}
     number = 0
     for batch in batches:
-        for values in _values_of(batch):
+        for values in _values_of(batch, menders):
             number += 1
             if values is None:
                 message = "holds a value that is out of range, such as a date after the year 9999"
@@ -688,21 +691,20 @@ def _batch_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[Entry]:
                 yield row
 
 
-def _values_of(batch: pa.RecordBatch) -> list[Values | None]:
+def _values_of(batch: pa.RecordBatch, menders: Mapping[str, Callable[[Any], Any]]) -> list[Values | None]:
     """The rows; None for one with a value that Python has no room for."""
     try:
         rows: list[Values | None] = batch.to_pylist()
     except (OverflowError, pa.ArrowInvalid):
         if batch.num_rows == 1:
             return [None]
-        return [_values_of(batch.slice(at, 1))[0] for at in range(batch.num_rows)]
+        return [_values_of(batch.slice(at, 1), menders)[0] for at in range(batch.num_rows)]
     except UnicodeDecodeError:
         raise FileFault("not_utf8", "the file holds text that is not valid UTF-8") from None
-    for column in batch.schema:
-        if mend := _mender(column):
-            for row in rows:
-                if row is not None:
-                    row[column.name] = mend(row[column.name])
+    for name, mend in menders.items():
+        for row in rows:
+            if row is not None:
+                row[name] = mend(row[name])
     return rows
 
 
@@ -755,10 +757,14 @@ def _folder(path: Path) -> Reading:
     with pa.memory_map(str(files[0])) as first:
         schema = pa.ipc.open_stream(first).schema
     _refuse_extension_types(schema)
-    _refuse_columns_twice(schema)
+    _refuse_columns(schema.names)
     sizes = [file.stat().st_size for file in files]
     return Reading(
-        "folder", _batch_rows(_safely(_arrow_batches(files, read))), lambda: read[0], sum(sizes), schema
+        "folder",
+        _batch_rows(_safely(_arrow_batches(files, read, sum(sizes))), schema),
+        lambda: read[0],
+        sum(sizes),
+        schema,
     )
 
 
@@ -778,10 +784,10 @@ def _arrow_files(folder: Path) -> list[Path]:
     return files
 
 
-def _arrow_batches(files: list[Path], read: list[int]) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(files: list[Path], read: list[int], size: int) -> Iterator[pa.RecordBatch]:
+    total = columnar.Unfolded(size)
     for file in files:
         with pa.memory_map(str(file)) as source:
             for batch in pa.ipc.open_stream(source):
-                for start in range(0, batch.num_rows, BATCH_ROWS):
-                    yield batch.slice(start, BATCH_ROWS)
+                yield from columnar.slices(batch, total)
         read[0] += file.stat().st_size

@@ -1,0 +1,284 @@
+"""Parquet in slices that are bounded by bytes: how far a file unfolds is known before it is unfolded.
+
+A file of some kilobytes may hold gigabytes: a page that packs well, a value of a dictionary that every row
+names, a list of a billion equal numbers. So the heads of all pages of a row group are read first, texts are
+read as numbers of their dictionary's entries, and rows are measured before they become Python's.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scoring.rows.rows import FileFault, escaped
+
+MAX_ROWS = 500
+SLICE_BYTES = 8 * 2**20
+READ_BYTES = 32 * 2**20
+"""What one read of all columns may unfold to."""
+MAX_ROW_BYTES = 16 * 2**20
+MAX_PAGES_BYTES = 128 * 2**20
+"""Of the largest page of each column, which are held at the same time, with their dictionaries."""
+MAX_LIST_VALUES = 2**24
+"""Of a column of lists in one row group: one row may hold all of them."""
+MAX_UNSEEN_BYTES = 128 * 2**20
+"""What a column of lists may unfold to at worst where its texts can't be measured before."""
+A_VALUE = 56
+"""Bytes that Python takes for any value, its content apart."""
+
+_DELTA_BYTE_ARRAY = 7
+_PLAIN = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+
+
+class _Thrift:
+    """Reads structs of the compact protocol: numbers and structs by the number of their field."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.data[self.at]
+            self.at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number of more than 64 bits")
+
+    def number(self) -> int:
+        value = self.varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        field = 0
+        while head := self.data[self.at]:
+            self.at += 1
+            field = field + (head >> 4) if head >> 4 else self.number()
+            found[field] = self._value(head & 15, depth)
+        self.at += 1
+        return found
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2):
+            return kind == 1
+        if kind in (4, 5, 6):
+            return self.number()
+        if kind in (3, 7, 8):
+            length = {3: 1, 7: 8}.get(kind) or self.varint()
+            self.at += length
+            return None
+        if kind == 12 and depth < 4:
+            return self.struct(depth + 1)
+        raise ValueError("nothing that a page's head holds")
+
+
+@dataclass(frozen=True)
+class _Page:
+    unfolded: int
+    values: int
+    encoding: int
+    is_dictionary: bool
+
+
+def _pages(file: BinaryIO, start: int, length: int) -> Iterator[_Page]:
+    """The heads of the pages in a column chunk. Raises ValueError for what is none."""
+    at, end = start, start + length
+    while at < end:
+        head, size = _head(file, at)
+        packed, unfolded = head.get(3, -1), head.get(2, -1)
+        if packed < 0 or unfolded < 0:
+            raise ValueError("a page without a size")
+        told: dict[int, Any] = head.get(5) or head.get(7) or head.get(8) or {}
+        encoding = told.get(4 if 8 in head else 2, 0)
+        yield _Page(unfolded, told.get(1, 0), encoding, 7 in head)
+        at += size + packed
+
+
+def _head(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
+    for size in (2**8, 2**16, 2**24):  # statistics in a head may hold long texts
+        file.seek(at)
+        thrift = _Thrift(file.read(size))
+        try:
+            return thrift.struct(), thrift.at
+        except IndexError:
+            continue
+    raise ValueError("a page's head without an end")
+
+
+class _Chunk:
+    """What is known of one column in one row group before any of it is unfolded."""
+
+    def __init__(self, file: BinaryIO, group: pq.RowGroupMetaData, index: int, where: str) -> None:
+        column = group.column(index)
+        self.where = where
+        offsets = (column.dictionary_page_offset, column.data_page_offset)
+        start = min(offset for offset in offsets if offset)
+        pages = list(_pages(file, start, column.total_compressed_size))
+        data = [page for page in pages if not page.is_dictionary]
+        self.values = sum(page.values for page in data)
+        self.dictionary = max((page.unfolded for page in pages if page.is_dictionary), default=0)
+        self.largest = self.dictionary + max((page.unfolded for page in data), default=0)
+        self.a_row = max((page.unfolded / max(1, page.values) for page in data), default=0.0)
+        self.delta = max((page.unfolded for page in data if page.encoding == _DELTA_BYTE_ARRAY), default=0)
+
+    def refuse_unbounded(self, in_lists: bool, measured: bool) -> None:
+        """Raises FileFault where one row could hold more than is bounded below."""
+        longest = self.longest(measured)
+        if in_lists and self.values > MAX_LIST_VALUES:
+            self._refuse(f"holds {self.values:,} values; write row groups of at most {MAX_LIST_VALUES:,}")
+        if in_lists and longest * self.values > MAX_UNSEEN_BYTES:
+            self._refuse("may unfold to more than can be told before; write it as plain text or JSON lines")
+
+    def longest(self, measured: bool) -> int:
+        """Bytes that one value may have at most; 0 where the bytes of the pages bound it."""
+        return max(self.delta, 0 if measured else self.dictionary)
+
+    def _refuse(self, said: str) -> None:
+        raise FileFault("too_large", f"{self.where} {said}")
+
+
+def batches(file: BinaryIO, table: pq.ParquetFile, size: int) -> Iterator[pa.RecordBatch]:
+    """The rows of the file in slices of at most 500 rows and 8 MiB; texts may come as dictionaries. Raises
+    FileFault with row group and column beyond the limits above, and where all unfolds to more than
+    `Unfolded` allows of a file of `size` bytes."""
+    texts = _measurable(table.metadata)
+    # Without extensions, since Arrow makes no dictionaries of JSON; its text is the same.
+    reader = pq.ParquetFile(file, read_dictionary=texts, buffer_size=2**20, arrow_extensions_enabled=False)
+    total = Unfolded(size)
+    for number in range(table.num_row_groups):
+        group = table.metadata.row_group(number)
+        if group.num_rows == 0:
+            continue
+        rows = _rows_a_read(file, table, number, set(texts))
+        for batch in reader.iter_batches(rows, row_groups=[number], use_threads=False):
+            yield from slices(batch, total, f"row group {number + 1}, ")
+
+
+def _measurable(metadata: pq.FileMetaData) -> list[str]:
+    """Columns that can be read as numbers of a dictionary's entries: those of text, unless they are written
+    in a way that Arrow makes no dictionary of."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [(index, metadata.schema.column(index)) for index in range(metadata.num_columns)]
+    return [
+        column.path
+        for index, column in columns
+        if column.physical_type == "BYTE_ARRAY"
+        and column.logical_type.type in ("STRING", "NONE", "JSON", "ENUM")
+        and all(_PLAIN.issuperset(group.column(index).encodings) for group in groups)
+    ]
+
+
+def _rows_a_read(file: BinaryIO, table: pq.ParquetFile, number: int, measured: set[str]) -> int:
+    """How many rows of the row group may be read at once."""
+    group = table.metadata.row_group(number)
+    a_row, held = 0.0, 0
+    for index in range(group.num_columns):
+        column = table.metadata.schema.column(index)
+        where = f'row group {number + 1}, column "{escaped(column.path)}"'
+        try:
+            chunk = _Chunk(file, group, index, where)
+        except ValueError as error:
+            raise FileFault("corrupt", f"{where} is damaged: {error}") from None
+        held += chunk.largest
+        if held > MAX_PAGES_BYTES:
+            raise FileFault(
+                "too_large",
+                f"{where} has pages that unfold to {_mebibytes(chunk.largest)}; "
+                f"those of all columns may have {_mebibytes(MAX_PAGES_BYTES)} together",
+            )
+        is_measured = column.path in measured
+        chunk.refuse_unbounded(column.max_repetition_level > 0, is_measured)
+        if column.max_repetition_level == 0:
+            a_row += max(chunk.a_row, chunk.longest(is_measured)) + 8
+        else:
+            a_row += (chunk.a_row + 16) * max(1.0, chunk.values / group.num_rows)
+    return int(max(1, min(MAX_ROWS, READ_BYTES // max(1.0, a_row))))
+
+
+def _mebibytes(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+class Unfolded:
+    """Bytes that have been unfolded of a file: as in a compressed one they may be 200 times its size, after
+    64 MiB that are free."""
+
+    RATIO = 200
+    FREE_BYTES = 64 * 2**20
+
+    def __init__(self, size: int) -> None:
+        self.limit = max(self.FREE_BYTES, self.RATIO * size)
+        self._bytes = 0
+
+    def add(self, count: int, where: Callable[[], str]) -> None:
+        self._bytes += count
+        if self._bytes > self.limit:
+            raise FileFault(
+                "bomb", f"{where()}: the file unfolds to more than {_mebibytes(self.limit)}; refused"
+            )
+
+
+def slices(batch: pa.RecordBatch, total: Unfolded, where: str = "") -> Iterator[pa.RecordBatch]:
+    """The batch in slices of at most 500 rows and 8 MiB. Raises FileFault for a row of more than 16 MiB."""
+    of_columns = [measured(column) for column in batch.columns]
+
+    def widest(first: int, last: int) -> str:
+        sizes = [int(column[first:last].sum()) for column in of_columns]
+        return f'{where}column "{escaped(batch.schema.names[sizes.index(max(sizes))])}"'
+
+    sizes = sum(of_columns, np.zeros(batch.num_rows))
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < batch.num_rows:
+        before = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, before + SLICE_BYTES, side="right"))
+        last = min(batch.num_rows, first + MAX_ROWS, max(first + 1, last))
+        if sizes[first] > MAX_ROW_BYTES:
+            raise FileFault(
+                "too_large",
+                f"{widest(first, first + 1)} unfolds to {_mebibytes(sizes[first])} in one row; "
+                f"a row may have {_mebibytes(MAX_ROW_BYTES)}",
+            )
+        total.add(int(ends[last - 1] - before), lambda: widest(0, batch.num_rows))
+        yield batch.slice(first, last - first)
+        first = last
+
+
+def measured(array: pa.Array) -> Any:
+    """Bytes of each row once it is Python's, (len(array),): without unfolding anything."""
+    kind = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return measured(array.storage)
+    if pa.types.is_dictionary(kind):
+        entries = np.append(measured(array.dictionary), A_VALUE)
+        return entries[array.indices.fill_null(len(entries) - 1).to_numpy(zero_copy_only=False)]
+    if _is_text(kind):
+        return pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False) + float(A_VALUE)
+    if pa.types.is_struct(kind):
+        fields = (measured(array.field(index)) for index in range(kind.num_fields))
+        return sum(fields, np.full(len(array), float(A_VALUE * (1 + kind.num_fields))))
+    if pa.types.is_map(kind):
+        return _of_lists(array, measured(array.keys) + measured(array.items) + A_VALUE)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _of_lists(array, measured(array.values))
+    return np.full(len(array), A_VALUE + array.nbytes / max(1, len(array)) * 4)
+
+
+def _of_lists(array: Any, of_values: Any) -> Any:
+    ends = np.append(0.0, np.cumsum(of_values + 8.0))
+    offsets = array.offsets.to_numpy(zero_copy_only=False)
+    return np.diff(ends[offsets]) + A_VALUE
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in tests)

@@ -1,0 +1,199 @@
+"""Small files that unfold to gigabytes: refused with their place, or read in bounded memory and time."""
+
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scoring.rows.files import open_rows
+from scoring.rows.reading import read_file
+
+MEGABYTE = "a" * 2**20
+
+READ = """
+import sys
+from pathlib import Path
+from scoring.rows.files import open_rows
+from scoring.rows.reading import read_file
+drafts, problems = read_file(Path(sys.argv[1]))
+# Not ru_maxrss: that of a process that was forked begins with its parent's.
+(line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+print(int(line.split()[1]) // 1024)
+print(len(drafts), *(f"{p.code}: {p.message}" for p in problems[:1]))
+"""
+
+
+def peak(path: Path) -> tuple[int, str]:
+    """(MiB at the peak of a process that reads the file, what it found)."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, timeout=100
+    )
+    megabytes, _, found = done.stdout.partition("\n")
+    return int(megabytes), found
+
+
+def same(text: str, count: int) -> pa.Array:
+    """A column of equal texts that is stored as one entry of a dictionary."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), [text])
+
+
+def written(path: Path, columns: dict[str, pa.Array], **options) -> Path:
+    kept = {"compression": "zstd", "dictionary_pagesize_limit": 2**30, **options}
+    pq.write_table(pa.table(columns), path, **kept)
+    return path
+
+
+def dictionary(path: Path, text: str = MEGABYTE, count: int = 2000) -> Path:
+    short = same("a", count)
+    return written(path, {"prompt": short, "chosen": same(text, count), "rejected": same("b", count)})
+
+
+def one_row_of(path: Path, values: pa.Array, **columns) -> Path:
+    lists = pa.ListArray.from_arrays([0, len(values)], values)
+    return written(path, {"prompt": pa.array(["p"]), "completions": lists, **columns})
+
+
+def test_a_dictionary_of_5_kb_that_unfolds_to_2_gb_is_refused(tmp_path):
+    """An import took 2.9 GB, a few previews 1,674 MB that stayed."""
+    path = dictionary(tmp_path / "bomb.parquet")
+    assert path.stat().st_size < 5_000
+
+    megabytes, found = peak(path)
+
+    assert 'bomb: row group 1, column "chosen": the file unfolds to more than 64 MiB' in found
+    assert megabytes < 350
+
+
+def test_one_row_of_some_hundred_bytes_that_unfolds_to_7_gb_is_refused(tmp_path):
+    """886 bytes took 7.7 GB in one preview."""
+    path = one_row_of(tmp_path / "bomb.parquet", same(MEGABYTE, 7_000))
+    assert path.stat().st_size < 3_000
+
+    megabytes, found = peak(path)
+
+    assert 'too_large: row group 1, column "completions" unfolds to 7,000 MiB in one row' in found
+    assert megabytes < 350
+
+
+def test_a_list_of_thirty_million_equal_numbers_is_refused(tmp_path):
+    path = one_row_of(tmp_path / "bomb.parquet", pa.array(np.zeros(3 * 10**7, np.int8)))
+    assert path.stat().st_size < 200_000
+
+    megabytes, found = peak(path)
+
+    assert 'too_large: row group 1, column "completions.list.element" holds 30,000,000 values' in found
+    assert megabytes < 350
+
+
+def test_a_page_that_packs_too_well_is_refused(tmp_path):
+    """A page of 160 MB in some kilobytes was unfolded as a whole, and more than once."""
+    columns = {"prompt": pa.array([MEGABYTE] * 160), "chosen": same("a", 160), "rejected": same("b", 160)}
+    path = written(tmp_path / "bomb.parquet", columns, use_dictionary=False)
+    assert path.stat().st_size < 30_000
+
+    megabytes, found = peak(path)
+
+    assert 'too_large: row group 1, column "prompt" has pages that unfold to' in found
+    assert megabytes < 350
+
+
+def test_prefixes_that_every_text_shares_are_read_in_small_slices(tmp_path):
+    texts = pa.array([f"{MEGABYTE}{n}" for n in range(64)])
+    path = written(
+        tmp_path / "bomb.parquet",
+        {"prompt": texts, "chosen": texts, "rejected": texts},
+        use_dictionary=False,
+        column_encoding="DELTA_BYTE_ARRAY",
+    )
+
+    megabytes, found = peak(path)
+
+    assert "the file unfolds to more than 64 MiB" in found
+    assert megabytes < 450
+
+
+def test_a_row_longer_than_any_line_may_be_is_refused_by_its_column(tmp_path):
+    path = dictionary(tmp_path / "long.parquet", "a" * (17 * 2**20), 1)
+
+    _, (problem,) = read_file(path)
+
+    assert problem.message == (
+        'row group 1, column "chosen" unfolds to 17 MiB in one row; a row may have 16 MiB'
+    )
+
+
+@pytest.mark.parametrize("size", [1, 700, 20_000])
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+def test_slices_hold_what_the_file_holds(size, options, tmp_path):
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"q{n % 50}"}],
+            "chosen": f"good {n % 7}" * (n % 40 + 1),
+            "rejected": None if n % 11 == 3 else f"bad {n}",
+            "more": {"n": n, "tags": ["x", None, "y"][: n % 4], "of": [("k", n)]},
+        }
+        for n in range(size)
+    ]
+    schema = pa.schema(
+        [
+            ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+            ("chosen", pa.string()),
+            ("rejected", pa.large_string()),
+            (
+                "more",
+                pa.struct(
+                    [
+                        ("n", pa.int64()),
+                        ("tags", pa.list_(pa.string())),
+                        ("of", pa.map_(pa.string(), pa.int8())),
+                    ]
+                ),
+            ),
+        ]
+    )
+    for row in rows:
+        row["more"]["of"] = [("k", row["more"]["n"] % 100)]
+    path = tmp_path / "rows.parquet"
+    table = pa.Table.from_pylist(rows, schema)
+    pq.write_table(table, path, row_group_size=3_000, **options)
+
+    with ExitStack() as stack:
+        found = [row.values for row in open_rows(path, "", stack, {}).rows]
+
+    assert found == table.to_pylist()
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.tsv", "wide.parquet"])
+def test_a_hundred_thousand_columns_are_refused_at_once(name, tmp_path):
+    """A CSV of 0.9 MB took 101 s in the preview."""
+    path = tmp_path / name
+    names = [f"column{n}" for n in range(100_000 if name != "wide.parquet" else 2_000)]
+    if name == "wide.parquet":
+        pq.write_table(pa.table({column: ["a"] for column in names}), path)
+    else:
+        path.write_text(("," if name == "wide.csv" else "\t").join(names) + "\n")
+    began = time.monotonic()
+
+    _, (problem,) = read_file(path)
+
+    assert time.monotonic() - began < 2
+    assert problem.code == "too_many_columns"
+    assert problem.message == f"{len(names):,} columns; at most 1,000 are read"
+
+
+def test_many_names_in_a_json_object_take_no_longer_than_their_size(tmp_path):
+    """Counting each of the names took minutes for one that stood twice."""
+    path = tmp_path / "wide.jsonl"
+    path.write_text("{" + ", ".join(f'"c{n}": 1' for n in range(200_000)) + ', "c199999": 1}\n')
+    began = time.monotonic()
+
+    _, problems = read_file(path)
+
+    assert time.monotonic() - began < 5
+    assert "duplicate_key" in {problem.code for problem in problems}
