@@ -29,7 +29,17 @@ from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scored, Scorer, prompt_text
 from workbench import ringing
 from workbench.models import Dataset, Evaluation, ModelVersion, Release, Run, ScoreBatch, Worker
-from workbench.pipeline import evaluation, intake, order, runs, scoring, statistics, training, versions
+from workbench.pipeline import (
+    deciding,
+    evaluation,
+    intake,
+    order,
+    runs,
+    scoring,
+    statistics,
+    training,
+    versions,
+)
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import leakage
 
@@ -310,11 +320,24 @@ def evaluate_version(run_id: int) -> None:
         raise
 
 
+@shared_task
+def decide(run_id: int) -> None:
+    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        deciding.carry_out(run)
+    except Exception as error:
+        run.fail(f"The Decisions could not be settled ({type(error).__name__}); the last ones stand.")
+        raise
+
+
 RUN_TASKS: dict[str, Task] = {
     Run.Kind.RELEASE: build_release,
     Run.Kind.IMPORT: import_file,
     Run.Kind.LEAKAGE: report_leakage,
     Run.Kind.STATISTICS: compute_statistics,
+    Run.Kind.DECIDE: decide,
     Run.Kind.TRAIN: train_model,
     Run.Kind.EVALUATE: evaluate_version,
 }

@@ -159,6 +159,16 @@ def test_a_button_answers_as_always_and_its_run_starts_once_the_broker_is_back(
     assert (tasks.RUN_TASKS[run.kind].name, run.pk) in sent
 
 
+@pytest.mark.parametrize("kind", [kind for kind in Run.Kind if kind != Run.Kind.SCORE])
+def test_the_reconciler_rings_for_each_kind_of_run(kind, broker, dataset):
+    run = RunFactory.create(dataset=dataset, kind=kind)
+    sent = broker.back()
+
+    tasks.reconcile()
+
+    assert (tasks.RUN_TASKS[kind].name, run.pk) in sent
+
+
 def test_the_page_says_no_more_of_it_once_the_broker_answers(dead, broker, dataset, alice, as_user, settings):
     run = RunFactory.create(dataset=dataset, kind="statistics")
     client = as_user(alice)

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,10 +11,12 @@ from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from django.urls import reverse
+from django.utils import timezone
 
 from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
 from workbench import tasks
-from workbench.models import Dataset, Download, Release, Run, User
+from workbench.models import Dataset, Decision, Download, Release, Run, User
+from workbench.pipeline import aggregation
 from workbench.pipeline import release as pipeline
 
 pytestmark = pytest.mark.django_db
@@ -110,9 +113,18 @@ def test_a_failed_build_that_is_tried_again_keeps_its_number(dataset, alice):
     assert (release.number, release.state, release.rows) == (1, "ready", 1)
 
 
-def count(client, dataset, **form):
+def asked(client, dataset, **form):
+    """The number beside the filters."""
     form = {"profiles": ["preference"], "formats": ["jsonl"], **form}
     return client.post(reverse("release_count", args=[dataset.pk]), form).content.decode()
+
+
+def count(client, dataset, **form):
+    """The number once a worker has done what it was rung for."""
+    asked(client, dataset, **form)
+    for run in Run.objects.filter(kind="decide", state="waiting"):
+        tasks.decide(run.pk)
+    return asked(client, dataset, **form)
 
 
 TESTED = "how many grams of salt belong into three litres of water for boiling fresh noodles at home"
@@ -145,14 +157,14 @@ def test_a_benchmark_sent_to_the_leakage_page_names_prompts_that_the_next_releas
     run = reported(("noodles.txt", f"{TESTED}\nanother\n"), ("none.jsonl", '{"prompt": "Why?"}\n'))
     page = client.get(reverse("release_leakage", args=[dataset.pk])).content.decode()
     order = {"profiles": ["preference"], "formats": ["jsonl"], "without_leaked": "on"}
-    count = client.post(reverse("release_count", args=[dataset.pk]), order).content.decode()
+    counted = count(client, dataset, without_leaked="on")
     client.post(reverse("releases", args=[dataset.pk]), order)
 
     assert run.state == "done"
     assert run.result["groups"] == 1
     assert "noodles.txt" in page
     assert "Say, how many grams" in page
-    assert "<b>1</b> of 2" in count
+    assert "<b>1</b> of 2" in counted
     assert Release.objects.get().filters == {"without_groups": [leaked.group]}
     assert not [name for name in default_storage.listdir("leakage")[1] if name.startswith("benchmark")]
 
@@ -216,6 +228,70 @@ def test_the_count_follows_the_filters_as_things_are_decided_now(dataset, alice,
     assert "<b>1</b> of 2" in count(client, dataset, min_votes=2)
     assert "calibrated" in count(client, dataset, min_confidence=0.9)
     assert "Enter a whole number" in count(client, dataset, min_votes="two")
+
+
+@pytest.fixture
+def ordered(monkeypatch):
+    """Ids of the Runs that a worker was rung for to settle Decisions."""
+    ids: list[int] = []
+    monkeypatch.setattr(tasks.decide, "delay", ids.append)
+    return ids
+
+
+def test_no_request_settles_decisions_and_the_number_says_as_of_when(
+    dataset, alice, as_user, ordered, django_capture_on_commit_callbacks
+):
+    client = as_user(alice)
+    for _ in range(3):
+        judge(dataset)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        first, again = asked(client, dataset), asked(client, dataset)
+    untouched = Decision.objects.count()
+    (pk,) = ordered
+    tasks.decide(pk)
+    judge(dataset)
+    after = asked(client, dataset)
+
+    assert untouched == 0
+    assert "<b>" not in first
+    assert "hx-trigger" in first
+    assert again == first
+    assert "<b>3</b> of 3" in after
+    assert ", as of " in after
+    assert "Votes came since" in after
+    assert "hx-trigger" not in after
+
+
+def test_what_came_since_is_settled_by_another_run_a_minute_later(dataset, alice, as_user):
+    client = as_user(alice)
+    judge(dataset)
+    assert "<b>1</b> of 1" in count(client, dataset)
+    Run.objects.update(created_at=timezone.now() - timedelta(seconds=61))
+
+    asked(client, dataset)
+    assert Run.objects.filter(kind="decide").count() == 1
+    judge(dataset)
+
+    assert "<b>2</b> of 2" in count(client, dataset)
+    assert Run.objects.filter(kind="decide").count() == 2
+
+
+def test_a_settling_that_failed_is_named_and_not_tried_with_each_look(dataset, alice, as_user, monkeypatch):
+    client = as_user(alice)
+    judge(dataset)
+    asked(client, dataset)
+    monkeypatch.setattr(aggregation, "settle", lambda _: 1 / 0)
+    run = Run.objects.get(kind="decide")
+    with pytest.raises(ZeroDivisionError):
+        tasks.decide(run.pk)
+    Run.objects.update(created_at=timezone.now() - timedelta(seconds=61))
+
+    page = asked(client, dataset)
+
+    assert "could not be counted" in page
+    assert reverse("run", args=[run.pk]) in page
+    assert Run.objects.filter(kind="decide").count() == 1
 
 
 def test_formats_and_filters_of_the_form_are_those_of_the_release(dataset, alice, as_user):

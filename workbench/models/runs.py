@@ -75,6 +75,7 @@ class Run(models.Model):
         TRAIN = "train", "Train"
         EVALUATE = "evaluate", "Evaluate"
         STATISTICS = "statistics", "Statistics"
+        DECIDE = "decide", "Decisions"
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting: no worker has taken it yet"

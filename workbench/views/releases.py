@@ -19,6 +19,7 @@ from workbench import access, ringing, tasks
 from workbench.bodies import takes_files
 from workbench.forms import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
+from workbench.pipeline import deciding
 from workbench.pipeline import release as pipeline
 from workbench.pipeline.release import leakage
 from workbench.views import Request
@@ -81,7 +82,8 @@ def releases(request: Request, pk: int) -> HttpResponse:
 
 @require_POST
 def release_count(request: HttpRequest, pk: int) -> HttpResponse:
-    """How many Comparisons the filters of the form let through, as things are decided now."""
+    """How many Comparisons the filters of the form let through, as Decisions stand; a worker brings these in
+    line with votes that came since, and the number is asked for again."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = _form(dataset, request, leakage.latest(dataset))
     if not form.is_valid():
@@ -91,7 +93,14 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
         through, decided = pipeline.count_now(dataset, form.filters())
     except pipeline.BadFilter as error:
         return render(request, "releases/count.html", {"problem": str(error)})
-    return render(request, "releases/count.html", {"through": through, "decided": decided})
+    if ordered := deciding.order_if_stale(dataset, access.person(request.user)):
+        ringing.ring(tasks.decide, ordered.pk)
+    standing = deciding.standing(dataset)
+    waiting = workforce([standing.run] if standing.run else [])
+    context = {
+        "dataset": dataset, "through": through, "decided": decided, "standing": standing, "workforce": waiting
+    }  # fmt: skip
+    return render(request, "releases/count.html", context)
 
 
 @transaction.atomic

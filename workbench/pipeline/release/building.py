@@ -22,7 +22,7 @@ from django.db import OperationalError, transaction
 from django.db.models.fields.json import KeyTransform
 
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
-from workbench.pipeline import aggregation, agreement
+from workbench.pipeline import aggregation
 from workbench.pipeline.release import card, manifest, proof, splits
 from workbench.pipeline.release.cases import CHUNK, Case, Kept, LeftOut, cases, kept_by
 from workbench.pipeline.release.files import FORMATS, RowFile
@@ -148,9 +148,8 @@ def _sweep(scratch: Path) -> None:
 
 
 def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
-    """(Comparisons decided for a side that the filters let through, all that are), settled to this moment.
+    """(Comparisons decided for a side that the filters let through, all that are), as Decisions stand.
     Raises BadFilter."""
-    agreement.settle(dataset)
     return count(dataset, filters, ModelVersion.objects.serving(dataset))
 
 
