@@ -123,7 +123,7 @@ def open_rows(
     if kind == "parquet":
         return _parquet(_seekable(file, raw, stack), raw, size)
     readers: dict[str, Callable[[BinaryIO], Iterator[Entry]]] = {
-        "jsonl": _json_lines,
+        "jsonl": _json_lines_by_name,
         "json": _json_values,
         "csv": lambda f: _table(f, ",", columns, formula_safe),
         "tsv": lambda f: _table(f, "\t", columns, formula_safe),
@@ -353,9 +353,23 @@ def _json_lines(file: BinaryIO) -> Iterator[Entry]:
             yield bad.at(Row(number, {}, content))
 
 
+def _json_lines_by_name(file: BinaryIO) -> Iterator[Entry]:
+    """A .jsonl file: one object a line, or (as some tools name them so) objects over several lines."""
+    start = _start_of(file)
+    first, end, _ = start.partition(b"\n")
+    if start.startswith(b"{") and end and not first.rstrip().endswith(b"}"):
+        return _json_object(file)
+    return _json_lines(file)
+
+
+def _start_of(file: BinaryIO) -> bytes:
+    start: bytes = file.peek(2**12)[: 2**12]  # type: ignore[attr-defined]
+    return start.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+
+
 def _json_values(file: BinaryIO) -> Iterator[Entry]:
     """A .json file: one array of objects, or (as many tools name them so) JSON lines."""
-    start = file.peek(2**12)[: 2**12].removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")  # type: ignore[attr-defined]
+    start = _start_of(file)
     if start.startswith(b"["):
         return _json_array(file)
     first = start.partition(b"\n")[0].rstrip()

@@ -12,6 +12,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from scoring.rows.checks import observe
+from scoring.rows.columns import Columns, ColumnUse
 from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.files import Entry, Reading, open_rows
@@ -21,6 +22,8 @@ from scoring.rows.shapes.shape import Shape
 
 SAMPLE_ROWS = 100
 SAMPLE_BYTES = 4 * 2**20
+LIMIT_BYTES = 8 * 2**20
+"""Of rows that are read where only the first are asked for: what is made of them takes time as well."""
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
 PLAIN = ImportOptions()
@@ -61,6 +64,7 @@ class Reader:
         self._lines_of_note: dict[str, list[int]] = {}
         self._noted: Counter[str] = Counter()
         self.pairs_left_out = 0
+        self._seen = Columns()
 
     def read(self, reading: Reading) -> None:
         """Raises FileFault; what the sink has by then is of no use."""
@@ -81,6 +85,7 @@ class Reader:
         """Rows with their context taken out of their columns."""
         own = shape.columns
         for row in rows:
+            self._seen.saw(row)
             try:
                 yield prepared(row, own, self._note)
             except BadRow as bad:
@@ -107,6 +112,10 @@ class Reader:
         """Name of the Shape, "" while it is not known."""
         return self.shape.name if self.shape else ""
 
+    def column_uses(self) -> tuple[ColumnUse, ...]:
+        """What became of each column of the rows read until now."""
+        return self._seen.uses(self.shape)
+
     def notes(self) -> tuple[str, ...]:
         """What adapters did with odd values, and on which lines."""
         return tuple(
@@ -117,12 +126,15 @@ class Reader:
 
     def _counted(self, reading: Reading) -> Iterator[Entry]:
         ticked = time.monotonic()
-        began = ticked
+        began, size = ticked, 0
         for count, entry in enumerate(reading.rows, start=1):
             now = time.monotonic()
-            if self._limit and (count > self._limit[0] or now - began > self._limit[1]):
-                self.cut = True
-                return
+            if self._limit:
+                # Rows may wait on disk for others of their prompt, where nobody looks at the clock.
+                if count > self._limit[0] or now - began > self._limit[1] or size > LIMIT_BYTES:
+                    self.cut = True
+                    return
+                size += len(entry.raw)
             yield entry
             if now - ticked > TICK_SECONDS:
                 ticked = now
@@ -156,6 +168,7 @@ class Reader:
             draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))
         if self._options.dry_run:
             self.observed += observe(draft)
+        self._seen.made(draft)
         try:
             self._sink.add(draft)
         except BadRow as bad:

@@ -300,3 +300,14 @@ def as_the_index_says(client, dataset, entry) -> bool:
             and page_of(client, upload) != ""
         )
     return not reject and run.result["rows"] == entry.get("rows", run.result["rows"])
+
+
+def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held_something(client, dataset):
+    rows = [{"prompt": f"p{n}", "chosen": "good", "rejected": "bad", "topic": "x" * n} for n in range(3)]
+
+    upload = sent(client, dataset, "\n".join(map(json.dumps, rows)).encode())
+    page = client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+
+    assert "What the columns become" in page
+    assert '<th scope="row">chosen</th><td>better answer</td><td>3</td>' in page
+    assert '<th scope="row">topic</th><td>metadata</td><td>2</td>' in page

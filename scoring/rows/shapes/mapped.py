@@ -26,7 +26,7 @@ from scoring.rows.drafts import (
     whole_number_of,
 )
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
-from scoring.rows.shapes.pairs import answers_of, completion_of, same_prompt
+from scoring.rows.shapes.pairs import answers_of, completion_of, contradicted, same_prompt
 from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 COLUMN_WORDS = {
@@ -91,6 +91,7 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
         ranked=ranked,
         own=frozenset(table.used),
         unfilled=table.unfilled,
+        named=table.named(),
     )
 
 
@@ -217,6 +218,8 @@ class _Table:
             row_id=name_of(cells, "id"),
             external_id=name_of(cells, "prompt_id"),
         )
+        if first == "chosen" and (note := contradicted(row.values)):
+            draft = replace(draft, notes=(note,))
         return draft if not judgments or self._stands(row.values, cells) else _without_vote(draft)
 
     def _stands(self, values: Values, cells: Values) -> bool:
@@ -281,6 +284,13 @@ class _Table:
             for word in self._paths
             if word not in self._filled
         }
+
+    def named(self) -> dict[str, str]:
+        """The words of each column that is used."""
+        words: dict[str, list[str]] = {}
+        for word, path in self._paths.items():
+            words.setdefault(path[0], []).append(word)
+        return {column: ", ".join(of).replace("_", " ") for column, of in words.items()}
 
     def _prompt(self, cells: Values) -> list[Message]:
         prompt = prompt_of(cells.get("prompt", ""), self._column("prompt"))

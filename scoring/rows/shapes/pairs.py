@@ -236,6 +236,21 @@ def transcript(messages: list[Message]) -> str:
     )
 
 
+def contradicted(values: Values) -> str:
+    """A note where the ratings of a row say the opposite of its label; "" where they don't, or are none."""
+    for high, low in _beside(tuple(values))[2]:
+        try:
+            better, worse = number_of(values, high), number_of(values, low)
+        except BadRow:
+            continue  # of a table whose columns somebody named, this one may be anything
+        if better is not None and worse is not None and better < worse:
+            return CONTRADICTED.format(high, low)
+    return ""
+
+
+CONTRADICTED = "{} is below {}: the rating contradicts the label, which is kept"
+
+
 @lru_cache(maxsize=100)
 def _beside(columns: tuple[str, ...]) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]]:
     """(source of the better, of the worse, ratings of both) among the columns: most rows of a file have the
@@ -258,7 +273,7 @@ def _draft(
         if better is not None and better == worse:
             outcome = "tie"
         elif better is not None and worse is not None and better < worse:
-            notes = (f"{high} is below {low}: the rating contradicts the label, which is kept",)
+            notes = (CONTRADICTED.format(high, low),)
     completions = tuple(
         replace(answer, source=name_of(values, column)) if column else answer
         for answer, column in zip(answers, (better_source, worse_source), strict=True)

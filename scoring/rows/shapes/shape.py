@@ -3,9 +3,9 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from scoring.rows.context import with_context
@@ -25,7 +25,7 @@ class Shape:
     file declares. What it needs or names as texts or `own` is never read as context (see
     rows.context). `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
     pairs policy decides on what becomes of them. `unfilled` says what to tell of each named column that held
-    nothing in the rows read until then.
+    nothing in the rows read until then; `named` is what each column was named as.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Shape:
     ranked: bool = False
     own: frozenset[str] = frozenset()
     unfilled: Callable[[], dict[str, str]] = dict
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -132,6 +132,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{place}{field}: {problem.message} [{problem.code}]{excerpt}")
         if result.problem_count > len(result.problems):
             self.stdout.write(f"… and {result.problem_count - len(result.problems)} more problems.")
+        for column in result.columns:
+            self.stdout.write(f"column {escaped(column.name)}: {column.became} ({column.held:,} rows)")
         for note in result.notes:
             self.stdout.write(f"note: {note}")
         self.stdout.write(summary(result, dataset))

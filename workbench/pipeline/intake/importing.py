@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +14,7 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
+from scoring.rows.columns import ColumnUse
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.files import open_rows
 from scoring.rows.reading import Reader
@@ -29,6 +30,7 @@ SHOWN_PROBLEMS = 100
 SHOWN_EXAMPLES = 5
 PREVIEW_ROWS = 1000
 PREVIEW_SECONDS = 1.0
+PREVIEW_PAIRS = 20_000
 PLAIN = ImportOptions()
 
 Progress = Callable[[str, int, int], bool]
@@ -48,7 +50,7 @@ class ImportResult:
     `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
     of another. When `accepted` is False nothing was stored, and `problems` says why (the first 100 of
     `problem_count`). `over_token_limit`, `names_a_model` and `cut_off` count
-    completions, by estimate; only a dry run and a preview fill them.
+    completions, by estimate; only a dry run and a preview fill them. `columns` says what each column became.
     """
 
     accepted: bool
@@ -73,12 +75,17 @@ class ImportResult:
     cut_off: int = 0
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[ColumnUse, ...] = ()
     dry_run: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"problems": [p.as_dict() for p in self.problems], "notes": list(self.notes)}
+        return values | {
+            "problems": [problem.as_dict() for problem in self.problems],
+            "notes": list(self.notes),
+            "columns": [asdict(column) for column in self.columns],
+        }
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,7 @@ def import_file(
             problem_count=spool.problem_count(),
             problems=tuple(spool.problems(SHOWN_PROBLEMS)),
             notes=reader.notes(),
+            columns=reader.column_uses(),
             pairs_left_out=reader.pairs_left_out,
             duplicates=duplicates,
             dry_run=options.dry_run,
@@ -234,6 +242,7 @@ def preview(
         problem_count=len(prefix.problems),
         problems=tuple(sorted(prefix.problems, key=lambda problem: problem.line or 0)[:SHOWN_PROBLEMS]),
         notes=reader.notes(),
+        columns=reader.column_uses(),
         pairs_left_out=reader.pairs_left_out,
         dry_run=True,
         near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,
@@ -264,10 +273,12 @@ class _Prefix:
         self.texts: list[LinkedText | None] = []
         self.problems: list[Problem] = []
         self._until = time.monotonic() + PREVIEW_SECONDS
+        self._pairs = 0
 
     def add(self, draft: Draft) -> None:
         row = pack(draft)
         self.packed.append(row)
+        self._pairs += len(draft.comparisons)
         self.texts.append(LinkedText.of(row[0], row[1], draft, near_duplicates=True))
         if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
             self.examples.append(draft)
@@ -278,7 +289,8 @@ class _Prefix:
         self._stop_when_enough()
 
     def _stop_when_enough(self) -> None:
-        if len(self.packed) + len(self.problems) >= PREVIEW_ROWS or time.monotonic() > self._until:
+        rows = len(self.packed) + len(self.problems)
+        if rows >= PREVIEW_ROWS or self._pairs >= PREVIEW_PAIRS or time.monotonic() > self._until:
             raise _Enough
 
 
