@@ -22,9 +22,10 @@ class Workbench(Celery):
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
         limits = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
         options = limits | (kwargs.pop("transport_options", None) or {})
-        return super().connection_for_write(url, transport_options=options, **kwargs)
+        write = super().connection_for_write
+        return write(url, transport_options=options, **kwargs)  # type: ignore[no-untyped-call]
 
 
-app = Workbench("workbench")
+app: Celery = Workbench("workbench")  # type: ignore[no-untyped-call]
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workbench"])

@@ -39,7 +39,7 @@ def standing(dataset: Dataset) -> Standing:
     runs = Run.objects.of(dataset).of_kind(Run.Kind.DECIDE).order_by("-pk")
     done = runs.filter(state=Run.State.DONE).first()
     return Standing(
-        as_of=done and done.started_at,
+        as_of=done.started_at if done else None,
         is_stale=done is None or done.params["seen"] != _seen(dataset),
         run=runs.first(),
     )
