@@ -15,7 +15,6 @@ from django.utils import timezone
 from workbench.models import (
     Annotator,
     Comparison,
-    Completion,
     Dataset,
     Decision,
     Flag,
@@ -315,8 +314,7 @@ class ReviewFilterForm(forms.Form):
         """The Dataset with what waits in each queue, where that is quickly counted, and `told`. One query."""
         version = self.looked_at
         found = Dataset.objects.filter(pk=self.dataset.pk).with_quick_queue_counts(version, QUICKLY_COUNTED)
-        newest = Subquery(Completion.objects.newest())
-        counted = found.annotate(told=statistics.told(version), newest=newest).get()
+        counted = found.with_told(statistics.told(version)).with_newest_completion().get()
         self.dataset.newest_completion = counted.newest
         return counted
 

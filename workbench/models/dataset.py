@@ -87,6 +87,14 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Annotate `has_prompts`: whether anything was imported yet."""
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
+    def with_told(self, told: Subquery) -> Self:
+        """Annotate `told`: a row of the stored report (see pipeline.statistics.told)."""
+        return self.annotate(told=told)
+
+    def with_newest_completion(self) -> Self:
+        """Annotate `newest`: the primary key of the newest Completion of all, None before the first."""
+        return self.annotate(newest=Subquery(Completion.objects.newest()))
+
     def with_queue_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate how much waits for reviewers in each queue: disagreement_count (what people brought up),
         label_split_count (labels of the file differ), model_split_count (the model and people differ)."""
@@ -284,7 +292,8 @@ class Dataset(models.Model):
     objects = DatasetQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by the QuerySet's with_role_of, with_has_prompts, with_judging_counts, with_loop_counts.
+        # Annotated by the QuerySet's with_role_of, with_has_prompts, with_told, with_newest_completion,
+        # with_judging_counts, with_loop_counts.
         role: str | None
         has_prompts: bool
         prompt_count: int
@@ -298,7 +307,7 @@ class Dataset(models.Model):
         model_split_count: int
         label_count: int
         member_count: int
-        told: dict[str, Any] | None  # annotated with pipeline.statistics.told
+        told: dict[str, Any] | None
         newest: int | None
         last_release: int | None
 

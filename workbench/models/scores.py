@@ -41,6 +41,10 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         """Annotate score_count: Completions of all Datasets that it has scored."""
         return self.annotate(score_count=count_of(Score.objects.filter(version=OuterRef("pk")), "version"))
 
+    def with_large(self, large: Exists) -> Self:
+        """Annotate `large`: what is asked of a Dataset along with the version that serves it."""
+        return self.annotate(large=large)
+
 
 class ModelVersion(models.Model):
     """One scorer, pinned: the same row always gives the same number for the same text."""
@@ -115,7 +119,9 @@ class ModelVersion(models.Model):
     objects = ModelVersionQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        score_count: int  # annotated by with_score_count
+        # Annotated by with_score_count, with_large.
+        score_count: int
+        large: bool
 
     class Meta:
         ordering = ["-created_at", "pk"]

@@ -79,7 +79,7 @@ def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, 
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    return datasets.with_judging_counts(version).annotate(told=statistics.told(version))
+    return datasets.with_judging_counts(version).with_told(statistics.told(version))
 
 
 @require_safe
@@ -131,7 +131,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         Dataset.objects.filter(pk=visible.pk)
         .with_role_of(access.person(request.user))
         .with_loop_counts(version)
-        .annotate(told=statistics.told(version))
+        .with_told(statistics.told(version))
         .get()
     )
     runs = list(Run.objects.of(dataset).open().for_list())
@@ -170,7 +170,7 @@ def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 def _served(dataset: Dataset) -> tuple[ModelVersion | None, bool]:
     """The version that serves the Dataset, and whether the Dataset is large: one query where there is one."""
     among = Comparison.objects.filter(dataset=dataset.pk).order_by()
-    versions = ModelVersion.objects.annotate(large=Exists(among[LARGE : LARGE + 1]))
+    versions = ModelVersion.objects.with_large(Exists(among[LARGE : LARGE + 1]))
     version = versions.serving(dataset)
     return version, are_large([dataset]) if version is None else version.large
 

@@ -10,7 +10,8 @@ from workbench import access
 from workbench.forms import MemberForm, RoleForm
 from workbench.models import Member, Role
 from workbench.pipeline import quality, statistics
-from workbench.pipeline.statistics.panels import known, names_of
+from workbench.pipeline.statistics.figures import known
+from workbench.pipeline.statistics.panels import names_of
 from workbench.views.quality import as_of, computing
 
 LAST_ADMIN = "A Dataset needs an admin. Make somebody else an admin first."

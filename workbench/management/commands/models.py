@@ -32,7 +32,7 @@ class Command(BaseCommand):
         for verb in ("calibrate", "retire", "delete"):
             change.add_argument(f"--{verb}", metavar="NAME", help=f"{verb} this one")
         parser.add_argument("--on", metavar="DATASET", help="calibrate on this Dataset alone")
-        parser.add_argument("--labels", action="store_true", help="calibrate on imported labels too")
+        parser.add_argument("--labels", action="store_true", help="calibrate on labels of the file too")
         parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -159,9 +159,10 @@ def _collection(manifest: Manifest) -> str:
     imported = sum(1 for each in manifest["annotators"] if each["imported_from"])
     judged = (
         f"Each pair was to be judged by {manifest['dataset']['overlap']} people; "
-        f"{len(manifest['annotators']) - imported} did, and {imported} imported voices. "
+        f"{len(manifest['annotators']) - imported} did. "
+        f"Sources of labels of the file beside them: {imported}. "
         f"Judgments by stage: {_listed(manifest['judgments']['by_stage'])} "
-        "(first: before the model's suggestion was shown; revealed: after; imported: came with the data)."
+        "(first: before the model's suggestion was shown; revealed: after; imported: labels of the file)."
     )
     settled = (
         f"Settled: {_listed(manifest['comparisons']['released_by_method'])} "

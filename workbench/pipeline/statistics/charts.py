@@ -16,7 +16,8 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from workbench.models import Dataset, Statistics
-from workbench.pipeline.statistics.panels import Panel, known, names_of, panels, voices
+from workbench.pipeline.statistics.figures import known
+from workbench.pipeline.statistics.panels import Panel, names_of, panels, voices
 
 # vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
 FONT = 'Arial, "Liberation Sans", Arimo, Helvetica, sans-serif'

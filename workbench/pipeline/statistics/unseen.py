@@ -57,8 +57,8 @@ def unseen(told: Mapping[str, Any] | None) -> Unseen | None:
     """What `told` has brought; None where no report of the version is stored, or none with enough data."""
     for name, said_by in _SAID_BY.items():
         rule, row = ((told or {}).get(f"{name}_{key}") for key in ("rule", "row"))
-        row = json.loads(row) if isinstance(row, str) else row
-        if known((row or {}).get("accuracy")):
+        row = (json.loads(row) if isinstance(row, str) else row) or {}
+        if known(row.get("accuracy")):
             figures = {key: row.get(key) or {} for key in ("accuracy", "by_rule", "over_rule")}
             return Unseen(said_by, rule=rule or "", **figures)
     return None
