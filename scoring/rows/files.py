@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -46,6 +46,7 @@ FREE_BYTES = 64 * 2**20
 """Unpacked bytes before the ratio is looked at: a small file may well hold one repetitive text."""
 MAX_UNPACKED_BYTES = 64 * 2**30
 MAX_COLUMNS = 1_000
+MAX_DOCUMENT_VALUES = 2_000_000
 MAX_DOCUMENT_BYTES = 64 * 2**20
 """Of a JSON file that is neither an array nor lines: it is held as a whole."""
 
@@ -70,6 +71,31 @@ class Reading:
     size: int
     schema: pa.Schema | None = None
     header_line: int | None = None
+    watch: "Watch" = field(default_factory=lambda: Watch())
+
+
+class Watch:
+    """`look` is called as bytes are read, also where they hold no row; what it raises ends the reading."""
+
+    def __init__(self) -> None:
+        self.look: Callable[[], None] = lambda: None
+
+
+class _Watched(io.RawIOBase):
+    """The file, read in pieces of which each is looked at."""
+
+    def __init__(self, file: BinaryIO, watch: Watch) -> None:
+        self._file = file
+        self._watch = watch
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._watch.look()
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def known_name(name: str) -> bool:
@@ -129,7 +155,10 @@ def open_rows(
         "tsv": lambda f: _table(f, "\t", columns, formula_safe),
     }
     header_line = 1 if kind in {"csv", "tsv"} else None
-    return Reading(kind, _faults_named(readers[kind](file)), raw.tell, size, header_line=header_line)
+    watch = Watch()
+    watched = cast("BinaryIO", io.BufferedReader(_Watched(file, watch), 2**18))
+    rows = _faults_named(readers[kind](watched))
+    return Reading(kind, rows, raw.tell, size, header_line=header_line, watch=watch)
 
 
 def _unpacked(raw: BinaryIO, packing: str, stack: ExitStack) -> BinaryIO:
@@ -388,6 +417,9 @@ def _json_object(file: BinaryIO) -> Iterator[Entry]:
     if len(data) > MAX_DOCUMENT_BYTES:
         yield from _json_lines(cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Both(data, file)))))
         return
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_DOCUMENT_VALUES:
+        message = f"one JSON document of more than {MAX_DOCUMENT_VALUES:,} values; write one object a line"
+        raise FileFault("too_large", message)
     decoder = _Decoder()
     try:
         outer = decoder.decode(data.decode("utf-8-sig"))

@@ -26,6 +26,8 @@ LIMIT_BYTES = 8 * 2**20
 """Of rows that are read where only the first are asked for: what is made of them takes time as well."""
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
+MAX_COMPLETIONS = 256
+"""Of one prompt in one row; pairs are bounded by the import's options."""
 PLAIN = ImportOptions()
 
 
@@ -35,6 +37,10 @@ class Sink(Protocol):
     def add(self, draft: Draft) -> None: ...
 
     def refuse(self, problem: Problem) -> None: ...
+
+
+class _Late(Exception):
+    """The limit is reached; the rest of the file is left unread."""
 
 
 class Reader:
@@ -73,6 +79,8 @@ class Reader:
         if not sample:
             if self._bad_rows:
                 return
+            if self.cut:
+                raise FileFault("no_rows_yet", "no row was found in the first second of reading the file")
             raise FileFault("empty", "the file has no rows")
         self.columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
         self.shape = self._shape(sample, reading.header_line)
@@ -126,19 +134,30 @@ class Reader:
 
     def _counted(self, reading: Reading) -> Iterator[Entry]:
         ticked = time.monotonic()
-        began, size = ticked, 0
-        for count, entry in enumerate(reading.rows, start=1):
+        began = ticked
+        count = size = 0
+
+        def look() -> None:
+            """Also called where the bytes that are read hold no row."""
+            nonlocal ticked
             now = time.monotonic()
-            if self._limit:
-                # Rows may wait on disk for others of their prompt, where nobody looks at the clock.
-                if count > self._limit[0] or now - began > self._limit[1] or size > LIMIT_BYTES:
-                    self.cut = True
-                    return
-                size += len(entry.raw)
-            yield entry
+            if self._limit and now - began > self._limit[1]:
+                raise _Late
             if now - ticked > TICK_SECONDS:
                 ticked = now
                 self._tick(count, max(count, count * reading.size // max(1, reading.position())))
+
+        reading.watch.look = look
+        try:
+            for count, entry in enumerate(reading.rows, start=1):
+                # Rows may wait on disk for others of their prompt, where nobody looks at the clock.
+                if self._limit and (count > self._limit[0] or size > LIMIT_BYTES):
+                    raise _Late
+                look()
+                size += len(entry.raw)
+                yield entry
+        except _Late:
+            self.cut = True
 
     def _good(self, entries: Iterable[Entry]) -> Iterator[Row]:
         for entry in entries:
@@ -163,6 +182,10 @@ class Reader:
             return
         for note in draft.notes:
             self._note(note, draft.line)
+        if len(draft.completions) > MAX_COMPLETIONS:
+            said = f"{len(draft.completions):,} completions of one prompt; at most {MAX_COMPLETIONS} are read"
+            self._refuse(Problem(draft.line, "completions", "too_many", said))
+            return
         self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)
         if not self._options.labels:
             draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))

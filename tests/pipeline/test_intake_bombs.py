@@ -1,5 +1,7 @@
 """Small files that unfold to gigabytes: refused with their place, or read in bounded memory and time."""
 
+import gzip
+import json
 import subprocess
 import sys
 import time
@@ -13,13 +15,13 @@ import pytest
 
 from scoring.rows.files import open_rows
 from scoring.rows.reading import read_file
+from workbench.pipeline import intake
 
 MEGABYTE = "a" * 2**20
 
 READ = """
 import sys
 from pathlib import Path
-from scoring.rows.files import open_rows
 from scoring.rows.reading import read_file
 drafts, problems = read_file(Path(sys.argv[1]))
 # Not ru_maxrss: that of a process that was forked begins with its parent's.
@@ -197,3 +199,64 @@ def test_many_names_in_a_json_object_take_no_longer_than_their_size(tmp_path):
 
     assert time.monotonic() - began < 5
     assert "duplicate_key" in {problem.code for problem in problems}
+
+
+@pytest.fixture
+def blank(tmp_path):
+    path = tmp_path / "blank.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n" * (60 * 2**20), 1))
+    return path
+
+
+@pytest.mark.django_db
+def test_a_preview_of_blank_lines_keeps_its_second(blank, dataset):
+    """A gz of 1 MB that is a gigabyte of blank lines held a web thread for 13 s."""
+    began = time.monotonic()
+
+    found = intake.preview(blank, dataset)
+
+    assert time.monotonic() - began < 3
+    assert not found.whole
+    assert [problem.code for problem in found.result.problems] == ["no_rows_yet"]
+
+
+@pytest.mark.django_db
+def test_an_import_of_blank_lines_tells_how_far_it_is_and_can_be_cancelled(blank, dataset):
+    """The same file held a worker for 55 s, without progress or cancel."""
+    told = []
+
+    def progress(phase, done, total):
+        told.append(phase)
+        return len(told) < 2
+
+    began = time.monotonic()
+    with pytest.raises(intake.Cancelled):
+        intake.import_file(blank, dataset, progress=progress)
+
+    assert told == ["reading", "reading"]
+    assert time.monotonic() - began < 4
+
+
+def test_more_completions_than_anybody_compares_are_refused_with_their_line(tmp_path):
+    """One row of 3,000 ranked completions (97 kB) took 35 s."""
+    path = tmp_path / "ranked.jsonl"
+    ranked = [{"text": f"text {n}", "rank": n} for n in range(3_000)]
+    rows = [{"prompt": "p", "completions": ranked[:256]}, {"prompt": "q", "completions": ranked}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    drafts, (problem,) = read_file(path)
+
+    assert [draft.line for draft in drafts] == [1]
+    assert (problem.line, problem.code) == (2, "too_many")
+    assert problem.message == "3,000 completions of one prompt; at most 256 are read"
+
+
+def test_a_document_of_nothing_but_empty_lists_is_refused_before_it_is_built(tmp_path):
+    """60 MB of [] in one object were more than a gigabyte of Python's lists."""
+    path = tmp_path / "nested.json"
+    path.write_bytes(b'{"rows": [' + b"[]," * (20 * 2**20) + b"[]]}")
+
+    megabytes, found = peak(path)
+
+    assert "too_large: one JSON document of more than 2,000,000 values" in found
+    assert megabytes < 350
