@@ -81,7 +81,7 @@ def test_a_nul_in_the_reason_of_a_promotion_is_left_out(staff):
     "cursor", ["[" * 100_000, f"[0, 0, 1.0, {HUGE}]", "[0, 0, 1e999, 1]", f"[{HUGE}, 0, 1.0, 1]"]
 )
 def test_a_place_in_the_queue_that_no_database_holds_is_no_error(cursor, dataset, alice, as_user):
-    """A deep list ended in a RecursionError, a large number in an OverflowError: 500."""
+    """A guard: the form that reads it refuses it."""
     page = as_user(alice).get(reverse("review", args=[dataset.pk]), {"after": cursor})
 
     assert page.status_code in (200, 400)
