@@ -97,7 +97,12 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     manage("import_dataset", HELD, str(folder / "held.jsonl"))
     Dataset.objects.filter(name=HELD).update(frozen=True)
     manage(
-        "model_add", str(untrained(folder / "untrained")), name="untrained", precision="fp32", activate=True
+        "model_add",
+        str(untrained(folder / "untrained")),
+        name="untrained",
+        precision="fp32",
+        token_types="zero",
+        activate=True,
     )
     print(before(options, rows))
     manage("evaluate", "untrained", "--on", HELD)

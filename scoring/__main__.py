@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from scoring import command_evaluate, command_train
 from scoring.baselines import BASELINES
 from scoring.checkpoint import open_checkpoint
-from scoring.config import Stopped, TrainingError
+from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP, Stopped, TrainingError
 from scoring.formats import BadLine, BadText, Pair, Scorer, line_of_row, pair_of_row, read_rows
 from scoring.scorers import open_scorer
 
@@ -98,23 +98,25 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
     score.add_argument("--precision", default="exact-order", choices=("exact-order", "fp32", "bf16"))
     score.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    score.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     train = command("train", command_train.run, "Train a reward model on labelled pairs.")
     command_train.add_arguments(train)
     evaluate = command("evaluate", command_evaluate.run, "Measure a model on labelled pairs.")
     command_evaluate.add_arguments(evaluate)
-    check = command("check", check_folder, "Verify a checkpoint folder and load it.")
+    check = command("check", check_folder, "Verify a checkpoint folder and compare it with transformers.")
     check.add_argument("model", metavar="PATH", type=Path)
+    check.add_argument("--max-length", type=int, help="tokens a pair is cut to (default: 512, or all it has)")
+    check.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     return parser
 
 
 def check_folder(options: argparse.Namespace) -> dict[str, Any]:
-    """Verify a folder and load its network once; prints what it holds."""
-    from scoring.encode import Encoder
-    from scoring.model import load_classifier
+    """Verify a folder, compare its scores with those of plain `transformers`, and print what it holds."""
+    from scoring.proof import prove
 
     checkpoint = open_checkpoint(options.model)
-    load_classifier(checkpoint)
-    Encoder.open(checkpoint.path, checkpoint.max_positions)
+    length = options.max_length or min(512, checkpoint.max_positions)
+    prove(checkpoint.path, length, token_types=options.token_types)
     facts = {name: str(value) if name == "path" else value for name, value in asdict(checkpoint).items()}
     for name, value in facts.items():
         print(f"{name:>17}  {value:,}" if isinstance(value, int) else f"{name:>17}  {value}")
@@ -124,7 +126,11 @@ def check_folder(options: argparse.Namespace) -> dict[str, Any]:
 def score_file(options: argparse.Namespace) -> dict[str, Any]:
     """Score a file window by window into a file that appears only when every row has its score."""
     scorer = open_scorer(
-        options.model, max_length=options.max_length, precision=options.precision, threads=options.threads
+        options.model,
+        max_length=options.max_length,
+        precision=options.precision,
+        threads=options.threads,
+        token_types=options.token_types,
     )
     started = time.monotonic()
     scored_in: Counter[str] = Counter()

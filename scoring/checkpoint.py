@@ -27,7 +27,16 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "bpe.codes",
+    "chat_template.jinja",
+    "chat_template.json",
 )
+"""Every file of a folder that has a say in which tokens a text becomes."""
+CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 INDEX = "model.safetensors.index.json"
@@ -39,10 +48,26 @@ ITEM_BYTES = {
     "U32": 4, "I32": 4, "F32": 4,
     "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
+FLOATS = {"F16", "BF16", "F32", "F64"}
+# Tables of positions and masks that older versions of `transformers` saved; no weights.
+TABLES = ("position_ids", "token_type_ids", ".attn.bias", ".attn.masked_bias")
+TEMPLATE_KEY = "scoring_template"
+"""Where config.json of a checkpoint that was trained here says how its texts are encoded."""
+TEMPLATE = "bert-pair"
+# What config.json counts of which each has tensors of its own.
+COUNTS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"}
+# Families that count positions from the padding id on.
+OFFSET_FAMILIES = ("camembert", "mpnet", "data2vec-text", "ibert", "luke", "xmod", "markuplm", "longformer")
 
 
 class CheckpointError(ValueError):
     """A model folder that can't be used; the message is a sentence for the person who chose it."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of a library says, on one line and not for ever."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +76,8 @@ class Checkpoint:
 
     `weights_sha256` is that of the safetensors file, or, of several, that of their "name sha256" lines;
     `tokenizer_sha256` is always made of such lines. `parameters` is counted from the safetensors
-    headers. `max_positions` is the longest input the position embeddings allow.
+    headers. `max_positions` is the longest input the position embeddings allow. `stated_template` is what
+    config.json says of how the texts of its training were encoded, or empty.
     """
 
     path: Path
@@ -60,6 +86,7 @@ class Checkpoint:
     parameters: int
     architecture: str
     max_positions: int
+    stated_template: str = ""
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -70,6 +97,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     _refuse_company(path)
     config = _read_json(path, "config.json")
     architecture = _one_output_classifier(config)
+    _refuse_settings(config)
+    refuse_chat_template(path)
     weights = _weight_files(path)
     shapes = _shapes(path, weights)
     _refuse_oversized(config, shapes)
@@ -81,6 +110,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=architecture,
         max_positions=_max_positions(config),
+        stated_template=str(config.get(TEMPLATE_KEY) or ""),
     )
 
 
@@ -138,6 +168,39 @@ def _one_output_classifier(config: Mapping[str, Any]) -> str:
     return str(classifiers[0])
 
 
+def _refuse_settings(config: Mapping[str, Any]) -> None:
+    """Refuse what would make `transformers` compute something else than the weights in the file say."""
+    for key in ("quantization_config", "compression_config"):
+        if config.get(key):
+            raise CheckpointError(f"config.json has a {key}; quantised weights are not supported")
+    for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):
+        if config.get(key) not in (None, "eager", "sdpa"):
+            raise CheckpointError(
+                f"config.json asks for the {key} {config[key]!r}; remove that line, "
+                "as only PyTorch's own attention is used"
+            )
+    if config.get("attention_type") == "block_sparse":
+        raise CheckpointError(
+            "config.json says attention_type block_sparse: the score of a text changes with those before it. "
+            "Models of this kind are not supported"
+        )
+    if config.get("is_decoder"):
+        raise CheckpointError("config.json says is_decoder: a classifier that reads one way is not supported")
+
+
+def refuse_chat_template(path: Path) -> None:
+    """Raise CheckpointError for a model that reads conversations by a template of its own."""
+    found = next((name for name in CHAT_TEMPLATES if (path / name).exists()), None)
+    if found is None and (path / "tokenizer_config.json").is_file():
+        settings = _read_json(path, "tokenizer_config.json")
+        found = "tokenizer_config.json" if settings.get("chat_template") else None
+    if found:
+        raise CheckpointError(
+            f"the model has a chat template ({found}); models of this kind are not supported yet, "
+            "as a plain pair of texts would be scored wrong"
+        )
+
+
 def _number_of_outputs(config: Mapping[str, Any]) -> int:
     """As `transformers` counts: num_labels, else the label names, else two."""
     if "num_labels" in config:
@@ -176,6 +239,8 @@ def _shapes(path: Path, files: Iterable[str]) -> dict[str, tuple[int, ...]]:
     for name in files:
         try:
             shapes |= read_header(path / name)
+        except CheckpointError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{name} is damaged: {error}") from None
     return shapes
@@ -201,6 +266,7 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
     if not header:
         raise ValueError("it holds no tensors")
     _check_layout(header, size - 8 - length)
+    _refuse_quantised(file, header)
     return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
 
 
@@ -219,23 +285,46 @@ def _check_layout(header: Mapping[str, Any], data_bytes: int) -> None:
         raise ValueError(f"its tensors need {end} bytes, the file holds {data_bytes}; is it cut short?")
 
 
+def _refuse_quantised(file: Path, header: Mapping[str, Any]) -> None:
+    """Refuse whole numbers in the place of weights: without their scales they are another model's."""
+    for name, tensor in header.items():
+        if tensor["dtype"] not in FLOATS and not name.endswith(TABLES):
+            raise CheckpointError(
+                f"{file.name} holds {name} as {tensor['dtype']}; quantised weights are not supported, "
+                "save the model in float32, float16 or bfloat16"
+            )
+
+
 def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a config that would build more than the file holds, before anything is built from it."""
-    layers = config.get("num_hidden_layers", 0)
     largest = max((max(shape, default=1) for shape in shapes.values()), default=1)
-    if not isinstance(layers, int) or layers > len(shapes):
-        raise CheckpointError(f"config.json asks for {layers} layers; the weights hold {len(shapes)} tensors")
-    for key in ("hidden_size", "vocab_size", "intermediate_size", "max_position_embeddings"):
+    for key in COUNTS & config.keys():
+        value = config[key]
+        if type(value) is not int or value > len(shapes):
+            raise CheckpointError(
+                f"config.json asks for {value} layers; the weights hold {len(shapes)} tensors"
+            )
+    for key in ("hidden_size", "vocab_size", "intermediate_size"):
         value = config.get(key, 1)
-        if not isinstance(value, int) or not 0 < value <= largest:
+        if type(value) is not int or not 0 < value <= largest:
             raise CheckpointError(f"config.json says {key} {value}, which the weights don't have")
+    vocabulary, padding = config.get("vocab_size"), config.get("pad_token_id")
+    if padding is None:
+        return
+    if type(padding) is not int or padding < 0 or (vocabulary is not None and padding >= vocabulary):
+        raise CheckpointError(f"config.json says pad_token_id {padding!r}, which is no token of the model")
 
 
 def _max_positions(config: Mapping[str, Any]) -> int:
     """Models of the RoBERTa family count positions from the padding id on, so two are lost."""
-    positions = int(config.get("max_position_embeddings", 512))
-    offset = config.get("pad_token_id", 1) + 1 if "roberta" in str(config.get("model_type")) else 0
-    return positions - int(offset)
+    positions = config.get("max_position_embeddings", config.get("n_positions", 512))
+    if type(positions) is not int or positions < 1:
+        raise CheckpointError(f"config.json says max_position_embeddings {positions!r}, which is no count")
+    family = str(config.get("model_type"))
+    padding = config.get("pad_token_id", 1)
+    if "roberta" in family or family in OFFSET_FAMILIES:
+        return positions - (1 + (1 if padding is None else padding))
+    return positions
 
 
 def _tokenizer_files(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from scoring import learnt
 from scoring.baselines import BASELINES
+from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
 from scoring.evaluate import Evaluation, PairedComparison, compare, evaluate, human_ceiling
 from scoring.formats import BadText, Scorer
 from scoring.pairs import DataError, LabelledPair, read_pairs
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -168,7 +170,11 @@ def _print_learnt(seen: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _scorer(options: argparse.Namespace, name: str) -> Scorer:
     return open_scorer(
-        name, max_length=options.max_length, precision=options.precision, threads=options.threads
+        name,
+        max_length=options.max_length,
+        precision=options.precision,
+        threads=options.threads,
+        token_types=options.token_types,
     )
 
 

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+TOKEN_TYPES = ("zero",)
+"""What may be stated of a model whose tokenizer makes token types by default: that it was trained without."""
+TOKEN_TYPES_HELP = "zero: I know that this model was trained without token types, as the seed was"  # noqa: S105
+
 
 class TrainingError(RuntimeError):
     """Why a training run ended without a model; a sentence for the person who started it."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from scoring.checkpoint import CheckpointError
+from scoring.checkpoint import CheckpointError, in_one_line
 from scoring.formats import BadText, Pair, refuse_bad_pairs
 
 Ids = npt.NDArray[np.int32]
@@ -80,7 +80,9 @@ class Encoder:
             raise
         except Exception as error:
             # The tokenizers library raises bare Exception for a broken file.
-            raise CheckpointError(f"the tokenizer in {path.name} can't be read: {error}") from error
+            raise CheckpointError(
+                f"the tokenizer in {path.name} can't be read: {in_one_line(error)}"
+            ) from error
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Encoded]:
         """Encode pairs, in order. Raises `BadText` for a side that is empty or yields no tokens."""

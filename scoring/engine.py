@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scoring.checkpoint import Checkpoint, open_checkpoint
+from scoring.checkpoint import TEMPLATE, Checkpoint, open_checkpoint
 from scoring.encode import Encoded, Encoder, Ids
 from scoring.formats import BadText, Pair, Scored
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
 from scoring.model import Network, build_network, leave_file, load_classifier
 
-TEMPLATES = ("bert-pair",)
+TEMPLATES = (TEMPLATE,)
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # a processor's batch should stay in its cache

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
-from scoring.checkpoint import TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
+from scoring.checkpoint import (
+    TEMPLATE,
+    TEMPLATE_KEY,
+    TOKENIZER_FILES,
+    Checkpoint,
+    CheckpointError,
+    in_one_line,
+    open_checkpoint,
+)
 from scoring.encode import Encoder
 from scoring.engine import batches
 from scoring.formats import Pair
@@ -85,8 +93,9 @@ def _classifier_on(source: Path) -> BertForSequenceClassification:
                 local_files_only=True,
                 trust_remote_code=False,
             )
-    except (ValueError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"{source} can't be loaded: {error}") from error
+    except Exception as error:
+        # A config decides which code runs, and that raises whatever it likes.
+        raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     if not isinstance(model, BertForSequenceClassification):
         raise CheckpointError(f"{source} is a {type(model).__name__}; a head can be put on a BERT encoder")
     model.eval()
@@ -126,6 +135,7 @@ def _save(classifier: BertForSequenceClassification, source: Path, out: Path, le
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         whole = Path(scratch) / "checkpoint"
+        setattr(classifier.config, TEMPLATE_KEY, TEMPLATE)
         with quietly():
             classifier.save_pretrained(whole)
         for name in TOKENIZER_FILES:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     BertForSequenceClassification,
     PreTrainedModel,
 )
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
-from scoring.checkpoint import Checkpoint, CheckpointError
+from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line
 from scoring.encode import Ids
 
 # oneDNN makes a kernel for each number of rows and keeps a thousand of them: some hundred MB, and more time
@@ -33,28 +34,67 @@ ROWS = 64
 def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> PreTrainedModel:
     """The one-output classifier of a verified checkpoint: fp32, on `device`, in eval mode.
 
-    Raises CheckpointError when the weights don't fill the network that the config describes, since
-    `transformers` would fill the rest with random numbers and only warn.
+    Raises CheckpointError when file and network don't fit each other exactly: `transformers` would fill
+    what the file lacks with random numbers, leave aside what the network has no place for, and only warn.
     """
+    name = checkpoint.path.name
     try:
         with quietly():
+            _refuse_larger_than_file(checkpoint)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
-                checkpoint.path,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
+                checkpoint.path, dtype=torch.float32, output_loading_info=True, **LOCAL
             )
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint.path.name} can't be loaded: {error}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise CheckpointError(f"the weights lack {', '.join(missing[:3])} ({len(missing)} tensors in all)")
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # A config decides which code runs, and that raises whatever it likes.
+        raise CheckpointError(f"{name} can't be loaded: {in_one_line(error)}") from error
+    _refuse_misfits(loading)
+    if type(model).__name__ != checkpoint.architecture:
+        raise CheckpointError(
+            f"config.json says {checkpoint.architecture}; its model_type makes it a {type(model).__name__}"
+        )
     if model.config.num_labels != 1:
         raise CheckpointError(f"the model has {model.config.num_labels} outputs; a reward model has one")
     nn.Module.to(model, device).eval()
     loaded: PreTrainedModel = model
     return loaded
+
+
+LOCAL = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+
+
+def _refuse_larger_than_file(checkpoint: Checkpoint) -> None:
+    """Build the network without memory, and refuse one that would take far more than the file holds."""
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        network = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    # Tables of sines are parameters that no file holds.
+    if numbers > 2 * checkpoint.parameters + SLACK:
+        raise CheckpointError(
+            f"config.json describes a network of {numbers:,} parameters; "
+            f"the weights hold {checkpoint.parameters:,}"
+        )
+
+
+SLACK = 1_000_000
+
+
+def _refuse_misfits(loading: Mapping[str, Any]) -> None:
+    if missing := sorted(loading["missing_keys"]):
+        raise CheckpointError(f"the weights lack {_some(missing)}")
+    if unexpected := sorted(loading["unexpected_keys"]):
+        raise CheckpointError(
+            f"the weights hold {_some(unexpected)} that the network of config.json has no place for, "
+            "so the scores would be another model's"
+        )
+    if mismatched := sorted(str(key) for key in loading.get("mismatched_keys", ())):
+        raise CheckpointError(f"the weights have another shape than config.json says: {_some(mismatched)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])} ({len(names)} {'tensor' if len(names) == 1 else 'tensors'} in all)"
 
 
 @contextmanager
@@ -111,7 +151,10 @@ class Padded(Network):
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
         self.classifier = classifier
-        self.pad_id = classifier.config.pad_token_id or 0
+        padding = classifier.config.pad_token_id
+        self.pad_id = padding or 0
+        # A decoder takes its score from the last token that is no padding, and can't tell without one.
+        self.one_by_one = padding is None
 
     def inputs(self, texts: Sequence[Ids]) -> dict[str, Tensor]:
         """(N, L) ids and attention mask on the network's device; token types are left out, so zero."""
@@ -129,7 +172,8 @@ class Padded(Network):
 
     def forward(self, texts: Sequence[Ids]) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
-        logits: Tensor = self.classifier(**self.inputs(texts)).logits  # (N, 1)
+        parts = [[text] for text in texts] if self.one_by_one else [texts]
+        logits = torch.cat([self.classifier(**self.inputs(part)).logits for part in parts])  # (N, 1)
         return logits.squeeze(-1).float()
 
 

@@ -9,16 +9,24 @@ from scoring.formats import Scorer
 
 
 def open_scorer(
-    name: str, *, max_length: int = 512, precision: str = "fp32", threads: int | None = None
+    name: str,
+    *,
+    max_length: int = 512,
+    precision: str = "fp32",
+    threads: int | None = None,
+    token_types: str | None = None,
 ) -> Scorer:
     """`longest`, `shortest`, `random`, or the model in a folder; what it has to say goes to stderr.
 
-    Raises CheckpointError for a folder that can't be used, and ValueError for a setting that can't.
+    The model is compared with plain `transformers` first, see `scoring.proof`. Raises CheckpointError for
+    a folder that can't be used or would be scored wrong, and ValueError for a setting that can't.
     """
     if name in BASELINES:
         return BASELINES[name]
     from scoring.engine import load  # takes seconds to import; --help should not wait for it
+    from scoring.proof import prove
 
+    prove(name, max_length, token_types=token_types, threads=threads)
     engine = load(name, max_length=max_length, precision=precision, threads=threads)
     if engine.note and precision != "fp32":
         print(f"note: {engine.note}", file=sys.stderr)

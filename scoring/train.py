@@ -31,7 +31,17 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from scoring import learnt
 from scoring.calibrate import log_loss
-from scoring.checkpoint import PICKLES, TOKENIZER_FILES, Checkpoint, CheckpointError, open_checkpoint
+from scoring.checkpoint import (
+    PICKLES,
+    TEMPLATE,
+    TEMPLATE_KEY,
+    TOKENIZER_FILES,
+    Checkpoint,
+    CheckpointError,
+    in_one_line,
+    open_checkpoint,
+    refuse_chat_template,
+)
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import batches, why_not_bf16
@@ -134,6 +144,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
         raise CheckpointError(f"{source} is not a folder")
     if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
         raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when it is opened; remove it")
+    refuse_chat_template(source)
     rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
     changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
     try:
@@ -147,8 +158,9 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
                 trust_remote_code=False,
                 **changed,
             )
-    except (ValueError, RuntimeError, OSError, KeyError) as error:
-        raise CheckpointError(f"{source} can't be loaded: {error}") from error
+    except Exception as error:
+        # A config decides which code runs, and that raises whatever it likes.
+        raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     positions = getattr(model.config, "max_position_embeddings", config.max_length)
     if config.max_length > positions:
         raise TrainingError(f"max_length {config.max_length}: the model has {positions} positions")
@@ -425,6 +437,7 @@ class Run:
         after = {split: self.margins(split) for split in held_out}
         whole = self.work / "checkpoint"
         shutil.rmtree(whole, ignore_errors=True)
+        setattr(self.classifier.config, TEMPLATE_KEY, TEMPLATE)
         with quietly():
             self.classifier.save_pretrained(whole)
         for name in TOKENIZER_FILES:

@@ -420,14 +420,19 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict
 
 
 def inspect(
-    folder: Path, max_length: int, precision: str, check: Callable[[Scorer], None] | None = None
+    folder: Path,
+    max_length: int,
+    precision: str,
+    check: Callable[[Scorer], None] | None = None,
+    token_types: str | None = None,
 ) -> training.Checkpoint:
-    """Load a model folder once: what pins it, its known answers, how far its bf16 strays from fp32 on real
-    texts. Raises ValueError, or what `check` raises of the loaded model."""
-    from scoring.checkpoint import files_of, open_checkpoint
+    """Compare a model folder with plain `transformers` and load it: what pins it, its known answers, how far
+    its bf16 strays from fp32 on real texts. Raises ValueError, or what `check` raises of the loaded model."""
+    from scoring.checkpoint import files_of
     from scoring.engine import load
+    from scoring.proof import prove
 
-    checkpoint = open_checkpoint(folder)
+    checkpoint = prove(folder, max_length, token_types=token_types, device=settings.DEVICE)
     engine = load(folder, max_length=max_length, precision=precision, device=settings.DEVICE)
     if engine.note:
         log.info("%s: %s", folder.name, engine.note)

@@ -1,3 +1,5 @@
+import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,26 @@ def test_known_answers_are_kept_in_the_order_of_the_texts():
     assert [known["value"] for known in versions.known_answers(by_length)] == [
         float(len(text)) for _, text in versions.SELF_TEST
     ]
+
+
+@pytest.mark.parametrize(("activate", "state"), [(True, "active"), (False, "registered")])
+def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
+    said, told = StringIO(), StringIO()
+    call_command("model_add", str(folder), name="tiny", precision="fp32", activate=activate, stdout=said)
+    ModelVersion.objects.transformers().delete()
+    words = {"precision": "fp32", "activate": activate, "json": True}
+    call_command("model_add", str(folder), name="tiny", stdout=told, **words)
+
+    assert json.loads(told.getvalue())["state"] == state
+    last = said.getvalue().strip().split("\n")[-1]
+    assert last.startswith("It is active" if activate else "It makes no Suggestions until")
+
+
+def test_a_model_that_would_be_scored_wrong_is_refused_unless_its_training_is_stated(tmp_path):
+    folder = save_bert(tmp_path / "model", stated=False)
+
+    with pytest.raises(CommandError, match=r"depend on token types.*--token-types zero"):
+        call_command("model_add", str(folder), name="tiny", precision="fp32")
+    assert not ModelVersion.objects.transformers().exists()
+
+    assert added(folder, token_types="zero").template == "bert-pair"

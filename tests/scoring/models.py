@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from scoring.checkpoint import TEMPLATE, TEMPLATE_KEY
 from scoring.model import quietly
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -50,11 +51,20 @@ def vocabulary(size: int) -> dict[str, int]:
 
 
 def save_bert(
-    path: Path, config: BertConfig = TINY, *, seed: int = 0, kind: type = BertForSequenceClassification
+    path: Path,
+    config: BertConfig = TINY,
+    *,
+    seed: int = 0,
+    kind: type = BertForSequenceClassification,
+    stated: bool = True,
 ) -> Path:
-    """A checkpoint folder with random weights, as save_pretrained writes it."""
+    """A checkpoint folder with random weights, as save_pretrained writes it; `stated` says in its config that
+    it is to be scored without token types, as what is trained here does."""
     torch.manual_seed(seed)
-    kind(config).save_pretrained(path)
+    network = kind(config)
+    if stated:
+        setattr(network.config, TEMPLATE_KEY, TEMPLATE)
+    network.save_pretrained(path)
     BertTokenizer(vocab=vocabulary(config.vocab_size), do_lower_case=False).save_pretrained(path)
     return path
 

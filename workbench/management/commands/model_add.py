@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scoring import seed
 from scoring.learnt import BadRecord
+from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
 from workbench import tasks
 from workbench.models import ModelVersion
 from workbench.pipeline import learnt, promotion, versions
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", help="what to call it here; default: its own name")
         parser.add_argument("--max-length", type=int, default=512, help="512, or 400 as the seed was trained")
         parser.add_argument("--precision", default="exact-order", choices=["exact-order", "fp32", "bf16"])
+        parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
         parser.add_argument("--notice", default="", help="a sentence shown wherever its Suggestions appear")
         parser.add_argument("--activate", action="store_true", help="make it the first that pre-ranks")
         parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
@@ -46,6 +48,7 @@ class Command(BaseCommand):
                     f"{version} is registered, and {ModelVersion.objects.active()} stays active: "
                     f'manage.py promote "{version}" weighs one against the other.'
                 ) from None
+            # What was activated is another instance of this row.
             version.refresh_from_db()
         if options["json"]:
             self.stdout.write(json.dumps(_facts_for_json(version, new)))
@@ -60,6 +63,8 @@ class Command(BaseCommand):
             self.stdout.write(beware)
         if version.state != ModelVersion.State.ACTIVE:
             self.stdout.write("It makes no Suggestions until manage.py promote, or a page, makes it active.")
+        else:
+            self.stdout.write("It is active: every Dataset gets its Suggestions as workers score it.")
 
     def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
         from scoring.checkpoint import CheckpointError
@@ -67,7 +72,9 @@ class Command(BaseCommand):
         try:
             folder = _folder_of(options["model"], options["revision"])
             check = seed.check_card_examples if options["model"] == seed.REPOSITORY else None
-            found = tasks.inspect(folder, options["max_length"], options["precision"], check)
+            found = tasks.inspect(
+                folder, options["max_length"], options["precision"], check, options["token_types"]
+            )
         except CheckpointError as error:
             raise CommandError(f"{options['model']}: {error}") from None
         except ValueError as error:

@@ -1,0 +1,227 @@
+"""Whether this package scores a checkpoint as its card would: compared with plain `transformers`.
+
+The card's call is `model(**tokenizer(prompt, completion, truncation=True, max_length=...))`, one text at a
+time, with the tokenizer's own defaults. Ours lays texts out, cuts and batches by itself, so it is held to the
+card's values alone and in mixed batches. What differs is refused with a sentence, never scored.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoTokenizer, PreTrainedModel
+
+from scoring import seed
+from scoring.checkpoint import TEMPLATE, Checkpoint, CheckpointError, in_one_line, open_checkpoint
+from scoring.config import TOKEN_TYPES
+from scoring.encode import Encoder, Ids
+from scoring.formats import Pair, Scored
+from scoring.model import Network, build_network, load_classifier, quietly
+
+Values = npt.NDArray[np.float64]
+
+TOLERANCE = 1e-4  # of the spread of the card's own scores
+ROUNDING = 2e-6  # of the largest score: what two orders of the same sums in fp32 may differ by
+SHORT: Sequence[Pair] = (
+    ("How do I boil an egg?", "Put it into boiling water for seven minutes."),
+    ("How do I boil an egg?", "eggs lol"),
+    ("Name a prime number above ten.", "11"),
+    ("Wie hei\u00dft der h\u00f6chste Berg \u00d6sterreichs?", "Der Gro\u00dfglockner, 3798 m."),
+    ("\u4e00\u5e74\u6709\u51e0\u4e2a\u6708\uff1f", "\u5341\u4e8c\u4e2a\u6708\u3002 \U0001f5d3\ufe0f"),
+    ("Reverse a list in Python.", "def turned(items: list) -> list:\n    return items[::-1]  # a copy\n"),
+    (
+        "Why does rain fall, and why does it fall more often on one side of a mountain than on the other?",
+        "Warm air rises at the slope, cools and lets go of its water; behind the ridge it sinks and is dry.",
+    ),
+)
+STORY = (
+    "a claim that nobody renews expires and the next person may take it over again while water that rose "
+    "with warm air comes down as rain on the side of the hill where the wind meets it first"
+)
+
+
+def prove(
+    path: str | Path,
+    max_length: int,
+    *,
+    token_types: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Checkpoint:
+    """Compare our scores of a checkpoint in fp32 with those of plain `transformers`, and open it.
+
+    `token_types="zero"` states that the model was trained without token types, whatever its tokenizer
+    makes by default. Raises CheckpointError that says what differs and by how much, and ValueError for a
+    `max_length` that the model does not have.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    checkpoint = open_checkpoint(path)
+    refuse_length(checkpoint, max_length)
+    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    classifier = load_classifier(checkpoint, target)
+    encoder = Encoder.open(checkpoint.path, max_length)
+    with quietly():  # Encoder.open has read the same files
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    _refuse_vocabulary(tokenizer, classifier)
+    pairs = _pairs(max_length)
+    card = Card(classifier, tokenizer, max_length)
+    stated = token_types in TOKEN_TYPES or checkpoint.stated_template == TEMPLATE
+    expected = card.values(pairs, zero=stated)
+    network = build_network(classifier, torch.float32)
+    texts = [text.ids for text in encoder(pairs)]
+    ours = _values(network, [[text] for text in texts])
+    if not _close(ours, expected):
+        if stated or not _is_the_seed(card, pairs, ours):
+            raise CheckpointError(_why_alone(card, pairs, texts, ours, expected, stated=stated))
+        expected = card.values(pairs, zero=True)
+    _refuse_batches(network, texts, expected)
+    return checkpoint
+
+
+def refuse_length(checkpoint: Checkpoint, max_length: int) -> None:
+    if max_length > checkpoint.max_positions:
+        raise ValueError(f"max_length {max_length}: the model has {checkpoint.max_positions} positions")
+
+
+class Card:
+    """A model as its card would call it."""
+
+    def __init__(self, classifier: PreTrainedModel, tokenizer: Any, max_length: int) -> None:
+        self.classifier, self.tokenizer, self.max_length = classifier, tokenizer, max_length
+
+    def tokens(self, pair: Pair, *, zero: bool) -> Any:
+        """What the tokenizer gives by its defaults; `zero` leaves token types out, so that all are 0."""
+        said = {"return_token_type_ids": False} if zero else {}
+        made = self.tokenizer(*pair, truncation=True, max_length=self.max_length, return_tensors="pt", **said)
+        return made.to(self.classifier.device)
+
+    def values(self, pairs: Sequence[Pair], *, zero: bool) -> Values:
+        """(N,) scores, one text at a time."""
+        try:
+            with torch.no_grad(), quietly():
+                logits = [self.classifier(**self.tokens(pair, zero=zero)).logits for pair in pairs]
+        except Exception as error:
+            # Any family of the library may run here, with any config.
+            raise CheckpointError(
+                f"plain transformers can't score with it at {self.max_length} tokens: {in_one_line(error)}"
+            ) from error
+        if any(each.numel() != 1 for each in logits):
+            raise CheckpointError(
+                f"the model gives {logits[0].numel()} numbers a text; a reward model gives one"
+            )
+        values = np.array([each.double().item() for each in logits])
+        if not np.isfinite(values).all():
+            raise CheckpointError("plain transformers gives NaN or infinity as a score of known texts")
+        return values
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[Scored]:
+        return [Scored(value, 1, 1, 0, 0, "fp32") for value in self.values(pairs, zero=True)]
+
+
+def _pairs(max_length: int) -> list[Pair]:
+    """SHORT, and texts that fill `max_length` and are cut on one side, on the other, and on both."""
+    words = list(itertools.islice(itertools.cycle(STORY.split(" ")), max_length + 50))
+    long, longer = " ".join(words), " ".join(reversed(words))
+    half = " ".join(words[: max(4, max_length // 4)])
+    return [*SHORT, ("Tell a story.", long), (longer, "It ends well."), (longer, long), ("Go on.", half)]
+
+
+def _refuse_vocabulary(tokenizer: Any, classifier: PreTrainedModel) -> None:
+    embeddings: Any = classifier.get_input_embeddings()
+    rows = len(embeddings.weight)
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= rows:
+        raise CheckpointError(
+            f"the tokenizer has tokens up to number {largest:,}; the model's embedding has {rows:,} rows"
+        )
+
+
+def _values(network: Network, batches: Sequence[Sequence[Ids]]) -> Values:
+    try:
+        with torch.no_grad():
+            return np.concatenate([network(batch).double().cpu().numpy() for batch in batches])
+    except Exception as error:
+        raise CheckpointError(f"the model can't score known texts: {in_one_line(error)}") from error
+
+
+def _allowed(expected: Values) -> float:
+    return TOLERANCE * float(np.std(expected)) + ROUNDING * float(np.abs(expected).max())
+
+
+def _close(values: Values, expected: Values) -> bool:
+    return bool(np.abs(values - expected).max() <= _allowed(expected))
+
+
+def _off(values: Values, expected: Values) -> str:
+    """The largest difference, in spreads of the card's own scores."""
+    spread = float(np.std(expected))
+    largest = float(np.abs(values - expected).max())
+    return f"{largest / spread:.2g} spreads" if spread else f"{largest:.2g}"
+
+
+def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
+    """Whether this is the published seed, which was trained without token types: by its card's own scores."""
+    if not _close(ours, card.values(pairs, zero=True)):
+        return False
+    try:
+        seed.check_card_examples(card)
+    except ValueError:
+        return False
+    return True
+
+
+def _why_alone(
+    card: Card, pairs: Sequence[Pair], texts: Sequence[Ids], ours: Values, expected: Values, *, stated: bool
+) -> str:
+    """Why one text is scored otherwise than plain `transformers` does."""
+    off = _off(ours, expected)
+    if not stated and _close(ours, card.values(pairs, zero=True)):
+        return (
+            "its scores depend on token types: with those that its tokenizer makes by default they are "
+            f"{off} off from those without. Models trained with token types are not supported yet. If you "
+            "know that it was trained without, as the seed was, say so: --token-types zero"
+        )
+    layouts = [card.tokens(pair, zero=True)["input_ids"][0].tolist() for pair in pairs]
+    unlike = [n for n, (text, made) in enumerate(zip(texts, layouts, strict=True)) if text.tolist() != made]
+    if unlike and all(len(layouts[n]) >= card.max_length for n in unlike):
+        side = card.tokenizer.truncation_side
+        return (
+            f"its tokenizer cuts long texts otherwise than we do (truncation side: {side}), so the scores of "
+            f"what is cut would be {off} off; only the longest text first, from the right, is supported"
+        )
+    if unlike:
+        return (
+            f"its tokenizer lays out a pair of texts otherwise than we do ({len(unlike)} of {len(pairs)} "
+            f"known pairs), so scores would be {off} off"
+        )
+    return f"our scores of single texts are {off} off from those of plain transformers"
+
+
+def _refuse_batches(network: Network, texts: Sequence[Ids], expected: Values) -> None:
+    for order in _orders(len(texts)):
+        places = [place for batch in order for place in batch]
+        values = _values(network, [[texts[place] for place in batch] for batch in order])
+        if not _close(values, expected[places]):
+            raise CheckpointError(
+                "its score of a text changes with the other texts in a batch, because padding is not left "
+                f"out: {_off(values, expected[places])} off from one text alone. Models of this kind are "
+                "not supported"
+            )
+
+
+def _orders(count: int) -> Iterator[list[list[int]]]:
+    """Mixed batches of texts by their places: all together, in threes from the end, and drawn."""
+    every = list(range(count))
+    yield [every]
+    backwards = every[::-1]
+    yield [backwards[start : start + 3] for start in range(0, count, 3)]
+    drawn = random.Random(0).sample(every, count)
+    yield [drawn[: count // 2], drawn[count // 2 :]]

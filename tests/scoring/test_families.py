@@ -1,0 +1,156 @@
+"""Tiny random checkpoints of many families: each scored as plain `transformers` does, or refused in words."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, TokenizersBackend
+
+from scoring.checkpoint import CheckpointError
+from scoring.engine import load
+from scoring.model import quietly
+from scoring.proof import prove
+from tests.scoring.models import SPECIAL, sentence, vocabulary
+
+SIZE = 256
+SMALL = {
+    "vocab_size": SIZE,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 130,
+    "num_labels": 1,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+RIGHT = {
+    "bert": {},
+    "roberta": {},
+    "xlm-roberta": {},
+    "camembert": {},
+    "mpnet": {},
+    "distilbert": {},
+    "electra": {"embedding_size": 32},
+    "albert": {"embedding_size": 32},
+    "deberta": {},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    "modernbert": {"cls_token_id": 2, "sep_token_id": 3},
+    "layoutlm": {},
+    "ernie": {},
+    "rembert": {"input_embedding_size": 32, "output_embedding_size": 32},
+    "megatron-bert": {},
+    "gpt2": {},
+    "gpt_neox": {},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.3},
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "mixtral": {**GROUPED, "num_local_experts": 4},
+    "qwen2": GROUPED,
+    "qwen3": GROUPED,
+    "gemma": GROUPED,
+    "gemma2": {**GROUPED, "sliding_window": 64},
+    "gemma3_text": {**GROUPED, "sliding_window": 64},
+    "phi": {},
+    "phi3": {},
+    "smollm3": GROUPED,
+    "falcon": {},
+}
+"""Families and what their smallest form needs."""
+PADDED_WRONG = {
+    "xlnet": {"max_position_embeddings": None, "d_head": 8, "vocab_size": 300},
+    "convbert": {"embedding_size": 32},
+    "fnet": {},
+    "mobilebert": {
+        "embedding_size": 32,
+        "intra_bottleneck_size": 32,
+        "true_hidden_size": 32,
+        "num_feedforward_networks": 1,
+    },
+    "big_bird": {"attention_type": "block_sparse", "block_size": 4},
+}
+
+
+def pair_tokenizer(**settings) -> TokenizersBackend:
+    """Our words in pairs framed as BERT does, or with nothing but a token that begins them."""
+    vocab = vocabulary(SIZE)
+    own = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    own.normalizer = normalizers.BertNormalizer(lowercase=False)
+    own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    own.decoder = decoders.WordPiece()
+    own.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    pad, unk, cls, sep, mask = SPECIAL
+    return TokenizersBackend(
+        tokenizer_object=own, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep, mask_token=mask,
+        **settings,
+    )  # fmt: skip
+
+
+def save_family(path: Path, family: str, tokenizer_settings: dict | None = None, **settings) -> Path:
+    torch.manual_seed(0)
+    with quietly():
+        given = {key: value for key, value in {**SMALL, **settings}.items() if value is not None}
+        config = AutoConfig.for_model(family, **given)
+        network = AutoModelForSequenceClassification.from_config(config)
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        network.save_pretrained(path)
+    pair_tokenizer(**(tokenizer_settings or {})).save_pretrained(path)
+    return path
+
+
+def card_values(path: Path, pairs: list[tuple[str, str]], max_length: int) -> np.ndarray:
+    with quietly():
+        network = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        with torch.no_grad():
+            return np.array(
+                [
+                    network(
+                        **tokenizer(*pair, truncation=True, max_length=max_length, return_tensors="pt")
+                    ).logits.item()
+                    for pair in pairs
+                ]
+            )
+
+
+def mixed_pairs(max_length: int) -> list[tuple[str, str]]:
+    """Texts other than the ones the proof looks at, some of them longer than what is read."""
+    drawn = random.Random(5)
+    sizes = [(drawn.randint(1, 40), drawn.choice([2, 9, 30, max_length + 20])) for _ in range(12)]
+    return [(sentence(a, n), sentence(b, n + 99)) for n, (a, b) in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("family", RIGHT)
+def test_a_family_is_scored_as_plain_transformers_does(family, tmp_path):
+    path = save_family(tmp_path / family, family, **RIGHT[family])
+
+    prove(path, 64)
+
+    pairs = mixed_pairs(64)
+    expected = card_values(path, pairs, 64)
+    score = load(path, max_length=64, precision="fp32")
+    for order in (pairs, pairs[::-1], sorted(pairs, key=lambda pair: len(pair[1]))):
+        ours = np.array([scored.value for scored in score(order)])
+        there = expected[[pairs.index(pair) for pair in order]]
+        assert np.abs(ours - there).max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("family", PADDED_WRONG)
+def test_a_family_that_padding_changes_is_refused(family, tmp_path):
+    path = save_family(tmp_path / family, family, **PADDED_WRONG[family])
+
+    with pytest.raises(CheckpointError) as refused:
+        prove(path, 64)
+
+    assert "\n" not in str(refused.value)
+    assert "Models of this kind are not supported" in str(refused.value)

@@ -1,0 +1,263 @@
+"""What a checkpoint is refused for, in words, before anything is scored with it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scoring import seed
+from scoring.__main__ import main
+from scoring.checkpoint import TOKENIZER_FILES, CheckpointError, files_of, open_checkpoint
+from scoring.engine import load
+from scoring.model import load_classifier
+from scoring.proof import Card, prove
+from tests.scoring.models import save_bert
+from tests.scoring.test_families import GROUPED, card_values, mixed_pairs, save_family
+
+
+@pytest.fixture(scope="module")
+def unstated(tmp_path_factory) -> Path:
+    """A BERT whose tokenizer makes token types, and that nobody has said to be trained without."""
+    return save_bert(tmp_path_factory.mktemp("models") / "unstated", stated=False)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Path:
+    return save_family(tmp_path_factory.mktemp("models") / "llama", "llama", **GROUPED)
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    return Path(shutil.copytree(folder, target / "copy"))
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def change_weights(folder: Path, change) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_a_model_whose_scores_depend_on_token_types_is_refused_and_told_how_to_state_them(unstated):
+    with pytest.raises(CheckpointError, match=r"depend on token types.*spreads off.*--token-types zero"):
+        prove(unstated, 64)
+
+    prove(unstated, 64, token_types="zero")
+
+
+def test_a_statement_that_is_false_of_the_layout_does_not_help(unstated, tmp_path):
+    folder = copy_of(unstated, tmp_path)
+    edit(folder / "tokenizer_config.json", truncation_side="left")
+
+    with pytest.raises(CheckpointError, match=r"cuts long texts otherwise.*left.*spreads off"):
+        prove(folder, 64, token_types="zero")
+
+
+def test_the_published_seed_needs_no_statement(unstated, monkeypatch):
+    card = Card(load_classifier(open_checkpoint(unstated)), tokenizer_of(unstated), 512)
+    good, bad = card.values([(seed.PROMPT, seed.GOOD), (seed.PROMPT, seed.BAD)], zero=True)
+    monkeypatch.setattr(seed, "GOOD_SCORE", good)
+    monkeypatch.setattr(seed, "BAD_SCORES", (bad,))
+
+    prove(unstated, 512)
+
+
+def tokenizer_of(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_a_tokenizer_that_cuts_from_the_left_is_refused(tmp_path):
+    folder = save_family(tmp_path / "left", "roberta", {"truncation_side": "left"})
+
+    with pytest.raises(CheckpointError, match=r"truncation side: left.*spreads off"):
+        prove(folder, 64)
+
+
+def test_a_decoder_without_a_padding_token_is_scored_one_text_at_a_time(tmp_path):
+    folder = save_family(tmp_path / "unpadded", "llama", **GROUPED, pad_token_id=None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
+
+    prove(folder, 64)
+
+    pairs = mixed_pairs(64)
+    ours = [scored.value for scored in load(folder, max_length=64, precision="fp32")(pairs)]
+    assert ours == pytest.approx(card_values(folder, pairs, 64), abs=1e-4)
+
+
+def test_positions_that_have_no_weights_may_be_any_number(llama, tmp_path):
+    folder = copy_of(llama, tmp_path)
+    edit(folder / "config.json", max_position_embeddings=131_072)
+
+    assert prove(folder, 64).max_positions == 131_072
+
+
+@pytest.mark.parametrize("family", ["mpnet", "camembert", "xlm-roberta"])
+def test_a_length_above_what_the_positions_allow_is_refused_before_anything_is_scored(family, tmp_path):
+    folder = save_family(tmp_path / family, family, max_position_embeddings=66, pad_token_id=1)
+
+    with pytest.raises(ValueError, match="max_length 66: the model has 64 positions"):
+        prove(folder, 66)
+    prove(folder, 64)
+
+
+CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_model_with_a_chat_template_is_refused(llama, tmp_path, place):
+    folder = copy_of(llama, tmp_path)
+    if place.endswith(".json"):
+        edit(folder / place, chat_template=CHAT)
+    else:
+        (folder / place).write_text(CHAT)
+
+    with pytest.raises(CheckpointError, match=f"chat template .{place}.; models of this kind are not supp"):
+        prove(folder, 64)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "spiece.model", "tokenizer.model"])
+def test_every_file_that_changes_tokens_is_fetched_hashed_and_copied(unstated, tmp_path, name):
+    assert name in TOKENIZER_FILES
+    if not name.startswith("chat"):
+        folder = copy_of(unstated, tmp_path)
+        (folder / name).write_bytes(b"\x0a")
+
+        assert open_checkpoint(folder).tokenizer_sha256 != open_checkpoint(unstated).tokenizer_sha256
+        assert name in files_of(open_checkpoint(folder))
+
+
+def with_lora(tensors):
+    tensors["bert.encoder.layer.0.attention.self.query.lora_A.weight"] = torch.randn(4, 32)
+    tensors["bert.encoder.layer.0.attention.self.query.lora_B.weight"] = torch.randn(32, 4)
+
+
+def with_relative_positions(tensors):
+    tensors["bert.encoder.layer.0.attention.self.distance_embedding.weight"] = torch.randn(9, 8)
+
+
+def without_a_head(tensors):
+    del tensors["classifier.weight"], tensors["classifier.bias"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_lora, r"hold .*lora_A.weight, .*lora_B.weight \(2 tensors in all\).*no place for"),
+        (with_relative_positions, r"hold .*distance_embedding.weight \(1 tensor in all\)"),
+        (without_a_head, r"the weights lack classifier.bias, classifier.weight \(2 tensors in all\)"),
+    ],
+)
+def test_weights_that_the_network_does_not_take_or_lacks_are_named(tiny, tmp_path, change, reason):
+    folder = copy_of(tiny, tmp_path)
+    change_weights(folder, change)
+
+    with pytest.raises(CheckpointError, match=reason):
+        prove(folder, 64)
+
+
+def test_a_stray_bias_of_a_head_is_named(llama, tmp_path):
+    folder = copy_of(llama, tmp_path)
+    change_weights(folder, lambda tensors: tensors.update({"score.bias": torch.ones(1)}))
+
+    with pytest.raises(CheckpointError, match=r"hold score\.bias"):
+        prove(folder, 64)
+
+
+def test_layers_that_the_config_leaves_out_are_named(tiny, tmp_path):
+    folder = copy_of(tiny, tmp_path)
+    edit(folder / "config.json", num_hidden_layers=1)
+
+    with pytest.raises(CheckpointError, match=r"hold bert.encoder.layer.1\..*no place for"):
+        prove(folder, 64)
+
+
+def test_tables_of_positions_that_older_versions_saved_are_no_misfit(tiny, tmp_path):
+    folder = copy_of(tiny, tmp_path)
+    change_weights(
+        folder, lambda tensors: tensors.update({"bert.embeddings.position_ids": torch.arange(512)[None]})
+    )
+
+    prove(folder, 64)
+
+
+def test_whole_numbers_in_the_place_of_weights_are_refused(tiny, tmp_path):
+    folder = copy_of(tiny, tmp_path)
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    change_weights(folder, lambda tensors: tensors.update({name: tensors[name].to(torch.int8)}))
+
+    with pytest.raises(CheckpointError, match=f"holds {name} as I8; quantised weights are not supported"):
+        prove(folder, 64)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
+    folder = save_family(tmp_path / "short", "roberta", vocab_size=200)
+
+    with pytest.raises(CheckpointError, match=r"tokens up to number 255; the model's embedding has 200 rows"):
+        prove(folder, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"pad_token_id": 10**9}, "says pad_token_id 1000000000, which is no token"),
+        ({"pad_token_id": -1}, "says pad_token_id -1"),
+        ({"pad_token_id": "0"}, "says pad_token_id"),
+        ({"is_decoder": True}, "says is_decoder"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "has a quantization_config"),
+        ({"attn_implementation": "kernels-community/flash-attn"}, "asks for the attn_implementation"),
+        ({"max_position_embeddings": 10**12}, "describes a network of 32,0"),
+        ({"max_position_embeddings": 0}, "says max_position_embeddings 0"),
+        ({"num_attention_heads": 0}, "can't be loaded"),
+        ({"num_attention_heads": 5}, "can't be loaded"),
+        ({"num_attention_heads": "four"}, "can't be loaded"),
+        ({"hidden_act": "nothing"}, "can't be loaded"),
+        ({"model_type": "llama"}, "can't be loaded|the weights"),
+        ({"model_type": "nothing"}, "can't be loaded"),
+        ({"model_type": 7}, "can't be loaded"),
+        ({"layer_norm_eps": "small"}, "can't"),
+        ({"type_vocab_size": 7}, "can't be loaded|another shape"),
+        ({"hidden_size": 64}, "can't be loaded|another shape"),
+        ({"id2label": {"0": "a", "1": "b"}}, "has 2 outputs"),
+        ({"dtype": "nothing"}, "can't be"),
+    ],
+)
+def test_check_ends_in_one_sentence_whatever_the_config_says(tiny, tmp_path, capsys, changes, reason):
+    folder = copy_of(tiny, tmp_path)
+    edit(folder / "config.json", **changes)
+
+    code = main(["check", str(folder)])
+
+    said = capsys.readouterr().err.strip()
+    assert (code, said.count("\n")) == (1, 0)
+    assert re.search(reason, said), said
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["[]", "{}", "", '{"model": 3}'])
+def test_check_ends_in_one_sentence_whatever_the_tokenizer_is(tiny, tmp_path, capsys, name, content):
+    folder = copy_of(tiny, tmp_path)
+    (folder / name).write_text(content)
+
+    code = main(["check", str(folder)])
+
+    assert code == 0 or capsys.readouterr().err.strip().count("\n") == 0
+
+
+def test_the_commands_of_scoring_take_the_statement(unstated, tmp_path, capsys):
+    rows = tmp_path / "in.jsonl"
+    rows.write_text('{"prompt": "why", "completion": "because"}\n')
+    words = ["score", "--model", str(unstated), str(rows), "-o", str(tmp_path / "out.jsonl")]
+
+    assert main(words) == 1
+    assert "--token-types zero" in capsys.readouterr().err
+    assert main([*words, "--token-types", "zero"]) == 0
+    assert main(["check", str(unstated), "--token-types", "zero"]) == 0
