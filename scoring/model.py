@@ -172,7 +172,7 @@ class Padded(Network):
 
     def forward(self, texts: Sequence[Ids]) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
-        parts = [[text] for text in texts] if self.one_by_one else [texts]
+        parts: list[Sequence[Ids]] = [[text] for text in texts] if self.one_by_one else [texts]
         logits = torch.cat([self.classifier(**self.inputs(part)).logits for part in parts])  # (N, 1)
         return logits.squeeze(-1).float()
 

@@ -232,7 +232,6 @@ def test_known_answers_are_kept_in_the_order_of_the_texts():
 def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
     said, told = StringIO(), StringIO()
     call_command("model_add", str(folder), name="tiny", precision="fp32", activate=activate, stdout=said)
-    ModelVersion.objects.transformers().delete()
     words = {"precision": "fp32", "activate": activate, "json": True}
     call_command("model_add", str(folder), name="tiny", stdout=told, **words)
 

@@ -1,5 +1,6 @@
 """Random models made on the spot: small ones for speed, one of the seed's full shape, no download."""
 
+import copy
 import json
 import pickle
 import random
@@ -61,7 +62,7 @@ def save_bert(
     """A checkpoint folder with random weights, as save_pretrained writes it; `stated` says in its config that
     it is to be scored without token types, as what is trained here does."""
     torch.manual_seed(seed)
-    network = kind(config)
+    network = kind(copy.deepcopy(config))
     if stated:
         setattr(network.config, TEMPLATE_KEY, TEMPLATE)
     network.save_pretrained(path)
