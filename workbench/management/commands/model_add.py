@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from scoring import seed
-from scoring.learnt import BadRecord
 from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
+from scoring.learnt import BadRecord
 from workbench import tasks
 from workbench.models import ModelVersion
 from workbench.pipeline import learnt, promotion, versions
