@@ -9,6 +9,9 @@ from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prom
 from workbench.pipeline import order
 
 CHUNK = 5_000
+SAME_READING = 1e-5
+"""Scores of one model that are nearer than this are of one reading: both texts were cut, or flattened, to the
+same tokens, and what parts the numbers is how fp32 adds up in batches."""
 
 
 def _write(comparisons: list[tuple[int, float]], version: ModelVersion) -> int:
@@ -22,10 +25,23 @@ def _score(side: str, version: ModelVersion) -> Subquery:
     return Subquery(scores.values("value")[:1], output_field=FloatField())
 
 
+def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
+    """Why the version makes no Suggestion of a Comparison that it has scored; "" where it makes one, or lacks
+    a Score, or is a baseline. One query."""
+    if version is None or version.kind != ModelVersion.Kind.TRANSFORMER:
+        return ""
+    scores = list(version.scores.filter(completion__in=[comparison.a_id, comparison.b_id]))
+    if len(scores) < 2 or abs(scores[0].value - scores[1].value) > SAME_READING:
+        return ""
+    if any(score.prompt_cut or score.completion_cut for score in scores):
+        return f"The model reads only {version.max_length} tokens, and both answers are the same up to there."
+    return "Both answers read the same to the model."
+
+
 def suggest(version: ModelVersion, completion_ids: Collection[int], changed_ids: Collection[int] = ()) -> int:
     """Write the Suggestions of `version` that the Scores of these completions make possible: those
-    Comparisons with both sides scored and no Suggestion yet; and anew those that rest on Scores of
-    `changed_ids`. Safe to repeat. Returns how many were written."""
+    Comparisons with both sides scored and no Suggestion yet, unless both read the same to the model; and anew
+    those that rest on Scores of `changed_ids`. Safe to repeat. Returns how many were written."""
     every = [*completion_ids, *changed_ids]
     touched = Comparison.objects.filter(Q(a__in=every) | Q(b__in=every))
     written = _suggest(touched, version) + (_renew(touched, version) if changed_ids else 0)
@@ -56,11 +72,16 @@ def _hold_changing(comparisons: QuerySet[Comparison], version: ModelVersion) -> 
     Completion.objects.hold_families(Prompt.objects.filter(wanting, Exists(unscored)).order_by().values("pk"))
 
 
+def _tells_apart(version: ModelVersion, margin: float) -> bool:
+    return version.kind != ModelVersion.Kind.TRANSFORMER or abs(margin) > SAME_READING
+
+
 def _renew(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     margin = _score("comparison__a", version) - _score("comparison__b", version)
     own = Suggestion.objects.filter(version=version, comparison__in=comparisons)
-    changed = own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now")
-    stale = [Suggestion(pk=pk, margin=now) for pk, now in changed]
+    changed = list(own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now"))
+    own.filter(pk__in=[pk for pk, now in changed if not _tells_apart(version, now)]).delete()
+    stale = [Suggestion(pk=pk, margin=now) for pk, now in changed if _tells_apart(version, now)]
     return Suggestion.objects.bulk_update(stale, ["margin"], batch_size=CHUNK)
 
 
@@ -69,7 +90,10 @@ def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     margins = comparisons.exclude(suggestions__version=version).annotate(
         margin=_score("a", version) - _score("b", version)
     )
-    missing = margins.filter(margin__isnull=False).order_by("pk").values_list("pk", "margin")
+    told = margins.filter(margin__isnull=False)
+    if version.kind == ModelVersion.Kind.TRANSFORMER:
+        told = told.exclude(margin__range=(-SAME_READING, SAME_READING))
+    missing = told.order_by("pk").values_list("pk", "margin")
     written, last = 0, 0
     while chunk := list(missing.filter(pk__gt=last)[:CHUNK]):
         written += _write(chunk, version)

@@ -26,10 +26,11 @@ from workbench.models import (
     Dataset,
     Flag,
     Judgment,
+    ModelVersion,
     Ranking,
 )
 from workbench.models.dataset import Message
-from workbench.pipeline import annotation
+from workbench.pipeline import annotation, ranking
 
 WORDS = {
     "left": "Left",
@@ -113,6 +114,15 @@ class Item:
     def suggestion(self) -> Said | None:
         """What is shown before the answer."""
         return None if self.judgments else self.said
+
+    @property
+    def why_no_suggestion(self) -> str:
+        """Why an assisted annotator is shown none of a pair that the model has scored."""
+        claim = self.claim
+        if claim.mode != Claim.Mode.ASSISTED or claim.suggestion_id or claim.ranking_id or self.judgments:
+            return ""
+        version = ModelVersion.objects.serving(self.comparison.dataset)
+        return ranking.why_none(self.comparison, version)
 
     @property
     def judgment(self) -> Judgment | None:

@@ -1,0 +1,91 @@
+"""Suggestions: what a model says of a pair, and where both texts read the same to it, nothing."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    ModelVersionFactory,
+    ScoreFactory,
+    SuggestionFactory,
+)
+from workbench.models import Claim, ModelVersion, Suggestion
+from workbench.pipeline import ranking
+from workbench.pipeline.annotation import next_claim
+from workbench.views.annotate import Item
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def model():
+    return ModelVersionFactory.create(kind="transformer", state="active", max_length=64)
+
+
+def scored(version, a: float, b: float, dataset=None, **more):
+    """A Comparison whose two texts have these Scores."""
+    comparison = ComparisonFactory.create(**({"prompt__dataset": dataset} if dataset else {}))
+    for completion, value in ((comparison.a, a), (comparison.b, b)):
+        ScoreFactory.create(completion=completion, version=version, value=value, **more)
+    return comparison
+
+
+@pytest.mark.parametrize("apart", [0.0, 2e-7, -9e-6])
+def test_texts_that_read_the_same_to_a_model_get_no_suggestion(apart, model):
+    comparison = scored(model, 1.5, 1.5 + apart)
+
+    ranking.suggest(model, [comparison.a_id, comparison.b_id])
+    ranking.suggest_all(comparison.dataset, model)
+
+    assert not Suggestion.objects.exists()
+
+
+def test_texts_that_differ_to_it_get_one_however_near_they_are(model):
+    comparison = scored(model, 1.5, 1.5001)
+
+    ranking.suggest(model, [comparison.a_id, comparison.b_id])
+
+    assert comparison.suggestions.get().outcome == "b"
+
+
+def test_a_rule_has_ties():
+    longest = ModelVersion.objects.get(name="longest")
+    comparison = scored(longest, 12, 12)
+
+    ranking.suggest(longest, [comparison.a_id, comparison.b_id])
+
+    assert comparison.suggestions.get().outcome == "tie"
+    assert ranking.why_none(comparison, longest) == ""
+
+
+def test_a_suggestion_goes_when_its_scores_turn_out_to_be_the_same(model):
+    comparison = scored(model, 1.5, 1.5)
+    SuggestionFactory.create(comparison=comparison, version=model, margin=0.01)
+
+    ranking.suggest(model, [], [comparison.a_id])
+
+    assert not Suggestion.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("cut", "why"),
+    [
+        (0, "Both answers read the same to the model."),
+        (9, "The model reads only 64 tokens, and both answers are the same up to there."),
+    ],
+)
+def test_an_assisted_annotator_reads_why_there_is_none(cut, why, model, dataset):
+    dataset.blind_share = 0
+    dataset.save()
+    scored(model, 1.5, 1.5, dataset, completion_cut=cut)
+
+    claim = next_claim(dataset, AnnotatorFactory.create())
+
+    assert claim.mode == Claim.Mode.ASSISTED
+    assert Item(claim.comparison, claim, None, uuid4()).why_no_suggestion == why
+
+
+def test_a_pair_that_is_not_scored_yet_has_no_reason(model):
+    assert ranking.why_none(ComparisonFactory.create(), model) == ""
