@@ -166,7 +166,8 @@ def test_a_suggestion_is_there_as_soon_as_both_sides_are_scored(version):
 
 
 def test_comparisons_made_after_the_scores_get_their_suggestion_when_planned_again(version):
-    dataset = prompts_with_completions(1, 2)
+    dataset = prompts_with_completions(1, 1)
+    CompletionFactory.create(prompt=dataset.prompts.get(), text="One that is longer than the other.")
     finish(scoring.plan(dataset, version))
     a, b = Completion.objects.of(dataset)
     comparison = ComparisonFactory.create(prompt=a.prompt, a=a, b=b)

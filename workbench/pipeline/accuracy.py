@@ -292,11 +292,17 @@ def undecided(target: Vector, opinions: Vector) -> dict[str, int]:
 
 
 def margins(version: ModelVersion, keys: Sequence[int], using: str = "default") -> Vector:
-    """The version's margin on each Comparison; NaN where it suggests nothing."""
+    """The version's margin on each Comparison: 0 where both texts read the same to it, so that it suggests
+    nothing, and NaN where it lacks a Score."""
     held: dict[int, float] = {}
     for chunk in _chunks(keys):
         rows = Suggestion.objects.using(using).filter(version=version, comparison__in=chunk)
         held |= dict(rows.values_list("comparison_id", "margin"))
+        left = [key for key in chunk if key not in held]
+        scored = Comparison.objects.using(using).filter(
+            pk__in=left, a__scores__version=version, b__scores__version=version
+        )
+        held |= dict.fromkeys(scored.values_list("pk", flat=True), 0.0)
     return np.array([held.get(key, np.nan) for key in keys], dtype=np.float64)
 
 

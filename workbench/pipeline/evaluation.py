@@ -412,7 +412,7 @@ def evaluate(
     for other in others:
         columns[other.pk] = margins_of(other, pairs, scorer_of, progress)[0]
     kept = [all(m is not None for m in row) for row in zip(*columns.values(), strict=True)]
-    pairs = pairs.only(kept, "a text that cannot be scored, or two that read the same to a model")
+    pairs = pairs.only(kept, "a text that cannot be scored")
     if not pairs.known:
         raise NothingToEvaluate(f"No pair of {pairs.source} can be scored.")
     clean = {
