@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from django.db import transaction
+from django.db.models import Count, Window
 
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
@@ -304,9 +305,11 @@ def served(besides: Dataset | None = None) -> str:
     """The Datasets that change with the active version, in words: up to three by name, more by their number;
     "" for none. `besides` is the one whose page or command it is."""
     datasets = Dataset.objects.exclude(pk=besides.pk) if besides else Dataset.objects.all()
-    names = list(datasets.order_by("name").values_list("name", flat=True)[: NAMED + 1])
-    if len(names) > NAMED:
-        return f"{datasets.count():,} {'other ' if besides else ''}datasets"
+    counted = datasets.annotate(total=Window(Count("*"))).order_by("name")
+    rows = list(counted.values_list("name", "total")[: NAMED + 1])
+    if len(rows) > NAMED:
+        return f"{rows[0][1]:,} {'other ' if besides else ''}datasets"
+    names = [name for name, _ in rows]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
