@@ -41,7 +41,7 @@ demo: .venv/.installed var/env  ## the demo on http://127.0.0.1:8000 (PORT=..., 
 test: .venv/.installed-test  ## all tests but the long ones, on every database, broker and browser that is found
 	@exec $(BIN)/python -m tests
 
-test-full: .venv/.installed-test  ## the long tests alone: 10,000 typed sentences (about 12 minutes on two quiet cores)
+test-full: .venv/.installed-test  ## the long tests alone: 10,000 typed sentences, 20,000 odd requests
 	@exec $(BIN)/python -m tests --long
 
 faults: .venv/.installed-test  ## the fault tests at full size: 10,000 completions, 20 killed workers

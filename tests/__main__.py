@@ -85,11 +85,14 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
 
 
 def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
-    """The long ones, in their order, each with the machine to itself."""
-    if "Chromium" in absent:
-        return []
+    """The long ones, in their order: people who type, then requests to both databases side by side."""
+    odd = [*PYTEST, "-m", "long and not browser"]
+    requests = [Stage("20,000 odd requests, SQLite", odd)]
+    if "PostgreSQL" not in absent:
+        requests.append(Stage("20,000 odd requests, PostgreSQL", odd, {"TEST_DATABASE": "postgresql"}))
     typing = [*PYTEST, "-n", "2", "-m", "long and browser"]
-    return [[Stage("10,000 typed sentences", typing)]]
+    typed = [] if "Chromium" in absent else [[Stage("10,000 typed sentences", typing)]]
+    return [*typed, requests]
 
 
 def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
