@@ -23,9 +23,9 @@ class Workbench(Celery):
         limits = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
         options = limits | (kwargs.pop("transport_options", None) or {})
         write = super().connection_for_write
-        return write(url, transport_options=options, **kwargs)  # type: ignore[no-untyped-call]
+        return write(url, transport_options=options, **kwargs)
 
 
-app: Celery = Workbench("workbench")  # type: ignore[no-untyped-call]
+app: Celery = Workbench("workbench")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workbench"])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from scoring.messages import Message
 from scoring.rows.conversations import message_of
-from scoring.rows.drafts import Draft, kind_of
+from scoring.rows.drafts import TRANSCRIPT, Draft, kind_of
 from scoring.rows.rows import BadRow, Row, Values, refuse_bad_text
 
 _SPELLINGS = {
@@ -257,7 +257,7 @@ def with_context(draft: Draft, row: Row) -> Draft:
     messages = _with_system(messages, context.get("system"))
     tools = context.get("tools", draft.tools)
     # A transcript as it was written has none of this.
-    metadata = {key: value for key, value in draft.metadata.items() if key != "transcript"}
+    metadata = {key: value for key, value in draft.metadata.items() if key != TRANSCRIPT}
     return replace(draft, messages=messages, tools=tools, metadata=metadata)
 
 

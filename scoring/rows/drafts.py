@@ -183,10 +183,23 @@ def instruction_of(values: Mapping[str, Any]) -> list[Message]:
     return prompt_of("\n\n".join(parts), "instruction")
 
 
+OWN_FACTS = "import:"
+TRANSCRIPT = f"{OWN_FACTS}transcript"
+NO_BLANK_AFTER_ROLE = f"{OWN_FACTS}no_blank_after_role"
+"""What an import notes in metadata to write a text back as it came. Releases read these, so no column of a
+file may have such a name."""
+
+
 def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:
-    """The columns that no word of ours carries; they become metadata."""
+    """The columns that no word of ours carries; they become metadata. Raises BadRow for one that has a name
+    of our own facts."""
     dropped = set(used)
-    return {key: value for key, value in values.items() if key not in dropped}
+    kept = {key: value for key, value in values.items() if key not in dropped}
+    for key in kept:
+        if key.startswith(OWN_FACTS):
+            told = f'a column may not begin with "{OWN_FACTS}", which marks facts of the import; rename it'
+            raise BadRow(key, "reserved_name", told)
+    return kept
 
 
 def metadata_json(metadata: Values) -> str:

@@ -624,7 +624,7 @@ class Judgment(models.Model):
     @property
     def is_aside(self) -> bool:
         """It came when every place was taken: kept, but counted nowhere."""
-        return "aside" in self.metadata
+        return self.stage != self.Stage.IMPORTED and "aside" in self.metadata
 
 
 class FlagQuerySet(models.QuerySet["Flag"]):

@@ -7,6 +7,8 @@ from functools import lru_cache
 from scoring.messages import Message, said
 from scoring.rows.conversations import answer_begins, message_of
 from scoring.rows.drafts import (
+    NO_BLANK_AFTER_ROLE,
+    TRANSCRIPT,
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -192,7 +194,7 @@ def _transcript_draft(row: Row) -> Draft:
     draft.metadata.update(metadata)
     for completion, (_, answer) in zip(draft.completions, cut, strict=True):
         if not answer.startswith(" "):
-            completion.metadata["no_blank_after_role"] = True
+            completion.metadata[NO_BLANK_AFTER_ROLE] = True
     return draft
 
 
@@ -226,7 +228,7 @@ def _messages(prefix: str) -> tuple[list[Message], Values]:
         {"role": _ROLES[role], "content": said.removeprefix(" ")}
         for role, said in zip(parts[::2], parts[1::2], strict=True)
     ]
-    return messages, {} if transcript(messages) == prefix else {"transcript": prefix}
+    return messages, {} if transcript(messages) == prefix else {TRANSCRIPT: prefix}
 
 
 def transcript(messages: list[Message]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scoring.formats import flatten_messages
+from scoring.rows.drafts import NO_BLANK_AFTER_ROLE, TRANSCRIPT
 from scoring.rows.shapes.pairs import transcript
 from workbench.models import Decision, Outcome
 from workbench.models.dataset import Message
@@ -157,9 +158,9 @@ def _pair_with_margin(case: Case) -> Iterator[Row]:
 
 
 def _transcripts(case: Case) -> Iterator[Row]:
-    before = case.prompt_metadata.get("transcript") or transcript(case.messages)
+    before = case.prompt_metadata.get(TRANSCRIPT) or transcript(case.messages)
     better, worse = (
-        f"{before}\n\nAssistant:{'' if it.metadata.get('no_blank_after_role') else ' '}{it.text}"
+        f"{before}\n\nAssistant:{'' if it.metadata.get(NO_BLANK_AFTER_ROLE) else ' '}{it.text}"
         for it in case.preferred
     )
     yield {"chosen": better, "rejected": worse}
