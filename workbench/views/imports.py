@@ -110,6 +110,10 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
         return render(
             request, "imports/run.html", context, status=200 if run and run.is_open else STOP_POLLING
         )
+    if run and run.state == Run.State.DONE and not run.params.get("dry_run") and not request.GET:
+        # What it added stands above; "Nothing is stored yet" would contradict it.
+        page = "imports/again.html" if request.htmx else "imports/preview.html"
+        return render(request, page, context | {"imported": True})
     with default_storage.open(upload.path) as file:
         bytes_of = cast("BinaryIO", file.file)
         preview = intake.preview(bytes_of, upload.dataset, form.options(), name=upload.shown_name)

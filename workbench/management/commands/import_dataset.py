@@ -177,6 +177,7 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
         (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
         (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),
         (result.rejected, "bad rows were left out"),
+        (result.empty_completions, "completions are empty: releases and trainings leave them out"),
         (result.over_token_limit, f"completions are over {intake.TOKEN_LIMIT} tokens, by estimate"),
         (result.names_a_model, "completions seem to name the model that wrote them"),
         (result.cut_off, "completions seem to be cut off"),

@@ -49,7 +49,8 @@ class ImportResult:
     `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
     `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
     of another. When `accepted` is False nothing was stored, and `problems` says why (the first 100 of
-    `problem_count`). `over_token_limit`, `names_a_model` and `cut_off` count
+    `problem_count`). `empty_completions` are without a text; Releases and trainings leave them out.
+    `over_token_limit`, `names_a_model` and `cut_off` count
     completions, by estimate; only a dry run and a preview fill them. `columns` says what each column became.
     """
 
@@ -70,6 +71,7 @@ class ImportResult:
     contradictions: int = 0
     rejected: int = 0
     problem_count: int = 0
+    empty_completions: int = 0
     over_token_limit: int = 0
     names_a_model: int = 0
     cut_off: int = 0
