@@ -188,6 +188,16 @@ TRANSCRIPT = f"{OWN_FACTS}transcript"
 NO_BLANK_AFTER_ROLE = f"{OWN_FACTS}no_blank_after_role"
 """What an import notes in metadata to write a text back as it came. Releases read these, so no column of a
 file may have such a name."""
+FILE_LICENCE = f"{OWN_FACTS}licence"
+_KIND_OF_FACT: dict[str, type] = {TRANSCRIPT: str, NO_BLANK_AFTER_ROLE: bool, FILE_LICENCE: str}
+
+
+def own_facts(metadata: Values, column: str) -> Values:
+    """The metadata as a Release of ours carries it. Raises BadRow for a fact that no import notes."""
+    for key, value in metadata.items():
+        if key.startswith(OWN_FACTS) and type(value) is not _KIND_OF_FACT.get(key):
+            raise BadRow(column, "reserved_name", f'"{key}" in {column} is no fact of an import', value)
+    return metadata
 
 
 def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:

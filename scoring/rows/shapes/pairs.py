@@ -223,12 +223,17 @@ def _cut_transcript(value: object, column: str) -> tuple[str, str]:
 
 def _messages(prefix: str) -> tuple[list[Message], Values]:
     """The messages, and the transcript itself as metadata where they would be written differently."""
+    messages = turns_of(prefix)
+    return messages, {} if transcript(messages) == prefix else {TRANSCRIPT: prefix}
+
+
+def turns_of(prefix: str) -> list[Message]:
+    """The messages that a transcript is read as."""
     _, *parts = _TURN.split(prefix)
-    messages = [
+    return [
         {"role": _ROLES[role], "content": said.removeprefix(" ")}
         for role, said in zip(parts[::2], parts[1::2], strict=True)
     ]
-    return messages, {} if transcript(messages) == prefix else {TRANSCRIPT: prefix}
 
 
 def transcript(messages: list[Message]) -> str:

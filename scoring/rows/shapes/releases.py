@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from scoring.messages import Message
 from scoring.rows.drafts import (
+    TRANSCRIPT,
     ComparisonDraft,
     CompletionDraft,
     Draft,
@@ -15,11 +17,13 @@ from scoring.rows.drafts import (
     message_of,
     name_of,
     number_of,
+    own_facts,
     prompt_of,
     text_of,
     truth_of,
 )
 from scoring.rows.rows import BadRow, Problem, Row, Values
+from scoring.rows.shapes.pairs import turns_of
 from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
@@ -74,14 +78,29 @@ def _pair(row: Row) -> Draft:
         (_answer(values, "a"), _answer(values, "b")),
         (comparison,),
         external_id=name_of(values, "prompt_id"),
-        metadata=_json_of(values, "prompt_metadata", dict) or {},
+        metadata=_of_prompt(values, prompt),
         tools=_json_of(values, "tools", (list, dict, str)),
     )
 
 
+def _of_prompt(values: Values, prompt: list[Message]) -> Values:
+    """The metadata of the prompt. A Release carries the transcript that the import noted; it is taken where
+    it reads as the prompt beside it, so no file can put another prompt there."""
+    metadata = _json_of(values, "prompt_metadata", dict) or {}
+    noted = metadata.get(TRANSCRIPT)
+    if noted is not None and not (isinstance(noted, str) and _reads_as(noted, prompt)):
+        told = f'"{TRANSCRIPT}" in prompt_metadata is another prompt than the one of this row'
+        raise BadRow("prompt_metadata", "reserved_name", told, noted)
+    return own_facts(metadata, "prompt_metadata")
+
+
+def _reads_as(noted: str, prompt: list[Message]) -> bool:
+    return noted.startswith("\n\n") and turns_of(noted) == prompt
+
+
 def _answer(values: Values, side: str) -> CompletionDraft:
     source = name_of(values, f"source_{side}")
-    metadata = _json_of(values, f"metadata_{side}", dict) or {}
+    metadata = own_facts(_json_of(values, f"metadata_{side}", dict) or {}, f"metadata_{side}")
     said = _json_of(values, f"messages_{side}", list)
     if not said:
         return CompletionDraft(text_of(values, f"completion_{side}"), source, metadata)

@@ -17,6 +17,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import Max
 from django.utils import timezone
 
+from scoring.rows.drafts import FILE_LICENCE
 from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Outcome, Prompt, PromptKey
 from workbench.pipeline.intake.groups import Groups
 from workbench.pipeline.intake.spool import Packed
@@ -39,7 +40,8 @@ class Store:
     new: already_there (it was stored before this import), duplicates (it came with an earlier row);
     identical (twice the same completion, which makes no Comparison); of Judgments that were not
     added, repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its
-    first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text.
+    first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text,
+    beside a licence that the text or its row names itself.
     """
 
     def __init__(self, dataset: Dataset, source: str, groups: Groups, licence: str = "") -> None:
@@ -47,7 +49,7 @@ class Store:
         self._dataset = dataset
         self._source = source
         self._groups = groups
-        self._licence = {"licence": licence} if licence else {}
+        self._licence = {FILE_LICENCE: licence} if licence else {}
         # As text once, not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
         self._annotators: dict[str, int] = {}

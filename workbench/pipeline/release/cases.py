@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import models
 
 from scoring.messages import is_plain, says_text_alone
+from scoring.rows.drafts import FILE_LICENCE
 from workbench.models import (
     Comparison,
     Completion,
@@ -191,10 +192,11 @@ class Case:
         return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
 
     def licence_of(self, answer: Answer) -> str:
-        """The licence that the text, its row or its prompt came with, where the file named one of its own;
-        "" = that of the Dataset."""
+        """The licence that the text, its row or its prompt came with, where the file named one of its own, else
+        that of the file; "" = that of the Dataset."""
         places = (answer.metadata, self.pair_metadata, self.prompt_metadata)
-        said = (place.get(key) for place in places for key in _LICENCE)
+        named = (place.get(key) for place in places for key in _LICENCE)
+        said = (*named, answer.metadata.get(FILE_LICENCE))
         return next((licence.strip() for licence in said if isinstance(licence, str) and licence.strip()), "")
 
     @property
