@@ -93,14 +93,8 @@ def test_an_odd_transcript_comes_back_by_way_of_a_release(dataset, tmp_path):
 def test_a_licence_of_a_text_or_row_is_kept_beside_that_of_the_file(name, dataset, tmp_path):
     texts = [{"text": "Yes.", "rank": 1, name: "mine"}, {"text": "No.", "rank": 2}]
     path = tmp_path / "rows.jsonl"
-    lines = [
-        {"prompt": "Ask.", "completions": texts},
-        {
-            "prompt": "More.",
-            "completions": [{"text": "A.", "rank": 1}, {"text": "B.", "rank": 2}],
-            name: "row",
-        },
-    ]
+    plain = [{"text": "A.", "rank": 1}, {"text": "B.", "rank": 2}]
+    lines = [{"prompt": "Ask.", "completions": texts}, {"prompt": "More.", "completions": plain, name: "row"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert intake.import_file(path, dataset, intake.ImportOptions(licence="file")).accepted
 

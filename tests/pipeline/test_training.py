@@ -334,6 +334,26 @@ def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
     assert json.dumps(found.rows)
 
 
+def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_log(
+    dataset, release, base, tmp_path
+):
+    assert not any("empty" in warning for warning in training.outlook(release).warnings)
+    for number in range(2):
+        prompt = PromptFactory.create(
+            dataset=dataset, messages=[{"role": "user", "content": f"Blank {number}?"}]
+        )
+        comparison = ComparisonFactory.create(prompt=prompt, a__text=f"Said {number}.", b__text=" \n")
+        JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
+    release = releases.build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
+
+    assert training.outlook(release).warnings[0] == "Left out: 2 pairs with an empty answer."
+
+    run = training.announce(release, base, "recommended")
+    carry_out(run, FakeTraining(), tmp_path)
+    run.refresh_from_db()
+    assert "Left out: 2 pairs with an empty answer." in [text for _, text in run.result["log"]]
+
+
 def same_as(base: ModelVersion):
     """Registering finds the base's own weights: what came of the training is what it began with."""
 

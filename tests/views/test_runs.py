@@ -132,11 +132,18 @@ def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_
 ):
     run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
     batch = failed_batch(run, "the model's output is <nan>")
+    CompletionFactory.create(prompt__dataset=dataset)
     client = as_user(alice)
 
     html = show(client, run)
     assert "the model&#x27;s output is &lt;nan&gt;" in html
     assert Completion.objects.get(pk=batch.completion_ids[0]).text in html
+    completion = Completion.objects.get(pk=batch.completion_ids[0])
+    data = f"{reverse('data', args=[dataset.pk])}?prompt={completion.prompt_id}"
+    assert f'<a href="{data}">{completion.prompt.messages[-1]["content"]}</a>' in html
+    shown = client.get(data).content.decode()
+    assert shown.count('<article class="prompt"') == 1
+    assert f'id="prompt-{completion.prompt_id}"' in shown
     assert "Retry 1 failed" in html
     with django_capture_on_commit_callbacks(execute=True):
         client.post(reverse("run_retry", args=[run.pk]))

@@ -99,6 +99,7 @@ class Outlook:
     profile: str
     rows: Mapping[str, int]
     warnings: Sequence[str] = ()
+    empty: str = ""
 
 
 def outlook(release: Release) -> Outlook:
@@ -118,7 +119,13 @@ def outlook(release: Release) -> Outlook:
             f"{release} has no pairs to train on: it takes the training split as JSONL, in the profile "
             f"{' or '.join(READABLE[:3])}."
         )
-    return Outlook(profile, rows[profile], list(_warnings(rows[profile], manifest)))
+    empty = list(_empty(profile, manifest))
+    return Outlook(profile, rows[profile], [*empty, *_warnings(rows[profile], manifest)], "".join(empty))
+
+
+def _empty(profile: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    if empty := manifest["profiles"][profile]["left_out"].get("empty", 0):
+        yield f"Left out: {empty:,} pair{'s' * (empty != 1)} with an empty answer."
 
 
 def _warnings(rows: Mapping[str, int], manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -373,7 +380,7 @@ def _weighed(version: ModelVersion) -> Finding:
 
 
 def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
-    release, base = _of(run)
+    release, base, expected = _of(run)
     pairs, out = place / "release", place / "checkpoint"
     if not pairs.is_dir():
         story.stage("copying the Release")
@@ -384,6 +391,8 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     model = versions.local_checkpoint(base, place.parent / "bases")
     if "preflight" not in story.told:
         story.stage("looking over the pairs")
+        if expected.empty:
+            story.say(expected.empty)
         story.told["preflight"] = dict(tools.look(model, pairs))
         for finding in story.told["preflight"]["findings"]:
             story.say(f"{finding['level']}: {finding['text']}")
@@ -411,13 +420,12 @@ def config_of_run(run: Run) -> TrainConfig:
     return config_of(run.params["preset"], run.params.get("settings"))
 
 
-def _of(run: Run) -> tuple[Release, ModelVersion]:
+def _of(run: Run) -> tuple[Release, ModelVersion, Outlook]:
     release = Release.objects.filter(pk=run.params["release"]).select_related("dataset").first()
     base = ModelVersion.objects.filter(pk=run.params["base"]).first()
     if release is None or base is None:
         raise Refused("Its Release or its base is gone.")
-    outlook(release)
-    return release, base
+    return release, base, outlook(release)
 
 
 @contextmanager

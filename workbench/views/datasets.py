@@ -191,9 +191,12 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     prompts = Prompt.objects.of(dataset)
     if wanted:
         prompts = prompts.containing(wanted)
+    only = search.cleaned_data.get("prompt")
+    if only:
+        prompts = prompts.filter(pk=only)
     page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
     context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
-    return render(request, "datasets/data.html", {**context, "wanted": wanted})
+    return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only})
 
 
 @dataclass(frozen=True)

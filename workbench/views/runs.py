@@ -192,7 +192,9 @@ def run(request: Request, pk: int) -> HttpResponse:
 def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
     """Each batch with the completions that it could not score. One query for all of them."""
     listed = list(batches)
-    found = Completion.objects.in_bulk([pk for batch in listed for pk in batch.completion_ids])
+    found = Completion.objects.select_related("prompt").in_bulk(
+        [pk for batch in listed for pk in batch.completion_ids]
+    )
     return [FailedBatch(batch, [found[pk] for pk in batch.completion_ids if pk in found]) for batch in listed]
 
 

@@ -192,8 +192,8 @@ class Case:
         return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
 
     def licence_of(self, answer: Answer) -> str:
-        """The licence that the text, its row or its prompt came with, where the file named one of its own, else
-        that of the file; "" = that of the Dataset."""
+        """The licence that the text, its row or its prompt came with, where the file named one of its own,
+        else that of the file; "" = that of the Dataset."""
         places = (answer.metadata, self.pair_metadata, self.prompt_metadata)
         named = (place.get(key) for place in places for key in _LICENCE)
         said = (*named, answer.metadata.get(FILE_LICENCE))
