@@ -191,7 +191,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     prompts = Prompt.objects.of(dataset)
     if wanted:
         prompts = prompts.containing(wanted)
-    only = search.cleaned_data.get("prompt")
+    only = search.cleaned_data["prompt"] if search.is_valid() else None
     if only:
         prompts = prompts.filter(pk=only)
     page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
