@@ -432,8 +432,10 @@ def test_a_search_that_finds_nothing_says_that_it_is_exact(dataset, rita, as_use
     assert "capital letters and spaces included" in page(as_user(rita), "data", dataset.pk, q="nowhere")
 
 
-def test_a_search_for_what_no_database_can_hold_is_refused_in_words(dataset, rita, as_user):
-    assert "Null characters are not allowed" in page(as_user(rita), "data", dataset.pk, q="a\x00b")
+def test_a_search_for_what_no_database_can_hold_is_refused(dataset, rita, as_user):
+    answer = as_user(rita).get(reverse("data", args=[dataset.pk]), {"q": "a\x00b"})
+
+    assert answer.status_code == 400
 
 
 def test_data_comes_in_pages_and_keeps_the_search(dataset, rita, as_user):
@@ -616,7 +618,7 @@ def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow
 
 
 @pytest.mark.parametrize("n", [1, 30])
-def test_the_overview_takes_15_queries_for_one_comparison_and_for_thirty(
+def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
     dataset, alice, as_user, django_assert_num_queries, n
 ):
     version = ModelVersionFactory.create(state="active")
@@ -626,5 +628,5 @@ def test_the_overview_takes_15_queries_for_one_comparison_and_for_thirty(
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
     client = as_user(alice)
 
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(14):
         assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200
