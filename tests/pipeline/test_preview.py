@@ -134,7 +134,7 @@ def test_a_preview_keeps_its_second_whatever_the_file_holds(what, tmp_path):
     found = looked_at(file, max_pairs=10_000)
 
     assert time.process_time() - began < 6  # of a slow machine; a second and a bit on ours
-    assert found.result.rows
+    assert found.result.rows or found.result.problems
 
 
 def test_one_object_over_several_lines_that_is_named_as_lines_is_read(tmp_path):
