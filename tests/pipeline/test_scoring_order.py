@@ -30,6 +30,7 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.pipeline import ranking, scoring
+from workbench.pipeline.ranking import SAME_READING
 
 pytestmark = pytest.mark.django_db
 
