@@ -45,6 +45,7 @@ from workbench.pipeline import disagreement, release
 pytestmark = pytest.mark.django_db
 
 MOST = 15
+MOST_OF = {"dataset": 16}  # the Overview reads the stored report, too
 
 WITHOUT_A_LIST = {
     "login", "password_change", "password_change_done", "dataset_new",
@@ -245,4 +246,4 @@ def test_a_page_asks_as_often_for_a_hundred_rows_as_for_one_and_fifteen_times_at
 
     assert [name for name in small if large[name] <= small[name]] == []
     assert hundred == one
-    assert {name: number for name, number in hundred.items() if number > MOST} == {}
+    assert {name: number for name, number in hundred.items() if number > MOST_OF.get(name, MOST)} == {}
