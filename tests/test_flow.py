@@ -55,7 +55,7 @@ def judge_everything(client: Client, dataset: Dataset, preferred: str) -> None:
     chosen = {row["chosen"] for row in ROWS}
     page = reverse("annotate", args=[dataset.pk])
     while item := client.get(page).context["item"]:
-        shown = dict(item.sides)
+        shown = {side: answer.text for side, answer in item.sides}
         side = next(side for side, text in shown.items() if (text in chosen) == (preferred == "chosen"))
         fields = {"comparison": item.comparison.pk, "key": str(uuid4()), "answer": side}
         fields["user"] = int(client.session["_auth_user_id"])
@@ -80,7 +80,8 @@ def test_from_a_labelled_file_to_a_release_of_the_same_text(product_processes, f
     wait_until(lambda: Score.objects.count() == everything, 180)
     wait_until(lambda: not Run.objects.open().exists())
     assert not Run.objects.filter(state=Run.State.FAILED).exists()
-    assert dataset.comparisons.filter(suggestions__version=version).count() == len(ROWS)
+    # The line end of r4 is no word to the model, so both its answers read the same: no Suggestion there.
+    assert dataset.comparisons.filter(suggestions__version=version).count() == len(ROWS) - 1
 
     # Two people judge everything: one as the labels say, one the other way round.
     Dataset.objects.update(overlap=2)

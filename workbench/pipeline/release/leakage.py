@@ -171,7 +171,11 @@ def _of_column(file: BinaryIO, name: str, column: str) -> Iterator[str]:
 
 def _text(value: object, place: str) -> str:
     try:
-        return text_of(value) if isinstance(value, list) else prompt_text(value)
+        if not isinstance(value, list):
+            return prompt_text(value)
+        if not all(isinstance(message, dict) for message in value):
+            raise ValueError("a prompt that is a list holds messages, each an object")
+        return text_of(value)
     except (ValueError, TypeError, KeyError) as error:
         raise BadReference(f"{place}: {error}") from None
 
