@@ -28,10 +28,10 @@ def _score(side: str, version: ModelVersion) -> Subquery:
 def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
     """Why the version makes no Suggestion of a Comparison that it has scored; "" where it makes one, or lacks
     a Score, or is a baseline. One query."""
-    if version is None or version.kind != ModelVersion.Kind.TRANSFORMER:
+    if version is None:
         return ""
     scores = list(version.scores.filter(completion__in=[comparison.a_id, comparison.b_id]))
-    if len(scores) < 2 or abs(scores[0].value - scores[1].value) > SAME_READING:
+    if len(scores) < 2 or _tells_apart(version, scores[0].value - scores[1].value):
         return ""
     if any(score.prompt_cut or score.completion_cut for score in scores):
         return f"The model reads only {version.max_length} tokens, and both answers are the same up to there."
