@@ -64,7 +64,7 @@ def moments(tmp_path: Path) -> dict[str, Callable[[], bool]]:
 
     return {
         "the first file is begun": new(scratch, "*.jsonl"),
-        "datasets opens the files": new(scratch, "*/json/**/*"),
+        "datasets opens the files": new(scratch, "*/*/**/*"),
         "the files are put into storage": new(kept),
         "the copy is begun": new(tmp_path, "out/*"),
     }
