@@ -305,7 +305,7 @@ def test_answers_that_read_the_same_are_two_where_their_messages_differ(tmp_path
 
     take(tmp_path, [row])
 
-    kept, plain = Completion.objects.order_by("conversation")
+    kept, plain = Completion.objects.order_by("pk")
     assert kept.text == plain.text == "Four."
     assert {tuple(answer.messages[0].items()) for answer in (kept, plain)} == {
         tuple(said.items()), tuple({**said, "weight": 1}.items())
