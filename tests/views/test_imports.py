@@ -313,21 +313,23 @@ def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held
     assert '<th scope="row">topic</th><td>metadata</td><td>2</td>' in page
 
 
+@pytest.mark.django_db(transaction=True)
 def test_empty_completions_are_counted_before_and_after_the_import(client, dataset):
     upload = sent(client, dataset, b'{"prompt": "p", "chosen": "c", "rejected": " "}\n')
 
     assert "Empty completions" in page_of(client, upload)
-    do_import(client, upload)
+    assert do_import(client, upload).result["empty_completions"] == 1
 
     assert "Empty completions" in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_finished_import_shows_what_it_added_and_no_preview_of_what_is_not_stored(client, dataset):
     upload = sent(client, dataset)
     page = reverse("import_preview", args=[upload.pk])
     assert "Nothing is stored yet" in client.get(page).content.decode()
 
-    do_import(client, upload)
+    assert do_import(client, upload).state == "done"
 
     html = client.get(page).content.decode()
     assert "Nothing is stored yet" not in html
