@@ -40,8 +40,12 @@ def kitchen(dataset: Dataset) -> Dataset:
 
 def shows(page: Page, name: str) -> None:
     """And has been on screen for long enough to be answered."""
-    expect(page.locator("#case .prompt")).to_contain_text(f"The {name} question?")
+    is_open(page, name)
     look(page)
+
+
+def is_open(page: Page, name: str) -> None:
+    expect(page.locator("#case .prompt")).to_contain_text(f"The {name} question?")
 
 
 def choose(page: Page, answer: str) -> None:
@@ -171,10 +175,10 @@ def test_the_page_works_without_scripts(open_as, kitchen, rita):
     page.get_by_role("textbox", name="Note").fill("Both are cut off.")
     page.get_by_role("button", name="Settle").click()
 
-    shows(page, "third")
+    is_open(page, "third")
     assert Decision.objects.standing().get().outcome == "both_bad"
     page.get_by_role("button", name="Undo").click()
-    shows(page, "second")
+    is_open(page, "second")
     assert not Decision.objects.standing().exists()
 
 

@@ -257,6 +257,7 @@ def test_sentences_typed_in_real_time_answer_nothing_unseen(place, prepared, typ
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("part", range(10))
 def test_ten_thousand_typed_sentences_answer_nothing_unseen(part, prepared, typist, bob):
     answers = 0

@@ -101,5 +101,6 @@ def test_an_odd_request_is_no_error_of_the_server(clients, path_of):  # noqa: F8
 
 
 @pytest.mark.long
+@pytest.mark.timeout(0)
 def test_many_odd_requests_are_no_error_of_the_server(clients, path_of):  # noqa: F811
     send_odd_requests(clients, path_of, REQUESTS, print_blob=True)
