@@ -260,6 +260,23 @@ def test_the_mouse_settles_as_the_keys_do(open_as, kitchen, rita):
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+# In the page: on a busy machine the 300 ms would pass between two keys that the test presses.
+ACT_AS_SOON_AS_IT_COMES = """name => {
+  const act = () => {
+    if (!document.querySelector("#case .prompt")?.textContent.includes(name) || window.acted) return;
+    window.acted = true;
+    setTimeout(() => {
+      for (const key of ["1", "Enter"]) {
+        const where = document.activeElement;
+        where.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+      }
+      [...document.querySelectorAll(".choice")].find(one => one.textContent.includes("Tie")).click();
+    });
+  };
+  new MutationObserver(act).observe(document, {childList: true, subtree: true, characterData: true});
+}"""
+
+
 def test_what_is_typed_while_a_case_loads_or_has_just_come_acts_on_none(open_as, kitchen, rita):
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")
@@ -272,11 +289,10 @@ def test_what_is_typed_while_a_case_loads_or_has_just_come_acts_on_none(open_as,
     press(page, "Enter")
     page.keyboard.type(" and more 1\n")
     expect(page.locator(".note")).to_have_value("the first")
+    page.evaluate(ACT_AS_SOON_AS_IT_COMES, "The second question?")
     held_back[0].continue_()
-    expect(page.locator("#case .prompt")).to_contain_text("The second question?")
-    press(page, "1", "Enter")
-    page.locator(".choice", has_text="Tie").click()
-    look(page)
+    shows(page, "second")
+    assert page.evaluate("window.acted")
 
     expect(page.locator("#case input:checked")).to_have_count(0)
     assert [(d.comparison, d.note) for d in Decision.objects.all()] == [

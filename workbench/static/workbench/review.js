@@ -211,6 +211,8 @@ document.addEventListener("htmx:beforeSwap", (event) => {
     tell("Nothing was saved: your login has expired. Log in in a new tab, then settle again.");
   }
 });
+// At once: htmx settles 20 ms later, and until then a key would act on a case that nobody has looked at.
+document.addEventListener("htmx:afterSwap", (event) => isForCase(event) && appeared());
 document.addEventListener("htmx:afterSettle", (event) => {
   if (!isForCase(event)) return;
   document.body.classList.add("on-case");
