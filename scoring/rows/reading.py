@@ -183,7 +183,9 @@ class Reader:
         for note in draft.notes:
             self._note(note, draft.line)
         if len(draft.completions) > MAX_COMPLETIONS:
-            said = f"{len(draft.completions):,} completions of one prompt; at most {MAX_COMPLETIONS} are read"
+            n = len(draft.completions)
+            made = f"{n:,} completions of one prompt make {n * (n - 1) // 2:,} pairs"
+            said = f"{made}; at most {MAX_COMPLETIONS} completions are read"
             self._refuse(Problem(draft.line, "completions", "too_many", said))
             return
         self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)

@@ -248,7 +248,9 @@ def test_more_completions_than_anybody_compares_are_refused_with_their_line(tmp_
 
     assert [draft.line for draft in drafts] == [1]
     assert (problem.line, problem.code) == (2, "too_many")
-    assert problem.message == "3,000 completions of one prompt; at most 256 are read"
+    assert problem.message == (
+        "3,000 completions of one prompt make 4,498,500 pairs; at most 256 completions are read"
+    )
 
 
 def test_a_document_of_nothing_but_empty_lists_is_refused_before_it_is_built(tmp_path):

@@ -52,7 +52,7 @@ RIGHT = {
     "llama": GROUPED,
     "mistral": GROUPED,
     "mixtral": {**GROUPED, "num_local_experts": 4},
-    "qwen2": GROUPED,
+    "qwen2": {**GROUPED, "vocab_size": 300},
     "qwen3": GROUPED,
     "gemma": GROUPED,
     "gemma2": {**GROUPED, "sliding_window": 64},
@@ -94,6 +94,19 @@ def pair_tokenizer(**settings) -> TokenizersBackend:
     )  # fmt: skip
 
 
+def byte_tokenizer() -> TokenizersBackend:
+    """Bytes without merges: transformers reads whatever lies beside a Qwen2 as such a tokenizer."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    own = Tokenizer(
+        models.BPE(
+            vocab={letter: number for number, letter in enumerate(["<|endoftext|>", *letters])}, merges=[]
+        )
+    )
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    return TokenizersBackend(tokenizer_object=own, pad_token="<|endoftext|>", eos_token="<|endoftext|>")
+
+
 def save_family(path: Path, family: str, tokenizer_settings: dict | None = None, **settings) -> Path:
     torch.manual_seed(0)
     with quietly():
@@ -104,7 +117,8 @@ def save_family(path: Path, family: str, tokenizer_settings: dict | None = None,
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
         network.save_pretrained(path)
-    pair_tokenizer(**(tokenizer_settings or {})).save_pretrained(path)
+    tokenizer = byte_tokenizer() if family == "qwen2" else pair_tokenizer(**(tokenizer_settings or {}))
+    tokenizer.save_pretrained(path)
     return path
 
 
