@@ -317,6 +317,21 @@ def test_a_case_that_was_asked_for_while_an_answer_is_on_its_way_does_not_take_i
     shows(page, "second")
 
 
+def test_the_note_of_a_case_that_was_settled_is_not_kept_in_the_browser(open_as, kitchen, rita):
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+
+    press(page, "3", "n")
+    page.keyboard.type("soup either way")
+    press(page, "Enter")
+    shows(page, "second")
+    press(page, "u")
+    shows(page, "first")
+
+    expect(page.locator(".note")).to_have_value("")
+
+
 def test_a_note_that_was_left_is_still_there_on_its_own_case(open_as, kitchen, rita):
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")

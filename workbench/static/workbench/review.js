@@ -195,8 +195,10 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (!isForCase(event)) return;
   loading = false;
   if (note()) note().readOnly = false;
-  const { elt, xhr } = event.detail;
-  if (elt.matches(".answer") && xhr.getResponseHeader("HX-Push-Url")) sessionStorage.removeItem(draftName(elt));
+  // By now the form is gone, and `elt` is what stands in its place.
+  const { requestConfig, xhr } = event.detail;
+  const sender = requestConfig.elt;
+  if (sender.matches(".answer") && xhr.getResponseHeader("HX-Push-Url")) sessionStorage.removeItem(draftName(sender));
 });
 document.addEventListener("htmx:sendError", () => tell("Nothing was saved: there is no connection. Try again when it is back."));
 document.addEventListener("htmx:responseError", (event) => tell(`Nothing was saved: the server answered ${event.detail.xhr.status}. Try again.`));
