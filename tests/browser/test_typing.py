@@ -233,6 +233,7 @@ def type_batch(
     where = f"{place}, seed {seed!r}"
     early = [one for one in sent if one["since"] is None or one["at"] - one["since"] < LOOK]
     assert early == [], f"{where}: answered before anybody could look"
+    assert [one for one in sent if one["asked"] != one["comparison"]] == [], f"{where}: a flag on another"
     astray = [one for one in sent if one["words"].strip() != one["written"].strip()]
     assert astray == [], f"{where}: words on another case than the one that they were written on"
     answers = [one for one in sent if re.search("/(settle|judge)/", one["to"])]

@@ -24,6 +24,14 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
     true,
   );
 
+  // A flag is about what was on screen when its dialog was opened; behind it the page may go on.
+  let opened = {};
+  const { showModal } = HTMLDialogElement.prototype;
+  HTMLDialogElement.prototype.showModal = function () {
+    opened = { at: performance.now(), since: log.since[onScreen()] ?? null, comparison: onScreen() };
+    showModal.call(this);
+  };
+
   /** Somebody has answered: recorded at once, though an answer may wait before it is sent. */
   const given = (to, fields) => {
     const [, act] = /\/(settle|judge|skip|flag)\/$/.exec(new URL(to, location).pathname) ?? [];
@@ -32,7 +40,8 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
     const words = { settle: fields.note, judge: fields.comment }[act] ?? "";
     const written = ["settle", "judge"].includes(act) ? (log.notes[comparison] ?? "") : "";
     if (act === "settle") log.notes[comparison] = ""; // undone, it comes back without
-    log.sent.push({ to, at: performance.now(), since: log.since[comparison] ?? null, comparison, words, written });
+    const seen = act === "flag" ? opened : { at: performance.now(), since: log.since[comparison] ?? null };
+    log.sent.push({ to, at: seen.at, since: seen.since, asked: seen.comparison ?? comparison, comparison, words, written });
   };
   const { setItem } = Storage.prototype;
   Storage.prototype.setItem = function (name, value) {
