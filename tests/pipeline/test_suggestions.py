@@ -12,8 +12,8 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Claim, ModelVersion, Suggestion
-from workbench.pipeline import ranking
-from workbench.pipeline.annotation import next_claim
+from workbench.pipeline import order, ranking
+from workbench.pipeline.annotation import Answer, next_claim, record_judgment, texts_of
 from workbench.views.annotate import Item
 
 pytestmark = pytest.mark.django_db
@@ -85,6 +85,27 @@ def test_an_assisted_annotator_reads_why_there_is_none(cut, why, model, dataset)
 
     assert claim.mode == Claim.Mode.ASSISTED
     assert Item(claim.comparison, claim, None, uuid4()).why_no_suggestion == why
+
+
+def test_no_earlier_version_speaks_for_the_active_one_where_that_reads_both_alike(model, dataset):
+    """Neither beside the pair, nor on the vote, nor in the order of the queue."""
+    dataset.blind_share = 0
+    dataset.save()
+    comparison = scored(model, 1.5, 1.5, dataset)
+    SuggestionFactory.create(
+        comparison=comparison, version=ModelVersionFactory.create(state="registered", temperature=1.0)
+    )
+
+    annotator = AnnotatorFactory.create()
+    claim = next_claim(dataset, annotator)
+    judgment = record_judgment(annotator, comparison, Answer("left", uuid4()))
+    order.renew(dataset, [comparison.prompt.group])
+
+    comparison.refresh_from_db()
+    assert (claim.suggestion, texts_of(claim)[1]) == (None, False)
+    assert (judgment.suggested, judgment.version) == ("", None)
+    assert comparison.doubt is None
+    assert not Suggestion.objects.to_show().exists()
 
 
 def test_a_pair_that_is_not_scored_yet_has_no_reason(model):

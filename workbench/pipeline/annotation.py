@@ -421,8 +421,7 @@ def _suggestions(comparison_ids: Collection[int]) -> dict[int, Suggestion]:
     """What to show of each of these Comparisons."""
     if not comparison_ids:
         return {}
-    best_first = _SHOWN.objects(comparisons=comparison_ids)
-    return {suggestion.comparison_id: suggestion for suggestion in reversed(best_first)}
+    return {each.comparison_id: each for each in _SHOWN.objects(comparisons=comparison_ids)}
 
 
 _SHOWN = Compiled(lambda: Suggestion.objects.filter(comparison__in=COMPARISONS).to_show())
