@@ -57,6 +57,7 @@ def open_as(browser: Browser, live_server, transactional_db) -> Iterator[Callabl
             log_in(context, user)
         page = context.new_page()
         page.set_default_timeout(5_000)
+        page.set_default_navigation_timeout(30_000)  # a busy machine may take long over the first page
         page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 

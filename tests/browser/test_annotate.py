@@ -424,6 +424,35 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     assert Judgment.objects.current().get().outcome == "both_bad"
 
 
+def test_undo_twice_reopens_the_answer_before_though_the_last_has_not_arrived(dataset, bob, bob_annotates):
+    some(dataset, 3)
+    page = bob_annotates()
+    first = shown(page)
+    page.keyboard.press("1")
+    another_than(page, first)
+    saved(page)
+    page.reload()
+    expect(page.locator("body.has-script .item")).to_be_visible()
+    look(page)
+    second = shown(page)
+    held_back = []
+    page.route("**/judge/", lambda route: held_back.append(route), times=1)
+
+    page.keyboard.press("1")
+    another_than(page, second)
+    page.keyboard.press("u")
+    expect(page.locator(".item")).to_have_attribute("data-comparison", second)
+    for _ in range(2):  # the second time while the first still waits
+        page.keyboard.press("u")
+    held_back.pop().continue_()
+    expect(page.locator(".item")).to_have_attribute("data-comparison", first)
+    look(page)
+    page.keyboard.press("Enter")
+    expect(page.locator(".item")).not_to_have_attribute("data-comparison", first)
+    assert shown(page) != second
+    assert {str(j.comparison_id) for j in Judgment.objects.current()} == {first, second}
+
+
 def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob_annotates, picture):
     same = "The same words in both of the answers, and quite a lot of them. " * 8
     left, right = f"{same}Boil it for ten minutes.\n\nServe.", f"{same}Boil it for two minutes.\n\nServe."

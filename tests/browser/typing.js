@@ -28,7 +28,7 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
   let opened = {};
   const { showModal } = HTMLDialogElement.prototype;
   HTMLDialogElement.prototype.showModal = function () {
-    opened = { at: performance.now(), since: log.since[onScreen()] ?? null, comparison: onScreen() };
+    opened = { since: log.since[onScreen()] ?? null, comparison: onScreen() };
     showModal.call(this);
   };
 
@@ -40,8 +40,8 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
     const words = { settle: fields.note, judge: fields.comment }[act] ?? "";
     const written = ["settle", "judge"].includes(act) ? (log.notes[comparison] ?? "") : "";
     if (act === "settle") log.notes[comparison] = ""; // undone, it comes back without
-    const seen = act === "flag" ? opened : { at: performance.now(), since: log.since[comparison] ?? null };
-    log.sent.push({ to, at: seen.at, since: seen.since, asked: seen.comparison ?? comparison, comparison, words, written });
+    const seen = act === "flag" ? opened : { since: log.since[comparison] ?? null, comparison };
+    log.sent.push({ to, at: performance.now(), since: seen.since, asked: seen.comparison, comparison, words, written });
   };
   const { setItem } = Storage.prototype;
   Storage.prototype.setItem = function (name, value) {

@@ -397,10 +397,12 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if judgment is None:
         return _refuse(request, dataset, "There is no earlier answer of yours to reopen.", 404)
+    # Of a ranking the first, by which it was handed out: its draft is kept under that Claim.
+    first = _together(judgment)[0]
     claim = Claim.objects.select_related("ranking").get(
-        annotator=annotator, comparison=judgment.comparison_id, purpose=judgment.purpose
+        annotator=annotator, comparison=first.comparison_id, purpose=first.purpose
     )
-    item = _item(claim, judgment)
+    item = _item(claim, first)
     if request.headers.get("X-Requested-With") == "fetch":
         return render(request, "annotate/item.html", {"item": item})
     return _page(request, dataset, annotator, item)

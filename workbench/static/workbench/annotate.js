@@ -401,11 +401,20 @@ function skip() {
   leave();
 }
 
+const answeredJustNow = () => ["waiting", "revealed"].includes(form.dataset.state);
+let undoing = false; // an earlier answer is on its way from the server
+
 async function undo() {
-  const answeredJustNow = ["waiting", "revealed"].includes(form.dataset.state);
-  const target = answeredJustNow ? current : (past.pop() ?? (await reopenFromServer()));
+  if (undoing) return;
+  let target = answeredJustNow() ? current : past.pop();
+  if (!target) {
+    undoing = true;
+    target = await reopenFromServer().finally(() => (undoing = false));
+    if (target) newer.unshift(...past.splice(0));
+  }
   if (!target) return;
-  if (current && target !== current) (form.dataset.state === "reopened" ? newer : ahead).unshift(current);
+  // Answered while the older one was on its way, it is one to go past, and not one to be handed out again.
+  if (current && target !== current) (answeredJustNow() || form.dataset.state === "reopened" ? newer : ahead).unshift(current);
   if (lastReveal()) showLastReveal("");
   reopen(target);
 }
@@ -416,9 +425,10 @@ function reopen(item) {
 }
 
 async function reopenFromServer() {
-  const oldest = current?.judgment;
   await outbox.flush();
-  const response = await fetch(`${urls.undo}${oldest ? `?before=${oldest}` : ""}`, {
+  // An answer has its Judgment only once it has arrived.
+  const known = [...past, current, ...newer].map((item) => Number(item?.judgment)).filter(Boolean);
+  const response = await fetch(`${urls.undo}${known.length ? `?before=${Math.min(...known)}` : ""}`, {
     headers: { "X-Requested-With": "fetch" },
     redirect: "manual",
   }).catch(() => null);
