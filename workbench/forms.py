@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -8,6 +9,7 @@ from typing import Any, cast
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.http import QueryDict
 from django.utils import timezone
@@ -40,15 +42,34 @@ LARGEST_COUNT = 10**9
 _DAY = forms.DateInput(attrs={"type": "date"})
 
 
-class NewDatasetForm(forms.ModelForm):
+NAME_TAKEN = "Another dataset has this name. Choose a different one."
+NAME_ERRORS = {"name": {"unique": NAME_TAKEN}}
+
+
+class NamedForm(forms.ModelForm):
+    """Writes a Dataset with a name that no other has."""
+
+    def stored(self) -> Dataset | None:
+        """The Dataset, or None when somebody took its name a moment ago: `errors` then says so."""
+        try:
+            with transaction.atomic():
+                dataset: Dataset = self.save()
+        except IntegrityError:
+            self.add_error("name", NAME_TAKEN)
+            return None
+        return dataset
+
+
+class NewDatasetForm(NamedForm):
     class Meta:
         model = Dataset
         fields = ["name", "description", "licence"]
+        error_messages = NAME_ERRORS
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 
 
 SETTINGS = {
-    "About": ["description", "licence"],
+    "About": ["name", "description", "licence"],
     "How many judge": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],
     "What comes next": ["order", "random_share", "most_per_group", "ranks", "lease_minutes"],
     "Fairness": ["blind_share", "gold_share", "repeat_share"],
@@ -57,13 +78,14 @@ SETTINGS = {
 """The settings of a Dataset by what they are about, in the order of the page."""
 
 
-class DatasetForm(forms.ModelForm):
+class DatasetForm(NamedForm):
     """A Dataset's settings. Only what was changed is written, so that two people who each change one field
     do not undo each other."""
 
     class Meta:
         model = Dataset
         fields = [name for names in SETTINGS.values() for name in names]
+        error_messages = NAME_ERRORS
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
@@ -76,6 +98,12 @@ class DatasetForm(forms.ModelForm):
 
     def sections(self) -> dict[str, list[forms.BoundField]]:
         return {title: [self[name] for name in names] for title, names in SETTINGS.items()}
+
+    @classmethod
+    def sent(cls, data: QueryDict, dataset: Dataset) -> "DatasetForm":
+        """Over a copy, as validation writes what was sent into its instance: a page that says why a name is
+        refused still has the Dataset under its own."""
+        return cls(data, instance=copy(dataset))
 
     def save(self, commit: bool = True) -> Dataset:
         dataset: Dataset = self.instance

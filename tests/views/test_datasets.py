@@ -216,7 +216,7 @@ def test_a_name_that_is_taken_makes_no_second_dataset_and_the_page_says_so(datas
     answer = as_user(UserFactory.create(is_staff=True)).post(reverse("dataset_new"), {"name": "Kitchen"})
 
     assert answer.status_code == 400
-    assert "already exists" in answer.content.decode()
+    assert "Another dataset has this name" in answer.content.decode()
     assert Dataset.objects.count() == 1
 
 

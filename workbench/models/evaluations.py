@@ -47,7 +47,12 @@ class Evaluation(models.Model):
         indexes = [models.Index(fields=["dataset", "version"], name="evaluation_on_dataset")]
 
     def __str__(self) -> str:
-        return f"{self.version} on {self.source}"
+        return f"{self.version} on {self.on}"
+
+    @property
+    def on(self) -> str:
+        """What it was measured on: a Dataset by the name that it has now, or a file."""
+        return self.dataset.name if self.dataset else self.source
 
     @property
     def own(self) -> dict[str, Any]:

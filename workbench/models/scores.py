@@ -140,6 +140,11 @@ class ModelVersion(models.Model):
         return self.name
 
     @property
+    def comes_from(self) -> str:
+        """Where its weights come from; one trained here names its base and Dataset as they are called now."""
+        return f"{self.base}, trained on {self.release}" if self.base and self.release else self.origin
+
+    @property
     def checkpoint(self) -> str:
         """Folder of the checkpoint in Django's storage."""
         return f"checkpoints/{self.weights_sha256}-{self.tokenizer_sha256[:16]}"

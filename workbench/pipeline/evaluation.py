@@ -501,10 +501,10 @@ def in_words(found: Evaluation) -> str:
     """ "Kitchen: 64.0 % of 412 decided pairs right (95 % interval 59.2 % to 68.5 %). Left out: ..." """
     own = found.own
     if own["accuracy"] is None:
-        return f"{found.source}: no decided pair."
+        return f"{found.on}: no decided pair."
     low, high = own["clustered"] or own["wilson"]
     right = (
-        f"{found.source}: {share_in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
+        f"{found.on}: {share_in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
         f"(95 % interval {share_in_words(low)} to {share_in_words(high)})."
     )
     return " ".join([right, *remarks(found)])

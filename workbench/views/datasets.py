@@ -107,8 +107,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def dataset_new(request: HttpRequest) -> HttpResponse:
     person = access.staff_only(request.user)
     form = NewDatasetForm(request.POST or None)
-    if form.is_valid():
-        dataset = form.save()
+    if form.is_valid() and (dataset := form.stored()):
         Member.objects.create(dataset=dataset, user=person, role=Role.ADMIN)
         return redirect(dataset)
     return render(request, "datasets/new.html", {"form": form}, status=400 if form.errors else 200)
@@ -247,9 +246,10 @@ def _overlap(found: dict[str, Any]) -> dict[str, Any]:
 @require_http_methods(["GET", "HEAD", "POST"])
 def settings(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    form = DatasetForm(request.POST or None, instance=dataset)
-    if form.is_valid():
-        form.save()
+    form = (
+        DatasetForm.sent(request.POST, dataset) if request.method == "POST" else DatasetForm(instance=dataset)
+    )
+    if form.is_valid() and form.stored():
         messages.info(request, "Settings are saved.")
         return redirect("settings", pk=pk)
     return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))

@@ -269,8 +269,9 @@ def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
 
 
 def _folder(release: Release) -> str:
-    """A name for the release on somebody's disk."""
-    return f"{slugify(release.dataset.name) or 'dataset'}-{release.number}"
+    """A name for the release on somebody's disk: by what the Dataset was called when it was built."""
+    name = release.manifest["dataset"]["name"] if release.is_ready else release.dataset.name
+    return f"{slugify(name) or 'dataset'}-{release.number}"
 
 
 def _range(request: HttpRequest, size: int, sha256: str) -> range | None:

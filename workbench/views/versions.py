@@ -15,7 +15,7 @@ PROMOTIONS_SHOWN = 50
 @require_safe
 def versions(request: HttpRequest) -> HttpResponse:
     access.staff_only(request.user)
-    rows = ModelVersion.objects.with_score_count()
+    rows = ModelVersion.objects.with_score_count().select_related("base", "release__dataset")
     context = {
         "versions": rows,
         "active": ModelVersion.objects.active(),

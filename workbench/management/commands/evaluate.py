@@ -81,7 +81,7 @@ class Command(BaseCommand):
         figures = found.figures
         left_out = ", ".join(f"{count:,} {why}" for why, count in figures["left_out"].items())
         self.stdout.write(
-            f"{found.pairs:,} pairs of {found.source}"
+            f"{found.pairs:,} pairs of {found.on}"
             f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}; "
             f"left out: {left_out or 'none'}."
         )
@@ -130,7 +130,7 @@ def _facts(found: Evaluation) -> dict[str, Any]:
     version: ModelVersion = found.version
     return {
         "version": version.name,
-        "on": found.source,
+        "on": found.on,
         "split": found.split,
         "protocol": found.protocol,
         "pairs": found.pairs,

@@ -124,7 +124,7 @@ class Command(BaseCommand):
             "temperature": version.temperature,
             **run.result["finding"],
             "evaluations": [
-                {"on": found.source, "pairs": found.pairs, **found.figures["model"]}
+                {"on": found.on, "pairs": found.pairs, **found.figures["model"]}
                 for found in run.evaluations.order_by("pk")
             ],
         }
