@@ -60,18 +60,29 @@ class Columns:
     """Counts the columns of rows as they pass, and sees what of them the Drafts keep as metadata."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self._held: Counter[str] = Counter()
+        self._rows: Counter[tuple[str, ...]] = Counter()
+        """How many of the rows have each set of columns, since these were last added to `_there`."""
+        self._there: Counter[str] = Counter()
+        self._empty: Counter[str] = Counter()
         self._kept: set[str] = set()
 
     def saw(self, row: Row) -> None:
-        self.rows += 1
-        held = self._held
+        # Most rows have the same columns and hold something in each: only what is empty is counted here.
+        self._rows[tuple(row.values)] += 1
+        if len(self._rows) > SHOWN:
+            self._add_up()
         for name, value in row.values.items():
             if type(value) is str:
-                held[name] += not (not value or value.isspace())
-            else:
-                held[name] += holds(value) or value is False or value == 0
+                if not value or value.isspace():
+                    self._empty[name] += 1
+            elif not (holds(value) or value is False or value == 0):
+                self._empty[name] += 1
+
+    def _add_up(self) -> None:
+        for names, rows in self._rows.items():
+            for name in names:
+                self._there[name] += rows
+        self._rows.clear()
 
     def made(self, draft: Draft) -> None:
         kept = self._kept
@@ -90,15 +101,19 @@ class Columns:
         """Of each column, in the order of the file."""
         if shape is None:
             return ()
-        names = tuple(self._held)[:SHOWN]
+        self._add_up()
+        names = tuple(self._there)[:SHOWN]
         context = {name: BECOMES[word] for name, word in context_columns(names, shape.columns)}
         named = shape.named
-        return tuple(ColumnUse(name, self._became(name, named, context), self._held[name]) for name in names)
+        return tuple(ColumnUse(name, self._became(name, named, context), self._held(name)) for name in names)
+
+    def _held(self, name: str) -> int:
+        return self._there[name] - self._empty[name]
 
     def _became(self, name: str, named: Mapping[str, str], context: Mapping[str, str]) -> str:
         if said := named.get(name) or context.get(name):
             return said
-        if not self._held[name]:
+        if not self._held(name):
             return "nothing: it is empty"
         if name in self._kept:
             return f"rating, and {METADATA}" if _RATING.fullmatch(name.lower()) else METADATA

@@ -50,6 +50,7 @@ _LONGEST_TEXT = 2**20
 _LOOKS_LIKE_MESSAGES = re.compile(
     r"""^(?:array\()?\[?\s*\{\s*['"](?:role|content|from|value)['"]\s*:\s*['"\[{N n]""", re.DOTALL
 )
+_MAY_OPEN = frozenset("[{a")
 _BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")
 _ARRAY = re.compile(r"^array\((.*?)(?:,\s*dtype=object)?\)$", re.DOTALL)
 _TURNS = (
@@ -81,8 +82,11 @@ def prepared(row: Row, own: frozenset[str], note: Callable[[str, int], None]) ->
     """The row with its conversations read from text, and its context columns taken out of its values.
     Raises BadRow."""
     values = row.values
-    for column, value in row.values.items():
-        if isinstance(value, str) and value[:40].lstrip()[:6].startswith(("[", "{", "array(")):
+    for column, value in values.items():
+        # The first character alone tells of nearly every text that it is no conversation.
+        if type(value) is not str or not ((first := value[:1]) in _MAY_OPEN or first.isspace()):
+            continue
+        if value[:40].lstrip()[:6].startswith(("[", "{", "array(")):
             found = _conversation_in(value, column)
             if found is not None:
                 values = {**values, column: found}

@@ -191,7 +191,9 @@ class Reader:
         self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)
         if not self._options.labels:
             draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))
-        self.observed["empty_completions"] += sum(not one.text.strip() for one in draft.completions)
+        for one in draft.completions:
+            if not one.text or one.text.isspace():
+                self.observed["empty_completions"] += 1
         if self._options.dry_run:
             self.observed += observe(draft)
         self._seen.made(draft)

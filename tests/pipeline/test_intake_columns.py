@@ -157,3 +157,22 @@ def test_the_command_takes_columns(tmp_path):
     assert Dataset.objects.get().columns == NAMED
     with pytest.raises(CommandError, match="WORD=COLUMN"):
         call_command("import_dataset", "New", str(tmp_path / "rows.csv"), column=["frage=x"])
+
+
+def test_columns_are_listed_in_the_files_order_with_the_rows_that_hold_something(tmp_path):
+    first = {"note": " ", "prompt": "p0", "chosen": "c", "rejected": "r", "score": 0}
+    odd = [{"prompt": f"p{n}", "chosen": "c", "rejected": "r", f"odd{n}": n} for n in range(1, 300)]
+
+    result = take(
+        tmp_path, [first, *odd, first | {"prompt": "p300", "note": "x", "score": None}], "rows.jsonl"
+    )
+
+    held = [(column.name, column.held) for column in result.columns]
+    assert held[:6] == [
+        ("note", 1),
+        ("prompt", 301),
+        ("chosen", 301),
+        ("rejected", 301),
+        ("score", 1),
+        ("odd1", 1),
+    ]

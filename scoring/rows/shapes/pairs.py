@@ -52,8 +52,17 @@ def _first(columns: Columns, names: tuple[str, ...]) -> str | None:
 def _holding(values: Values, names: tuple[str, ...], empty: tuple[object, ...] = (None,)) -> str | None:
     """The first of the columns that holds something in this row, else the first that is there: a table put
     together from several has null where the row's own table had no such column."""
-    there = [name for name in names if name in values]
-    return next((name for name in there if values[name] not in empty), there[0] if there else None)
+    there = _there(tuple(values), names)
+    for name in there:
+        if values[name] not in empty:
+            return name
+    return there[0] if there else None
+
+
+@lru_cache(maxsize=200)
+def _there(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that are columns: most rows of a file have the same."""
+    return tuple(name for name in names if name in columns)
 
 
 def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
@@ -113,7 +122,10 @@ def answers_of(
 ) -> tuple[list[Message], tuple[CompletionDraft, CompletionDraft]]:
     """(messages before, the two answers). Where both columns hold whole conversations, the messages before
     are what both begin with, up to the last turn that is not an assistant's; else there are none."""
-    one, other = (said_by(values[column], column) for column in columns)
+    one, other = values[columns[0]], values[columns[1]]
+    if isinstance(one, str) and isinstance(other, str):
+        return [], (CompletionDraft(one), CompletionDraft(other))
+    one, other = said_by(one, columns[0]), said_by(other, columns[1])
     whole = _is_whole(one, prompt)
     if whole != _is_whole(other, prompt):
         raise _unequal(columns)
@@ -272,7 +284,7 @@ def _draft(
 ) -> Draft:
     values = row.values
     better_source, worse_source, rated = _beside(tuple(values))
-    used |= {name for name in (better_source, worse_source) if name} | {"id", "prompt_id"}
+    used |= {"id", "prompt_id"}
     outcome = "a"
     notes: tuple[str, ...] = ()
     for high, low in rated:
@@ -281,16 +293,19 @@ def _draft(
             outcome = "tie"
         elif better is not None and worse is not None and better < worse:
             notes = (CONTRADICTED.format(high, low),)
-    completions = tuple(
-        replace(answer, source=name_of(values, column)) if column else answer
-        for answer, column in zip(answers, (better_source, worse_source), strict=True)
-    )
+    better_answer, worse_answer = answers
+    if better_source:
+        used.add(better_source)
+        better_answer = replace(better_answer, source=name_of(values, better_source))
+    if worse_source:
+        used.add(worse_source)
+        worse_answer = replace(worse_answer, source=name_of(values, worse_source))
     row_id = name_of(values, "id")
     comparison = ComparisonDraft(0, 1, (JudgmentDraft(outcome),), row_id, leftovers(values, used))
     return Draft(
         row.line,
         prompt,
-        completions,
+        (better_answer, worse_answer),
         (comparison,),
         row_id=row_id,
         external_id=name_of(values, "prompt_id"),

@@ -52,11 +52,14 @@ TREES = (
     "thread_id",
 )  # fmt: skip
 """Columns that say which conversation a row is of."""
+_TREES = frozenset(TREES)
 
 
 def opening_of(messages: Sequence[Message]) -> list[Message]:
     """The system's and the first user's turn of a conversation of several turns; [] for a prompt of one, and
     where that turn has fewer than five words."""
+    if len(messages) == 1:
+        return []
     for place, message in enumerate(messages[:-1]):
         if message["role"] == "user":
             return list(messages[: place + 1]) if len(said(message).split()) >= OPENING_WORDS else []
@@ -73,6 +76,8 @@ def own_group(messages: Sequence[Message]) -> str:
 def tree_of(draft: Draft) -> str:
     """Which conversation the file says that the row is of; "" where it does not."""
     for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
+        if _TREES.isdisjoint(metadata):
+            continue
         for name in TREES:
             value = metadata.get(name)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
