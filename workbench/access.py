@@ -1,6 +1,10 @@
-"""Who may see or change what: the only place that answers 404 (you may not know of it) or 403 (you may see
-it, but not do this). A view that skips these functions cannot get its object."""
+"""Who may see or change what: the only place that answers 404 (you may not know of it), 403 (you may see it,
+but not do this) or 423 (it is archived: nobody changes it). A view that skips these functions cannot get its
+object."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +19,37 @@ from workbench.models.compiled import Compiled, Given
 _RANK = {Role.ANNOTATOR: 1, Role.REVIEWER: 2, Role.ADMIN: 3}
 
 Visitor = User | AnonymousUser
+
+SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}
+_changes: ContextVar[bool] = ContextVar("changes", default=False)
+
+
+class Archived(PermissionDenied):
+    """An archived Dataset was to be changed."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(archived_sentence(dataset))
+
+
+def archived_sentence(dataset: Dataset) -> str:
+    return f"{dataset} is archived: it can be read and exported, but takes no votes, imports or runs."
+
+
+@contextmanager
+def request_by(method: str | None) -> Iterator[None]:
+    """For as long as a request by this HTTP method is answered: one that is not safe gets no archived
+    Dataset, nor anything of one."""
+    before = _changes.set(method not in SAFE)
+    try:
+        yield
+    finally:
+        _changes.reset(before)
+
+
+def refuse_archived(dataset: Dataset) -> None:
+    """Raise Archived where the dataset takes no change."""
+    if dataset.archived_at:
+        raise Archived(dataset)
 
 
 def role_in(user: User, dataset: Dataset) -> Role | None:
@@ -38,14 +73,19 @@ def person(user: Visitor) -> User:
     return user
 
 
-def dataset_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Dataset:
+def dataset_for(
+    user: Visitor, pk: int, role: Role = Role.ANNOTATOR, *, even_archived: bool = False
+) -> Dataset:
     """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
-    404, a member with less 403."""
+    404, a member with less 403; whoever is about to change an archived one 423. `even_archived` is for what
+    changes nothing that is archived: people, and what becomes of the Dataset as a whole."""
     roles = _AS_STAFF if person(user).is_staff else _AS_MEMBER
     dataset = roles.first(pk=pk, user=user.pk)
     if dataset is None:
         raise Http404
     _require(dataset.role, role)
+    if not even_archived:
+        _refuse_change(dataset)
     return dataset
 
 
@@ -62,6 +102,11 @@ def _require(held: str | None, role: Role) -> None:
         raise PermissionDenied
 
 
+def _refuse_change(dataset: Dataset) -> None:
+    if _changes.get():
+        refuse_archived(dataset)
+
+
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
     """The comparison, for a member of its dataset as in `dataset_for`. One query."""
     own: QuerySet[Any, Any] = Dataset.objects.with_role_of(person(user))
@@ -71,12 +116,13 @@ def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Compa
     if comparison is None:
         raise Http404
     _require(comparison.role, role)
+    _refuse_change(comparison.dataset)
     return comparison
 
 
 def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:
     """A membership to change or end: for the Dataset's admins."""
-    dataset = dataset_for(user, dataset_pk, Role.ADMIN)
+    dataset = dataset_for(user, dataset_pk, Role.ADMIN, even_archived=True)
     member = dataset.members.select_related("user").filter(pk=pk).first()
     if member is None:
         raise Http404

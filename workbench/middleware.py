@@ -1,11 +1,12 @@
-"""What every request passes before its view: signs of life, no NUL, and no copies of private pages."""
+"""What every request passes before its view: signs of life, no NUL, no copies of private pages, and whether
+it may change something."""
 
 from collections.abc import Callable
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
-from workbench import health
+from workbench import access, health
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
@@ -56,3 +57,14 @@ class PrivatePages:
         if not response.has_header("Cache-Control") and request.user.is_authenticated:
             response["Cache-Control"] = "private, no-store"
         return response
+
+
+class Intents:
+    """Tells access.py whether the request is to change something: what is archived stays as it is."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with access.request_by(request.method):
+            return self.get_response(request)

@@ -187,7 +187,7 @@ def _score_batch(batch_id: int) -> None:
 @shared_task
 def score_missing(dataset_id: int) -> None:
     """Plan what the active version and the baselines have not scored of the dataset, and ring for it."""
-    dataset = Dataset.objects.filter(pk=dataset_id).first()
+    dataset = Dataset.objects.in_use().filter(pk=dataset_id).first()
     if dataset is not None:
         scoring.plan_wanted(dataset)
         ring_batches()

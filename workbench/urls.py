@@ -31,6 +31,7 @@ class Id:
 
 register_converter(Id, "id")
 
+handler403 = "workbench.views.refused.refused"
 handler500 = "workbench.views.errors.failed"
 urlpatterns = [
     path("", datasets.home, name="home"),
@@ -43,6 +44,8 @@ urlpatterns = [
     path("datasets/<id:pk>/data/", datasets.data, name="data"),
     path("datasets/<id:pk>/settings/", datasets.settings, name="settings"),
     path("datasets/<id:pk>/settings/guidelines/", datasets.guidelines_revise, name="guidelines_revise"),
+    path("datasets/<id:pk>/settings/archive/", datasets.archive, name="archive"),
+    path("datasets/<id:pk>/settings/bring-back/", datasets.bring_back, name="bring_back"),
     path("datasets/<id:pk>/people/", people.people, name="people"),
     path("datasets/<id:pk>/people/<id:member_pk>/role/", people.member_change, name="member_change"),
     path("datasets/<id:pk>/people/<id:member_pk>/remove/", people.member_remove, name="member_remove"),

@@ -14,11 +14,13 @@ from tests.conftest import SHARED
 from tests.factories import (
     ComparisonFactory,
     CompletionFactory,
+    DatasetFactory,
     ModelVersionFactory,
     PromptFactory,
     SuggestionFactory,
 )
 from workbench.models import Claim, Comparison, Dataset, Flag, Judgment, ModelVersion, Suggestion, User
+from workbench.pipeline import archiving
 from workbench.templatetags.text import is_long
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -501,6 +503,35 @@ def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, bob_ann
     expect(page.locator(".end")).to_contain_text("You have no access to this Dataset any more")
     expect(page.locator("#notice")).to_contain_text("You are not a member of this Dataset any more")
     picture(page, "annotate-removed")
+
+
+def test_answers_to_a_dataset_that_was_archived_wait_in_the_browser_until_it_is_brought_back(
+    dataset, bob, bob_annotates, picture
+):
+    some(dataset, 2)
+    page = bob_annotates()
+    page.wait_for_load_state("networkidle")
+    archiving.archive(dataset)
+
+    page.keyboard.press("1")
+
+    expect(page.locator("#notice")).to_contain_text("This dataset was archived, so it takes no votes now.")
+    expect(page.locator("#saved")).to_contain_text("1 not saved yet: the dataset is archived")
+    picture(page, "annotate-archived")
+    assert not Judgment.objects.exists()
+    # The answers to another Dataset do not wait for those to this one.
+    other = DatasetFactory.create(name="Pantry")
+    other.members.create(user=bob, role="annotator")
+    some(other, 1)
+    annotate(page, other)
+    page.keyboard.press("2")
+    expect(page.locator("#saved")).to_contain_text("1 not saved yet")
+    assert Judgment.objects.get().comparison.dataset == other
+
+    archiving.bring_back(dataset)
+    page.reload()
+    expect(page.locator("#saved")).to_have_text("saved ✓")
+    assert Judgment.objects.filter(comparison__dataset=dataset).count() == 1
 
 
 # Rankings

@@ -15,7 +15,7 @@ from tests.factories import (
 )
 from workbench import tasks
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Suggestion
-from workbench.pipeline import scoring
+from workbench.pipeline import runs, scoring
 
 pytestmark = pytest.mark.django_db
 
@@ -313,11 +313,11 @@ def test_newer_datasets_are_rung_for_first(version):
 def test_a_cancelled_run_is_rung_for_no_more(version):
     run = scoring.plan(prompts_with_completions(1, 1), version)
 
-    assert scoring.cancel(run)
+    assert runs.cancel(run)
 
     assert scoring.due(MINUTE) == []
     assert run.batches.get().state == "cancelled"
-    assert not scoring.cancel(run)
+    assert not runs.cancel(run)
 
 
 def test_a_batch_whose_worker_keeps_dying_is_split_and_its_last_text_fails_with_a_reason(version):

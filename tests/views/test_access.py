@@ -61,6 +61,8 @@ TABLE = {
     "groups": Row("GET", "dataset", REVIEWER),
     "settings": Row("GET", "dataset", ADMIN),
     "guidelines_revise": Row("POST", "dataset", to(400, ADMIN)),
+    "archive": Row("POST", "dataset", to(302, ADMIN)),
+    "bring_back": Row("POST", "dataset", to(302, ADMIN)),
     "people": Row("GET", "dataset", ADMIN),
     "member_change": Row("POST", "member", to(302, ADMIN)),
     "member_remove": Row("POST", "member", to(302, ADMIN)),
@@ -223,6 +225,38 @@ def test_somebody_who_is_not_logged_in_is_sent_to_the_login_page(name: str, clie
     answer = clients["anonymous"].generic(row.method, path_of(name))
 
     assert answer.headers["Location"].startswith(reverse("login"))
+
+
+NO_CHANGE_OF_WHAT_IS_ARCHIVED = {"archive", "bring_back", "people", "member_change", "member_remove"}
+"""Members may come and go, and the Dataset as a whole has its own rules."""
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.of not in {"", "version"}])
+def test_nobody_changes_an_archived_dataset_by_any_url(name: str, clients, path_of, dataset):
+    path = path_of(name)
+    Dataset.objects.filter(pk=dataset.pk).update(archived_at=timezone.now())
+
+    answer = clients["staff"].post(path)
+
+    if name in NO_CHANGE_OF_WHAT_IS_ARCHIVED:
+        assert answer.status_code in {200, 302, 400}
+    elif answer.status_code != 405:  # there is nothing to post here
+        assert answer.status_code == 423
+        assert f"{dataset} is archived: it can be read and exported" in answer.content.decode()
+
+
+READ = [name for name, row in TABLE.items() if row.method == "GET" and row.of not in {"", "version"}]
+
+
+@pytest.mark.parametrize("name", [name for name in READ if name != "annotate_undo"])  # it begins a change
+def test_an_archived_dataset_can_be_read_and_exported(name: str, clients, path_of, dataset):
+    path = path_of(name)
+    Dataset.objects.filter(pk=dataset.pk).update(archived_at=timezone.now())
+
+    answer = clients["admin"].get(path, follow=True)
+
+    b"".join(answer)
+    assert answer.status_code == 200
 
 
 def test_a_run_of_no_dataset_is_for_staff(clients):

@@ -1,13 +1,23 @@
 """From its settings a Dataset is renamed, archived, cloned and deleted by its admins."""
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from tests.factories import DatasetFactory, JudgmentFactory, ModelVersionFactory, UserFactory
+from tests.factories import (
+    ComparisonFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    RunFactory,
+    UserFactory,
+)
+from workbench import tasks
 from workbench.forms import DatasetForm
-from workbench.models import Dataset, Release
-from workbench.pipeline import release
+from workbench.models import Claim, Dataset, Release, Run, ScoreBatch
+from workbench.pipeline import archiving, release
 
 pytestmark = pytest.mark.django_db
 
@@ -94,3 +104,128 @@ def test_of_two_who_choose_one_name_at_once_the_second_is_told(url, dataset, as_
 
     assert answer.status_code == 400
     assert "Another dataset has this name" in answer.content.decode()
+
+
+# --- archiving ----------------------------------------------------------------------------------------------
+
+
+def archived(dataset: Dataset) -> Dataset:
+    archiving.archive(dataset)
+    dataset.refresh_from_db()
+    return dataset
+
+
+def test_an_archived_dataset_leaves_the_list_of_everybody_and_its_admins_find_it_behind_a_link(
+    dataset, alice, rita, bob, as_user
+):
+    as_user(alice).post(reverse("archive", args=[dataset.pk]))
+
+    for person in (rita, bob):
+        assert dataset.name not in page(as_user(person), "home")
+        assert "Archived (" not in page(as_user(person), "home")
+        assert dataset.name not in page(as_user(person), "home", archived="1")
+    home = page(as_user(alice), "home")
+    assert dataset.name not in home.partition("<main")[2]
+    assert "Archived (1)" in home
+    assert dataset.name in page(as_user(alice), "home", archived="1")
+
+
+def test_every_page_of_an_archived_dataset_says_so_and_offers_nothing_that_would_be_refused(
+    dataset, alice, bob, as_user
+):
+    ComparisonFactory.create(prompt__dataset=dataset)
+    archived(dataset)
+
+    for name in ("dataset", "data", "import", "runs", "people", "model", "releases", "settings", "quality"):
+        html = page(as_user(alice), name, dataset.pk)
+        assert "takes no votes, imports or runs" in html
+    assert "Archived since" in page(as_user(bob), "dataset", dataset.pk)
+    assert "Continue" not in page(as_user(bob), "dataset", dataset.pk)
+    assert 'type="file"' not in page(as_user(alice), "import", dataset.pk)
+    assert "Build it" not in page(as_user(alice), "releases", dataset.pk)
+
+
+def test_the_runs_of_a_dataset_that_is_archived_are_cancelled_and_its_settings_said_how_many(
+    dataset, alice, as_user
+):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create())
+    batch = ScoreBatch.objects.create(run=run, version=run.version, completion_ids=[1], size=1)
+    RunFactory.create(dataset=dataset, kind="import", state="running")
+    elsewhere = RunFactory.create(kind="import")
+
+    assert "2 runs under way are cancelled" in page(as_user(alice), "settings", dataset.pk)
+    as_user(alice).post(reverse("archive", args=[dataset.pk]))
+
+    assert {run.state for run in Run.objects.of(dataset)} == {"cancelled"}
+    batch.refresh_from_db()
+    assert batch.state == "cancelled"
+    elsewhere.refresh_from_db()
+    assert elsewhere.state == "waiting"
+
+
+def test_no_pair_of_an_archived_dataset_is_handed_out_and_the_page_says_why(dataset, bob, as_user):
+    ComparisonFactory.create(prompt__dataset=dataset)
+    archived(dataset)
+
+    html = page(as_user(bob), "annotate", dataset.pk)
+
+    assert "This dataset is archived" in html
+    assert not Claim.objects.exists()
+
+
+def test_the_script_of_the_annotation_page_is_answered_with_the_sentence(dataset, bob, as_user):
+    archived(dataset)
+    fetch = {"X-Requested-With": "fetch"}
+
+    for name in ("judge", "annotate_next", "annotate_hold", "annotate_skip", "annotate_flag"):
+        answer = as_user(bob).post(reverse(name, args=[dataset.pk]), headers=fetch)
+        assert answer.status_code == 423
+        assert answer.json() == {
+            "error": "Kitchen is archived: it can be read and exported, but takes no votes, imports or runs."
+        }
+
+
+def test_whoever_is_no_member_is_not_told_that_it_is_archived(dataset, charlie, as_user):
+    archived(dataset)
+
+    assert as_user(charlie).post(reverse("judge", args=[dataset.pk])).status_code == 404
+
+
+def test_an_archived_dataset_is_neither_scored_nor_put_in_order_until_it_is_brought_back(
+    dataset, alice, as_user
+):
+    ModelVersionFactory.create(state="active")
+    ComparisonFactory.create(prompt__dataset=dataset)
+    Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
+    archived(dataset)
+
+    tasks.score_missing(dataset.pk)
+    tasks.reconcile()
+    assert not Run.objects.exists()
+    as_user(alice).post(reverse("bring_back", args=[dataset.pk]))
+    tasks.reconcile()
+
+    assert Run.objects.of(dataset).of_kind("score").exists()
+    dataset.refresh_from_db()
+    assert dataset.archived_at is None
+    assert dataset.name in page(as_user(alice), "home")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "Kitchen"],
+        ["statistics", "Kitchen"],
+        ["import_dataset", "Kitchen", __file__],
+        ["release", "Kitchen", "--out", "nowhere"],
+        ["gold", "Kitchen", __file__],
+        ["evaluate", "longest", "--on", "Kitchen"],
+    ],
+)
+def test_no_command_writes_to_an_archived_dataset(command, dataset):
+    archived(dataset)
+
+    with pytest.raises(CommandError, match="Kitchen is archived"):
+        call_command(*command)
+
+    assert not Run.objects.exists()

@@ -58,30 +58,41 @@ def _queue_counts(version: "ModelVersion | None") -> "dict[str, Coalesce]":
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
+    def there(self) -> Self:
+        """All but those that are being deleted, of which nobody is to see anything more."""
+        return self.filter(deleted_at=None)
+
+    def in_use(self) -> Self:
+        """Those that votes, imports and Runs may be for: neither archived nor being deleted."""
+        return self.there().filter(archived_at=None)
+
+    def archived(self) -> Self:
+        return self.there().exclude(archived_at=None)
+
     def wanting_scores(self) -> Self:
         """Newest first: whoever imported last is waiting for them."""
-        return self.filter(wants_scoring=True).order_by("-pk")
+        return self.in_use().filter(wants_scoring=True).order_by("-pk")
 
     def to_order(self, version: "ModelVersion | None") -> Self:
         """Those whose queue is not (yet) in the order that the active version and what came ask for."""
         stale = Q(order_wanted_at__isnull=False)
         if version:
             stale |= Q(queue_version=None) | ~Q(queue_version=version)
-        return self.filter(stale).order_by("-pk")
+        return self.in_use().filter(stale).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
-        return self if user.is_staff else self.filter(members__user=user)
+        return self.there() if user.is_staff else self.there().filter(members__user=user)
 
     def with_role_of(self, user: "User") -> Self:
         """Annotate `role`: the user's Role in each Dataset, admin for staff, None for a stranger."""
         return self.with_role_of_staff() if user.is_staff else self.with_role_of_member(user)
 
     def with_role_of_staff(self) -> Self:
-        return self.annotate(role=Value(Role.ADMIN.value))
+        return self.there().annotate(role=Value(Role.ADMIN.value))
 
     def with_role_of_member(self, user: "User") -> Self:
         own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
-        return self.annotate(role=Subquery(own.values("role")))
+        return self.there().annotate(role=Subquery(own.values("role")))
 
     def with_has_prompts(self) -> Self:
         """Annotate `has_prompts`: whether anything was imported yet."""
@@ -288,6 +299,16 @@ class Dataset(models.Model):
         help_text="Something came that may lack a Score: written with what came, cleared with the plan.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    archived_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="Since when it can only be read and exported; null = it is in use.",
+    )
+    deleted_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When its deletion was ordered: from then on it is hidden, and a Run removes it.",
+    )
 
     objects = DatasetQuerySet.as_manager()
 

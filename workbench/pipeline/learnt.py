@@ -136,7 +136,7 @@ def remember(
         known = ModelVersion.Known
         version.learnt_on_record = known.YES if whole else known.PARTLY
         version.save(update_fields=["learnt_on_record"])
-    for dataset in Dataset.objects.order_by("pk"):
+    for dataset in Dataset.objects.there().order_by("pk"):
         look_through(dataset, alive)
 
 

@@ -293,7 +293,7 @@ def _activate(
             kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
         )
         # What it has scored before, as after a rollback, it serves at once.
-        for dataset in Dataset.objects.filter(held_by__isnull=False):
+        for dataset in Dataset.objects.there().filter(held_by__isnull=False):
             scoring.hand_over(dataset)
     return made
 
@@ -304,7 +304,9 @@ NAMED = 3
 def served(besides: Dataset | None = None) -> str:
     """The Datasets that change with the active version, in words: up to three by name, more by their number;
     "" for none. `besides` is the one whose page or command it is."""
-    datasets = Dataset.objects.exclude(pk=besides.pk) if besides else Dataset.objects.all()
+    datasets = Dataset.objects.in_use()
+    if besides:
+        datasets = datasets.exclude(pk=besides.pk)
     counted = datasets.annotate(total=Window(Count("*"))).order_by("name")
     rows = list(counted.values_list("name", "total")[: NAMED + 1])
     if len(rows) > NAMED:
@@ -318,7 +320,7 @@ def where_it_serves() -> str:
     names = served()
     if not names:
         return ""
-    if not Dataset.objects.exclude(held_by=None).exists():
+    if not Dataset.objects.in_use().exclude(held_by=None).exists():
         return f"It serves {names}."
     return f"It serves {names}, each when it has scored all of it; the model before serves until then."
 

@@ -11,7 +11,7 @@ from django.db import close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from workbench.models import Run
+from workbench.models import Dataset, Run, ScoreBatch
 
 MAX_ATTEMPTS = 3
 LOST_AFTER = timedelta(seconds=120)
@@ -42,6 +42,22 @@ def due() -> list[Run]:
         waiting = list(unheard.select_for_update(skip_locked=True).order_by("pk"))
         Run.objects.filter(pk__in=[run.pk for run in waiting]).update(rung_at=now)
     return waiting
+
+
+def cancel(run: Run) -> bool:
+    """End the Run; False when it had ended. Batches that nobody works on are cancelled, a worker on one
+    notices at its next slice."""
+    with transaction.atomic():
+        if not run.cancel():
+            return False
+        run.batches.unfinished().update(state=ScoreBatch.State.CANCELLED, finished_at=timezone.now())
+    return True
+
+
+def cancel_all(dataset: Dataset) -> None:
+    """End every Run of the dataset that waits or goes on."""
+    for run in Run.objects.of(dataset).open():
+        cancel(run)
 
 
 def not_rung(keys: Sequence[int]) -> None:

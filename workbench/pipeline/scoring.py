@@ -476,15 +476,6 @@ def retry_failed(run: Run) -> int:
     return left
 
 
-def cancel(run: Run) -> bool:
-    """End the Run; batches nobody works on are cancelled, a worker on one notices at its next slice."""
-    with transaction.atomic():
-        if not run.cancel():
-            return False
-        run.batches.unfinished().update(state=ScoreBatch.State.CANCELLED, finished_at=timezone.now())
-    return True
-
-
 def score_here(
     run: Run, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
 ) -> Iterator[int]:

@@ -268,7 +268,10 @@ def annotate(request: HttpRequest, pk: int) -> HttpResponse:
     newest = annotation.last_answered(dataset, annotator) if asked else None
     together = _together(newest) if newest else []
     last = together if any(judgment.pk == asked for judgment in together) else []
-    claim = annotation.next_claim(dataset, annotator, again="again" in request.GET)
+    # This page is got, not posted, and yet hands out a Claim.
+    claim = None
+    if not dataset.archived_at:
+        claim = annotation.next_claim(dataset, annotator, again="again" in request.GET)
     return _page(request, dataset, annotator, _item(claim) if claim else None, last)
 
 
@@ -392,6 +395,7 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk)
     annotator = _annotator(request)
     form = WhichForm(request.GET)
+    access.refuse_archived(dataset)  # what is reopened is to be changed
     judgment = (
         annotation.last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
     )

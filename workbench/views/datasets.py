@@ -10,15 +10,15 @@ from django.db.models import Exists
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access
+from workbench import access, ringing, tasks
 from workbench.bodies import takes_long_text
 from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
-from workbench.pipeline import accuracy, agreement, annotation, statistics
+from workbench.pipeline import accuracy, agreement, annotation, archiving, statistics
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -87,10 +87,15 @@ def home(request: HttpRequest) -> HttpResponse:
     """The visitor's Datasets; where they are large, their numbers follow when the page is there. Of those
     that the visitor annotates, only what they did themselves."""
     person = access.person(request.user)
-    visible = Dataset.objects.visible_to(person).with_role_of(person).with_has_prompts()
+    everything = Dataset.objects.visible_to(person).with_role_of(person)
+    archived = [dataset for dataset in everything.archived() if dataset.role == Role.ADMIN]
+    if "archived" in request.GET:
+        return render(request, "datasets/archived.html", {"archived": archived})
+    visible = everything.in_use().with_has_prompts()
     annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
     own = annotation.progress_in(annotated, person) if annotated else {}
-    context: dict[str, Any] = {"annotated": [(dataset, own[dataset.pk]) for dataset in annotated]}
+    rows_of_own = [(dataset, own[dataset.pk]) for dataset in annotated]
+    context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
     datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
     if "whole" not in request.GET and are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
@@ -255,6 +260,23 @@ def settings(request: HttpRequest, pk: int) -> HttpResponse:
     return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))
 
 
+@require_POST
+def archive(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
+    archiving.archive(dataset)
+    messages.info(request, f"{dataset} is archived. It can be brought back here.")
+    return redirect("settings", pk=pk)
+
+
+@require_POST
+def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
+    archiving.bring_back(dataset)
+    ringing.ring(tasks.score_missing, dataset.pk)
+    messages.info(request, f"{dataset} is in use again.")
+    return redirect("settings", pk=pk)
+
+
 @takes_long_text
 @require_http_methods(["POST"])
 def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
@@ -276,6 +298,7 @@ def _settings_page(
         "form": form,
         "guidelines": guidelines,
         "history": dataset.guidelines.select_related("created_by").order_by("-number"),
+        "open_runs": archiving.open_runs(dataset),
     }
     failed = form.errors or guidelines.errors
     return render(request, "datasets/settings.html", context, status=400 if failed else 200)

@@ -21,7 +21,7 @@ LAST_ADMIN = "A Dataset needs an admin. Make somebody else an admin first."
 def people(request: HttpRequest, pk: int) -> HttpResponse:
     """Members with their roles and when they were last active, now; what they have judged and how it holds,
     as a Run has computed it."""
-    dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     form = MemberForm(request.POST or None, dataset=dataset)
     if form.is_valid():
         member = form.save()

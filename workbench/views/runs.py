@@ -15,6 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
+from workbench.pipeline import runs as pipeline
 from workbench.pipeline import scoring, training
 from workbench.views import Request
 
@@ -210,8 +211,7 @@ def _polled(
 @require_POST
 def run_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
-    cancelled = scoring.cancel(run) if run.kind == Run.Kind.SCORE else run.cancel()
-    if not cancelled:
+    if not pipeline.cancel(run):
         messages.warning(request, f"{run} had ended before it could be cancelled.")
     return redirect("run", pk=run.pk)
 

@@ -88,7 +88,7 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
 
 def ring_for_scores() -> None:
     """Have every Dataset scored by what is active now, newest Dataset first."""
-    for dataset_id in Dataset.objects.order_by("-created_at", "-pk").values_list("pk", flat=True):
+    for dataset_id in Dataset.objects.in_use().order_by("-created_at", "-pk").values_list("pk", flat=True):
         ringing.ring(tasks.score_missing, dataset_id)
 
 

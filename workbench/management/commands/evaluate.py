@@ -12,7 +12,7 @@ from rich.table import Table
 from scoring.baselines import BASELINES
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named
+from workbench.management.commands.release import dataset_to_change
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline import evaluation
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
                 raise CommandError("A worker may not have that file: import it, or leave --queue out.")
             run.params["file"] = str(file.resolve())
         else:
-            run.dataset = dataset_named(options["on"])
+            run.dataset = dataset_to_change(options["on"])
         run.save()
         if options["queue"]:
             tasks.ring_run(run.pk)

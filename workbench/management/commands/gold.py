@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_named
+from workbench.management.commands.release import dataset_to_change
 from workbench.pipeline import review
 
 EXAMPLES = """
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="write nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
+        dataset = dataset_to_change(options["name"])
         try:
             with options["file"].open(newline="", encoding="utf-8-sig") as file:
                 rows = [

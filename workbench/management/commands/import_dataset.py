@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from scoring.rows.rows import escaped
+from workbench.management.commands.release import refuse_archived
 from workbench.models import Dataset
 from workbench.pipeline import intake
 
@@ -83,6 +84,7 @@ class Command(BaseCommand):
         if not file.exists():
             raise CommandError(f"There is no file {escaped(file, 300)}.")
         dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
+        refuse_archived(dataset)
         options = intake.ImportOptions(
             format=given["format"],
             columns=columns_named(given["column"]),

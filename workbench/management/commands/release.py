@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from workbench import access
 from workbench.models import Dataset, Release
 from workbench.pipeline import release as releases
 
@@ -74,6 +75,7 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(_facts(release)) if options["json"] else _told(release, options["out"]))
 
     def _build(self, dataset: Dataset, options: dict[str, Any]) -> Release:
+        refuse_archived(dataset)
         release = Release(
             dataset=dataset,
             profiles=list(dict.fromkeys(options["profile"] or releases.DEFAULT_PROFILES)),
@@ -96,9 +98,24 @@ def dataset_named(name: str) -> Dataset:
     """Raises CommandError that lists close names."""
     if found := Dataset.objects.filter(name=name).first():
         return found
-    names = list(Dataset.objects.values_list("name", flat=True))
+    names = list(Dataset.objects.there().values_list("name", flat=True))
     close = get_close_matches(name, names) or names[:5]
     raise CommandError(f'There is no Dataset "{name}".' + (f" Is it {' or '.join(close)}?" if close else ""))
+
+
+def dataset_to_change(name: str) -> Dataset:
+    """The same, for whoever writes to it. Raises CommandError also where it is archived."""
+    dataset = dataset_named(name)
+    refuse_archived(dataset)
+    return dataset
+
+
+def refuse_archived(dataset: Dataset) -> None:
+    """Raises CommandError where it is archived."""
+    try:
+        access.refuse_archived(dataset)
+    except access.Archived as archived:
+        raise CommandError(str(archived)) from None
 
 
 def _filters(given: list[str]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
-        others = Dataset.objects.exclude(pk=dataset.pk).order_by("name")
+        others = Dataset.objects.there().exclude(pk=dataset.pk).order_by("name")
         leaks = [
             leakage.within(dataset),
             *(leakage.with_other(dataset, other) for other in others),

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from workbench import tasks
+from workbench.management.commands.release import dataset_to_change
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import scoring
 
@@ -36,9 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dataset = Dataset.objects.filter(name=options["dataset"]).first()
-        if dataset is None:
-            raise CommandError(f"There is no Dataset named {options['dataset']}.")
+        dataset = dataset_to_change(options["dataset"])
         planned = [(run, v) for v in _versions(options["model"]) if (run := _run(dataset, v))]
         if options["queue"]:
             tasks.ring_batches()

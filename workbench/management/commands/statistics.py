@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_named
+from workbench.management.commands.release import dataset_to_change
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one machine-readable line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
+        dataset = dataset_to_change(options["name"])
         run = statistics.order(dataset)
         if options["queue"]:
             tasks.ring_run(run.pk)

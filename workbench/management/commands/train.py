@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from scoring.config import Progress, Report
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.commands.release import dataset_named, refuse_archived, release_numbered
 from workbench.models import Dataset, ModelVersion, Release, Run
 from workbench.pipeline import training
 
@@ -62,6 +62,7 @@ class Command(BaseCommand):
                 release, base = self._chosen(options)
                 if not self._preflight(release, base, options):
                     return
+                refuse_archived(release.dataset)
                 run = training.announce(
                     release, base, options["preset"], options["name"], settings=_settings(options["set"])
                 )

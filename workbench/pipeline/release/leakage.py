@@ -207,7 +207,7 @@ def carry_out(run: Run) -> None:
     if dataset is None:
         run.fail("The Dataset is gone.")
         return
-    others = list(Dataset.objects.exclude(pk=dataset.pk).order_by("name"))
+    others = list(Dataset.objects.there().exclude(pk=dataset.pk).order_by("name"))
     own, files = dataset.prompts.count(), run.params["files"]
     references = 1 + len(others) + len(files)
     total = own * (1 + references) + Prompt.objects.exclude(dataset=dataset).count()

@@ -42,6 +42,9 @@ const WORDS = { left: "Left", right: "Right", tie: "Tie", both_bad: "Both bad", 
 const wordsOf = (answer) =>
   answer.startsWith("ranks:") ? ranking.inWords(answer) : WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
 
+const ARCHIVED =
+  "This dataset was archived, so it takes no votes now. What you answer stays in this browser and is sent when an admin brings it back.";
+
 let current = null; // the item on screen
 let ahead = []; // items fetched and not yet shown
 let past = []; // items answered or skipped here, newest last
@@ -206,6 +209,7 @@ async function fetchOne() {
   // 403: the token of this page belongs to a login that is over.
   if (response.type === "opaqueredirect" || response.status === 403) throw new LoggedOut();
   if (response.status === 404) throw new NotAMember();
+  if (response.status === 423) throw new Archived();
   if (response.status === 204) return null;
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   return parse(await response.text());
@@ -213,6 +217,7 @@ async function fetchOne() {
 
 class LoggedOut extends Error {}
 class NotAMember extends Error {}
+class Archived extends Error {}
 
 /** Fetch ahead until enough is here. Resolves when nothing is being fetched. */
 function fill() {
@@ -229,7 +234,7 @@ async function fillUp() {
       preparedView(ahead.at(-1));
     }
   } catch (error) {
-    if (![LoggedOut, NotAMember, TypeError].some((known) => error instanceof known)) tell(error.message);
+    if (![LoggedOut, NotAMember, Archived, TypeError].some((known) => error instanceof known)) tell(error.message);
     return error;
   }
   return null;
@@ -260,7 +265,7 @@ function showEnd(result) {
   // What is looked at again and has not changed keeps its place, and with it the focus of whoever is there.
   if (stage.textContent !== section.textContent) stage.replaceChildren(section);
   if (document.activeElement === document.body) stage.firstElementChild.focus({ preventScroll: true });
-  const isFinal = result instanceof Element || result instanceof NotAMember;
+  const isFinal = [Element, NotAMember, Archived].some((kind) => result instanceof kind);
   setTimeout(() => current || document.hidden || advance(), isFinal ? LOOK_AGAIN : 700);
 }
 
@@ -279,6 +284,8 @@ function whyNot(result) {
   const kept = "What you decided is kept in this browser and sent when";
   if (result instanceof NotAMember)
     return ["You have no access to this Dataset any more", "An admin has ended it, or removed the Dataset. Ask one of them; what you answered before stays."];
+  if (result instanceof Archived)
+    return ["This dataset is archived", `It takes no votes for now. ${kept} an admin brings it back; this page looks again by itself.`];
   if (result instanceof LoggedOut)
     return ["The next one cannot be fetched now", "Your login has expired. Log in again in a new tab; this page then goes on by itself."];
   if (result instanceof Error) return ["The next one cannot be fetched now", `There is no connection to the server. ${kept} it is back.`];
@@ -453,6 +460,7 @@ function onState(state, n) {
     saving: "saving…",
     waiting: `${n} not saved yet: no connection, trying again`,
     login: `${n} not saved yet: your login has expired. `,
+    archived: `${n} not saved yet: the dataset is archived, trying again`,
   };
   saved.textContent = words[state];
   if (state === "login") {
@@ -460,7 +468,9 @@ function onState(state, n) {
     Object.assign(link, { href: `${urls.login}?next=${urls.next.replace(/next\/$/, "")}`, target: "_blank", textContent: "Log in in a new tab" });
     saved.append(link);
   }
-  if (form.dataset.state === "waiting" && (state === "waiting" || state === "login")) leave();
+  if (state === "archived") tell(ARCHIVED, true);
+  if (state === "saved" && notice.querySelector("span").textContent === ARCHIVED) dismiss();
+  if (form.dataset.state === "waiting" && ["waiting", "login", "archived"].includes(state)) leave();
 }
 
 function onRefused(entry, sentence, { stands }) {
@@ -757,6 +767,7 @@ async function hold() {
   const items = [current, ...ahead].filter((item) => item && !item.answer);
   if (!items.length) return;
   const response = await post(urls.hold, { have: items.map((item) => item.comparison).join(",") }).catch(() => null);
+  if (response?.status === 423) tell(ARCHIVED, true);
   if (!response?.ok) return;
   const { held, guidelines: newest } = await response.json();
   const isHeld = (item) => item.answer || held.includes(Number(item.comparison));

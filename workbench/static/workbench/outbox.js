@@ -31,16 +31,19 @@ export function post(url, fields, accept = "application/json") {
   });
 }
 
+const datasetOf = (entry) => entry.url.match(/datasets\/\d+/)?.[0];
+
 export class Outbox {
   /**
    * @param {string} user whose answers these are: on a shared machine nobody sends another's
    * @param {{reply: function, refused: function, state: function}} told what happens to entries, and the
-   *   state of them all: "saved", "saving", "waiting" (no connection) or "login"
+   *   state of them all: "saved", "saving", "waiting" (no connection), "login" or "archived"
    */
   constructor(user, told) {
     this.prefix = `outbox:${user}:`;
     this.told = told;
     this.unkept = new Map(); // entries that localStorage would not take
+    this.archived = new Set(); // Datasets that take no entries for now, and keep up no others
     this.sending = null;
     this.wait = FIRST_WAIT;
     addEventListener("online", () => this.flush());
@@ -81,11 +84,13 @@ export class Outbox {
   /** Oldest first and one at a time: a change must not overtake what it changes. */
   async sendAll() {
     clearTimeout(this.timer);
+    this.archived.clear();
     let trouble = null;
-    for (let entry; !trouble && (entry = this.entries()[0]); ) {
+    for (let entry; !trouble && (entry = this.entries().find((one) => !this.archived.has(datasetOf(one)))); ) {
       this.told.state("saving", this.entries().length);
       trouble = await this.send(entry);
     }
+    if (this.archived.size) trouble ??= "archived";
     this.told.state(trouble ?? "saved", this.entries().length);
     if (trouble) this.timer = setTimeout(() => this.flush(), this.wait);
     this.wait = trouble ? Math.min(this.wait * 2, LONGEST_WAIT) : FIRST_WAIT;
@@ -98,6 +103,10 @@ export class Outbox {
       response = await post(entry.url, entry.fields);
       if (response.type === "opaqueredirect" || response.status === 401) return "login";
       if (response.status >= 500 || response.status === 429) return "waiting";
+      if (response.status === 423) {
+        this.archived.add(datasetOf(entry));
+        return null;
+      }
       // A 403 that is not ours is a token from before a login: the next try reads the new one.
       if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
         return response.status === 403 ? "login" : this.refuse(entry, "You are not a member of this Dataset any more.");
