@@ -11,6 +11,7 @@ is made of: text must not be able to move the border between prompt and completi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,12 @@ class Encoder:
             prompt_cut=len(prompt) - kept_prompt,
             completion_cut=len(completion) - kept_completion,
         )
+
+
+def reading_of(ids: Ids) -> int:
+    """A digest of what the model reads, as a signed integer of 64 bits, which every database can store."""
+    digest = hashlib.blake2b(ids.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def _frame_of(tokenizer: Tokenizer) -> tuple[Ids, Ids, Ids]:

@@ -24,17 +24,17 @@ def model():
     return ModelVersionFactory.create(kind="transformer", state="active", max_length=64)
 
 
-def scored(version, a: float, b: float, dataset=None, **more):
-    """A Comparison whose two texts have these Scores."""
+def scored(version, a: float, b: float, readings=(1, 2), dataset=None, **more):
+    """A Comparison whose two texts have these Scores, of these readings."""
     comparison = ComparisonFactory.create(**({"prompt__dataset": dataset} if dataset else {}))
-    for completion, value in ((comparison.a, a), (comparison.b, b)):
-        ScoreFactory.create(completion=completion, version=version, value=value, **more)
+    for completion, value, reading in zip((comparison.a, comparison.b), (a, b), readings, strict=True):
+        ScoreFactory.create(completion=completion, version=version, value=value, reading=reading, **more)
     return comparison
 
 
-@pytest.mark.parametrize("apart", [0.0, 2e-7, -9e-6])
-def test_texts_that_read_the_same_to_a_model_get_no_suggestion(apart, model):
-    comparison = scored(model, 1.5, 1.5 + apart)
+@pytest.mark.parametrize("apart", [0.0, 2e-7, 0.01])
+def test_texts_that_read_the_same_to_a_model_get_no_suggestion_whatever_rounding_says(apart, model):
+    comparison = scored(model, 1.5, 1.5 + apart, (7, 7))
 
     ranking.suggest(model, [comparison.a_id, comparison.b_id])
     ranking.suggest_all(comparison.dataset, model)
@@ -42,31 +42,24 @@ def test_texts_that_read_the_same_to_a_model_get_no_suggestion(apart, model):
     assert not Suggestion.objects.exists()
 
 
-def test_texts_that_differ_to_it_get_one_however_near_they_are(model):
-    comparison = scored(model, 1.5, 1.5001)
+@pytest.mark.parametrize(("apart", "outcome"), [(0.0, "tie"), (2e-9, "b"), (-2e-9, "a")])
+def test_texts_that_differ_to_it_get_one_however_near_their_scores_are(apart, outcome, model):
+    comparison = scored(model, 1e-6, 1e-6 + apart)
 
     ranking.suggest(model, [comparison.a_id, comparison.b_id])
 
-    assert comparison.suggestions.get().outcome == "b"
+    assert comparison.suggestions.get().outcome == outcome
+    assert ranking.why_none(comparison, model) == ""
 
 
 def test_a_rule_has_ties():
     longest = ModelVersion.objects.get(name="longest")
-    comparison = scored(longest, 12, 12)
+    comparison = scored(longest, 12, 12, (None, None))
 
     ranking.suggest(longest, [comparison.a_id, comparison.b_id])
 
     assert comparison.suggestions.get().outcome == "tie"
     assert ranking.why_none(comparison, longest) == ""
-
-
-def test_a_suggestion_goes_when_its_scores_turn_out_to_be_the_same(model):
-    comparison = scored(model, 1.5, 1.5)
-    SuggestionFactory.create(comparison=comparison, version=model, margin=0.01)
-
-    ranking.suggest(model, [], [comparison.a_id])
-
-    assert not Suggestion.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +72,7 @@ def test_a_suggestion_goes_when_its_scores_turn_out_to_be_the_same(model):
 def test_an_assisted_annotator_reads_why_there_is_none(cut, why, model, dataset):
     dataset.blind_share = 0
     dataset.save()
-    scored(model, 1.5, 1.5, dataset, completion_cut=cut)
+    scored(model, 1.5, 1.5, (7, 7), dataset, completion_cut=cut)
 
     claim = next_claim(dataset, AnnotatorFactory.create())
 
@@ -91,7 +84,7 @@ def test_no_earlier_version_speaks_for_the_active_one_where_that_reads_both_alik
     """Neither beside the pair, nor on the vote, nor in the order of the queue."""
     dataset.blind_share = 0
     dataset.save()
-    comparison = scored(model, 1.5, 1.5, dataset)
+    comparison = scored(model, 1.5, 1.5, (7, 7), dataset)
     SuggestionFactory.create(
         comparison=comparison, version=ModelVersionFactory.create(state="registered", temperature=1.0)
     )

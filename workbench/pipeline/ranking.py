@@ -9,9 +9,6 @@ from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prom
 from workbench.pipeline import order
 
 CHUNK = 5_000
-SAME_READING = 1e-5
-"""Scores of one model that are nearer than this are of one reading: both texts were cut, or flattened, to the
-same tokens, and what parts the numbers is how fp32 adds up in batches."""
 
 
 def _write(comparisons: list[tuple[int, float]], version: ModelVersion) -> int:
@@ -31,7 +28,7 @@ def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
     if version is None:
         return ""
     scores = list(version.scores.filter(completion__in=[comparison.a_id, comparison.b_id]))
-    if len(scores) < 2 or _tells_apart(version, scores[0].value - scores[1].value):
+    if len(scores) < 2 or scores[0].reading is None or scores[0].reading != scores[1].reading:
         return ""
     if any(score.prompt_cut or score.completion_cut for score in scores):
         return f"The model reads only {version.max_length} tokens, and both answers are the same up to there."
@@ -72,16 +69,18 @@ def _hold_changing(comparisons: QuerySet[Comparison], version: ModelVersion) -> 
     Completion.objects.hold_families(Prompt.objects.filter(wanting, Exists(unscored)).order_by().values("pk"))
 
 
-def _tells_apart(version: ModelVersion, margin: float) -> bool:
-    return version.kind != ModelVersion.Kind.TRANSFORMER or abs(margin) > SAME_READING
+def _read_alike(version: ModelVersion) -> Exists:
+    """Whether the version has read the same tokens of both completions of a Comparison: both were cut, or
+    flattened, to the same text."""
+    a = Score.objects.filter(completion=OuterRef(OuterRef("a_id")), version=version).values("reading")[:1]
+    return Exists(Score.objects.filter(completion=OuterRef("b_id"), version=version, reading=Subquery(a)))
 
 
 def _renew(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     margin = _score("comparison__a", version) - _score("comparison__b", version)
     own = Suggestion.objects.filter(version=version, comparison__in=comparisons)
-    changed = list(own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now"))
-    own.filter(pk__in=[pk for pk, now in changed if not _tells_apart(version, now)]).delete()
-    stale = [Suggestion(pk=pk, margin=now) for pk, now in changed if _tells_apart(version, now)]
+    changed = own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now")
+    stale = [Suggestion(pk=pk, margin=now) for pk, now in changed]
     return Suggestion.objects.bulk_update(stale, ["margin"], batch_size=CHUNK)
 
 
@@ -90,9 +89,7 @@ def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     margins = comparisons.exclude(suggestions__version=version).annotate(
         margin=_score("a", version) - _score("b", version)
     )
-    told = margins.filter(margin__isnull=False)
-    if version.kind == ModelVersion.Kind.TRANSFORMER:
-        told = told.exclude(margin__range=(-SAME_READING, SAME_READING))
+    told = margins.filter(~_read_alike(version), margin__isnull=False)
     missing = told.order_by("pk").values_list("pk", "margin")
     written, last = 0, 0
     while chunk := list(missing.filter(pk__gt=last)[:CHUNK]):

@@ -261,6 +261,7 @@ def _store(
             precision=result.precision,
             prompt_cut=result.prompt_cut,
             completion_cut=result.completion_cut,
+            reading=result.reading,
         )
         for completion, result in zip(completions, scored, strict=True)
     ]
