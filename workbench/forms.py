@@ -29,7 +29,7 @@ from workbench.models import (
     Role,
     User,
 )
-from workbench.pipeline import disagreement, intake, statistics, training
+from workbench.pipeline import cloning, disagreement, intake, statistics, training
 from workbench.pipeline.annotation import Answer
 from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
 
@@ -66,6 +66,25 @@ class NewDatasetForm(NamedForm):
         fields = ["name", "description", "licence"]
         error_messages = NAME_ERRORS
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
+
+
+class CloneForm(NamedForm):
+    """The name of a Dataset that is set up like another."""
+
+    class Meta:
+        model = Dataset
+        fields = ["name"]
+        labels = {"name": "Name of the new dataset"}
+        error_messages = NAME_ERRORS
+
+    def __init__(self, *args: Any, source: Dataset, by: User | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, prefix="clone", **kwargs)
+        self._source, self._by = source, by
+
+    def save(self, commit: bool = True) -> Dataset:
+        if self._by is None:
+            raise ValueError("A clone is somebody's.")
+        return cloning.clone(self._source, self.cleaned_data["name"], self._by)
 
 
 SETTINGS = {

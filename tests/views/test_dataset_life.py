@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import BooleanField, CharField, Field, FloatField, IntegerField, TextField
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -15,9 +16,9 @@ from tests.factories import (
     UserFactory,
 )
 from workbench import tasks
-from workbench.forms import DatasetForm
+from workbench.forms import SETTINGS, DatasetForm
 from workbench.models import Claim, Dataset, Release, Run, ScoreBatch
-from workbench.pipeline import archiving, release
+from workbench.pipeline import archiving, cloning, release
 
 pytestmark = pytest.mark.django_db
 
@@ -229,3 +230,68 @@ def test_no_command_writes_to_an_archived_dataset(command, dataset):
         call_command(*command)
 
     assert not Run.objects.exists()
+
+
+# --- cloning ------------------------------------------------------------------------------------------------
+
+
+def other_than(field: Field) -> object:
+    """A value of a setting that is not its default."""
+    if field.choices:
+        return next(value for value, _ in field.choices if value != field.default)
+    if isinstance(field, BooleanField):
+        return not field.default
+    if isinstance(field, CharField | TextField):
+        return "of its own"
+    return 3 if isinstance(field, IntegerField) else 0.5 if isinstance(field, FloatField) else {"a": "b"}
+
+
+def test_a_clone_has_every_setting_the_guidelines_and_the_people_and_none_of_the_data(
+    dataset, alice, rita, bob, as_user
+):
+    settings = [field for field in Dataset._meta.concrete_fields if field.name not in cloning.NOT_A_SETTING]
+    for field in settings:
+        setattr(dataset, field.attname, other_than(field))
+    dataset.save()
+    dataset.revise_guidelines("First.", None)
+    dataset.revise_guidelines("Second.", None, based_on=1)
+    JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    RunFactory.create(dataset=dataset)
+
+    answer = as_user(alice).post(reverse("clone", args=[dataset.pk]), {"clone-name": " Pantry "})
+
+    made = Dataset.objects.get(name="Pantry")
+    assert answer.headers["Location"] == reverse("settings", args=[made.pk])
+    assert {name for names in SETTINGS.values() for name in names} - {"name"} <= {f.name for f in settings}
+    for field in settings:
+        assert getattr(made, field.attname) == other_than(field), field.name
+    assert list(made.guidelines.values_list("number", "text", "created_by")) == [(1, "Second.", alice.pk)]
+    assert set(made.members.values_list("user__username", "role")) == {
+        ("alice", "admin"),
+        ("rita", "reviewer"),
+        ("bob", "annotator"),
+    }
+    data = (made.prompts, made.comparisons, made.runs, made.releases, made.uploads, made.evaluations)
+    assert not any(rows.exists() for rows in data)
+
+
+def test_whoever_clones_is_an_admin_of_the_clone_and_an_archived_dataset_can_be_cloned(
+    dataset, alice, as_user
+):
+    archived(dataset)
+    staff = UserFactory.create(is_staff=True)
+
+    as_user(staff).post(reverse("clone", args=[dataset.pk]), {"clone-name": "Pantry"})
+
+    made = Dataset.objects.get(name="Pantry")
+    assert made.archived_at is None
+    assert made.members.get(user=staff).role == "admin"
+
+
+@pytest.mark.parametrize("name", ["Kitchen", "", "a\x00b", "x" * 101])
+def test_a_clone_needs_a_name_of_its_own_and_the_page_says_so_at_the_field(name, dataset, alice, as_user):
+    answer = as_user(alice).post(reverse("clone", args=[dataset.pk]), {"clone-name": name})
+
+    assert answer.status_code == 400
+    assert answer.context["clone"].errors.keys() == {"name"}
+    assert Dataset.objects.count() == 1

@@ -15,7 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
 from workbench.bodies import takes_long_text
-from workbench.forms import DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
+from workbench.forms import CloneForm, DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline import accuracy, agreement, annotation, archiving, statistics
@@ -277,6 +277,17 @@ def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("settings", pk=pk)
 
 
+@require_POST
+def clone(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make a Dataset that is set up like this one; archived or not, this one stays as it is."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
+    form = CloneForm(request.POST, source=dataset, by=access.person(request.user))
+    if form.is_valid() and (made := form.stored()):
+        messages.info(request, f"{made} has the settings, guidelines and people of {dataset}.")
+        return redirect("settings", pk=made.pk)
+    return _settings_page(request, dataset, DatasetForm(instance=dataset), GuidelinesForm.of(dataset), form)
+
+
 @takes_long_text
 @require_http_methods(["POST"])
 def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
@@ -290,7 +301,11 @@ def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _settings_page(
-    request: HttpRequest, dataset: Dataset, form: DatasetForm, guidelines: GuidelinesForm
+    request: HttpRequest,
+    dataset: Dataset,
+    form: DatasetForm,
+    guidelines: GuidelinesForm,
+    clone: CloneForm | None = None,
 ) -> HttpResponse:
     context = {
         "dataset": dataset,
@@ -298,7 +313,8 @@ def _settings_page(
         "form": form,
         "guidelines": guidelines,
         "history": dataset.guidelines.select_related("created_by").order_by("-number"),
+        "clone": clone or CloneForm(source=dataset),
         "open_runs": archiving.open_runs(dataset),
     }
-    failed = form.errors or guidelines.errors
+    failed = form.errors or guidelines.errors or (clone and clone.errors)
     return render(request, "datasets/settings.html", context, status=400 if failed else 200)
