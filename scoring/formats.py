@@ -68,6 +68,10 @@ class BadLine(ValueError):
         self.reason = reason
 
 
+EMPTY_COMPLETION = "the completion is empty"
+"""The reason that `bad_pair` gives for an answer without a text."""
+
+
 def bad_pair(prompt: str, completion: str) -> str | None:
     """The reason why a pair can't be scored by any scorer, or None."""
     for name, text in (("prompt", prompt), ("completion", completion)):

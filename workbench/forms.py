@@ -262,6 +262,7 @@ class RoleForm(forms.Form):
 class SearchForm(forms.Form):
     q = forms.CharField(label="Exact text", required=False, strip=False, max_length=500)
     prompt = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    empty = forms.BooleanField(required=False)
 
 
 class ReviewFilterForm(forms.Form):

@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from scoring.formats import EMPTY_COMPLETION, bad_pair
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -23,7 +24,7 @@ from tests.factories import (
 )
 from tests.planted import memorised
 from workbench.forms import DatasetForm
-from workbench.models import Dataset, Member, ModelVersion, Release, Worker
+from workbench.models import Dataset, Member, ModelVersion, Release, Run, ScoreBatch, Worker
 from workbench.views import datasets
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +46,42 @@ def worker(queues: str, seconds_ago: float) -> Worker:
     now = timezone.now()
     seen = now - timedelta(seconds=seconds_ago)
     return Worker.objects.create(name=f"worker-{seconds_ago}", queues=queues, started_at=seen, last_seen=seen)
+
+
+# --- what is not scored -------------------------------------------------------------------------------------
+
+
+def test_the_overview_says_why_completions_are_not_scored(dataset, alice, as_user):
+    version = ModelVersionFactory.create(state="active")
+    prompt = PromptFactory.create(dataset=dataset)
+    for text in ("scored", " ", "\n", "odd", "late", "later", "latest"):
+        completion = CompletionFactory.create(prompt=prompt, text=text)
+    ScoreFactory.create(completion=prompt.completions.get(text="scored"), version=version)
+    run = RunFactory.create(kind="score", dataset=dataset, version=version, state="running")
+    for text, reason in (
+        (" ", EMPTY_COMPLETION),
+        ("\n", EMPTY_COMPLETION),
+        ("odd", "the model answered nan"),
+    ):
+        completion = prompt.completions.get(text=text)
+        ScoreBatch.objects.create(
+            run=run, version=version, completion_ids=[completion.pk], size=1, state="failed", error=reason
+        )
+
+    client = as_user(alice)
+    going_on = page(client, "dataset", dataset.pk)
+    Run.objects.filter(pk=run.pk).update(state="cancelled")
+    stopped = page(client, "dataset", dataset.pk)
+
+    assert f'{reverse("data", args=[dataset.pk])}?empty=1">2 empty, so never scored' in going_on
+    assert f'{reverse("run", args=[run.pk])}">1 could not be scored' in going_on
+    assert "; 3 waiting" in going_on
+    assert "; 3 waiting" not in stopped
+    assert f"3 not scored: {run} was cancelled" in stopped
+
+
+def test_a_text_that_no_scorer_reads_has_the_reason_that_is_counted_as_empty():
+    assert {bad_pair("p", text) for text in ("", " \u3000", "\x1c\x85\u2028")} == {EMPTY_COMPLETION}
 
 
 # --- counts -------------------------------------------------------------------------------------------------
@@ -618,7 +655,7 @@ def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow
 
 
 @pytest.mark.parametrize("n", [1, 30])
-def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
+def test_the_overview_takes_16_queries_for_one_comparison_and_for_thirty(
     dataset, alice, as_user, django_assert_num_queries, n
 ):
     version = ModelVersionFactory.create(state="active")
@@ -628,5 +665,5 @@ def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
     client = as_user(alice)
 
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(16):
         assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200

@@ -324,6 +324,23 @@ def test_empty_completions_are_counted_before_and_after_the_import(client, datas
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_finished_import_leads_to_the_prompts_with_an_empty_answer(client, dataset):
+    rows = [("empty", "\u2003\n"), ("full", "r"), ("zero-width", "\u200b")]
+    lines = (json.dumps({"prompt": f"asked-{name}", "chosen": "c", "rejected": text}) for name, text in rows)
+    upload = sent(client, dataset, "\n".join(lines).encode())
+    shown = reverse("data", args=[dataset.pk]) + "?empty=1"
+
+    assert shown not in page_of(client, upload)
+    do_import(client, upload)
+
+    assert shown in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+    html = client.get(shown).content.decode()
+    assert "asked-empty" in html
+    assert "asked-full" not in html
+    assert "asked-zero-width" not in html
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_finished_import_shows_what_it_added_and_no_preview_of_what_is_not_stored(client, dataset):
     upload = sent(client, dataset)
     page = reverse("import_preview", args=[upload.pk])

@@ -486,6 +486,10 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
             Q(at__gt=0) | Q(pk__in=completions.values("prompt"))
         )
 
+    def with_an_empty_answer(self) -> Self:
+        """Those with a Completion without a text."""
+        return self.filter(pk__in=Completion.objects.empty().values("prompt"))
+
     def with_completions(self, version: "ModelVersion | None") -> Self:
         """Prefetch each Prompt's Completions, best Score by the version first, as `score` (None while there
         is none)."""
@@ -549,7 +553,17 @@ class PromptKey(models.Model):
         return f"Key {self.key} of Prompt {self.prompt_id}"
 
 
+WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""What str.strip takes away: neither database takes away more than blanks by itself."""
+
+
 class CompletionQuerySet(models.QuerySet["Completion"]):
+    def empty(self) -> Self:
+        """Those without a text, or with white space alone: no scorer reads them, and Releases and trainings
+        leave them out."""
+        begins = Func(F("text"), Value(WHITE), function="LTRIM", output_field=models.TextField())
+        return self.alias(begins=begins).filter(begins="")
+
     def newest(self) -> models.QuerySet["Completion", int]:
         """The primary key of the newest."""
         return self.order_by("-pk").values_list("pk", flat=True)[:1]

@@ -13,14 +13,15 @@ a row by a conditional UPDATE, and a message that is lost, doubled or late chang
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
-from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
+from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, flatten_messages
 from scoring.guard import near_siblings
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
 from workbench.pipeline import ranking
@@ -463,6 +464,40 @@ def settle_run(run: Run) -> None:
         run.finish(scored=counts["done"] - counts["failed"], failed=counts["failed"])
         if run.dataset:
             hand_over(run.dataset)
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """Why completions of a Dataset have no Score of a version: `empty` have no text, `failed` can't be scored
+    for another reason, told by `failed_run`; the scoring of `waiting` goes on, or is still to be planned;
+    that of `cancelled` was `cancelled_run`."""
+
+    empty: int
+    failed: int
+    waiting: int
+    cancelled: int
+    failed_run: int | None
+    cancelled_run: Run | None
+
+
+def unscored(dataset: Dataset, version: ModelVersion, count: int) -> Unscored:
+    """Why `count` completions of the dataset have no Score of the version."""
+    runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
+    is_empty = Q(error=EMPTY_COMPLETION)
+    told = (
+        ScoreBatch.objects.failed()
+        .filter(run__in=runs)
+        .aggregate(
+            empty=Sum("size", filter=is_empty, default=0),
+            failed=Sum("size", filter=~is_empty, default=0),
+            run=Max("run", filter=~is_empty),
+        )
+    )
+    rest = max(0, count - told["empty"] - told["failed"])
+    latest = runs.order_by("-pk").first() if rest else None
+    stopped = latest if latest and latest.state == Run.State.CANCELLED else None
+    waiting, cancelled = (0, rest) if stopped else (rest, 0)
+    return Unscored(told["empty"], told["failed"], waiting, cancelled, told["run"], stopped)
 
 
 def retry_failed(run: Run) -> int:

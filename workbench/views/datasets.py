@@ -18,7 +18,7 @@ from workbench.bodies import takes_long_text
 from workbench.forms import CloneForm, DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
-from workbench.pipeline import accuracy, agreement, annotation, archiving, statistics
+from workbench.pipeline import accuracy, agreement, annotation, archiving, scoring, statistics
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -139,10 +139,12 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         .get()
     )
     runs = list(Run.objects.of(dataset).open().for_list())
+    lacking = dataset.completion_count - dataset.scored_count
     context = {
         "dataset": dataset,
         "tab": "overview",
         "version": version,
+        "unscored": scoring.unscored(dataset, version, lacking) if version and lacking > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,
@@ -196,11 +198,14 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     if wanted:
         prompts = prompts.containing(wanted)
     only = search.cleaned_data["prompt"] if search.is_valid() else None
+    empty = search.is_valid() and search.cleaned_data["empty"]
+    if empty:
+        prompts = prompts.with_an_empty_answer()
     if only:
         prompts = prompts.filter(pk=only)
     page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
     context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
-    return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only})
+    return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only, "empty": empty})
 
 
 @dataclass(frozen=True)
