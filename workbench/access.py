@@ -130,9 +130,13 @@ def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:
 
 
 def run_for(user: Visitor, pk: int, role: Role = Role.ADMIN) -> Run:
-    """A Run of a dataset the user may see; a Run of no dataset is for staff."""
+    """A Run of a dataset the user may see; a Run of no dataset is for staff, and a deletion also for whoever
+    ordered it."""
     run = Run.objects.select_related("dataset", "version", "upload").filter(pk=pk).first()
-    if run is None or (run.dataset_id is None and not person(user).is_staff):
+    if run is None:
+        raise Http404
+    own = run.kind == Run.Kind.DELETE and run.created_by_id == user.pk
+    if run.dataset_id is None and not (own or person(user).is_staff):
         raise Http404
     if run.dataset_id is not None:
         run.dataset = dataset_for(user, run.dataset_id, role)

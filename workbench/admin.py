@@ -1,5 +1,7 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from workbench.models import Dataset, Member, ModelVersion, Run, User, Worker
 
@@ -18,6 +20,13 @@ class DatasetAdmin(admin.ModelAdmin):
     list_display = ["name", "overlap", "blind_share", "licence", "created_at"]
     search_fields = ["name"]
     inlines = [MemberInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Dataset]:
+        return Dataset.objects.there()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
+        """Its settings do: there a worker deletes it, step by step, with its files."""
+        return False
 
 
 @admin.register(ModelVersion)

@@ -87,6 +87,27 @@ class CloneForm(NamedForm):
         return cloning.clone(self._source, self.cleaned_data["name"], self._by)
 
 
+class DeleteForm(forms.Form):
+    """The name of the Dataset, typed once more by whoever deletes it."""
+
+    name = forms.CharField(
+        label="Type the name of the dataset to confirm",
+        strip=False,
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dataset = dataset
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if name != self._dataset.name:
+            raise ValidationError(f"This is not its name. Type “{self._dataset.name}”. Nothing was deleted.")
+        return name
+
+
 SETTINGS = {
     "About": ["name", "description", "licence"],
     "How many judge": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],

@@ -31,6 +31,7 @@ from workbench import ringing
 from workbench.models import Dataset, Evaluation, ModelVersion, Release, Run, ScoreBatch, Worker
 from workbench.pipeline import (
     deciding,
+    deleting,
     evaluation,
     intake,
     order,
@@ -332,7 +333,21 @@ def decide(run_id: int) -> None:
         raise
 
 
+@shared_task
+def delete_dataset(run_id: int) -> None:
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None or not run.start():
+        return
+    try:
+        deleting.carry_out(run, is_stopping)
+    except Exception as error:
+        run.fail(f"The deletion stopped at an error ({type(error).__name__}). Try again: it goes on.")
+        raise
+    training.sweep(settings.DATA_DIR / "training")
+
+
 RUN_TASKS: dict[str, Task] = {
+    Run.Kind.DELETE: delete_dataset,
     Run.Kind.RELEASE: build_release,
     Run.Kind.IMPORT: import_file,
     Run.Kind.LEAKAGE: report_leakage,

@@ -44,6 +44,7 @@ urlpatterns = [
     path("datasets/<id:pk>/data/", datasets.data, name="data"),
     path("datasets/<id:pk>/settings/", datasets.settings, name="settings"),
     path("datasets/<id:pk>/settings/guidelines/", datasets.guidelines_revise, name="guidelines_revise"),
+    path("datasets/<id:pk>/settings/delete/", datasets.delete, name="dataset_delete"),
     path("datasets/<id:pk>/settings/clone/", datasets.clone, name="clone"),
     path("datasets/<id:pk>/settings/archive/", datasets.archive, name="archive"),
     path("datasets/<id:pk>/settings/bring-back/", datasets.bring_back, name="bring_back"),

@@ -61,6 +61,7 @@ TABLE = {
     "groups": Row("GET", "dataset", REVIEWER),
     "settings": Row("GET", "dataset", ADMIN),
     "guidelines_revise": Row("POST", "dataset", to(400, ADMIN)),
+    "dataset_delete": Row("GET", "dataset", ADMIN),
     "clone": Row("POST", "dataset", to(400, ADMIN)),
     "archive": Row("POST", "dataset", to(302, ADMIN)),
     "bring_back": Row("POST", "dataset", to(302, ADMIN)),
@@ -228,7 +229,15 @@ def test_somebody_who_is_not_logged_in_is_sent_to_the_login_page(name: str, clie
     assert answer.headers["Location"].startswith(reverse("login"))
 
 
-NO_CHANGE_OF_WHAT_IS_ARCHIVED = {"clone", "archive", "bring_back", "people", "member_change", "member_remove"}
+NO_CHANGE_OF_WHAT_IS_ARCHIVED = {
+    "dataset_delete",
+    "clone",
+    "archive",
+    "bring_back",
+    "people",
+    "member_change",
+    "member_remove",
+}
 """Members may come and go, and the Dataset as a whole has its own rules."""
 
 

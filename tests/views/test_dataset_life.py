@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import (
+    AnnotatorFactory,
     ComparisonFactory,
     DatasetFactory,
     JudgmentFactory,
@@ -295,3 +296,81 @@ def test_a_clone_needs_a_name_of_its_own_and_the_page_says_so_at_the_field(name,
     assert answer.status_code == 400
     assert answer.context["clone"].errors.keys() == {"name"}
     assert Dataset.objects.count() == 1
+
+
+# --- deleting -----------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_goes_and_what_stays_before_anything_is_deleted(dataset, alice, as_user):
+    JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    JudgmentFactory.create(
+        comparison__prompt__dataset=dataset,
+        annotator=AnnotatorFactory(user=None, source="crowd"),
+        stage="imported",
+    )
+    built = release.build(Release(dataset=dataset, profiles=["preference"]))
+    ModelVersionFactory.create(name="taught", release=built)
+
+    html = " ".join(page(as_user(alice), "dataset_delete", dataset.pk).split())
+
+    files = len(release.names_of(built.manifest))
+    for sentence in (
+        "2 prompts with their answers and scores, and 2 pairs",
+        "1 vote by 1 person, and 1 label of files",
+        f"1 release with {files} files",
+        "The model trained on it: taught. What it has learnt stays on record.",
+        "can't be stopped half-way or undone",
+    ):
+        assert sentence in html
+
+
+@pytest.mark.parametrize("typed", ["", "kitchen", "Kitchen ", "Pantry"])
+def test_nothing_is_deleted_unless_its_name_is_typed_as_it_is(typed, dataset, alice, as_user):
+    answer = as_user(alice).post(reverse("dataset_delete", args=[dataset.pk]), {"name": typed})
+
+    assert answer.status_code == 400
+    assert not Run.objects.exists()
+    assert Dataset.objects.there().exists()
+
+
+def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows_the_run(
+    dataset, alice, bob, as_user, monkeypatch, django_capture_on_commit_callbacks
+):
+    rung = []
+    monkeypatch.setattr(tasks.delete_dataset, "delay", rung.append)
+    client = as_user(alice)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client.post(reverse("dataset_delete", args=[dataset.pk]), {"name": "Kitchen"})
+
+    run = Run.objects.get()
+    assert answer.headers["Location"] == reverse("run", args=[run.pk])
+    assert rung == [run.pk]
+    html = page(client, "run", run.pk)
+    assert "Deleting can't be stopped half-way" in html
+    assert "Kitchen" in html
+    assert 'id="cancel"' not in html
+    assert "Kitchen is being deleted</a>" in page(client, "home")
+    for name in ("dataset", "annotate", "settings", "releases"):
+        assert client.get(reverse(name, args=[dataset.pk])).status_code == 404
+    assert "Kitchen" not in page(as_user(bob), "home")
+    assert as_user(bob).get(reverse("run", args=[run.pk])).status_code == 404
+
+    answer = client.post(reverse("run_cancel", args=[run.pk]), follow=True)
+    assert "A deletion cannot be cancelled" in answer.content.decode()
+    tasks.delete_dataset(run.pk)
+    html = page(client, "run", run.pk)
+    assert "done" in html
+    assert "Kitchen" not in page(client, "home")
+
+
+def test_the_django_admin_deletes_no_dataset(dataset, as_user):
+    client = as_user(UserFactory.create(is_staff=True, is_superuser=True))
+
+    assert client.post(reverse("admin:workbench_dataset_delete", args=[dataset.pk])).status_code == 403
+    client.post(
+        reverse("admin:workbench_dataset_changelist"),
+        {"action": "delete_selected", "_selected_action": [dataset.pk], "post": "yes"},
+    )
+
+    assert Dataset.objects.filter(pk=dataset.pk).exists()

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
+    from workbench.models.people import User
 
 
 QUIET = timedelta(seconds=30)
@@ -60,6 +61,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """With all that a line about each of them names."""
         return self.select_related("dataset", "version", "upload", "created_by")
 
+    def deletions_for(self, user: "User") -> Self:
+        """Deletions of Datasets that are not done, for whoever ordered them and for staff."""
+        pending = self.filter(kind=Run.Kind.DELETE).exclude(state=Run.State.DONE)
+        return pending if user.is_staff else pending.filter(created_by=user)
+
     def of_kind(self, kind: "Run.Kind") -> Self:
         return self.filter(kind=kind)
 
@@ -76,6 +82,7 @@ class Run(models.Model):
         EVALUATE = "evaluate", "Evaluate"
         STATISTICS = "statistics", "Statistics"
         DECIDE = "decide", "Decisions"
+        DELETE = "delete", "Delete"
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting: no worker has taken it yet"
@@ -140,6 +147,7 @@ class Run(models.Model):
     def unit(self) -> str:
         """What `done` and `total` count."""
         units = {"score": "completions", "train": "steps", "evaluate": "texts", "leakage": "prompts"}
+        units["delete"] = "prompts and pairs"
         return units.get(self.kind, "rows")
 
     @property
@@ -219,8 +227,13 @@ class Run(models.Model):
     def fail(self, error: str, **result: Any) -> bool:
         return self._end(self._ours(), self.State.FAILED, error=error, result=result)
 
+    @property
+    def can_be_cancelled(self) -> bool:
+        """Not a deletion: what is gone is gone, and half a Dataset is of no use."""
+        return self.kind != self.Kind.DELETE
+
     def cancel(self) -> bool:
-        return self._end(Run.objects.filter(pk=self.pk), self.State.CANCELLED)
+        return self.can_be_cancelled and self._end(Run.objects.filter(pk=self.pk), self.State.CANCELLED)
 
     def retry(self) -> bool:
         """Put a failed or cancelled Run back to waiting with all its attempts; False when it is neither. A

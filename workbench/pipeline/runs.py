@@ -29,11 +29,11 @@ def due() -> list[Run]:
     now = timezone.now()
     ours = Run.objects.exclude(kind=Run.Kind.SCORE)
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
-    lost.filter(attempts__gte=MAX_ATTEMPTS).update(
-        state=Run.State.FAILED,
-        finished_at=now,
-        error=f"The worker was lost {MAX_ATTEMPTS} times while it did this. Nothing was half-stored.",
-    )
+    worn_out = lost.filter(attempts__gte=MAX_ATTEMPTS)
+    said = f"The worker was lost {MAX_ATTEMPTS} times while it did this."
+    failed = {"state": Run.State.FAILED, "finished_at": now}
+    worn_out.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again: it goes on.", **failed)
+    worn_out.update(error=f"{said} Nothing was half-stored.", **failed)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, rung_at=None)
     with transaction.atomic():
         unheard = ours.filter(state=Run.State.WAITING).filter(

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Exists
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -15,10 +15,10 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
 from workbench.bodies import takes_long_text
-from workbench.forms import CloneForm, DatasetForm, GuidelinesForm, NewDatasetForm, SearchForm
+from workbench.forms import CloneForm, DatasetForm, DeleteForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
-from workbench.pipeline import accuracy, agreement, annotation, archiving, scoring, statistics
+from workbench.pipeline import accuracy, agreement, annotation, archiving, deleting, scoring, statistics
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -96,6 +96,7 @@ def home(request: HttpRequest) -> HttpResponse:
     own = annotation.progress_in(annotated, person) if annotated else {}
     rows_of_own = [(dataset, own[dataset.pk]) for dataset in annotated]
     context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
+    context["deletions"] = Run.objects.deletions_for(person)
     datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
     if "whole" not in request.GET and are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
@@ -291,6 +292,23 @@ def clone(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(request, f"{made} has the settings, guidelines and people of {dataset}.")
         return redirect("settings", pk=made.pk)
     return _settings_page(request, dataset, DatasetForm(instance=dataset), GuidelinesForm.of(dataset), form)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """What would go and what would stay; with the name of the Dataset typed, the Run that deletes it."""
+    dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
+    person = access.person(request.user)
+    form = DeleteForm(request.POST or None, dataset=dataset)
+    if form.is_valid():
+        run = deleting.order(dataset, person)
+        if run is None:
+            raise Http404
+        ringing.ring(tasks.delete_dataset, run.pk)
+        return redirect("run", pk=run.pk)
+    context = {"dataset": dataset, "tab": "settings", "form": form, "extent": deleting.extent(dataset)}
+    context["open_runs"] = archiving.open_runs(dataset)
+    return render(request, "datasets/delete.html", context, status=400 if form.errors else 200)
 
 
 @takes_long_text

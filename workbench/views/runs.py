@@ -211,7 +211,9 @@ def _polled(
 @require_POST
 def run_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
-    if not pipeline.cancel(run):
+    if not run.can_be_cancelled:
+        messages.warning(request, "A deletion cannot be cancelled: part of the dataset is gone already.")
+    elif not pipeline.cancel(run):
         messages.warning(request, f"{run} had ended before it could be cancelled.")
     return redirect("run", pk=run.pk)
 

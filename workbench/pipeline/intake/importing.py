@@ -192,7 +192,8 @@ def _store(
             new = {"licence": dataset.licence}
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
         # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
-        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        if not Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first():
+            raise Cancelled
         spool.groups.settle(dataset, partial(go_on, "grouping"))
         known = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
         licence = options.licence if options.licence != known else ""

@@ -9,7 +9,7 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from scoring.rows.drafts import ImportOptions
-from workbench.models import Run
+from workbench.models import Run, Upload
 from workbench.pipeline.intake.importing import Cancelled, ImportResult, import_file
 
 
@@ -95,3 +95,10 @@ def _keep(run: Run, rejects: IO[bytes]) -> None:
         rejects.seek(0)
         default_storage.delete(rejects_path(run))
         default_storage.save(rejects_path(run), File(rejects))
+
+
+def delete_files(upload: Upload) -> None:
+    """Delete the file that was sent, and the rows of it that were refused."""
+    for run in upload.run_set.all():
+        default_storage.delete(rejects_path(run))
+    default_storage.delete(upload.path)

@@ -204,7 +204,8 @@ def _next_number(dataset: Dataset) -> Iterator[int]:
     """The next free number; whoever asks at the same moment waits until this one is taken."""
     with transaction.atomic():
         # no_key: imports and Runs name the Dataset, and should not wait while a bucket takes the files.
-        Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
+        if not Dataset.objects.there().select_for_update(no_key=True).filter(pk=dataset.pk).first():
+            raise Cancelled
         last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
         yield (last or 0) + 1
 

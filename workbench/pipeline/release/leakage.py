@@ -236,6 +236,13 @@ def carry_out(run: Run) -> None:
             default_storage.delete(told["path"])
 
 
+def delete_files(run: Run) -> None:
+    """Delete what the Run of a report has stored or was sent."""
+    for told in run.params.get("files", []):
+        default_storage.delete(told["path"])
+    default_storage.delete(_groups_path(run))
+
+
 def _groups_path(run: Run) -> str:
     return f"leakage/groups-{run.pk}"
 

@@ -103,6 +103,15 @@ def tidy(statistics: Statistics) -> None:
             default_storage.delete(f"{of_dataset}/{name}")
 
 
+def delete_files(dataset: Dataset) -> None:
+    """Delete all charts of the dataset."""
+    of_dataset = folder(dataset)
+    if default_storage.exists(of_dataset):
+        for name in default_storage.listdir(of_dataset)[1]:
+            default_storage.delete(f"{of_dataset}/{name}")
+        default_storage.delete(of_dataset)
+
+
 def folder(dataset: Dataset) -> str:
     """Where the charts of the dataset are in Django's storage."""
     return f"statistics/{dataset.pk}"
