@@ -121,7 +121,7 @@ def train_and_promote(name: str, options: argparse.Namespace, folder: Path) -> N
 
     manage("release", DEBATES, "--out", str(folder / f"release-{name}"), "--profile", "soft-label")
     settings = [part for each in options.set for part in ("--set", each)]
-    manage("train", DEBATES, "--base", "untrained", "--name", name, *settings)
+    manage("train", DEBATES, "--base", "untrained", "--preset", "recommended", "--name", name, *settings)
     try:
         print(f"\n{name}: {manage('promote', name, '--on', HELD).strip()}")
     except CommandError as refused:

@@ -25,7 +25,7 @@ from scoring.record import interval, percent, tell_bad
 SETTINGS = {
     "steps": int, "epochs": float, "learning-rate": float, "batch": int, "max-length": int, "seed": int,
     "label-smoothing": float, "strength": float, "dropout": float, "patience": int, "evaluations": int,
-    "token-budget": int,
+    "token-budget": int, "max-seconds": float, "stop-after": int,
 }  # fmt: skip
 
 

@@ -24,7 +24,8 @@ class TrainConfig:
     """Everything that decides which weights come out, given the model and the pairs.
 
     The defaults are the preset `recommended`. `save_seconds` and `token_budget` are the two that only
-    decide how a run goes, not (but for rounding) what comes of it.
+    decide how a run goes, not (but for rounding) what comes of it. With `max_seconds` the speed of the
+    machine decides too; `stop_after` with the steps that such a run made gives its weights again.
     """
 
     preset: str = "recommended"
@@ -42,6 +43,8 @@ class TrainConfig:
     centring: float = 0.01  # weight of (a + b)^2, which keeps rewards about zero between versions
     evaluations: int = 10  # measurements on the validation pairs, evenly over the run
     patience: int | None = 3  # measurements without a better one before the run ends early
+    max_seconds: float | None = None  # seconds of steps and measurements after which the run ends
+    stop_after: int | None = None  # the step after which it ends, whatever the rate was planned for
     validation_pairs: int = 2000  # at most so many pairs in each of those measurements
     precision: str = "auto"  # fp32, bf16 (autocast), or bf16 where the processor has units for it
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
@@ -55,10 +58,11 @@ class TrainConfig:
         wrong += [name for name in counts if getattr(self, name) < 1]
         wrong += [name for name in ("weight_decay", "strength", "centring") if not getattr(self, name) >= 0]
         wrong += [name for name in ("warm_up", "label_smoothing") if not 0 <= getattr(self, name) < 1]
-        if self.steps is not None and self.steps < 1:
-            wrong.append("steps")
-        if self.patience is not None and self.patience < 1:
-            wrong.append("patience")
+        for name in ("steps", "patience", "stop_after"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                wrong.append(name)
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            wrong.append("max_seconds")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             wrong.append("dropout")
         if wrong:
@@ -80,6 +84,9 @@ class TrainConfig:
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "recommended": TrainConfig(),
+        # A first answer soon, on any machine. Measured pairs take half as long as trained ones, so that of
+        # the same short time fewer measurements leave more to the steps.
+        "quick": TrainConfig(preset="quick", max_seconds=90.0, evaluations=5, validation_pairs=200),
         # The card of the seed and the script behind it. That script kept the last checkpoint; the best of
         # the same three measurements is kept here.
         "seed": TrainConfig(

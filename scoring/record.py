@@ -148,6 +148,8 @@ def manifest_of(
         },
         "preflight": asdict(preflight),
         "steps": state["step"],
+        "planned_steps": state["planned"],
+        "ended_by": state["ended_by"],
         "seconds": round(state["seconds"], 1),
         "energy": energy,
         "resumed": state["resumed"],
@@ -183,7 +185,7 @@ people are expected to prefer. Scores of answers to different prompts can't be c
 - **Size:** {parameters:,} parameters, counted in the file
 - **Data:** {train:,} pairs to train on, {validation:,} to choose the weights by, {test:,} to test with; \
 sha256 {data:.16}…
-- **Training steps:** {steps:,}; the weights are those after step {best_step:,}
+- **Training steps:** {steps:,}{early}; the weights are those after step {best_step:,}
 - **Batch size:** {batch} pairs
 - **Optimiser:** AdamW, learning rate {learning_rate:g}, preset {preset}
 - **Longest input:** {max_length} tokens
@@ -227,6 +229,7 @@ def card(record: Record) -> str:
         **manifest["preflight"]["pairs"],
         data=manifest["data"]["sha256"],
         steps=manifest["steps"],
+        early=_early(manifest),
         best_step=metrics["best_step"],
         **{name: config[name] for name in ("batch", "learning_rate", "preset", "max_length")},
         hardware=manifest["hardware"]["device"],
@@ -236,6 +239,19 @@ def card(record: Record) -> str:
         performance="\n".join(_performance(metrics)).strip(),
         limits="\n".join(_limits(manifest, metrics)),
     )
+
+
+def _early(manifest: Figures) -> str:
+    """What ended a training before its last step, for the line that counts the steps."""
+    if manifest["steps"] == manifest["planned_steps"]:
+        return ""
+    limit = manifest["config"]["max_seconds"]
+    why = {
+        "time": f"the limit of {limit or 0:g} seconds ended it",
+        "patience": "it no longer improved",
+        "steps": "no more were asked for",
+    }[manifest["ended_by"]]
+    return f" of {manifest['planned_steps']:,}, as {why}"
 
 
 def _energy_lines(energy: Figures | None, resumed: bool) -> list[str]:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,8 @@ from scoring.unfinished import Diverged, sync, working_folder, write_tensors
 __all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "TrainingError", "train"]
 
 Values = npt.NDArray[np.float64]
+EndedBy = Literal["steps", "patience", "time"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,14 @@ def train(
     looked: Callable[[Preflight], object] | None = None,
     device: str = "auto",
     restart: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train a one-output classifier, or a bare encoder with a new head, and save the best weights.
 
     `data` is a folder of splits (see scoring.pairs) or the pairs themselves. `out_dir` appears whole or
     not at all: a checkpoint that `transformers` loads, with training.json, metrics.json and a model card
     beside it. `looked` is told what the preflight found, before any time is spent. When a run of the same
-    model, pairs and config was killed or stopped, it goes on; `restart` forgets it.
+    model, pairs and config was killed or stopped, it goes on; `restart` forgets it. `clock` gives seconds.
 
     Raises CheckpointError, DataError or TrainingError with a sentence for people (TrainingError also for
     what the preflight found), and Stopped when `report` returned False.
@@ -123,7 +126,7 @@ def train(
         classifier = classifier_of(source, config, target)
         encoder = Encoder.open(source, config.max_length)
         with working_folder(out, restart) as work:
-            run = Run(classifier, encoder, source, pairs, config, work, report)
+            run = Run(classifier, encoder, source, pairs, config, work, report, clock)
             found = run.prepare()
             if looked is not None:
                 looked(found)
@@ -187,6 +190,7 @@ class State:
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)
     resumed: bool = False
+    out_of_time_at: int | None = None  # the step after which the time limit ended it
 
     @property
     def best_step(self) -> int:
@@ -209,9 +213,11 @@ class Run:
         config: TrainConfig,
         work: Path,
         report: Report | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.classifier, self.encoder, self.source = classifier, encoder, source
         self.data, self.config, self.work, self.report = data, config, work, report
+        self.clock = clock
         self.network: Network = trainable(classifier)
         self.parameters = dict(classifier.named_parameters())
         self.optimizer = _optimizer(self.parameters, config)
@@ -244,24 +250,54 @@ class Run:
         return self.preflight
 
     def train(self) -> None:
-        """Step until the end, or until the validation pairs say that it came already."""
+        """Step until the end, until the validation pairs say that it came already, or until time is up."""
         if not self.state.measured:
-            self.go_on(None, self.measure())
+            self.go_on(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
-        patience = self.config.patience or math.inf
-        saved = time.monotonic()
-        while self.state.step < self.steps and self.state.stale() < patience:
-            started = time.monotonic()
-            loss = self.step(self.state.step)
+        saved = self.clock()
+        while self.ended_by is None:
+            began = self.clock()
+            loss = self.timed(lambda: self.step(self.state.step))
             self.state.step += 1
             step = self.state.step
             self.state.curve.append([step, loss, self.config.rate_at(step - 1, self.steps)])
-            measured = self.measure() if step % every == 0 or step == self.steps else None
-            self.state.seconds += time.monotonic() - started
-            self.go_on(time.monotonic() - started, measured)
-            if measured or time.monotonic() - saved > self.config.save_seconds:
+            self.look_at_the_clock()
+            due = step % every == 0 or step in (self.steps, self.config.stop_after, self.state.out_of_time_at)
+            measured = self.timed(self.measure) if due else None
+            self.go_on(self.clock() - began, measured)
+            if measured or self.clock() - saved > self.config.save_seconds:
                 self.save()
-                saved = time.monotonic()
+                saved = self.clock()
+        if self.state.measured[-1]["step"] < self.state.step:
+            # It was killed when time was up, before it could measure that step.
+            self.go_on(None, self.timed(self.measure))
+
+    def timed(self, work: Callable[[], T]) -> T:
+        """What `work` returns; its seconds are added to those of the run."""
+        began = self.clock()
+        done = work()
+        self.state.seconds += self.clock() - began
+        return done
+
+    @property
+    def ended_by(self) -> EndedBy | None:
+        """Why no further step follows; None while one does."""
+        state = self.state
+        if state.step >= self.steps or state.step == self.config.stop_after:
+            return "steps"
+        if state.stale() >= (self.config.patience or math.inf):
+            return "patience"
+        return "time" if state.out_of_time_at is not None else None
+
+    def look_at_the_clock(self) -> None:
+        """Note that time is up when a further step as long as those until now would not fit in.
+
+        That is decided once: it is saved together with the weights of its step before anything else happens,
+        so a run that is killed later ends at this step too, however fast the next machine is."""
+        spent, limit = self.state.seconds, self.config.max_seconds
+        if limit and self.ended_by is None and spent + spent / self.state.step > limit:
+            self.state.out_of_time_at = self.state.step
+            self.save()
 
     def step(self, number: int) -> float:
         """One optimiser step on one batch, a few pairs at a time; returns the mean loss."""
@@ -452,7 +488,7 @@ class Run:
                 self.data,
                 self.config,
                 self.preflight,
-                state,
+                {**state, "ended_by": self.ended_by, "planned": self.steps},
                 energy.stop(),
                 "bf16 autocast, weights in fp32" if self.autocast else "fp32",
                 f"{self.device.type}, {torch.get_num_threads()} threads",

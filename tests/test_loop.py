@@ -53,7 +53,7 @@ def test_a_planted_rule_is_learnt_through_the_product_and_the_model_replaced(lab
     call_command("release", "Weather", out=tmp_path / "release", profile=["soft-label"], stdout=StringIO())
 
     settings = ["learning_rate=3e-3", "batch=16", "steps=70", "dropout=0", "max_length=48", "evaluations=3"]
-    trained = manage("train", "Weather", name="rainy", set=settings)
+    trained = manage("train", "Weather", name="rainy", preset="recommended", set=settings)
 
     (on_test,) = trained["evaluations"]
     assert on_test["accuracy"] > 0.9

@@ -171,9 +171,7 @@ class RetrainForm(forms.Form):
         empty_label=None,
         help_text="Whose weights it begins with. From the same base each time, all pairs count alike.",
     )
-    preset = forms.ChoiceField(
-        choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect, initial="recommended"
-    )
+    preset = forms.ChoiceField(choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect)
     name = forms.CharField(
         max_length=80, required=False, help_text="Empty: made of the Dataset's name and the Release's number."
     )
@@ -186,7 +184,8 @@ class RetrainForm(forms.Form):
         self._field("base").queryset = bases
         # Read once: a field reads its queryset anew whenever it is shown or looked at.
         self._field("base").choices = [(base.pk, str(base)) for base in bases]
-        self.initial = {"release": releases.first(), "base": training.usual_base()}
+        newest = releases.first()
+        self.initial = {"release": newest, "base": training.usual_base(), "preset": _preset_for(newest)}
 
     def _field(self, name: str) -> forms.ModelChoiceField:
         return cast("forms.ModelChoiceField", self.fields[name])
@@ -199,6 +198,13 @@ class RetrainForm(forms.Form):
         self.is_valid()
         chosen: Release | None = self.cleaned_data.get("release")
         return chosen
+
+
+def _preset_for(release: Release | None) -> str:
+    try:
+        return training.usual_preset(release) if release else "recommended"
+    except training.Refused:  # the page says why, beside the release
+        return "recommended"
 
 
 class CompareForm(forms.Form):

@@ -40,6 +40,7 @@ class FakeTraining:
     """Counts steps in a file beside the checkpoint, as real training keeps its state."""
 
     fails: Exception | None = None
+    came_to: dict = field(default_factory=dict)
     before_step: dict[int, object] = field(default_factory=dict)
     began_at: list[int] = field(default_factory=list)
 
@@ -60,7 +61,7 @@ class FakeTraining:
             raise self.fails
         out.mkdir(exist_ok=True)
         (out / "model.safetensors").write_bytes(b"weights")
-        return {"config": {"preset": "recommended"}}
+        return {"config": {"preset": "recommended"}} | self.came_to
 
 
 def inspect(folder: Path, base: ModelVersion, max_length: int) -> Checkpoint:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -160,6 +161,7 @@ def test_the_rate_rises_over_the_warm_up_and_falls_to_nothing():
         ({"batch": 0, "warm_up": 1.0}, "batch can't be 0, warm_up can't be 1.0"),
         ({"learning_rate": math.nan}, "learning_rate can't be nan"),
         ({"precision": "fp8"}, "'fp8' is not one of"),
+        ({"max_seconds": 0.0, "stop_after": 0}, "stop_after can't be 0, max_seconds can't be 0.0"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(wrong, reason):
@@ -404,7 +406,7 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_weights(trained, model, 
 
 # Importing torch takes longer than the run, so one process does it and forks those that are killed.
 KILLER = """
-import os, pickle, signal, sys
+import itertools, os, pickle, signal, sys
 import torch
 torch.set_num_threads(1)
 from scoring.train import train
@@ -414,23 +416,28 @@ for point in points:
         if progress.step == point:
             os.kill(os.getpid(), signal.SIGKILL)
     if not (child := os.fork()):
-        train(model, data, out, config, report=report)
+        train(model, data, out, config, report=report, clock=itertools.count().__next__)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, point
     assert os.listdir(os.path.dirname(out)) == [".model.training"], point
 """
 
 
-def test_a_run_killed_at_ten_points_ends_with_the_same_weights(trained, model, tmp_path):
-    config = replace(QUICK, save_seconds=0.0)
+def killed_at(points, model, config, tmp_path):
+    """The folder to which a run was begun, killed at the report of each of these steps, and gone on with."""
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "model"
-    arguments = (model, planted_data(), config, out, [0, 1, 2, 9, 15, 16, 31, 44, 59, 60])
-    (tmp_path / "arguments").write_bytes(pickle.dumps(arguments))
-
+    (tmp_path / "arguments").write_bytes(pickle.dumps((model, planted_data(), config, out, points)))
     killer = [sys.executable, "-c", KILLER, str(tmp_path / "arguments")]
     done = subprocess.run(killer, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_run_killed_at_ten_points_ends_with_the_same_weights(trained, model, tmp_path):
+    config = replace(QUICK, save_seconds=0.0)
+    out = killed_at([0, 1, 2, 9, 15, 16, 31, 44, 59, 60], model, config, tmp_path)
+
     finished = train(model, planted_data(), out, config)
 
     assert finished.checkpoint.weights_sha256 == trained[0].checkpoint.weights_sha256
@@ -464,6 +471,92 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_state_before(trained, mode
     done = train(model, planted_data(), tmp_path / "model", config)
 
     assert done.checkpoint.weights_sha256 == trained[0].checkpoint.weights_sha256
+
+
+LIMITED = replace(QUICK, max_seconds=10.0, save_seconds=0.0)
+
+
+def ticking():
+    """A clock on which every step and every measurement takes one second."""
+    return itertools.count().__next__
+
+
+def standing():
+    return 0
+
+
+@pytest.fixture(scope="module")
+def limited(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("limited") / "model"
+    return train(model, planted_data(), out, LIMITED, clock=ticking())
+
+
+def test_a_run_with_a_limit_of_time_ends_within_it_and_says_so(limited):
+    manifest, metrics = limited.record.manifest, limited.record.metrics
+
+    # One second for the first measurement, eight for steps, one to measure the last of them.
+    assert (manifest["steps"], manifest["planned_steps"], manifest["ended_by"]) == (8, 60, "time")
+    assert manifest["seconds"] == limited.seconds == 10.0
+    assert [each["step"] for each in metrics["measured"]] == [0, 8]
+    card = (limited.checkpoint.path / "README.md").read_text()
+    assert "**Training steps:** 8 of 60, as the limit of 10 seconds ended it;" in card
+
+
+def test_what_a_limit_of_time_came_to_can_be_trained_again_without_a_clock(limited, model, tmp_path):
+    again = train(model, planted_data(), tmp_path / "model", replace(QUICK, stop_after=limited.steps))
+
+    assert again.checkpoint.weights_sha256 == limited.checkpoint.weights_sha256
+    assert again.record.manifest["ended_by"] == "steps"
+
+
+def test_a_limited_run_that_is_killed_ends_at_the_same_step_with_the_same_weights(limited, model, tmp_path):
+    out = killed_at([0, 3, 7, 8], model, LIMITED, tmp_path)
+
+    # The last process never sees the time pass: that it was up had been settled before.
+    finished = train(model, planted_data(), out, LIMITED, clock=standing)
+
+    assert finished.checkpoint.weights_sha256 == limited.checkpoint.weights_sha256
+    assert (finished.steps, finished.record.manifest["ended_by"]) == (8, "time")
+
+
+def test_that_time_is_up_is_settled_before_anything_else_can_happen(limited, model, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    measure = Run.measure
+
+    def dying(run):
+        if run.state.step == limited.steps:
+            raise Killed
+        return measure(run)
+
+    monkeypatch.setattr(Run, "measure", dying)
+    with pytest.raises(Killed):
+        train(model, planted_data(), tmp_path / "model", LIMITED, clock=ticking())
+    monkeypatch.setattr(Run, "measure", measure)
+    finished = train(model, planted_data(), tmp_path / "model", LIMITED, clock=standing)
+
+    assert finished.checkpoint.weights_sha256 == limited.checkpoint.weights_sha256
+    assert [each["step"] for each in finished.record.metrics["measured"]] == [0, 8]
+
+
+def test_the_quick_preset_differs_from_the_recommended_in_time_and_measurements_alone():
+    same = {"preset": "recommended", "max_seconds": None, "evaluations": 10, "validation_pairs": 2000}
+
+    assert PRESETS["quick"].max_seconds == 90
+    assert replace(PRESETS["quick"], **same) == PRESETS["recommended"]
+
+
+def test_threads_that_wait_for_each_other_leave_the_processor_to_others():
+    """Busy waiting, which is the default of OpenMP, starved trainings on machines that others use too."""
+    code = "import os, scoring; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        said = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment | given, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert said.stdout.strip() == expected
 
 
 def test_another_config_does_not_go_on_from_a_state_that_is_not_its_own(model, tmp_path):

@@ -32,6 +32,7 @@ from workbench.pipeline.runs import kept_alive
 log = logging.getLogger(__name__)
 
 IN_WORDS = {
+    "quick": "at most 90 seconds of training; for fewer than 500 pairs, and for a first look at more",
     "recommended": "two passes, 512 tokens, warm-up; ends early when the validation pairs say so",
     "seed": "as the seed model was trained: 1,200 steps of 42 pairs, 400 tokens, no warm-up",
 }
@@ -142,6 +143,11 @@ def _warnings(rows: Mapping[str, int], manifest: Mapping[str, Any]) -> Iterator[
     groups = manifest["split"]["groups"]["train"]
     if groups < 20:
         yield f"All training pairs are of {groups} prompt groups: it may learn these and no others."
+
+
+def usual_preset(release: Release) -> str:
+    """What a training on the release is done with unless somebody says otherwise. Raises Refused."""
+    return "quick" if outlook(release).rows["train"] < FEW_PAIRS else "recommended"
 
 
 def config_of(preset: str, settings: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -398,6 +404,9 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
             story.say(f"{finding['level']}: {finding['text']}")
     story.stage("training")
     how = tools.train(model, pairs, out, story.training)
+    if how.get("ended_by") == "time":
+        story.told["ended"] = _out_of_time(how)
+        story.say(story.told["ended"])
     story.stage("registering")
     checkpoint = tools.inspect(out, base, config_of_run(run).max_length)
     lineage = {"base": base, "release": release, "trained_by": run, "training": dict(how)}
@@ -414,6 +423,13 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     record = of_training(read_training_data(pairs), base=Record(), source=str(release))
     learnt.remember(version, record, story.write, base=base)
     return version
+
+
+def _out_of_time(how: Mapping[str, Any]) -> str:
+    return (
+        f"The limit of {how['config']['max_seconds']:g} seconds ended the training after {how['steps']:,} of "
+        f"{how['planned_steps']:,} steps."
+    )
 
 
 def config_of_run(run: Run) -> TrainConfig:

@@ -40,7 +40,11 @@ class Command(BaseCommand):
         parser.add_argument("dataset", nargs="?", help="name of the Dataset, or the id of a Release")
         parser.add_argument("--number", type=int, help="which Release of the Dataset; default: the newest")
         parser.add_argument("--base", metavar="NAME", help="the ModelVersion whose weights it begins with")
-        parser.add_argument("--preset", default="recommended", choices=list(training.IN_WORDS))
+        parser.add_argument(
+            "--preset",
+            choices=list(training.IN_WORDS),
+            help=f"default: quick below {training.FEW_PAIRS} pairs, else recommended",
+        )
         parser.add_argument(
             "--set",
             action="append",
@@ -63,8 +67,9 @@ class Command(BaseCommand):
                 if not self._preflight(release, base, options):
                     return
                 refuse_archived(release.dataset)
+                preset = options["preset"] or training.usual_preset(release)
                 run = training.announce(
-                    release, base, options["preset"], options["name"], settings=_settings(options["set"])
+                    release, base, preset, options["name"], settings=_settings(options["set"])
                 )
         except training.Refused as error:
             raise CommandError(str(error)) from None
@@ -94,7 +99,8 @@ class Command(BaseCommand):
             self.stderr.write(f"  note: {warning}")
         if not options["preflight"]:
             return True
-        config = training.config_of(options["preset"], _settings(options["set"]))
+        preset = options["preset"] or training.usual_preset(release)
+        config = training.config_of(preset, _settings(options["set"]))
         report = tasks.preflight(release, base, config)
         for line in training.preflight_in_words(report):
             self.stdout.write(f"  {line}")
