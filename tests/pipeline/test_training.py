@@ -11,7 +11,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from scoring.config import Measured, Progress, Stopped, TrainingError
+from scoring.config import PRESETS, Measured, Progress, Stopped, TrainingError
 from scoring.formats import Scored
 from tests.factories import (
     ComparisonFactory,
@@ -239,6 +239,39 @@ def test_two_trainings_at_once_make_two_versions_of_different_names(release, bas
 def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base):
     with pytest.raises(training.Refused, match="another model named base"):
         training.announce(release, base, "recommended", "base")
+
+
+def test_a_small_release_is_trained_on_with_the_limit_of_time_and_a_large_one_without(release):
+    assert training.usual_preset(release) == "quick"
+
+    for file in release.manifest["files"].values():
+        if file.get("split") == "train":
+            file["rows"] = 499
+    assert training.usual_preset(release) == "quick"
+    for file in release.manifest["files"].values():
+        if file.get("split") == "train":
+            file["rows"] = 500
+    assert training.usual_preset(release) == "recommended"
+
+
+def test_every_preset_is_put_into_words():
+    assert set(training.IN_WORDS) == set(PRESETS)
+
+
+def test_a_training_that_the_clock_ended_says_so(run, tmp_path):
+    came_to = {"config": {"max_seconds": 90.0}, "ended_by": "time", "steps": 5, "planned_steps": 1300}
+
+    carry_out(run, FakeTraining(came_to=came_to), tmp_path)
+
+    said = "The limit of 90 seconds ended the training after 5 of 1,300 steps."
+    assert run.result["ended"] == said
+    assert said in [line for _, line in run.result["log"]]
+
+
+def test_a_training_that_reached_its_end_says_nothing_of_a_clock(run, tmp_path):
+    carry_out(run, FakeTraining(came_to={"ended_by": "steps", "steps": 5, "planned_steps": 5}), tmp_path)
+
+    assert "ended" not in run.result
 
 
 def test_a_frozen_dataset_is_not_trained_on(release, base):

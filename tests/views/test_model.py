@@ -1,3 +1,4 @@
+import re
 from uuid import uuid4
 
 import pytest
@@ -103,6 +104,14 @@ def test_what_to_expect_is_said_before_anybody_presses_retrain(dataset, alice, a
 
     assert "profile preference" in page
     assert "pairs are few" in page
+
+
+def test_for_few_pairs_the_quick_preset_is_chosen_and_described(dataset, alice, as_user, old, release):
+    page = as_user(alice).get(reverse("model", args=[dataset.pk])).content.decode()
+
+    (checked,) = re.findall(r'<input[^>]*name="preset"[^>]*checked[^>]*>', page)
+    assert 'value="quick"' in checked
+    assert "at most 90 seconds of training" in page
 
 
 def test_a_training_that_cannot_be_says_why_and_makes_no_run(dataset, alice, as_user, old, release):

@@ -324,3 +324,13 @@ def test_a_training_that_is_over_says_what_it_found_with_both_curves_and_no_alar
     assert not {"Try again", "Resume"} & set(re.findall(r"<button[^>]*>([^<]+)", html))
     assert re.search(r'class="smooth" d="M', html)
     assert re.search(r'class="validation" d="M[^"]+L', html)
+
+
+def test_a_training_that_the_clock_ended_says_so_beside_its_curve(dataset, alice, as_user):
+    said = "The limit of 90 seconds ended the training after 5 of 13 steps."
+    params = {"base_name": "base", "number": 1, "preset": "quick", "name": "new", "settings": {}}
+    run = RunFactory.create(
+        dataset=dataset, kind="train", state="done", params=params, result={"ended": said}
+    )
+
+    assert said in show(as_user(alice), run).partition("<main")[2]
