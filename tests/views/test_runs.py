@@ -13,6 +13,7 @@ from tests.factories import (
 )
 from workbench import tasks
 from workbench.models import Completion, Run, ScoreBatch, Worker
+from workbench.views.runs import workforce
 
 pytestmark = pytest.mark.django_db
 
@@ -243,6 +244,120 @@ def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, 
     assert f"--queues {queue}</code>" in show(as_user(alice), run)
     Worker.objects.create(name="right", queues=queue, started_at=now, last_seen=now)
     assert "--queues" not in show(as_user(alice), run)
+
+
+def alive(name: str, queues: str) -> Worker:
+    now = timezone.now()
+    return Worker.objects.create(name=name, queues=queues, started_at=now, last_seen=now)
+
+
+def running(kind: str = "import", minutes_left: float | None = 3, **more: object) -> Run:
+    """One that has done half of its 600 rows in the time that it will take for the rest; without a total
+    nobody knows how long that is."""
+    start = timezone.now() - timedelta(minutes=minutes_left or 1)
+    total = None if minutes_left is None else 600
+    return RunFactory.create(
+        kind=kind,
+        state="running",
+        done=300,
+        total=total,
+        started_at=start,
+        heartbeat_at=timezone.now(),
+        **more,
+    )
+
+
+def said_of(run: Run) -> str:
+    return workforce([run]).queued[run.pk]
+
+
+def test_what_waits_says_behind_what_it_is_and_for_how_long(dataset, alice, as_user):
+    alive("w", "work")
+    ahead = running()
+    run = RunFactory.create(dataset=dataset, kind="import")
+    sentence = f"Queued: starts when Import {ahead.pk} is done, about 3 min."
+
+    assert said_of(run) == sentence
+    assert sentence in show(as_user(alice), run)
+    assert sentence in as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
+    assert sentence in as_user(alice).get(reverse("dataset", args=[dataset.pk])).content.decode()
+
+
+def test_no_time_is_told_that_is_not_known(dataset):
+    alive("w", "work")
+    unknown = running(minutes_left=None)
+    run = RunFactory.create(dataset=dataset, kind="release")
+    assert said_of(run) == f"Queued: starts when Import {unknown.pk} is done."
+    unknown.finish()
+    running()
+    before = RunFactory.create(kind="statistics")
+    last = RunFactory.create(dataset=dataset, kind="release")
+
+    # Nobody knows how long the one takes that has not begun.
+    assert said_of(last) == f"Queued: starts when Statistics {before.pk} is done."
+
+
+def test_what_has_nothing_before_it_is_taken_in_a_moment(dataset):
+    alive("w", "work")
+    run = RunFactory.create(dataset=dataset, kind="import")
+    RunFactory.create(kind="import")  # ordered later
+    running("train")  # of another worker
+    RunFactory.create(kind="import", state="done")
+
+    assert said_of(run) == "Queued: a worker takes it in a moment."
+
+
+def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
+    alive("one", "work")
+    alive("two", "work")
+    slow = running(minutes_left=30)
+    run = RunFactory.create(dataset=dataset, kind="import")
+    assert said_of(run) == "Queued: a worker takes it in a moment."
+    quick = running(minutes_left=5)
+    assert said_of(run) == f"Queued: starts when Import {quick.pk} is done, about 5 min."
+    RunFactory.create(kind="import")
+    later = RunFactory.create(kind="import")
+
+    assert said_of(later) == "Queued: starts when 3 of the 4 runs before it are done."
+    assert slow.is_open
+
+
+def test_a_worker_of_several_queues_does_one_thing_at_a_time(dataset):
+    alive("w", "score, work")
+    ahead = running("score", version=ModelVersionFactory.create())
+    run = RunFactory.create(dataset=dataset, kind="import")
+
+    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+
+
+def test_all_workers_share_what_is_to_be_scored(dataset):
+    alive("one", "score")
+    alive("two", "score")
+    version = ModelVersionFactory.create()
+    ahead = running("score", version=version)
+    run = RunFactory.create(dataset=dataset, version=version)
+
+    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+
+
+def test_where_no_worker_is_alive_for_it_that_is_what_it_waits_for(dataset):
+    alive("other", "work")
+    Worker.objects.create(
+        name="gone",
+        queues="train",
+        started_at=timezone.now(),
+        last_seen=timezone.now() - timedelta(minutes=2),
+    )
+    running("train")
+    run = RunFactory.create(dataset=dataset, kind="train")
+
+    assert said_of(run) == "Queued: no worker runs for the queue “train”."
+
+
+def test_what_does_not_wait_says_nothing_of_a_queue(dataset, alice, as_user):
+    alive("w", "work")
+    for run in (running(dataset=dataset), RunFactory.create(dataset=dataset, kind="import", state="done")):
+        assert "Queued" not in show(as_user(alice), run)
 
 
 def test_each_worker_is_shown_with_what_it_has_scored_and_its_rate_of_the_last_minute(

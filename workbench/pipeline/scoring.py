@@ -494,8 +494,8 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int) -> Unscored:
         )
     )
     rest = max(0, count - told["empty"] - told["failed"])
-    latest = runs.order_by("-pk").first() if rest else None
-    stopped = latest if latest and latest.state == Run.State.CANCELLED else None
+    latest = runs.order_by("-pk").first()
+    stopped = latest if rest and latest and latest.state == Run.State.CANCELLED else None
     waiting, cancelled = (0, rest) if stopped else (rest, 0)
     return Unscored(told["empty"], told["failed"], waiting, cancelled, told["run"], stopped)
 

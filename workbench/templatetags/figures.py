@@ -1,6 +1,7 @@
 """Numbers and times as the pages write them."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -19,6 +20,12 @@ def clock(moment: datetime | None) -> str:
     if local.date() == now.date():
         return f"{local:%H:%M}"
     return f"{local.day} {local:%b %H:%M}" if local.year == now.year else f"{local:%Y-%m-%d %H:%M}"
+
+
+@register.filter
+def queued(workforce: Any, run: Any) -> str:
+    """For what a waiting Run waits, as views.runs.workforce has found it; "" for any other."""
+    return workforce.queued.get(run.pk, "") if workforce and run else ""
 
 
 @register.filter

@@ -17,6 +17,7 @@ from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
 from workbench.pipeline import runs as pipeline
 from workbench.pipeline import scoring, training
+from workbench.templatetags.figures import duration
 from workbench.views import Request
 
 # htmx stops polling when it is answered with this status.
@@ -49,12 +50,13 @@ class Stuck:
 @dataclass(frozen=True)
 class Workforce:
     """The workers as they last reported, the latest first, and what they leave undone. `untold`: Runs wait
-    that no worker can be told of, as the broker is away."""
+    that no worker can be told of, as the broker is away. `queued`: by primary key, for what each waits."""
 
     workers: list[Worker]
     unserved: list[Unserved]
     stuck: list[Stuck]
     untold: bool
+    queued: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _rounds(top: float) -> list[float]:
 
 
 def workforce(runs: Collection[Run]) -> Workforce:
-    """The state of the workers for these Runs. Two queries at most."""
+    """The state of the workers for these Runs. Three queries at most."""
     workers = list(Worker.objects.all())
     waiting = Counter(run.queue for run in runs if run.is_open)
     served = {queue for worker in workers if worker.is_alive for queue in worker.queues.split(", ")}
@@ -141,8 +143,51 @@ def workforce(runs: Collection[Run]) -> Workforce:
     recently = timezone.now() - WORKER_REMEMBERED
     scoring_now = [run for run in runs if run.kind == Run.Kind.SCORE and run.state == Run.State.RUNNING]
     stuck = _stuck(scoring_now) if scoring_now else []
-    untold = any(run.state == Run.State.WAITING for run in runs) and not ringing.broker_answers()
-    return Workforce([worker for worker in workers if worker.last_seen > recently], unserved, stuck, untold)
+    queued = [run for run in runs if run.state == Run.State.WAITING]
+    untold = bool(queued) and not ringing.broker_answers()
+    return Workforce(
+        [worker for worker in workers if worker.last_seen > recently],
+        unserved,
+        stuck,
+        untold,
+        queued=_queued(queued, [worker for worker in workers if worker.is_alive]) if queued else {},
+    )
+
+
+def _queued(runs: Iterable[Run], workers: Collection[Worker]) -> dict[int, str]:
+    """For what each of these waiting Runs waits, by its primary key. One query."""
+    going = list(Run.objects.open().defer("result").order_by("pk"))
+    return {run.pk: for_what(run, going, workers) for run in runs}
+
+
+def for_what(run: Run, going: Iterable[Run], workers: Iterable[Worker]) -> str:
+    """Behind what a waiting Run is, of all open Runs by their primary keys, and for how long, where that is
+    known: of what has not begun nobody knows how long it takes. `workers` are those that are alive."""
+    own = [worker for worker in workers if worker.serves(run.queue)]
+    if not own:
+        return f"Queued: no worker runs for the queue “{run.queue}”."
+    queues = {queue for worker in own for queue in worker.queues.split(", ")}
+    others = [other for other in going if other.queue in queues and other.pk != run.pk]
+    ahead = [other for other in others if other.pk < run.pk or other.state == Run.State.RUNNING]
+    # All workers share what is to be scored, Run by Run.
+    takers = 1 if run.kind == Run.Kind.SCORE else len(own)
+    to_end = len(ahead) - takers + 1
+    if to_end <= 0:
+        return "Queued: a worker takes it in a moment."
+    begun = [other for other in ahead if other.state == Run.State.RUNNING]
+    left = [other.time_left for other in begun]
+    if to_end == 1 and len(begun) == len(ahead) and None not in left:
+        first = min(begun, key=lambda other: other.time_left or timedelta.max)
+        return f"Queued: starts when {first} is done, about {duration(first.time_left)}."
+    if takers == 1:
+        return f"Queued: starts when {max(ahead, key=_place)} is done."
+    are = "is" if to_end == 1 else "are"
+    return f"Queued: starts when {to_end} of the {len(ahead)} runs before it {are} done."
+
+
+def _place(run: Run) -> tuple[bool, int]:
+    """What goes on comes before what waits."""
+    return run.state == Run.State.WAITING, run.pk
 
 
 def _stuck(runs: Iterable[Run]) -> list[Stuck]:

@@ -1,0 +1,82 @@
+"""How long the deletion of a large Dataset takes, what memory it needs, and how long it keeps others waiting.
+
+    make bench-delete                                      SQLite, 100,000 Comparisons, 300,000 Judgments
+    make bench-delete DATABASE_URL=postgresql://...        an empty PostgreSQL database of yours
+    make bench-delete ARGS="--comparisons 10000"           a quick look
+
+Makes the campaign of bench_review and deletes it as a worker does. Prints the rows that went, the time of all
+and of the longest step (SQLite lets nobody else write for so long), how the last tenth compares with the
+first, and by how much the process grew.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from itertools import pairwise
+
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connection
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.bench_review import make_campaign  # sets Django up on a database of its own
+from workbench import tasks
+from workbench.models import Dataset, Run, User
+from workbench.pipeline import deleting
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--comparisons", type=int, default=100_000)
+    given = parser.parse_args()
+    call_command("migrate", verbosity=0)
+    dataset = make_campaign(given.comparisons)
+    run = deleting.order(dataset, User.objects.get_or_create(username="alice")[0])
+    if run is None:
+        sys.exit("It is being deleted already.")
+    before, memory = _rows(), _memory()
+    moments = [(time.perf_counter(), 0)]
+    beat = Run.beat
+
+    def noted(self: Run, done: int, total: int | None = None, *more: object) -> bool:
+        answer = beat(self, done, total)
+        moments.append((time.perf_counter(), done))
+        return answer
+
+    Run.beat = noted  # type: ignore[method-assign, assignment]
+    tasks.delete_dataset(run.pk)
+    run.refresh_from_db()
+    if run.state != Run.State.DONE or Dataset.objects.filter(pk=dataset.pk).exists():
+        sys.exit(f"It was not deleted: {run.error}")
+    _tell(before, moments, _memory() - memory)
+
+
+def _rows() -> int:
+    return sum(model._default_manager.count() for model in apps.get_app_config("workbench").get_models())
+
+
+def _memory() -> float:
+    """The most that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _tell(before: int, moments: list[tuple[float, int]], grown: float) -> None:
+    took = moments[-1][0] - moments[0][0]
+    gone = before - _rows()
+    steps = [later[0] - earlier[0] for earlier, later in pairwise(moments)]
+    of_pairs = steps[: len(steps) // 2]
+    tenth = max(1, len(of_pairs) // 10)
+    table = Table("Deleting a Dataset", connection.vendor)
+    table.add_row("rows gone", f"{gone:,}")
+    table.add_row("seconds", f"{took:.1f}")
+    table.add_row("rows a second", f"{gone / took:,.0f}")
+    table.add_row("longest step, seconds", f"{max(steps):.2f}")
+    table.add_row("last tenth to first tenth", f"{sum(of_pairs[-tenth:]) / sum(of_pairs[:tenth]):.2f}")
+    table.add_row("memory grown, MB", f"{grown:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
