@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from scoring.rows import columnar
+from scoring.rows.defused import Telling, as_written, is_of_release
 from scoring.rows.rows import (
     MAX_DEPTH,
     BadRow,
@@ -75,10 +76,12 @@ class Reading:
 
 
 class Watch:
-    """`look` is called as bytes are read, also where they hold no row; what it raises ends the reading."""
+    """`look` is called as bytes are read, also where they hold no row; what it raises ends the reading.
+    `note` is told what was done with odd rows, and on which lines."""
 
     def __init__(self) -> None:
         self.look: Callable[[], None] = lambda: None
+        self.note: Callable[[str, int], None] = lambda *_: None
 
 
 class _Watched(io.RawIOBase):
@@ -131,7 +134,8 @@ def open_rows(
 ) -> Reading:
     """Open `source` as what `name` (or its own) says it is; `stack` closes what is opened here. `columns`
     gives known column names by their lower case, for the headers of CSV files; with `formula_safe` one ' is
-    taken away where a cell of theirs begins with it, as Releases put it there. Raises FileFault."""
+    taken away where a cell of theirs begins with it, as Releases put it there; a file that is told to be one
+    of a Release needs no telling (see rows.defused). Raises FileFault."""
     if isinstance(source, Path):
         if source.is_dir():
             return _folder(source)
@@ -148,14 +152,14 @@ def open_rows(
     file = _unpacked(raw, packing, stack)
     if kind == "parquet":
         return _parquet(_seekable(file, raw, stack), raw, size)
+    watch = Watch()
     readers: dict[str, Callable[[BinaryIO], Iterator[Entry]]] = {
         "jsonl": _json_lines_by_name,
         "json": _json_values,
-        "csv": lambda f: _table(f, ",", columns, formula_safe),
-        "tsv": lambda f: _table(f, "\t", columns, formula_safe),
+        "csv": lambda f: _table(f, ",", columns, formula_safe, watch),
+        "tsv": lambda f: _table(f, "\t", columns, formula_safe, watch),
     }
     header_line = 1 if kind in {"csv", "tsv"} else None
-    watch = Watch()
     watched = cast("BinaryIO", io.BufferedReader(_Watched(file, watch), 2**18))
     rows = _faults_named(readers[kind](watched))
     return Reading(kind, rows, raw.tell, size, header_line=header_line, watch=watch)
@@ -602,7 +606,9 @@ def _array_elements(window: _Window, decoder: _Decoder) -> Iterator[Entry]:
             return
 
 
-def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_safe: bool) -> Iterator[Entry]:
+def _table(
+    file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_safe: bool, watch: Watch
+) -> Iterator[Entry]:
     """A CSV or TSV file. Quoted cells may hold line ends; a row's line is where it begins."""
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates here, and an error with its line below.
@@ -613,6 +619,7 @@ def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_s
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     records = _records(reader)
     header: list[str] | None = None
+    telling = Telling(lambda note, line: watch.note(note, line)) if is_of_release(header_text) else None
     for line, cells in records:
         if isinstance(cells, Problem):
             if header is None:
@@ -621,8 +628,11 @@ def _table(file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_s
         elif header is None:
             header = _header(cells, columns)
         else:
-            plain = [cell.removeprefix("'") for cell in cells] if formula_safe else cells
-            yield _record_row(line, header, plain)
+            if formula_safe:
+                cells = as_written(cells)
+            elif telling:
+                cells = telling.plain(line, cells)
+            yield _record_row(line, header, cells)
 
 
 def _delimiter_of(header: str, delimiter: str) -> str:

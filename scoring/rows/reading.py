@@ -148,6 +148,7 @@ class Reader:
                 self._tick(count, max(count, count * reading.size // max(1, reading.position())))
 
         reading.watch.look = look
+        reading.watch.note = self._note
         try:
             for count, entry in enumerate(reading.rows, start=1):
                 # Rows may wait on disk for others of their prompt, where nobody looks at the clock.
@@ -229,6 +230,8 @@ def _may_hold_text(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
         return pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
+    if isinstance(kind, pa.JsonType):
+        return True
     return any(
         is_kind(kind)
         for is_kind in (

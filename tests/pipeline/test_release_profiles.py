@@ -19,6 +19,7 @@ from trl.data_utils import extract_prompt
 
 from scoring.formats import flatten_messages
 from scoring.pairs import read_training_data
+from scoring.rows.defused import FORMULA_STARTS
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -34,7 +35,6 @@ from workbench.pipeline import aggregation as aggregation_stage
 from workbench.pipeline import intake
 from workbench.pipeline import release as releases
 from workbench.pipeline.release import FORMATS, PROFILES, SPLITS, proof, split_of
-from workbench.pipeline.spreadsheets import FORMULA_STARTS
 
 pytestmark = pytest.mark.django_db
 

@@ -9,6 +9,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from scoring.formats import flatten_messages
+from scoring.rows.defused import RELEASE_COLUMNS
 from tests.factories import (
     AnnotatorFactory,
     CompletionFactory,
@@ -41,6 +42,10 @@ TOOLS = [
 
 def ask(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
+
+
+def say(text: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": text}]
 
 
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}, *ask("Salt?")]
@@ -111,6 +116,8 @@ def kept(dataset) -> Dataset:
     earlier = {"comparison": changed, "annotator": person, "outcome": "a", "comment": "at first"}
     first = JudgmentFactory.create(**earlier, current=False)
     JudgmentFactory.create(comparison=changed, annotator=person, outcome="tie", supersedes=first)
+    taken_back = {"comparison": settled, "annotator": person, "outcome": "both_bad", "current": False}
+    JudgmentFactory.create(**taken_back)
     Decision.objects.create(
         comparison=settled, outcome="drop", method="reviewer", reason="bad_data", note="cut off",
         decided_by=UserFactory.create(),
@@ -119,9 +126,9 @@ def kept(dataset) -> Dataset:
     return dataset
 
 
-def imported(release: Release, shuffled: bool = False) -> Dataset:
+def imported(release: Release, shuffled: bool = False, into: Dataset | None = None) -> Dataset:
     """Another Dataset with the files of rows of the release."""
-    dataset = DatasetFactory.create()
+    dataset = into or DatasetFactory.create()
     for name, file in release.manifest["files"].items():
         if not file["rows"]:
             continue
@@ -131,8 +138,7 @@ def imported(release: Release, shuffled: bool = False) -> Dataset:
             random.Random(0).shuffle(lines)
             path = path.with_name(f"shuffled-{name}")
             path.write_bytes(b"\n".join(lines) + b"\n")
-        options = intake.ImportOptions(formula_safe=file["format"] == "csv")
-        result = intake.import_file(path, dataset, options)
+        result = intake.import_file(path, dataset)
         assert result.accepted, result.problems
     return dataset
 
@@ -149,11 +155,19 @@ PAIR = ("comparison__prompt__sha256", "comparison__a__sha256", "comparison__b__s
 
 
 def votes_of(dataset: Dataset, voter: str) -> list[Any]:
-    """The standing votes, by SQL."""
-    standing = Judgment.objects.of(dataset).filter(current=True)
+    """All votes, with what they superseded, by SQL."""
+    columns = (
+        *PAIR,
+        voter,
+        "outcome",
+        "comment",
+        "comparison__external_id",
+        "current",
+        "supersedes__outcome",
+    )
     return sorted(
-        (*row[:3], str(row[3]), *row[4:])
-        for row in standing.values_list(*PAIR, voter, "outcome", "comment", "comparison__external_id")
+        ((*row[:3], str(row[3]), *row[4:]) for row in Judgment.objects.of(dataset).values_list(*columns)),
+        key=str,
     )
 
 
@@ -167,21 +181,22 @@ def test_every_vote_comes_back_as_it_stands_with_all_that_it_came_with(kept, for
 
     assert texts_of(again) == texts_of(kept)
     assert votes_of(again, "annotator__external_id") == votes_of(kept, "annotator__pseudonym")
+    before = Judgment.objects.count()
+    imported(release, into=again)
+    assert Judgment.objects.count() == before
     told = {
-        (of.comparison.external_id, of.annotator.external_id): (of.strength, of.metadata)
+        (of.comparison.external_id, of.annotator.external_id, of.current): (of.strength, of.metadata)
         for of in Judgment.objects.of(again)
     }
-    for vote in Judgment.objects.of(kept).filter(current=True):
-        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym)]
+    for vote in Judgment.objects.of(kept):
+        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym), vote.current]
         release_facts = metadata.pop("release")
         assert (strength, metadata) == (vote.strength, vote.metadata)
         assert release_facts["stage"] == vote.stage
         assert release_facts["seconds"] == (vote.seconds or 0.0)
-        assert release_facts["current"] is True
+        assert release_facts["current"] is vote.current
     facts = dict(again.comparisons.values_list("external_id", "metadata"))
     assert all(each["k"] == "é" for each in facts.values())
-    (earlier,) = facts["row 1"]["release"]["other_votes"]
-    assert (earlier["outcome"], earlier["comment"]) == ("a", "at first")
     assert {name: facts["row 2"]["release"][name] for name in ("decided", "method", "reason", "note")} == {
         "decided": "drop",
         "method": "reviewer",
@@ -229,6 +244,104 @@ def test_every_profile_is_recognised_and_prefers_what_was_preferred(dataset, pro
         assert preferred(again) < preferred(dataset)
     else:
         assert preferred(again) == preferred(dataset)
+
+
+def test_the_columns_a_csv_of_a_release_is_known_by_are_those_of_the_profiles():
+    assert {tuple(profile.columns) for profile in PROFILES.values() if profile.is_flat} == RELEASE_COLUMNS
+
+
+def taken(tmp_path, dataset: Dataset, *cells: str, header: str = '"prompt","chosen","rejected"') -> Any:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([header, *(f'"p{n}","{cell}","r"' for n, cell in enumerate(cells)), ""]))
+    return intake.import_file(path, dataset)
+
+
+@pytest.mark.parametrize(
+    ("cells", "header"),
+    [
+        (["'tis", "'=1"], '"prompt","chosen","rejected"'),
+        (["-bullet", "'=1"], '"prompt","chosen","rejected"'),
+        (["'=1", "''x"], "prompt,chosen,rejected"),
+        (["'=1", "''x"], '"prompt","chosen","rejected"\r'),
+    ],
+)
+def test_a_csv_that_no_release_would_write_is_taken_as_it_is(cells, header, dataset, tmp_path):
+    result = taken(tmp_path, dataset, *cells, header=header)
+
+    assert result.accepted, result.problems
+    assert set(Completion.objects.exclude(text="r").values_list("text", flat=True)) == set(cells)
+    assert not any("taken away" in note for note in result.notes)
+
+
+def test_what_is_taken_away_from_a_csv_of_a_release_is_told_with_its_lines(dataset, tmp_path):
+    result = taken(tmp_path, dataset, "plain", "'=1", "''x", "-1")
+
+    texts = Completion.objects.exclude(text="r").values_list("text", flat=True)
+    assert set(texts) == {"plain", "=1", "'x", "-1"}
+    assert any("taken away" in note and "line 3, 4" in note for note in result.notes)
+
+
+def test_a_csv_that_is_half_of_a_release_is_refused_with_both_lines(dataset, tmp_path):
+    result = taken(tmp_path, dataset, "plain", "'=1", "-bullet")
+
+    assert not result.accepted
+    (problem,) = result.problems
+    assert (problem.line, "line 3" in problem.message, "--formula-safe" in problem.message) == (4, True, True)
+
+
+SPOKEN = [{"name": "depth", "description": "", "parameters": {"z": None, "a": [1.5, "é", {}]}}]
+REASONED = {
+    "role": "assistant", "content": [{"type": "text", "text": "Seven."}], "reasoning": "7 m", "name": "x"
+}  # fmt: skip
+CALLING = [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
+TALKS = [
+    {"prompt": CALLED, "chosen": [REASONED], "rejected": CALLING, "tools": TOOLS},
+    {"prompt": ask("How deep?"), "chosen": CALLING, "rejected": say("I can't."), "tools": SPOKEN},
+    {"prompt": ask("How deep?"), "chosen": CALLING, "rejected": say("I can't.")},
+    {"prompt": [{"role": "system", "content": ""}, *TALK], "chosen": say("Yes."), "rejected": say("No.")},
+    {
+        "prompt": ask("And the Oder?"),
+        "chosen": [*CALLING, {"role": "tool", "tool_call_id": "c1", "content": "3"}, *say("Three.")],
+        "rejected": say("Deep."),
+        "tools": TOOLS,
+    },
+]
+ANSWERS_ONCE = {"axolotl": [0, 1, 2, 3]}
+
+
+def written(dataset: Dataset) -> list[str]:
+    """Prompts, tools and answers as JSON, keys in their order: equal by value alone is not as it came."""
+    answers = Completion.objects.filter(prompt__dataset=dataset).select_related("prompt")
+    return sorted(json.dumps([of.prompt.messages, of.prompt.tools, of.messages]) for of in answers)
+
+
+CONVERSATIONAL = ("trl-chat", "trl-chat-implicit", "axolotl", "kto-chat", "all-votes")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("profile", CONVERSATIONAL)
+def test_calls_and_tools_of_a_file_go_out_and_come_back_equal(dataset, tmp_path, profile, form):
+    talks = [TALKS[n] for n in ANSWERS_ONCE.get(profile, range(len(TALKS)))]
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in talks))
+    assert intake.import_file(path, dataset).accepted
+
+    release = releases.build(Release(dataset=dataset, profiles=[profile], formats=[form]))
+    assert release.manifest["not_written"] == []
+    again = imported(release)
+
+    given = [[row["prompt"], row.get("tools"), row[side]] for row in talks for side in ("chosen", "rejected")]
+    assert written(dataset) == written(again) == sorted(map(json.dumps, given))
+    keys = dataset.prompts.values_list("sha256", "group", "messages", "tools").order_by("sha256")
+    assert list(again.prompts.values_list("sha256", "group", "messages", "tools").order_by("sha256")) == list(
+        keys
+    )
+    assert judged(again) == judged(dataset)
+
+
+def judged(dataset: Dataset) -> list[Any]:
+    votes = Judgment.objects.of(dataset).filter(current=True)
+    return sorted(votes.values_list(*PAIR, "outcome"))
 
 
 RIVERS = {"prompt": "Which is longer?", "a": "The Elbe", "b": "The Oder", "who": "p1"}

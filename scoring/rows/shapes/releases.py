@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from scoring.messages import Message
@@ -27,7 +28,7 @@ from scoring.rows.shapes.pairs import turns_of
 from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
-CHANGED = "a vote that no longer stands is kept beside the one that does, and counts for nothing"
+CHANGED = "a vote that no longer stands is kept as one that was superseded, and counts for nothing"
 
 _OF_PAIR = (
     "pair_id", "id", "prompt", "prompt_id", "messages", "tools", "completion_a", "completion_b", "messages_a",
@@ -40,7 +41,7 @@ _OF_VOTE = ("outcome", "strength", "comment", "annotator", "vote_metadata")
 def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
     """The profile `all-votes`: a row a vote. Those of one pair make one Draft, wherever they stand."""
     for group in together(rows, lambda row: row.values.get("pair_id")):
-        good: list[tuple[Row, JudgmentDraft]] = []
+        good: list[JudgmentDraft] = []
         try:
             pair = _pair(group[0])
         except BadRow as bad:
@@ -49,7 +50,7 @@ def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft |
         for row in group:
             try:
                 _same_pair(row.values, group[0].values)
-                good.append((row, _vote(row.values)))
+                good.append(_vote(row.values))
             except BadRow as bad:
                 yield bad.at(row)
         yield in_context(_with_votes(pair, good), group[0])
@@ -143,38 +144,24 @@ def _vote(values: Values) -> JudgmentDraft:
     return JudgmentDraft(outcome, name_of(values, "annotator"), strength, comment, metadata)
 
 
-def _with_votes(pair: Draft, votes: list[tuple[Row, JudgmentDraft]]) -> Draft:
-    """The pair with one vote of each voice, the last that stands; the others are kept in its metadata."""
-    in_time = sorted(votes, key=lambda one: one[1].metadata["release"].get("judged_at", 0))
-    standing = {vote.annotator: vote for _, vote in in_time if vote.metadata["release"].get("current", True)}
-    others = [vote for _, vote in in_time if standing.get(vote.annotator) is not vote]
+def _with_votes(pair: Draft, votes: list[JudgmentDraft]) -> Draft:
+    """The pair with the votes of each voice: the last that stands supersedes the others."""
+    voices: dict[str, list[JudgmentDraft]] = {}
+    for vote in sorted(votes, key=lambda vote: vote.metadata["release"].get("judged_at", 0)):
+        voices.setdefault(vote.annotator, []).append(vote)
     (comparison,) = pair.comparisons
-    if others:
-        facts = comparison.metadata.setdefault("release", {})
-        facts["other_votes"] = [_as_values(vote) for vote in others]
-    kept = ComparisonDraft(
-        0, 1, tuple(standing[name] for name in sorted(standing)), comparison.external_id, comparison.metadata
-    )
-    return Draft(
-        pair.line,
-        pair.messages,
-        pair.completions,
-        (kept,),
-        external_id=pair.external_id,
-        metadata=pair.metadata,
-        notes=(CHANGED,) if others else (),
-        tools=pair.tools,
-    )
+    judgments = tuple(_last(voices[name]) for name in sorted(voices))
+    changed = any(one.earlier or not one.stands for one in judgments)
+    kept = replace(comparison, judgments=judgments)
+    return replace(pair, comparisons=(kept,), notes=(CHANGED,) if changed else ())
 
 
-def _as_values(vote: JudgmentDraft) -> Values:
-    return {
-        "outcome": vote.outcome,
-        "annotator": vote.annotator,
-        "strength": vote.strength,
-        "comment": vote.comment,
-        **vote.metadata,
-    }
+def _last(votes: list[JudgmentDraft]) -> JudgmentDraft:
+    """Of the votes of one voice the last that stands, or the last of all, with the others before it."""
+    standing = [vote for vote in votes if vote.metadata["release"].get("current", True)]
+    last = (standing or votes)[-1]
+    others = tuple(vote for vote in votes if vote is not last)
+    return replace(last, earlier=others, stands=bool(standing))
 
 
 def _shares(row: Row, options: ImportOptions) -> Draft:

@@ -178,6 +178,7 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
         (result.identical, "pairs are twice the same text and make no comparison"),
         (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
         (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),
+        (result.superseded, "labels no longer stand; they are kept, but count for nothing"),
         (result.rejected, "bad rows were left out"),
         (result.empty_completions, "completions are empty: releases and trainings leave them out"),
         (result.over_token_limit, f"completions are over {intake.TOKEN_LIMIT} tokens, by estimate"),

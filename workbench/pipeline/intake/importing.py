@@ -47,11 +47,11 @@ class ImportResult:
     """What came of an import.
 
     `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
-    `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
-    of another. When `accepted` is False nothing was stored, and `problems` says why (the first 100 of
-    `problem_count`). `empty_completions` are without a text; Releases and trainings leave them out.
-    `over_token_limit`, `names_a_model` and `cut_off` count
-    completions, by estimate; only a dry run and a preview fill them. `columns` says what each column became.
+    `prompts` to `superseded` (votes that no longer stand) count what was new; `near_duplicates` are new texts
+    of prompts that joined the group of another. When `accepted` is False nothing was stored, and `problems`
+    says why (the first 100 of `problem_count`). `empty_completions` are without a text; Releases and
+    trainings leave them out. `over_token_limit`, `names_a_model` and `cut_off` count completions, by
+    estimate; only a dry run and a preview fill them. `columns` says what each column became.
     """
 
     accepted: bool
@@ -62,6 +62,7 @@ class ImportResult:
     comparisons: int = 0
     judgments: int = 0
     ties: int = 0
+    superseded: int = 0
     near_duplicates: int = 0
     pairs_left_out: int = 0
     already_there: int = 0
@@ -314,13 +315,15 @@ def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:
     completions = {(row[0], c[0]) for row in packed for c in row[5]}
     pairs = [(row[0], row[5][c[0]][0], row[5][c[1]][0], c[4]) for row in packed for c in row[6]]
     comparisons = {pair[:3] for pair in pairs if pair[1] != pair[2]}
-    judgments = [judgment for *_, votes in pairs for judgment in votes]
+    votes = [vote for *_, of_pair in pairs for vote in of_pair]
+    judgments = [vote for vote in votes if vote[6]]
     return {
         "prompts": len(prompts),
         "completions": len(completions),
         "comparisons": len(comparisons),
         "judgments": len(judgments),
         "ties": sum(judgment[1] == "tie" for judgment in judgments),
+        "superseded": sum(len(vote[5]) + (not vote[6]) for vote in votes),
         "identical": sum(pair[1] == pair[2] for pair in pairs),
         "already_there": stored_rows(dataset, packed),
     }

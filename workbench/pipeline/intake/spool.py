@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from scoring.messages import search_text
-from scoring.rows.drafts import CompletionDraft, Draft, metadata_json
+from scoring.rows.drafts import CompletionDraft, Draft, JudgmentDraft, metadata_json
 from scoring.rows.rows import Problem, escaped
 from workbench.models.dataset import messages_digest
 from workbench.pipeline.intake.groups import Groups, LinkedText, own_group
@@ -26,7 +26,8 @@ Packed = list[Any]
 comparisons, tools JSON or None, reading or None], and as it is taken out also the number of its text in
 Groups or None; a completion is [sha256, text, source, metadata JSON, messages JSON or None]; a comparison
 [index of a, index of b, external id, metadata JSON, judgments] in canonical order; a judgment [annotator,
-outcome, strength, comment, metadata JSON]."""
+outcome, strength, comment, metadata JSON, what it superseded, whether it stands], of which what it superseded
+is a list of [outcome, strength, comment, metadata JSON]."""
 
 _FLIPPED = {"a": "b", "b": "a"}
 
@@ -156,10 +157,9 @@ def pack(draft: Draft) -> Packed:
         first, second = comparison.first, comparison.second
         flipped = completions[first][0] > completions[second][0]
         judgments = [
-            [j.annotator, _FLIPPED.get(j.outcome, j.outcome) if flipped else j.outcome, j.strength, j.comment,
-             metadata_json(j.metadata)]
+            [j.annotator, *_answer(j, flipped), [_answer(each, flipped) for each in j.earlier], j.stands]
             for j in comparison.judgments
-        ]  # fmt: skip
+        ]
         a, b = (second, first) if flipped else (first, second)
         comparisons.append([a, b, comparison.external_id, metadata_json(comparison.metadata), judgments])
     return [
@@ -173,6 +173,11 @@ def pack(draft: Draft) -> Packed:
         None if draft.tools is None else json_of(draft.tools),
         search_text(draft.messages),
     ]
+
+
+def _answer(judgment: JudgmentDraft, flipped: bool) -> Packed:
+    outcome = _FLIPPED.get(judgment.outcome, judgment.outcome) if flipped else judgment.outcome
+    return [outcome, judgment.strength, judgment.comment, metadata_json(judgment.metadata)]
 
 
 def json_of(value: Any) -> str:

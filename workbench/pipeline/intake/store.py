@@ -36,12 +36,13 @@ Found = dict[Key, tuple[Any, ...]]
 class Store:
     """Adds Drafts to `dataset`; `counts` says what was new, by kind of row.
 
-    Keys of `counts`: prompts, completions, comparisons, judgments, ties; and of rows that brought nothing
-    new: already_there (it was stored before this import), duplicates (it came with an earlier row);
-    identical (twice the same completion, which makes no Comparison); of Judgments that were not
-    added, repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its
-    first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text,
-    beside a licence that the text or its row names itself.
+    Keys of `counts`: prompts, completions, comparisons, judgments, ties, superseded (votes that no longer
+    stand, which come with the one of their voice that does); and of rows that brought nothing new:
+    already_there (it was stored before this import), duplicates (it came with an earlier row); identical
+    (twice the same completion, which makes no Comparison); of Judgments that were not added,
+    repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its first
+    answer stands). `licence`, where it is another than the Dataset's, is kept with each new text, beside a
+    licence that the text or its row names itself.
     """
 
     def __init__(self, dataset: Dataset, source: str, groups: Groups, licence: str = "") -> None:
@@ -53,7 +54,7 @@ class Store:
         # As text once, not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
         self._annotators: dict[str, int] = {}
-        self._ids = {model: _Ids(model) for model in (Prompt, Completion, Comparison)}
+        self._ids = {model: _Ids(model) for model in (Prompt, Completion, Comparison, Judgment)}
         if connection.vendor == "postgresql":
             # Two imports that add the same annotators in different order would wait for each other for ever.
             with connection.cursor() as cursor:
@@ -74,8 +75,9 @@ class Store:
         _insert(Prompt, _PROMPT_COLUMNS, new.prompts)
         _insert(Completion, _COMPLETION_COLUMNS, new.completions)
         _insert(Comparison, _COMPARISON_COLUMNS, new.comparisons)
+        _insert(Judgment, _JUDGMENT_COLUMNS, new.superseded, stage=Judgment.Stage.IMPORTED, current=False)
         _insert(Judgment, _JUDGMENT_COLUMNS, new.judgments, stage=Judgment.Stage.IMPORTED)
-        for name in ("prompts", "completions", "comparisons", "judgments"):
+        for name in ("prompts", "completions", "comparisons", "judgments", "superseded"):
             self.counts[name] += len(getattr(new, name))
 
     def keep_keys(self) -> Iterator[int]:
@@ -132,14 +134,21 @@ class Store:
             new.completions.append((pk, prompt, sha256, text, source, metadata, messages, self._now))
         return pk
 
-    def _judge(self, key: tuple[int, int], answer: list[Any], known: "_Known", new: "_New") -> None:
+    def _judge(self, key: tuple[int, int], vote: list[Any], known: "_Known", new: "_New") -> None:
+        *answer, earlier, stands = vote
         said = known.judgments.get(key)
         if said is not None:
             self.counts["repeated_judgments" if said == answer[0] else "contradictions"] += 1
             return
         known.judgments[key] = answer[0]
-        self.counts["ties"] += answer[0] == Outcome.TIE
-        new.judgments.append((*key, *answer, self._now))
+        before = None
+        for each in (*earlier, *(() if stands else (answer,))):
+            pk = self._ids[Judgment].take()
+            new.superseded.append((pk, *key, *each, before, self._now))
+            before = pk
+        if stands:
+            self.counts["ties"] += answer[0] == Outcome.TIE
+            new.judgments.append((self._ids[Judgment].take(), *key, *answer, before, self._now))
 
     def _annotator_ids(self, names: set[str]) -> dict[str, int]:
         missing = names - self._annotators.keys()
@@ -167,7 +176,8 @@ _COMPARISON_COLUMNS = (
 )  # fmt: skip
 _KEY_COLUMNS = ("dataset_id", "key", "prompt_id")
 _JUDGMENT_COLUMNS = (
-    "comparison_id", "annotator_id", "outcome", "strength", "comment", "metadata", "created_at"
+    "id", "comparison_id", "annotator_id", "outcome", "strength", "comment", "metadata", "supersedes_id",
+    "created_at",
 )  # fmt: skip
 
 
@@ -179,9 +189,11 @@ class _New:
     completions: list[tuple[Any, ...]] = field(default_factory=list)
     comparisons: list[tuple[Any, ...]] = field(default_factory=list)
     judgments: list[tuple[Any, ...]] = field(default_factory=list)
+    superseded: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.prompts) + len(self.completions) + len(self.comparisons) + len(self.judgments)
+        stored = (self.prompts, self.completions, self.comparisons, self.judgments, self.superseded)
+        return sum(map(len, stored))
 
 
 class _Known:
@@ -219,7 +231,9 @@ class _Known:
         }
         columns = ("comparison_id", "annotator_id")
         found = _stored(Judgment, columns, keys, also="outcome", where="AND t.current")
-        self.judgments = {key: outcome for key, (_, outcome) in found.items()}
+        # Of a voice that took all its votes back, the last stands for what it said.
+        gone = _stored(Judgment, columns, keys - found.keys(), also="outcome", where="AND NOT t.current")
+        self.judgments = {key: outcome for key, (_, outcome) in (gone | found).items()}
 
 
 def stored_rows(dataset: Dataset, packed: Sequence[Packed]) -> int:
