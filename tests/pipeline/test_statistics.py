@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -138,6 +140,21 @@ def test_a_cancelled_run_keeps_the_figures_that_were_there(dataset, campaign):
         statistics.carry_out(run)
 
     assert Statistics.objects.get(dataset=dataset).run_id == before.run_id
+
+
+def test_a_run_that_is_cancelled_when_its_charts_are_drawn_leaves_none_of_them(dataset, monkeypatch):
+    run = statistics.order(dataset)
+    run.start()
+    path = f"statistics/{dataset.pk}/a.svg"
+
+    def drawn(dataset, report):
+        Run.objects.filter(pk=run.pk).update(state="cancelled")
+        return [default_storage.save(path, ContentFile(b"<svg/>"))]
+
+    monkeypatch.setattr(statistics.charts, "store", drawn)
+
+    assert statistics.carry_out(run) is None
+    assert not default_storage.exists(path)
 
 
 def test_answers_that_a_suggestion_may_have_led_do_not_count_for_the_model(dataset, campaign):

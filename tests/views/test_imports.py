@@ -11,10 +11,12 @@ from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from django.urls import reverse
+from django.utils import timezone
 
 from tests.conftest import SHARED
 from workbench import tasks
 from workbench.models import Comparison, Judgment, Prompt, Run, Upload
+from workbench.pipeline import intake
 
 pytestmark = pytest.mark.django_db
 
@@ -190,6 +192,33 @@ def test_a_run_that_is_cancelled_while_its_rows_are_stored_stores_nothing(client
     tasks.import_file(run.pk)
 
     assert not Prompt.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("taken", [True, False], ids=["by another worker", "back"])
+def test_an_import_that_is_cancelled_at_its_end_leaves_no_file_of_refused_rows(
+    taken, dry_run, client, dataset, monkeypatch
+):
+    """Unless another worker has the Run by now: then the file may be that worker's."""
+    upload = sent(client, dataset, BAD)
+    choices = {"lenient": "on"} | ({"check": "on"} if dry_run else {})
+    client.post(reverse("import_preview", args=[upload.pk]), choices)
+    run = upload.latest_run
+    finish = Run.finish
+
+    def too_late(run: Run, **result):
+        changes = {"started_at": timezone.now()} if taken else {"state": "cancelled"}
+        Run.objects.filter(pk=run.pk).update(**changes)
+        return finish(run, **result)
+
+    monkeypatch.setattr(Run, "finish", too_late)
+    # As on PostgreSQL, where the other's change is not undone with the import's.
+    monkeypatch.setattr("workbench.pipeline.intake.runs.is_called_off", lambda run: not taken)
+    tasks.import_file(run.pk)
+
+    assert default_storage.exists(intake.rejects_path(run)) == taken
+    assert default_storage.exists(upload.path)  # it can be imported all the same
 
 
 @pytest.mark.django_db(transaction=True)

@@ -204,6 +204,23 @@ def test_a_cancelled_leakage_report_stops(dataset, alice):
     assert (run.state, run.result) == ("cancelled", {})
 
 
+def test_a_leakage_report_that_is_cancelled_at_its_end_leaves_nothing_but_what_it_was_sent(
+    dataset, monkeypatch
+):
+    judge(dataset)
+    run = Run.objects.create(kind="leakage", dataset=dataset, params={"column": "prompt", "files": []})
+    finish = Run.finish
+
+    def cancelled_just_before(run: Run, **result):
+        Run.objects.filter(pk=run.pk).update(state="cancelled")
+        return finish(run, **result)
+
+    monkeypatch.setattr(Run, "finish", cancelled_just_before)
+    tasks.report_leakage(run.pk)
+
+    assert not default_storage.exists(f"leakage/groups-{run.pk}")
+
+
 def test_a_long_list_of_files_is_one_click_away_from_the_list(dataset, alice, as_user):
     for _ in range(5):
         judge(dataset)

@@ -60,6 +60,12 @@ def cancel_all(dataset: Dataset) -> None:
         cancel(run)
 
 
+def is_called_off(run: Run) -> bool:
+    """Whether the Run was cancelled, or is gone, so that what this worker has stored for it is nobody's. One
+    that was given to another worker is not."""
+    return not Run.objects.filter(pk=run.pk).exclude(state=Run.State.CANCELLED).exists()
+
+
 def not_rung(keys: Sequence[int]) -> None:
     """Note that no message could be sent for these Runs, so that they are due at once."""
     if keys:

@@ -11,6 +11,7 @@ from django.db import connection
 from scoring.rows.drafts import ImportOptions
 from workbench.models import Run, Upload
 from workbench.pipeline.intake.importing import Cancelled, ImportResult, import_file
+from workbench.pipeline.runs import is_called_off
 
 
 def rejects_path(run: Run) -> str:
@@ -46,11 +47,13 @@ def carry_out(run: Run) -> bool:
                 source, dataset, options, beat, name=name, rejects=rejects, last_step=last_step
             )
         except Cancelled:
+            _discard(run)
             return False
         finally:
             outside.submit(_close_own_connection)
         if options.dry_run:
-            _finish(run, result, rejects)
+            if not _finish(run, result, rejects):
+                _discard(run)
         elif not result.accepted:
             _keep(run, rejects)
             run.fail("Nothing was stored: the file has rows that can't be taken.", **result.as_dict())
@@ -88,6 +91,12 @@ def _finish(run: Run, result: ImportResult, rejects: IO[bytes]) -> bool:
     _keep(run, rejects)
     run.beat(result.rows, result.rows)
     return run.finish(**result.as_dict())
+
+
+def _discard(run: Run) -> None:
+    """Delete the rows that were kept just before somebody cancelled the Run."""
+    if is_called_off(run):
+        default_storage.delete(rejects_path(run))
 
 
 def _keep(run: Run, rejects: IO[bytes]) -> None:

@@ -23,6 +23,7 @@ from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
 from workbench.pipeline.release.building import Cancelled
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
+from workbench.pipeline.runs import is_called_off
 from workbench.pipeline.storing import kept
 
 WORDS = 13
@@ -231,9 +232,12 @@ def carry_out(run: Run) -> None:
     groups = groups_of(leaks)
     default_storage.delete(_groups_path(run))  # of a try that was killed here
     default_storage.save(_groups_path(run), ContentFile("\n".join(groups).encode()))
-    if run.finish(groups=len(groups), references=[facts_of(leak) for leak in leaks]):
-        for told in files:
-            default_storage.delete(told["path"])
+    if not run.finish(groups=len(groups), references=[facts_of(leak) for leak in leaks]):
+        if is_called_off(run):
+            default_storage.delete(_groups_path(run))
+        return
+    for told in files:
+        default_storage.delete(told["path"])
 
 
 def delete_files(run: Run) -> None:

@@ -8,6 +8,7 @@ docs/explanation/statistics.md says what each figure means."""
 from django.db import transaction
 
 from workbench.models import Dataset, ModelVersion, Run, Statistics, User
+from workbench.pipeline.runs import is_called_off
 from workbench.pipeline.statistics import charts
 from workbench.pipeline.statistics.report import FORMAT, Cancelled, Report, compute
 from workbench.pipeline.statistics.unseen import Unseen, told, unseen
@@ -41,6 +42,8 @@ def carry_out(run: Run) -> Statistics | None:
     drawn = charts.store(dataset, report)
     with transaction.atomic():
         if not run.finish(opinions=told["opinions"], seconds=told["seconds"]):
+            if is_called_off(run):
+                charts.discard(dataset, drawn)
             return None
         stored, _ = Statistics.objects.update_or_create(
             dataset=dataset,

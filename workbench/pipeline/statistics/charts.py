@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -101,6 +101,13 @@ def tidy(statistics: Statistics) -> None:
     for name in default_storage.listdir(of_dataset)[1] if statistics.charts else ():
         if f"{of_dataset}/{name}" not in statistics.charts:
             default_storage.delete(f"{of_dataset}/{name}")
+
+
+def discard(dataset: Dataset, drawn: Collection[str]) -> None:
+    """Delete the charts of a report that is not stored, but for those that the stored one has too."""
+    stored = Statistics.objects.filter(dataset=dataset).first()
+    for path in set(drawn) - set(stored.charts if stored else ()):
+        default_storage.delete(path)
 
 
 def delete_files(dataset: Dataset) -> None:
