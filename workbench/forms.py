@@ -71,6 +71,8 @@ class NewDatasetForm(NamedForm):
 class CloneForm(NamedForm):
     """The name of a Dataset that is set up like another."""
 
+    prefix = "clone"
+
     class Meta:
         model = Dataset
         fields = ["name"]
@@ -78,7 +80,7 @@ class CloneForm(NamedForm):
         error_messages = NAME_ERRORS
 
     def __init__(self, *args: Any, source: Dataset, by: User | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, prefix="clone", **kwargs)
+        super().__init__(*args, **kwargs)
         self._source, self._by = source, by
 
     def save(self, commit: bool = True) -> Dataset:

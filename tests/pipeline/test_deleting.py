@@ -48,6 +48,16 @@ from workbench.pipeline import deleting, intake, release
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def empty_storage(settings, tmp_path) -> None:
+    """What other tests have left under the same primary keys would be deleted along."""
+    folder = {
+        **settings.STORAGES["default"],
+        "OPTIONS": {"location": str(tmp_path / "files"), "base_url": None},
+    }
+    settings.STORAGES = {**settings.STORAGES, "default": folder}
+
+
 def file(path: str) -> str:
     return default_storage.save(path, ContentFile(b"{}"))
 
