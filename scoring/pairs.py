@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from scoring.formats import Pair, flatten_messages
-from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of
+from scoring.groups import grouped
+from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of, tree_of
 from scoring.rows.files import PACKINGS, Reading, is_table, known_name, open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, refuse_bad_text
@@ -50,7 +51,8 @@ class LabelledPair:
 
     `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a share of votes. `strength` is how
     much better the preferred one is, on the scale of its source; None where nobody said. Pairs of one `group`
-    stay together in a split and are not independent. `part` is a label to report by, such as the subset.
+    stay together in a split and are not independent. `part` is a label to report by, such as the subset;
+    `tree` is the conversation that the file says it is of.
     """
 
     prompt: str
@@ -60,6 +62,7 @@ class LabelledPair:
     group: str
     strength: float | None = None
     part: str | None = None
+    tree: str = ""
 
     @property
     def is_tie(self) -> bool:
@@ -131,7 +134,9 @@ def read_training_data(
 
 
 def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
-    """The same data with a validation split taken from the training pairs, whole groups at a time."""
+    """The same data with a validation split taken from the training pairs, whole groups at a time (see
+    scoring.groups)."""
+    pairs = grouped(data.train)
 
     def held_out(pair: LabelledPair) -> bool:
         digest = hashlib.sha256(f"{SALT}:{pair.group}".encode()).digest()
@@ -139,8 +144,8 @@ def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
 
     return replace(
         data,
-        train=[pair for pair in data.train if not held_out(pair)],
-        validation=[pair for pair in data.train if held_out(pair)],
+        train=[pair for pair in pairs if not held_out(pair)],
+        validation=[pair for pair in pairs if held_out(pair)],
         made_validation=True,
     )
 
@@ -311,7 +316,7 @@ def pairs_of(
         left_out[NOTHING] += 1
         return
     prompt = flatten_messages(draft.messages)
-    own_group = prompt_group(prompt)
+    own_group, tree = prompt_group(prompt), tree_of(draft)
     for comparison in draft.comparisons:
         a, b = (draft.completions[at].text for at in (comparison.first, comparison.second))
         target = target_of(comparison, shape)
@@ -322,7 +327,7 @@ def pairs_of(
         group = said.get("group")
         strength, part = _strength(comparison, said, shape), _part(said, shape)
         group = own_group if group is None else str(group)
-        yield comparison, LabelledPair(prompt, a, b, target or 0.0, group, strength, part)
+        yield comparison, LabelledPair(prompt, a, b, target or 0.0, group, strength, part, tree)
 
 
 def target_of(comparison: ComparisonDraft, shape: str) -> float | None:

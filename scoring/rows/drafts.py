@@ -250,6 +250,26 @@ def _storable(value: object, column: str = "") -> object:
     raise BadRow(column, "not_storable", message, value)
 
 
+TREES = (
+    "tree", "message_tree_id", "tree_id", "conversation_id", "conversation_hash", "dialog_id", "dialogue_id",
+    "thread_id",
+)  # fmt: skip
+"""Columns that say which conversation a row is of."""
+_TREES = frozenset(TREES)
+
+
+def tree_of(draft: Draft) -> str:
+    """Which conversation the file says that the row is of; "" where it does not."""
+    for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
+        if _TREES.isdisjoint(metadata):
+            continue
+        for name in TREES:
+            value = metadata.get(name)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                return str(value)
+    return ""
+
+
 PAIRS_POLICIES = {
     "all": "every two completions of a prompt",
     "adjacent": "only neighbours in the ranking",

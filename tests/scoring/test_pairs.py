@@ -206,6 +206,44 @@ def test_a_missing_validation_split_is_made_of_whole_groups_the_same_every_time(
     assert read_training_data(tmp_path).validation == data.validation
 
 
+def long(n):
+    return " ".join(f"word{n * place}" for place in range(60))
+
+
+def turns(*texts):
+    roles = ("user", "assistant")
+    return [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    "kin",
+    [
+        lambda n: [{"prompt": turns(f"{n} how do rivers find the sea")}],
+        lambda n: [
+            {"prompt": turns(f"{n} how do rivers find the sea", "So.", f"and {n} then {m}?")} for m in "ab"
+        ],
+        lambda n: [{"prompt": f"{long(n)} {more}"} for more in ("please", "thanks")],
+        lambda n: [{"prompt": f"{n} {more}", "message_tree_id": f"t{n}"} for more in ("rain", "snow")],
+        lambda n: [{"prompt": f"{n} RAIN"}, {"prompt": f"{n}  rain"}],
+    ],
+    ids=["itself", "conversation", "near-duplicate", "tree", "spelling"],
+)
+def test_what_an_import_keeps_in_one_group_is_not_torn_by_a_made_validation_split(kin, tmp_path):
+    families = [kin(n) for n in range(1, 200)]
+    whole = [row | {"chosen": "x", "rejected": "y"} for family in families for row in family]
+    write(tmp_path / "train.jsonl", whole)
+
+    data = read_training_data(tmp_path)
+
+    side = {pair.prompt: "validation" for pair in data.validation} | {p.prompt: "train" for p in data.train}
+    torn = 0
+    for family in families:
+        sides = {side[pair_of_row(row | {"chosen": "x", "rejected": "y"}).prompt] for row in family}
+        torn += len(sides) > 1
+    assert torn == 0
+    assert 5 <= len(data.validation) / len(families[0]) <= 40
+
+
 @pytest.mark.parametrize(
     ("name", "reason"), [("x.jsonl", "has no train.jsonl"), ("train.jsonl", "has no rows")]
 )

@@ -25,7 +25,7 @@ from django.db.models import Min
 
 from scoring.learnt import OPENING_WORDS
 from scoring.messages import said
-from scoring.rows.drafts import Draft
+from scoring.rows.drafts import Draft, tree_of
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import Message, group_digest
 from workbench.pipeline.likeness import ALIKE, keys_of, likeness, shingles_of
@@ -47,14 +47,6 @@ IN_FILE = 2**62
 Tick = Callable[[int, int], None]
 
 
-TREES = (
-    "tree", "message_tree_id", "tree_id", "conversation_id", "conversation_hash", "dialog_id", "dialogue_id",
-    "thread_id",
-)  # fmt: skip
-"""Columns that say which conversation a row is of."""
-_TREES = frozenset(TREES)
-
-
 def opening_of(messages: Sequence[Message]) -> list[Message]:
     """The system's and the first user's turn of a conversation of several turns; [] for a prompt of one, and
     where that turn has fewer than five words."""
@@ -71,18 +63,6 @@ def opening_of(messages: Sequence[Message]) -> list[Message]:
 def own_group(messages: Sequence[Message]) -> str:
     """The group of a prompt that is like no other: of its opening where it has one, else of its text."""
     return group_digest(opening_of(messages) or messages)
-
-
-def tree_of(draft: Draft) -> str:
-    """Which conversation the file says that the row is of; "" where it does not."""
-    for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
-        if _TREES.isdisjoint(metadata):
-            continue
-        for name in TREES:
-            value = metadata.get(name)
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                return str(value)
-    return ""
 
 
 class LinkedText(NamedTuple):
