@@ -508,8 +508,8 @@ class ReleaseForm(forms.Form):
         required=False,
     )
     source = forms.MultipleChoiceField(label="Both texts written by", required=False)
-    judged_from = forms.DateField(label="Last judged from", required=False, widget=_DAY)
-    judged_until = forms.DateField(label="until", required=False, widget=_DAY)
+    judged_from = forms.DateField(label="Last judged from (UTC)", required=False, widget=_DAY)
+    judged_until = forms.DateField(label="until (UTC)", required=False, widget=_DAY)
     min_length = forms.IntegerField(
         label="Each text at least (characters)", min_value=1, max_value=LARGEST_COUNT, required=False
     )

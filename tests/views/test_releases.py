@@ -2,7 +2,7 @@ import base64
 import hashlib
 import json
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
 from workbench import tasks
-from workbench.models import Dataset, Decision, Download, Release, Run, User
+from workbench.models import Dataset, Decision, Download, Judgment, Release, Run, User
 from workbench.pipeline import aggregation
 from workbench.pipeline import release as pipeline
 
@@ -309,6 +309,22 @@ def test_a_settling_that_failed_is_named_and_not_tried_with_each_look(dataset, a
     assert "could not be counted" in page
     assert reverse("run", args=[run.pk]) in page
     assert Run.objects.filter(kind="decide").count() == 1
+
+
+def test_days_are_days_in_utc_where_pages_show_another_zone_and_the_form_says_so(
+    dataset, alice, as_user, settings
+):
+    settings.TIME_ZONE = "Pacific/Auckland"
+    judge(dataset)
+    Judgment.objects.update(created_at=datetime(2026, 7, 1, 11, 30, tzinfo=UTC))  # 23:30 there
+    client = as_user(alice)
+
+    page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
+
+    assert "Last judged from (UTC)" in page
+    assert "until (UTC)" in page
+    assert "<b>1</b> of 1" in count(client, dataset, judged_from="2026-07-01", judged_until="2026-07-01")
+    assert "<b>0</b> of 1" in count(client, dataset, judged_from="2026-07-02")
 
 
 def test_formats_and_filters_of_the_form_are_those_of_the_release(dataset, alice, as_user):

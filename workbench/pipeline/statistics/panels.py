@@ -204,7 +204,7 @@ def _agreement(report: Mapping[str, Any], voice: str) -> Panel:
         columns=(Column("label", "Week of"), *_AGREEMENT),
         rows=weeks,
         reading="Share of pairs of opinions on one Comparison that are the same, by the week of its latest "
-        "opinion. Bars and the band are 95 % intervals.",
+        "opinion. Weeks begin on Monday, 00:00 UTC. Bars and the band are 95 % intervals.",
         described=_over_weeks(measured) if len(measured) > 1 else "",
     )
 
@@ -629,8 +629,8 @@ def _pace(report: Mapping[str, Any]) -> Panel:
             Column("hours", "Hours", "decimal"),
         ),
         rows=weeks,
-        reading="Judgments a week. Hours count the time from one answer to the next where it is under ten "
-        "minutes.",
+        reading="Judgments a week, from Monday 00:00 UTC. Hours count the time from one answer to the "
+        "next where it is under ten minutes.",
         described=f"A bar a week for {_count(len(weeks), 'week')}, from "
         f"{min(w['judgments'] for w in weeks):,} to "
         f"{max(w['judgments'] for w in weeks):,} Judgments.",
