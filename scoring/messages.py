@@ -10,6 +10,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 Message = dict[str, Any]
@@ -161,11 +162,9 @@ def pieces(message: Message) -> list[Piece]:
         for key in ("reasoning_content", "reasoning")
         for text in _texts(message.get(key))
     ]
-    for kind, name, text in _of_content(content):
-        if kind == "text" and found and found[-1][0] == "text":
-            found[-1] = ("text", "", found[-1][2] + text)
-        else:
-            found.append((kind, name, text))
+    for is_text, run in groupby(_of_content(content), key=lambda piece: piece[0] == "text"):
+        parts = list(run)
+        found += [("text", "", "".join(text for _, _, text in parts))] if is_text else parts
     found += [("refusal", "", text) for text in _texts(message.get("refusal"))]
     if message.get("function_call"):
         found.append(_call(message["function_call"]))

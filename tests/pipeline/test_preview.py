@@ -107,6 +107,10 @@ def test_the_command_prints_the_columns_and_has_them_in_its_json(tmp_path, capsy
     assert {column["name"]: (column["became"], column["held"]) for column in columns} == BECAME
 
 
+def nested(depth):
+    return [nested(depth - 1)] if depth else []
+
+
 def ranked(count):
     return [{"text": f"Answer {n}. " + "word " * 20, "rank": n} for n in range(count)]
 
@@ -119,6 +123,22 @@ HEAVY = {
     "rows of four megabytes": lambda: [
         {"prompt": f"Why {n}? " + "word " * 400_000, "chosen": "x " * 900_000, "rejected": "y"}
         for n in range(12)
+    ],
+    "one message of 80,000 typed parts": lambda: [
+        {
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "word " * 12}] * 80_000}],
+            "chosen": "x",
+            "rejected": "y",
+        }
+    ],
+    "one row of 100,000 columns": lambda: [
+        {"prompt": "Why?", "chosen": "x", "rejected": "y", **{f"column{n}": [n] for n in range(100_000)}}
+    ],
+    "one row of lists in lists": lambda: [
+        {"prompt": "Why?", "chosen": "x", "rejected": "y", "deep": nested(60), "wide": [[]] * 1_000_000}
+    ],
+    "one conversation of 60,000 turns": lambda: [
+        {"prompt": [{"role": "user", "content": "Why?"}] * 60_000, "chosen": "x", "rejected": "y"}
     ],
     "one prompt of 20,000 rows": lambda: [
         {"prompt": "Why?", "completion": f"Answer {n}.", "label": n % 2 == 0} for n in range(20_000)
