@@ -1,5 +1,6 @@
 """A storage that is no local folder, as an S3 bucket is none: files come and go by name alone."""
 
+from pathlib import Path
 from typing import IO, Any
 
 from django.core.files.base import File
@@ -17,13 +18,14 @@ class RemoteStorage(Storage):
         return self._files.save(name, content)
 
     def exists(self, name: str) -> bool:
-        return self._files.exists(name)
+        return Path(self._files.path(name)).is_file()
 
     def size(self, name: str) -> int:
         return self._files.size(name)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
-        return self._files.listdir(path)
+        return self._files.listdir(path) if self._files.exists(path) else ([], [])
 
     def delete(self, name: str) -> None:
-        self._files.delete(name)
+        if self.exists(name):
+            self._files.delete(name)

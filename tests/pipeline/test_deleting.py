@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
@@ -49,13 +50,15 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def empty_storage(settings, tmp_path) -> None:
-    """What other tests have left under the same primary keys would be deleted along."""
-    folder = {
-        **settings.STORAGES["default"],
-        "OPTIONS": {"location": str(tmp_path / "files"), "base_url": None},
+def empty_storage(request, settings, tmp_path) -> None:
+    """Of their own, as what other tests have left under the same primary keys would be deleted along."""
+    backends = {
+        "folder": settings.STORAGES["default"]["BACKEND"],
+        "bucket": "tests.faults.remote_storage.RemoteStorage",
     }
-    settings.STORAGES = {**settings.STORAGES, "default": folder}
+    chosen = {"BACKEND": backends[getattr(request, "param", "folder")]}
+    chosen["OPTIONS"] = {"location": str(tmp_path / "files")}
+    settings.STORAGES = {**settings.STORAGES, "default": chosen}
 
 
 def file(path: str) -> str:
@@ -122,7 +125,8 @@ def rows() -> Counter[str]:
 
 
 def files() -> set[Path]:
-    return {path for path in Path(default_storage.path("")).rglob("*") if path.is_file()}
+    place = Path(settings.STORAGES["default"]["OPTIONS"]["location"])
+    return {path for path in place.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -153,6 +157,7 @@ def ordered(dataset: Dataset, by: User) -> Run:
     return run
 
 
+@pytest.mark.parametrize("empty_storage", ["folder", "bucket"], indirect=True)
 def test_no_row_and_no_file_is_left_and_no_other_dataset_loses_any(people, lesson, witness, small_steps):
     version = ModelVersionFactory.create()
     rows_before, files_before = rows(), files()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.files.storage import default_storage
+from django.core.files.storage import Storage, default_storage
 
 
 @contextmanager
@@ -17,3 +17,19 @@ def kept(path: str, file: Any) -> Iterator[str]:
     except BaseException:
         default_storage.delete(path)
         raise
+
+
+def names_in(folder: str, storage: Storage = default_storage) -> list[str]:
+    """The files in a folder, [] where there is none. Not by asking whether it exists: a bucket has no
+    folders, and says no."""
+    try:
+        return storage.listdir(folder)[1]
+    except FileNotFoundError:
+        return []
+
+
+def delete_folder(folder: str, storage: Storage = default_storage) -> None:
+    """Delete a folder with its files, where there is one."""
+    for name in names_in(folder, storage):
+        storage.delete(f"{folder}/{name}")
+    storage.delete(folder)

@@ -13,6 +13,7 @@ from django.db.models import ProtectedError
 
 from scoring.formats import Pair, Scored, Scorer
 from workbench.models import ModelVersion
+from workbench.pipeline.storing import delete_folder
 
 SELF_TEST: Sequence[Pair] = (
     ("How do I boil an egg?", "Put it into boiling water for seven minutes, then cool it under the tap."),
@@ -110,9 +111,8 @@ def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> 
     sharing = ModelVersion.objects.filter(
         weights_sha256=version.weights_sha256, tokenizer_sha256=version.tokenizer_sha256
     )
-    if not sharing.exists() and storage.exists(version.checkpoint):
-        for name in storage.listdir(version.checkpoint)[1]:
-            storage.delete(f"{version.checkpoint}/{name}")
+    if not sharing.exists():
+        delete_folder(version.checkpoint, storage)
 
 
 def local_checkpoint(version: ModelVersion, cache: Path, storage: Storage = default_storage) -> Path:

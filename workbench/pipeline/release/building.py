@@ -31,6 +31,7 @@ from workbench.pipeline.release.manifest import Counts, Manifest, manifest_of
 from workbench.pipeline.release.profiles import PROFILES, Profile
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.pipeline.snapshot import snapshot
+from workbench.pipeline.storing import delete_folder
 
 LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60
@@ -447,7 +448,4 @@ class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
 
 def clear_storage(release: Release) -> None:
     """Delete whatever a build that was interrupted left in the release's folder."""
-    if default_storage.exists(release.folder):
-        for name in default_storage.listdir(release.folder)[1]:
-            default_storage.delete(f"{release.folder}/{name}")
-        default_storage.delete(release.folder)
+    delete_folder(release.folder)

@@ -16,6 +16,7 @@ from workbench.models import Release
 from workbench.pipeline.release.building import ReleaseError, made
 from workbench.pipeline.release.manifest import NAME as MANIFEST
 from workbench.pipeline.release.manifest import Manifest
+from workbench.pipeline.storing import names_in
 
 BLOCK = 2**20
 
@@ -60,9 +61,7 @@ def _expected(facts: Manifest) -> dict[str, str]:
 
 def _digests(release: Release, folder: Path | None) -> dict[str, str]:
     if folder is None:
-        if not default_storage.exists(release.folder):
-            return {}
-        names = default_storage.listdir(release.folder)[1]
+        names = names_in(release.folder)
     else:
         names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     return {name: _digest(_blocks(release, folder, name)) for name in sorted(names)}

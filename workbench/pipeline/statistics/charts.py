@@ -18,6 +18,7 @@ from django.core.files.storage import default_storage
 from workbench.models import Dataset, Statistics
 from workbench.pipeline.statistics.figures import known
 from workbench.pipeline.statistics.panels import Panel, names_of, panels, voices
+from workbench.pipeline.storing import delete_folder
 
 # vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
 FONT = 'Arial, "Liberation Sans", Arimo, Helvetica, sans-serif'
@@ -112,11 +113,7 @@ def discard(dataset: Dataset, drawn: Collection[str]) -> None:
 
 def delete_files(dataset: Dataset) -> None:
     """Delete all charts of the dataset."""
-    of_dataset = folder(dataset)
-    if default_storage.exists(of_dataset):
-        for name in default_storage.listdir(of_dataset)[1]:
-            default_storage.delete(f"{of_dataset}/{name}")
-        default_storage.delete(of_dataset)
+    delete_folder(folder(dataset))
 
 
 def folder(dataset: Dataset) -> str:
