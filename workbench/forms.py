@@ -112,7 +112,7 @@ class DeleteForm(forms.Form):
 
 SETTINGS = {
     "About": ["name", "description", "licence"],
-    "How many judge": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],
+    "How many vote": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],
     "What comes next": ["order", "random_share", "most_per_group", "ranks", "lease_minutes"],
     "Fairness": ["blind_share", "gold_share", "repeat_share"],
     "Testing": ["frozen"],
@@ -128,6 +128,39 @@ class DatasetForm(NamedForm):
         model = Dataset
         fields = [name for names in SETTINGS.values() for name in names]
         error_messages = NAME_ERRORS
+        labels = {
+            "overlap": "People per pair",
+            "most_places": "On disagreement, ask more people, up to",
+            "enough_at": "Accept one vote when the model is this sure of it too",
+            "audit_share": "Spot-check this share of those",
+            "aggregation": "How votes become a final label",
+            "order": "Which pairs come first",
+            "random_share": "Random share of a mixture",
+            "most_per_group": "Pairs of one prompt in a row, at most",
+            "ranks": "Rank 3 to 9 answers together instead of pair by pair",
+            "lease_minutes": "Hold a pair for this many minutes",
+            "blind_share": "Hide the model's pick until people have voted",
+            "gold_share": "Share of pairs with a known answer",
+            "repeat_share": "Share of pairs asked again",
+            "frozen": "Benchmark only: never train on this dataset",
+        }
+        help_texts = {
+            "overlap": "How many different people vote on each pair.",
+            "most_places": "0 = nobody more.",
+            "enough_at": "For example 0.9. Empty = every pair gets all its people.",
+            "audit_share": "They get all their people: it shows where person and model err together.",
+            "aggregation": "Where no reviewer has decided. Skill also gives probabilities; it needs 20 "
+            "shared votes a person.",
+            "order": "Only random picks give figures that hold for the whole dataset.",
+            "random_share": "0.3 at least.",
+            "most_per_group": "Where uncertain pairs come first.",
+            "ranks": "Stored as the pairs that the order implies.",
+            "lease_minutes": "For whoever has opened it.",
+            "blind_share": "1 = always, 0 = never, 0.5 = for half of the pairs.",
+            "gold_share": "0.05 = one in 20. They check people, and are no votes.",
+            "repeat_share": "To the same person, with the sides swapped.",
+            "frozen": "A model that loses on it is not promoted. Leakage reports look for its prompts.",
+        }
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),

@@ -211,7 +211,7 @@ def test_settings_and_members_can_be_changed_without_a_script(dataset, alice, ch
     expect(page.locator(".people")).to_contain_text("charlie")
 
     page.goto(reverse("settings", args=[dataset.pk]))
-    page.get_by_label("Overlap").fill("3")
+    page.get_by_label("People per pair").fill("3")
     page.get_by_role("button", name="Save settings").click()
     expect(page.locator(".messages")).to_contain_text("Settings are saved")
     dataset.refresh_from_db()
