@@ -29,8 +29,8 @@ from workbench.pipeline.release import leakage
 from workbench.pipeline.release.building import clear_storage
 from workbench.pipeline.statistics import charts
 
-COMPARISONS = 300
-PROMPTS = 100
+COMPARISONS = 1_000
+PROMPTS = 250
 KEYS = 20_000
 RUNS = 50
 """Rows of a step: what hangs on them goes with them."""
