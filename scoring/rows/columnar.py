@@ -1,10 +1,12 @@
-"""Parquet in slices that are bounded by bytes: how far a file unfolds is known before it is unfolded.
+"""Parquet and Arrow in slices that are bounded by bytes: how far a file unfolds is known before it is
+unfolded.
 
 A file of some kilobytes may hold gigabytes: a page that packs well, a value of a dictionary that every row
 names, a list of a billion equal numbers. So the heads of all pages of a row group are read first, texts are
 read as numbers of their dictionary's entries, and rows are measured before they become Python's.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -208,6 +210,127 @@ def _mebibytes(size: float) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
+# --- Arrow --------------------------------------------------------------------------------------------------
+
+
+class _Table:
+    """A table of FlatBuffers, in which the head of an Arrow message is written: fields by their number."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data = data
+        self._at = at
+        self._fields = at - struct.unpack_from("<i", data, at)[0]
+
+    @classmethod
+    def first(cls, data: bytes) -> "_Table":
+        return cls(data, struct.unpack_from("<I", data, 0)[0])
+
+    def place(self, number: int) -> int:
+        """Where the field stands; 0 for one that is not there."""
+        (size,) = struct.unpack_from("<H", self._data, self._fields)
+        if 4 + 2 * number >= size:
+            return 0
+        (offset,) = struct.unpack_from("<H", self._data, self._fields + 4 + 2 * number)
+        return self._at + offset if offset else 0
+
+    def _followed(self, number: int) -> int:
+        place = self.place(number)
+        return place and place + struct.unpack_from("<I", self._data, place)[0]
+
+    def table(self, number: int) -> "_Table":
+        return _Table(self._data, self._followed(number))
+
+    def places(self, number: int) -> list[tuple[int, int]]:
+        """A list of two numbers of 64 bits each."""
+        start = self._followed(number)
+        (count,) = struct.unpack_from("<I", self._data, start) if start else (0,)
+        return list(struct.iter_unpack("<qq", self._data[start + 4 : start + 4 + 16 * count]))
+
+
+def refuse_unfolding(source: pa.NativeFile, schema: pa.Schema) -> None:
+    """Look at every batch of an Arrow stream before one is unfolded. Raises FileFault with batch and column
+    where one that is compressed holds more than 128 MiB: Arrow unfolds it as a whole."""
+    names = [name for column in schema for name in [column.name] * _buffers(column.type)]
+    if any("_view" in str(column.type) for column in schema):
+        names = []  # of these the number of buffers is another in each batch
+    source.seek(0)
+    reader = pa.ipc.MessageReader.open_stream(source)
+    number = 0
+    while True:
+        try:
+            message = reader.read_next_message()
+        except StopIteration:
+            return
+        if message.type == "schema":
+            continue
+        number += message.type == "record batch"
+        sizes = _unfolded(message)
+        if sum(sizes) > MAX_PAGES_BYTES:
+            widest = sizes.index(max(sizes))
+            where = f"batch {number}" if message.type == "record batch" else "a dictionary"
+            if message.type == "record batch" and widest < len(names):
+                where += f', column "{escaped(names[widest])}"'
+            raise FileFault(
+                "too_large",
+                f"{where} unfolds to {_mebibytes(max(sizes))}; what is compressed together may have "
+                f"{_mebibytes(MAX_PAGES_BYTES)}",
+            )
+
+
+def _unfolded(message: pa.Message) -> list[int]:
+    """Bytes that each buffer of the batch takes once it is unfolded; nothing for what is not compressed,
+    which is read where it lies. Raises pa.ArrowInvalid for what is no batch."""
+    try:
+        head = _Table.first(message.metadata.to_pybytes()).table(2)
+        batch = head.table(1) if message.type == "dictionary" else head
+        if not batch.place(3):
+            return [0]
+        return [_size_said(message.body, start) if length >= 8 else 0 for start, length in batch.places(2)]
+    except (struct.error, IndexError, OverflowError) as error:
+        raise pa.ArrowInvalid(f"no head of a batch: {error}") from None
+
+
+def _size_said(body: pa.Buffer, start: int) -> int:
+    """The size that stands before each compressed buffer; -1 says that it was left as it is."""
+    if not 0 <= start <= body.size - 8:
+        raise IndexError(start)
+    size: int = struct.unpack("<q", body.slice(start, 8).to_pybytes())[0]
+    return max(0, size)
+
+
+def _buffers(kind: pa.DataType) -> int:
+    """How many buffers a column of this type has in a batch."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _buffers(kind.storage_type)
+    if pa.types.is_null(kind):
+        return 0
+    children = sum(_buffers(kind.field(n).type) for n in range(kind.num_fields))
+    if pa.types.is_struct(kind) or pa.types.is_fixed_size_list(kind):
+        return 1 + children
+    return 2 + _is_text(kind) + children
+
+
+def refuse_unmeasured(schema: pa.Schema) -> None:
+    """Raises FileFault for a column whose type repeats a value without holding it again: nobody can tell in
+    time how much Python would make of it."""
+    for column in schema:
+        if not _is_measured(column.type):
+            message = f'the column "{escaped(column.name)}" is {column.type}, which is not read; '
+            raise FileFault("unknown_type", message + "write it as plain text, numbers or lists")
+
+
+def _is_measured(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_measured(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _is_measured(kind.value_type)
+    if pa.types.is_nested(kind):
+        lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+        known = any(test(kind) for test in (*lists, pa.types.is_struct, pa.types.is_map))
+        return known and all(_is_measured(kind.field(n).type) for n in range(kind.num_fields))
+    return not pa.types.is_run_end_encoded(kind)
+
+
 class Unfolded:
     """Bytes that have been unfolded of a file: as in a compressed one they may be 200 times its size, after
     64 MiB that are free."""
@@ -261,6 +384,14 @@ def measured(array: pa.Array) -> Any:
     if pa.types.is_dictionary(kind):
         entries = np.append(measured(array.dictionary), A_VALUE)
         return entries[array.indices.fill_null(len(entries) - 1).to_numpy(zero_copy_only=False)]
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size
+        ends = np.append(0.0, np.cumsum(measured(array.values) + 8.0))
+        return np.diff(ends[(np.arange(len(array) + 1) + array.offset) * size]) + A_VALUE
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+        lengths = views[array.offset : array.offset + len(array), 0]  # the texts may lie on each other
+        return np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, 0) + float(A_VALUE)
     if _is_text(kind):
         return pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False) + float(A_VALUE)
     if pa.types.is_struct(kind):

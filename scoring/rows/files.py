@@ -705,6 +705,7 @@ def _parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
         raise FileFault("corrupt", "the Parquet file can't be opened: cut off, or not Parquet") from error
     _refuse_extension_types(table.schema_arrow)
     _refuse_columns(table.schema_arrow.names)
+    columnar.refuse_unmeasured(table.schema_arrow)
     if table.metadata.num_rows == 0:
         raise FileFault("empty", "the file has no rows")
     batches = _safely(columnar.batches(file, table, size))
@@ -810,10 +811,14 @@ def _folder(path: Path) -> Reading:
         folders = [path]
     files = [file for folder in folders for file in _arrow_files(folder)]
     read = [0]
-    with pa.memory_map(str(files[0])) as first:
-        schema = pa.ipc.open_stream(first).schema
+    try:
+        with pa.memory_map(str(files[0])) as first:
+            schema = pa.ipc.open_stream(first).schema
+    except (pa.ArrowException, OSError):
+        raise FileFault("corrupt", "the folder's Arrow files can't be read: cut off, or not Arrow") from None
     _refuse_extension_types(schema)
     _refuse_columns(schema.names)
+    columnar.refuse_unmeasured(schema)
     sizes = [file.stat().st_size for file in files]
     return Reading(
         "folder",
@@ -844,6 +849,8 @@ def _arrow_batches(files: list[Path], read: list[int], size: int) -> Iterator[pa
     total = columnar.Unfolded(size)
     for file in files:
         with pa.memory_map(str(file)) as source:
+            columnar.refuse_unfolding(source, pa.ipc.open_stream(source).schema)
+            source.seek(0)
             for batch in pa.ipc.open_stream(source):
                 yield from columnar.slices(batch, total)
         read[0] += file.stat().st_size

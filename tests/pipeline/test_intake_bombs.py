@@ -120,6 +120,90 @@ def test_prefixes_that_every_text_shares_are_read_in_small_slices(tmp_path):
     assert megabytes < 450
 
 
+def saved(folder: Path, table: pa.Table, compression: str | None = "zstd", rows: int | None = None) -> Path:
+    """A folder as datasets.save_to_disk writes one, of one Arrow file."""
+    folder.mkdir()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(folder / "data-0.arrow", table.schema, options=options) as stream:
+        stream.write_table(table, rows)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-0.arrow"}]}))
+    return folder
+
+
+def texts_of(count: int, text: str) -> dict[str, pa.Array]:
+    return {
+        "prompt": pa.array(["p"] * count),
+        "chosen": pa.array([text] * count),
+        "rejected": same("b", count),
+    }
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_compressed_arrow_batch_is_refused_before_it_is_unfolded(compression, tmp_path):
+    path = saved(tmp_path / "bomb", pa.table(texts_of(1_500, MEGABYTE)), compression)
+    assert (path / "data-0.arrow").stat().st_size < 10 * 2**20
+
+    megabytes, found = peak(path)
+
+    assert 'too_large: batch 1, column "chosen" unfolds to 1,500 MiB' in found
+    assert megabytes < 350
+
+
+def test_a_compressed_dictionary_of_arrow_is_refused_before_it_is_unfolded(tmp_path):
+    entries = pa.DictionaryArray.from_arrays(pa.array([0]), [f"{MEGABYTE * 300}"])
+    table = pa.table({"prompt": pa.array(["p"]), "chosen": entries, "rejected": pa.array(["b"])})
+    path = saved(tmp_path / "bomb", table)
+
+    megabytes, found = peak(path)
+
+    assert "too_large: a dictionary unfolds to 300 MiB" in found
+    assert megabytes < 350
+
+
+def test_one_value_that_all_rows_repeat_is_refused_by_its_column(tmp_path):
+    values = pa.RunEndEncodedArray.from_arrays(pa.array([20_000], pa.int32()), pa.array([MEGABYTE]))
+    plain = {"prompt": pa.array(["p"] * 20_000), "rejected": pa.array(["b"] * 20_000)}
+    path = saved(tmp_path / "bomb", pa.table({"chosen": values, **plain}), None)
+
+    megabytes, found = peak(path)
+
+    assert 'unknown_type: the column "chosen" is run_end_encoded' in found
+    assert megabytes < 350
+
+
+def test_texts_that_lie_on_each_other_are_measured_by_their_length(tmp_path):
+    views = np.tile(np.array([2**16, int.from_bytes(b"aaaa", "little"), 0, 0], np.int32), 20_000)
+    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * 2**16)]
+    chosen = pa.Array.from_buffers(pa.string_view(), 20_000, buffers)
+    table = pa.table({"prompt": same("p", 20_000), "chosen": chosen, "rejected": same("b", 20_000)})
+    path = saved(tmp_path / "bomb", table, None)
+
+    megabytes, found = peak(path)
+
+    assert 'bomb: column "chosen": the file unfolds to more than' in found
+    assert megabytes < 350
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+def test_arrow_in_batches_is_read_whole_compressed_or_not(compression, tmp_path):
+    lists = pa.array([[n, n + 300] for n in range(999)], pa.list_(pa.int16(), 2))
+    table = pa.table({**texts_of(999, "c"), "pair": lists})
+
+    with ExitStack() as stack:
+        read = list(open_rows(saved(tmp_path / "rows", table, compression, 100), "", stack, {}).rows)
+
+    assert [row.values for row in read] == table.to_pylist()
+
+
+def test_a_folder_of_what_is_no_arrow_is_refused_in_words(tmp_path):
+    path = saved(tmp_path / "odd", pa.table(texts_of(2, "c")))
+    (path / "data-0.arrow").write_bytes(b"PAR1 is no Arrow" * 9)
+
+    _, (problem,) = read_file(path)
+
+    assert problem.code == "corrupt"
+
+
 def test_a_row_longer_than_any_line_may_be_is_refused_by_its_column(tmp_path):
     path = dictionary(tmp_path / "long.parquet", "a" * (17 * 2**20), 1)
 
