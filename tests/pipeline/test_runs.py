@@ -58,3 +58,39 @@ def test_a_cancelled_run_tells_its_worker_to_stop_and_stays_cancelled():
     assert not run.beat(20)
     assert not run.finish()
     assert run.state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("score", {"done": 64, "total": 1722}, "64 of 1,722 completions"),
+        ("release", {"done": 1000, "total": 5000}, "1,000 of 5,000 pairs"),
+        ("train", {"done": 3, "total": 12}, "3 of 12 steps"),
+        ("import", {"done": 250, "total": 501, "result": {"phase": "reading"}}, "read 250 of about 501 rows"),
+        ("import", {"done": 520, "total": 501, "result": {"phase": "reading"}}, "read 520 of about 520 rows"),
+        ("import", {"done": 250, "total": 999, "result": {"phase": "storing"}}, "stored 250 of 999 rows"),
+        (
+            "import",
+            {"done": 250, "total": 999, "result": {"phase": "storing"}, "params": {"dry_run": True}},
+            "checked 250 of 999 rows",
+        ),
+        ("import", {"done": 999, "total": 999, "state": "done"}, "999 of 999 rows"),
+        ("import", {"done": 250, "total": 999, "state": "failed"}, ""),
+        ("statistics", {"done": 750, "total": 1000}, "75 %"),
+        ("leakage", {"done": 1, "total": 8}, "12 %"),
+        ("decide", {}, ""),
+    ],
+)
+def test_a_run_says_its_progress_in_what_a_person_counts(kind, fields, said):
+    assert Run(kind=kind, **{"state": "running"} | fields).progress == said
+
+
+def test_an_import_that_has_read_all_is_half_done():
+    """Rows read and rows stored are each half of the way, for its rate and the time left."""
+    began = timezone.now() - timedelta(seconds=10)
+    run = Run(kind="import", state="running", started_at=began, done=100, total=100)
+
+    run.result = {"phase": "reading"}
+    assert (round(run.rate), round(run.time_left.total_seconds())) == (5, 10)
+    run.done, run.result = 50, {"phase": "storing"}
+    assert (round(run.rate, 1), round(run.time_left.total_seconds(), 1)) == (7.5, 3.3)

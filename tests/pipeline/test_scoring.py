@@ -142,6 +142,54 @@ def test_completions_whose_siblings_are_in_another_call_are_scored_as_such(versi
     assert calls_of(scoring.plan(dataset, version)) == ([], [[late.pk]])
 
 
+def test_a_run_counts_completions_as_they_are_scored_and_not_when_their_batch_is_done(version, monkeypatch):
+    monkeypatch.setattr(scoring, "SLICE", 4)
+    dataset = prompts_with_completions(3, 2)
+    run = scoring.plan(dataset, version)
+    seen = []
+
+    def score(pairs):
+        run.refresh_from_db()
+        seen.append((run.progress, Completion.objects.of(dataset).scored_by(version).count()))
+        return by_length(pairs)
+
+    finish(run, score)
+
+    assert run.batches.count() == 1
+    assert seen == [("0 of 6 completions", 0), ("4 of 6 completions", 4)]
+    assert run.progress == "6 of 6 completions"
+
+
+def test_a_run_does_not_count_what_could_not_be_scored_as_scored(version):
+    dataset = prompts_with_completions(2, 3)
+    CompletionFactory.create(prompt=dataset.prompts.first(), text="poison")
+
+    run = finish(scoring.plan(dataset, version))
+
+    assert run.progress == "6 of 7 completions; 1 could not be scored"
+
+
+def test_what_a_dead_worker_has_scored_of_a_batch_stays_counted_when_the_batch_is_halved(
+    version, monkeypatch
+):
+    monkeypatch.setattr(scoring, "SLICE", 2)
+    run = scoring.plan(prompts_with_completions(4, 2), version)
+    batch = run.batches.get()
+
+    def score(pairs):
+        if Score.objects.filter(version=version).count() == 4:
+            raise RuntimeError("the model fell over")
+        return by_length(pairs)
+
+    for _ in range(ScoreBatch.MAX_ATTEMPTS):
+        scoring.work(batch, score, "worker-1", 60)
+
+    run.refresh_from_db()
+    assert [half.scored for half in run.batches.unfinished()] == [4, 0]
+    assert run.progress == "4 of 8 completions"
+    assert finish(run).progress == "8 of 8 completions"
+
+
 def test_a_run_gives_a_sign_of_life_at_each_slice(version, monkeypatch):
     monkeypatch.setattr(scoring, "SLICE", 1)
     run = scoring.plan(prompts_with_completions(2, 1), version)

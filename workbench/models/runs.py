@@ -7,6 +7,8 @@ from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from scoring import shares
+
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
     from workbench.models.people import User
@@ -14,6 +16,25 @@ if TYPE_CHECKING:
 
 QUIET = timedelta(seconds=30)
 """A worker not heard of for this long is said to be gone."""
+
+UNITS = {"import": "rows", "score": "completions", "release": "pairs", "train": "steps", "evaluate": "texts"}
+"""What a Run counts, by its kind; the others have no unit that means something to anybody."""
+
+PHASES = {"reading": "read", "storing": "stored", "checking": "checked"}
+
+
+def progress_in_words(kind: str, done: int, total: int | None, phase: str = "") -> str:
+    """How far a Run of this kind is, in what a person counts: "64 of 722 completions", "read 250 of about
+    501 rows"; a share where it counts several things at once. "" while there is nothing to say."""
+    if kind in (Run.Kind.STATISTICS, Run.Kind.LEAKAGE):
+        return shares.in_words(min(1.0, done / total)) if total else ""
+    unit = UNITS.get(kind, "")
+    if not unit or (total is None and not done):
+        return ""
+    # While an import reads, how many rows there are is judged by the bytes that it has read of the file.
+    about = "about " if phase == "reading" else ""
+    of = "" if total is None else f" of {about}{max(done, total):,}"
+    return " ".join(filter(None, (PHASES.get(phase, ""), f"{done:,}{of}", unit)))
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
@@ -122,11 +143,6 @@ class Run(models.Model):
         return self.state in {self.State.WAITING, self.State.RUNNING}
 
     @property
-    def share(self) -> float | None:
-        """Share done, 0 to 1, or None while the total is not known."""
-        return min(1.0, self.done / self.total) if self.total else None
-
-    @property
     def state_sentence(self) -> str:
         """What the state means beyond its name; "" when the name says all."""
         return self.get_state_display().partition(": ")[2]
@@ -144,17 +160,33 @@ class Run(models.Model):
         return heavy.get(self.Kind(self.kind), "work")
 
     @property
-    def unit(self) -> str:
-        """What `done` and `total` count."""
-        units = {"score": "completions", "train": "steps", "evaluate": "texts", "leakage": "prompts"}
-        units["delete"] = "prompts and pairs"
-        return units.get(self.kind, "rows")
+    def progress(self) -> str:
+        """How far it is, as every page and command says it. "" where nothing came of it: an import that did
+        not end well has stored nothing."""
+        if self.kind == self.Kind.IMPORT and self.state in (self.State.FAILED, self.State.CANCELLED):
+            return ""
+        said = progress_in_words(self.kind, self.done, self.total, self.phase)
+        failed = self.result.get("failed", 0) if self.kind == self.Kind.SCORE else 0
+        return f"{said}; {failed:,} could not be scored" if failed else said
+
+    @property
+    def phase(self) -> str:
+        """Of an import that goes on: "reading", "storing", or "checking" when it stores nothing."""
+        phase = str(self.result.get("phase", ""))
+        return "checking" if phase == "storing" and self.params.get("dry_run") else phase
+
+    @property
+    def _came(self) -> float:
+        """Units done of all its way: half of an import's is reading, the other half storing."""
+        if not self.phase or self.total is None:
+            return self.done
+        return (self.done if self.phase == "reading" else self.total + self.done) / 2
 
     @property
     def rate(self) -> float | None:
         """Units a second since it started, or was opened again; None before anything is done since then. It
         falls while nothing moves."""
-        done = self.done - self.params.get("done_before", 0)
+        done = self._came - self.params.get("done_before", 0)
         if not self.started_at or done <= 0:
             return None
         seconds = ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
@@ -165,7 +197,7 @@ class Run(models.Model):
         """At its rate until now; None while rate or total is not known, or when it has ended."""
         if not (self.is_open and self.rate and self.total):
             return None
-        return timedelta(seconds=max(0, self.total - self.done) / self.rate)
+        return timedelta(seconds=max(0, self.total - self._came) / self.rate)
 
     @property
     def took(self) -> timedelta | None:
@@ -276,6 +308,15 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
     def failed(self) -> Self:
         return self.filter(state=ScoreBatch.State.FAILED)
 
+    def scored(self) -> int:
+        """How many completions of these batches have a Score."""
+        done, halved = ScoreBatch.State.DONE, ScoreBatch.State.SPLIT
+        counts = self.aggregate(
+            whole=Sum("size", filter=Q(state=done), default=0),
+            part=Sum("scored", filter=~Q(state__in=[done, halved]), default=0),
+        )
+        return int(counts["whole"] + counts["part"])
+
     def stuck(self, lease_seconds: float) -> Self:
         """Leased by a worker that has not been heard of on them for QUIET, the longest silent first. Workers
         renew a lease by `lease_seconds` at each slice."""
@@ -342,6 +383,9 @@ class ScoreBatch(models.Model):
     version = models.ForeignKey("workbench.ModelVersion", on_delete=models.PROTECT, related_name="batches")
     completion_ids = models.JSONField()
     size = models.PositiveSmallIntegerField()
+    scored = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Completions of it that have a Score so far, until it is done."
+    )
     state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
     lease_until = models.DateTimeField(null=True)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -380,6 +424,13 @@ class ScoreBatch(models.Model):
         )
         self.refresh_from_db()
         return taken == 1
+
+    def note(self, worker: str, scored: int) -> None:
+        """Note how many of it have a Score, here and on the Run, unless the lease was lost."""
+        held = ScoreBatch.objects.filter(pk=self.pk, state=self.State.LEASED, worker=worker)
+        if scored > self.scored and held.update(scored=scored):
+            Run.objects.filter(pk=self.run_id).update(done=F("done") + scored - self.scored)
+            self.scored = scored
 
     def renew(self, worker: str, seconds: float) -> bool:
         """Keep the lease; False when it was lost to another worker or the Run was cancelled."""

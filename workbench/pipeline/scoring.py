@@ -18,7 +18,7 @@ from datetime import timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, F, Max, Q, Sum
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, flatten_messages
@@ -200,10 +200,14 @@ def _score_all(
             raise LeaseLost
         batch.run.sign_of_life()
 
+    # What an earlier attempt has stored is there already.
+    scored = len(batch.completion_ids) - len(completions)
     for number, (scorer, some) in enumerate(slices):
         if number:
             go_on()
-        _score_slice(batch, scorer, score_alone, some, go_on)
+        batch.note(worker, scored)
+        scored += _score_slice(batch, scorer, score_alone, some, go_on)
+    batch.note(worker, scored)
 
 
 def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
@@ -220,7 +224,8 @@ def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
 
 def _score_slice(
     batch: ScoreBatch, score: Scorer, score_alone: Scorer, completions: list[Completion], go_on: GoOn
-) -> None:
+) -> int:
+    """How many of the completions were scored."""
     while completions:
         try:
             scored = _checked(score([pair_of(c) for c in completions]), len(completions))
@@ -228,7 +233,8 @@ def _score_slice(
         except BadText as bad:
             _set_apart(batch, completions.pop(bad.index), bad.reason)
             continue
-        return
+        break
+    return len(completions)
 
 
 def _checked(scored: Sequence[Scored], expected: int) -> Sequence[Scored]:
@@ -426,12 +432,15 @@ def mend(batch_id: int) -> None:
 
 def _split(batch: ScoreBatch) -> None:
     ids = batch.completion_ids
+    scored = Score.objects.filter(version=batch.version, completion__in=ids)
+    have = set(scored.values_list("completion_id", flat=True)) if batch.scored else set()
     for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
         ScoreBatch.objects.create(
             run=batch.run,
             version=batch.version,
             completion_ids=half,
             size=len(half),
+            scored=len(have.intersection(half)),
             attempts=0 if len(half) == 1 else ScoreBatch.MAX_ATTEMPTS - 1,
         )
     _close(batch, ScoreBatch.State.SPLIT)
@@ -453,15 +462,11 @@ def _close(batch: ScoreBatch, state: ScoreBatch.State) -> None:
 
 def settle_run(run: Run) -> None:
     """Bring the Run's progress up to its batches, and end it when none is left to do."""
-    ended = Q(state__in=[ScoreBatch.State.DONE, ScoreBatch.State.FAILED])
-    counts = run.batches.aggregate(
-        done=Sum("size", filter=ended, default=0),
-        failed=Count("pk", filter=Q(state=ScoreBatch.State.FAILED)),
-        left=Count("pk", filter=Q(state__in=[ScoreBatch.State.WAITING, ScoreBatch.State.LEASED])),
-    )
-    run.beat(counts["done"])
-    if counts["left"] == 0:
-        run.finish(scored=counts["done"] - counts["failed"], failed=counts["failed"])
+    scored = run.batches.scored()
+    run.beat(scored)
+    if not run.batches.unfinished().exists():
+        failed = run.batches.failed().aggregate(size=Sum("size", default=0))["size"]
+        run.finish(scored=scored, failed=failed)
         if run.dataset:
             hand_over(run.dataset)
 
@@ -507,8 +512,7 @@ def retry_failed(run: Run) -> int:
         run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
         left = run.batches.unfinished().update(attempts=0, error="", rung_at=None)
         if left:
-            scored = run.batches.filter(state=ScoreBatch.State.DONE)
-            run.reopen(scored.aggregate(size=Sum("size", default=0))["size"])
+            run.reopen(run.batches.scored())
     return left
 
 

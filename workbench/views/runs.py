@@ -223,7 +223,9 @@ def run(request: Request, pk: int) -> HttpResponse:
         "failed_count": run.batches.failed().count(),
         "by_worker": run.batches.by_worker(),
         "outcome": [
-            (name.replace("_", " "), v) for name, v in run.result.items() if isinstance(v, int | str)
+            (name.replace("_", " "), v)
+            for name, v in run.result.items()
+            if isinstance(v, int | str) and name != "phase"
         ],
     }
     if run.kind == Run.Kind.TRAIN:

@@ -1,18 +1,17 @@
 import json
-import sys
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from scoring.baselines import BASELINES
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.commands.release import dataset_named
+from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline import evaluation
 
@@ -63,12 +62,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{run} waits for a worker of the queue “train”.")
             return
         run.start()
-        console = Console(stderr=True)
-        with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-            task = bar.add_task(f"{version} on {options['on']}", total=None)
-            found = tasks.evaluate_here(
-                run, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+        with shown(Run.Kind.EVALUATE, f"{version} on {options['on']}") as told:
+            found = tasks.evaluate_here(run, told)
         if found is None:
             run.refresh_from_db()
             raise CommandError(run.error or "It was stopped.")

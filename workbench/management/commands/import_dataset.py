@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from scoring.rows.rows import escaped
-from workbench.management.commands.release import refuse_archived
-from workbench.models import Dataset
+from workbench.management.progress import shown
+from workbench.models import Dataset, Run
 from workbench.pipeline import intake
 
 EXAMPLE = """\
@@ -110,19 +108,13 @@ class Command(BaseCommand):
     def _import(
         self, file: Path, dataset: Dataset, options: intake.ImportOptions, rejects: Path | None
     ) -> intake.ImportResult:
-        console = Console(file=self.stderr)  # type: ignore[arg-type]
-        bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-            console=console, transient=True, disable=not self.stderr.isatty(),
-        )  # fmt: skip
         with ExitStack() as stack:
-            stack.enter_context(bar)
-            task = bar.add_task("reading")
+            told = stack.enter_context(shown(Run.Kind.IMPORT, escaped(file.name)))
             bad = stack.enter_context(rejects.open("wb")) if rejects else None
 
             def show(phase: str, done: int, total: int) -> bool:
-                bar.update(task, description=phase, completed=done, total=total)
-                return True
+                # Grouping goes by steps of no fixed size.
+                return phase == "grouping" or told(done, total, phase=phase)
 
             return intake.import_file(file, dataset, options, show, rejects=bad)
 

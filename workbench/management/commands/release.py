@@ -1,5 +1,4 @@
 import json
-import sys
 from argparse import RawDescriptionHelpFormatter
 from dataclasses import fields
 from difflib import get_close_matches
@@ -7,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from workbench import access
-from workbench.models import Dataset, Release
+from workbench.management.progress import shown
+from workbench.models import Dataset, Release, Run
 from workbench.pipeline import release as releases
 
 EXAMPLES = """
@@ -82,16 +79,8 @@ class Command(BaseCommand):
             formats=list(dict.fromkeys(options["format"] or ["jsonl"])),
             filters=_filters(options["filter"]),
         )
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(file=sys.stderr, quiet=not sys.stderr.isatty())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(f"Release of {dataset}", total=None)
-
-            def progress(done: int, total: int) -> bool:
-                bar.update(task, completed=done, total=total)
-                return True
-
-            return releases.build(release, progress)
+        with shown(Run.Kind.RELEASE, f"Release of {dataset}") as told:
+            return releases.build(release, told)
 
 
 def dataset_named(name: str) -> Dataset:

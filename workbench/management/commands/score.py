@@ -4,11 +4,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import Progress
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import scoring
 
@@ -48,13 +46,11 @@ class Command(BaseCommand):
 
     def work(self, run: Run, version: ModelVersion, quiet: bool) -> None:
         score = tasks.load_scorer(version)
-        console = Console(stderr=True)
-        with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
-            task = progress.add_task(version.name, total=run.total)
-            lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
-            together = tasks.sharing_guard(version, score)
+        lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
+        together = tasks.sharing_guard(version, score)
+        with shown(Run.Kind.SCORE, version.name, run.total, quiet=quiet) as told:
             for done in scoring.score_here(run, together, tasks.WORKER, lease, alone):
-                progress.update(task, completed=done)
+                told(done)
         run.refresh_from_db()
 
     def report(self, runs: list[Run], options: dict[str, Any]) -> None:
@@ -63,12 +59,12 @@ class Command(BaseCommand):
             scored = sum(run.result.get("scored", 0) for run in runs)
             self.stdout.write(json.dumps({"runs": len(runs), "scored": scored, "failed": failed}))
         for run in runs if not options["json"] else []:
-            verb = "queued" if options["queue"] else "done"
-            self.stdout.write(f"{run.version}: {run.total:,} completions {verb}.")
+            queued = f"{run.total:,} completions queued"
+            self.stdout.write(f"{run.version}: {queued if options['queue'] else run.progress}.")
         if not runs and not options["json"]:
             self.stdout.write("Nothing left to score.")
         if failed:
-            self.stderr.write(f"{failed} completions could not be scored; the Run says why of each.")
+            self.stderr.write(f"{failed:,} could not be scored; the Run says why of each.")
 
 
 def _versions(name: str | None) -> list[ModelVersion]:

@@ -1,14 +1,12 @@
 import json
-import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.commands.release import dataset_named
+from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
 
@@ -48,11 +46,8 @@ class Command(BaseCommand):
     def _compute(self, dataset: Dataset, run: Run) -> statistics.Report:
         if not run.start():
             raise CommandError(f"A worker computes the statistics of {dataset} already: {run}.")
-        console = Console(file=sys.stderr, quiet=not sys.stderr.isatty())
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         try:
-            with Progress(*columns, console=console, transient=True) as bar:
-                bar.add_task(f"Statistics of {dataset}", total=None)
+            with shown(Run.Kind.STATISTICS, f"Statistics of {dataset}"):
                 stored = statistics.carry_out(run)
         except statistics.Cancelled:
             stored = None

@@ -1,18 +1,15 @@
 import json
-import sys
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from scoring.config import Progress, Report
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named, refuse_archived, release_numbered
+from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.progress import Told, shown
 from workbench.models import Dataset, ModelVersion, Release, Run
 from workbench.pipeline import training
 
@@ -111,10 +108,8 @@ class Command(BaseCommand):
     def _train(self, run: Run, options: dict[str, Any]) -> None:
         if not run.start():
             raise CommandError(f"{run} is taken by a worker already.")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(file=sys.stderr, quiet=not sys.stderr.isatty())
-        with Bar(*columns, console=console, transient=True) as bar:
-            version = tasks.train_here(run, _watched(run, bar))
+        with shown(Run.Kind.TRAIN, f"{run}") as told:
+            version = tasks.train_here(run, _watched(run, told))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
             self._told(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
@@ -147,17 +142,16 @@ def _finding(run: Run) -> str:
     return head + str(run.result["finding"]["said"])
 
 
-def _watched(run: Run, bar: Bar) -> training.Train:
+def _watched(run: Run, told: Told) -> training.Train:
     train = tasks.trainer(training.config_of_run(run))
-    task = bar.add_task(f"{run}", total=None)
 
     def watched(model: Path, pairs: Path, out: Path, report: Report) -> Any:
-        def shown(progress: Progress) -> bool | None:
+        def step(progress: Progress) -> bool | None:
             loss = "" if progress.loss is None else f" loss {progress.loss:.3f}"
-            bar.update(task, completed=progress.step, total=progress.steps, description=f"{run}{loss}")
+            told(progress.step, progress.steps, title=f"{run}{loss}")
             return report(progress)
 
-        return train(model, pairs, out, shown)
+        return train(model, pairs, out, step)
 
     return watched
 

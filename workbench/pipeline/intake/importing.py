@@ -188,6 +188,7 @@ def _store(
         if not progress(phase, done, total):
             raise Cancelled
 
+    go_on("storing", 0, total)
     with transaction.atomic():
         if dataset.pk is None:
             new = {"licence": dataset.licence}

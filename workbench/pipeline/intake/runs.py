@@ -65,7 +65,7 @@ def _close_own_connection() -> None:
 
 
 class _Beat:
-    """Tells the Run how far its import is: half of the rows' way is reading, half storing.
+    """Tells the Run how far its import is, in rows read, and then in rows stored.
 
     What is written inside the import's transaction is seen when it ends, so while rows are stored the beat
     is sent through another connection (which belongs to the thread of `outside`). SQLite has room for one
@@ -77,14 +77,16 @@ class _Beat:
         self._total = 1
 
     def __call__(self, phase: str, done: int, total: int) -> bool:
+        begins = phase == "storing" and not done  # said before the transaction is opened
         if phase == "grouping":  # steps of no fixed size: that it goes on is all there is to tell
-            done, total = 0, self._total
+            phase, done, total = "storing", 0, self._total
         self._total = total
-        if phase == "reading":
-            return self._run.beat(done // 2, total)
+        told = {"phase": phase}
+        if phase == "reading" or begins:
+            return self._run.beat(done, total, told)
         if connection.vendor == "sqlite":
             return True
-        return self._outside.submit(self._run.beat, (total + done) // 2, total).result()
+        return self._outside.submit(self._run.beat, done, total, told).result()
 
 
 def _finish(run: Run, result: ImportResult, rejects: IO[bytes]) -> bool:
