@@ -6,7 +6,7 @@ from collections import Counter
 from scoring.messages import said
 from scoring.rows.drafts import Draft
 
-TOKEN_LIMIT = 512
+TOKEN_LIMIT = 512  # of the seed model
 CHARACTERS_A_TOKEN = 4
 
 _NAMES_MODEL = re.compile(
@@ -29,17 +29,17 @@ def looks_cut_off(text: str) -> bool:
     return len(text) >= _CUT_FROM and last.isalnum() and last.isascii() and "\n" not in text[-40:]
 
 
-def over_token_limit(prompt: str, completion: str) -> bool:
-    """True when the pair has probably more tokens than the seed model reads, at 4 characters a token."""
-    return len(prompt) + len(completion) > TOKEN_LIMIT * CHARACTERS_A_TOKEN
+def over_token_limit(prompt: str, completion: str, limit: int = TOKEN_LIMIT) -> bool:
+    """True when the pair has probably more than `limit` tokens, at 4 characters a token."""
+    return len(prompt) + len(completion) > limit * CHARACTERS_A_TOKEN
 
 
-def observe(draft: Draft) -> Counter[str]:
-    """Counts for one Draft: over_token_limit, names_a_model, cut_off."""
+def observe(draft: Draft, limit: int = TOKEN_LIMIT) -> Counter[str]:
+    """Counts for one Draft: over_token_limit (of a model that reads so many), names_a_model, cut_off."""
     prompt = "".join(map(said, draft.messages))
     seen: Counter[str] = Counter()
     for completion in draft.completions:
-        seen["over_token_limit"] += over_token_limit(prompt, completion.text)
+        seen["over_token_limit"] += over_token_limit(prompt, completion.text, limit)
         seen["names_a_model"] += names_a_model(completion.text, completion.source)
         seen["cut_off"] += looks_cut_off(completion.text)
     return seen

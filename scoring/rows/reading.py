@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from scoring.rows.checks import observe
+from scoring.rows.checks import TOKEN_LIMIT, observe
 from scoring.rows.columns import Columns, ColumnUse
 from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
@@ -46,7 +46,8 @@ class _Late(Exception):
 class Reader:
     """Reads one file into a sink. `tick` is called twice a second with the rows read and an estimate of all;
     what it raises ends the reading. `saved` are the named columns of tables that came before (see
-    shapes.mapped); `limit` is the rows and seconds after which the rest is left unread."""
+    shapes.mapped); `limit` is the rows and seconds after which the rest is left unread; `tokens` is what the
+    model reads of a pair, for a dry run's estimate of how many are cut."""
 
     def __init__(
         self,
@@ -55,12 +56,14 @@ class Reader:
         tick: Callable[[int, int], None],
         saved: Mapping[str, str] | None = None,
         limit: tuple[int, float] | None = None,
+        tokens: int = TOKEN_LIMIT,
     ) -> None:
         self.shape: Shape | None = None
         self.columns: tuple[str, ...] = ()
         self.cut = False
         """True when the file goes on after the limit."""
         self._limit = limit
+        self._tokens = tokens
         self.observed: Counter[str] = Counter()
         self._sink = sink
         self._options = options
@@ -196,7 +199,7 @@ class Reader:
             if not one.text or one.text.isspace():
                 self.observed["empty_completions"] += 1
         if self._options.dry_run:
-            self.observed += observe(draft)
+            self.observed += observe(draft, self._tokens)
         self._seen.made(draft)
         try:
             self._sink.add(draft)

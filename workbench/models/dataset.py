@@ -151,13 +151,15 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def with_loop_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate where each Dataset stands in the loop: the judging counts, and completion_count,
-        scored_count (by the version), last_release (number of the newest ready one)."""
+        scored_count (by the version), cut_count (of these, without reading all of them), last_release (number
+        of the newest ready one)."""
         completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
         scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
         releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
         return self.with_judging_counts(version).annotate(
             completion_count=count_of(completions, "prompt__dataset"),
             scored_count=count_of(scores, "completion__prompt__dataset"),
+            cut_count=count_of(scores.cut(), "completion__prompt__dataset"),
             last_release=Subquery(releases.values("number")[:1]),
         )
 
@@ -320,6 +322,7 @@ class Dataset(models.Model):
         prompt_count: int
         completion_count: int
         scored_count: int
+        cut_count: int
         comparison_count: int
         wanted_count: int
         judged_count: int
@@ -578,6 +581,10 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
 
     def scored_by(self, version: "ModelVersion") -> Self:
         return self.filter(scores__version=version)
+
+    def cut_by(self, version: "ModelVersion") -> Self:
+        """Those that the version has scored without reading all of the completion and its prompt."""
+        return self.filter(Exists(Score.objects.cut().filter(completion=OuterRef("pk"), version=version)))
 
     def family_sizes(self, prompt_ids: "Collection[int]") -> dict[int, int]:
         """How many completions each of these Prompts has, by its primary key."""

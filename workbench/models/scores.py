@@ -216,6 +216,12 @@ class ModelVersion(models.Model):
         return promotion
 
 
+class ScoreQuerySet(models.QuerySet["Score"]):
+    def cut(self) -> Self:
+        """Those of texts that were not read to the end."""
+        return self.filter(Q(prompt_cut__gt=0) | Q(completion_cut__gt=0))
+
+
 class Score(models.Model):
     """The raw output of one ModelVersion for one Completion; never overwritten, but that exact-order may put
     the value in fp32 in the place of that in bf16, once."""
@@ -230,6 +236,8 @@ class Score(models.Model):
         null=True, help_text="Digest of the tokens that the model read; null for a rule, which reads all."
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ScoreQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -15,9 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
-from workbench.pipeline import runs as pipeline
-from workbench.pipeline import scoring, training
-from workbench.templatetags.figures import duration
+from workbench.pipeline import cuts, scoring, training
 from workbench.views import Request
 
 # htmx stops polling when it is answered with this status.
@@ -228,6 +226,12 @@ def run(request: Request, pk: int) -> HttpResponse:
             if isinstance(v, int | str) and name != "phase"
         ],
     }
+    if run.kind == Run.Kind.IMPORT:
+        context["outcome"] = []
+        context["imported"] = run.result if "rows" in run.result else None
+    if run.kind == Run.Kind.SCORE:
+        context["outcome"] = []
+        context["cuts"] = cuts.of_run(run)
     if run.kind == Run.Kind.TRAIN:
         found = run.result.get("preflight") or {}
         context["outcome"] = []

@@ -155,7 +155,7 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
     would = "Would add" if result.dry_run else "Added"
     added = (
         f"{would} to {dataset.name}: {result.prompts} prompts, {result.completions} completions, "
-        f"{result.comparisons} comparisons, {result.judgments} judgments ({result.ties} ties), "
+        f"{result.comparisons} comparisons, {result.labels}, "
         f"read as {result.format}."
     )
     lines = [added]
@@ -168,15 +168,13 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
             "pairs are left out: a prompt makes at most --max-pairs (--pairs best-worst makes fewer)",
         ),
         (result.identical, "pairs are twice the same text and make no comparison"),
-        (result.repeated_judgments, "labels repeat one of the same voice for the same two texts"),
-        (result.contradictions, "labels contradict an earlier one of the same voice, which stands"),
-        (result.superseded, "labels no longer stand; they are kept, but count for nothing"),
         (result.rejected, "bad rows were left out"),
         (result.empty_completions, "completions are empty: releases and trainings leave them out"),
-        (result.over_token_limit, f"completions are over {intake.TOKEN_LIMIT} tokens, by estimate"),
         (result.names_a_model, "completions seem to name the model that wrote them"),
         (result.cut_off, "completions seem to be cut off"),
     ):
         if count:
             lines.append(f"{count} {sentence}.")
+    if result.cuts:
+        lines.append(f"{result.cuts.capitalize()}.")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from workbench import tasks
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
-from workbench.pipeline import scoring
+from workbench.pipeline import cuts, scoring
 
 EXAMPLES = """
 examples:
@@ -61,6 +61,8 @@ class Command(BaseCommand):
         for run in runs if not options["json"] else []:
             queued = f"{run.total:,} completions queued"
             self.stdout.write(f"{run.version}: {queued if options['queue'] else run.progress}.")
+            if said := cuts.of_run(run):
+                self.stdout.write(f"{run.version}: {said}, in the whole Dataset.")
         if not runs and not options["json"]:
             self.stdout.write("Nothing left to score.")
         if failed:

@@ -3,7 +3,6 @@
 files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one transaction.
 """
 
-from scoring.rows.checks import TOKEN_LIMIT
 from scoring.rows.drafts import PAIRS_POLICIES, Draft, ImportOptions
 from scoring.rows.files import endings, is_table, known_name
 from scoring.rows.reading import read_file
@@ -25,7 +24,6 @@ __all__ = [
     "OUTCOME_WORDS",
     "PAIRS_POLICIES",
     "SHAPES",
-    "TOKEN_LIMIT",
     "Cancelled",
     "Draft",
     "ImportOptions",

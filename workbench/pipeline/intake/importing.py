@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,11 +21,12 @@ from scoring.rows.files import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
-from workbench.models import Dataset
+from workbench.models import Dataset, ModelVersion, Outcome
 from workbench.pipeline import learnt
+from workbench.pipeline.cuts import estimate_in_words, limit_of
 from workbench.pipeline.intake.groups import Groups, LinkedText
-from workbench.pipeline.intake.spool import Packed, Spool, pack
-from workbench.pipeline.intake.store import CHUNK_ROWS, Store, stored_rows
+from workbench.pipeline.intake.spool import Packed, Spool, labels_in, pack
+from workbench.pipeline.intake.store import CHUNK_ROWS, Store, are_stored
 
 SHOWN_PROBLEMS = 100
 SHOWN_EXAMPLES = 5
@@ -47,11 +49,12 @@ class ImportResult:
     """What came of an import.
 
     `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
-    `prompts` to `superseded` (votes that no longer stand) count what was new; `near_duplicates` are new texts
-    of prompts that joined the group of another. When `accepted` is False nothing was stored, and `problems`
-    says why (the first 100 of `problem_count`). `empty_completions` are without a text; Releases and
-    trainings leave them out. `over_token_limit`, `names_a_model` and `cut_off` count completions, by
-    estimate; only a dry run and a preview fill them. `columns` says what each column became.
+    `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
+    of another; `labels_of_repeats` are in exact repeats. When `accepted` is False nothing was stored, and
+    `problems` says why (the first 100 of `problem_count`). `empty_completions` are without a text; Releases
+    and trainings leave them out. `over_token_limit` (more than the `token_limit` that the model reads),
+    `names_a_model` and `cut_off` count completions, by estimate; only a dry run and a preview fill them.
+    `columns` says what each column became.
     """
 
     accepted: bool
@@ -69,11 +72,13 @@ class ImportResult:
     duplicates: int = 0
     identical: int = 0
     repeated_judgments: int = 0
+    labels_of_repeats: int = 0
     contradictions: int = 0
     rejected: int = 0
     problem_count: int = 0
     empty_completions: int = 0
     over_token_limit: int = 0
+    token_limit: int = 0
     names_a_model: int = 0
     cut_off: int = 0
     problems: tuple[Problem, ...] = ()
@@ -81,26 +86,55 @@ class ImportResult:
     columns: tuple[ColumnUse, ...] = ()
     dry_run: bool = False
 
+    @property
+    def labels(self) -> str:
+        """How many labels of the file count, and why others do not: "2,589 labels of the file, 12 of them
+        ties (left out: 400 that repeat one of the same source, 8 that contradict one of the same source)"."""
+        ties = f", {self.ties:,} of them {_many(self.ties, 'tie', 'ties')}" if self.ties else ""
+        left_out = [
+            f"{count:,} that {_many(count, one, many)} one of the same source"
+            for count, one, many in (
+                (self.repeated_judgments + self.labels_of_repeats, "repeats", "repeat"),
+                (self.contradictions, "contradicts", "contradict"),
+            )
+            if count
+        ]
+        why = f" (left out: {', '.join(left_out)})" if left_out else ""
+        return f"{self.judgments:,} {_many(self.judgments, 'label', 'labels')} of the file{ties}{why}"
+
+    @property
+    def cuts(self) -> str:
+        """How many completions the model would cut, by estimate; "" for none."""
+        said = self.over_token_limit and estimate_in_words(self.over_token_limit, self.token_limit)
+        return said or ""
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {
+            "labels": self.labels,
+            "cuts": self.cuts,
             "problems": [problem.as_dict() for problem in self.problems],
             "notes": list(self.notes),
             "columns": [asdict(column) for column in self.columns],
         }
 
 
+def _many(n: int, one: str, many: str) -> str:
+    return one if n == 1 else many
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a file looks like, from its first rows; `whole` when these are all of it. `result` counts what an
-    import of these rows would find and add; `title` says in words what was recognised, "" for nothing;
+    import of these `read` rows would find and add; `title` says in words what was recognised, "" for nothing;
     `columns` are those of the first rows; `ranked` when the pairs policy matters."""
 
     title: str
     columns: tuple[str, ...]
     ranked: bool
     result: ImportResult
+    read: int
     examples: tuple[Draft, ...]
     whole: bool
 
@@ -140,7 +174,8 @@ def import_file(
             if not progress("reading", done, total):
                 raise Cancelled
 
-        reader = Reader(spool, options, tick, dataset.columns)
+        tokens = limit_of(ModelVersion.objects.serving(dataset))
+        reader = Reader(spool, options, tick, dataset.columns, tokens=tokens)
         faulty = False
         try:
             rows = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
@@ -149,7 +184,7 @@ def import_file(
             spool.refuse(fault.problem)
             faulty = True
         spool.refuse_contradicting_ids()
-        duplicates = spool.skip_duplicates()
+        duplicates, labels_of_repeats = spool.skip_duplicates()
         if rejects is not None:
             rejects.writelines(_rejected_line(problem) for problem in spool.problems())
         found = ImportResult(
@@ -162,7 +197,9 @@ def import_file(
             columns=reader.column_uses(),
             pairs_left_out=reader.pairs_left_out,
             duplicates=duplicates,
+            labels_of_repeats=labels_of_repeats,
             dry_run=options.dry_run,
+            token_limit=tokens,
             **reader.observed,
         )
         if faulty or not spool.count() or (found.problem_count and not options.lenient):
@@ -228,7 +265,8 @@ def preview(
     options = replace(options, dry_run=True)
     prefix = _Prefix()
     limit = PREVIEW_ROWS, PREVIEW_SECONDS
-    reader = Reader(prefix, options, lambda *_: None, dataset.columns, limit)
+    tokens = limit_of(ModelVersion.objects.serving(dataset))
+    reader = Reader(prefix, options, lambda *_: None, dataset.columns, limit, tokens)
     whole, faulty = True, False
     with ExitStack() as stack:
         try:
@@ -242,7 +280,6 @@ def preview(
     result = ImportResult(
         accepted=bool(prefix.packed) and not faulty and (options.lenient or not prefix.problems),
         format=reader.format,
-        rows=len(prefix.packed),
         rejected=len({problem.line for problem in prefix.problems}),
         problem_count=len(prefix.problems),
         problems=tuple(sorted(prefix.problems, key=lambda problem: problem.line or 0)[:SHOWN_PROBLEMS]),
@@ -250,6 +287,7 @@ def preview(
         columns=reader.column_uses(),
         pairs_left_out=reader.pairs_left_out,
         dry_run=True,
+        token_limit=tokens,
         near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,
         **_counts(dataset, prefix.packed),
         **reader.observed,
@@ -260,6 +298,7 @@ def preview(
         columns=reader.columns,
         ranked=bool(shape and shape.ranked),
         result=result,
+        read=len(prefix.packed) + result.rejected,
         examples=tuple(prefix.examples),
         whole=whole and not reader.cut,
     )
@@ -311,20 +350,40 @@ def _near_duplicates(dataset: Dataset, texts: list[LinkedText | None]) -> int:
 
 
 def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:
-    """Distinct Prompts, Completions and Comparisons among the rows, and how many rows are stored."""
-    prompts = {row[0] for row in packed}
-    completions = {(row[0], c[0]) for row in packed for c in row[5]}
-    pairs = [(row[0], row[5][c[0]][0], row[5][c[1]][0], c[4]) for row in packed for c in row[6]]
-    comparisons = {pair[:3] for pair in pairs if pair[1] != pair[2]}
-    votes = [vote for *_, of_pair in pairs for vote in of_pair]
-    judgments = [vote for vote in votes if vote[6]]
-    return {
-        "prompts": len(prompts),
-        "completions": len(completions),
-        "comparisons": len(comparisons),
-        "judgments": len(judgments),
-        "ties": sum(judgment[1] == "tie" for judgment in judgments),
-        "superseded": sum(len(vote[5]) + (not vote[6]) for vote in votes),
-        "identical": sum(pair[1] == pair[2] for pair in pairs),
-        "already_there": stored_rows(dataset, packed),
-    }
+    """What an import of the rows counts of them, as Store does, but for what is stored already: `rows`
+    without exact repeats, distinct Prompts, Completions and Comparisons, and the labels that would stand."""
+    distinct = list({orjson.dumps(row): row for row in packed}.values())
+    counts = Counter(
+        duplicates=len(packed) - len(distinct),
+        rows=len(distinct),
+        labels_of_repeats=sum(map(labels_in, packed)) - sum(map(labels_in, distinct)),
+    )
+    seen: set[Any] = set()
+    said: dict[Any, str] = {}
+
+    def add(name: str, key: Any) -> None:
+        if (name, key) not in seen:
+            seen.add((name, key))
+            counts[name] += 1
+
+    for row, stored in zip(distinct, are_stored(dataset, distinct), strict=True):
+        size = len(seen) + len(said)
+        add("prompts", row[0])
+        for completion in row[5]:
+            add("completions", (row[0], completion[0]))
+        for a, b, *_, votes in row[6]:
+            pair = (row[0], row[5][a][0], row[5][b][0])
+            if pair[1] == pair[2]:
+                counts["identical"] += 1
+                continue
+            add("comparisons", pair)
+            for annotator, outcome, *_ in votes:
+                if (earlier := said.get((pair, annotator))) is not None:
+                    counts["repeated_judgments" if earlier == outcome else "contradictions"] += 1
+                    continue
+                said[pair, annotator] = outcome
+                counts["judgments"] += 1
+                counts["ties"] += outcome == Outcome.TIE
+        counts["already_there"] += stored
+        counts["duplicates"] += not stored and len(seen) + len(said) == size
+    return dict(counts)

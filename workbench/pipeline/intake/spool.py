@@ -105,13 +105,16 @@ class Spool:
             unused = self._db.execute(f"SELECT n FROM text WHERE n NOT IN ({used})")  # noqa: S608
             self.groups.forget([n for (n,) in unused])
 
-    def skip_duplicates(self) -> int:
-        """Drop rows that repeat an earlier one in everything; how many these were."""
+    def skip_duplicates(self) -> tuple[int, int]:
+        """Drop rows that repeat an earlier one in everything; how many these were, and labels in them."""
         self._flush()
         (repeated,) = self._db.execute("SELECT COUNT(*) - COUNT(DISTINCT digest) FROM draft").fetchone()
-        if repeated:
-            self._db.execute("DELETE FROM draft WHERE n NOT IN (SELECT MIN(n) FROM draft GROUP BY digest)")
-        return int(repeated)
+        if not repeated:
+            return 0, 0
+        repeats = "FROM draft WHERE n NOT IN (SELECT MIN(n) FROM draft GROUP BY digest)"
+        labels = sum(labels_in(orjson.loads(row)) for (row,) in self._db.execute(f"SELECT packed {repeats}"))
+        self._db.execute(f"DELETE {repeats}")
+        return int(repeated), labels
 
     def count(self) -> int:
         self._flush()
@@ -147,6 +150,12 @@ def _unpacked(packed: bytes, text: int | None, group: str | None) -> Packed:
         row[1] = group
     row.append(text)
     return row
+
+
+def labels_in(row: Packed) -> int:
+    """How many labels the row has for two texts that differ."""
+    texts, pairs = row[5], row[6]
+    return sum(len(votes) for a, b, *_, votes in pairs if texts[a][0] != texts[b][0])
 
 
 def pack(draft: Draft) -> Packed:

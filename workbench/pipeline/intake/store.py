@@ -236,17 +236,17 @@ class _Known:
         self.judgments = {key: outcome for key, (_, outcome) in (gone | found).items()}
 
 
-def stored_rows(dataset: Dataset, packed: Sequence[Packed]) -> int:
-    """How many of the rows have nothing new but, maybe, Judgments. Reads only."""
+def are_stored(dataset: Dataset, packed: Sequence[Packed]) -> list[bool]:
+    """Of each row, whether it has nothing new but, maybe, Judgments. Reads only."""
     if dataset.pk is None:
-        return 0
+        return [False] * len(packed)
     known = _Known(dataset, packed)
-    return sum(
+    return [
         (prompt := known.prompts.get(row[0])) is not None
         and all((prompt, completion[0]) in known.completions for completion in row[5])
         and all(key[0] == key[1] or key in known.comparisons for key, _ in known.pairs(prompt, row))
         for row in packed
-    )
+    ]
 
 
 class _Ids:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from workbench.models import (
     Annotator,
@@ -242,12 +242,10 @@ def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str
 
 
 def cut_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str) -> Mask:
-    """Whether the version read a prompt or a completion of the Comparison cut short."""
+    """Whether a completion of the Comparison, or its prompt, is cut by the version."""
     cut = np.zeros(len(pairs.completions), dtype=bool)
     scores = Score.objects.using(using).filter(version=version, completion__prompt__dataset=dataset)
-    keys = scores.filter(Q(prompt_cut__gt=0) | Q(completion_cut__gt=0)).values_list(
-        "completion_id", flat=True
-    )
+    keys = scores.cut().values_list("completion_id", flat=True)
     for key in keys.iterator(chunk_size=CHUNK):
         place = int(np.searchsorted(pairs.completions, key))
         if place < len(cut) and pairs.completions[place] == key:

@@ -470,8 +470,8 @@ def _against(
     cut = data.cut[version.pk][pair]
     none = unknown(0, why="not defined: a ceiling is of people, not of what a model could read")
     truncated = [
-        against.Slice("truncated", "the model read all of it", ~cut, none),
-        against.Slice("truncated", "the model read it cut short", cut, none),
+        against.Slice("truncated", "no text is cut", ~cut, none),
+        against.Slice("truncated", "a text is cut", cut, none),
     ]
     measured = accuracy.measure(
         data.margins[version.pk][pair],

@@ -1,0 +1,123 @@
+"""A figure has one value and one wording, on whichever page and by whichever command it is read."""
+
+import html
+import json
+import re
+from io import BytesIO, StringIO
+
+import pytest
+from django.core.management import call_command
+from django.urls import reverse
+
+from scoring.formats import Scored
+from tests.factories import ModelVersionFactory, UserFactory
+from workbench import tasks
+from workbench.models import Member, Role, Run, Upload
+from workbench.pipeline import intake
+
+pytestmark = pytest.mark.django_db
+
+LONG = "A long answer about water. " * 100
+ROWS = [
+    {"prompt": "What is dew?", "chosen": "Water on grass.", "rejected": "A kind of fish."},
+    {"prompt": "What is dew?", "chosen": "Water on grass.", "rejected": "A kind of fish."},
+    {"prompt": "What is dew?", "chosen": "Water on grass.", "rejected": "A kind of fish.", "note": "twice"},
+    {"prompt": "What is fog?", "chosen": "A cloud on the ground.", "rejected": LONG},
+    {"prompt": "What is fog?", "chosen": LONG, "rejected": "A cloud on the ground.", "note": "no"},
+    {"prompt": "What is rain?", "chosen": "Drops from a cloud.", "rejected": ""},
+]
+"""Two rows repeat the first, the fifth contradicts the fourth: of six rows, three labels stand."""
+
+LABELS = (
+    "3 labels of the file (left out: 2 that repeat one of the same source, 1 that contradicts one of the "
+    "same source)"
+)
+
+
+def by_length(pairs):
+    return [Scored(len(text) / 1000, 9, 9, 0, 3 if len(text) > 1000 else 0, "fp32") for _, text in pairs]
+
+
+@pytest.fixture(autouse=True)
+def scored_here(monkeypatch):
+    """No weights are loaded: a text of more than 1,000 characters is cut."""
+    monkeypatch.setattr(tasks, "scorer_of", lambda version: by_length)
+    monkeypatch.setattr(tasks, "load_scorer", lambda version: by_length)
+
+
+@pytest.fixture
+def version():
+    return ModelVersionFactory.create(name="reader", state="active", max_length=400, temperature=1.0)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "weather.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture
+def admin(dataset, as_user):
+    user = UserFactory.create(username="ada", is_staff=True)
+    Member.objects.create(dataset=dataset, user=user, role=Role.ADMIN)
+    return as_user(user)
+
+
+def told(*command: str, **options) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out, stderr=out, **options)
+    return out.getvalue()
+
+
+def words_of(page: str) -> str:
+    """What a reader sees of the page, in one line."""
+    main = re.sub(r"<(script|style|title)\b.*?</\1>", " ", page.partition("<main")[2], flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())
+
+
+def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, version, admin):
+    looked_at = intake.preview(BytesIO(file.read_bytes()), dataset, name=file.name)
+    checked = told("import_dataset", dataset.name, str(file), dry_run=True)
+    imported = told("import_dataset", dataset.name, str(file))
+    told("statistics", dataset.name)
+
+    assert looked_at.read == len(ROWS)
+    assert looked_at.result.labels == LABELS
+    assert f", {LABELS}, read as" in checked
+    assert f", {LABELS}, read as" in imported
+    for page in ("home", "dataset", "quality"):
+        args = [] if page == "home" else [dataset.pk]
+        assert "3 labels of the file" in words_of(admin.get(reverse(page, args=args)).content.decode()), page
+    assert "3 labels of the file on 3 pairs" in told("statistics", dataset.name)
+
+
+def test_an_import_says_its_labels_as_its_preview_did(file, dataset, version, admin):
+    with file.open("rb") as sent:
+        admin.post(reverse("import", args=[dataset.pk]), {"file": sent})
+    preview = reverse("import_preview", args=[Upload.objects.get().pk])
+
+    before = words_of(admin.get(preview).content.decode())
+    admin.post(preview, {"format": "auto"})
+    run = Run.objects.get(kind="import")
+    tasks.import_file(run.pk)
+
+    after = words_of(admin.get(preview).content.decode())
+    page = words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
+    assert [text.count(LABELS) for text in (before, after, page)] == [1, 1, 1]
+    assert "about 2 completions are cut at 400 tokens (by 4 characters a token)" in before
+    assert " 0 " not in page.partition("Labels")[2]
+
+
+def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, dataset, version, admin):
+    told("import_dataset", dataset.name, str(file))
+
+    scored = told("score", dataset.name, model="reader")
+
+    said = "1 completion is cut at 400 tokens"
+    run = Run.objects.get(kind="score", version=version)
+    assert f"reader: {said}" in scored
+    overview = words_of(admin.get(reverse("dataset", args=[dataset.pk])).content.decode())
+    assert said in overview
+    assert said in words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
+    assert "about" not in overview

@@ -1,0 +1,37 @@
+"""Completions of which a model reads not all, or not all of the prompt: how many, in one sentence."""
+
+from scoring.rows.checks import CHARACTERS_A_TOKEN, TOKEN_LIMIT
+from workbench.models import Completion, Dataset, ModelVersion, Run
+
+
+def limit_of(version: ModelVersion | None) -> int:
+    """The tokens that a pair is cut to by the version; by the seed model where there is none."""
+    return version.max_length if version and version.kind == ModelVersion.Kind.TRANSFORMER else TOKEN_LIMIT
+
+
+def counted(dataset: Dataset, version: ModelVersion) -> int:
+    """How many of the Dataset's completions the version has scored without reading all of them."""
+    return Completion.objects.of(dataset).cut_by(version).count()
+
+
+def in_words(completions: int, limit: int) -> str:
+    """ "74 completions are cut at 512 tokens" """
+    return f"{_are(completions)} cut at {limit:,} tokens"
+
+
+def estimate_in_words(completions: int, limit: int) -> str:
+    """ "about 15 completions are cut at 512 tokens (by 4 characters a token)": before a tokenizer has read
+    them."""
+    return f"about {in_words(completions, limit)} (by {CHARACTERS_A_TOKEN} characters a token)"
+
+
+def of_run(run: Run) -> str:
+    """How many completions of its whole Dataset the version of a score Run has cut; "" for none."""
+    if run.dataset is None or run.version is None:
+        return ""
+    completions = counted(run.dataset, run.version)
+    return in_words(completions, limit_of(run.version)) if completions else ""
+
+
+def _are(completions: int) -> str:
+    return f"{completions:,} completion{' is' if completions == 1 else 's are'}"
