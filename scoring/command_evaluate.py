@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from scoring import learnt
+from scoring import learnt, shares
 from scoring.baselines import BASELINES
 from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
 from scoring.evaluate import Evaluation, PairedComparison, compare, evaluate, human_ceiling
 from scoring.formats import BadText, Scorer
 from scoring.pairs import DataError, LabelledPair, read_pairs
-from scoring.record import interval, percent, slices_of, tell_bad
+from scoring.record import slices_of, tell_bad
 from scoring.scorers import open_scorer
 
 Values = npt.NDArray[np.float64]
@@ -104,7 +104,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if against:
         _print_comparison(against, options)
     if sections:
-        _print_table(["section", "accuracy"], [[name, percent(share)] for name, share in sections.items()])
+        _print_table(
+            ["section", "accuracy"], [[name, shares.in_words(share)] for name, share in sections.items()]
+        )
     if options.protocol == "webgpt":
         print(f"\n| Acc | WebGPT |\n|---|---|\n| {_short(options.model)} | {_card(model.accuracy)} |")
     return {
@@ -212,8 +214,8 @@ def sections_of(pairs: Sequence[LabelledPair], margins: Values) -> dict[str, flo
     sections: dict[str, float | None] = {}
     for section, weights in SECTIONS.items():
         if weights.keys() <= right.keys():
-            shares = [float(np.mean(right[subset])) for subset in weights]
-            sections[section] = float(np.average(shares, weights=list(weights.values())))
+            of_subsets = [float(np.mean(right[subset])) for subset in weights]
+            sections[section] = float(np.average(of_subsets, weights=list(weights.values())))
         else:
             sections[section] = None
     known = [share for share in sections.values() if share is not None]
@@ -236,15 +238,15 @@ def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> Non
     rows = [
         [
             _short(name),
-            percent(each.accuracy),
-            interval(each.clustered),
-            interval(each.wilson),
+            shares.in_words(each.accuracy),
+            shares.between(each.clustered),
+            shares.between(each.wilson),
             *(_figures(each) if name not in BASELINES else ["–"] * 4),
         ]
         for name, each in found.items()
     ]
     if ceiling is not None:
-        rows.append(["human ceiling", percent(ceiling), *["–"] * 6])
+        rows.append(["human ceiling", shares.in_words(ceiling), *["–"] * 6])
     columns = [
         "",
         "accuracy",
@@ -271,7 +273,12 @@ def _figures(each: Evaluation) -> list[str]:
 
 def _print_slices(model: Evaluation) -> None:
     rows = [
-        [f"{part.name}: {part.label}", f"{part.n:,}", percent(part.accuracy), interval(part.clustered)]
+        [
+            f"{part.name}: {part.label}",
+            f"{part.n:,}",
+            shares.in_words(part.accuracy),
+            shares.between(part.clustered),
+        ]
         for part in model.slices
     ]
     if rows:
@@ -282,13 +289,14 @@ def _print_comparison(found: PairedComparison, options: argparse.Namespace) -> N
     new, old = _short(options.model), _short(options.against)
     print(f"\n{new} against {old}, on the same {found.n:,} decided pairs")
     print(f"  better on {found.n01:,}, worse on {found.n10:,}; exact McNemar p = {_p(found.p)}")
-    print(f"  accuracy {_points(found.accuracy_difference)} ({_points_of(found.accuracy_interval)})")
+    interval = found.accuracy_interval
+    print(f"  accuracy {shares.points_with_interval(found.accuracy_difference, interval)}")
     if not {options.model, options.against} & set(BASELINES):
         bounds = found.log_loss_interval
         between = "not enough data" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
         print(f"  log-loss {found.log_loss_difference or 0:+.3f} ({between})")
     rows = [
-        [f"{part.name}: {part.label}", f"{part.n:,}", _points(part.difference), _p(part.holm_p)]
+        [f"{part.name}: {part.label}", f"{part.n:,}", shares.points(part.difference), _p(part.holm_p)]
         for part in found.slices
     ]
     if rows:
@@ -312,6 +320,7 @@ def _short(name: str) -> str:
 
 
 def _card(share: float | None) -> str:
+    """As model cards print it."""
     return "not enough data" if share is None else f"{100 * share:.2f}%"
 
 
@@ -321,11 +330,3 @@ def _number(value: float | None) -> str:
 
 def _p(value: float | None) -> str:
     return "not enough data" if value is None else f"{value:.3g}"
-
-
-def _points(share: float | None) -> str:
-    return "not enough data" if share is None else f"{100 * share:+.1f} points"
-
-
-def _points_of(bounds: Sequence[float] | None) -> str:
-    return "not enough data" if bounds is None else f"{100 * bounds[0]:+.1f} to {100 * bounds[1]:+.1f}"

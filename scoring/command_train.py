@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scoring import config as configs
+from scoring import shares
 from scoring.config import PRESETS, TrainConfig
 from scoring.pairs import read_training_data
 from scoring.preflight import Preflight, look_over
-from scoring.record import interval, percent, tell_bad
+from scoring.record import tell_bad
 
 SETTINGS = {
     "steps": int, "epochs": float, "learning-rate": float, "batch": int, "max-length": int, "seed": int,
@@ -106,9 +107,9 @@ def print_preflight(found: Preflight) -> None:
     for name, side in (("prompt", found.prompt), ("completion", found.completion)):
         print(
             f"{name:>10}  {side.median:.0f} tokens in the middle, 95 % below {side.p95:.0f}, "
-            f"longest {side.longest:,}; {side.cut_share:.1%} cut"
+            f"longest {side.longest:,}; {shares.in_words(side.cut_share)} cut"
         )
-    print(f"{'longest':>10}  the longer answer is preferred in {percent(found.longer_preferred)}")
+    print(f"{'longest':>10}  the longer answer is preferred in {shares.in_words(found.longer_preferred)}")
     print(f"{'run':>10}  {found.steps:,} steps, {found.epochs:.1f} passes over the training pairs")
     for finding in found.findings:
         print(f"{finding.level}: {finding.text}", file=sys.stderr)
@@ -121,10 +122,10 @@ def print_outcome(metrics: dict[str, Any], steps: int, best_step: int, seconds: 
     for split in ("validation", "test"):
         if split in metrics:
             figures = metrics[split]
-            before, after, longest = (figures[name] for name in ("before", "after", "longest"))
+            of = {name: shares.in_words(figures[name]["accuracy"]) for name in ("before", "after", "longest")}
             print(
-                f"{split:>10}  {percent(before['accuracy'])} before, {percent(after['accuracy'])} after "
-                f"({interval(after['clustered'])} by prompt group); longest {percent(longest['accuracy'])}"
+                f"{split:>10}  {of['before']} before, {of['after']} after "
+                f"({shares.between(figures['after']['clustered'])} by prompt group); longest {of['longest']}"
             )
 
 
@@ -157,7 +158,7 @@ def _bar() -> Iterator[configs.Report]:
             rate = "" if now.pairs_per_second is None else f", {now.pairs_per_second:.1f} pairs/s"
             progress.update(task, completed=now.step, total=now.steps, word=loss + rate)
             if now.measured:
-                accuracy = percent(now.measured.accuracy)
+                accuracy = shares.in_words(now.measured.accuracy)
                 best = ", the best so far" if now.measured.best else ""
                 progress.console.print(
                     f"step {now.step}/{now.steps}, {time.monotonic() - began:.0f} s: validation log-loss "

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from scoring import shares
 from scoring.config import TrainConfig
 from scoring.encode import Encoded, Encoder
 from scoring.formats import BadText
@@ -152,9 +153,8 @@ def _warnings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
         yield Finding("warning", f"{found.crowded:,} prompts take over half of the room and cut a completion")
     for name, side in (("prompts", found.prompt), ("completions", found.completion)):
         if side.cut_share > OFTEN:
-            yield Finding(
-                "warning", f"{side.cut_share:.0%} of {name} are cut; the longest has {side.longest:,} tokens"
-            )
+            cut = shares.in_words(side.cut_share)
+            yield Finding("warning", f"{cut} of {name} are cut; the longest has {side.longest:,} tokens")
     if found.contradicted:
         yield Finding("warning", f"{found.contradicted:,} pairs come again with the other side preferred")
     if found.epochs > 10:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scoring import shares
 from scoring.baselines import BASELINES
 from scoring.calibrate import NotEnoughData, fit_temperature
 from scoring.checkpoint import Checkpoint
@@ -278,7 +279,8 @@ def _performance(metrics: Figures) -> list[str]:
             "| | accuracy | interval | log-loss |",
             "|---|---|---|---|",
             *(
-                f"| {name} | {percent(row['accuracy'])} | {interval(row['clustered'])} | {loss} |"
+                f"| {name} | {shares.in_words(row['accuracy'])} | "
+                f"{shares.between(row['clustered'])} | {loss} |"
                 for name, row, loss in (
                     ("this model", after, _number(after["log_loss"])),
                     ("before training", figures["before"], _number(figures["before"]["log_loss"])),
@@ -319,14 +321,6 @@ def tell_bad(rows: Sequence[str] | None) -> None:
         print(f"left out: {row}", file=sys.stderr)
     if rows and len(rows) > 5:
         print(f"left out: {len(rows):,} rows in all", file=sys.stderr)
-
-
-def percent(share: float | None) -> str:
-    return "not enough data" if share is None else f"{100 * share:.1f} %"
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    return "not enough data" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
 
 
 def _number(value: float | None) -> str:

@@ -29,6 +29,16 @@ def points(difference: float | None) -> str:
     return UNKNOWN if difference is None else f"{_signed(difference)} points"
 
 
+def size(difference: float) -> str:
+    """ "6.1 points" for 0.061 and for -0.061: where the sentence says which way."""
+    return points(abs(difference)).removeprefix("+")
+
+
+def points_between(bounds: Sequence[float]) -> str:
+    """ "−1.0 to +6.1 points" for (-0.01, 0.061)."""
+    return f"{_signed(bounds[0])} to {_signed(bounds[1])} points"
+
+
 def points_with_interval(difference: float | None, bounds: Sequence[float] | None) -> str:
     """ "+6.1 points (+3.3 to +9.4)"; without bounds the difference alone."""
     if difference is None or bounds is None:

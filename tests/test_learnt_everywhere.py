@@ -112,7 +112,7 @@ def test_every_command_shows_the_unseen_accuracy(planted, other):
     evaluated = json.loads(told("evaluate", "memory", on="Kitchen", json=True).splitlines()[-1])
     assert (evaluated["model"]["accuracy"], evaluated["learnt"]["pairs"]) == (planted.share, 60)
     shown = told("evaluate", "memory", on="Kitchen")
-    assert "60.0%" in shown
+    assert "60 %" in shown
     assert "Left out: 60 pairs of prompts that it has learnt." in shown
 
     beside = json.loads(told("evaluate", "other", on="Kitchen", json=True).splitlines()[-1])
@@ -123,7 +123,7 @@ def test_every_command_shows_the_unseen_accuracy(planted, other):
     [found] = [each for each in report["against"]["imported"] if each["version"] == "memory"]
     assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
     assert sum(sum(found["histogram"][side]) for side in "ab") == 40
-    assert "memory against imported, 40 pairs, without 60 of prompts that it has learnt" in told(
+    assert "memory against labels of the file, 40 pairs, without 60 of prompts that it has learnt" in told(
         "statistics", "Kitchen"
     )
 

@@ -174,7 +174,7 @@ def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new,
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "no"
-    assert "It may be worse on Public: -10.0 points" in gate.sentence
+    assert "It may be worse on Public: −10.0 points" in gate.sentence
 
 
 def test_a_frozen_dataset_that_is_too_small_to_tell_is_not_enough_data(few, old, new, dataset):
@@ -205,7 +205,7 @@ def test_a_slice_that_got_significantly_worse_stops_a_version_that_is_better_on_
 
     assert gate.verdict == "no"
     assert [c.met for c in gate.conditions if c.name == "superior"] == [True]
-    assert "where subset is “safety”: -100.0 points" in gate.sentence
+    assert "where subset is “safety”: −100.0 points" in gate.sentence
 
 
 def test_pairs_that_only_one_of_the_two_has_scored_are_not_enough_data(few, old, new, dataset):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from workbench.pipeline.statistics import charts
-from workbench.pipeline.statistics.panels import Panel, in_words, panels, plan, points
+from workbench.pipeline.statistics.panels import Panel, in_words, panels, plan
 
 NASTY = "<script>alert(1)</script>"
 
@@ -177,7 +177,7 @@ def test_the_plan_is_in_sentences():
     told = plan(made(plan=[each | rest for each in (accuracy, alpha, unknown)]))
 
     alpha_goal = "agreement (Krippendorff’s alpha) within ± 0.05"
-    goals = ["how often reward-1 is right within ± 2 points", alpha_goal, alpha_goal]
+    goals = ["how often reward-1 is right within ± 2.0 points", alpha_goal, alpha_goal]
     assert [each.startswith(f"To know {goal}") for each, goal in zip(told, goals, strict=True)] == [True] * 3
     assert (
         "1,200 more Judgments are needed, about 10 hours of work. It is known within ± 5.0 points" in told[0]
@@ -187,11 +187,10 @@ def test_the_plan_is_in_sentences():
 
 
 def test_figures_are_written_with_their_ends():
-    assert in_words(figure(0.64, 0.03)) == "64 % (61 to 67 %)"
+    assert in_words(figure(0.64, 0.03)) == "64 % (61 to 67)"
     assert in_words(figure(0.4, 0.1), "log_odds") == "+0.40 (+0.30 to +0.50)"
-    assert in_words({**figure(0.999, 0.0005), "low": 0.2}) == ">99 % (20 to >99 %)"
+    assert in_words({**figure(0.999, 0.0005), "low": 0.2}) == ">99 % (20 to >99)"
     assert in_words(figure(None)) == "not enough data"
-    assert points(figure(0.06, 0.04)) == "6.0 points (2.0 to 10.0)"
 
 
 def test_every_chart_is_shapes_and_text_whatever_people_are_called():

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from scoring.formats import EMPTY_COMPLETION, bad_pair
+from scoring import shares
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -319,11 +319,11 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
     assert "This is the demo model." in worth
     assert "uncalibrated" in worth
     people, labels, both = worth.split("<tbody>")[1:]
-    assert "<b>75.0 %</b>" in people  # 3 of 4
+    assert "<b>75 %</b>" in people  # 3 of 4
     assert "0.0 % to 100.0 %" in people  # four prompts
     assert "longest" in people
-    assert "<b>100.0 %</b>" in labels  # 4 of 4
-    assert "<b>100.0 %</b>" in both  # a vote against a label is no majority
+    assert "<b>100 %</b>" in labels  # 4 of 4
+    assert "<b>100 %</b>" in both  # a vote against a label is no majority
 
 
 @pytest.mark.parametrize(("right", "said"), [(0, True), (8, True), (10, False)])
@@ -346,7 +346,7 @@ def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, 
 
     worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
-    assert f"<b>{planted.share:.1%}</b>".replace("%", " %") in worth
+    assert f"<b>{shares.in_words(planted.share)}</b>" in worth
     assert "Left out: 60 pairs of prompts that it has learnt." in worth
     assert "is not known" not in worth
 

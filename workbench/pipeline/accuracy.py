@@ -16,6 +16,7 @@ from django.db.models import Count
 from django.db.models.functions import Length
 
 from scoring import evaluate as figures_of
+from scoring import shares
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.pipeline import learnt
 from workbench.pipeline.learnt import Seen
@@ -220,9 +221,10 @@ def above_ceiling(share: float | None, ceiling: float | None, twos: int) -> str:
     too few pairs were judged by two people."""
     if share is None or ceiling is None or twos < NEEDED_TWOS or share <= ceiling:
         return ""
+    over = f"{shares.size(share - ceiling)} above the human ceiling of {shares.in_words(ceiling)}"
     return (
-        f"{share * 100:.1f} % is above the human ceiling of {ceiling * 100:.1f} %: people do not agree that "
-        "well with each other. The model may have learnt these labels, or the labels follow the model."
+        f"{shares.in_words(share)} is {over}: people do not agree that well with each other. The model may "
+        "have learnt these labels, or the labels follow the model."
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from django.db.models import Exists, OuterRef
 
 from scoring import evaluate as figures_of
+from scoring import shares
 from scoring.evaluate import PairedComparison, by_length
 from scoring.formats import BadText, Pair, Scored, Scorer, flatten_messages
 from scoring.learnt import Text
@@ -498,14 +499,14 @@ def _pairs(run: Run, protocol: str) -> Pairs:
 
 
 def in_words(found: Evaluation) -> str:
-    """ "Kitchen: 64.0 % of 412 decided pairs right (95 % interval 59.2 % to 68.5 %). Left out: ..." """
+    """ "Kitchen: 64 % of 412 decided pairs right (95 % interval 59 to 69 %). Left out: ..." """
     own = found.own
     if own["accuracy"] is None:
         return f"{found.on}: no decided pair."
     low, high = own["clustered"] or own["wilson"]
     right = (
-        f"{found.on}: {share_in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
-        f"(95 % interval {share_in_words(low)} to {share_in_words(high)})."
+        f"{found.source}: {shares.in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
+        f"(95 % interval {shares.between((low, high))})."
     )
     return " ".join([right, *remarks(found)])
 
@@ -535,19 +536,15 @@ def counted_in_words(counted: Mapping[str, int]) -> str:
 
 
 def difference_in_words(name: str, other: str, paired: Mapping[str, Any]) -> str:
-    """ "new less old: +6.1 points (3.3 to 9.4), 98 flips towards people, 31 away, McNemar p = 0.001." """
+    """ "new less old: +6.1 points (+3.3 to +9.4); 98 flips towards people, 31 away, McNemar p = 0.001." """
     if paired["accuracy_difference"] is None:
         return f"{name} less {other}: no decided pair."
     interval = paired["accuracy_interval"]
-    bounds = f"{interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}" if interval else "one prompt group only"
+    difference = shares.points_with_interval(paired["accuracy_difference"], interval)
     return (
-        f"{name} less {other}: {paired['accuracy_difference'] * 100:+.1f} points ({bounds}); "
+        f"{name} less {other}: {difference}{'' if interval else ' (one prompt group only)'}; "
         f"{paired['n01']:,} flips towards people, {paired['n10']:,} away, McNemar p = {paired['p']:.3g}."
     )
-
-
-def share_in_words(share: float) -> str:
-    return f"{share * 100:.1f} %"
 
 
 def _nothing(pairs: Pairs) -> str:

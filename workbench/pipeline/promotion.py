@@ -10,6 +10,7 @@ from typing import Any, Literal
 from django.db import transaction
 from django.db.models import Count, Window
 
+from scoring import shares
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
 from workbench.pipeline import evaluation, learnt, scoring
@@ -160,8 +161,8 @@ def _superior(dataset: Dataset, found: PairedComparison) -> Condition:
             "superior", None, "All pairs that count are of one prompt group, so there is no interval."
         )
     said = (
-        f"{_points(difference)} on {found.n:,} decided pairs (95 % interval {_points(interval[0])} to "
-        f"{_points(interval[1])}; McNemar p = {found.p:.3g})."
+        f"{shares.points(difference)} on {found.n:,} decided pairs (95 % interval "
+        f"{shares.points_between(interval)}; McNemar p = {found.p:.3g})."
     )
     better = difference > 0 and interval[0] > 0 and found.p < LEVEL
     return Condition("superior", better, said if better else f"Not clearly better: {said}")
@@ -173,11 +174,11 @@ def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
         return Condition(
             name, None, f"{dataset} has {found.n:,} pairs that count; {NEEDED} are needed. {WHAT_TO_DO}"
         )
-    low, high = found.accuracy_interval
-    met = low >= NO_WORSE_THAN
+    met = found.accuracy_interval[0] >= NO_WORSE_THAN
     said = (
-        f"{_points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
-        f"{_points(low)} to {_points(high)}; it may lose no more than {_points(-NO_WORSE_THAN)[1:]})."
+        f"{shares.points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
+        f"{shares.points_between(found.accuracy_interval)}; it may lose no more than "
+        f"{shares.size(NO_WORSE_THAN)})."
     )
     return Condition(name, met, said if met else f"It may be worse on {dataset}: {said}")
 
@@ -199,8 +200,8 @@ def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition
         Condition(
             "slices",
             False,
-            f"Worse on {dataset} where {part.name} is “{part.label}”: {_points(part.difference or 0)} on "
-            f"{part.n:,} pairs, p = {part.holm_p:.3g} after Holm.",
+            f"Worse on {dataset} where {part.name} is “{part.label}”: "
+            f"{shares.points(part.difference or 0)} on {part.n:,} pairs, p = {part.holm_p:.3g} after Holm.",
         )
         for part in worse
     ]
@@ -212,11 +213,6 @@ def _calibrated(version: ModelVersion) -> Condition:
     return Condition(
         "calibrated", False, "It is uncalibrated: calibrate it, so that its margins become probabilities."
     )
-
-
-def _points(share: float) -> str:
-    """ "+6.1 points" for 0.061."""
-    return f"{share * 100:+.1f} points"
 
 
 # --- what goes through --------------------------------------------------------------------------------------

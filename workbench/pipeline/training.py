@@ -19,6 +19,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.text import slugify
 
+from scoring import shares
 from scoring.config import PRESETS, Progress, Report, Stopped, TrainConfig, TrainingError
 from scoring.learnt import Record, of_training
 from scoring.pairs import PROFILES as READABLE
@@ -138,8 +139,8 @@ def _warnings(rows: Mapping[str, int], manifest: Mapping[str, Any]) -> Iterator[
         yield "No pair is in the test split: whether the new model is better cannot be said here."
     longer = manifest.get("figures", {}).get("longer_preferred") or {}
     if longer.get("n") and longer["k"] / longer["n"] > 0.6:
-        share = longer["k"] / longer["n"]
-        yield f"The longer text is preferred in {share:.0%} of the pairs: a model can learn length alone."
+        share = shares.in_words(longer["k"] / longer["n"])
+        yield f"The longer text is preferred in {share} of the pairs: a model can learn length alone."
     groups = manifest["split"]["groups"]["train"]
     if groups < 20:
         yield f"All training pairs are of {groups} prompt groups: it may learn these and no others."
@@ -220,7 +221,7 @@ def preflight_in_words(found: Mapping[str, Any]) -> list[str]:
         f"{found['steps']:,} steps, {found['epochs']:.1f} passes; {found['ties']:,} ties.",
         *(
             f"{name}: median {side['median']:,.0f} tokens, longest {side['longest']:,}; "
-            f"{side['cut_share']:.1%} are cut."
+            f"{shares.in_words(side['cut_share'])} are cut."
             for name, side in (("Prompts", found["prompt"]), ("Completions", found["completion"]))
         ),
         *(f"{finding['level']}: {finding['text']}" for finding in found["findings"]),

@@ -1,12 +1,13 @@
 """Numbers and times as the pages write them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
 from django.utils import timezone
 
-from workbench.pipeline.statistics import panels
+from scoring import shares
 
 register = template.Library()
 
@@ -46,19 +47,31 @@ def duration(length: timedelta | float | None) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither. "" for None."""
-    return "" if share is None else panels.percent(share)
+    return "" if share is None else shares.in_words(share)
 
 
 @register.filter
-def percent1(share: float | None) -> str:
-    """ "64.3 %" for 0.643: where differences of a point matter. "" for None."""
-    return "" if share is None else f"{share * 100:.1f} %"
+def between(figure: Any) -> str:
+    """ "61 to 67 %" for (0.61, 0.67), or for a figure by its `low` and `high`; "" where there are none."""
+    if isinstance(figure, Mapping):
+        low, high = figure["low"], figure["high"]
+    elif isinstance(figure, Sequence):
+        low, high = figure
+    else:
+        low, high = (None, None) if figure is None else (figure.low, figure.high)
+    return "" if low is None or high is None else shares.between((low, high))
 
 
 @register.filter
 def points(share: float | None) -> str:
     """A difference of shares: "+6.1 points" for 0.061, "−1.0 points" for -0.01. "" for None."""
-    return "" if share is None else f"{share * 100:+.1f} points".replace("-", "−")
+    return "" if share is None else shares.points(share)
+
+
+@register.filter
+def points_between(bounds: Sequence[float] | None) -> str:
+    """ "−1.0 to +6.1 points" for (-0.01, 0.061); "" for None."""
+    return "" if bounds is None else shares.points_between(bounds)
 
 
 @register.filter

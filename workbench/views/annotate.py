@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from scoring import shares
 from scoring.messages import said
 from workbench import access
 from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
@@ -208,7 +209,7 @@ def _sure(outcome: str, probability: float | None, margin: float) -> str:
         return f"uncalibrated, margin {abs(margin):.2f}"
     if outcome == "tie":
         return "equal scores"
-    return f"{probability if outcome == 'a' else 1 - probability:.0%} likely"
+    return f"{shares.in_words(probability if outcome == 'a' else 1 - probability)} likely"
 
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:

@@ -22,6 +22,7 @@ from workbench.pipeline.statistics.panels import (
     VOICES,
     Column,
     Panel,
+    data_in_words,
     in_words,
     names_of,
     panels,
@@ -124,6 +125,7 @@ def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
     return {
         "stored": stored,
         "data": stored.report["data"],
+        "described": data_in_words(stored.report["data"]),
         "since": stored.judgments_since,
         "most_counted": Statistics.MOST_COUNTED,
         "active": active,

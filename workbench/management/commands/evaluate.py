@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from scoring import shares
 from scoring.baselines import BASELINES
 from workbench import tasks
 from workbench.management.commands.models import version_named
@@ -90,31 +91,29 @@ class Command(BaseCommand):
         for name, paired in figures["differences"].items():
             self.stdout.write(f"  {evaluation.difference_in_words(found.version.name, name, paired)}")
         if figures["people"]["ceiling"] is not None:
+            agreement, ceiling = (
+                shares.in_words(figures["people"][name]) for name in ("agreement", "ceiling")
+            )
             self.stdout.write(
-                f"  Two people choose the same side in {figures['people']['agreement']:.1%}; a model without "
-                f"error would show {figures['people']['ceiling']:.1%} against these labels."
+                f"  Two people choose the same side in {agreement}; a model without error would show {ceiling} "
+                "against these labels."
             )
         for part in figures["model"]["slices"]:
             if part["accuracy"] is not None:
-                self.stdout.write(
-                    f"    {part['name']}: {part['label']}  {part['accuracy']:.1%} of {part['n']:,}"
-                )
+                right = shares.in_words(part["accuracy"])
+                self.stdout.write(f"    {part['name']}: {part['label']}  {right} of {part['n']:,}")
         for remark in evaluation.remarks(found):
             self.stdout.write(f"  {remark}")
 
 
 def _row(own: dict[str, Any], *, rule: bool) -> list[str]:
     """A rule's margins are characters, or random numbers: they make no probabilities."""
-
-    def interval(name: str) -> str:
-        return f"{own[name][0]:.1%} to {own[name][1]:.1%}" if own[name] else "not enough data"
-
     calibrated = own["calibrated_log_loss"] is not None
     log_loss, ece = (own[f"calibrated_{name}" if calibrated else name] for name in ("log_loss", "ece"))
     return [
-        f"{own['accuracy']:.1%}" if own["accuracy"] is not None else "not enough data",
-        interval("clustered"),
-        interval("wilson"),
+        shares.in_words(own["accuracy"]),
+        shares.between(own["clustered"]),
+        shares.between(own["wilson"]),
         "" if rule else f"{log_loss:.3f}{'' if calibrated else ' (T = 1)'}",
         "" if rule else f"{ece:.3f}",
         f"{own['equal']:,}",

@@ -9,6 +9,7 @@ from workbench.management.commands.release import dataset_named
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
+from workbench.pipeline.statistics.panels import VOICES, Kind, data_in_words, in_words, plan
 
 EXAMPLES = """
 examples:
@@ -61,29 +62,28 @@ class Command(BaseCommand):
 
 def told(dataset: Dataset, report: statistics.Report) -> str:
     """The main figures in lines for people."""
-    data = report["data"]
-    lines = [f"{dataset}: {data['opinions']:,} opinions on {data['comparisons']:,} Comparisons"]
+    lines = [f"{dataset}: {data_in_words(report['data'])}"]
     for voice, found in report["agreement"].items():
         every = found["all"]
-        lines.append(f"Agreement of {voice}, {every['units']:,} Comparisons with two opinions or more:")
+        lines.append(f"Agreement of {VOICES[voice]}, {every['units']:,} pairs with two opinions or more:")
         lines += [
-            f"  {name:<14} {in_words(every[name])}" for name in ("raw", "alpha", "alpha_ordinal", "ac1")
+            f"  {name:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
+            for name in ("raw", "alpha", "alpha_ordinal", "ac1")
         ]
     for voice, versions in report["against"].items():
         for each in versions:
             every = each["slices"][0]
+            pairs = f"{every['accuracy']['n']:,} pairs{_without(each)}"
             lines += [
-                f"{each['version']} against {voice}, {every['accuracy']['n']:,} pairs{_without(each)}:",
+                f"{each['version']} against {VOICES[voice]}, {pairs}:",
                 *(
-                    f"  {name:<14} {in_words(every[name])}"
+                    f"  {name:<14} {_told(every[name])}"
                     for name in ("accuracy", "longest", "random", "ceiling")
                 ),
-                f"  {'surety (AUC)':<14} {in_words(each['surety'])}",
-                f"  {'ECE':<14} {in_words(each['ece'])}",
+                f"  {'surety (AUC)':<14} {_told(each['surety'])}",
+                f"  {'ECE':<14} {_told(each['ece'], 'number')}",
             ]
-    for plan in report["plan"]:
-        lines.append(planned(plan))
-    return "\n".join(lines)
+    return "\n".join([*lines, *plan(report)])
 
 
 def _without(each: dict[str, Any]) -> str:
@@ -93,18 +93,5 @@ def _without(each: dict[str, Any]) -> str:
     return f"{out} ({unknown})" if unknown else out
 
 
-def in_words(figure: dict[str, Any]) -> str:
-    """A stored Figure as text."""
-    if figure["value"] is None:
-        return f"{figure.get('why', 'not enough data')} (n {figure['n']:,})"
-    return f"{figure['value']:.4f}  ({figure['low']:.4f} to {figure['high']:.4f}, n {figure['n']:,})"
-
-
-def planned(plan: dict[str, Any]) -> str:
-    """One line of the plan as a sentence."""
-    what = f"the accuracy of {plan['version']}" if plan["goal"] == "accuracy" else "Krippendorff's alpha"
-    goal = f"To know {what} within ±{plan['within']:g}: "
-    if plan["judgments"] is None:
-        return goal + "not enough data to say."
-    hours = "" if plan["hours"] is None else f", about {plan['hours']:,} hours"
-    return goal + (f"{plan['judgments']:,} more Judgments{hours}." if plan["judgments"] else "done.")
+def _told(figure: dict[str, Any], kind: Kind = "share") -> str:
+    return f"{in_words(figure, kind)}, n {figure['n']:,}"

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from scoring import shares
 from workbench.pipeline.release import proof
 from workbench.pipeline.release.manifest import Manifest
 
@@ -148,8 +149,8 @@ def _contents(manifest: Manifest) -> str:
         left = [f"{count} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()]
         lines += ["", f"Left out of {name}: {', '.join(left) or 'nothing'}."]
     split = manifest["split"]
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in split["shares"].items())
-    lines += ["", f"Splits ({shares}) are by {split['by']}. They never change between Releases."]
+    told = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
+    lines += ["", f"Splits ({told}) are by {split['by']}. They never change between Releases."]
     lines += ["", "manifest.json has every count, the sha256 of every file, and the rule of every profile."]
     return "\n".join(lines)
 
@@ -193,8 +194,8 @@ def _figures(manifest: Manifest) -> str:
 def _share(share: dict[str, Any]) -> str:
     if not share["n"]:
         return "not enough data."
-    interval = f"95 % interval {share['low']:.1%} to {share['high']:.1%}"
-    return f"{share['k'] / share['n']:.1%} of {share['n']} ({interval})."
+    interval = f"95 % interval {shares.between((share['low'], share['high']))}"
+    return f"{shares.in_words(share['k'] / share['n'])} of {share['n']} ({interval})."
 
 
 def _limits(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from scoring import shares
 from workbench.models import Annotator
 from workbench.pipeline import accuracy, learnt
 from workbench.pipeline.statistics.figures import ENOUGH, known
@@ -99,40 +100,38 @@ def voices(report: Mapping[str, Any]) -> list[str]:
 # --- words --------------------------------------------------------------------------------------------------
 
 
-def percent(share: float) -> str:
-    """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither."""
-    if 0 < share < 0.005:
-        return "<1 %"
-    if 0.995 <= share < 1:
-        return ">99 %"
-    return f"{share * 100:.0f} %"
-
-
 def number_of(value: float, kind: Kind) -> str:
     """One end of a figure, in the way of its kind."""
     if kind == "share":
-        return percent(value)
+        return shares.in_words(value)
     if kind == "seconds":
         return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
     return f"{value:+.2f}" if kind == "log_odds" else f"{value:.2f}"
 
 
 def in_words(figure: Mapping[str, Any] | None, kind: Kind = "share") -> str:
-    """ "64 % (61 to 67 %)", or why there is none."""
+    """ "64 % (61 to 67)", or why there is none."""
     if figure is None:
-        return "not enough data"
+        return shares.UNKNOWN
     if figure["value"] is None:
-        return str(figure.get("why", "not enough data"))
+        return str(figure.get("why", shares.UNKNOWN))
+    if kind == "share":
+        return shares.with_interval(figure["value"], _bounds(figure))
     if figure["low"] is None:
         return number_of(figure["value"], kind)
     low, high = number_of(figure["low"], kind), number_of(figure["high"], kind)
-    return f"{number_of(figure['value'], kind)} ({low.removesuffix(' %').removesuffix(' s')} to {high})"
+    return f"{number_of(figure['value'], kind)} ({low.removesuffix(' s')} to {high})"
 
 
-def points(figure: Mapping[str, Any]) -> str:
-    """A difference of shares: "6 points (2 to 10)"."""
-    value, low, high = (figure[name] * 100 for name in ("value", "low", "high"))
-    return f"{value:.1f} points ({low:.1f} to {high:.1f})"
+def _bounds(figure: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if figure["low"] is None else (figure["low"], figure["high"])
+
+
+def data_in_words(data: Mapping[str, Any]) -> str:
+    """What the figures of a report are of: "120 votes of people and 2,589 labels of the file on 9 pairs"."""
+    votes, labels = _count(data["votes"], "vote"), f"{_count(data['labels'], 'label')} of the file"
+    told = f"{votes} of people and {labels}" if data["votes"] and data["labels"] else labels
+    return f"{told if data['labels'] else votes} on {_count(data['comparisons'], 'pair')}"
 
 
 def _count(n: float, one: str, many: str = "") -> str:
@@ -146,8 +145,8 @@ def plan(report: Mapping[str, Any]) -> list[str]:
 
 def _goal(each: Mapping[str, Any]) -> str:
     if each["goal"] == "accuracy":
-        goal = f"how often {each['version']} is right within ± {each['within'] * 100:.0f} points"
-        now = None if each["now"] is None else f"{each['now'] * 100:.1f} points"
+        goal = f"how often {each['version']} is right within ± {shares.size(each['within'])}"
+        now = None if each["now"] is None else shares.size(each["now"])
     else:
         goal = f"agreement (Krippendorff’s alpha) within ± {each['within']:.2f}"
         now = None if each["now"] is None else f"{each['now']:.2f}"
@@ -215,10 +214,10 @@ def _voices(voice: str) -> str:
 
 def _over_weeks(weeks: Sequence[Row]) -> str:
     values = [week["raw"]["value"] for week in weeks]
+    first, last, least, most = map(shares.in_words, (values[0], values[-1], min(values), max(values)))
     return (
         f"A line over {len(weeks)} weeks, from {weeks[0]['label']} to {weeks[-1]['label']}: it begins at "
-        f"{percent(values[0])} and ends at {percent(values[-1])}, between {percent(min(values))} and "
-        f"{percent(max(values))}."
+        f"{first} and ends at {last}, between {least} and {most}."
     )
 
 
@@ -353,7 +352,8 @@ def _beside_longest(every: Row) -> str:
         return "how the rule “longest” does is not known."
     longest = f"the rule “longest” in {in_words(every['longest'])}"
     if over["low"] > 0:
-        return f"{longest}, {points(over)} less."
+        more = shares.points_with_interval(over["value"], _bounds(over))
+        return f"{longest}: {more} for the model."
     if over["high"] < 0:
         return f"{longest}: taking the longer text is better."
     return f"{longest}, and the two are not told apart."
@@ -361,7 +361,7 @@ def _beside_longest(every: Row) -> str:
 
 def _slices_described(name: str, rows: Sequence[Row]) -> str:
     return f"A dot with its interval for {name} in each of {_count(len(rows), 'slice')}: " + "; ".join(
-        f"{row['of']} {row['label']} {percent(row['accuracy']['value'])}".replace("  ", " ")
+        f"{row['of']} {row['label']} {shares.in_words(row['accuracy']['value'])}".replace("  ", " ")
         for row in rows[:8]
     )
 
@@ -407,7 +407,8 @@ def _reliability(model: Mapping[str, Any], voice: str) -> Panel:
         "line, it "
         "is right as often as it says; below, it claims too much.",
         described="; ".join(
-            f"said {percent(each['predicted'])}, was right in {percent(each['observed'])}" for each in bins
+            f"said {shares.in_words(each['predicted'])}, was right in {shares.in_words(each['observed'])}"
+            for each in bins
         )
         if known(model["ece"])
         else "",
