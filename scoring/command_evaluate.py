@@ -19,7 +19,14 @@ from rich.table import Table
 from scoring import learnt, shares
 from scoring.baselines import BASELINES
 from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
-from scoring.evaluate import Evaluation, PairedComparison, compare, evaluate, human_ceiling
+from scoring.evaluate import (
+    Evaluation,
+    PairedComparison,
+    above_ceiling,
+    compare,
+    evaluate,
+    human_ceiling,
+)
 from scoring.formats import BadText, Scorer
 from scoring.pairs import DataError, LabelledPair, read_pairs
 from scoring.record import slices_of, tell_bad
@@ -259,6 +266,8 @@ def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> Non
     ]
     _print_table(columns, rows)
     for name, each in found.items():
+        if warning := above_ceiling(each.accuracy, ceiling):
+            print(f"{_short(name)}: {warning}")
         if each.temperature is not None:
             print(
                 f"{_short(name)} at temperature {each.temperature:g}: log-loss "

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scoring import shares
 from scoring.calibrate import Numbers, Vector, checked, expected_calibration_error, log_loss, wilson
 
 Labels = Sequence[Any] | npt.NDArray[Any]
@@ -369,6 +370,22 @@ def human_ceiling(agreement: float, votes: int = 1) -> float:
     return sum(
         math.comb(votes, wrong) * error**wrong * (1 - error) ** (votes - wrong)
         for wrong in range((votes + 1) // 2)
+    )
+
+
+NEEDED_TWOS = 30
+"""Of fewer pairs that two people judged, the ceiling is no more than a guess."""
+
+
+def above_ceiling(share: float | None, ceiling: float | None, twos: int = NEEDED_TWOS) -> str:
+    """A warning where a share is above what people's own agreement lets any model reach; else "", as where
+    too few pairs were judged by two people."""
+    if share is None or ceiling is None or twos < NEEDED_TWOS or share <= ceiling:
+        return ""
+    over = f"{shares.size(share - ceiling)} above the human ceiling of {shares.in_words(ceiling)}"
+    return (
+        f"{shares.in_words(share)} is {over}: people do not agree that well with each other. The model may "
+        "have learnt these labels, or the labels follow the model."
     )
 
 

@@ -6,13 +6,21 @@ import re
 from io import BytesIO, StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from scoring.formats import Scored
-from tests.factories import ModelVersionFactory, UserFactory
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    ModelVersionFactory,
+    ScoreFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from tests.planted import judged_blind
 from workbench import tasks
-from workbench.models import Member, Role, Run, Upload
+from workbench.models import Member, ModelVersion, Role, Run, Upload
 from workbench.pipeline import intake
 
 pytestmark = pytest.mark.django_db
@@ -121,3 +129,48 @@ def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, data
     assert said in overview
     assert said in words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
     assert "about" not in overview
+
+
+@pytest.fixture
+def flattered(dataset, version):
+    """It is right in all of 32 pairs that two people agree on; they differ on 8 more, so that no model should
+    reach 89 %. Another one is wrong in every fourth."""
+    people = AnnotatorFactory.create_batch(2)
+    other = ModelVersionFactory.create(name="other", temperature=1.0)
+    for number in range(40):
+        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        judged_blind(comparison, "a", people[0])
+        judged_blind(comparison, "a" if number < 32 else "b", people[1])
+        for model, margin in ((version, 1.0), (other, 1.0 if number % 4 else -1.0)):
+            SuggestionFactory.create(comparison=comparison, version=model, margin=margin)
+            for side, value in ((comparison.a, margin), (comparison.b, 0.0)):
+                ScoreFactory.create(completion=side, version=model, value=value)
+    return version
+
+
+ABOVE = "100 % is 11.3 points above the human ceiling of 89 %: people do not agree that well"
+
+
+def test_an_accuracy_above_the_human_ceiling_carries_a_warning_wherever_it_is_read(flattered, dataset, admin):
+    evaluated = told("evaluate", "reader", on=dataset.name)
+    told("evaluate", "other", on=dataset.name)
+    figures = told("statistics", dataset.name)
+    weighed = StringIO()
+    with pytest.raises(CommandError):
+        call_command("promote", "other", on=dataset.name, dry_run=True, stdout=weighed)
+    here, other = [dataset.pk], ModelVersion.objects.get(name="other")
+    pages = {
+        "overview": reverse("dataset", args=here),
+        "quality": reverse("quality", args=here) + "?voice=people",
+        "model": reverse("model", args=here),
+        "version": reverse("model_version", args=[*here, flattered.pk]),
+        "compare": reverse("model_compare", args=here) + f"?new={other.pk}&old={flattered.pk}",
+        "review": reverse("review", args=here) + "?queue=model",
+        "run": reverse("run", args=[Run.objects.filter(kind="evaluate").last().pk]),
+    }
+
+    read = {name: words_of(admin.get(url).content.decode()) for name, url in pages.items()}
+    read |= {"evaluate": evaluated, "statistics": figures, "promote": weighed.getvalue()}
+
+    lacking = [name for name, text in read.items() if ABOVE not in text.replace("\N{NO-BREAK SPACE}", " ")]
+    assert lacking == [], {name: re.findall(r"[^.]*human ceiling[^.]*", read[name]) for name in lacking}

@@ -387,7 +387,7 @@ def train_here(
     return training.carry_out(run, tools, settings.DATA_DIR / "training", stopping)
 
 
-def evaluate_here(run: Run, progress: Callable[[int, int], None]) -> Evaluation | None:
+def evaluate_here(run: Run, progress: Callable[[int, int], object]) -> Evaluation | None:
     """Carry a started evaluation out in this process."""
 
     def going_on(done: int, total: int) -> bool:

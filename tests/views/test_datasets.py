@@ -320,7 +320,7 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
     assert "uncalibrated" in worth
     people, labels, both = worth.split("<tbody>")[1:]
     assert "<b>75 %</b>" in people  # 3 of 4
-    assert "0.0 % to 100.0 %" in people  # four prompts
+    assert "0 to 100 %" in people  # four prompts
     assert "longest" in people
     assert "<b>100 %</b>" in labels  # 4 of 4
     assert "<b>100 %</b>" in both  # a vote against a label is no majority

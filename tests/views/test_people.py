@@ -124,7 +124,7 @@ def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since
     assert "<summary>Everybody</summary>" in everybody
     assert "<summary>bob</summary>" in of_bob
     for told in (everybody, of_bob):
-        assert "<b>100 %</b></td><td>76 % to 100 %</td>" in told.split("Left chosen")[1]
+        assert "<b>100 %</b></td><td>76 to 100 %</td>" in told.split("Left chosen")[1]
         assert "not enough data" in told.split("Right on gold")[1]
 
 

@@ -123,7 +123,7 @@ def test_the_page_of_a_calibrated_version_shows_what_held_on_other_prompts(staff
     assert "sigmoid(margin / 2.500)" in page
     assert "0.310" in page
     assert "0.050" in page
-    assert "45 % to 74 %" in page
+    assert "45 to 74 %" in page
 
 
 def test_calibrating_on_too_little_says_so_and_changes_nothing(staff):

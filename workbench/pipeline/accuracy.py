@@ -16,7 +16,6 @@ from django.db.models import Count
 from django.db.models.functions import Length
 
 from scoring import evaluate as figures_of
-from scoring import shares
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.pipeline import learnt
 from workbench.pipeline.learnt import Seen
@@ -29,8 +28,6 @@ Vector = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 CHUNK = 5_000
-NEEDED_TWOS = 30
-"""Below so many times two opinions of one pair, the ceiling is no more than a guess."""
 OUTCOMES = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
 VOICES: tuple[Voice, Voice] = ("people", "imported")
 
@@ -53,6 +50,12 @@ class Heard:
         they call both bad; NaN where no outcome has more than half."""
         counts = self.counts.sum(axis=1) if voice == "all" else self.counts[:, VOICES.index(voice)]
         return majority(counts), counts.sum(axis=1)
+
+    def ceiling(self, voice: Voice = "all") -> "Ceiling":
+        """That of the labels that are given by the voice, whatever a model has scored or learnt of them."""
+        counts = self.counts.sum(axis=1) if voice == "all" else self.counts[:, VOICES.index(voice)]
+        target = majority(counts)
+        return ceiling(counts[:, :2], np.isfinite(target) & (target >= 0))
 
 
 def majority(counts: Vector) -> Vector:
@@ -162,13 +165,17 @@ class Measured:
 @dataclass(frozen=True)
 class Ceiling:
     """What a model without any error would reach against these labels (scoring.evaluate.human_ceiling):
-    `agreement` is how often two people choose the same side, over all `twos`; `votes` stand behind a label.
-    All None where no two people judged the same pair."""
+    `agreement` is how often two people choose the same side, as a mean over the `twos`, the pairs that two or
+    more judged; `votes` stand behind a label. All None where no two people judged the same pair."""
 
     value: float | None = None
     agreement: float | None = None
     twos: int = 0
     votes: int | None = None
+
+    def warning(self, share: float | None) -> str:
+        """A sentence where the share is above it, else ""."""
+        return figures_of.above_ceiling(share, self.value, self.twos)
 
 
 @dataclass(frozen=True)
@@ -208,24 +215,12 @@ class Accuracy:
     @property
     def warning(self) -> str:
         """A sentence where the figure is too good to be true, else ""."""
-        return above_ceiling(self.share.value, self.ceiling.value, self.ceiling.twos)
+        return self.ceiling.warning(self.share.value)
 
     @property
     def left_out(self) -> str:
         """What was left out, in words; "" where nothing was."""
         return left_out_in_words(self.measured.learnt, self.set_aside if self.voice != "imported" else {})
-
-
-def above_ceiling(share: float | None, ceiling: float | None, twos: int) -> str:
-    """A warning where a share is above what people's own agreement lets any model reach; else "", as where
-    too few pairs were judged by two people."""
-    if share is None or ceiling is None or twos < NEEDED_TWOS or share <= ceiling:
-        return ""
-    over = f"{shares.size(share - ceiling)} above the human ceiling of {shares.in_words(ceiling)}"
-    return (
-        f"{shares.in_words(share)} is {over}: people do not agree that well with each other. The model may "
-        "have learnt these labels, or the labels follow the model."
-    )
 
 
 def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "it") -> str:
@@ -276,7 +271,7 @@ def _of(version: ModelVersion, voice: Voice, found: Heard, seen: Seen, margin: V
         version=version,
         voice=voice,
         measured=measured,
-        ceiling=ceiling(_sides(found, voice)[use]),
+        ceiling=found.ceiling(voice),
         known=seen.known,
         counted={"people": int((people).sum()), "imported": int((labels & ~people).sum())}
         if voice == "all"
@@ -311,13 +306,6 @@ def margins(version: ModelVersion, keys: Sequence[int], using: str = "default") 
 def _has(seen: Seen, groups: Sequence[str]) -> npt.NDArray[np.bool_]:
     known = {group: group in seen for group in set(groups)}
     return np.array([known[group] for group in groups], dtype=bool)
-
-
-def _sides(found: Heard, voice: Voice) -> Vector:
-    """(pairs, 2): opinions for a and for b."""
-    counts = found.counts.sum(axis=1) if voice == "all" else found.counts[:, VOICES.index(voice)]
-    sides: Vector = counts[:, :2]
-    return sides
 
 
 def measure(
@@ -357,13 +345,22 @@ def length_rule(target: Vector, lengths: Vector, groups: Sequence[str]) -> str:
     return "shortest" if ahead.sum() < 0 else "longest"
 
 
-def ceiling(sides: Vector) -> Ceiling:
-    """From opinions for a and b (pairs, 2)."""
+def ceiling(sides: Vector, decided: npt.NDArray[np.bool_]) -> Ceiling:
+    """From opinions for a and b (pairs, 2), and which of the pairs have a label. People's agreement is of all
+    pairs: those on which they agreed, and so have a label, are the easy ones."""
     total = sides.sum(axis=1)
-    twos = float((total * (total - 1) / 2).sum())
-    if not twos:
+    shared, of_both = sides[total > 1], total[total > 1]
+    if not len(shared):
         return Ceiling()
-    share = float((sides * (sides - 1) / 2).sum()) / twos
-    votes = int(median_low(total[total > 0].astype(int).tolist()))
-    odd = max(1, votes if votes % 2 else votes - 1)
-    return Ceiling(figures_of.human_ceiling(share, odd), share, int(twos), odd)
+    share = float(((shared * (shared - 1)).sum(axis=1) / (of_both * (of_both - 1))).mean())
+    votes = votes_behind(sides[decided])
+    # Who agree no more often than coins tell nothing of what is right.
+    best = figures_of.human_ceiling(share, votes) if share > 0.5 else None
+    return Ceiling(best, share, len(shared), votes)
+
+
+def votes_behind(sides: Vector) -> int:
+    """How many votes stand behind a label as a rule, an odd number, from those for a and b (pairs, 2)."""
+    total = sides.sum(axis=1)
+    votes = int(median_low(total[total > 0].astype(int).tolist() or [1]))
+    return max(1, votes if votes % 2 else votes - 1)

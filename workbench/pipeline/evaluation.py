@@ -77,8 +77,7 @@ class Stopped(Exception):
 @dataclass(frozen=True, slots=True)
 class Known:
     """One pair whose outcome is known. `key` is its Comparison's, 0 for a pair of a file; lengths are in
-    characters; `parts` are its slices by name; `sides` how many opinions are for a and for b, and `people`
-    whether one is a person's vote."""
+    characters; `parts` are its slices by name; `people` says whether an opinion of it is a person's vote."""
 
     key: int
     digest: str
@@ -87,7 +86,6 @@ class Known:
     lengths: tuple[int, int]
     parts: dict[str, str]
     texts: tuple[Pair, Pair] | None = None
-    sides: tuple[int, int] = (0, 0)
     people: bool = False
 
 
@@ -95,7 +93,7 @@ class Known:
 class Pairs:
     """Known pairs of one source, in an order that content alone fixes; `left_out` counts the others by
     reason, `set_aside` votes that do not count (see accuracy.Heard). `prompts`: the texts of each group,
-    where they are in no Dataset."""
+    where they are in no Dataset. `ceiling`: how far the labels can be trusted, of whichever pairs."""
 
     source: str
     split: Split | Literal["all"]
@@ -105,6 +103,7 @@ class Pairs:
     left_out: Counter[str] = field(default_factory=Counter)
     set_aside: Mapping[str, int] = field(default_factory=dict)
     prompts: Mapping[str, Sequence[Text]] = field(default_factory=dict)
+    ceiling: Ceiling = field(default_factory=Ceiling)
 
     @property
     def sha256(self) -> str:
@@ -197,7 +196,9 @@ def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split | Literal["
     for start in range(0, len(places), CHUNK):
         known += _known(found, target, places[start : start + CHUNK], protocol)
     known.sort(key=lambda pair: pair.digest)
-    return Pairs(dataset.name, split, protocol, known, dataset, left_out, found.set_aside)
+    return Pairs(
+        dataset.name, split, protocol, known, dataset, left_out, found.set_aside, ceiling=found.ceiling()
+    )
 
 
 def _known(found: Heard, target: accuracy.Vector, places: list[int], protocol: str) -> Iterator[Known]:
@@ -210,7 +211,7 @@ def _known(found: Heard, target: accuracy.Vector, places: list[int], protocol: s
     parts = _parts(keys)
     texts = _stripped_texts(keys) if protocol == "webgpt-stripped" else {}
     for place in places:
-        key, sides = found.keys[place], found.counts[place, :, :2].sum(axis=0)
+        key = found.keys[place]
         people = bool(found.counts[place, 0].any())
         yield Known(
             key=key,
@@ -220,7 +221,6 @@ def _known(found: Heard, target: accuracy.Vector, places: list[int], protocol: s
             lengths=(int(found.lengths[place, 0]), int(found.lengths[place, 1])),
             parts={**parts[key], **({"labelled by": "people"} if people else {})},
             texts=texts.get(key),
-            sides=(int(sides[0]), int(sides[1])),
             people=people,
         )
 
@@ -433,7 +433,7 @@ def evaluate(
         },
         "rule": asdict(_against_rule(clean[version.pk], pairs, rule)),
         "active": active.name if active else "",
-        "people": asdict(_ceiling(pairs)),
+        "people": asdict(pairs.ceiling),
         "counted": pairs.counted,
         "left_out": dict(pairs.left_out),
         "set_aside": dict(pairs.set_aside),
@@ -508,21 +508,24 @@ def in_words(found: Evaluation) -> str:
         f"{found.source}: {shares.in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
         f"(95 % interval {shares.between((low, high))})."
     )
-    return " ".join([right, *remarks(found)])
+    return " ".join(filter(None, [right, *remarks(found), warning(found)]))
 
 
 def remarks(found: Evaluation) -> list[str]:
-    """What must be said beside the figure: what it is of, what was left out, what is not known, and that it
-    is too good to be true."""
-    figures, own = found.figures, found.own
-    people = figures["people"]
+    """What must be said beside the figure: what it is of, what was left out, and what is not known."""
+    figures = found.figures
     said = [
         counted_in_words(figures["counted"]) if found.dataset_id else "",
         accuracy.left_out_in_words(figures["learnt"]["pairs"], figures["set_aside"]),
         learnt.beware(figures["learnt"]["known"]),
-        accuracy.above_ceiling(own["accuracy"], people["ceiling"], people["twos"]),
     ]
     return [sentence for sentence in said if sentence]
+
+
+def warning(found: Evaluation) -> str:
+    """A sentence where the figure is too good to be true, else ""."""
+    people = found.figures["people"]
+    return figures_of.above_ceiling(found.own["accuracy"], people["ceiling"], people.get("twos", 0))
 
 
 def counted_in_words(counted: Mapping[str, int]) -> str:
@@ -627,6 +630,13 @@ class Compared:
     learnt: int
     counted: Mapping[str, int]
     set_aside: Mapping[str, int]
+    ceiling: Ceiling
+
+    @property
+    def warning(self) -> str:
+        """A sentence where one of the two is above the human ceiling, else "": of the better one."""
+        of_both = [self.paired.new_accuracy, self.paired.old_accuracy]
+        return self.ceiling.warning(max((share for share in of_both if share is not None), default=None))
 
     @property
     def said(self) -> str:
@@ -657,6 +667,7 @@ def compared(new: ModelVersion, old: ModelVersion, pairs: Pairs) -> Compared:
         learnt=pairs.decided - unseen.decided,
         counted=scored.counted,
         set_aside=pairs.set_aside,
+        ceiling=pairs.ceiling,
     )
 
 
@@ -673,8 +684,3 @@ def _lacking(new: ModelVersion, old: ModelVersion, keys: list[int]) -> int:
         ]
         lacking += pairs.count() - pairs.filter(*scored).count()
     return lacking
-
-
-def _ceiling(pairs: Pairs) -> Ceiling:
-    """How far the labels can be trusted: a model without error would show that against them."""
-    return accuracy.ceiling(np.array([pair.sides for pair in pairs.known], dtype=np.float64).reshape(-1, 2))

@@ -46,6 +46,11 @@ class Cell:
         return evaluation.remarks(self.found) if self.found else []
 
     @property
+    def warning(self) -> str:
+        """That the figure is too good to be true; "" where it is not."""
+        return evaluation.warning(self.found) if self.found else ""
+
+    @property
     def rule(self) -> str:
         """The length rule: longest or shortest."""
         return str(self.found.figures["rule"]["rule"]) if self.found else ""
@@ -215,6 +220,7 @@ def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -
         "on": on,
         "paired": found.paired,
         "said": found.said,
+        "warning": found.warning,
         "unknown": [f"{one}: {unknown}." for one in (new, old) if (unknown := learnt.UNKNOWN[one.learnt])],
         "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",
         "away": f"{queue}?{urlencode({**link, 'why': 'away'})}",
@@ -250,6 +256,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
     version = known.filter(pk=version_pk).first()
     if version is None:
         raise Http404
+    evaluations = version.evaluations.select_related("dataset", "run")
     context = {
         "dataset": dataset,
         "tab": "model",
@@ -257,7 +264,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "chain": _chain(version),
         "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
-        "evaluations": version.evaluations.select_related("dataset", "run")[:EVALUATIONS_SHOWN],
+        "evaluations": [Cell(found) for found in evaluations[:EVALUATIONS_SHOWN]],
         "promotions": Promotion.objects.history().filter(version=version),
         "active": ModelVersion.objects.active(),
     }

@@ -91,12 +91,10 @@ class Command(BaseCommand):
         for name, paired in figures["differences"].items():
             self.stdout.write(f"  {evaluation.difference_in_words(found.version.name, name, paired)}")
         if figures["people"]["ceiling"] is not None:
-            agreement, ceiling = (
-                shares.in_words(figures["people"][name]) for name in ("agreement", "ceiling")
-            )
+            people = {name: shares.in_words(figures["people"][name]) for name in ("agreement", "ceiling")}
             self.stdout.write(
-                f"  Two people choose the same side in {agreement}; a model without error would show {ceiling} "
-                "against these labels."
+                f"  Two people choose the same side in {people['agreement']}; a model without error would "
+                f"show {people['ceiling']} against these labels."
             )
         for part in figures["model"]["slices"]:
             if part["accuracy"] is not None:
@@ -104,6 +102,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"    {part['name']}: {part['label']}  {right} of {part['n']:,}")
         for remark in evaluation.remarks(found):
             self.stdout.write(f"  {remark}")
+        if warning := evaluation.warning(found):
+            self.stdout.write(f"  {warning}")
 
 
 def _row(own: dict[str, Any], *, rule: bool) -> list[str]:

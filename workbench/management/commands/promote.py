@@ -58,6 +58,9 @@ class Command(BaseCommand):
             met = {True: "yes", False: "no ", None: "?  "}[condition.met]
             self.stdout.write(f"  {met}  {condition.said}")
         self.stdout.write(gate.sentence)
+        for on, found in [(None, gate.test), *gate.frozen]:
+            if found and found.warning:
+                self.stdout.write(f"{on}: {found.warning}" if on else found.warning)
         if names := promotion.served():
             self.stdout.write(f"A promotion changes the model of {names}.")
         if options["json"]:

@@ -9,7 +9,7 @@ from workbench.management.commands.release import dataset_named
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
-from workbench.pipeline.statistics.panels import VOICES, Kind, data_in_words, in_words, plan
+from workbench.pipeline.statistics.panels import VOICES, Kind, data_in_words, in_words, plan, warning_of
 
 EXAMPLES = """
 examples:
@@ -80,6 +80,7 @@ def told(dataset: Dataset, report: statistics.Report) -> str:
                     f"  {name:<14} {_told(every[name])}"
                     for name in ("accuracy", "longest", "random", "ceiling")
                 ),
+                *filter(None, [warning_of(every)]),
                 f"  {'surety (AUC)':<14} {_told(each['surety'])}",
                 f"  {'ECE':<14} {_told(each['ece'], 'number')}",
             ]

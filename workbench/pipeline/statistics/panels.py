@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scoring import shares
+from scoring.evaluate import above_ceiling
 from workbench.models import Annotator
 from workbench.pipeline import accuracy, learnt
 from workbench.pipeline.statistics.figures import ENOUGH, known
@@ -339,10 +340,14 @@ def _left_out(sample: Mapping[str, int], model: Mapping[str, Any]) -> str:
     return "".join(f" {sentence}" for sentence in said if sentence)
 
 
-def _warned(every: Row) -> str:
-    """A warning where the figure is above the ceiling."""
+def warning_of(every: Row) -> str:
+    """A sentence where the accuracy of a slice is above its ceiling, else ""."""
     value, twos = every["ceiling"]["value"], every["ceiling"]["n"]
-    warning = accuracy.above_ceiling(every["accuracy"]["value"], value, twos)
+    return above_ceiling(every["accuracy"]["value"], value, twos)
+
+
+def _warned(every: Row) -> str:
+    warning = warning_of(every)
     return f" {warning}" if warning else ""
 
 
@@ -488,7 +493,10 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Panel:
         name="models",
         title="Models side by side",
         says=f"{_count(len(models), 'model')} have scored Comparisons here; each is measured on those it has "
-        "scored, so two rows are of the same answers only where their number is the same.",
+        "scored, so two rows are of the same answers only where their number is the same."
+        + "".join(
+            f" {each['version']}: {warning}" for each in models if (warning := warning_of(each["slices"][0]))
+        ),
         columns=(
             Column("version", "Model"),
             Column("accuracy", "Right", "share"),

@@ -421,7 +421,7 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
     """Parts of the pairs that `said` is of, each a mask over them."""
     pairs, pair = data.pairs, said.pair
     sides = said.counts[:, :2]
-    votes = accuracy.ceiling(sides[pair]).votes or 1
+    votes = accuracy.votes_behind(sides[pair])
 
     def part(kind: str, label: str, of: Mask) -> against.Slice:
         shared = of & (sides.sum(axis=1) > 0)

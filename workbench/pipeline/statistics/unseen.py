@@ -12,6 +12,7 @@ from django.db.models import OuterRef, Subquery
 from django.db.models.fields.json import KT
 from django.db.models.functions import JSONObject
 
+from scoring.evaluate import above_ceiling
 from workbench.models import ModelVersion, SaidBy, Statistics
 from workbench.pipeline.statistics.figures import known
 from workbench.pipeline.statistics.report import FORMAT
@@ -30,6 +31,12 @@ class Unseen:
     rule: str = ""
     by_rule: Mapping[str, Any] = field(default_factory=dict)
     over_rule: Mapping[str, Any] = field(default_factory=dict)
+    ceiling: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str:
+        """A sentence where the accuracy is above the human ceiling, else ""."""
+        return above_ceiling(self.accuracy["value"], self.ceiling.get("value"), self.ceiling.get("n", 0))
 
     @property
     def beats_rule(self) -> bool:
@@ -59,6 +66,6 @@ def unseen(told: Mapping[str, Any] | None) -> Unseen | None:
         rule, row = ((told or {}).get(f"{name}_{key}") for key in ("rule", "row"))
         row = (json.loads(row) if isinstance(row, str) else row) or {}
         if known(row.get("accuracy")):
-            figures = {key: row.get(key) or {} for key in ("accuracy", "by_rule", "over_rule")}
+            figures = {key: row.get(key) or {} for key in ("accuracy", "by_rule", "over_rule", "ceiling")}
             return Unseen(said_by, rule=rule or "", **figures)
     return None
