@@ -4,6 +4,7 @@ import html
 import json
 import re
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,10 +19,12 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
+from tests.pipeline.test_statistics_panels import made
 from tests.planted import judged_blind
 from workbench import tasks
 from workbench.models import Member, ModelVersion, Role, Run, Upload
 from workbench.pipeline import intake
+from workbench.pipeline.statistics.panels import panels
 
 pytestmark = pytest.mark.django_db
 
@@ -174,3 +177,27 @@ def test_an_accuracy_above_the_human_ceiling_carries_a_warning_wherever_it_is_re
 
     lacking = [name for name, text in read.items() if ABOVE not in text.replace("\N{NO-BREAK SPACE}", " ")]
     assert lacking == [], {name: re.findall(r"[^.]*human ceiling[^.]*", read[name]) for name in lacking}
+
+
+def test_labels_of_a_file_are_called_nothing_else():
+    """Neither in the words of pages, commands and reports nor in the docs."""
+    root = Path(__file__).parents[1]
+    places = ("docs/**/*.md", "README.md", "templates/**/*.html", "workbench/**/*.py", "scoring/**/*.py")
+    other = re.compile(r"imported (voice|label)|file.s label\b|labels that came|voice of", re.IGNORECASE)
+    found = {
+        f"{file.relative_to(root)}: {match[0]}"
+        for place in places
+        for file in root.glob(place)
+        if "migrations" not in file.parts
+        for match in other.finditer(file.read_text())
+    }
+
+    assert found == set()
+
+
+def test_the_figures_of_labels_are_not_said_to_be_of_people():
+    read = panels({**made(), "agreement": {"imported": made()["agreement"]["people"]}}, "imported", {})
+    told_of = [each for each in read if each.name in ("reliability", "audit", "agreement", "accuracy")]
+    texts = [text for each in told_of for text in (each.says, *(column.label for column in each.columns))]
+
+    assert [text for text in texts if re.search(r"\bpeople\b", text, re.IGNORECASE)] == []

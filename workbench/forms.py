@@ -193,8 +193,8 @@ class DatasetForm(NamedForm):
 class CalibrateForm(forms.Form):
     """What to fit a temperature on."""
 
-    dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all Datasets")
-    labels = forms.BooleanField(required=False, label="imported labels too")
+    dataset = forms.ModelChoiceField(Dataset.objects.all(), required=False, empty_label="all Datasets")
+    labels = forms.BooleanField(required=False, label="labels of the file too")
 
 
 class RetrainForm(forms.Form):
@@ -672,10 +672,10 @@ class ImportForm(forms.Form):
         help_text="64 unless you say otherwise. Of more pairs, as many are taken evenly.",
     )
     source = forms.CharField(
-        label="Name of the voice",
+        label="Who made these labels?",
         max_length=200,
         required=False,
-        help_text="The labels are stored as what this voice says. Empty: the name of the shape.",
+        help_text="Labels of the file are stored under this name. Empty: the name of the shape.",
     )
     licence = forms.CharField(
         label="Licence of its texts",

@@ -29,9 +29,7 @@ MAX_NAME = 200
 @dataclass(frozen=True, slots=True)
 class JudgmentDraft:
     """One answer that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its
-    `second`; `annotator` is the id that the file gives the voice, "" for the file's own label. `earlier` are
-    answers of the same voice that it superseded, in the order in which they were given; it `stands` unless it
-    was taken back as well."""
+    `second`; `annotator` is the id that the file gives them, "" for the file's own label."""
 
     outcome: str
     annotator: str = ""
@@ -284,7 +282,7 @@ class ImportOptions:
     format: str = "auto"  # name of a Shape, or "auto": told by the columns
     columns: Values = field(default_factory=dict)  # of any table, by word (see shapes.mapped); {} = a Shape
     lenient: bool = False  # keep the good rows and hand back the bad ones
-    source: str = ""  # name of the voice whose labels come along; "" = the Shape's name
+    source: str = ""  # name of the source that labels of the file are stored under; "" = the Shape's name
     licence: str = ""  # of the texts in the file; "" = that of the Dataset
     labels: bool = True  # False: leave the labels of the file behind
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES

@@ -110,7 +110,7 @@ def panel(report: dict[str, Any], name: str) -> Panel:
         ("agreement-by", "version 2 of the guidelines people say the same in 70 % (65 to 75)"),
         ("accuracy", "reward-1 is right in 70 % (65 to 75) of 100 pairs by people"),
         ("accuracy", "the rule “longest” in 60 % (55 to 65): +10.0 points (+5.0 to +15.0) for the model."),
-        ("accuracy", "lets a perfect model reach 90 % (85 to 95)"),
+        ("accuracy", "The agreement of people with each other lets a perfect model reach 90 % (85 to 95)"),
         ("accuracy", "Left out: 1,200 votes given beside a suggestion, 3 votes asked for because"),
         ("reliability", "reward-1 is surer than it may be"),
         ("margins", "a larger margin means that it is right more often"),

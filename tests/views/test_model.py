@@ -181,7 +181,7 @@ def test_comparing_with_the_active_one_says_why_not_and_links_the_flips(dataset,
     page = staff.get(url).content.decode()
 
     assert "6 pairs of Kitchen count; 300 are needed" in page
-    assert "5 towards people" in page
+    assert "5 to the preferred side" in page
     link = f"{reverse('review', args=[dataset.pk])}?version={new.pk}&amp;old={old.pk}&amp;why=towards"
     assert link in page
     assert staff.get(link.replace("&amp;", "&")).status_code == 200
@@ -223,9 +223,9 @@ def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
 
     assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
     assert f'id="compared" hx-get="{escape(url)}" hx-trigger="load"' in at_once
-    assert "5 towards people" not in at_once
+    assert "5 to the preferred side" not in at_once
     for page in (follows, staff.get(url + "&now=1").content.decode()):
-        assert "5 towards people" in page
+        assert "5 to the preferred side" in page
         assert "hx-trigger" not in page
 
 

@@ -132,7 +132,7 @@ def test_the_first_queue_is_what_people_brought_up_and_the_others_have_tabs(
     assert set(re.findall(r'id="row-(\d+)"', review)) == {str(labelled[1].pk), str(labelled[2].pk)}
     assert "a person and a label of the file differ" in review
     beside = html_of(as_user(rita), "review", dataset, queue="model")
-    assert "<b>70.0 %</b> (65.0 % to 75.0 %) of 200 pairs that it has not learnt" in beside
+    assert "<b>70 % (65 to 75)</b> of 200 pairs that it has not learnt" in beside
     assert "not shown to be better than going by length" in beside
 
 

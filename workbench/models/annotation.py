@@ -35,8 +35,8 @@ class AnnotatorQuerySet(models.QuerySet["Annotator"]):
 
 
 class Annotator(models.Model):
-    """Whoever gave a Judgment: a person who logs in, or a voice in an imported file (its source, and the
-    id that the file gives them; an empty id is the file's own label)."""
+    """Whoever gave a Judgment: a person who logs in, or a label source of an imported file (its name,
+    and the id that the file gives an annotator; an empty id is the file's own label)."""
 
     user = models.OneToOneField(
         "workbench.User", null=True, on_delete=models.PROTECT, related_name="annotator"

@@ -73,7 +73,7 @@ def settle(dataset: Dataset, rule: str | None = None) -> Settled:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
     - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
-      judge" is no opinion; imported labels are opinions.
+      judge" is no opinion; labels of the file are opinions.
     - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
       a Release must not be quicker than the look.
     - A derived Decision that no longer follows, or rests on other numbers of votes than it says, loses
@@ -200,7 +200,7 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
 
 def among(dataset: Dataset, voices: Voices = "all") -> Share:
     """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
-    `voices`: everybody, people who log in, or imported labels alone."""
+    `voices`: everybody, people who log in, or labels of the file alone."""
     shared = (
         _current(dataset, voices)
         .exclude(outcome=Outcome.CANNOT_JUDGE)

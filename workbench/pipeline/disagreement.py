@@ -73,9 +73,9 @@ class Why(models.TextChoices):
     CHANGED = "changed", "changed after reveal"
     GOLD = "gold", "gold missed"
     REPEAT = "repeat", "own earlier answer differs"
-    TOWARDS = "towards", "model flipped towards people"
-    AWAY = "away", "model flipped away from people"
-    FLIPPED = "flipped", "model flipped, people prefer neither"
+    TOWARDS = "towards", "model flipped to the preferred side"
+    AWAY = "away", "model flipped from the preferred side"
+    FLIPPED = "flipped", "model flipped, neither side is preferred"
 
 
 FLIPS = (Why.TOWARDS, Why.AWAY, Why.FLIPPED)

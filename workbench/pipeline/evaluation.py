@@ -529,24 +529,23 @@ def warning(found: Evaluation) -> str:
 
 
 def counted_in_words(counted: Mapping[str, int]) -> str:
-    """ "People judged 96 of the pairs, ...; 12 carry a file's label." """
+    """ "People judged 96 of the pairs, ...; 12 have labels of the file." """
     people, labels = counted["people"], counted["imported"]
     judged = f"People judged {people:,} of the pairs, picked at random and before any suggestion"
-    carry = f"{labels:,} carr{'ies' if labels == 1 else 'y'} a file's label"
-    return (
-        f"{judged}; {carry}." if people and labels else f"{judged}." if people else f"{carry.capitalize()}."
-    )
+    carry = f"{labels:,} ha{'s' if labels == 1 else 've'} labels of the file"
+    return f"{judged}; {carry}." if people and labels else f"{judged}." if people else f"{carry}."
 
 
 def difference_in_words(name: str, other: str, paired: Mapping[str, Any]) -> str:
-    """ "new less old: +6.1 points (+3.3 to +9.4); 98 flips towards people, 31 away, McNemar p = 0.001." """
+    """ "new less old: +6.1 points (+3.3 to +9.4); 98 flips to the preferred side, 31 away, ..." """
     if paired["accuracy_difference"] is None:
         return f"{name} less {other}: no decided pair."
     interval = paired["accuracy_interval"]
     difference = shares.points_with_interval(paired["accuracy_difference"], interval)
     return (
         f"{name} less {other}: {difference}{'' if interval else ' (one prompt group only)'}; "
-        f"{paired['n01']:,} flips towards people, {paired['n10']:,} away, McNemar p = {paired['p']:.3g}."
+        f"{paired['n01']:,} flips to the preferred side, {paired['n10']:,} away, "
+        f"McNemar p = {paired['p']:.3g}."
     )
 
 

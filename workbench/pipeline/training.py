@@ -498,7 +498,7 @@ def _said(story: Story) -> Iterator[None]:
 
 
 def _calibrated(version: ModelVersion, dataset: Dataset) -> str:
-    """Fit its temperature on people's blind Judgments, or where these are too few on imported labels too."""
+    """Fit its temperature on people's blind Judgments, or where these are too few on labels too."""
     for labels in (False, True):
         with suppress(calibration.NotEnoughData):
             calibration.calibrate(version, dataset, labels)

@@ -53,13 +53,25 @@ def percent(share: float | None) -> str:
 @register.filter
 def between(figure: Any) -> str:
     """ "61 to 67 %" for (0.61, 0.67), or for a figure by its `low` and `high`; "" where there are none."""
+    bounds = _bounds(figure)
+    return "" if bounds is None else shares.between(bounds)
+
+
+@register.filter
+def with_interval(figure: Any) -> str:
+    """ "64 % (61 to 67)" for a figure with `value`, `low` and `high`; "" where there is none."""
+    value = figure["value"] if isinstance(figure, Mapping) else figure.value
+    return "" if value is None else shares.with_interval(value, _bounds(figure))
+
+
+def _bounds(figure: Any) -> tuple[float, float] | None:
+    if figure is None:
+        return None
     if isinstance(figure, Mapping):
         low, high = figure["low"], figure["high"]
-    elif isinstance(figure, Sequence):
-        low, high = figure
     else:
-        low, high = (None, None) if figure is None else (figure.low, figure.high)
-    return "" if low is None or high is None else shares.between((low, high))
+        low, high = figure if isinstance(figure, Sequence) else (figure.low, figure.high)
+    return None if low is None or high is None else (low, high)
 
 
 @register.filter

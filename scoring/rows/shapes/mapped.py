@@ -49,7 +49,7 @@ COLUMN_WORDS = {
     "strength": "how much better, 0 to 3",
     "comment": "why",
     "current": "whether the vote stands: true or false",
-    "time": "when it was given: of several votes of one voice the last stands",
+    "time": "when it was given: of several votes of one annotator the last stands",
     "id": "an id of the row",
     "prompt_id": "an id of the prompt",
 }
@@ -174,9 +174,9 @@ class _Table:
             raise self._named(bad) from None
 
     def last_votes(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-        """As `pair`, and of several votes of one voice on the same two completions the last alone, wherever
-        they stand."""
-        for group in together(rows, lambda row: self._voice(self._cells(row.values))):
+        """As `pair`, and of several votes of one annotator on the same two completions the last alone,
+        wherever they stand."""
+        for group in together(rows, lambda row: self._annotator_of(self._cells(row.values))):
             drafts: list[tuple[Any, Draft]] = []
             for row in group:
                 try:
@@ -189,7 +189,7 @@ class _Table:
             for n, (_, draft) in enumerate(drafts):
                 yield draft if n == last or n not in voting else _without_vote(draft)
 
-    def _voice(self, cells: Values) -> object:
+    def _annotator_of(self, cells: Values) -> object:
         """Who judged what; the two completions in one order, as a tool may show them in either."""
         texts = [json.dumps(cells.get(word), sort_keys=True, default=str) for word in ("a", "b")]
         ends = texts if "a" in self._paths else [json.dumps(cells.get(w), default=str) for w in _KINDS[0]]

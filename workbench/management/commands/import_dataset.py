@@ -49,7 +49,7 @@ class Command(BaseCommand):
             "--lenient", action="store_true", help="store the good rows although some are bad"
         )
         parser.add_argument("--rejects", type=Path, help="write the bad rows to this file, as JSON lines")
-        parser.add_argument("--source", default="", help="name of the voice that the labels are stored under")
+        parser.add_argument("--source", default="", help="who made the labels of the file")
         parser.add_argument("--no-labels", action="store_true", help="leave the labels of the file behind")
         parser.add_argument(
             "--pairs",

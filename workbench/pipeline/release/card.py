@@ -209,7 +209,7 @@ def _limits(manifest: Manifest) -> str:
     if manifest["figures"]["unanimous"]["n"] == 0:
         limits.append("No pair has two opinions: nothing is known of agreement.")
     if "imported" in manifest["judgments"]["by_stage"]:
-        limits.append("Imported labels are as good as their source; their guidelines are not known here.")
+        limits.append("Labels of the file are as good as their source; their guidelines are not known here.")
     return "\n".join(["## Known limits", "", *(f"- {limit}" for limit in limits)])
 
 

@@ -179,8 +179,8 @@ def _share(counts: Counter[str], wanted: str, without: str = "") -> dict[str, An
 
 
 def _annotators(counted: Counter[str], using: str) -> list[dict[str, Any]]:
-    """Whose current Judgments the released Comparisons have: people by pseudonym alone, imported voices also
-    by the source that they came from."""
+    """Whose current Judgments the released Comparisons have: people by pseudonym alone, label sources also by
+    the name that they were imported under."""
     known = Annotator.objects.using(using).filter(pseudonym__in=counted).order_by("pseudonym")
     return [
         {

@@ -184,7 +184,7 @@ def _agreement(report: Mapping[str, Any], voice: str) -> Panel:
     measured = [week for week in weeks if known(week["raw"])]
     if known(every["raw"]):
         says = (
-            f"Two {_voices(voice)} say the same of a Comparison in {in_words(every['raw'])} of cases, on "
+            f"Two {VOICES[voice]} say the same of a Comparison in {in_words(every['raw'])} of cases, on "
             f"{_count(every['units'], 'Comparison')} with two opinions or more; "
             f"Krippendorff’s alpha is {in_words(every['alpha'], 'number')}."
         )
@@ -207,10 +207,6 @@ def _agreement(report: Mapping[str, Any], voice: str) -> Panel:
         "opinion. Weeks begin on Monday, 00:00 UTC. Bars and the band are 95 % intervals.",
         described=_over_weeks(measured) if len(measured) > 1 else "",
     )
-
-
-def _voices(voice: str) -> str:
-    return "people" if voice == "people" else "labels of the file"
 
 
 def _over_weeks(weeks: Sequence[Row]) -> str:
@@ -298,7 +294,10 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
             f"by {VOICES[voice]}; {_beside_longest(every)}"
         )
         if known(every["ceiling"]):
-            says += f" People’s own agreement lets a perfect model reach {in_words(every['ceiling'])}."
+            says += (
+                f" The agreement of {VOICES[voice]} with each other lets a perfect model reach "
+                f"{in_words(every['ceiling'])}."
+            )
         says += _warned(every)
     else:
         says = (
@@ -404,13 +403,12 @@ def _reliability(model: Mapping[str, Any], voice: str) -> Panel:
         says=says,
         columns=(
             Column("predicted", "The model said", "share"),
-            Column("observed", "People chose likewise", "share"),
+            Column("observed", f"{VOICES[voice].capitalize()} chose likewise", "share"),
             Column("n", "Answers", "count"),
         ),
         rows=rows,
-        reading="What the model gave the side it prefers, against how often people preferred it. On the "
-        "line, it "
-        "is right as often as it says; below, it claims too much.",
+        reading=f"What the model gave the side it prefers, against how often {VOICES[voice]} preferred it. "
+        "On the line, it is right as often as it says; below, it claims too much.",
         described="; ".join(
             f"said {shares.in_words(each['predicted'])}, was right in {shares.in_words(each['observed'])}"
             for each in bins
@@ -533,7 +531,7 @@ def _audit(found: Mapping[str, Any], voice: str) -> Panel:
     side = found["people"].get("side")
     if known(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
-        says += f" People are drawn to the {where} side."
+        says += f" {VOICES[voice].capitalize()} are drawn to the {where} side."
     return Panel(
         name="audit",
         title="What leads a choice besides quality",
@@ -542,15 +540,14 @@ def _audit(found: Mapping[str, Any], voice: str) -> Panel:
             Column("feature", "One more doubling of"),
             Column("people", VOICES[voice].capitalize(), "log_odds"),
             Column("model", "Model", "log_odds"),
-            Column("excess", "Model less people", "log_odds"),
-            Column("given", "People, the margin given", "log_odds"),
+            Column("excess", f"Model less {VOICES[voice]}", "log_odds"),
+            Column("given", f"{VOICES[voice].capitalize()}, the margin given", "log_odds"),
         ),
         rows=rows,
         reading="Log-odds of being preferred, from one logistic regression on the differences of two texts; "
         "0 = "
-        "no pull, 0.7 = twice the odds. The last column holds the model’s margin fixed: what people see that "
-        "it "
-        "does not.",
+        "no pull, 0.7 = twice the odds. The last column holds the model’s margin fixed: what "
+        f"{VOICES[voice]} follow that it does not.",
     )
 
 

@@ -277,7 +277,7 @@ def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
 
 
 def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
-    """Of people the independent answers, of imported labels all that stand."""
+    """Of people the independent answers, of labels of the file all that stand."""
     people = independent_of(dataset, answers, using)
     labels = answers.current & answers.imported & (answers.outcome >= 0)
     aside = accuracy.set_aside(dataset, int(people.sum()), using)
