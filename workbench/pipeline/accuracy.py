@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Count
+from django.db.models import Count, Value
 from django.db.models.functions import Length
 
 from scoring import evaluate as figures_of
@@ -71,13 +71,15 @@ def majority(counts: Vector) -> Vector:
 def heard(dataset: Dataset, using: str = "default") -> Heard:
     """Read once, whatever versions and voices it is used for."""
     judgments = Judgment.objects.using(using).order_by()
-    answers = judgments.independent(dataset)
+    of_voices = [judgments.independent(dataset), judgments.of(dataset).labels()]
+    people, labels = (
+        given.values_list("comparison", "outcome").annotate(n=Count("pk"), place=Value(place))
+        for place, given in enumerate(of_voices)
+    )
     rows: dict[int, Vector] = {}
-    for place, given in enumerate((answers, judgments.of(dataset).labels())):
-        counted = given.values_list("comparison", "outcome").annotate(n=Count("pk"))
-        for key, outcome, n in counted.iterator(chunk_size=CHUNK):
-            row = rows.setdefault(key, np.zeros((len(VOICES), len(OUTCOMES))))
-            row[place, OUTCOMES.index(outcome)] += n
+    for key, outcome, n, place in people.union(labels, all=True).iterator(chunk_size=CHUNK):
+        row = rows.setdefault(key, np.zeros((len(VOICES), len(OUTCOMES))))
+        row[place, OUTCOMES.index(outcome)] += n
     keys = sorted(rows)
     facts: dict[int, tuple[str, int, int]] = {}
     for chunk in _chunks(keys):
