@@ -103,6 +103,7 @@ def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, ver
     assert "3 labels of the file on 3 pairs" in told("statistics", dataset.name)
 
 
+@pytest.mark.django_db(transaction=True)  # progress is told through a connection of its own
 def test_an_import_says_its_labels_as_its_preview_did(file, dataset, version, admin):
     with file.open("rb") as sent:
         admin.post(reverse("import", args=[dataset.pk]), {"file": sent})

@@ -193,7 +193,7 @@ class DatasetForm(NamedForm):
 class CalibrateForm(forms.Form):
     """What to fit a temperature on."""
 
-    dataset = forms.ModelChoiceField(Dataset.objects.all(), required=False, empty_label="all Datasets")
+    dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all Datasets")
     labels = forms.BooleanField(required=False, label="labels of the file too")
 
 

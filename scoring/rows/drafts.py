@@ -29,7 +29,9 @@ MAX_NAME = 200
 @dataclass(frozen=True, slots=True)
 class JudgmentDraft:
     """One answer that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its
-    `second`; `annotator` is the id that the file gives them, "" for the file's own label."""
+    `second`; `annotator` is the id that the file gives them, "" for the file's own label. `earlier` are
+    answers of the same annotator that it superseded, in the order in which they were given; it `stands`
+    unless it was taken back as well."""
 
     outcome: str
     annotator: str = ""

@@ -169,6 +169,12 @@ def test_a_run_does_not_count_what_could_not_be_scored_as_scored(version):
     assert run.progress == "6 of 7 completions; 1 could not be scored"
 
 
+def test_a_run_tells_empty_completions_from_those_that_could_not_be_scored():
+    run = Run(kind="score", done=4, total=7, result={"scored": 4, "failed": 3, "empty": 2})
+
+    assert run.progress == "4 of 7 completions; 2 empty, so never scored; 1 could not be scored"
+
+
 def test_what_a_dead_worker_has_scored_of_a_batch_stays_counted_when_the_batch_is_halved(
     version, monkeypatch
 ):

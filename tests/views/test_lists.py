@@ -45,6 +45,8 @@ from workbench.pipeline import disagreement, release
 pytestmark = pytest.mark.django_db
 
 MOST = 15
+# The Overview reads the stored report too, why some answers have no Score, and behind what each Run waits.
+MOST_OF = {"dataset": 18}
 
 WITHOUT_A_LIST = {
     "login", "password_change", "password_change_done", "dataset_new",
@@ -245,4 +247,4 @@ def test_a_page_asks_as_often_for_a_hundred_rows_as_for_one_and_fifteen_times_at
 
     assert [name for name in small if large[name] <= small[name]] == []
     assert hundred == one
-    assert {name: number for name, number in hundred.items() if number > MOST} == {}
+    assert {name: number for name, number in hundred.items() if number > MOST_OF.get(name, MOST)} == {}

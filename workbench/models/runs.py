@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 QUIET = timedelta(seconds=30)
 """A worker not heard of for this long is said to be gone."""
 
-UNITS = {"import": "rows", "score": "completions", "release": "pairs", "train": "steps", "evaluate": "texts"}
+UNITS = {
+    "import": "rows",
+    "score": "completions",
+    "release": "pairs",
+    "train": "steps",
+    "evaluate": "texts",
+    "delete": "prompts and pairs",
+}
 """What a Run counts, by its kind; the others have no unit that means something to anybody."""
 
 PHASES = {"reading": "read", "storing": "stored", "checking": "checked"}
@@ -82,6 +90,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """With all that a line about each of them names."""
         return self.select_related("dataset", "version", "upload", "created_by")
 
+    def without_result(self) -> Self:
+        """Without what each has told, which may be much, but for the `phase` of an import."""
+        return self.defer("result").annotate(phase_told=KT("result__phase"))
+
     def deletions_for(self, user: "User") -> Self:
         """Deletions of Datasets that are not done, for whoever ordered them and for staff."""
         pending = self.filter(kind=Run.Kind.DELETE).exclude(state=Run.State.DONE)
@@ -132,6 +144,10 @@ class Run(models.Model):
 
     objects = RunQuerySet.as_manager()
 
+    if TYPE_CHECKING:
+        # Annotated by without_result.
+        phase_told: str | None
+
     class Meta:
         ordering = ["-pk"]
 
@@ -166,14 +182,20 @@ class Run(models.Model):
         if self.kind == self.Kind.IMPORT and self.state in (self.State.FAILED, self.State.CANCELLED):
             return ""
         said = progress_in_words(self.kind, self.done, self.total, self.phase)
-        failed = self.result.get("failed", 0) if self.kind == self.Kind.SCORE else 0
-        return f"{said}; {failed:,} could not be scored" if failed else said
+        if self.kind != self.Kind.SCORE or not self.result.get("failed"):
+            return said
+        empty = self.result.get("empty", 0)
+        failed = self.result["failed"] - empty
+        told = [f"{empty:,} empty, so never scored"] if empty else []
+        return "; ".join([said, *told, *([f"{failed:,} could not be scored"] if failed else [])])
 
     @property
     def phase(self) -> str:
         """Of an import that goes on: "reading", "storing", or "checking" when it stores nothing."""
-        phase = str(self.result.get("phase", ""))
-        return "checking" if phase == "storing" and self.params.get("dry_run") else phase
+        if self.kind != self.Kind.IMPORT:
+            return ""
+        phase = self.phase_told if hasattr(self, "phase_told") else self.result.get("phase")
+        return "checking" if phase == "storing" and self.params.get("dry_run") else phase or ""
 
     @property
     def _came(self) -> float:

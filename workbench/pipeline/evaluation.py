@@ -505,7 +505,7 @@ def in_words(found: Evaluation) -> str:
         return f"{found.on}: no decided pair."
     low, high = own["clustered"] or own["wilson"]
     right = (
-        f"{found.source}: {shares.in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
+        f"{found.on}: {shares.in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
         f"(95 % interval {shares.between((low, high))})."
     )
     return " ".join(filter(None, [right, *remarks(found), warning(found)]))

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, Max, Q, Sum
 from django.utils import timezone
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, flatten_messages
@@ -465,8 +465,11 @@ def settle_run(run: Run) -> None:
     scored = run.batches.scored()
     run.beat(scored)
     if not run.batches.unfinished().exists():
-        failed = run.batches.failed().aggregate(size=Sum("size", default=0))["size"]
-        run.finish(scored=scored, failed=failed)
+        failed = run.batches.failed().aggregate(
+            all=Sum("size", default=0), empty=Sum("size", filter=Q(error=EMPTY_COMPLETION), default=0)
+        )
+        empty = {"empty": failed["empty"]} if failed["empty"] else {}
+        run.finish(scored=scored, failed=failed["all"], **empty)
         if run.dataset:
             hand_over(run.dataset)
 

@@ -18,7 +18,16 @@ from workbench.bodies import takes_long_text
 from workbench.forms import CloneForm, DatasetForm, DeleteForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
-from workbench.pipeline import accuracy, agreement, annotation, cuts, statistics
+from workbench.pipeline import (
+    accuracy,
+    agreement,
+    annotation,
+    archiving,
+    cuts,
+    deleting,
+    scoring,
+    statistics,
+)
 from workbench.pipeline.release import leakage
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.views import Request
@@ -146,6 +155,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         "tab": "overview",
         "version": version,
         "cuts": cuts.in_words(dataset.cut_count, cuts.limit_of(version)) if dataset.cut_count else "",
+        "unscored": scoring.unscored(dataset, version, lacking) if version and lacking > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,

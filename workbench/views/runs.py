@@ -16,6 +16,8 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
 from workbench.pipeline import cuts, scoring, training
+from workbench.pipeline import runs as pipeline
+from workbench.templatetags.figures import duration
 from workbench.views import Request
 
 # htmx stops polling when it is answered with this status.
@@ -154,7 +156,7 @@ def workforce(runs: Collection[Run]) -> Workforce:
 
 def _queued(runs: Iterable[Run], workers: Collection[Worker]) -> dict[int, str]:
     """For what each of these waiting Runs waits, by its primary key. One query."""
-    going = list(Run.objects.open().defer("result").order_by("pk"))
+    going = list(Run.objects.open().without_result().order_by("pk"))
     return {run.pk: for_what(run, going, workers) for run in runs}
 
 

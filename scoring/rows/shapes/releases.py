@@ -144,11 +144,11 @@ def _vote(values: Values) -> JudgmentDraft:
     return JudgmentDraft(outcome, name_of(values, "annotator"), strength, comment, metadata)
 
 
-def _with_votes(pair: Draft, votes: list[tuple[Row, JudgmentDraft]]) -> Draft:
-    """The pair with one vote of each annotator, the last that stands; the others are kept in its metadata."""
-    in_time = sorted(votes, key=lambda one: one[1].metadata["release"].get("judged_at", 0))
-    standing = {vote.annotator: vote for _, vote in in_time if vote.metadata["release"].get("current", True)}
-    others = [vote for _, vote in in_time if standing.get(vote.annotator) is not vote]
+def _with_votes(pair: Draft, votes: list[JudgmentDraft]) -> Draft:
+    """The pair with the votes of each annotator: the last that stands supersedes the others."""
+    voices: dict[str, list[JudgmentDraft]] = {}
+    for vote in sorted(votes, key=lambda vote: vote.metadata["release"].get("judged_at", 0)):
+        voices.setdefault(vote.annotator, []).append(vote)
     (comparison,) = pair.comparisons
     judgments = tuple(_last(voices[name]) for name in sorted(voices))
     changed = any(one.earlier or not one.stands for one in judgments)
@@ -157,7 +157,7 @@ def _with_votes(pair: Draft, votes: list[tuple[Row, JudgmentDraft]]) -> Draft:
 
 
 def _last(votes: list[JudgmentDraft]) -> JudgmentDraft:
-    """Of the votes of one voice the last that stands, or the last of all, with the others before it."""
+    """Of the votes of one annotator the last that stands, or the last of all, with the others before it."""
     standing = [vote for vote in votes if vote.metadata["release"].get("current", True)]
     last = (standing or votes)[-1]
     others = tuple(vote for vote in votes if vote is not last)

@@ -11,7 +11,7 @@ from scoring import shares
 from scoring.baselines import BASELINES
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named
+from workbench.management.commands.release import dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline import evaluation

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from scoring.rows.rows import escaped
+from workbench.management.commands.release import refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import intake

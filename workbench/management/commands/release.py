@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from workbench import access
 from workbench.management.progress import shown
 from workbench.models import Dataset, Release, Run
 from workbench.pipeline import release as releases

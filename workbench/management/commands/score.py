@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from workbench import tasks
+from workbench.management.commands.release import dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import cuts, scoring
@@ -66,7 +67,7 @@ class Command(BaseCommand):
         if not runs and not options["json"]:
             self.stdout.write("Nothing left to score.")
         if failed:
-            self.stderr.write(f"{failed:,} could not be scored; the Run says why of each.")
+            self.stderr.write("The Run says of each why it has no score.")
 
 
 def _versions(name: str | None) -> list[ModelVersion]:

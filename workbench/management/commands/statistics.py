@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_named
+from workbench.management.commands.release import dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics

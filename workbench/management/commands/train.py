@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from scoring.config import Progress, Report
 from workbench import tasks
 from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.commands.release import dataset_named, refuse_archived, release_numbered
 from workbench.management.progress import Told, shown
 from workbench.models import Dataset, ModelVersion, Release, Run
 from workbench.pipeline import training

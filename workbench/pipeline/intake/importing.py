@@ -49,12 +49,12 @@ class ImportResult:
     """What came of an import.
 
     `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
-    `prompts` to `ties` count what was new; `near_duplicates` are new texts of prompts that joined the group
-    of another; `labels_of_repeats` are in exact repeats. When `accepted` is False nothing was stored, and
-    `problems` says why (the first 100 of `problem_count`). `empty_completions` are without a text; Releases
-    and trainings leave them out. `over_token_limit` (more than the `token_limit` that the model reads),
-    `names_a_model` and `cut_off` count completions, by estimate; only a dry run and a preview fill them.
-    `columns` says what each column became.
+    `prompts` to `superseded` (votes that no longer stand) count what was new; `near_duplicates` are new texts
+    of prompts that joined the group of another; `labels_of_repeats` are in exact repeats. When `accepted` is
+    False nothing was stored, and `problems` says why (the first 100 of `problem_count`). `empty_completions`
+    are without a text; Releases and trainings leave them out. `over_token_limit` (more than the `token_limit`
+    that the model reads), `names_a_model` and `cut_off` count completions, by estimate; only a dry run and a
+    preview fill them. `columns` says what each column became.
     """
 
     accepted: bool
@@ -92,10 +92,19 @@ class ImportResult:
         ties (left out: 400 that repeat one of the same source, 8 that contradict one of the same source)"."""
         ties = f", {self.ties:,} of them {_many(self.ties, 'tie', 'ties')}" if self.ties else ""
         left_out = [
-            f"{count:,} that {_many(count, one, many)} one of the same source"
+            f"{count:,} that {_many(count, one, many)}"
             for count, one, many in (
-                (self.repeated_judgments + self.labels_of_repeats, "repeats", "repeat"),
-                (self.contradictions, "contradicts", "contradict"),
+                (
+                    self.repeated_judgments + self.labels_of_repeats,
+                    "repeats one of the same source",
+                    "repeat one of the same source",
+                ),
+                (
+                    self.contradictions,
+                    "contradicts one of the same source",
+                    "contradict one of the same source",
+                ),
+                (self.superseded, "no longer stands", "no longer stand"),
             )
             if count
         ]
@@ -377,13 +386,14 @@ def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:
                 counts["identical"] += 1
                 continue
             add("comparisons", pair)
-            for annotator, outcome, *_ in votes:
+            for annotator, outcome, *_, superseded, stands in votes:
                 if (earlier := said.get((pair, annotator))) is not None:
                     counts["repeated_judgments" if earlier == outcome else "contradictions"] += 1
                     continue
                 said[pair, annotator] = outcome
-                counts["judgments"] += 1
-                counts["ties"] += outcome == Outcome.TIE
+                counts["superseded"] += len(superseded) + (not stands)
+                counts["judgments"] += stands
+                counts["ties"] += stands and outcome == Outcome.TIE
         counts["already_there"] += stored
         counts["duplicates"] += not stored and len(seen) + len(said) == size
     return dict(counts)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('workbench', '0031_decisions_are_settled_by_runs'),
+        ('workbench', '0034_datasets_are_deleted_by_runs'),
     ]
 
     operations = [
