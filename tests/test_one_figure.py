@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from scoring.formats import Scored
+from scoring.formats import EMPTY_COMPLETION, BadText, Scored
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -20,10 +20,11 @@ from tests.factories import (
     UserFactory,
 )
 from tests.pipeline.test_statistics_panels import made
-from tests.planted import judged_blind
+from tests.planted import has_learnt, judged_blind
 from workbench import tasks
-from workbench.models import Member, ModelVersion, Role, Run, Upload
+from workbench.models import Member, ModelVersion, Release, Role, Run, Upload
 from workbench.pipeline import intake
+from workbench.pipeline.release import build
 from workbench.pipeline.statistics.panels import panels
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +47,8 @@ LABELS = (
 
 
 def by_length(pairs):
+    if empty := [place for place, (_, text) in enumerate(pairs) if not text]:
+        raise BadText(empty[0], EMPTY_COMPLETION)
     return [Scored(len(text) / 1000, 9, 9, 0, 3 if len(text) > 1000 else 0, "fp32") for _, text in pairs]
 
 
@@ -82,8 +85,9 @@ def told(*command: str, **options) -> str:
 
 
 def words_of(page: str) -> str:
-    """What a reader sees of the page, in one line."""
+    """What a reader sees of the page, in one line, with a bar after each cell."""
     main = re.sub(r"<(script|style|title)\b.*?</\1>", " ", page.partition("<main")[2], flags=re.DOTALL)
+    main = re.sub(r"</t[dh]>", " | ", main)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())
 
 
@@ -133,6 +137,72 @@ def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, data
     assert said in overview
     assert said in words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
     assert "about" not in overview
+
+
+FIGURES = {
+    "labels": r"([\d,]+) labels? of the file",
+    "cut": r"(?<!about )\b([\d,]+) completions? (?:is|are) cut at 400 tokens",
+    "completions": r"of ([\d,]+) completions\b",
+    "prompts": r"\bPrompts ([\d,]+)\b",
+    "votes": r"\b([\d,]+) votes? of people|\bJudged ([\d,]+) of",
+    "empty": r"\b(\d+) empty, so never scored",
+}
+"""What stands beside a figure; in brackets, the figure."""
+
+
+@pytest.mark.django_db(transaction=True)  # progress is told through a connection of its own
+def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands(
+    file, dataset, version, admin
+):
+    """With rows that repeat, an empty answer, a cut text, labels, votes, and a model that learnt some. Of
+    accuracy tests/test_learnt_everywhere.py says the same."""
+    with file.open("rb") as sent:
+        admin.post(reverse("import", args=[dataset.pk]), {"file": sent})
+    upload = Upload.objects.get()
+    admin.post(reverse("import_preview", args=[upload.pk]), {"format": "auto"})
+    tasks.import_file(Run.objects.get(kind="import").pk)
+    for comparison in dataset.comparisons.order_by("pk")[:2]:
+        judged_blind(comparison, "a")
+    has_learnt(version, ["What is rain?"])
+    read = {"score": told("score", dataset.name)}
+    read["evaluate"] = told("evaluate", "reader", on=dataset.name)
+    read["statistics"] = told("statistics", dataset.name)
+    release = build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
+    here = [dataset.pk]
+    pages = {
+        **{
+            name: reverse(name, args=here)
+            for name in ("dataset", "data", "quality", "runs", "model", "people", "review", "releases")
+        },
+        "labels": reverse("quality", args=here) + "?voice=imported",
+        "home": reverse("home"),
+        "versions": reverse("versions"),
+        "import": reverse("import_preview", args=[upload.pk]),
+        "release": reverse("release", args=[release.pk]),
+        "version": reverse("model_version", args=[*here, version.pk]),
+        **{f"run of {run}": reverse("run", args=[run.pk]) for run in Run.objects.of(dataset)},
+    }
+    read |= {name: words_of(admin.get(url).content.decode()) for name, url in pages.items()}
+
+    values = {
+        figure: {
+            (next(filter(None, match.groups())), name)
+            for name, text in read.items()
+            for match in re.finditer(beside, text)
+        }
+        for figure, beside in FIGURES.items()
+    }
+
+    assert {figure: {value for value, _ in found} for figure, found in values.items()} == {
+        "labels": {"3"},
+        "cut": {"1"},
+        "completions": {"6"},
+        "prompts": {"3"},
+        "votes": {"2"},
+        "empty": {"1"},
+    }, values
+    places = {figure: sorted({name for _, name in found}) for figure, found in values.items()}
+    assert all(len(names) > 1 for names in places.values()), places
 
 
 @pytest.fixture
