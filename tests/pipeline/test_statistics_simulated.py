@@ -154,6 +154,40 @@ def test_what_pulls_choices_is_found_in_people_and_in_the_model():
     assert {name: np.mean(each) >= 0.88 for name, each in held.items()} == dict.fromkeys(held, True)
 
 
+def test_a_feature_that_decides_alone_leaves_the_others_what_they_are_without_it():
+    random = np.random.default_rng(3)
+    n, rare = 400, np.arange(400) < 40
+    style = np.concatenate([random.normal(size=(n, 1)), np.zeros((n, 4))], axis=1)
+    style[rare, 1] = 1.0
+    chose = (random.random(n) < 1 / (1 + np.exp(-style[:, 0]))) | rare
+    margin = style[:, 0] + random.logistic(size=n)
+
+    def audited(use) -> dict:
+        many = audit.Choices(
+            np.arange(n)[use] // 4, chose[use].astype(float), margin[use], style[use], np.zeros(use.sum())
+        )
+        return audit.audit(many)["people"]
+
+    found, without = audited(np.ones(n, dtype=bool)), audited(~rare)
+
+    first, second = audit.STYLE[:2]
+    assert found[second]["why"] == "not defined: the choice follows from these features alone"
+    assert [found[first][each] for each in ("value", "low", "high")] == pytest.approx(
+        [without[first][each] for each in ("value", "low", "high")], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("variance", [-1e-9, np.nan, np.inf])
+def test_where_rounding_leaves_no_variance_there_is_no_figure(variance):
+    nothing = np.zeros(1, dtype=bool)
+    fitted = audit.Fit(np.ones(1), np.array([[variance]]), nothing, nothing)
+
+    found = fitted.figures(["length"], np.eye(1), 200, 50)["length"]
+
+    assert (found["value"], found["low"], found["high"]) == (None, None, None)
+    assert "told apart" in found["why"]
+
+
 def test_medians_and_single_annotators_shares_hold_the_truth():
     random = np.random.default_rng(7)
     medians = [median(random.lognormal(3, 1, 60)) for _ in range(300)]

@@ -107,33 +107,50 @@ class Fit:
             elif (self.alone & used).any():
                 figure = unknown(n, prompts, "not defined: the choice follows from these features alone")
             else:
-                value = float(contrast @ self.coefficients)
-                reach = 1.959964 * float(np.sqrt(contrast @ self.covariance @ contrast))
-                figure = Figure(value, value - reach, value + reach, n, prompts)
+                figure = self._figure(contrast, n, prompts)
             found[name] = figure.as_json()
         return found
 
+    def _figure(self, contrast: Vector, n: int, prompts: int) -> Figure:
+        value = float(contrast @ self.coefficients)
+        variance = float(contrast @ self.covariance @ contrast)
+        # Of features that nearly follow from each other nothing can be told apart, and rounding may leave
+        # any number here.
+        if not (np.isfinite(value) and np.isfinite(variance) and variance >= 0):
+            return unknown(n, prompts, "not defined: it can't be told apart from the other features")
+        reach = 1.959964 * float(np.sqrt(variance))
+        return Figure(value, value - reach, value + reach, n, prompts)
+
 
 def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
-    """Maximum likelihood by statsmodels, the covariance clustered by prompt."""
+    """Maximum likelihood by statsmodels, the covariance clustered by prompt.
+
+    Where a feature tells alone what is chosen, its coefficient grows without end. The answers in which it
+    differs are then explained whatever the others are, so these are fitted to the rest, without it."""
     from statsmodels.api import GLM  # slow to import, and never in a web process
     from statsmodels.genmod.families import Binomial
 
     size = features.shape[1]
-    idle = np.count_nonzero(features, axis=0) < ENOUGH
     coefficients, covariance = np.zeros(size), np.zeros((size, size))
-    kept = np.flatnonzero(~idle)
-    if len(kept):
+    alone, rest = np.zeros(size, dtype=bool), np.ones(len(chose), dtype=bool)
+    while True:
+        idle = ~alone & (np.count_nonzero(features[rest], axis=0) < ENOUGH)
+        kept = np.flatnonzero(~idle & ~alone)
+        if not len(kept):
+            return Fit(coefficients, covariance, idle, alone)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of separation, which is looked for below
-            fitted = GLM(chose, features[:, kept], family=Binomial()).fit(
-                maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt}
+            warnings.simplefilter("ignore")  # of separation, which is looked for here
+            fitted = GLM(chose[rest], features[np.ix_(rest, kept)], family=Binomial()).fit(
+                maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt[rest]}
             )
-        coefficients[kept] = fitted.params
-        covariance[np.ix_(kept, kept)] = fitted.cov_params()
-    return Fit(
-        coefficients, covariance, idle, ~np.isfinite(coefficients) | (np.abs(coefficients) > _DECIDES_ALONE)
-    )
+        endless = ~(np.abs(fitted.params) <= _DECIDES_ALONE)
+        if not endless.any():
+            break
+        alone[kept[endless]] = True
+        rest &= (features[:, kept[endless]] == 0).all(axis=1)
+    coefficients[kept] = fitted.params
+    covariance[np.ix_(kept, kept)] = fitted.cov_params()
+    return Fit(coefficients, covariance, idle, alone)
 
 
 def _some(choices: Choices) -> Choices:

@@ -1,0 +1,43 @@
+"""What a newcomer sees first: `make demo`, and every page of it."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.urls import reverse
+
+from tests.conftest import client_of
+from tests.factories import UserFactory
+from workbench.models import Dataset, ModelVersion, Release
+
+TABS = ["dataset", "data", "groups", "review", "quality", "import", "runs", "people", "model", "releases"]
+
+
+@pytest.fixture
+def scratch(tmp_path, settings):
+    settings.DATA_DIR = tmp_path
+    settings.STATIC_ROOT = tmp_path / "static"
+
+
+@pytest.mark.usefixtures("scratch")
+@pytest.mark.django_db(transaction=True)
+def test_the_demo_is_prepared_its_figures_are_computed_and_each_page_opens():
+    out = StringIO()
+    call_command("demo", no_serve=True, stdout=out, stderr=StringIO())
+    made = json.loads(out.getvalue().splitlines()[-1])
+    assert (made["prompts"], made["completions"], made["comparisons"]) == (72, 218, 241)
+    assert made["scores"] == 4 * 218
+    assert made["release_rows"] == Release.objects.get().rows == 234
+
+    call_command("statistics", "Demo", json=True, stdout=(told := StringIO()))
+    report = json.loads(told.getvalue(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert report["against"]["imported"][0]["learnt"] > 0
+
+    staff = client_of(UserFactory.create(is_staff=True, is_superuser=True))
+    dataset = Dataset.objects.get()
+    urls = [reverse(tab, args=[dataset.pk]) for tab in (*TABS, "settings", "annotate")]
+    urls += [reverse("home"), reverse("versions")]
+    urls += [reverse("model_version", args=[dataset.pk, ModelVersion.objects.active().pk])]
+    urls += [reverse("release", args=[Release.objects.get().pk])]
+    assert {url: staff.get(url).status_code for url in urls} == dict.fromkeys(urls, 200)
