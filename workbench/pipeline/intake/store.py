@@ -142,7 +142,9 @@ class Store:
             return
         known.judgments[key] = answer[0]
         before = None
-        for each in (*earlier, *(() if stands else (answer,))):
+        if not stands:
+            earlier = [*earlier, answer]
+        for each in earlier:
             pk = self._ids[Judgment].take()
             new.superseded.append((pk, *key, *each, before, self._now))
             before = pk
@@ -192,8 +194,8 @@ class _New:
     superseded: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        stored = (self.prompts, self.completions, self.comparisons, self.judgments, self.superseded)
-        return sum(map(len, stored))
+        of_pairs = len(self.comparisons) + len(self.judgments) + len(self.superseded)
+        return len(self.prompts) + len(self.completions) + of_pairs
 
 
 class _Known:
