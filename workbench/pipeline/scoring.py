@@ -488,8 +488,9 @@ class Unscored:
     cancelled_run: Run | None
 
 
-def unscored(dataset: Dataset, version: ModelVersion, count: int) -> Unscored:
-    """Why `count` completions of the dataset have no Score of the version."""
+def unscored(dataset: Dataset, version: ModelVersion, count: int, going: Iterable[Run]) -> Unscored:
+    """Why `count` completions of the dataset have no Score of the version; `going` are its open Runs. Two
+    queries at most."""
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     is_empty = Q(error=EMPTY_COMPLETION)
     told = (
@@ -502,7 +503,8 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int) -> Unscored:
         )
     )
     rest = max(0, count - told["empty"] - told["failed"])
-    latest = runs.order_by("-pk").first()
+    goes_on = any(run.kind == Run.Kind.SCORE and run.version_id == version.pk for run in going)
+    latest = None if goes_on else runs.order_by("-pk").first()
     stopped = latest if rest and latest and latest.state == Run.State.CANCELLED else None
     waiting, cancelled = (0, rest) if stopped else (rest, 0)
     return Unscored(told["empty"], told["failed"], waiting, cancelled, told["run"], stopped)

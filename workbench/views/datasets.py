@@ -155,7 +155,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         "tab": "overview",
         "version": version,
         "cuts": cuts.in_words(dataset.cut_count, cuts.limit_of(version)) if dataset.cut_count else "",
-        "unscored": scoring.unscored(dataset, version, lacking) if version and lacking > 0 else None,
+        "unscored": scoring.unscored(dataset, version, lacking, runs) if version and lacking > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,
