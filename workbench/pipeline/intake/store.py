@@ -135,22 +135,24 @@ class Store:
         return pk
 
     def _judge(self, key: tuple[int, int], vote: list[Any], known: "_Known", new: "_New") -> None:
-        *answer, earlier, stands = vote
+        outcome, strength, comment, metadata, earlier, stands = vote
         said = known.judgments.get(key)
         if said is not None:
-            self.counts["repeated_judgments" if said == answer[0] else "contradictions"] += 1
+            self.counts["repeated_judgments" if said == outcome else "contradictions"] += 1
             return
-        known.judgments[key] = answer[0]
+        known.judgments[key] = outcome
         before = None
         if not stands:
-            earlier = [*earlier, answer]
+            earlier = [*earlier, vote[:4]]
         for each in earlier:
             pk = self._ids[Judgment].take()
             new.superseded.append((pk, *key, *each, before, self._now))
             before = pk
         if stands:
-            self.counts["ties"] += answer[0] == Outcome.TIE
-            new.judgments.append((self._ids[Judgment].take(), *key, *answer, before, self._now))
+            if outcome == Outcome.TIE:
+                self.counts["ties"] += 1
+            pk = self._ids[Judgment].take()
+            new.judgments.append((pk, *key, outcome, strength, comment, metadata, before, self._now))
 
     def _annotator_ids(self, names: set[str]) -> dict[str, int]:
         missing = names - self._annotators.keys()
