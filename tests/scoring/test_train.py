@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from scoring import learnt
+from scoring import learnt, shares
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
@@ -309,7 +309,7 @@ def test_the_model_card_has_our_own_count_and_figures(trained):
     counted = sum(tensor.numel() for tensor in load_file(done.checkpoint.path / "model.safetensors").values())
     accuracy = done.record.metrics["test"]["after"]["accuracy"]
     assert f"**Size:** {counted:,} parameters" in card
-    assert f"| this model | {100 * accuracy:.1f} % |" in card
+    assert f"| this model | {shares.in_words(accuracy)} |" in card
     assert "unknown; nothing measured them" in card
     assert "only 400 pairs to train on" in card
 
