@@ -85,11 +85,14 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
 
 
 def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
-    """The long ones, in their order: people who type, then requests to both databases side by side."""
+    """The long ones, in their order: people who type, then what is asked of both databases side by side: odd
+    requests, and large ones that leave the web process small."""
     odd = [*PYTEST, "-m", "long and not browser"]
-    requests = [Stage("20,000 odd requests, SQLite", odd)]
+    requests = [Stage("20,000 odd requests and large ones, SQLite", odd)]
     if "PostgreSQL" not in absent:
-        requests.append(Stage("20,000 odd requests, PostgreSQL", odd, {"TEST_DATABASE": "postgresql"}))
+        requests.append(
+            Stage("20,000 odd requests and large ones, PostgreSQL", odd, {"TEST_DATABASE": "postgresql"})
+        )
     typing = [*PYTEST, "-n", "2", "-m", "long and browser"]
     typed = [] if "Chromium" in absent else [[Stage("10,000 typed sentences", typing)]]
     return [*typed, requests]

@@ -13,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tests.processes import ROOT, database_url, wait_until
+from workbench.management.commands.up import MEMORY_GOES_BACK
 
 
 def free_port() -> int:
@@ -40,28 +41,40 @@ def answers(port: int) -> bool:
 @contextmanager
 def web(log: Path, **environment: str) -> Iterator[int]:
     """The port of a web process with eight threads."""
-    port = free_port()
-    ours = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "workbench.settings",
-        "DATABASE_URL": database_url(),
-        "WORKBENCH_DATA": str(settings.DATA_DIR),
-    }
-    command = [
-        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
-        "--worker-class", "workbench.serving.CollectingWorker", "--threads", "8", "--log-level", "warning",
-    ]  # fmt: skip
-    with running(command, log, env=ours | environment):
-        wait_until(lambda: answers(port))
+    with web_process(log, **environment) as (port, _):
         yield port
 
 
 @contextmanager
-def running(command: list[str], log: Path, **options: object) -> Iterator[None]:
-    """A process that ends with the block."""
+def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a web process with eight threads, as `manage.py up` starts it."""
+    port = free_port()
+    ours = (
+        MEMORY_GOES_BACK
+        | os.environ
+        | {
+            "DJANGO_SETTINGS_MODULE": "workbench.settings",
+            "DATABASE_URL": database_url(),
+            "WORKBENCH_DATA": str(settings.DATA_DIR),
+        }
+    )
+    command = [
+        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
+        "--worker-class", "workbench.serving.CollectingWorker", "--threads", "8", "--log-level", "warning",
+    ]  # fmt: skip
+    with running(command, log, env=ours | environment) as gunicorn:
+        wait_until(lambda: answers(port))
+        children = Path(f"/proc/{gunicorn}/task/{gunicorn}/children").read_text().split()
+        yield port, int(children[0])
+
+
+@contextmanager
+def running(command: list[str], log: Path, **options: object) -> Iterator[int]:
+    """The id of a process that ends with the block."""
     with log.open("wb") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, **options)  # type: ignore[call-overload]
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)

@@ -5,17 +5,27 @@ now and then stop the site. Here the main loop, which waits for nobody, collects
 1 MB. What is larger goes to a thread at once: only people who have logged in may send that (see bodies.py).
 """
 
+import ctypes
+import gc
+import os
 import re
+import resource
 import selectors
 import socket
 import struct
 import time
 from collections import OrderedDict
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+# Before pyarrow is loaded, which reads files for the preview: a pool of its own would keep, for each thread,
+# what the largest file took.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 COLLECTED_BODY = 2**20
 LONGEST_HEAD = 64 * 2**10
@@ -23,6 +33,8 @@ MOST_COLLECTED = 64 * 2**20
 MOST_ARRIVING = 800
 ARRIVAL_SECONDS = 20.0
 STALLED_SECONDS = 30
+SMALL = 128 * 2**20
+TIDY_SECONDS = 5.0
 
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -49,12 +61,31 @@ def is_whole(received: bytes | bytearray) -> bool:
     return len(received) >= end + 4 + int(length[1])
 
 
+def resident() -> int:
+    """Bytes of memory that this process has; 0 where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
+
+
+def give_memory_back() -> None:
+    """Return to the system what large requests have left behind. Without this, glibc keeps free pages between
+    blocks that are in use, in an arena for each thread, for as long as the process lives."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other libraries than glibc have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     """A threaded worker whose main loop collects requests. Without TLS of gunicorn's own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.arriving: OrderedDict[TConn, Arrival] = OrderedDict()
+        self.untidy = False
+        self.tidied_at = 0.0
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -73,10 +104,18 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
         self.keepalived_conns.remove(conn)
         self._collect(conn)
 
+    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+        super().finish_request(conn, fs)
+        self.untidy = True
+
     def murder_pending(self) -> None:
         """Runs each second: ends what takes too long, and everything once the worker stops."""
         super().murder_pending()
         now = time.monotonic()
+        if self.untidy and now - self.tidied_at > TIDY_SECONDS:
+            self.untidy, self.tidied_at = False, now
+            if resident() > SMALL:
+                give_memory_back()
         for conn, arrival in list(self.arriving.items()):
             if self.alive and arrival.deadline > now:
                 break

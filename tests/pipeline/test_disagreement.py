@@ -387,4 +387,4 @@ def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, ve
     with CaptureQueriesContext(connection) as thirty:
         assert len(disagreement.page(dataset, version, Filters()).cases) == 30
 
-    assert len(thirty) == len(one) == 4
+    assert len(thirty) == len(one) == 6

@@ -138,7 +138,7 @@ def test_the_page_takes_as_many_queries_for_thirty_cases_as_for_one(client, data
             make()
 
     assert page.count('id="row-') == 30
-    assert counts == [15, 15]
+    assert counts == [17, 17]
 
 
 def test_the_case_takes_as_many_queries_for_nine_judgments_as_for_two(client, make):
@@ -153,7 +153,7 @@ def test_the_case_takes_as_many_queries_for_nine_judgments_as_for_two(client, ma
                 client.get(url, headers=HTMX)
             counts.append(len(queries))
 
-    assert counts == [9, 10, 9, 10]  # where no queue is named: which comes first here
+    assert counts == [11, 12, 11, 12]  # where no queue is named: which comes first here
 
 
 def test_text_is_shown_as_it_is_and_runs_nothing(client, make):

@@ -21,13 +21,14 @@ from django.db.models import (
     When,
     Window,
 )
-from django.db.models.functions import Coalesce, Least, RowNumber, StrIndex
+from django.db.models.functions import Cast, Coalesce, Least, Length, RowNumber, StrIndex, Substr
 from django.urls import reverse
 
 from scoring.messages import Message as Message
 from scoring.messages import answer_digest as answer_digest
 from scoring.messages import group_digest as group_digest
 from scoring.messages import messages_digest as messages_digest
+from scoring.messages import said
 from scoring.messages import text_digest as text_digest
 from workbench.models.annotation import Arm, Comparison, Judgment, ReviewQueue
 from workbench.models.counts import count_of
@@ -431,6 +432,13 @@ class Guidelines(models.Model):
         return f"Guidelines {self.number} of {self.dataset}"
 
 
+BEGINNING = 240
+"""Characters of a text that stand for it where it is too long to be shown among others."""
+
+READ_FOR_WORDS = 100_000
+"""Characters of messages that are read for a line of a list."""
+
+
 class WholeJSONField(models.JSONField):
     """JSON that goes out as it came: on PostgreSQL it is `json`, since `jsonb` sorts keys, and a chat
     template may write out calls and tools in the order of theirs. It cannot be compared or indexed."""
@@ -493,17 +501,51 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         """Those with a Completion without a text."""
         return self.filter(pk__in=Completion.objects.empty().values("prompt"))
 
-    def with_completions(self, version: "ModelVersion | None") -> Self:
+    def with_completions(self, version: "ModelVersion | None", shortened: bool = False) -> Self:
         """Prefetch each Prompt's Completions, best Score by the version first, as `score` (None while there
-        is none)."""
+        is none); shortened, they come without their texts, as `shortened` prompts do."""
         by_version = Score.objects.filter(completion=OuterRef("pk"), version=version)
         completions = Completion.objects.annotate(score=Subquery(by_version.values("value")))
+        if shortened:
+            completions = completions.shortened()
         ranked = completions.order_by(F("score").desc(nulls_last=True), "pk")
         return self.prefetch_related(Prefetch("completions", queryset=ranked))
+
+    def shortened(self) -> Self:
+        """Without what may be megabytes: of the messages only their `beginning`."""
+        said = Coalesce("reading", MessagesText("messages"))
+        few = self.defer("messages", "tools", "reading", "metadata")
+        return few.annotate(beginning=Substr(said, 1, BEGINNING))
+
+    def last_words(self) -> dict[int, str]:
+        """By primary key: how the last message of each begins; of megabytes, how the first does."""
+        few = Q(size__lte=READ_FOR_WORDS)
+        begun = Substr(Coalesce("reading", MessagesText("messages")), 1, BEGINNING)
+        found = (
+            self.order_by()
+            .annotate(size=Length(Cast("messages", models.TextField())))
+            .values_list("pk", Case(When(few, then=F("messages"))), Case(When(~few, then=begun)))
+        )
+        words = {pk: said(messages[-1])[:400] if messages else begun for pk, messages, begun in found}
+        return {pk: " ".join((text or "").split())[:120] for pk, text in words.items()}
+
+    def sizes(self) -> dict[int, int]:
+        """By primary key: the characters of each Prompt with its Completions."""
+
+        def characters(column: str) -> Coalesce:
+            return Coalesce(Length(Cast(column, models.TextField())), 0)
+
+        answers = Completion.objects.filter(prompt=OuterRef("pk")).order_by().values("prompt")
+        answered = answers.annotate(all=Sum(Length("text") + characters("conversation"))).values("all")
+        size = characters("messages") + characters("tools") + Coalesce(Subquery(answered), 0)
+        return dict(self.order_by().annotate(size=size).values_list("pk", "size"))
 
 
 class Prompt(models.Model):
     """One conversation up to the point where an answer is wanted: messages as they came."""
+
+    too_long: int
+    """Its characters where a page shows it shortened, else 0; set by that page."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
     messages = WholeJSONField(help_text='[{"role": "user", "content": "..."}, ...], whole, as they came.')
@@ -561,6 +603,11 @@ WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class CompletionQuerySet(models.QuerySet["Completion"]):
+    def shortened(self) -> Self:
+        """Without what may be megabytes: of the text only its `beginning`."""
+        few = self.defer("text", "conversation", "metadata")
+        return few.annotate(beginning=Substr("text", 1, BEGINNING))
+
     def empty(self) -> Self:
         """Those without a text, or with white space alone: no scorer reads them, and Releases and trainings
         leave them out."""

@@ -43,6 +43,7 @@ from workbench.models import (
     Judgment,
     ModelVersion,
     Outcome,
+    Prompt,
     SaidBy,
     Suggestion,
 )
@@ -116,7 +117,8 @@ class Filters:
 @dataclass(frozen=True)
 class QueueCase:
     """A Comparison in the queue: why it is there, current votes by outcome, the version's margin (score of a
-    minus score of b), since when (its latest Judgment or Flag), and the Decision that stands."""
+    minus score of b), since when (its latest Judgment or Flag), the Decision that stands, and how the last
+    message of its Prompt begins. Its texts are read when it is opened: a page of them may be gigabytes."""
 
     comparison: Comparison
     why: tuple[Why, ...]
@@ -124,6 +126,7 @@ class QueueCase:
     margin: float | None
     since: datetime | None
     decision: Decision | None
+    asked: str
 
 
 @dataclass(frozen=True)
@@ -160,17 +163,35 @@ def page(
     shown = [place.pk for place in found[:size]]
     told = cases([*shown, *([opened] if opened else [])], version, filters.old)
     here = [told[pk] for pk in shown if pk in told]
-    return Page(
-        cases=here,
-        after=found[size - 1].cursor if len(found) > size else "",
-        opened=told.get(opened) if opened else next(iter(here), None),
-    )
+    beside = told.get(opened) if opened else next(iter(here), None)
+    if beside:
+        _read_texts(beside)
+    return Page(cases=here, after=found[size - 1].cursor if len(found) > size else "", opened=beside)
+
+
+def case(pk: int, version: ModelVersion | None, old: ModelVersion | None = None) -> QueueCase:
+    """What the queue says of one Comparison, with its texts."""
+    told = cases([pk], version, old)[pk]
+    _read_texts(told)
+    return told
+
+
+def _read_texts(told: QueueCase) -> None:
+    whole = Comparison.objects.select_related("prompt", "a", "b").get(pk=told.comparison.pk)
+    for name in ("prompt", "a", "b"):
+        setattr(told.comparison, name, getattr(whole, name))
+
+
+_TEXTS = [
+    *(f"prompt__{name}" for name in ("messages", "tools", "reading", "metadata")),
+    *(f"{side}__{name}" for side in "ab" for name in ("text", "conversation", "metadata")),
+]
 
 
 def cases(
     ids: Sequence[int], version: ModelVersion | None, old: ModelVersion | None = None
 ) -> dict[int, QueueCase]:
-    """What the queue says of the Comparisons of these primary keys, each with its texts. One query."""
+    """What the queue says of the Comparisons of these primary keys."""
     reasons = [why for why in Why if old or why not in FLIPS]
     same = Comparison.objects.filter(pk=OuterRef("pk"))
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("pk"))
@@ -185,7 +206,9 @@ def cases(
         raised=Subquery(raised.values("created_at")[:1]),
         **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
     )
-    found = asked.select_related("prompt", "a", "b", "standing").in_bulk(ids)
+    found = asked.select_related("prompt", "a", "b", "standing").defer(*_TEXTS).in_bulk(ids)
+    prompts = {comparison.prompt_id for comparison in found.values()}
+    words = Prompt.objects.filter(pk__in=prompts).last_words()
     return {
         pk: QueueCase(
             comparison=comparison,
@@ -194,6 +217,7 @@ def cases(
             margin=comparison.margin,
             since=max(filter(None, [comparison.raised, comparison.judged]), default=None),
             decision=getattr(comparison, "standing", None),
+            asked=words[comparison.prompt_id],
         )
         for pk, comparison in found.items()
     }

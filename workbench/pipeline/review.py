@@ -172,4 +172,4 @@ def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
     """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
     reviews = Decision.objects.standing().by_reviewers_of(dataset)
     gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
-    return gaps.select_related("comparison__prompt", "decided_by").order_by("-pk")
+    return gaps.select_related("comparison", "decided_by").order_by("-pk")

@@ -37,6 +37,8 @@ PROMPTS_A_PAGE = 20
 CLUSTERS_A_PAGE = 20
 PROMPTS_A_CLUSTER = 4
 LARGE = 20_000  # Comparisons
+MOST_OF_A_PAGE = 2_000_000  # characters of prompts and answers that are shown among others
+MOST_OF_ONE = 10_000_000  # and of one prompt that somebody asked for
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,29 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
         prompts = prompts.with_an_empty_answer()
     if only:
         prompts = prompts.filter(pk=only)
-    page = Paginator(prompts.with_completions(version), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(prompts.values_list("pk", flat=True), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
+    shown = _within_memory(list(page), MOST_OF_ONE if only else MOST_OF_A_PAGE, version)
     context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
+    context |= {"prompts": shown}
     return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only, "empty": empty})
+
+
+def _within_memory(pks: list[int], most: int, version: ModelVersion | None) -> list[Prompt]:
+    """These Prompts with their Completions, in this order: whole as long as all that is whole has at most so
+    many characters, the others shortened. Eight threads each hold a page several times while they render."""
+    prompts, whole, left = Prompt.objects.filter(pk__in=pks), set(), most
+    sizes = prompts.sizes()
+    for pk in pks:
+        if sizes[pk] <= left:
+            whole.add(pk)
+            left -= sizes[pk]
+    found = {prompt.pk: prompt for prompt in prompts.filter(pk__in=whole).with_completions(version) if whole}
+    if len(whole) < len(pks):
+        few = prompts.exclude(pk__in=whole).shortened().with_completions(version, shortened=True)
+        found |= {prompt.pk: prompt for prompt in few}
+    for pk, prompt in found.items():
+        prompt.too_long = 0 if pk in whole else sizes[pk]
+    return [found[pk] for pk in pks]
 
 
 @dataclass(frozen=True)
@@ -251,10 +273,11 @@ def groups(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _clusters(dataset: Dataset, groups: list[dict[str, Any]]) -> list[Cluster]:
-    """The groups with their first Prompts; one query."""
+    """The groups with their first Prompts."""
     shown = Prompt.objects.of(dataset).filter(group__in=[found["group"] for found in groups])
     members: dict[str, list[Prompt]] = defaultdict(list)
-    for prompt in shown.first_of_each_group(PROMPTS_A_CLUSTER):
+    pks = list(shown.first_of_each_group(PROMPTS_A_CLUSTER).values_list("pk", flat=True))
+    for prompt in _within_memory(pks, MOST_OF_A_PAGE, None):
         members[prompt.group].append(prompt)
     return [Cluster(split_of(found["group"]), found["size"], members[found["group"]]) for found in groups]
 

@@ -1,5 +1,6 @@
 """The review pages: the queue of disagreements on the left, one case on the right."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,6 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from scoring.messages import Message, said
 from workbench import access
 from workbench.forms import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
@@ -24,6 +24,7 @@ from workbench.models import (
     Guidelines,
     Judgment,
     ModelVersion,
+    Prompt,
     ReviewQueue,
     Role,
     Statistics,
@@ -216,9 +217,10 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
     stored = statistics.stored(dataset)
     found = Paginator(review.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
+    words = _last_words(found)
     context = {
         "dataset": dataset,
-        "gaps": [(gap, _excerpt(gap.comparison.prompt.messages)) for gap in found],
+        "gaps": [(gap, words[gap.comparison.prompt_id]) for gap in found],
         "page": found,
         "guidelines": next(iter(versions), None),
         "versions": [(version, _agreement_under(version, stored)) for version in versions],
@@ -245,7 +247,7 @@ def _next(view: View, cursor: str) -> disagreement.QueueCase | None:
 
 
 def _told(view: View, comparison: Comparison) -> disagreement.QueueCase:
-    return disagreement.cases([comparison.pk], view.version, view.filters.old)[comparison.pk]
+    return disagreement.case(comparison.pk, view.version, view.filters.old)
 
 
 def _url_of(view: View, case: disagreement.QueueCase | None) -> str:
@@ -381,7 +383,7 @@ def _row(view: View, case: disagreement.QueueCase) -> Row:
         url=view.url("review_case", comparison.pk),
         undo_url=view.url("unsettle", comparison.pk),
         left=review.left_of(comparison, view.user),
-        excerpt=_excerpt(comparison.prompt.messages),
+        excerpt=case.asked,
         certainty=_certainty(view.version, case.margin),
         votes_shown=view.votes_shown,
     )
@@ -395,8 +397,8 @@ def _certainty(version: ModelVersion | None, margin: float | None) -> str:
     return f"margin {abs(margin):.2f}" if probability is None else f"P {probability:.2f}"
 
 
-def _excerpt(prompt: list[Message]) -> str:
-    return " ".join(said(prompt[-1])[:400].split())[:120] if prompt else ""
+def _last_words(decisions: Iterable[Decision]) -> dict[int, str]:
+    return Prompt.objects.filter(pk__in={each.comparison.prompt_id for each in decisions}).last_words()
 
 
 def _lately(view: View) -> list[dict[str, Any]]:
@@ -406,14 +408,15 @@ def _lately(view: View) -> list[dict[str, Any]]:
         Decision.objects.standing()
         .by_reviewers_of(view.dataset)
         .filter(decided_by=view.user, created_at__gte=since)
-        .select_related("comparison__prompt")
+        .select_related("comparison")
         .order_by("-pk")[:5]
     )
+    words = _last_words(decisions)
     return [
         {
             "decision": decision,
             "word": word(decision.outcome, review.left_of(decision.comparison, view.user)),
-            "excerpt": _excerpt(decision.comparison.prompt.messages),
+            "excerpt": words[decision.comparison.prompt_id],
             "url": view.url("review_case", decision.comparison_id),
             "undo_url": view.url("unsettle", decision.comparison_id),
         }

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
-from workbench.models import Completion, ModelVersion, Role, Run, ScoreBatch, Worker
+from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch, Worker
 from workbench.pipeline import cuts, scoring, training
 from workbench.pipeline import runs as pipeline
 from workbench.templatetags.figures import duration
@@ -60,11 +60,21 @@ class Workforce:
 
 
 @dataclass(frozen=True)
+class FailedText:
+    """A Completion that could not be scored: how it and the last message of its Prompt begin."""
+
+    dataset_id: int
+    prompt_id: int
+    asked: str
+    beginning: str
+
+
+@dataclass(frozen=True)
 class FailedBatch:
     """A ScoreBatch that failed, and its completions: one, unless a model could not be loaded at all."""
 
     batch: ScoreBatch
-    completions: list[Completion]
+    completions: list[FailedText]
 
 
 @dataclass(frozen=True)
@@ -244,11 +254,13 @@ def run(request: Request, pk: int) -> HttpResponse:
 
 
 def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
-    """Each batch with the completions that it could not score. One query for all of them."""
+    """Each batch with the completions that it could not score, of their texts only how they begin."""
     listed = list(batches)
-    found = Completion.objects.select_related("prompt").in_bulk(
-        [pk for batch in listed for pk in batch.completion_ids]
-    )
+    pks = [pk for batch in listed for pk in batch.completion_ids]
+    texts = Completion.objects.filter(pk__in=pks).shortened()
+    rows = texts.values_list("pk", "prompt__dataset", "prompt", "beginning")
+    words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).last_words()
+    found = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
     return [FailedBatch(batch, [found[pk] for pk in batch.completion_ids if pk in found]) for batch in listed]
 
 
