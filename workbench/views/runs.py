@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -15,6 +16,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, ringing, tasks
 from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch, Worker
+from workbench.models.dataset import BEGINNING
 from workbench.pipeline import cuts, scoring, training
 from workbench.pipeline import runs as pipeline
 from workbench.templatetags.figures import duration
@@ -257,7 +259,7 @@ def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
     """Each batch with the completions that it could not score, of their texts only how they begin."""
     listed = list(batches)
     pks = [pk for batch in listed for pk in batch.completion_ids]
-    texts = Completion.objects.filter(pk__in=pks).shortened()
+    texts = Completion.objects.filter(pk__in=pks).annotate(beginning=Substr("text", 1, BEGINNING))
     rows = texts.values_list("pk", "prompt__dataset", "prompt", "beginning")
     words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).last_words()
     found = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
