@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test test-full faults load loop-real lint format lock clean
+.PHONY: help install install-test demo test test-full faults load snapshot loop-real lint format lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,9 @@ load: .venv/.installed-test  ## 50 annotators at once: nothing lost, nothing dou
 
 bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+
+snapshot: .venv/.installed-test  ## all that Releases and Quality say of three sets, to compare commits (OUT=folder)
+	$(BIN)/python tests/snapshot.py $(OUT)
 
 loop-real: .venv/.installed-test  ## the loop on real data: does more labelling make a better model? (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/loop_real.py $(ARGS)
