@@ -1,10 +1,12 @@
 """The frame around the code: arrows between rooms, compose file, settings, commands."""
 
+import ast
+import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,28 @@ def test_the_arrows_between_the_rooms_hold():
     )
 
     assert result.returncode == 0, result.stdout
+
+
+def strings_that_stand_alone(tree: ast.Module) -> Iterator[int]:
+    """Lines of strings that are no part of a statement, and describe neither an attribute nor a global."""
+    for node in ast.walk(tree):
+        blocks = [getattr(node, name, None) for name in ("body", "orelse", "finalbody")]
+        pairs = (itertools.pairwise(block) for block in blocks if isinstance(block, list))
+        for before, statement in itertools.chain.from_iterable(pairs):
+            if not isinstance(statement, ast.Expr):
+                continue
+            (target, *_) = getattr(before, "targets", [getattr(before, "target", None)])
+            describes = isinstance(node, ast.Module | ast.ClassDef) or isinstance(target, ast.Attribute)
+            if isinstance(statement.value, ast.Constant | ast.JoinedStr) and not describes:
+                yield statement.lineno
+
+
+def test_no_sentence_is_cut_short_by_a_string_that_stands_alone():
+    files = [file for room in ("workbench", "scoring") for file in (ROOT / room).rglob("*.py")]
+
+    found = {file.name: list(strings_that_stand_alone(ast.parse(file.read_text()))) for file in files}
+
+    assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def test_the_pipeline_knows_no_request_and_no_template():

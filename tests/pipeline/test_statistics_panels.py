@@ -125,6 +125,17 @@ def test_each_panel_says_what_it_shows_with_its_interval(name, said):
     assert said in panel(made(), name).says
 
 
+@pytest.mark.parametrize("low", [-0.3, 0.1, -0.9], ids=["alike", "more", "less"])
+def test_what_each_panel_says_is_whole_sentences(low):
+    report = made()
+    (audited,) = report["audit"]["people"]
+    audited["excess"]["length"] |= {"low": low, "high": low + 0.5}
+
+    said = [each.says for each in panels(report, "people", NAMES) if each.says]
+
+    assert [says for says in said if not says.endswith((".", "…"))] == []
+
+
 def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_better():
     report = made()
     report["against"]["people"][0]["slices"][0] = sliced("all", "all", 0.7, over=0.02)

@@ -75,11 +75,14 @@ class Command(BaseCommand):
 
     def show(self, found: Evaluation) -> None:
         figures = found.figures
-        left_out = ", ".join(f"{count:,} {why}" for why, count in figures["left_out"].items())
+        # What was learnt is counted by a remark below, as everywhere: in pairs with a preferred side.
+        reasons = {why: count for why, count in figures["left_out"].items() if why != evaluation.LEARNT}
+        left_out = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
+        decided = figures["model"]["decided"]
         self.stdout.write(
-            f"{found.pairs:,} pairs of {found.on}"
-            f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}; "
-            f"left out: {left_out or 'none'}."
+            f"{found.pairs:,} pairs of {found.on}, {decided:,} of them with a preferred side"
+            f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}"
+            f"{f'; left out: {left_out}' if left_out else ''}."
         )
         table = Table("", "accuracy", "95 % by prompt", "95 % Wilson", "log-loss", "ECE", "equal", box=None)
         for name, own in {found.version.name: figures["model"], **figures["beside"]}.items():

@@ -526,8 +526,10 @@ def _audit(found: Mapping[str, Any], voice: str) -> Panel:
         parts += [f"less by {_listed(less)}"] if less else []
         says = f"{name} is led {', and '.join(parts)}."
     else:
-        says = f"{name} is led by length and markdown no more and no less than {VOICES[voice]} are, as far "
-        "as is known."
+        says = (
+            f"{name} is led by length and markdown no more and no less than {VOICES[voice]} are, as far "
+            "as is known."
+        )
     side = found["people"].get("side")
     if known(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
