@@ -27,6 +27,15 @@ def die(phase, done, total):
 intake.import_file(Path(sys.argv[1]), Dataset(name="New"), progress=die)
 """
 
+MEASURED = """
+import sys
+from pathlib import Path
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", *sys.argv[1:]])
+(line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+print(int(line.split()[1]) // 1024)
+"""
+
 
 @pytest.fixture
 def rows(tmp_path) -> Path:
@@ -68,3 +77,18 @@ def test_of_two_imports_of_one_file_at_once_one_wins_and_nothing_is_doubled(rows
     assert sorted(result["prompts"] for result in results) == [0, ROWS]
     assert sorted(result["already_there"] for result in results) == [0, ROWS]
     assert stored()[:5] == [1, ROWS, 2 * ROWS, ROWS, ROWS]
+
+
+def test_an_import_of_texts_of_megabytes_stays_below_500_mb(tmp_path):
+    path, size = tmp_path / "long.jsonl", 3_500_000
+    with path.open("w") as file:
+        for n in range(10):
+            words = f"{n:06d} " * (size // 7)
+            file.write(json.dumps({"prompt": f"Write, {n}", "chosen": words, "rejected": f"{words}!"}) + "\n")
+
+    importing = spawn(tmp_path, "-c", MEASURED, "import_dataset", "Long", str(path))
+    told, _ = importing.communicate()
+
+    assert importing.returncode == 0
+    assert Completion.objects.count() == 20
+    assert int(told.splitlines()[-1]) < 500, told
