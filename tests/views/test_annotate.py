@@ -141,7 +141,7 @@ def test_after_a_blind_answer_the_suggestion_is_revealed_without_names(dataset, 
     assert Judgment.objects.get().outcome == "b"
     assert (reply["suggested"], reply["differs"]) == ("right", True)
     assert "You: <b>Left</b>" in reply["reveal"]
-    assert "Model: <b>Right</b>, 100% likely" in reply["reveal"]
+    assert "Model: <b>Right</b>, &gt;99 % likely" in reply["reveal"]
     assert not any(secret in reply["reveal"] for secret in SECRETS)
 
 
@@ -184,7 +184,7 @@ def test_an_assisted_annotator_sees_the_suggestion_beforehand_on_the_side_it_fav
     )
 
     assert pane.group(1) == ("left" if left == "a" else "right")
-    assert "100% likely" in page
+    assert "&gt;99 % likely" in page
     assert not any(secret in page for secret in SECRETS)
     assert judge(client, dataset, sent(bob, comparison, "tie")).json()["reveal"] == ""
 
