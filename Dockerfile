@@ -19,4 +19,4 @@ RUN useradd --create-home workbench && mkdir /data && chown workbench /data
 USER workbench
 VOLUME /data
 EXPOSE 8000
-CMD ["gunicorn", "workbench.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "workbench.serving.CollectingWorker", "--threads", "8"]
+CMD ["gunicorn", "workbench.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "workbench.serving.CollectingWorker", "--threads", "6"]

@@ -40,14 +40,14 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def web(log: Path, **environment: str) -> Iterator[int]:
-    """The port of a web process with eight threads."""
+    """The port of a web process with six threads."""
     with web_process(log, **environment) as (port, _):
         yield port
 
 
 @contextmanager
 def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
-    """(port, process id) of a web process with eight threads, as `manage.py up` starts it."""
+    """(port, process id) of a web process with six threads, as `manage.py up` starts it."""
     port = free_port()
     ours = (
         MEMORY_GOES_BACK
@@ -60,7 +60,7 @@ def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
     )
     command = [
         sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
-        "--worker-class", "workbench.serving.CollectingWorker", "--threads", "8", "--log-level", "warning",
+        "--worker-class", "workbench.serving.CollectingWorker", "--threads", "6", "--log-level", "warning",
     ]  # fmt: skip
     with running(command, log, env=ours | environment) as gunicorn:
         wait_until(lambda: answers(port))

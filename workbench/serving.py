@@ -1,8 +1,9 @@
 """The web worker: gunicorn's threads, which only ever see requests that have arrived whole.
 
-gunicorn gives a thread to a connection as soon as its first byte is there, so eight clients that send a byte
-now and then stop the site. Here the main loop, which waits for nobody, collects the head and a body of up to
-1 MB. What is larger goes to a thread at once: only people who have logged in may send that (see bodies.py).
+gunicorn gives a thread to a connection as soon as its first byte is there, so as many clients as it has
+threads stop the site when each sends a byte now and then. Here the main loop, which waits for nobody,
+collects the head and a body of up to 1 MB. What is larger goes to a thread at once: only people who have
+logged in may send that (see bodies.py).
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.db import connections
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 # Before pyarrow is loaded, which reads files for the preview: a pool of its own would keep, for each thread,
@@ -103,6 +105,14 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._collect(conn)
+
+    def handle(self, conn: TConn) -> Any:
+        try:
+            return super().handle(conn)
+        finally:
+            # In this thread, whose connection it is: libpq keeps as much room as its largest answer took.
+            if resident() > SMALL:
+                connections.close_all()
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         super().finish_request(conn, fs)

@@ -225,7 +225,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _within_memory(pks: list[int], most: int, version: ModelVersion | None) -> list[Prompt]:
     """These Prompts with their Completions, in this order: whole as long as all that is whole has at most so
-    many characters, the others shortened. Eight threads each hold a page several times while they render."""
+    many characters, the others shortened. Six threads each hold a page several times while they render."""
     prompts, whole, left = Prompt.objects.filter(pk__in=pks), set(), most
     sizes = prompts.sizes()
     for pk in pks:

@@ -67,7 +67,7 @@ def processes(host: str, port: int) -> dict[str, str]:
     return {
         "web": (
             f"exec {sys.executable} -m gunicorn workbench.wsgi --bind {host}:{port} "
-            "--worker-class workbench.serving.CollectingWorker --threads 8 --log-level warning"
+            "--worker-class workbench.serving.CollectingWorker --threads 6 --log-level warning"
         ),
         "worker": f"exec {CELERY} worker --pool solo --queues work --loglevel WARNING {quiet}",
         "scorer": f"exec nice -n 5 {CELERY} worker --pool solo --queues score --loglevel WARNING {quiet}",
