@@ -32,7 +32,15 @@ def test_the_demo_is_prepared_its_figures_are_computed_and_each_page_opens():
 
     call_command("statistics", "Demo", json=True, stdout=(told := StringIO()))
     report = json.loads(told.getvalue(), parse_constant=pytest.fail)  # NaN is no JSON
-    assert report["against"]["imported"][0]["learnt"] > 0
+    (found,) = [each for each in report["against"]["imported"] if each["version"] == "demo-minilm"]
+    assert found["learnt"] > 0
+
+    call_command("evaluate", "demo-minilm", on="Demo", json=True, stdout=(told := StringIO()))
+    evaluated = json.loads(told.getvalue().splitlines()[-1])
+    of_all = found["slices"][0]
+    for name, own in (("accuracy", evaluated["model"]), ("random", evaluated["beside"]["random"])):
+        there = [of_all[name][each] for each in ("value", "low", "high")]
+        assert there == pytest.approx([own["accuracy"], *own["clustered"]], abs=1e-6)
 
     staff = client_of(UserFactory.create(is_staff=True, is_superuser=True))
     dataset = Dataset.objects.get()

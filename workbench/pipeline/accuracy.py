@@ -338,6 +338,13 @@ def measure(
     )
 
 
+def share_of(margin: Vector, target: Vector, groups: Sequence[str], seen: Seen) -> Share:
+    """The accuracy that `measure` would give these margins, alone."""
+    use = np.flatnonzero(np.isfinite(margin) & np.isfinite(target) & ~_has(seen, groups))
+    own = figures_of.evaluate(margin[use], target[use], [groups[place] for place in use.tolist()])
+    return Share.of(own.accuracy, own.clustered or own.wilson)
+
+
 def length_rule(target: Vector, lengths: Vector, groups: Sequence[str]) -> str:
     """Which of "longest" and "shortest" is right more often on training prompts; "longest" where that is not
     told."""

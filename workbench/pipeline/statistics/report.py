@@ -473,13 +473,16 @@ def _against(
         against.Slice("truncated", "no text is cut", ~cut, none),
         against.Slice("truncated", "a text is cut", cut, none),
     ]
+    groups = [pairs.groups[place] for place in pairs.prompt[pair].tolist()]
     measured = accuracy.measure(
         data.margins[version.pk][pair],
         said.target,
-        [pairs.groups[place] for place in pairs.prompt[pair].tolist()],
+        groups,
         np.stack([pairs.length[pairs.a], pairs.length[pairs.b]], axis=1)[pair],
         seen,
     )
+    by_chance = np.where(np.isfinite(trial.margin), trial.random, np.nan)
+    chance = accuracy.share_of(by_chance, said.target, groups, seen)
     # A temperature is fitted on some of the groups: what it is worth is asked of the others.
     not_fitted = np.array([seen.measures_calibration(group) for group in pairs.groups], dtype=bool)
     held_out = _trial(data, version, said, ~not_fitted)
@@ -494,15 +497,16 @@ def _against(
         "learnt": measured.learnt,
         "known": seen.known,
         "rule": measured.rule,
-        "slices": [_as_everywhere(rows[0], measured), *rows[1:]],
+        "slices": [_as_everywhere(rows[0], measured, chance), *rows[1:]],
         "surety": against.surety(trial).as_json(),
         **against.calibration(held_out, version.temperature),
         "histogram": against.histogram(trial),
     }
 
 
-def _as_everywhere(row: dict[str, Any], measured: Measured) -> dict[str, Any]:
-    """The row of all pairs with the accuracy that every page shows, and the length rule beside it."""
+def _as_everywhere(row: dict[str, Any], measured: Measured, chance: accuracy.Share) -> dict[str, Any]:
+    """The row of all pairs with the accuracy that every page shows, and beside it the length rule's and that
+    of `random`."""
     if row["accuracy"]["value"] is None:
         return row
 
@@ -514,6 +518,7 @@ def _as_everywhere(row: dict[str, Any], measured: Measured) -> dict[str, Any]:
     return {
         **row,
         "accuracy": shown(measured.share),
+        "random": shown(chance),
         "by_rule": shown(measured.rule_share),
         "over_rule": shown(measured.over_rule),
     }
