@@ -35,7 +35,7 @@ MOST_COLLECTED = 64 * 2**20
 MOST_ARRIVING = 800
 ARRIVAL_SECONDS = 20.0
 STALLED_SECONDS = 30
-SMALL = 128 * 2**20
+SMALL = 160 * 2**20  # above what a process holds that serves ordinary pages
 TIDY_SECONDS = 5.0
 
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
