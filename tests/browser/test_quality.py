@@ -79,8 +79,8 @@ def test_pictures_follow_the_theme_and_the_width(open_as, kitchen, alice, pictur
     page = open_as(alice, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"/datasets/{kitchen.pk}/quality/")
 
-    all_seen(page)
     expect(page.locator(f".chart img.on-{scheme}").first).to_be_visible(timeout=20_000)
+    all_seen(page)
     shown = page.locator(".chart img:visible").evaluate_all("all => all.map(it => it.src)")
     assert shown
     assert all(f"-{scheme}-" in src for src in shown)
