@@ -118,7 +118,7 @@ class Encoder:
         )
 
 
-def reading_of(ids: Ids) -> int:
+def digest_of(ids: Ids) -> int:
     """A digest of what the model reads, as a signed integer of 64 bits, which every database can store."""
     digest = hashlib.blake2b(ids.tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scoring.checkpoint import TEMPLATE, Checkpoint, open_checkpoint
-from scoring.encode import Encoded, Encoder, Ids, reading_of
+from scoring.encode import Encoded, Encoder, Ids, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
 from scoring.model import Network, build_network, leave_file, load_classifier
@@ -220,7 +220,7 @@ def _scored(encoded: Sequence[Encoded], values: Values, precisions: Sequence[str
             prompt_cut=text.prompt_cut,
             completion_cut=text.completion_cut,
             precision=used,
-            reading=reading_of(text.ids),
+            input_digest=digest_of(text.ids),
         )
         for value, text, used in zip(values, encoded, precisions, strict=True)
     ]

@@ -25,7 +25,7 @@ class Scored:
 
     `prompt_tokens` and `completion_tokens` count what the model saw, without special tokens;
     `prompt_cut` and `completion_cut` count what truncation took away. `precision` is the arithmetic
-    that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model. `reading` is a digest
+    that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model. `input_digest` is one
     of the tokens that the model saw (64 bits, signed): the same for texts that differ only where they were
     cut, or in what the tokenizer drops. None for a rule, which reads all of a text.
     """
@@ -36,7 +36,7 @@ class Scored:
     prompt_cut: int
     completion_cut: int
     precision: str
-    reading: int | None = None
+    input_digest: int | None = None
 
 
 Scorer = Callable[[Sequence[Pair]], list[Scored]]

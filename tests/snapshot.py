@@ -11,7 +11,6 @@ import, so they are numbered; what tells of the moment and the machine is left o
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,8 +58,9 @@ def lasting(file: Path) -> str:
 
 
 def snapshot(out: Path) -> None:
-    """Fill the folder `out`, which is removed first."""
-    shutil.rmtree(out, ignore_errors=True)
+    """Fill the folder `out`, which must be new or empty."""
+    if out.exists() and any(out.iterdir()):
+        sys.exit(f"{out} is not empty: name a new folder, or remove this one")
     with tempfile.TemporaryDirectory() as data:
         environment = os.environ | {
             "WORKBENCH_DATA": data,
@@ -86,4 +86,6 @@ def snapshot(out: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Name a folder: make snapshot OUT=/tmp/before")
     snapshot(Path(sys.argv[1]))

@@ -24,11 +24,11 @@ def model():
     return ModelVersionFactory.create(kind="transformer", state="active", max_length=64)
 
 
-def scored(version, a: float, b: float, readings=(1, 2), dataset=None, **more):
-    """A Comparison whose two texts have these Scores, of these readings."""
+def scored(version, a: float, b: float, digests=(1, 2), dataset=None, **more):
+    """A Comparison whose two texts have these Scores, of inputs with these digests."""
     comparison = ComparisonFactory.create(**({"prompt__dataset": dataset} if dataset else {}))
-    for completion, value, reading in zip((comparison.a, comparison.b), (a, b), readings, strict=True):
-        ScoreFactory.create(completion=completion, version=version, value=value, reading=reading, **more)
+    for completion, value, digest in zip((comparison.a, comparison.b), (a, b), digests, strict=True):
+        ScoreFactory.create(completion=completion, version=version, value=value, input_digest=digest, **more)
     return comparison
 
 

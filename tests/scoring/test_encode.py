@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from scoring.checkpoint import CheckpointError
-from scoring.encode import Encoder, longest_first, reading_of
+from scoring.encode import Encoder, digest_of, longest_first
 from scoring.formats import BadText
 from tests.scoring.models import SPECIAL, sentence
 
@@ -68,13 +68,13 @@ def test_a_prompt_longer_than_the_window_does_not_erase_the_completion(encode):
 
 
 @pytest.mark.parametrize("ends", [(" one", " two"), ("", "\n"), (" one", " one two")])
-def test_a_reading_is_the_same_where_the_model_sees_no_difference(encode, ends):
+def test_the_digest_is_the_same_where_the_model_sees_no_difference(encode, ends):
     start = "word " * 600
 
     one, two, other = encode([("Q", start + ends[0]), ("Q", start + ends[1]), ("Q", f"And {start}")])
 
-    assert reading_of(one.ids) == reading_of(two.ids) != reading_of(other.ids)
-    assert -(2**63) <= reading_of(other.ids) < 2**63
+    assert digest_of(one.ids) == digest_of(two.ids) != digest_of(other.ids)
+    assert -(2**63) <= digest_of(other.ids) < 2**63
 
 
 @given(before=st.text(max_size=8), literal=st.sampled_from(SPECIAL), after=st.text(max_size=8))

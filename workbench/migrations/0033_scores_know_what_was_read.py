@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField(
             model_name='score',
-            name='reading',
+            name='input_digest',
             field=models.BigIntegerField(help_text='Digest of the tokens that the model read; null for a rule, which reads all.', null=True),
         ),
     ]

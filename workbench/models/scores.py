@@ -232,7 +232,7 @@ class Score(models.Model):
     precision = models.CharField(max_length=20)
     prompt_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the prompt.")
     completion_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the completion.")
-    reading = models.BigIntegerField(
+    input_digest = models.BigIntegerField(
         null=True, help_text="Digest of the tokens that the model read; null for a rule, which reads all."
     )
     created_at = models.DateTimeField(auto_now_add=True)

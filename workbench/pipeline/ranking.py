@@ -28,7 +28,7 @@ def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
     if version is None:
         return ""
     scores = list(version.scores.filter(completion__in=[comparison.a_id, comparison.b_id]))
-    if len(scores) < 2 or scores[0].reading is None or scores[0].reading != scores[1].reading:
+    if len(scores) < 2 or scores[0].input_digest is None or scores[0].input_digest != scores[1].input_digest:
         return ""
     if any(score.prompt_cut or score.completion_cut for score in scores):
         return f"The model reads only {version.max_length} tokens, and both answers are the same up to there."
@@ -72,8 +72,12 @@ def _hold_changing(comparisons: QuerySet[Comparison], version: ModelVersion) -> 
 def _read_alike(version: ModelVersion) -> Exists:
     """Whether the version has read the same tokens of both completions of a Comparison: both were cut, or
     flattened, to the same text."""
-    a = Score.objects.filter(completion=OuterRef(OuterRef("a_id")), version=version).values("reading")[:1]
-    return Exists(Score.objects.filter(completion=OuterRef("b_id"), version=version, reading=Subquery(a)))
+    a = Score.objects.filter(completion=OuterRef(OuterRef("a_id")), version=version).values("input_digest")[
+        :1
+    ]
+    return Exists(
+        Score.objects.filter(completion=OuterRef("b_id"), version=version, input_digest=Subquery(a))
+    )
 
 
 def _renew(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:

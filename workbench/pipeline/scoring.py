@@ -268,7 +268,7 @@ def _store(
             precision=result.precision,
             prompt_cut=result.prompt_cut,
             completion_cut=result.completion_cut,
-            reading=result.reading,
+            input_digest=result.input_digest,
         )
         for completion, result in zip(completions, scored, strict=True)
     ]
