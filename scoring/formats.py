@@ -25,8 +25,8 @@ class Scored:
 
     `prompt_tokens` and `completion_tokens` count what the model saw, without special tokens;
     `prompt_cut` and `completion_cut` count what truncation took away. `precision` is the arithmetic
-    that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model. `input_digest` is one
-    of the tokens that the model saw (64 bits, signed): the same for texts that differ only where they were
+    that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model. `input_digest` tells
+    by 64 bits, signed, which tokens the model saw: it is the same for texts that differ only where they were
     cut, or in what the tokenizer drops. None for a rule, which reads all of a text.
     """
 

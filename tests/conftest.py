@@ -1,10 +1,12 @@
 """The fixed cast: Alice administers the Dataset, Rita reviews, Bob annotates, Charlie is a stranger."""
 
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db.models.signals import post_migrate
 from django.test import Client
 
@@ -90,3 +92,10 @@ def baselines_survive_a_flush():
     post_migrate.connect(restore)
     yield
     post_migrate.disconnect(restore)
+
+
+def told(*command: str, **options) -> str:
+    """What a command prints, to both streams."""
+    out = StringIO()
+    call_command(*command, stdout=out, stderr=out, **options)
+    return out.getvalue()

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from scoring.formats import Scored
+from tests.conftest import told
 from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
 from tests.planted import Planted, memorised
 from workbench import tasks
@@ -56,12 +57,6 @@ def scored_here(monkeypatch):
     monkeypatch.setattr(
         tasks, "scorer_of", lambda version: lambda texts: [Scored(0.0, 1, 1, 0, 0, "fp32") for _ in texts]
     )
-
-
-def told(*command: str, **options) -> str:
-    out = StringIO()
-    call_command(*command, stdout=out, stderr=out, **options)
-    return out.getvalue()
 
 
 def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other, dataset, admin):

@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Scored
+from tests.conftest import told
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -76,12 +77,6 @@ def admin(dataset, as_user):
     user = UserFactory.create(username="ada", is_staff=True)
     Member.objects.create(dataset=dataset, user=user, role=Role.ADMIN)
     return as_user(user)
-
-
-def told(*command: str, **options) -> str:
-    out = StringIO()
-    call_command(*command, stdout=out, stderr=out, **options)
-    return out.getvalue()
 
 
 def words_of(page: str) -> str:
