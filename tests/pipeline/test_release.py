@@ -458,9 +458,9 @@ def test_the_command_writes_an_old_release_out_again(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("Kitchn", {}, 'There is no Dataset "Kitchn". Is it Kitchen?'),
+        ("Kitchn", {}, 'There is no dataset "Kitchn". Is it Kitchen?'),
         ("Kitchen", {"profile": ["dpo"]}, 'There is no profile "dpo"; there are preference, aira'),
-        ("Kitchen", {"number": 7}, "Kitchen has no Release 7 that is ready"),
+        ("Kitchen", {"number": 7}, "Kitchen has no release 7 that is ready"),
     ],
 )
 def test_a_command_that_cannot_be_followed_says_why_and_leaves_nothing(

@@ -170,5 +170,5 @@ def test_a_diff_with_a_release_that_is_not_there_says_so(dataset):
     judged(dataset)
     build(dataset)
 
-    with pytest.raises(CommandError, match="Kitchen has no Release 2 that is ready"):
+    with pytest.raises(CommandError, match="Kitchen has no release 2 that is ready"):
         call_command("release_diff", "Kitchen", 1, 2)

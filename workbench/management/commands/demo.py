@@ -5,16 +5,16 @@ import json
 import os
 import secrets
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from scoring.formats import Scorer, prompt_text
+from workbench.management.base import WorkbenchCommand
 from workbench.management.commands.up import refuse_port_in_use
 from workbench.models import (
     Comparison,
@@ -56,13 +56,9 @@ Can't judge: you lack the language or the knowledge. Flag what should not be in 
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Make the demo Dataset, score and pre-rank it, build a Release of it, and serve it."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-serve", action="store_true", help="prepare, print counts as JSON, and stop")

@@ -1,17 +1,15 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
 from scoring import shares
 from scoring.baselines import BASELINES
 from workbench import tasks
-from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.base import WorkbenchCommand, dataset_to_change, version_named
 from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline import evaluation
@@ -25,13 +23,10 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Evaluate a ModelVersion against people, beside the rules, the active model and the ceiling."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", help="name of the ModelVersion")
@@ -45,7 +40,6 @@ class Command(BaseCommand):
             help="webgpt: only comparisons with a preferred option; webgpt-stripped: without [1] marks too",
         )
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version = version_named(options["version"])

@@ -1,11 +1,10 @@
 import csv
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.pipeline import review
 
 EXAMPLES = """
@@ -18,13 +17,9 @@ outcome makes the Comparison ordinary again.
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Mark Comparisons of a Dataset as gold: with the known answer that annotators are measured by."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")

@@ -1,20 +1,19 @@
 """manage.py import_dataset: a file into a Dataset."""
 
 import json
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from scoring.rows.rows import escaped
-from workbench.management.commands.release import refuse_archived
+from workbench.management.base import WorkbenchCommand, refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import intake
 
-EXAMPLE = """\
+EXAMPLES = """
 example:
   manage.py import_dataset "Kitchen" answers.jsonl.gz
   manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
@@ -24,14 +23,12 @@ Importing a file a second time adds nothing. docs/how-to/import.md shows every s
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a Dataset."
+    examples = EXAMPLES
+    takes_json = True
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        kwargs |= {"epilog": EXAMPLE, "formatter_class": RawDescriptionHelpFormatter}
-        return super().create_parser(prog_name, subcommand, **kwargs)
-
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset; it is created when it is new")
         parser.add_argument("file", type=Path, help="the file, or a folder saved by datasets.save_to_disk")
         parser.add_argument(
@@ -77,7 +74,6 @@ class Command(BaseCommand):
             "--licence", default="", help="licence of the file's texts (default: the Dataset's)"
         )
         parser.add_argument("--dry-run", action="store_true", help="do everything, then keep nothing")
-        parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
 
     def handle(self, *args: Any, name: str, file: Path, **given: Any) -> None:
         if not file.exists():

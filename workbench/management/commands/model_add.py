@@ -1,14 +1,14 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from scoring import seed
 from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
 from scoring.learnt import BadRecord
 from workbench import tasks
+from workbench.management.base import WorkbenchCommand
 from workbench.models import ModelVersion
 from workbench.pipeline import learnt, promotion, versions
 
@@ -19,13 +19,10 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Register a reward model: a one-output sequence classifier, from the model hub or from a folder."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", help="owner/name on the model hub, or the path of a folder")
@@ -36,7 +33,6 @@ class Command(BaseCommand):
         parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
         parser.add_argument("--notice", default="", help="a sentence shown wherever its Suggestions appear")
         parser.add_argument("--activate", action="store_true", help="make it the first that pre-ranks")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version, new = self.register(options)

@@ -1,12 +1,12 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from workbench.models import Dataset, ModelVersion
+from workbench.management.base import WorkbenchCommand, dataset_named, version_named
+from workbench.models import ModelVersion
 from workbench.pipeline import calibration, versions
 
 EXAMPLES = """
@@ -19,13 +19,10 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "List the ModelVersions; calibrate, retire or delete one. (manage.py promote makes one active.)"
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         change = parser.add_mutually_exclusive_group()
@@ -33,7 +30,6 @@ class Command(BaseCommand):
             change.add_argument(f"--{verb}", metavar="NAME", help=f"{verb} this one")
         parser.add_argument("--on", metavar="DATASET", help="calibrate on this Dataset alone")
         parser.add_argument("--labels", action="store_true", help="calibrate on labels of the file too")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for verb in ("calibrate", "retire", "delete"):
@@ -45,9 +41,7 @@ class Command(BaseCommand):
             self.show()
 
     def calibrate(self, version: ModelVersion, options: dict[str, Any]) -> None:
-        dataset = Dataset.objects.filter(name=options["on"]).first() if options["on"] else None
-        if options["on"] and dataset is None:
-            raise CommandError(f"There is no Dataset named {options['on']}.")
+        dataset = dataset_named(options["on"]) if options["on"] else None
         try:
             found = calibration.calibrate(version, dataset, options["labels"])
         except calibration.NotEnoughData as error:
@@ -83,15 +77,6 @@ class Command(BaseCommand):
         with console.capture() as shown:
             console.print(table)
         self.stdout.write(shown.get())
-
-
-def version_named(name: str) -> ModelVersion:
-    """Raises CommandError that lists those there are."""
-    version = ModelVersion.objects.filter(name=name).first()
-    if version is None:
-        known = ", ".join(ModelVersion.objects.values_list("name", flat=True))
-        raise CommandError(f"There is no model named {name}; there are {known}.")
-    return version
 
 
 def _facts(version: ModelVersion) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named
+from workbench.management.base import WorkbenchCommand, dataset_named, user_named, version_named
 from workbench.models import Dataset, ModelVersion, Promotion, User
 from workbench.pipeline import promotion
 
@@ -19,13 +17,10 @@ It exits with 1 when the gate says no or has not enough data; nothing is changed
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Make a ModelVersion the active one when it passes the gate, or by an override that is kept."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", help="name of the ModelVersion")
@@ -34,7 +29,6 @@ class Command(BaseCommand):
         parser.add_argument("--by", metavar="NAME", help="the admin who answers for it")
         parser.add_argument("--reason", default="", help="why, kept with the promotion")
         parser.add_argument("--dry-run", action="store_true", help="say what the gate says, change nothing")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version = version_named(options["version"])
@@ -85,16 +79,6 @@ def _dataset(version: ModelVersion, name: str | None) -> Dataset | None:
     if name:
         return dataset_named(name)
     return version.release.dataset if version.release else None
-
-
-def user_named(name: str | None) -> User | None:
-    """Raises CommandError for a name that nobody has."""
-    if not name:
-        return None
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        raise CommandError(f"There is nobody named {name} here.")
-    return user
 
 
 def promotion_facts(made: Promotion) -> dict[str, Any]:

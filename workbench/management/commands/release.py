@@ -1,13 +1,10 @@
-import json
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench import access
+from workbench.management.base import WorkbenchCommand, dataset_named, refuse_archived, release_numbered
 from workbench.management.progress import shown
 from workbench.models import Dataset, Release, Run
 from workbench.pipeline import release as releases
@@ -24,13 +21,10 @@ then, in Python:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Build a Release of a Dataset: immutable files with a manifest, kept here and copied to a folder."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
@@ -56,7 +50,6 @@ class Command(BaseCommand):
             + ", ".join(each.name for each in fields(releases.Filters)),
         )
         parser.add_argument("--number", type=int, help="write out this Release again, and build none")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
@@ -70,7 +63,7 @@ class Command(BaseCommand):
             releases.copy_to(release, options["out"])
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(json.dumps(_facts(release)) if options["json"] else _told(release, options["out"]))
+        self.answer(_told(release, options["out"]), _facts(release), options)
 
     def _build(self, dataset: Dataset, options: dict[str, Any]) -> Release:
         refuse_archived(dataset)
@@ -82,30 +75,6 @@ class Command(BaseCommand):
         )
         with shown(Run.Kind.RELEASE, f"Release of {dataset}") as told:
             return releases.build(release, told)
-
-
-def dataset_named(name: str) -> Dataset:
-    """Raises CommandError that lists close names."""
-    if found := Dataset.objects.filter(name=name).first():
-        return found
-    names = list(Dataset.objects.there().values_list("name", flat=True))
-    close = get_close_matches(name, names) or names[:5]
-    raise CommandError(f'There is no Dataset "{name}".' + (f" Is it {' or '.join(close)}?" if close else ""))
-
-
-def dataset_to_change(name: str) -> Dataset:
-    """The same, for whoever writes to it. Raises CommandError also where it is archived."""
-    dataset = dataset_named(name)
-    refuse_archived(dataset)
-    return dataset
-
-
-def refuse_archived(dataset: Dataset) -> None:
-    """Raises CommandError where it is archived."""
-    try:
-        access.refuse_archived(dataset)
-    except access.Archived as archived:
-        raise CommandError(str(archived)) from None
 
 
 def _filters(given: list[str]) -> dict[str, Any]:
@@ -128,13 +97,6 @@ def _several(value: str) -> list[str]:
         return Path(value[1:]).read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{value[1:]} cannot be read: {error}") from None
-
-
-def release_numbered(dataset: Dataset, number: int) -> Release:
-    """A ready one. Raises CommandError."""
-    if found := dataset.releases.ready().filter(number=number).first():
-        return found
-    raise CommandError(f"{dataset} has no Release {number} that is ready.")
 
 
 def _facts(release: Release) -> dict[str, Any]:

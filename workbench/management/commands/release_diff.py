@@ -1,11 +1,10 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import release as releases
 
 EXAMPLES = """
@@ -14,19 +13,15 @@ example:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Say what changed between two Releases of a Dataset: rows, outcomes, and what they were made with."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
         parser.add_argument("old", type=int, help="number of the earlier Release")
         parser.add_argument("new", type=int, help="number of the later Release")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
@@ -35,7 +30,7 @@ class Command(BaseCommand):
             found = releases.diff(old, new)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(json.dumps(asdict(found)) if options["json"] else _told(found))
+        self.answer(_told(found), asdict(found), options)
 
 
 def _told(found: releases.Diff) -> str:

@@ -1,11 +1,9 @@
-import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_named
+from workbench.management.base import WorkbenchCommand, dataset_named
 from workbench.models import Dataset
 from workbench.pipeline.release import leakage
 
@@ -20,16 +18,13 @@ A file ending in .jsonl has the prompt in a column, as text or as messages; any 
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = (
         "Report prompts of a Dataset that are like prompts for testing: of its own test split, of other "
         "Datasets', and of benchmarks in files."
     )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
@@ -38,7 +33,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--groups-to", type=Path, help="write the groups of the prompts found, one a line"
         )
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
@@ -52,7 +46,7 @@ class Command(BaseCommand):
             groups = leakage.groups_of(leaks)
             options["groups_to"].write_text("".join(f"{group}\n" for group in groups))
         facts = [leakage.facts_of(leak) for leak in leaks]
-        self.stdout.write(json.dumps(facts) if options["json"] else _told(leaks))
+        self.answer(_told(leaks), facts, options)
 
 
 def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:

@@ -1,13 +1,11 @@
-import json
 import os
 import tempfile
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import release as releases
 
 EXAMPLES = """
@@ -19,20 +17,16 @@ than huggingface.co.
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Send a Release to a data set repository on the hub, as one commit, under a tag with its number."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
         parser.add_argument("number", type=int, help="number of the Release")
         parser.add_argument("repository", help="owner/name on the hub; made when it is not there")
         parser.add_argument("--private", action="store_true", help="make it private, if it is made")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         release = release_numbered(dataset_named(options["name"]), options["number"])
@@ -47,7 +41,7 @@ class Command(BaseCommand):
             except releases.ReleaseError as error:
                 raise CommandError(str(error)) from None
             url = _push(Path(scratch) / "release", release.number, token, options)
-        self.stdout.write(json.dumps({"url": url}) if options["json"] else f"{release} is at {url}.")
+        self.answer(f"{release} is at {url}.", {"url": url}, options)
 
 
 def _push(folder: Path, number: int, token: str, options: dict[str, Any]) -> str:

@@ -1,11 +1,10 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.release import dataset_named, release_numbered
+from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import release as releases
 
 EXAMPLES = """
@@ -16,16 +15,13 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = (
         "Check the files of Releases against their manifests, and say what the database would give otherwise "
         "today. Fails when a file is damaged, missing or too many."
     )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
@@ -34,7 +30,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--files-only", action="store_true", help="do not build it again from the database"
         )
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])

@@ -1,10 +1,10 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.commands.promote import promotion_facts, user_named
+from workbench.management.base import WorkbenchCommand, user_named
+from workbench.management.commands.promote import promotion_facts
 from workbench.pipeline import promotion
 
 EXAMPLES = """
@@ -15,18 +15,14 @@ The Scores of both were kept, so the model before serves at once. Rolling back a
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Put the model back that the active one replaced."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--by", metavar="NAME", help="who does it")
         parser.add_argument("--reason", default="", help="why, kept on record")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -1,12 +1,11 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.base import WorkbenchCommand, dataset_to_change, version_named
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import cuts, scoring
@@ -19,13 +18,10 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Score what has not been scored of a Dataset, and pre-rank its Comparisons."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", help="name of the Dataset")
@@ -33,7 +29,6 @@ class Command(BaseCommand):
             "--model", help="name of a ModelVersion; default: the active one and the baselines"
         )
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_to_change(options["dataset"])
@@ -73,11 +68,7 @@ class Command(BaseCommand):
 def _versions(name: str | None) -> list[ModelVersion]:
     if name is None:
         return list(ModelVersion.objects.wanted())
-    version = ModelVersion.objects.filter(name=name).first()
-    if version is None:
-        known = ", ".join(ModelVersion.objects.values_list("name", flat=True))
-        raise CommandError(f"There is no model named {name}; there are {known}.")
-    return [version]
+    return [version_named(name)]
 
 
 def _run(dataset: Dataset, version: ModelVersion) -> Run | None:

@@ -1,11 +1,9 @@
-import json
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from workbench import tasks
-from workbench.management.commands.release import dataset_to_change
+from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
@@ -19,30 +17,26 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = (
         "Compute the figures of a Dataset: agreement, annotators, models against people, what to judge next."
     )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the Dataset")
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_to_change(options["name"])
         run = statistics.order(dataset)
         if options["queue"]:
             tasks.ring_run(run.pk)
-            self.stdout.write(json.dumps({"run": run.pk}) if options["json"] else f"{run} is queued.")
+            self.answer(f"{run} is queued.", {"run": run.pk}, options)
             return
         report = self._compute(dataset, run)
-        self.stdout.write(json.dumps(report) if options["json"] else told(dataset, report))
+        self.answer(told(dataset, report), report, options)
 
     def _compute(self, dataset: Dataset, run: Run) -> statistics.Report:
         if not run.start():

@@ -1,16 +1,21 @@
 import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from scoring.config import Progress, Report
 from workbench import tasks
-from workbench.management.commands.models import version_named
-from workbench.management.commands.release import dataset_named, refuse_archived, release_numbered
+from workbench.management.base import (
+    WorkbenchCommand,
+    dataset_named,
+    newest_release,
+    refuse_archived,
+    release_numbered,
+    version_named,
+)
 from workbench.management.progress import Told, shown
-from workbench.models import Dataset, ModelVersion, Release, Run
+from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import training
 
 EXAMPLES = """
@@ -25,13 +30,10 @@ The new model is registered, calibrated and evaluated; manage.py promote makes i
 """
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Train a new ModelVersion on a Release of a Dataset."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
+    takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", nargs="?", help="name of the Dataset, or the id of a Release")
@@ -53,7 +55,6 @@ class Command(BaseCommand):
         parser.add_argument("--preflight", action="store_true", help="say what is to be known, train nothing")
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
         parser.add_argument("--resume", metavar="RUN", type=int, help="go on with this Run")
-        parser.add_argument("--json", action="store_true", help="print one machine-readable last line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -72,7 +73,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if options["queue"]:
             tasks.ring_run(run.pk)
-            self._told(f"{run} waits for a worker of the queue “train”.", {"run": run.pk}, options)
+            self.answer(f"{run} waits for a worker of the queue “train”.", {"run": run.pk}, options)
             return
         self._train(run, options)
 
@@ -112,7 +113,7 @@ class Command(BaseCommand):
             version = tasks.train_here(run, _watched(run, told))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
-            self._told(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
+            self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
             return
         if version is None:
             raise CommandError(
@@ -130,10 +131,7 @@ class Command(BaseCommand):
                 for found in run.evaluations.order_by("pk")
             ],
         }
-        self._told(f"{version} is registered. {_finding(run)}", facts, options)
-
-    def _told(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> None:
-        self.stdout.write(json.dumps(facts) if options["json"] else text)
+        self.answer(f"{version} is registered. {_finding(run)}", facts, options)
 
 
 def _finding(run: Run) -> str:
@@ -169,14 +167,7 @@ def _release(named: str, number: int | None) -> Release:
     if by_id is not None:
         return by_id
     dataset = dataset_named(named)
-    return release_numbered(dataset, number) if number else _newest(dataset)
-
-
-def _newest(dataset: Dataset) -> Release:
-    newest = dataset.releases.ready().order_by("-number").first()
-    if newest is None:
-        raise CommandError(f"{dataset} has no Release that is ready: manage.py release builds one.")
-    return newest
+    return release_numbered(dataset, number) if number else newest_release(dataset)
 
 
 def _stopped(number: int) -> Run:

@@ -1,12 +1,13 @@
 import os
 import socket
 import sys
-from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from honcho.manager import Manager
+
+from workbench.management.base import WorkbenchCommand
 
 EXAMPLES = """
 example:
@@ -21,13 +22,9 @@ MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 """glibc raises this threshold by itself after large allocations, and then keeps what one large file took."""
 
 
-class Command(BaseCommand):
+class Command(WorkbenchCommand):
     help = "Start web, workers and the reconciler's clock together; Ctrl-C ends all of them."
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
+    examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -1,0 +1,99 @@
+"""What all commands share: examples under --help, an answer for people or programs, and look-ups by name."""
+
+import json
+from argparse import RawDescriptionHelpFormatter
+from difflib import get_close_matches
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from workbench import access
+from workbench.models import Dataset, ModelVersion, Release, User
+
+
+class WorkbenchCommand(BaseCommand):
+    """A command with examples; with `takes_json` it has --json."""
+
+    suppressed_base_arguments = {  # noqa: RUF012
+        "--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color",
+        "--skip-checks",
+    }  # fmt: skip
+    """Django's own options: they work, and help does not list them."""
+    examples = ""
+    takes_json = False
+    json_help = "end with one line of JSON, for programs"
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs |= {"epilog": self.examples, "formatter_class": RawDescriptionHelpFormatter}
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if self.takes_json:
+            parser.add_argument("--json", action="store_true", help=self.json_help)
+        return parser
+
+    def answer(self, text: str, facts: Any, options: dict[str, Any]) -> None:
+        """Print the text, or the facts as JSON where a program asked."""
+        self.stdout.write(json.dumps(facts) if options["json"] else text)
+
+
+def dataset_named(name: str) -> Dataset:
+    """Raises CommandError that lists close names."""
+    if found := Dataset.objects.filter(name=name).first():
+        return found
+    names = list(Dataset.objects.there().values_list("name", flat=True))
+    raise CommandError(f'There is no dataset "{name}".{_instead(name, names)}')
+
+
+def dataset_to_change(name: str) -> Dataset:
+    """A dataset to write to. Raises CommandError also where it is archived."""
+    dataset = dataset_named(name)
+    refuse_archived(dataset)
+    return dataset
+
+
+def refuse_archived(dataset: Dataset) -> None:
+    """Raises CommandError for an archived dataset."""
+    try:
+        access.refuse_archived(dataset)
+    except access.Archived as archived:
+        raise CommandError(str(archived)) from None
+
+
+def release_numbered(dataset: Dataset, number: int) -> Release:
+    """A release that is ready. Raises CommandError that lists those there are."""
+    ready = dataset.releases.ready()
+    if found := ready.filter(number=number).first():
+        return found
+    numbers = ", ".join(map(str, ready.order_by("number").values_list("number", flat=True)))
+    there = f"It has {numbers}." if numbers else "It has none: manage.py release builds one."
+    raise CommandError(f"{dataset} has no release {number} that is ready. {there}")
+
+
+def newest_release(dataset: Dataset) -> Release:
+    """Raises CommandError where no release is ready."""
+    if newest := dataset.releases.ready().order_by("-number").first():
+        return newest
+    raise CommandError(f"{dataset} has no release that is ready: manage.py release builds one.")
+
+
+def version_named(name: str) -> ModelVersion:
+    """Raises CommandError that lists close names."""
+    if version := ModelVersion.objects.filter(name=name).first():
+        return version
+    names = list(ModelVersion.objects.values_list("name", flat=True))
+    raise CommandError(f'There is no model "{name}".{_instead(name, names)}')
+
+
+def user_named(name: str | None) -> User | None:
+    """None for no name. Raises CommandError for a name that nobody has."""
+    if not name:
+        return None
+    if user := User.objects.filter(username=name).first():
+        return user
+    names = list(User.objects.filter(is_active=True).values_list("username", flat=True))
+    raise CommandError(f'Nobody here is named "{name}".{_instead(name, names)}')
+
+
+def _instead(name: str, names: list[str]) -> str:
+    """ " Is it Kitchen or Garden?", of close names, or of the first five."""
+    close = get_close_matches(name, names) or names[:5]
+    return f" Is it {' or '.join(close)}?" if close else ""
