@@ -1,7 +1,7 @@
 """What all commands share: examples under --help, an answer for people or programs, and look-ups by name."""
 
 import json
-from argparse import RawDescriptionHelpFormatter
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,9 +14,9 @@ from workbench.models import Dataset, ModelVersion, Release, User
 class WorkbenchCommand(BaseCommand):
     """A command with examples; with `takes_json` it has --json."""
 
-    suppressed_base_arguments = {  # noqa: RUF012
-        "--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color",
-        "--skip-checks",
+    suppressed_base_arguments = {
+        "--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color",
+        "--force-color",
     }  # fmt: skip
     """Django's own options: they work, and help does not list them."""
     examples = ""
@@ -26,6 +26,8 @@ class WorkbenchCommand(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs |= {"epilog": self.examples, "formatter_class": RawDescriptionHelpFormatter}
         parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if skip := parser._option_string_actions.get("--skip-checks"):
+            skip.help = SUPPRESS
         if self.takes_json:
             parser.add_argument("--json", action="store_true", help=self.json_help)
         return parser
