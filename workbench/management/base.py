@@ -26,7 +26,7 @@ class WorkbenchCommand(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs |= {"epilog": self.examples, "formatter_class": RawDescriptionHelpFormatter}
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        if skip := parser._option_string_actions.get("--skip-checks"):
+        if skip := parser._option_string_actions.get("--skip-checks"):  # noqa: SLF001
             skip.help = SUPPRESS
         if self.takes_json:
             parser.add_argument("--json", action="store_true", help=self.json_help)
