@@ -122,9 +122,9 @@ def test_every_command_shows_the_unseen_accuracy(planted, other):
         "statistics", "Kitchen"
     )
 
-    with pytest.raises(CommandError, match="The gate says: not enough data"):
+    with pytest.raises(CommandError, match="Verdict: not enough data"):
         told("promote", "other", on="Kitchen", dry_run=True)
-    with pytest.raises(CommandError, match="stays as it was: not enough data"):
+    with pytest.raises(CommandError, match="is not changed: not enough data"):
         told("models", calibrate="memory", on="Kitchen", labels=True)
 
 

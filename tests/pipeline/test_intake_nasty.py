@@ -80,4 +80,4 @@ def test_a_second_import_adds_nothing_and_says_so(entry):
     assert stored() == before
     if ok:
         assert second["already_there"] == second["rows"] == first["rows"]
-        assert "there already" in printed
+        assert "in the dataset already" in printed

@@ -113,7 +113,7 @@ def test_the_command_fails_on_damage_and_names_the_release(dataset, tmp_path, ca
     call_command("release_verify", "Kitchen", number=1, folder=tmp_path / "copy")
     (tmp_path / "copy" / "README.md").write_text("mine")
 
-    with pytest.raises(CommandError, match="Damaged: Release 1"):
+    with pytest.raises(CommandError, match="Damaged: release 1"):
         call_command("release_verify", "Kitchen", number=1, folder=tmp_path / "copy", files_only=True)
 
     assert "README.md is not the file that was released" in capsys.readouterr().out

@@ -128,13 +128,13 @@ def test_without_a_token_nothing_is_sent(release, hub, monkeypatch):
 def test_what_the_hub_says_when_it_refuses_is_passed_on(release, hub):
     hub.refuses = True
 
-    with pytest.raises(CommandError, match=r"(?s)The hub refused: .*You may not"):
+    with pytest.raises(CommandError, match=r"(?s)The hub refused the upload: .*You may not"):
         call_command("release_push", "Kitchen", 1, "team/kitchen")
 
 
 @pytest.mark.parametrize(("number", "repository"), [(2, "team/kitchen"), (1, "kitchen")])
 def test_a_release_or_repository_that_cannot_be_meant_is_refused(release, hub, number, repository):
-    with pytest.raises(CommandError, match=r"has no Release 2|is no owner/name"):
+    with pytest.raises(CommandError, match=r"has no release 2|is not a repository"):
         call_command("release_push", "Kitchen", number, repository)
 
     assert not hub.asked

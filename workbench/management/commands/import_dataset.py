@@ -1,5 +1,3 @@
-"""manage.py import_dataset: a file into a Dataset."""
-
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,66 +16,71 @@ example:
   manage.py import_dataset "Kitchen" answers.jsonl.gz
   manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
 
-Nothing is stored unless every row is good; --lenient stores the good rows and lists the others.
-Importing a file a second time adds nothing. docs/how-to/import.md shows every shape that is known.
+Nothing is stored while a row is bad; --lenient stores the good rows and lists the bad ones.
+The same file a second time adds nothing. docs/how-to/import.md shows every format.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a Dataset."
+    help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a dataset."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset; it is created when it is new")
+        parser.add_argument("name", help="name of the dataset; a new name creates one")
         parser.add_argument("file", type=Path, help="the file, or a folder saved by datasets.save_to_disk")
         parser.add_argument(
-            "--format", default="auto", choices=["auto", *intake.SHAPES], help="default: told by the columns"
+            "--format",
+            default="auto",
+            choices=["auto", *intake.SHAPES],
+            help="default: detected from the columns",
         )
         parser.add_argument(
             "--column",
             action="append",
             default=[],
             metavar="WORD=COLUMN",
-            help="a column of any table, as in --column prompt=question --column chosen=best; the Dataset "
-            f"keeps them for the next. Words: {', '.join(intake.COLUMN_WORDS)}; for what stands in the "
-            f"outcome column: {', '.join(intake.OUTCOME_WORDS)}",
+            help="name a column of any table, as in --column prompt=question --column chosen=best; the "
+            f"dataset remembers the names for the next table. Words: {', '.join(intake.COLUMN_WORDS)}; "
+            f"for the values of the outcome column: {', '.join(intake.OUTCOME_WORDS)}",
         )
-        parser.add_argument(
-            "--lenient", action="store_true", help="store the good rows although some are bad"
-        )
-        parser.add_argument("--rejects", type=Path, help="write the bad rows to this file, as JSON lines")
-        parser.add_argument("--source", default="", help="who made the labels of the file")
-        parser.add_argument("--no-labels", action="store_true", help="leave the labels of the file behind")
+        parser.add_argument("--lenient", action="store_true", help="skip bad rows and store the good ones")
+        parser.add_argument("--rejects", type=Path, help="write the bad rows to this file as JSON lines")
+        parser.add_argument("--source", default="", help='who made the labels, as in "crowd 2023"')
+        parser.add_argument("--no-labels", action="store_true", help="ignore the labels in the file")
         parser.add_argument(
             "--pairs",
             default="all",
             choices=list(intake.PAIRS_POLICIES),
-            help="which pairs a ranking becomes (default: all)",
+            help="which pairs to make of a ranking (default: all)",
         )
         parser.add_argument(
-            "--max-pairs", type=int, default=64, help="most pairs of one prompt (default: 64)"
+            "--max-pairs", type=int, default=64, help="at most this many pairs of one prompt (default: 64)"
         )
-        parser.add_argument("--minimum-gap", type=float, default=0.0, help="least difference of two ratings")
+        parser.add_argument(
+            "--minimum-gap", type=float, default=0.0, help="make no pair of two ratings that differ by less"
+        )
         parser.add_argument(
             "--formula-safe",
             action="store_true",
-            help="CSV: take one ' off each cell that begins with it, as in a CSV of a Release",
+            help="CSV of a release: remove the ' that begins a cell",
         )
-        parser.add_argument("--strip-citations", action="store_true", help="WebGPT: remove [1] marks")
+        parser.add_argument(
+            "--strip-citations", action="store_true", help="WebGPT: remove [1] marks from answers"
+        )
         parser.add_argument(
             "--no-near-duplicates",
             action="store_true",
-            help="put no prompt into the group of another that is nearly the same",
+            help="treat near-duplicate prompts as different prompts",
         )
         parser.add_argument(
-            "--licence", default="", help="licence of the file's texts (default: the Dataset's)"
+            "--licence", default="", help="licence of the texts (default: that of the dataset)"
         )
-        parser.add_argument("--dry-run", action="store_true", help="do everything, then keep nothing")
+        parser.add_argument("--dry-run", action="store_true", help="check the whole file and store nothing")
 
     def handle(self, *args: Any, name: str, file: Path, **given: Any) -> None:
         if not file.exists():
-            raise CommandError(f"There is no file {escaped(file, 300)}.")
+            raise CommandError(f"There is no file {escaped(file, 300)}. Check the path.")
         dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
         refuse_archived(dataset)
         options = intake.ImportOptions(
@@ -122,7 +125,7 @@ class Command(WorkbenchCommand):
             excerpt = f": {problem.excerpt}" if problem.excerpt else ""
             self.stdout.write(f"{place}{field}: {problem.message} [{problem.code}]{excerpt}")
         if result.problem_count > len(result.problems):
-            self.stdout.write(f"… and {result.problem_count - len(result.problems)} more problems.")
+            self.stdout.write(f"… and {result.problem_count - len(result.problems):,} more problems.")
         for column in result.columns:
             self.stdout.write(f"column {escaped(column.name)}: {column.became} ({column.held:,} rows)")
         for note in result.notes:
@@ -137,7 +140,7 @@ def columns_named(given: list[str]) -> dict[str, str]:
         word, _, column = each.partition("=")
         if word not in {*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS} or not column:
             known = ", ".join([*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS])
-            raise CommandError(f"--column wants WORD=COLUMN, with a word of {known}; not {escaped(each)}.")
+            raise CommandError(f"--column takes WORD=COLUMN, not {escaped(each)}. The words are {known}.")
         columns[word] = column
     return columns
 
@@ -146,32 +149,48 @@ def summary(result: intake.ImportResult, dataset: Dataset) -> str:
     """What happened, in a sentence or three."""
     if not result.accepted:
         if not result.rejected:
-            return "Nothing was stored. Mend the file, and import it again."
-        rows = "1 bad row" if result.rejected == 1 else f"{result.rejected} bad rows"
-        return f"Nothing was stored: {rows}. Mend the file, or use --lenient."
+            return "Nothing was stored. Fix the file and import it again."
+        rows = "1 bad row" if result.rejected == 1 else f"{result.rejected:,} bad rows"
+        return f"Nothing was stored: {rows}. Fix the file, or skip bad rows with --lenient."
     would = "Would add" if result.dry_run else "Added"
     added = (
-        f"{would} to {dataset.name}: {result.prompts} prompts, {result.completions} completions, "
-        f"{result.comparisons} comparisons, {result.labels}, "
-        f"read as {result.format}."
+        f"{would} to {dataset.name}: {result.prompts:,} prompts, {result.completions:,} answers, "
+        f"{result.comparisons:,} pairs, {result.labels}. Format: {result.format}."
     )
     lines = [added]
-    for count, sentence in (
-        (result.already_there, "rows were there already"),
-        (result.duplicates, "rows repeat an earlier row and were skipped"),
-        (result.near_duplicates, "new prompts are near-duplicates and join the group of another"),
+    for count, one, many in (
+        (result.already_there, "row is in the dataset already", "rows are in the dataset already"),
+        (result.duplicates, "row repeats an earlier row", "rows repeat an earlier row"),
+        (
+            result.near_duplicates,
+            "new prompt is a near-duplicate and joins the group of another prompt",
+            "new prompts are near-duplicates and join the group of another prompt",
+        ),
         (
             result.pairs_left_out,
-            "pairs are left out: a prompt makes at most --max-pairs (--pairs best-worst makes fewer)",
+            "pair is left out: its prompt has --max-pairs already",
+            "pairs are left out: their prompts have --max-pairs already (--pairs best-worst makes fewer)",
         ),
-        (result.identical, "pairs are twice the same text and make no comparison"),
-        (result.rejected, "bad rows were left out"),
-        (result.empty_completions, "completions are empty: releases and trainings leave them out"),
-        (result.names_a_model, "completions seem to name the model that wrote them"),
-        (result.cut_off, "completions seem to be cut off"),
+        (
+            result.identical,
+            "pair is left out: both answers are the same text",
+            "pairs are left out: both answers are the same text",
+        ),
+        (result.rejected, "bad row is skipped", "bad rows are skipped"),
+        (
+            result.empty_completions,
+            "answer is empty: releases and training leave it out",
+            "answers are empty: releases and training leave them out",
+        ),
+        (
+            result.names_a_model,
+            "answer seems to name the model that wrote it",
+            "answers seem to name the model that wrote them",
+        ),
+        (result.cut_off, "answer seems to be cut off", "answers seem to be cut off"),
     ):
         if count:
-            lines.append(f"{count} {sentence}.")
+            lines.append(f"{count:,} {one if count == 1 else many}.")
     if result.cuts:
         lines.append(f"{result.cuts.capitalize()}.")
     return "\n".join(lines)

@@ -20,19 +20,30 @@ examples:
 
 
 class Command(WorkbenchCommand):
-    help = "Register a reward model: a one-output sequence classifier, from the model hub or from a folder."
+    help = (
+        "Register a reward model from the model hub or from a folder: a sequence classifier with one output."
+    )
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", help="owner/name on the model hub, or the path of a folder")
-        parser.add_argument("--revision", help="full commit hash on the hub, 40 hex digits")
-        parser.add_argument("--name", help="what to call it here; default: its own name")
-        parser.add_argument("--max-length", type=int, default=512, help="512, or 400 as the seed was trained")
-        parser.add_argument("--precision", default="exact-order", choices=["exact-order", "fp32", "bf16"])
+        parser.add_argument("--revision", help="commit on the hub, 40 hex digits")
+        parser.add_argument("--name", help="name of the model here (default: its own name)")
+        parser.add_argument(
+            "--max-length", type=int, default=512, help="tokens that a text is cut to (default: 512)"
+        )
+        parser.add_argument(
+            "--precision",
+            default="exact-order",
+            choices=["exact-order", "fp32", "bf16"],
+            help="default: exact-order",
+        )
         parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
-        parser.add_argument("--notice", default="", help="a sentence shown wherever its Suggestions appear")
-        parser.add_argument("--activate", action="store_true", help="make it the first that pre-ranks")
+        parser.add_argument("--notice", default="", help="a sentence to show beside its suggestions")
+        parser.add_argument(
+            "--activate", action="store_true", help="make this model the active one if none is active"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         version, new = self.register(options)
@@ -41,15 +52,15 @@ class Command(WorkbenchCommand):
                 promotion.put_in_place(version)
             except promotion.Refused:
                 raise CommandError(
-                    f"{version} is registered, and {ModelVersion.objects.active()} stays active: "
-                    f'manage.py promote "{version}" weighs one against the other.'
+                    f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
+                    f'Compare the two with manage.py promote "{version}".'
                 ) from None
             # What was activated is another instance of this row.
             version.refresh_from_db()
         if options["json"]:
             self.stdout.write(json.dumps(_facts_for_json(version, new)))
             return
-        state = "registered" if new else "was registered already, as these weights with this encoding"
+        state = "registered" if new else "was registered before with the same weights and settings"
         self.stdout.write(
             f"{version.name} {state}: {version.parameters:,} parameters, "
             f"weights {version.weights_sha256[:12]}, {version.template}, {version.max_length} tokens, "
@@ -58,9 +69,11 @@ class Command(WorkbenchCommand):
         if beware := learnt.beware(version.learnt):
             self.stdout.write(beware)
         if version.state != ModelVersion.State.ACTIVE:
-            self.stdout.write("It makes no Suggestions until manage.py promote, or a page, makes it active.")
+            self.stdout.write(
+                "It makes no suggestions until you promote it: manage.py promote, or the Model page."
+            )
         else:
-            self.stdout.write("It is active: every Dataset gets its Suggestions as workers score it.")
+            self.stdout.write("It is active: its suggestions appear as workers score each dataset.")
 
     def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
         from scoring.checkpoint import CheckpointError
@@ -74,7 +87,7 @@ class Command(WorkbenchCommand):
         except CheckpointError as error:
             raise CommandError(f"{options['model']}: {error}") from None
         except ValueError as error:
-            raise CommandError(f"{options['model']} does not score as it should: {error}") from None
+            raise CommandError(f"{options['model']} gives wrong scores: {error}") from None
         facts = {
             **found.facts,
             "origin": options["model"] if options["revision"] else folder.name,
@@ -99,8 +112,8 @@ def _folder_of(model: str, revision: str | None) -> Path:
     if folder.is_dir():
         return folder.resolve()
     if model.count("/") == 1 and not folder.exists():
-        raise CheckpointError("there is no such folder; to take it from the model hub, give --revision too")
-    raise CheckpointError("there is no such folder")
+        raise CheckpointError("There is no such folder. To fetch it from the model hub, add --revision.")
+    raise CheckpointError("There is no such folder. Check the path.")
 
 
 def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:

@@ -11,25 +11,25 @@ from workbench.pipeline import calibration, versions
 
 EXAMPLES = """
 examples:
-  manage.py models                                   what is registered
-  manage.py models --calibrate RewardModel           fit its temperature on what people judged blind
+  manage.py models                                   list the models
+  manage.py models --calibrate RewardModel           calibrate on votes given before the suggestion was seen
   manage.py models --calibrate RewardModel --on "Team questions" --labels
-  manage.py models --retire old-model                it keeps its Scores and scores nothing new
-  manage.py models --delete mistake                  only one that has no Scores
+  manage.py models --retire old-model                keep its scores, but score nothing new with it
+  manage.py models --delete mistake                  delete a model that has no scores
 """
 
 
 class Command(WorkbenchCommand):
-    help = "List the ModelVersions; calibrate, retire or delete one. (manage.py promote makes one active.)"
+    help = "List the models; calibrate, retire or delete one. (manage.py promote makes one active.)"
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         change = parser.add_mutually_exclusive_group()
         for verb in ("calibrate", "retire", "delete"):
-            change.add_argument(f"--{verb}", metavar="NAME", help=f"{verb} this one")
-        parser.add_argument("--on", metavar="DATASET", help="calibrate on this Dataset alone")
-        parser.add_argument("--labels", action="store_true", help="calibrate on labels of the file too")
+            change.add_argument(f"--{verb}", metavar="NAME", help=f"{verb} this model")
+        parser.add_argument("--on", metavar="DATASET", help="calibrate on this dataset only")
+        parser.add_argument("--labels", action="store_true", help="calibrate on imported labels too")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for verb in ("calibrate", "retire", "delete"):
@@ -45,12 +45,12 @@ class Command(WorkbenchCommand):
         try:
             found = calibration.calibrate(version, dataset, options["labels"])
         except calibration.NotEnoughData as error:
-            raise CommandError(f"{version} stays as it was: {error}.") from None
+            raise CommandError(f"{version} is not changed: {error}.") from None
         self.stderr.write(calibration.in_words(version, found))
 
     def retire(self, version: ModelVersion, options: dict[str, Any]) -> None:
         if not version.retire():
-            raise CommandError(f"{version} is {version.state}: only a registered model can be retired.")
+            raise CommandError(f"{version} is {version.state}; only a registered model can be retired.")
 
     def delete(self, version: ModelVersion, options: dict[str, Any]) -> None:
         try:

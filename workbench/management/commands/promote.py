@@ -9,26 +9,31 @@ from workbench.pipeline import promotion
 
 EXAMPLES = """
 examples:
-  manage.py promote kitchen-2                      if it is really better on the Dataset it was trained for
+  manage.py promote kitchen-2                      if it is clearly better on the dataset it was trained on
   manage.py promote kitchen-2 --on Kitchen --dry-run
   manage.py promote kitchen-2 --override --by ada --reason "The old one was trained on broken texts"
 
-It exits with 1 when the gate says no or has not enough data; nothing is changed then.
+The command exits with 1 and changes nothing when the new model is not clearly better, or when there is not
+enough data to tell.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Make a ModelVersion the active one when it passes the gate, or by an override that is kept."
+    help = "Make a model the active one if it is clearly better, or by an override with a reason."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("version", help="name of the ModelVersion")
-        parser.add_argument("--on", metavar="DATASET", help="whose pairs decide; default: its Release's")
-        parser.add_argument("--override", action="store_true", help="although the gate does not say yes")
-        parser.add_argument("--by", metavar="NAME", help="the admin who answers for it")
-        parser.add_argument("--reason", default="", help="why, kept with the promotion")
-        parser.add_argument("--dry-run", action="store_true", help="say what the gate says, change nothing")
+        parser.add_argument("version", help="name of the model")
+        parser.add_argument(
+            "--on", metavar="DATASET", help="compare on this dataset (default: the one it was trained on)"
+        )
+        parser.add_argument(
+            "--override", action="store_true", help="promote although the model is not shown to be better"
+        )
+        parser.add_argument("--by", metavar="NAME", help="the admin who decides")
+        parser.add_argument("--reason", default="", help="why, kept on record")
+        parser.add_argument("--dry-run", action="store_true", help="show the comparison and change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version = version_named(options["version"])
@@ -44,8 +49,8 @@ class Command(WorkbenchCommand):
         if options["json"]:
             self.stdout.write(json.dumps(promotion_facts(made)))
             return
-        before = f"; it replaces {made.replaced}" if made.replaced else ""
-        self.stdout.write(f"{version} is active ({made.kind}){before}. {promotion.where_it_serves()}")
+        before = f" in place of {made.replaced}" if made.replaced else ""
+        self.stdout.write(f"{version} is now active{before} ({made.kind}). {promotion.where_it_serves()}")
 
     def _show(self, gate: promotion.Gate, options: dict[str, Any]) -> None:
         for condition in gate.conditions:
@@ -56,11 +61,11 @@ class Command(WorkbenchCommand):
             if found and found.warning:
                 self.stdout.write(f"{on}: {found.warning}" if on else found.warning)
         if names := promotion.served():
-            self.stdout.write(f"A promotion changes the model of {names}.")
+            self.stdout.write(f"Promoting changes the model of {names}.")
         if options["json"]:
             self.stdout.write(json.dumps(gate.as_json()))
         if gate.verdict not in ("first", "promote"):
-            raise CommandError(f"The gate says: {gate.verdict}.")
+            raise CommandError(f"Nothing was changed. Verdict: {gate.verdict}.")
 
 
 def _promoted(
@@ -71,7 +76,7 @@ def _promoted(
             version, dataset, by=by, override=options["override"], reason=options["reason"]
         )
     if ModelVersion.objects.active() is not None and not options["override"]:
-        raise promotion.Refused(f"{version} was not trained here: name the Dataset to decide by with --on.")
+        raise promotion.Refused(f"{version} was not trained here. Name the dataset to compare on with --on.")
     return promotion.put_in_place(version, by=by, reason=options["reason"])
 
 

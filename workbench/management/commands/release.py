@@ -14,42 +14,42 @@ examples:
   manage.py release Kitchen --out kitchen-1
   manage.py release Kitchen --out kitchen-1 --profile preference --profile aira
   manage.py release Kitchen --out clear --filter min_votes=3 --filter min_agreement=0.75 --format parquet
-  manage.py release Kitchen --out copy-of-3 --number 3      (an old Release, written out again)
+  manage.py release Kitchen --out copy-of-3 --number 3                  write an old release out again
 
-then, in Python:
+Then, in Python:
   datasets.load_dataset("kitchen-1", "preference")
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Build a Release of a Dataset: immutable files with a manifest, kept here and copied to a folder."
+    help = "Build a release of a dataset: files that never change, kept here and copied to a folder."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
-        parser.add_argument("--out", type=Path, required=True, help="a new folder for files and manifest")
+        parser.add_argument("name", help="name of the dataset")
+        parser.add_argument("--out", type=Path, required=True, help="a new folder for the files")
         parser.add_argument(
             "--profile",
             action="append",
-            help="a shape to write; may be given several times, default "
-            f"{' and '.join(releases.DEFAULT_PROFILES)}; there are {', '.join(releases.PROFILES)}",
+            help="which rows and columns to write; repeat for several (default: "
+            f"{' and '.join(releases.DEFAULT_PROFILES)}). Profiles: {', '.join(releases.PROFILES)}",
         )
         parser.add_argument(
             "--format",
             action="append",
-            help=f"how to write each profile, default jsonl; there are {', '.join(releases.FORMATS)}",
+            help=f"file format; repeat for several (default: jsonl). Formats: {', '.join(releases.FORMATS)}",
         )
         parser.add_argument(
             "--filter",
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="keep back what does not pass. Several values have a comma between them, or are the lines "
-            "of a file named with an @ before it. There are "
+            help="leave out pairs that don't pass; repeat for several. Separate values by commas, or name "
+            "a file of values, one a line, as @FILE. Filters: "
             + ", ".join(each.name for each in fields(releases.Filters)),
         )
-        parser.add_argument("--number", type=int, help="write out this Release again, and build none")
+        parser.add_argument("--number", type=int, help="write this release out again and build none")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
@@ -96,7 +96,7 @@ def _several(value: str) -> list[str]:
     try:
         return Path(value[1:]).read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{value[1:]} cannot be read: {error}") from None
+        raise CommandError(f"{value[1:]} can't be read: {error}") from None
 
 
 def _facts(release: Release) -> dict[str, Any]:

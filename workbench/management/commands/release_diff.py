@@ -14,14 +14,14 @@ example:
 
 
 class Command(WorkbenchCommand):
-    help = "Say what changed between two Releases of a Dataset: rows, outcomes, and what they were made with."
+    help = "Show what changed between two releases of a dataset: rows, final labels and settings."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
-        parser.add_argument("old", type=int, help="number of the earlier Release")
-        parser.add_argument("new", type=int, help="number of the later Release")
+        parser.add_argument("name", help="name of the dataset")
+        parser.add_argument("old", type=int, help="number of the earlier release")
+        parser.add_argument("new", type=int, help="number of the later release")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
@@ -41,7 +41,7 @@ def _told(found: releases.Diff) -> str:
     ]
     lines += [f"{name}: {where}" for name, where in sorted(found.missing.items())]
     lines += [
-        f"{name.replace('_', ' ')}: {before:,} -> {after:,} Comparisons"
+        f"{name.replace('_', ' ')}: {before:,} -> {after:,} pairs"
         for name, (before, after) in found.outcomes.items()
     ]
     lines += [

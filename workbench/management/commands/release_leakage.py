@@ -9,29 +9,37 @@ from workbench.pipeline.release import leakage
 
 EXAMPLES = """
 examples:
-  manage.py release_leakage Kitchen                 its own test split, and those of all other Datasets
+  manage.py release_leakage Kitchen                 against its own test split and those of all other datasets
   manage.py release_leakage Kitchen --against rewardbench.jsonl --column prompt
   manage.py release_leakage Kitchen --against mmlu.txt --groups-to leaked.txt
   manage.py release Kitchen --out clean --filter without_groups=@leaked.txt
 
-A file ending in .jsonl has the prompt in a column, as text or as messages; any other has one prompt a line.
+A .jsonl file has the prompt in a column, as text or messages; any other file has one prompt a line.
 """
 
 
 class Command(WorkbenchCommand):
     help = (
-        "Report prompts of a Dataset that are like prompts for testing: of its own test split, of other "
-        "Datasets', and of benchmarks in files."
+        "Report prompts of a dataset that are near-duplicates of test prompts: in its own test split, in "
+        "other datasets, and in benchmark files."
     )
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
-        parser.add_argument("--against", type=Path, action="append", default=[], help="a file of prompts")
-        parser.add_argument("--column", default="prompt", help="of a .jsonl file (default: prompt)")
+        parser.add_argument("name", help="name of the dataset")
         parser.add_argument(
-            "--groups-to", type=Path, help="write the groups of the prompts found, one a line"
+            "--against",
+            type=Path,
+            action="append",
+            default=[],
+            help="a file of test prompts; repeat for several",
+        )
+        parser.add_argument(
+            "--column", default="prompt", help="column of the prompt in a .jsonl file (default: prompt)"
+        )
+        parser.add_argument(
+            "--groups-to", type=Path, help="write the groups of the prompts found to this file, one a line"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -61,8 +69,8 @@ def _told(leaks: list[leakage.Leak]) -> str:
     lines = []
     for leak in leaks:
         counts = ", ".join(f"{alike.prompts:,} of {split}" for split, alike in leak.by_split.items())
-        lines.append(f"{leak.reference} ({leak.size:,} prompts): like it are {counts}")
+        lines.append(f"{leak.reference} ({leak.size:,} prompts): near-duplicates are {counts}")
         for split, alike in leak.by_split.items():
             if alike.examples:
-                lines.append(f"  first of {split}: Prompt {', '.join(map(str, alike.examples))}")
+                lines.append(f"  first in {split}: prompt {', '.join(map(str, alike.examples))}")
     return "\n".join(lines)

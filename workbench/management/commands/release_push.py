@@ -12,29 +12,29 @@ EXAMPLES = """
 example:
   HF_TOKEN=hf_... manage.py release_push Kitchen 3 my-team/kitchen-preferences --private
 
-The token is read from the environment variable HF_TOKEN and stored nowhere. HF_ENDPOINT names another hub
-than huggingface.co.
+The token is read from the environment variable HF_TOKEN and never stored. HF_ENDPOINT names a hub other than
+huggingface.co.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Send a Release to a data set repository on the hub, as one commit, under a tag with its number."
+    help = "Upload a release to a dataset repository on the hub, as one commit with a tag."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
-        parser.add_argument("number", type=int, help="number of the Release")
-        parser.add_argument("repository", help="owner/name on the hub; made when it is not there")
-        parser.add_argument("--private", action="store_true", help="make it private, if it is made")
+        parser.add_argument("name", help="name of the dataset")
+        parser.add_argument("number", type=int, help="number of the release")
+        parser.add_argument("repository", help="owner/name on the hub; created if missing")
+        parser.add_argument("--private", action="store_true", help="create the repository as private")
 
     def handle(self, *args: Any, **options: Any) -> None:
         release = release_numbered(dataset_named(options["name"]), options["number"])
         token = os.environ.get("HF_TOKEN")
         if not token:
-            raise CommandError("Set HF_TOKEN to a token of the hub that may write to the repository.")
+            raise CommandError("Set HF_TOKEN to a token of the hub with write access to the repository.")
         if options["repository"].count("/") != 1:
-            raise CommandError(f'"{options["repository"]}" is no owner/name.')
+            raise CommandError(f'"{options["repository"]}" is not a repository: give owner/name.')
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 releases.copy_to(release, Path(scratch) / "release")
@@ -62,5 +62,5 @@ def _push(folder: Path, number: int, token: str, options: dict[str, Any]) -> str
         )
         hub.create_tag(**where, tag=f"release-{number}", revision=commit.oid, exist_ok=True)
     except (HfHubHTTPError, OSError) as error:
-        raise CommandError(f"The hub refused: {error}") from None
+        raise CommandError(f"The hub refused the upload: {error}") from None
     return str(commit.commit_url)

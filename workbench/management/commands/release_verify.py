@@ -9,36 +9,36 @@ from workbench.pipeline import release as releases
 
 EXAMPLES = """
 examples:
-  manage.py release_verify Kitchen                      every Release of the Dataset, as it is kept here
-  manage.py release_verify Kitchen --number 3 --folder kitchen-3     a copy of Release 3
-  manage.py release_verify Kitchen --files-only         does not build it again to see what changed since
+  manage.py release_verify Kitchen                      every release of the dataset, as kept here
+  manage.py release_verify Kitchen --number 3 --folder kitchen-3     a copy of release 3
+  manage.py release_verify Kitchen --files-only         skip the comparison with the database
 """
 
 
 class Command(WorkbenchCommand):
     help = (
-        "Check the files of Releases against their manifests, and say what the database would give otherwise "
-        "today. Fails when a file is damaged, missing or too many."
+        "Check the files of releases against their checksums, and say what the database would write "
+        "differently today. Fails when a file is damaged, missing or added."
     )
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
-        parser.add_argument("--number", type=int, help="this Release alone")
-        parser.add_argument("--folder", type=Path, help="a copy of that Release, made with --out")
+        parser.add_argument("name", help="name of the dataset")
+        parser.add_argument("--number", type=int, help="check this release only")
         parser.add_argument(
-            "--files-only", action="store_true", help="do not build it again from the database"
+            "--folder", type=Path, help="check this copy of the release, made with release --out"
         )
+        parser.add_argument("--files-only", action="store_true", help="don't compare with the database")
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
         if options["folder"] and not options["number"]:
-            raise CommandError("--folder needs the --number of the Release that it is a copy of.")
+            raise CommandError("--folder needs --number: which release is the folder a copy of?")
         numbered = [release_numbered(dataset, options["number"])] if options["number"] else None
         chosen = numbered or list(dataset.releases.ready().order_by("number"))
         if not chosen:
-            raise CommandError(f"{dataset} has no Release that is ready.")
+            raise CommandError(f"{dataset} has no release that is ready: manage.py release builds one.")
         results = {}
         for release in chosen:
             found = releases.verify(release, options["folder"], rebuild=not options["files_only"])
@@ -48,14 +48,16 @@ class Command(WorkbenchCommand):
         if options["json"]:
             self.stdout.write(json.dumps(results))
         if damaged := [number for number, it in results.items() if it["damaged"]]:
-            raise CommandError(f"Damaged: Release {', '.join(map(str, damaged))}.")
+            raise CommandError(
+                f"Damaged: release {', '.join(map(str, damaged))}. Restore the files from a backup."
+            )
 
 
 def _told(found: releases.Verified) -> str:
     if found.damaged:
         return "; ".join(f"{name} {what}" for name, what in found.damaged.items()) + "."
     if found.changed is None:
-        return "every file is as it was released."
+        return "every file is unchanged."
     if not found.changed:
-        return "every file is as it was released, and the database gives the same bytes today."
-    return f"every file is as it was released; today the database gives another {', '.join(found.changed)}."
+        return "every file is unchanged, and the database gives the same bytes today."
+    return f"every file is unchanged. Today the database would give another {', '.join(found.changed)}."

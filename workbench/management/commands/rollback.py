@@ -11,17 +11,18 @@ EXAMPLES = """
 example:
   manage.py rollback --by ada --reason "It prefers apologies"
 
-The Scores of both were kept, so the model before serves at once. Rolling back again goes one further.
+The scores of both models were kept, so the earlier model serves at once. A second rollback goes one model
+further back.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Put the model back that the active one replaced."
+    help = "Go back to the model that the active one replaced."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--by", metavar="NAME", help="who does it")
+        parser.add_argument("--by", metavar="NAME", help="the admin who decides")
         parser.add_argument("--reason", default="", help="why, kept on record")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,5 +34,5 @@ class Command(WorkbenchCommand):
             self.stdout.write(json.dumps(promotion_facts(made)))
         else:
             self.stdout.write(
-                f"{made.version} is active again, in place of {made.replaced}. {promotion.where_it_serves()}"
+                f"{made.version} is active again in place of {made.replaced}. {promotion.where_it_serves()}"
             )

@@ -12,22 +12,20 @@ from workbench.pipeline import cuts, scoring
 
 EXAMPLES = """
 examples:
-  manage.py score "Team questions"                    here and now, by the active version and the baselines
-  manage.py score "Team questions" --model longest    by one version
-  manage.py score "Team questions" --queue            leave it to the workers
+  manage.py score "Team questions"                    here and now, with the active model and the baselines
+  manage.py score "Team questions" --model longest    with one model
+  manage.py score "Team questions" --queue            leave the work to the workers
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Score what has not been scored of a Dataset, and pre-rank its Comparisons."
+    help = "Score the answers of a dataset that have no score yet, and rank its pairs."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", help="name of the Dataset")
-        parser.add_argument(
-            "--model", help="name of a ModelVersion; default: the active one and the baselines"
-        )
+        parser.add_argument("dataset", help="name of the dataset")
+        parser.add_argument("--model", help="name of a model (default: the active one and the baselines)")
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,14 +53,14 @@ class Command(WorkbenchCommand):
             scored = sum(run.result.get("scored", 0) for run in runs)
             self.stdout.write(json.dumps({"runs": len(runs), "scored": scored, "failed": failed}))
         for run in runs if not options["json"] else []:
-            queued = f"{run.total:,} completions queued"
+            queued = f"{run.total:,} answers queued"
             self.stdout.write(f"{run.version}: {queued if options['queue'] else run.progress}.")
             if said := cuts.of_run(run):
-                self.stdout.write(f"{run.version}: {said}, in the whole Dataset.")
+                self.stdout.write(f"{run.version}: {said}, in the whole dataset.")
         if not runs and not options["json"]:
-            self.stdout.write("Nothing left to score.")
+            self.stdout.write("Every answer has a score; nothing to do.")
         if failed:
-            self.stderr.write("The Run says of each why it has no score.")
+            self.stderr.write(f"{failed:,} answers have no score. The Runs page says why for each.")
 
 
 def _versions(name: str | None) -> list[ModelVersion]:

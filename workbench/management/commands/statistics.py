@@ -11,21 +11,21 @@ from workbench.pipeline.statistics.panels import VOICES, Kind, data_in_words, in
 
 EXAMPLES = """
 examples:
-  manage.py statistics Kitchen              compute here and now, store, and print the main figures
-  manage.py statistics Kitchen --queue      leave it to the workers
-  manage.py statistics Kitchen --json       all figures, as they are stored, in one line
+  manage.py statistics Kitchen              compute the figures now, store them, and print the main ones
+  manage.py statistics Kitchen --queue      leave the work to the workers
+  manage.py statistics Kitchen --json       print all stored figures as one line of JSON
 """
 
 
 class Command(WorkbenchCommand):
     help = (
-        "Compute the figures of a Dataset: agreement, annotators, models against people, what to judge next."
+        "Compute the figures of a dataset: agreement, annotators, models against people, what to label next."
     )
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="name of the Dataset")
+        parser.add_argument("name", help="name of the dataset")
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,14 +33,16 @@ class Command(WorkbenchCommand):
         run = statistics.order(dataset)
         if options["queue"]:
             tasks.ring_run(run.pk)
-            self.answer(f"{run} is queued.", {"run": run.pk}, options)
+            self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk}, options)
             return
         report = self._compute(dataset, run)
         self.answer(told(dataset, report), report, options)
 
     def _compute(self, dataset: Dataset, run: Run) -> statistics.Report:
         if not run.start():
-            raise CommandError(f"A worker computes the statistics of {dataset} already: {run}.")
+            raise CommandError(
+                f"A worker is computing these figures already ({run}). Wait, then see the Quality page."
+            )
         try:
             with shown(Run.Kind.STATISTICS, f"Statistics of {dataset}"):
                 stored = statistics.carry_out(run)
@@ -50,7 +52,7 @@ class Command(WorkbenchCommand):
             run.fail(f"{type(error).__name__}: {error}")
             raise
         if stored is None:
-            raise CommandError(f"{run} was cancelled; what was stored before is still there.")
+            raise CommandError(f"{run} was cancelled. The figures stored before are unchanged.")
         return dict(stored.report)
 
 
@@ -59,7 +61,7 @@ def told(dataset: Dataset, report: statistics.Report) -> str:
     lines = [f"{dataset}: {data_in_words(report['data'])}"]
     for voice, found in report["agreement"].items():
         every = found["all"]
-        lines.append(f"Agreement of {VOICES[voice]}, {every['units']:,} pairs with two opinions or more:")
+        lines.append(f"Agreement of {VOICES[voice]}, {every['units']:,} pairs with two votes or more:")
         lines += [
             f"  {name:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
             for name in ("raw", "alpha", "alpha_ordinal", "ac1")
@@ -75,7 +77,7 @@ def told(dataset: Dataset, report: statistics.Report) -> str:
                     for name in ("accuracy", "longest", "random", "ceiling")
                 ),
                 *filter(None, [warning_of(every)]),
-                f"  {'surety (AUC)':<14} {_told(each['surety'])}",
+                f"  {'confidence':<14} {_told(each['surety'])}",
                 f"  {'ECE':<14} {_told(each['ece'], 'number')}",
             ]
     return "\n".join([*lines, *plan(report)])

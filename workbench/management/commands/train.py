@@ -20,41 +20,41 @@ from workbench.pipeline import training
 
 EXAMPLES = """
 examples:
-  manage.py train Kitchen                         here and now, on its newest Release, from the usual base
+  manage.py train Kitchen                         here and now, on the newest release, from the usual model
   manage.py train Kitchen --number 3 --base RewardModel --preset seed --name kitchen-3-seed
-  manage.py train Kitchen --preflight             what to know before time is spent; trains nothing
-  manage.py train Kitchen --queue                 leave it to a worker of the queue "train"
-  manage.py train --resume 41                     go on with Run 41, which was stopped or failed
+  manage.py train Kitchen --preflight             check the data and train nothing
+  manage.py train Kitchen --queue                 leave the work to a worker
+  manage.py train --resume 41                     resume run 41, which was stopped or failed
 
-The new model is registered, calibrated and evaluated; manage.py promote makes it the active one.
+The new model is registered, calibrated and evaluated. Then manage.py promote makes it the active one.
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Train a new ModelVersion on a Release of a Dataset."
+    help = "Train a new model on a release of a dataset."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("dataset", nargs="?", help="name of the Dataset, or the id of a Release")
-        parser.add_argument("--number", type=int, help="which Release of the Dataset; default: the newest")
-        parser.add_argument("--base", metavar="NAME", help="the ModelVersion whose weights it begins with")
+        parser.add_argument("dataset", nargs="?", help="name of the dataset, or the id of a release")
+        parser.add_argument("--number", type=int, help="number of the release (default: the newest)")
+        parser.add_argument("--base", metavar="NAME", help="start from this model")
         parser.add_argument(
             "--preset",
             choices=list(training.IN_WORDS),
-            help=f"default: quick below {training.FEW_PAIRS} pairs, else recommended",
+            help=f"how long and how (default: quick below {training.FEW_PAIRS} pairs, else recommended)",
         )
         parser.add_argument(
             "--set",
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="a setting in place of the preset's, such as epochs=4",
+            help="change one setting of the preset, as in epochs=4; repeat for several",
         )
-        parser.add_argument("--name", default="", help="what to call the new version")
-        parser.add_argument("--preflight", action="store_true", help="say what is to be known, train nothing")
+        parser.add_argument("--name", default="", help="name of the new model")
+        parser.add_argument("--preflight", action="store_true", help="check the data and train nothing")
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
-        parser.add_argument("--resume", metavar="RUN", type=int, help="go on with this Run")
+        parser.add_argument("--resume", metavar="RUN", type=int, help="resume this run")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -73,19 +73,21 @@ class Command(WorkbenchCommand):
             raise CommandError(str(error)) from None
         if options["queue"]:
             tasks.ring_run(run.pk)
-            self.answer(f"{run} waits for a worker of the queue “train”.", {"run": run.pk}, options)
+            self.answer(
+                f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk}, options
+            )
             return
         self._train(run, options)
 
     def _chosen(self, options: dict[str, Any]) -> tuple[Release, ModelVersion]:
         if not options["dataset"]:
-            raise CommandError("Name the Dataset, or a Run with --resume.")
+            raise CommandError("Name a dataset, or resume a run with --resume.")
         release = _release(options["dataset"], options["number"])
         if options["base"]:
             return release, version_named(options["base"])
         base = training.usual_base()
         if base is None:
-            raise CommandError("No model with weights is registered: manage.py model_add brings one.")
+            raise CommandError("There is no model to start from: register one with manage.py model_add.")
         return release, base
 
     def _preflight(self, release: Release, base: ModelVersion, options: dict[str, Any]) -> bool:
@@ -108,7 +110,7 @@ class Command(WorkbenchCommand):
 
     def _train(self, run: Run, options: dict[str, Any]) -> None:
         if not run.start():
-            raise CommandError(f"{run} is taken by a worker already.")
+            raise CommandError(f"A worker is carrying out {run} already.")
         with shown(Run.Kind.TRAIN, f"{run}") as told:
             version = tasks.train_here(run, _watched(run, told))
         run.refresh_from_db()
@@ -117,7 +119,7 @@ class Command(WorkbenchCommand):
             return
         if version is None:
             raise CommandError(
-                run.error or f"{run} was stopped; go on with manage.py train --resume {run.pk}"
+                run.error or f"{run} was stopped. Resume with manage.py train --resume {run.pk}."
             )
         for _, line in run.result["log"]:
             self.stderr.write(f"  {line}")
@@ -158,7 +160,7 @@ def _settings(given: list[str]) -> dict[str, str]:
     """Raises CommandError for what has no name and value."""
     pairs = [each.partition("=") for each in given]
     if any(not sign for _, sign, _ in pairs):
-        raise CommandError("--set takes NAME=VALUE, such as epochs=4.")
+        raise CommandError("--set takes NAME=VALUE, as in epochs=4.")
     return {name: value for name, _, value in pairs}
 
 
@@ -173,7 +175,7 @@ def _release(named: str, number: int | None) -> Release:
 def _stopped(number: int) -> Run:
     run = Run.objects.of_kind(Run.Kind.TRAIN).filter(pk=number).first()
     if run is None:
-        raise CommandError(f"There is no training with the number {number}.")
+        raise CommandError(f"There is no training run {number}. The Runs page lists them.")
     if run.state != Run.State.WAITING and not run.retry():
-        raise CommandError(f"{run} is {run.state}.")
+        raise CommandError(f"{run} is {run.state} and can't be resumed.")
     return run

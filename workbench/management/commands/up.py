@@ -13,8 +13,7 @@ EXAMPLES = """
 example:
   manage.py up --port 8000
 
-It suits one machine. On several, run the same commands under systemd or docker compose
-(docs/how-to/deploy.md).
+This suits one machine. For several machines, see docs/how-to/deploy.md.
 """
 
 CELERY = f"{sys.executable} -m celery -A workbench"
@@ -23,14 +22,14 @@ MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 class Command(WorkbenchCommand):
-    help = "Start web, workers and the reconciler's clock together; Ctrl-C ends all of them."
+    help = "Serve the pages and run the workers, on this machine; Ctrl+C stops everything."
     examples = EXAMPLES
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--host", default="127.0.0.1", help="address to listen on (default: this machine)"
         )
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
@@ -52,7 +51,9 @@ def refuse_port_in_use(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise CommandError(f"Port {port} of {host}: {reason}. Choose another with --port.") from None
+            raise CommandError(
+                f"Port {port} of {host} can't be used: {reason}. Choose another port with --port."
+            ) from None
 
 
 def processes(host: str, port: int) -> dict[str, str]:

@@ -10,18 +10,18 @@ from workbench.models import Worker
 
 EXAMPLES = """
 examples:
-  manage.py workers           who is alive, who was last seen when
-  manage.py workers --here    exit 0 when a worker of this machine is alive: a health check
+  manage.py workers           which workers are alive, and when the others were last seen
+  manage.py workers --here    exit 0 if a worker of this machine is alive: a health check
 """
 
 
 class Command(WorkbenchCommand):
-    help = "Show the workers; exits 1 when none is alive."
+    help = "List the workers; exits with 1 if none is alive."
     examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--here", action="store_true", help="only those of this machine")
+        parser.add_argument("--here", action="store_true", help="only the workers of this machine")
 
     def handle(self, *args: Any, **options: Any) -> None:
         workers = Worker.objects.all()
@@ -34,4 +34,4 @@ class Command(WorkbenchCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"alive": sorted(alive)}))
         if not alive:
-            raise CommandError("No worker is alive.")
+            raise CommandError("No worker is alive. Start the workers with manage.py up.")
