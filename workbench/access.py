@@ -32,7 +32,7 @@ class Archived(PermissionDenied):
 
 
 def archived_sentence(dataset: Dataset) -> str:
-    return f"{dataset} is archived: it can be read and exported, but takes no votes, imports or runs."
+    return f"{dataset} is archived: you can read and export it, but not vote, import or start runs."
 
 
 @contextmanager

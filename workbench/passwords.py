@@ -21,7 +21,7 @@ class GuessedPasswordValidator:
         # Its time grows with the square of the length, and a longer password is no weaker for its beginning.
         found = zxcvbn(password[:LONGEST_LOOKED_AT], user_inputs=[word for word in own if word])
         if found["score"] < WEAKEST_SCORE:
-            why = found["feedback"]["warning"] or "It is guessed soon."
+            why = found["feedback"]["warning"] or "This password is easy to guess."
             raise ValidationError(f"{why.rstrip('.')}. Add a few uncommon words.", code="password_guessed")
 
     def get_help_text(self) -> str:

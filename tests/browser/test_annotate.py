@@ -155,7 +155,7 @@ def test_a_blind_answer_is_stored_before_the_model_is_shown_and_one_key_changes_
 
     assert "Model" not in page.locator("#annotate").inner_text()
     page.keyboard.press(key_of(page, "b"))
-    expect(page.locator(".verdict")).to_contain_text("differs from you")
+    expect(page.locator(".verdict")).to_contain_text("disagrees")
     picture(page, "annotate-reveal")
     assert Judgment.objects.get().stage == "first"
     look(page)
@@ -192,7 +192,7 @@ def test_the_next_one_is_there_at_once_under_a_line_of_what_the_model_said_of_th
     another_than(page, first)
     line = page.locator(".last-reveal")
     expect(line).to_contain_text("Model: ")
-    expect(line).to_contain_text("differs from you")
+    expect(line).to_contain_text("disagrees")
     picture(page, "annotate-straight-on")
     page.keyboard.press("u")
     expect(page.locator(".item")).to_have_attribute("data-comparison", first)
@@ -212,7 +212,7 @@ def test_whether_to_stop_after_an_answer_is_kept_with_the_account(suggested, bob
     suggested(4)
     phone = bob_annotates(viewport={"width": 390, "height": 844}, has_touch=True)
     phone.get_by_role("button", name="Keys").tap()
-    choice = phone.get_by_label("Go straight on")
+    choice = phone.get_by_label("Go straight to the next pair")
     expect(choice).to_be_checked()
     look(phone)
     with phone.expect_response("**/account/straight-on/"):
@@ -397,7 +397,7 @@ def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_a
     page.keyboard.press("3")
     picture(page, "annotate-flag")
     page.keyboard.press("Enter")
-    expect(page.locator(".flag-mark")).to_have_text("Flagged: A completion names its own model")
+    expect(page.locator(".flag-mark")).to_have_text("Flagged: An answer names its own model")
     saved(page)
 
     assert Flag.objects.get().reason == "identity"
@@ -420,7 +420,7 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     page.keyboard.press("4")
     expect(page.locator(".end")).to_be_visible()
     saved(page)
-    page.get_by_role("link", name="Take up what I skipped").click()
+    page.get_by_role("link", name="Show skipped pairs").click()
     expect(page.locator(".item")).to_be_visible()
 
     assert Judgment.objects.current().get().outcome == "both_bad"
@@ -466,7 +466,7 @@ def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob_ann
     expect(page.locator("del, ins")).to_have_text(marked)
     picture(page, "annotate-diff")
     for _ in range(2):
-        page.get_by_role("button", name="characters the same").first.click()
+        page.get_by_role("button", name="identical characters").first.click()
     texts = [
         page.evaluate("e => e.innerText", view.element_handle()) for view in page.locator("[data-view]").all()
     ]
@@ -515,7 +515,7 @@ def test_answers_to_a_dataset_that_was_archived_wait_in_the_browser_until_it_is_
 
     page.keyboard.press("1")
 
-    expect(page.locator("#notice")).to_contain_text("This dataset was archived, so it takes no votes now.")
+    expect(page.locator("#notice")).to_contain_text("This dataset is archived and takes no votes now.")
     expect(page.locator("#saved")).to_contain_text("1 not saved yet: the dataset is archived")
     picture(page, "annotate-archived")
     assert not Judgment.objects.exists()
@@ -578,7 +578,7 @@ def test_four_are_ranked_by_keys_revealed_changed_undone_and_done_again(
     expect(page.locator(".verdict")).to_contain_text("You: 3 > 1 = 2 > 4")
     first = list(Judgment.objects.order_by("pk"))
     page.keyboard.press("u")
-    expect(page.locator(".reopened")).to_contain_text("You answered 3 > 1 = 2 > 4")
+    expect(page.locator(".reopened")).to_contain_text("You voted 3 > 1 = 2 > 4")
     expect(page.locator("#places li")).to_have_text(["3", "1 = 2", "4"])
     look(page)
     for key in ["Backspace"] * 4 + ["4", "3", "2", "Enter"]:
@@ -603,7 +603,7 @@ def test_a_ranking_is_changed_to_the_models_with_one_key(dataset, model, bob_sto
     for n in by_length:
         page.keyboard.press(str(n))
     page.keyboard.press("Enter")
-    expect(page.locator(".verdict")).to_contain_text("the same in 0 of 3 pairs")
+    expect(page.locator(".verdict")).to_contain_text("agrees with you on 0 of 3 pairs")
     look(page)
     page.keyboard.press("r")
     expect(page.locator(".end")).to_be_visible()
@@ -628,12 +628,12 @@ def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, bob_annotates
     page = open_as(bob, java_script_enabled=False)
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     picture(page, "annotate-ranking-no-script")
-    page.get_by_role("button", name="Rank so").click()
+    page.get_by_role("button", name="Submit ranking").click()
     expect(page.locator(".messages")).to_contain_text("Give each completion its rank")
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     for select, n in zip(page.get_by_role("combobox").all(), "312", strict=True):
         select.select_option(n)
-    page.get_by_role("button", name="Rank so").click()
+    page.get_by_role("button", name="Submit ranking").click()
 
     assert {in_order(j) for j in Judgment.objects.current()} == {(2, 3), (2, 1), (3, 1)}
 
@@ -723,7 +723,7 @@ def test_characters_can_be_switched_off_and_arrows_and_buttons_remain(dataset, b
     first = shown(page)
 
     page.keyboard.press("?")
-    page.get_by_label("Keys for the answers").select_option("none")
+    page.get_by_label("Keys to vote with").select_option("none")
     page.keyboard.press("Escape")
     look(page)
     for key in ["1", "j", "s", "u", "f", "c"]:
@@ -744,7 +744,7 @@ def test_the_end_page_keeps_the_focus_while_it_looks_again(dataset, bob_annotate
     page.clock.install()
     page.keyboard.press("1")
     expect(page.locator(".end")).to_be_focused()
-    link = page.get_by_role("link", name="What I have done")
+    link = page.get_by_role("link", name="My votes")
     link.focus()
 
     with page.expect_response("**/next/"):
@@ -832,7 +832,7 @@ def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob_annotate
     page = bob_annotates()
 
     page.keyboard.press("?")
-    page.get_by_label("Keys for the answers").select_option("right-hand")
+    page.get_by_label("Keys to vote with").select_option("right-hand")
     page.keyboard.press("Escape")
     page.reload()
     expect(page.get_by_role("button", name="Left is better J")).to_be_visible()

@@ -246,7 +246,7 @@ def test_of_two_windows_the_second_shows_what_stands_and_can_change_it(dataset, 
     saved(one)
     two.keyboard.press("2")
     another_than(two, first)
-    expect(two.locator("#notice")).to_contain_text("You answered “Left” in another window")
+    expect(two.locator("#notice")).to_contain_text("You voted “Left” in another window")
     expect(two.locator("#notice")).to_contain_text("ress u to change it")
     picture(two, "annotate-two-windows")
     two.keyboard.press("u")

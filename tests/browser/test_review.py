@@ -137,7 +137,7 @@ def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitch
 
     press(page, "3", "a", "Enter")
 
-    expect(page.get_by_role("alert")).to_contain_text("Now stands: Drop, by alice")
+    expect(page.get_by_role("alert")).to_contain_text("Final label now: Excluded, by alice")
     expect(page.get_by_role("radio", name="Tie")).to_be_checked()
     picture(page, "review-4-conflict")
     look(page)

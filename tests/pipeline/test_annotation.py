@@ -308,7 +308,7 @@ def test_a_key_of_another_persons_answer_is_refused(dataset):
 def test_a_comparison_that_was_not_handed_out_takes_no_answer(dataset):
     comparison = comparisons_in(dataset)[0]
 
-    with pytest.raises(Refused, match="not handed to you"):
+    with pytest.raises(Refused, match="not given to you"):
         record_judgment(AnnotatorFactory.create(), comparison, answer())
 
     assert not Judgment.objects.exists()
@@ -485,9 +485,9 @@ def test_what_was_not_handed_out_can_be_neither_flagged_nor_skipped(dataset):
     comparison = comparisons_in(dataset)[0]
     annotator = AnnotatorFactory.create()
 
-    with pytest.raises(Refused, match="not handed to you"):
+    with pytest.raises(Refused, match="not given to you"):
         annotation.flag(annotator, comparison, "broken", "")
-    with pytest.raises(Refused, match="not handed to you"):
+    with pytest.raises(Refused, match="not given to you"):
         skip(annotator, comparison)
 
     assert not Flag.objects.exists()

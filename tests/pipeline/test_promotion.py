@@ -390,7 +390,7 @@ def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
     assert {one.version for one in Suggestion.objects.filter(comparison__dataset=dataset).to_show()} == {new}
     assert "new-model</b>" in client.get(reverse("dataset", args=[dataset.pk])).content.decode()
     queue = client.get(reverse("review", args=[dataset.pk]), {"queue": "model"}).content.decode()
-    assert "Model and people differ (4)" in " ".join(queue.split())
+    assert "Model against people (4)" in " ".join(queue.split())
 
 
 def worth_in(html: str) -> str:

@@ -297,7 +297,7 @@ def test_a_bad_file_of_known_answers_names_its_lines_and_writes_nothing(dataset,
     file = tmp_path / "known.csv"
     file.write_text(f"comparison,outcome\n{comparison.pk},a\nnobody,a\n{comparison.pk},left\n")
 
-    with pytest.raises(CommandError, match=r"line 3: no Comparisons.*nobody.*\n.*line 4: .*second time"):
+    with pytest.raises(CommandError, match=r"line 3: no pairs.*nobody.*\n.*line 4: .*twice"):
         call_command("gold", dataset.name, file)
 
     assert not dataset.comparisons.gold().exists()

@@ -252,7 +252,7 @@ def test_nobody_changes_an_archived_dataset_by_any_url(name: str, clients, path_
         assert answer.status_code in {200, 302, 400}
     elif answer.status_code != 405:  # there is nothing to post here
         assert answer.status_code == 423
-        assert f"{dataset} is archived: it can be read and exported" in answer.content.decode()
+        assert f"{dataset} is archived: you can read and export it" in answer.content.decode()
 
 
 READ = [name for name, row in TABLE.items() if row.method == "GET" and row.of not in {"", "version"}]

@@ -88,7 +88,7 @@ def test_nothing_that_could_lead_the_annotator_is_in_the_bytes_before_the_answer
 
     everything = page.content.decode() + str(page.headers)
     assert "Alpha text." in everything
-    for secret in [*SECRETS, "the-other-annotator", "other people's words", "Model suggests", "likely"]:
+    for secret in [*SECRETS, "the-other-annotator", "other people's words", "Model’s pick", "likely"]:
         assert secret not in everything
 
 
@@ -154,7 +154,8 @@ def test_an_uncalibrated_model_says_so_and_gives_no_percentage(dataset, bob, as_
 
     reveal = judge(client, dataset, sent(bob, comparison)).json()["reveal"]
 
-    assert "uncalibrated, margin 10.78" in reveal
+    assert "The model leans <b>" in reveal
+    assert "10.78" not in reveal
     assert "%" not in reveal
     assert "Only for the demo." in reveal
 
@@ -180,7 +181,7 @@ def test_an_assisted_annotator_sees_the_suggestion_beforehand_on_the_side_it_fav
     page = client.get(url("annotate", dataset)).content.decode()
     left = Claim.objects.get().left
     pane = re.search(
-        r'<section class="pane" id="side-(\w+)"(?:(?!</section>).)*Model suggests', page, re.DOTALL
+        r'<section class="pane" id="side-(\w+)"(?:(?!</section>).)*Model’s pick', page, re.DOTALL
     )
 
     assert pane.group(1) == ("left" if left == "a" else "right")
@@ -279,8 +280,8 @@ def test_without_the_script_an_answer_leads_on_and_the_model_is_a_line_above(
     client.post(url("judge", dataset), sent(bob, comparison, "left", replaces=key))
 
     page = following.content.decode()
-    assert "Nothing for you right now" in page
-    assert "differs from you" in page
+    assert "No pairs for you right now" in page
+    assert "disagrees</span>" in page
     assert url("annotate_undo", dataset) in page.split("Last pair")[1]
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
 
@@ -316,9 +317,9 @@ def test_who_wants_to_stop_after_each_answer_says_so_for_the_account(dataset, bo
 
     assert re.search('id="straight-on"[^>]* checked', before)
     assert stored.status_code == 204
-    assert "differs from you" in revealed
+    assert "disagrees</span>" in revealed
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
-    assert "Nothing for you right now" in done.content.decode()
+    assert "No pairs for you right now" in done.content.decode()
     assert not re.search('id="straight-on"[^>]* checked', elsewhere)
     assert bob.goes_straight_on
 
@@ -346,7 +347,7 @@ def test_an_answer_that_another_window_was_before_is_told_what_stands_and_can_ch
 def test_without_the_script_a_refusal_is_said_on_the_page(dataset, bob, as_user, comparison):
     page = as_user(bob).post(url("judge", dataset), sent(bob, comparison), follow=True)
 
-    assert "not handed to you" in page.content.decode()
+    assert "not given to you" in page.content.decode()
 
 
 def test_the_page_asks_for_more_until_it_holds_enough(dataset, bob, as_user):
@@ -449,12 +450,12 @@ def test_the_end_page_says_the_same_whoever_has_the_rest_and_for_what_reason(
         re.search('<section class="end".*?</section>', html, re.DOTALL).group()
         for html in (with_rita, settled)
     ]
-    assert "Nothing for you right now" in ends[0]
+    assert "No pairs for you right now" in ends[0]
     assert ends[0] == ends[1]
 
 
 def test_an_empty_dataset_says_what_comes_here(dataset, bob, as_user):
-    assert "has no Comparisons" in as_user(bob).get(url("annotate", dataset)).content.decode()
+    assert "No pairs yet" in as_user(bob).get(url("annotate", dataset)).content.decode()
 
 
 def test_text_is_escaped_and_keeps_every_character(dataset, bob, as_user):

@@ -183,7 +183,7 @@ def test_the_script_of_the_annotation_page_is_answered_with_the_sentence(dataset
         answer = as_user(bob).post(reverse(name, args=[dataset.pk]), headers=fetch)
         assert answer.status_code == 423
         assert answer.json() == {
-            "error": "Kitchen is archived: it can be read and exported, but takes no votes, imports or runs."
+            "error": "Kitchen is archived: you can read and export it, but not vote, import or start runs."
         }
 
 

@@ -121,11 +121,11 @@ def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since
     row = html.split('<th scope="row">bob</th>')[1].split("</tr>")[0]
     assert '<td class="number">12</td>' in row
     everybody, of_bob = html.split("<details")[1:]
-    assert "<summary>Everybody</summary>" in everybody
+    assert "<summary>Everyone</summary>" in everybody
     assert "<summary>bob</summary>" in of_bob
     for told in (everybody, of_bob):
-        assert "<b>100 %</b></td><td>76 to 100 %</td>" in told.split("Left chosen")[1]
-        assert "not enough data" in told.split("Right on gold")[1]
+        assert "<b>100 %</b></td><td>76 to 100 %</td>" in told.split("Chose left")[1]
+        assert "too few votes yet" in told.split("Right on known answers")[1]
 
 
 def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_have_the_rest(
@@ -137,9 +137,9 @@ def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_ha
     judged = as_user(alice).get(url).content.decode()
 
     assert "alice" in nothing
-    assert "Nobody has judged anything yet" in nothing
-    assert "Compute the figures" not in nothing
-    assert "Compute the figures" in judged
+    assert "No votes yet" in nothing
+    assert "Update now" not in nothing
+    assert "Update now" in judged
 
 
 def test_computing_from_here_leads_back_here(

@@ -98,17 +98,17 @@ def test_a_model_that_is_better_than_the_length_rule_is_the_first_thing_to_look_
     pages = [html_of(as_user(alice), "home"), html_of(as_user(alice), "dataset", dataset)]
     review = html_of(as_user(alice), "review", dataset)
 
-    assert [first_step(page) for page in pages] == ["Model and people differ (3)"] * 2
+    assert [first_step(page) for page in pages] == ["Model against people (3)"] * 2
     tabs = re.findall(
         r'<a href="[^"]+"( aria-current="page")?>([^<]+)</a>', review.split('aria-label="Queues"')[1]
     )
-    assert tabs[0] == (' aria-current="page"', "Model and people differ (3)")
+    assert tabs[0] == (' aria-current="page"', "Model against people (3)")
 
 
 def test_a_report_of_another_model_says_nothing_of_the_active_one(dataset, labelled, version, alice, as_user):
     report(dataset, ModelVersionFactory.create(), 0.2)
 
-    assert "Model and people differ (" not in first_step(html_of(as_user(alice), "home"))
+    assert "Model against people (" not in first_step(html_of(as_user(alice), "home"))
     assert "is not known" in html_of(as_user(alice), "review", dataset, queue="model")
 
 
@@ -126,14 +126,14 @@ def test_the_first_queue_is_what_people_brought_up_and_the_others_have_tabs(
     )
     assert tabs[:3] == [
         (' aria-current="page"', "Disagreements (2)"),
-        ("", "Labels of the file differ (1)"),
-        ("", "Model and people differ (1)"),
+        ("", "Imported labels disagree (1)"),
+        ("", "Model against people (1)"),
     ]
     assert set(re.findall(r'id="row-(\d+)"', review)) == {str(labelled[1].pk), str(labelled[2].pk)}
-    assert "a person and a label of the file differ" in review
+    assert "people against imported labels" in review
     beside = html_of(as_user(rita), "review", dataset, queue="model")
     assert "<b>70 % (65 to 75)</b> of 200 pairs that it has not learnt" in beside
-    assert "not shown to be better than going by length" in beside
+    assert "may be no better than length alone" in beside
 
 
 def test_a_case_is_in_one_queue_and_together_they_are_what_needs_a_reviewer(dataset, labelled, version):
@@ -167,7 +167,7 @@ def test_each_count_is_the_same_on_every_page_and_after_each_poll(dataset, label
     client = as_user(rita)
 
     def counts(html: str) -> list[str]:
-        return re.findall(r"(?:Review ([\d,]+) disagreement|model and people differ \((\d+)\))", html)
+        return re.findall(r"(?:Review ([\d,]+) disagreement|model against people \((\d+)\))", html)
 
     home, overview = html_of(client, "home"), html_of(client, "dataset", dataset)
     polled = client.get(dataset.get_absolute_url(), headers={"HX-Request": "true"}).content.decode()
@@ -184,7 +184,7 @@ def test_each_count_is_the_same_on_every_page_and_after_each_poll(dataset, label
     assert sorted(counts(polled)) == sorted([("2", ""), ("", "1")])
     assert re.search(r"Disagreements</a>\s*<b>2</b>", polled)
     assert "Disagreements (2)" in html_of(client, "review", dataset)
-    assert "Model and people differ (1)" in html_of(client, "review", dataset)
+    assert "Model against people (1)" in html_of(client, "review", dataset)
 
 
 def test_labels_of_the_file_are_counted_beside_the_votes_of_people(dataset, labelled, alice, as_user):

@@ -123,7 +123,7 @@ def test_rows_have_plain_ids_also_beyond_a_thousand(client, dataset):
 def test_an_empty_queue_says_what_comes_here(client, dataset):
     page = client.get(reverse("review", args=[dataset.pk]))
 
-    assert "Nothing to review" in page.content.decode()
+    assert "No pairs to review" in page.content.decode()
 
 
 def test_the_page_takes_as_many_queries_for_thirty_cases_as_for_one(client, dataset, make):
@@ -204,9 +204,9 @@ def test_a_case_shows_who_said_what_and_what_each_model_suggests(client, dataset
 
     assert judgment.annotator.user.username in page
     assert "Second one guesses." in page
-    assert "uncalibrated" in page
+    assert "not calibrated" in page
     assert "1.250" in page
-    assert "0.88" in page
+    assert "88 %" in page
 
 
 def test_settling_stores_the_answer_and_goes_on_to_the_next_case(client, make):
@@ -309,8 +309,8 @@ def test_a_stale_page_gets_409_with_both_versions_and_overwrites_nothing(client,
 
     page = response.content.decode()
     assert response.status_code == 409
-    assert "Now stands: <b>Both bad</b>, by alice" in page
-    assert "You said: <b>Tie</b> (Equal to me.)" in page
+    assert "Final label now: <b>Both bad</b>, by alice" in page
+    assert "You chose <b>Tie</b> (Equal to me.)" in page
     assert review.seen(comparison) in page
     assert standing(comparison) == [("both_bad", "alice")]
 
@@ -352,7 +352,7 @@ def test_lately_settled_cases_can_be_undone_from_the_queue(client, dataset, rita
     page = client.get(reverse("review", args=[dataset.pk])).content.decode()
 
     assert "Settled by you" in page
-    assert "<b>Drop</b> Settled before lunch? 0" in page
+    assert "<b>Excluded</b> Settled before lunch? 0" in page
     assert reverse("unsettle", args=[comparison.pk]) in page
 
 
@@ -498,14 +498,12 @@ def test_a_settled_case_becomes_gold_and_ordinary_again(client, make):
     comparison = make()
     post(client, "settle", comparison, answer(comparison, "b"))
     page = client.get(reverse("review_case", args=[comparison.pk])).content.decode()
-    assert "Use as gold" in page
+    assert "Use as a check" in page
 
     post(client, "gold", comparison, {"outcome": "b"})
     comparison.refresh_from_db()
     assert (comparison.gold, comparison.places) == ("b", 0)
-    assert (
-        "Make it ordinary again" in client.get(reverse("review_case", args=[comparison.pk])).content.decode()
-    )
+    assert "Stop using it" in client.get(reverse("review_case", args=[comparison.pk])).content.decode()
 
     post(client, "gold", comparison, {"outcome": "drop"})
     comparison.refresh_from_db()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Outcome(models.TextChoices):
     A = "a", "a is better"
     B = "b", "b is better"
-    TIE = "tie", "Tie: both are as good as each other"
+    TIE = "tie", "Tie: both are equally good"
     BOTH_BAD = "both_bad", "Both bad: neither should be preferred"
-    CANNOT_JUDGE = "cannot_judge", "Cannot judge: the annotator lacks what it takes"
+    CANNOT_JUDGE = "cannot_judge", "Can’t judge: the annotator does not know enough"
 
 
 class Side(models.TextChoices):
@@ -77,7 +77,7 @@ class SaidBy(models.TextChoices):
     """Whose answer it is. A label that came with a file is never called a person's."""
 
     PEOPLE = "people", "people"
-    LABELS = "labels", "labels of the file"
+    LABELS = "labels", "imported labels"
 
 
 def _of_source(source: "SaidBy | None") -> Q:
@@ -268,24 +268,24 @@ class ReviewQueue(models.TextChoices):
     """What a reviewer works through, first things first."""
 
     PEOPLE = "people", "Disagreements"
-    LABELS = "labels", "Labels of the file differ"
-    MODEL = "model", "Model and people differ"
+    LABELS = "labels", "Imported labels disagree"
+    MODEL = "model", "Model against people"
 
 
 class Purpose(models.TextChoices):
     """Why somebody was asked. The page shows all three alike; only work gives votes."""
 
-    WORK = "work", "Work: the answer is a vote"
-    GOLD = "gold", "Gold: the answer is known, and the annotator's is measured by it"
-    REPEAT = "repeat", "Repeat: answered before, now with sides swapped"
+    WORK = "work", "Work: the vote counts"
+    GOLD = "gold", "Gold: the answer is known and checks the annotator"
+    REPEAT = "repeat", "Repeat: asked before, now with sides swapped"
 
 
 class Arm(models.TextChoices):
     """How a Comparison was chosen out of those that nobody had begun."""
 
-    RANDOM = "random", "Random: each was as likely"
-    UNCERTAIN = "uncertain", "Uncertain: the model was least sure of it"
-    DISAGREEMENT = "disagreement", "Disagreement: labels differed, or the model was surest against one"
+    RANDOM = "random", "Random: every pair was equally likely"
+    UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
+    DISAGREEMENT = "disagreement", "Disagreement: labels disagreed, or the model was surest against one"
 
 
 def draw_place() -> float:
@@ -402,14 +402,14 @@ class Claim(models.Model):
     repeats hold none: they take nothing from the votes."""
 
     class State(models.TextChoices):
-        LIVE = "live", "Live: held until it expires or is answered"
-        DONE = "done", "Done: answered, keeps the place that it had"
-        SKIPPED = "skipped", "Skipped: gave its place back, comes to others first"
-        EXPIRED = "expired", "Expired: its place went to somebody else"
+        LIVE = "live", "Live: held until the vote or the expiry"
+        DONE = "done", "Done: voted, keeps its place"
+        SKIPPED = "skipped", "Skipped: place given back, others come first"
+        EXPIRED = "expired", "Expired: place given back"
 
     class Mode(models.TextChoices):
-        BLIND = "blind", "Blind: judge first, then the Suggestion is revealed"
-        ASSISTED = "assisted", "Assisted: the Suggestion is shown, confirm or override"
+        BLIND = "blind", "Blind: vote first, then see the model's pick"
+        ASSISTED = "assisted", "Assisted: see the model's pick, then vote"
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="claims")
     annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="claims")
@@ -421,10 +421,14 @@ class Claim(models.Model):
     left = models.CharField(max_length=1, choices=Side.choices, help_text="The completion shown on the left.")
     mode = models.CharField(max_length=10, choices=Mode.choices)
     number = models.PositiveIntegerField(
-        default=0, help_text="The how-manieth of this annotator, from 0: sides are balanced over it."
+        default=0, help_text="Position in this annotator's sequence, from 0; sides are balanced over it."
     )
     ranking = models.ForeignKey(
-        Ranking, null=True, on_delete=models.SET_NULL, related_name="claims", help_text="It is part of."
+        Ranking,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="claims",
+        help_text="The ranking this claim belongs to.",
     )
     arm = models.CharField(
         max_length=20,
@@ -552,8 +556,8 @@ class Judgment(models.Model):
     "confirm" or "override" is read off by comparing the outcome with what was suggested."""
 
     class Stage(models.TextChoices):
-        FIRST = "first", "First: before any reveal"
-        REVEALED = "revealed", "Revealed: after the Suggestion was shown to a blind annotator"
+        FIRST = "first", "First: before seeing the model's pick"
+        REVEALED = "revealed", "Revealed: after seeing the model's pick"
         IMPORTED = "imported", "Imported: came with the data"
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="judgments")
@@ -638,9 +642,9 @@ class Flag(models.Model):
     class Reason(models.TextChoices):
         BROKEN = "broken", "Text is broken or cut off"
         UNSAFE = "unsafe", "Harmful or private content"
-        IDENTITY = "identity", "A completion names its own model"
+        IDENTITY = "identity", "An answer names its own model"
         PROMPT = "prompt", "Prompt is unclear or makes no sense"
-        LANGUAGE = "language", "A language I cannot judge"
+        LANGUAGE = "language", "A language I don’t know well enough"
         OTHER = "other", "Something else"
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="flags")
@@ -687,17 +691,17 @@ class Decision(models.Model):
     the old one."""
 
     class Method(models.TextChoices):
-        AGREEMENT = "agreement", "Agreement: all current Judgments say the same"
-        MAJORITY = "majority", "Majority: more than half of the current Judgments say so"
+        AGREEMENT = "agreement", "Agreement: all votes are the same"
+        MAJORITY = "majority", "Majority: more than half of the votes"
         AGGREGATION = (
             "aggregation",
-            "Aggregation: likeliest by the votes and the skill behind them",
+            "Aggregation: likeliest by the votes and each person's skill",
         )
         REVIEWER = "reviewer", "Reviewer: settled by a person"
 
     class Reason(models.TextChoices):
         MODEL_WRONG = "model_wrong", "Model wrong"
-        SLIP = "slip", "Slip"
+        SLIP = "slip", "Annotator mistake"
         AMBIGUOUS = "ambiguous", "Ambiguous"
         GUIDELINE_GAP = "guideline_gap", "Guideline gap"
         BAD_DATA = "bad_data", "Bad data"
@@ -705,7 +709,7 @@ class Decision(models.Model):
     DROP = "drop"
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="decisions")
-    outcome = models.CharField(max_length=20, choices=[*Outcome.choices, (DROP, "Drop: leave it out")])
+    outcome = models.CharField(max_length=20, choices=[*Outcome.choices, (DROP, "Exclude pair")])
     method = models.CharField(max_length=20, choices=Method.choices)
     reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
     note = models.TextField(blank=True)
@@ -728,7 +732,7 @@ class Decision(models.Model):
         null=True,
         on_delete=models.RESTRICT,
         related_name="replaced_by",
-        help_text="Took its standing; gets it back when this one is undone.",
+        help_text="The decision this one superseded; restored if this one is undone.",
     )
     standing = models.BooleanField(default=True)
     undone_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT, related_name="+")

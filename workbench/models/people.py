@@ -17,16 +17,16 @@ class User(AbstractUser):
     Role per Dataset."""
 
     goes_straight_on = models.BooleanField(
-        "Go straight on after an answer",
+        "Go straight to the next pair after a vote",
         default=True,
-        help_text="Off: the page stops after each answer to show what the model says.",
+        help_text="Off: the page stops after each vote to show the model's pick.",
     )
 
 
 class Role(models.TextChoices):
-    ANNOTATOR = "annotator", "Annotator: judges Comparisons"
-    REVIEWER = "reviewer", "Reviewer: judges, and settles disagreements"
-    ADMIN = "admin", "Admin: also imports, releases, and manages members"
+    ANNOTATOR = "annotator", "Annotator: votes on pairs"
+    REVIEWER = "reviewer", "Reviewer: also settles disagreements"
+    ADMIN = "admin", "Admin: also imports, releases and manages people"
 
 
 class MemberQuerySet(models.QuerySet["Member"]):

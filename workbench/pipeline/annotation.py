@@ -89,10 +89,7 @@ class AnsweredBefore(Refused):
     """Another window of the same person has answered meanwhile: `standing` is the answer that stands."""
 
     def __init__(self, standing: Judgment) -> None:
-        super().__init__(
-            "You have answered this Comparison in another window since this page showed it. That answer "
-            "stands; press u to change it."
-        )
+        super().__init__("You voted on this pair in another window. That vote counts; press u to change it.")
         self.standing = standing
 
 
@@ -494,7 +491,7 @@ def record(
         if claim.ranking:
             return _record(comparison.dataset, annotator, _implied_by(claim.ranking, answer, ranks))
         if ranks:
-            raise Refused("This was handed to you as two completions. Reload the page to see them.")
+            raise Refused("This pair is not part of a ranking. Reload the page to vote on the pair.")
         claim.comparison = comparison
         return _record(comparison.dataset, annotator, [(claim, answer)])
 
@@ -555,9 +552,9 @@ def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, 
 def _implied_by(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[tuple[Claim, Answer]]:
     """What a ranking says of each of its Comparisons."""
     if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
-        raise Refused("These completions are to be ranked. Reload the page to see all of them.")
+        raise Refused("These answers need a ranking. Reload the page to see all of them.")
     if ranks and len(ranks) != len(ranking.shown):
-        raise Refused("The completions to rank are others by now. Reload the page to see them.")
+        raise Refused("The answers to rank have changed. Reload the page to see them.")
     rank_of = dict(zip(ranking.shown, ranks, strict=False))
     claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
     loaded = claims.select_related("comparison", "suggestion__version", "ranking")
@@ -630,7 +627,7 @@ def _is_split(votes: list[str]) -> bool:
 
 def _check_same(known: Judgment, annotator: Annotator, claim: Claim) -> None:
     if (known.annotator_id, known.comparison_id) != (annotator.pk, claim.comparison_id):
-        raise Refused("This answer carries the key of another answer. Reload the page and answer again.")
+        raise Refused("This vote has the key of another vote. Reload the page and vote again.")
 
 
 def comparison_in(dataset: Dataset, pk: int) -> Comparison | None:
@@ -681,7 +678,7 @@ def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | 
     locking = _LOCK_CLAIM if claim_pk else _LOCK_CLAIM_NO_REPEAT
     claim = locking.first(annotator=annotator.pk, comparison=comparison.pk, claim=claim_pk)
     if claim is None:
-        raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
+        raise Refused("This pair was not given to you. Reload the page to get the next pair.")
     return claim
 
 
@@ -785,7 +782,7 @@ def flag(
         _lock(annotator)
         claim = claim_of(annotator, comparison, claim_pk).first()
         if claim is None:
-            raise Refused("This Comparison was not handed to you. Reload the page to get the next one.")
+            raise Refused("This pair was not given to you. Reload the page to get the next pair.")
         together = Claim.objects.filter(annotator=annotator, ranking=claim.ranking_id)
         pks = together.values_list("comparison", flat=True) if claim.ranking_id else [comparison.pk]
         own = Flag.objects.open().filter(annotator=annotator, comparison__in=list(pks))

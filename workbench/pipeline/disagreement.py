@@ -66,17 +66,17 @@ class Why(models.TextChoices):
     """Why a Comparison is in the queue; it may have several reasons."""
 
     FLAGGED = "flagged", "flagged"
-    PEOPLE = "people", "people differ"
-    MIXED = "mixed", "a person and a label of the file differ"
-    LABELS = "labels", "labels of the file differ"
+    PEOPLE = "people", "people disagree"
+    MIXED = "mixed", "people against imported labels"
+    LABELS = "labels", "imported labels disagree"
     MODEL = "model", "model against people"
-    FILE = "file", "model against labels of the file"
-    CHANGED = "changed", "changed after reveal"
-    GOLD = "gold", "gold missed"
-    REPEAT = "repeat", "own earlier answer differs"
+    FILE = "file", "model against imported labels"
+    CHANGED = "changed", "changed after seeing the model"
+    GOLD = "gold", "known answer missed"
+    REPEAT = "repeat", "repeat answered differently"
     TOWARDS = "towards", "model flipped to the preferred side"
     AWAY = "away", "model flipped from the preferred side"
-    FLIPPED = "flipped", "model flipped, neither side is preferred"
+    FLIPPED = "flipped", "model flipped, neither side preferred"
 
 
 FLIPS = (Why.TOWARDS, Why.AWAY, Why.FLIPPED)
@@ -84,15 +84,15 @@ FLIPS = (Why.TOWARDS, Why.AWAY, Why.FLIPPED)
 
 
 class Order(models.TextChoices):
-    VALUE = "value", "what tells most for its reading time"
-    SUREST = "surest", "where the model is surest"
-    OLDEST = "oldest", "oldest first"
-    NEWEST = "newest", "newest first"
+    VALUE = "value", "Most useful first"
+    SUREST = "surest", "Model surest first"
+    OLDEST = "oldest", "Oldest first"
+    NEWEST = "newest", "Newest first"
 
 
 class Lengths(models.TextChoices):
-    ALIKE = "alike", "within a quarter of each other"
-    APART = "apart", "one twice as long or longer"
+    ALIKE = "alike", "within 25 % of each other"
+    APART = "apart", "one at least twice as long"
 
 
 @dataclass(frozen=True)

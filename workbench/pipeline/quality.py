@@ -14,11 +14,11 @@ from workbench.pipeline.agreement import Share
 ENOUGH = 10
 
 NAMES = {
-    "gold": "right on gold",
-    "consistent": "same as own earlier answer",
-    "left": "left chosen",
-    "towards": "changed to the model’s",
-    "away": "changed otherwise",
+    "gold": "right on known answers",
+    "consistent": "same answer when asked again",
+    "left": "chose left",
+    "towards": "changed to the model’s pick",
+    "away": "changed to something else",
 }
 """The shares of a Quality, as they are told."""
 

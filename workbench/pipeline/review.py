@@ -125,7 +125,7 @@ def mark_gold(comparison: Comparison, outcome: str) -> None:
     measured from now on; "" makes it ordinary again. Votes that it has stay; it collects no more while it is
     gold. What was answered to it as gold stays gold. ValueError for another outcome."""
     if outcome not in ("", *(value for value in Outcome.values if value != Outcome.CANNOT_JUDGE)):
-        raise ValueError(f"{outcome} is no known answer: a, b, tie or both_bad is.")
+        raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
     Comparison.objects.filter(pk=comparison.pk).update(gold=outcome, places=0 if outcome else None)
 
 
@@ -138,11 +138,13 @@ def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write
     for line, name, outcome in rows:
         if len(found.get(name, ())) != 1:
             number = len(found.get(name, ()))
-            problems.append(f"line {line}: {number or 'no'} Comparisons here are named {name[:80]!r}")
+            problems.append(f"line {line}: {number or 'no'} pairs here have the id {name[:80]!r}")
         elif found[name][0].pk in seen:
-            problems.append(f"line {line}: {name[:80]!r} comes a second time")
+            problems.append(f"line {line}: {name[:80]!r} is listed twice")
         elif outcome and outcome not in (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD):
-            problems.append(f"line {line}: {outcome[:80]!r} is no known answer: a, b, tie or both_bad is")
+            problems.append(
+                f"line {line}: {outcome[:80]!r} cannot be a known answer; use a, b, tie or both_bad"
+            )
         else:
             seen.add(found[name][0].pk)
     if problems:

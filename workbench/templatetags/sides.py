@@ -5,7 +5,7 @@ from django import template
 
 register = template.Library()
 
-_WORDS = {"tie": "Tie", "both_bad": "Both bad", "cannot_judge": "Cannot judge", "drop": "Drop"}
+_WORDS = {"tie": "Tie", "both_bad": "Both bad", "cannot_judge": "Can’t judge", "drop": "Excluded"}
 _MARKS = {"left": "◧", "right": "◨", "tie": "=", "both_bad": "⊘", "cannot_judge": "?", "drop": "×"}
 
 
@@ -19,7 +19,7 @@ def side(outcome: str, left: str) -> str:
 
 @register.filter
 def word(outcome: str, left: str) -> str:
-    """ "Left", "Right", "Tie", "Both bad", "Cannot judge", "Drop"."""
+    """ "Left", "Right", "Tie", "Both bad", "Can’t judge", "Excluded"."""
     return _WORDS.get(outcome) or side(outcome, left).capitalize()
 
 

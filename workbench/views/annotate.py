@@ -174,9 +174,9 @@ def said_then(judgments: Sequence[Judgment]) -> Said | None:
     if first.ranking:
         suggested = {_pair(judgment.comparison): judgment.suggested for judgment in judgments}
         value = _ranks(suggested, first.ranking)
-        sure = f"the same in {len(judgments) - differing} of {len(judgments)} pairs"
+        sure = f"agrees with you on {len(judgments) - differing} of {len(judgments)} pairs"
         return Said(value, sure, notice, differs=differing > 0)
-    sure = _sure(first.suggested, first.probability, first.margin or 0)
+    sure = _sure(first.suggested, first.probability)
     return Said(annotation.seen_as(first.suggested, first.left), sure, notice, differs=differing > 0)
 
 
@@ -191,8 +191,8 @@ def said_beforehand(claim: Claim) -> Said | None:
         suggested = {_pair(each.comparison): each.suggestion.outcome for each in claims if each.suggestion}
         if len(suggested) < len(claims):
             return None
-        return Said(_ranks(suggested, claim.ranking), f"by {len(claims)} pairs", notice, differs=False)
-    sure = _sure(suggestion.outcome, suggestion.probability, suggestion.margin)
+        return Said(_ranks(suggested, claim.ranking), f"from {len(claims)} pairs", notice, differs=False)
+    sure = _sure(suggestion.outcome, suggestion.probability)
     return Said(annotation.seen_as(suggestion.outcome, claim.left), sure, notice, differs=False)
 
 
@@ -204,11 +204,12 @@ def _ranks(outcomes: dict[tuple[int, int], str], ranking: Ranking) -> str:
     return "ranks:" + ",".join(map(str, annotation.ranks_of(outcomes, ranking.shown)))
 
 
-def _sure(outcome: str, probability: float | None, margin: float) -> str:
-    if probability is None:
-        return f"uncalibrated, margin {abs(margin):.2f}"
+def _sure(outcome: str, probability: float | None) -> str:
+    """How sure the model is of its pick; "" while it is not calibrated."""
     if outcome == "tie":
         return "equal scores"
+    if probability is None:
+        return ""
     return f"{shares.in_words(probability if outcome == 'a' else 1 - probability)} likely"
 
 
@@ -401,7 +402,7 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
         annotation.last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
     )
     if judgment is None:
-        return _refuse(request, dataset, "There is no earlier answer of yours to reopen.", 404)
+        return _refuse(request, dataset, "You have no earlier vote to reopen.", 404)
     # Of a ranking the first, by which it was handed out: its draft is kept under that Claim.
     first = _together(judgment)[0]
     claim = Claim.objects.select_related("ranking").get(
@@ -461,17 +462,17 @@ def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Compariso
     if form.cleaned_data["user"] != request.user.pk:
         # Answers wait in the browser for a login; on a shared machine that may be the next person's.
         return _refuse(
-            request, dataset, "This answer is somebody else's: log in as the one who gave it.", 401
+            request, dataset, "Another account gave this vote. Log in with that account to send it.", 401
         )
     comparison = annotation.comparison_in(dataset, form.cleaned_data["comparison"])
-    return comparison or _refuse(request, dataset, "This Comparison is no longer in the Dataset.", 404)
+    return comparison or _refuse(request, dataset, "This pair is no longer in the dataset.", 404)
 
 
 def _refuse_for(request: HttpRequest, dataset: Dataset, standing: Judgment) -> HttpResponse:
     """409, with the answer of another window that stands: the page shows it, and a change names it."""
     together = _together(Judgment.objects.select_related("comparison", "ranking").get(pk=standing.pk))
     first, given = together[0], answered(together)
-    sentence = f"You answered “{given.words}” in another window, and that stands. Press u to change it."
+    sentence = f"You voted “{given.words}” in another window, and that vote counts. Press u to change it."
     stands = {"answer": given.value, "replaces": sent_key(first), "judgment": str(first.pk)}
     return _refuse(request, dataset, sentence, 409, stands=stands | {"comment": first.comment})
 

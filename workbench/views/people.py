@@ -14,7 +14,7 @@ from workbench.pipeline.statistics.figures import known
 from workbench.pipeline.statistics.panels import names_of
 from workbench.views.quality import as_of, computing
 
-LAST_ADMIN = "A Dataset needs an admin. Make somebody else an admin first."
+LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -25,7 +25,7 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
     form = MemberForm(request.POST or None, dataset=dataset)
     if form.is_valid():
         member = form.save()
-        messages.info(request, f"{member.user} is {member.role} here now.")
+        messages.info(request, f"Added {member.user} as {member.role}.")
         return redirect("people", pk=pk)
     members = list(Member.objects.of(dataset).by_role().with_last_active())
     stored = statistics.stored(dataset)
@@ -52,7 +52,7 @@ def _told(report: statistics.Report, members: Sequence[Member]) -> dict[str, Any
     return {
         "members": own,
         "others": [(names.get(pk, "removed"), row) for pk, row in rows.items() if row["votes"]],
-        "quality": [("Everybody", _shares(report["everybody"])), *of_members],
+        "quality": [("Everyone", _shares(report["everybody"])), *of_members],
     }
 
 
@@ -66,7 +66,7 @@ def member_change(request: HttpRequest, pk: int, member_pk: int) -> HttpResponse
     member = access.member_for(request.user, pk, member_pk)
     form = RoleForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Choose one of the roles.")
+        messages.error(request, "Nothing was changed: choose a role from the list.")
     elif not member.change_role(form.cleaned_data["role"]):
         messages.error(request, LAST_ADMIN)
     return redirect("people", pk=pk)

@@ -15,6 +15,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from scoring import shares
 from workbench import access
 from workbench.forms import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
@@ -38,12 +39,12 @@ from workbench.templatetags.sides import word
 _LATELY = timedelta(hours=12)
 GUIDELINES_SHOWN = 10
 _COMES_HERE = {
-    ReviewQueue.PEOPLE.value: "A case comes here when people differ, or a person and a label of the file, "
-    "when somebody changed their answer after the reveal, missed gold or answered a repeat otherwise, or "
-    "raised a flag.",
-    ReviewQueue.LABELS.value: "A case comes here when labels of the file differ.",
-    ReviewQueue.MODEL.value: "A case comes here when the model prefers another side than a person, or than a "
-    "label of the file.",
+    ReviewQueue.PEOPLE.value: "A pair comes here when people disagree with each other or with an imported "
+    "label, or when somebody flags it, changes a vote after seeing the model, misses a known answer, or "
+    "answers a repeat differently.",
+    ReviewQueue.LABELS.value: "A pair comes here when imported labels disagree.",
+    ReviewQueue.MODEL.value: "A pair comes here when the model picks another side than a person or an "
+    "imported label.",
 }
 
 
@@ -81,7 +82,7 @@ class View:
         old = self.filters.old
         if old:
             return f"Flips from {old} to {self.version}"
-        return ReviewQueue(self.filters.queue).label if self.filters.queue else "All cases"
+        return ReviewQueue(self.filters.queue).label if self.filters.queue else "All pairs"
 
     @property
     def tabs(self) -> list[Tab]:
@@ -98,7 +99,9 @@ class View:
     @property
     def what_comes_here(self) -> str:
         """What makes a case of this queue."""
-        return _COMES_HERE.get(self.filters.queue, "A case comes here for any of its reasons.")
+        return _COMES_HERE.get(
+            self.filters.queue, "A pair comes here when people, imported labels or the model disagree."
+        )
 
     @property
     def order_label(self) -> str:
@@ -201,7 +204,7 @@ def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if decision is None or not review.undo(decision, view.user):
         return _case(request, view, comparison, conflict=True, status=409)
-    said = "Undone: what stood before stands again."
+    said = "Undone: the pair is as it was before."
     case = _told(view, comparison)
     if _partial(request):
         return _answer(request, view, case, case, said)
@@ -285,7 +288,7 @@ def gold(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         review.mark_gold(comparison, form.cleaned_data["outcome"])
     else:
-        messages.error(request, "Nothing was changed: the known answer is a, b, tie or both bad.")
+        messages.error(request, "Nothing was changed: a known answer is left, right, tie or both bad.")
     return redirect("review_case", pk)
 
 
@@ -390,11 +393,11 @@ def _row(view: View, case: disagreement.QueueCase) -> Row:
 
 
 def _certainty(version: ModelVersion | None, margin: float | None) -> str:
-    """How sure the model is, without saying of what."""
+    """How sure the model is, without saying of what; "" while it is not calibrated."""
     if version is None or margin is None:
         return ""
     probability = Suggestion(version=version, margin=abs(margin)).probability
-    return f"margin {abs(margin):.2f}" if probability is None else f"P {probability:.2f}"
+    return "" if probability is None else f"{shares.in_words(probability)} sure"
 
 
 def _last_words(decisions: Iterable[Decision]) -> dict[int, str]:

@@ -19,8 +19,8 @@ const FOLD_PROMPT = 1500;
 const LONGEST_RAW = 100_000;
 // Controls, spaces that are none or that do not break, joiners, marks of direction; and spaces that end a line.
 const UNSEEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
-const RAW_HINT = "Raw: characters that cannot be seen are named, · is a space at the end of a line, ⇥ a tab.";
-const LONG_STAYS_PLAIN = "What is too long for this view stays plain.";
+const RAW_HINT = "Raw: invisible characters are named, · is a space at the end of a line, ⇥ a tab.";
+const LONG_STAYS_PLAIN = "Texts too long for this view stay plain.";
 const LOOK_AGAIN = 15_000;
 const PATIENCE = 1500; // milliseconds to wait for what the model says before the next one is shown anyway
 
@@ -43,7 +43,7 @@ const wordsOf = (answer) =>
   answer.startsWith("ranks:") ? ranking.inWords(answer) : WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
 
 const ARCHIVED =
-  "This dataset was archived, so it takes no votes now. What you answer stays in this browser and is sent when an admin brings it back.";
+  "This dataset is archived and takes no votes now. Your votes stay in this browser and are sent when an admin restores it.";
 
 let current = null; // the item on screen
 let ahead = []; // items fetched and not yet shown
@@ -175,10 +175,10 @@ function foldPrompt({ element }) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet unfold";
-  button.textContent = "Show the whole prompt";
+  button.textContent = "Show full prompt";
   button.addEventListener("click", () => {
     const folded = turn.classList.toggle("folded");
-    button.textContent = folded ? "Show the whole prompt" : "Fold the prompt";
+    button.textContent = folded ? "Show full prompt" : "Fold prompt";
   });
   turn.classList.add("folded");
   turn.append(button);
@@ -211,7 +211,7 @@ async function fetchOne() {
   if (response.status === 404) throw new NotAMember();
   if (response.status === 423) throw new Archived();
   if (response.status === 204) return null;
-  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  if (!response.ok) throw new Error(`The next pair could not be loaded (error ${response.status}). This page tries again by itself.`);
   return parse(await response.text());
 }
 
@@ -281,15 +281,15 @@ function pause(result) {
 }
 
 function whyNot(result) {
-  const kept = "What you decided is kept in this browser and sent when";
+  const kept = "Your votes stay in this browser and are sent when";
   if (result instanceof NotAMember)
-    return ["You have no access to this Dataset any more", "An admin has ended it, or removed the Dataset. Ask one of them; what you answered before stays."];
+    return ["You have no access to this dataset any more", "An admin removed you or the dataset. Your earlier votes stay."];
   if (result instanceof Archived)
-    return ["This dataset is archived", `It takes no votes for now. ${kept} an admin brings it back; this page looks again by itself.`];
+    return ["This dataset is archived", `It takes no votes for now. ${kept} an admin restores it. This page checks again by itself.`];
   if (result instanceof LoggedOut)
-    return ["The next one cannot be fetched now", "Your login has expired. Log in again in a new tab; this page then goes on by itself."];
-  if (result instanceof Error) return ["The next one cannot be fetched now", `There is no connection to the server. ${kept} it is back.`];
-  return ["Saving your last answers", "The next one comes when they have arrived."];
+    return ["The next pair cannot be loaded now", "Your login has expired. Log in again in a new tab; this page then continues by itself."];
+  if (result instanceof Error) return ["The next pair cannot be loaded now", `There is no connection to the server. ${kept} it is back.`];
+  return ["Saving your last votes", "The next pair comes after that."];
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -440,7 +440,7 @@ async function reopenFromServer() {
     redirect: "manual",
   }).catch(() => null);
   if (response?.ok) return itemOf(parse(await response.text()));
-  tell(response?.status === 404 ? "There is no earlier answer of yours to reopen." : "Earlier answers cannot be fetched now.");
+  tell(response?.status === 404 ? "You have no earlier vote to reopen." : "Your earlier votes cannot be loaded now. Try again.");
   return null;
 }
 
@@ -474,7 +474,7 @@ function onState(state, n) {
 }
 
 function onRefused(entry, sentence, { stands }) {
-  const what = entry.fields.answer ? `Your answer “${wordsOf(entry.fields.answer)}”: ` : "";
+  const what = entry.fields.answer ? `Your vote “${wordsOf(entry.fields.answer)}” was not saved. ` : "";
   const item = stands && [current, ...past, ...newer].find((one) => one?.replaces === entry.id);
   if (item) standsInstead(item, stands);
   tell(what + sentence, true);
@@ -531,8 +531,8 @@ function diffOf(item) {
     if (text === right) return drawn(text, pieces, "left", "ins");
     return null;
   });
-  if (!pieces) item.diffHint = `Too long to compare: from the first difference to the last there are more than ${LONGEST.toLocaleString("en")} characters.`;
-  else if (similarity(pieces) < 0.2) item.diffHint = "These texts have little in common: most of both is marked.";
+  if (!pieces) item.diffHint = `Too long to compare: more than ${LONGEST.toLocaleString("en")} characters from the first difference to the last.`;
+  else if (similarity(pieces) < 0.2) item.diffHint = "These answers have little in common, so most words are marked.";
   return item.diff;
 }
 
@@ -597,7 +597,7 @@ function fold(text) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet same";
-  const label = () => (button.textContent = `⋯ ${text.length.toLocaleString("en")} characters the same ⋯`);
+  const label = () => (button.textContent = `⋯ ${text.length.toLocaleString("en")} identical characters ⋯`);
   button.addEventListener("click", () => {
     const end = text.length > UNFOLDED ? wordNear(text, UNFOLDED) : text.length;
     button.before(text.slice(0, end));
@@ -663,7 +663,7 @@ async function applyView() {
 function hintOf(item, others) {
   if (view === "diff") return item.diffHint ?? "";
   if (view === "plain") return "";
-  if (!others) return "The markdown view cannot be fetched now: this is the plain text.";
+  if (!others) return "The Markdown view cannot be loaded now. This is the plain text.";
   const hints = view === "raw" ? [RAW_HINT] : [];
   if (!others.every(Boolean)) hints.push(LONG_STAYS_PLAIN);
   return hints.join(" ");
@@ -758,7 +758,7 @@ function toggleGuidelines() {
 straightOn.addEventListener("change", async () => {
   if (!straightOn.checked) lastReveal()?.remove();
   const response = await post(urls.straightOn, straightOn.checked ? { straight_on: "on" } : {}).catch(() => null);
-  if (!response?.ok) tell("Whether to go straight on was not saved to your account. Choose it again when there is a connection.", true);
+  if (!response?.ok) tell("Your choice to go straight on was not saved. Choose again when you are connected.", true);
 });
 
 // Leases
@@ -772,7 +772,7 @@ async function hold() {
   const { held, guidelines: newest } = await response.json();
   const isHeld = (item) => item.answer || held.includes(Number(item.comparison));
   ahead = ahead.filter(isHeld);
-  if (current && !isHeld(current)) tell("Your lease on this one has run out. Your answer counts if its place is still free.");
+  if (current && !isHeld(current)) tell("You’ve had this one a while. Answer now; it almost always still counts.");
   if (newest && String(newest) !== urls.guidelines) tell("There are new guidelines: reload the page to read them.", true);
 }
 

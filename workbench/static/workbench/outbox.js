@@ -109,7 +109,7 @@ export class Outbox {
       }
       // A 403 that is not ours is a token from before a login: the next try reads the new one.
       if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
-        return response.status === 403 ? "login" : this.refuse(entry, "You are not a member of this Dataset any more.");
+        return response.status === 403 ? "login" : this.refuse(entry, "You are not a member of this dataset any more.");
       }
       reply = await response.json();
     } catch {

@@ -75,7 +75,7 @@ export function draw(groups, n, panes, bar) {
     const word = at < 0 ? "Next" : ORDINALS[groups.slice(0, at).flat().length];
     button.querySelector("span").textContent = word;
     button.setAttribute("aria-pressed", at >= 0);
-    button.setAttribute("aria-label", `Completion ${pane.dataset.side}: ${at < 0 ? "put it next" : `${word}, take it back`}`);
+    button.setAttribute("aria-label", `Answer ${pane.dataset.side}: ${at < 0 ? "put next" : `${word}, remove`}`);
   }
   const left = unplaced(groups, n);
   bar.querySelector("[data-do=rank]").disabled = left.length > 1;
@@ -85,7 +85,7 @@ export function draw(groups, n, panes, bar) {
 }
 
 function said(groups, left) {
-  if (!groups.length) return "The best first, then the next best.";
+  if (!groups.length) return "Choose the best answer first, then the next best.";
   if (left.length > 1) return `${left.join(", ")} to go`;
   return left.length ? `${left[0]} comes last` : "";
 }

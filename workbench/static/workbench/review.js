@@ -201,7 +201,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (sender.matches(".answer") && xhr.getResponseHeader("HX-Push-Url")) sessionStorage.removeItem(draftName(sender));
 });
 document.addEventListener("htmx:sendError", () => tell("Nothing was saved: there is no connection. Try again when it is back."));
-document.addEventListener("htmx:responseError", (event) => tell(`Nothing was saved: the server answered ${event.detail.xhr.status}. Try again.`));
+document.addEventListener("htmx:responseError", (event) => tell(`Nothing was saved: the server reported error ${event.detail.xhr.status}. Try again.`));
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, requestConfig } = event.detail;
   // 409 and 400 carry the case as it is now, with what to do about it.
