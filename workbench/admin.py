@@ -5,7 +5,7 @@ from django.http import HttpRequest
 
 from workbench.models import Dataset, Member, ModelVersion, Run, User, Worker
 
-admin.site.site_header = admin.site.site_title = "Preference workbench"
+admin.site.site_header = admin.site.site_title = "Preference workbench: accounts and system"
 admin.site.register(User, UserAdmin)
 
 

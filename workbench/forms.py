@@ -85,7 +85,7 @@ class CloneForm(NamedForm):
 
     def save(self, commit: bool = True) -> Dataset:
         if self._by is None:
-            raise ValueError("A clone is somebody's.")
+            raise ValueError("A clone needs the person who makes it.")
         return cloning.clone(self._source, self.cleaned_data["name"], self._by)
 
 
@@ -106,7 +106,7 @@ class DeleteForm(forms.Form):
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         if name != self._dataset.name:
-            raise ValidationError(f"This is not its name. Type “{self._dataset.name}”. Nothing was deleted.")
+            raise ValidationError(f"The names differ. Type “{self._dataset.name}”. Nothing was deleted.")
         return name
 
 
@@ -132,11 +132,11 @@ class DatasetForm(NamedForm):
             "overlap": "People per pair",
             "most_places": "On disagreement, ask more people, up to",
             "enough_at": "Accept one vote when the model is this sure of it too",
-            "audit_share": "Spot-check this share of those",
+            "audit_share": "Spot-check this share of those with the full number of people",
             "aggregation": "How votes become a final label",
             "order": "Which pairs come first",
-            "random_share": "Random share of a mixture",
-            "most_per_group": "Pairs of one prompt in a row, at most",
+            "random_share": "Share of random pairs in a mixture",
+            "most_per_group": "At most this many pairs of one prompt in a row",
             "ranks": "Rank 3 to 9 answers together instead of pair by pair",
             "lease_minutes": "Hold a pair for this many minutes",
             "blind_share": "Hide the model's pick until people have voted",
@@ -146,19 +146,18 @@ class DatasetForm(NamedForm):
         }
         help_texts = {
             "overlap": "How many different people vote on each pair.",
-            "most_places": "0 = nobody more.",
-            "enough_at": "For example 0.9. Empty = every pair gets all its people.",
-            "audit_share": "They get all their people: it shows where person and model err together.",
-            "aggregation": "Where no reviewer has decided. Skill also gives probabilities; it needs 20 "
-            "shared votes a person.",
+            "most_places": "5 = at most five people per pair. 0 = don’t ask more.",
+            "enough_at": "0.9 = 90 % sure. Empty = never.",
+            "audit_share": "0.1 = one in 10. Shows where person and model err together.",
+            "aggregation": "A reviewer’s label always wins. Skill needs 20 shared votes per person.",
             "order": "Only random picks give figures that hold for the whole dataset.",
-            "random_share": "0.3 at least.",
-            "most_per_group": "Where uncertain pairs come first.",
-            "ranks": "Stored as the pairs that the order implies.",
-            "lease_minutes": "For whoever has opened it.",
+            "random_share": "0.3 = three pairs in 10, the least allowed.",
+            "most_per_group": "Applies when uncertain pairs come first.",
+            "ranks": "A ranking is stored as votes on pairs.",
+            "lease_minutes": "After that, somebody else may get the pair.",
             "blind_share": "1 = always, 0 = never, 0.5 = for half of the pairs.",
-            "gold_share": "0.05 = one in 20. They check people, and are no votes.",
-            "repeat_share": "To the same person, with the sides swapped.",
+            "gold_share": "0.05 = one pair in 20. Checks people; never counts as votes.",
+            "repeat_share": "0.05 = one pair in 20, same person, sides swapped.",
             "frozen": "A model that loses on it is not promoted. Leakage reports look for its prompts.",
         }
         widgets = {
@@ -193,8 +192,8 @@ class DatasetForm(NamedForm):
 class CalibrateForm(forms.Form):
     """What to fit a temperature on."""
 
-    dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all Datasets")
-    labels = forms.BooleanField(required=False, label="labels of the file too")
+    dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all datasets")
+    labels = forms.BooleanField(required=False, label="Include imported labels")
 
 
 class RetrainForm(forms.Form):
@@ -204,11 +203,12 @@ class RetrainForm(forms.Form):
     base = forms.ModelChoiceField(
         ModelVersion.objects.none(),
         empty_label=None,
-        help_text="Whose weights it begins with. From the same base each time, all pairs count alike.",
+        label="Start from",
+        help_text="Keep this model the same each time to compare fairly.",
     )
     preset = forms.ChoiceField(choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect)
     name = forms.CharField(
-        max_length=80, required=False, help_text="Empty: made of the Dataset's name and the Release's number."
+        max_length=80, required=False, help_text="Leave empty to name it after the dataset and release."
     )
 
     def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
@@ -305,11 +305,11 @@ class MemberForm(forms.Form):
         user = User.objects.filter(username=name, is_active=True).first()
         if user is None:
             raise ValidationError(
-                f"There is no account named {name}. Names are case-sensitive; staff create accounts in the "
-                "Django admin."
+                f"No account is named {name}. Capital letters count. Whoever runs this workbench can create "
+                "accounts."
             )
         if self.dataset.members.filter(user=user).exists():
-            raise ValidationError(f"{name} is a member already: change the role in the list.")
+            raise ValidationError(f"{name} is already a member. Change the role in the list.")
         return user
 
     def save(self) -> Member:
@@ -336,11 +336,11 @@ class ReviewFilterForm(forms.Form):
     why = forms.ChoiceField(label="Reason", choices=[("", "any"), *disagreement.Why.choices], required=False)
     version = forms.TypedChoiceField(label="Model", empty_value=None, required=False)
     annotator = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
-    source = forms.ChoiceField(label="Completion by", required=False)
+    source = forms.ChoiceField(label="Answer by", required=False)
     lengths = forms.ChoiceField(choices=[("", "any"), *disagreement.Lengths.choices], required=False)
-    old = forms.TypedChoiceField(label="Flipped since", empty_value=None, required=False)
+    old = forms.TypedChoiceField(label="Changed since", empty_value=None, required=False)
     order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
-    votes = forms.ChoiceField(choices=[("", "hidden until I have said"), ("shown", "shown")], required=False)
+    votes = forms.ChoiceField(choices=[("", "hidden until I answer"), ("shown", "shown")], required=False)
     group = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput, required=False)
     as_of = forms.FloatField(widget=forms.HiddenInput, min_value=0, max_value=1e10, required=False)
     after = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
@@ -397,7 +397,7 @@ class ReviewFilterForm(forms.Form):
                 disagreement.check_cursor(after)
         except ValueError:
             raise ValidationError(
-                "This link to a later page is broken: the queue is shown from its top."
+                "This link to a later page is broken. The queue starts from the top."
             ) from None
         return after
 
@@ -405,9 +405,9 @@ class ReviewFilterForm(forms.Form):
         asked = self.cleaned_data
         version = self.looked_at
         if asked.get("why") in disagreement.FLIPS and not asked.get("old"):
-            self.add_error("why", "Choose the model it flipped since: a flip is between two.")
+            self.add_error("why", "Choose the model to compare with under “Changed since”.")
         if asked.get("old") and asked["old"] == version:
-            self.add_error("old", "Choose another model than the one looked at: a flip is between two.")
+            self.add_error("old", "Choose a different model under “Changed since”.")
         return asked
 
     @property
@@ -459,8 +459,8 @@ class ReviewFilterForm(forms.Form):
 
 
 NOTE_WANTED = {
-    Decision.Reason.GUIDELINE_GAP: "Say in the note what the guidelines leave open.",
-    Decision.Reason.BAD_DATA: "Say in the note what is wrong with the data.",
+    Decision.Reason.GUIDELINE_GAP: "Write a note: what do the guidelines leave open?",
+    Decision.Reason.BAD_DATA: "Write a note: what is wrong with the data?",
 }
 
 
@@ -471,7 +471,7 @@ class SettleForm(forms.Form):
     OUTCOMES = [(outcome, outcome) for outcome in ("a", "b", "tie", "both_bad", Decision.DROP)]
 
     outcome = forms.ChoiceField(
-        choices=OUTCOMES, error_messages={"required": "Nothing was chosen: choose one of the five answers."}
+        choices=OUTCOMES, error_messages={"required": "Choose one of the five options. Nothing was saved."}
     )
     reason = forms.ChoiceField(choices=Decision.Reason.choices, required=False)
     note = forms.CharField(max_length=5000, required=False)
@@ -492,7 +492,7 @@ class SettleForm(forms.Form):
         if reason in NOTE_WANTED and not self.cleaned_data.get("note") and "note" not in self.errors:
             self.add_error("note", NOTE_WANTED[Decision.Reason(reason)])
         if self.cleaned_data.get("comparison") not in (None, self.of.pk):
-            sentence = "Nothing was saved: that answer was given to another case."
+            sentence = "Nothing was saved: your answer was for another pair."
             self.add_error("comparison", ValidationError(sentence, "another"))
         return self.cleaned_data
 
@@ -523,32 +523,34 @@ class ReleaseForm(forms.Form):
         error_messages={"required": "Choose at least one format."},
     )
     method = forms.MultipleChoiceField(
-        label="Decided by",
+        label="Final label by",
         choices=Decision.Method.choices,
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
     min_votes = forms.IntegerField(
-        label="Opinions at least", min_value=1, max_value=LARGEST_COUNT, required=False
+        label="Minimum votes per pair", min_value=1, max_value=LARGEST_COUNT, required=False
     )
     min_agreement = forms.FloatField(
-        label="Share of opinions for the outcome, at least", min_value=0, max_value=1, required=False
+        label="Minimum agreement (0.8 = 80 % of the votes)", min_value=0, max_value=1, required=False
     )
     min_posterior = forms.FloatField(
-        label="Probability of the outcome by aggregation, at least",
+        label="Minimum probability by aggregation (0.9 = 90 %)",
         min_value=0,
         max_value=1,
         required=False,
     )
-    source = forms.MultipleChoiceField(label="Both texts written by", required=False)
-    judged_from = forms.DateField(label="Last judged from (UTC)", required=False, widget=_DAY)
-    judged_until = forms.DateField(label="until (UTC)", required=False, widget=_DAY)
+    source = forms.MultipleChoiceField(label="Both answers written by", required=False)
+    judged_from = forms.DateField(label="Last vote from (UTC)", required=False, widget=_DAY)
+    judged_until = forms.DateField(label="Last vote until (UTC)", required=False, widget=_DAY)
     min_length = forms.IntegerField(
-        label="Each text at least (characters)", min_value=1, max_value=LARGEST_COUNT, required=False
+        label="Shortest answer (characters)", min_value=1, max_value=LARGEST_COUNT, required=False
     )
-    max_length = forms.IntegerField(label="at most", min_value=1, max_value=LARGEST_COUNT, required=False)
+    max_length = forms.IntegerField(
+        label="Longest answer (characters)", min_value=1, max_value=LARGEST_COUNT, required=False
+    )
     min_confidence = forms.FloatField(
-        label="Model's probability for the side it prefers, at least",
+        label="Minimum model confidence (0.9 = 90 % sure)",
         min_value=0.5,
         max_value=0.999999,
         required=False,
@@ -599,7 +601,9 @@ class ReleaseForm(forms.Form):
         cleaned = self.cleaned_data
         nested = [name for name in cleaned.get("profiles", []) if not PROFILES[name].is_flat]
         if nested and "csv" in cleaned.get("formats", []):
-            raise ValidationError(f"CSV cannot hold the conversations of {' and '.join(nested)}.")
+            raise ValidationError(
+                f"CSV cannot hold conversations. Choose another format for {' and '.join(nested)}."
+            )
         return cleaned
 
 
@@ -608,11 +612,11 @@ class LeakageForm(forms.Form):
 
     benchmarks = forms.FileField(required=False)
     column = forms.CharField(
-        label="Column of the prompts",
+        label="Prompt column",
         max_length=100,
         required=False,
         initial="prompt",
-        help_text="Of a .jsonl file. Any other file has one prompt a line.",
+        help_text="Only for .jsonl files. Other files have one prompt per line.",
     )
 
 
@@ -626,22 +630,22 @@ class UploadForm(forms.Form):
 
     file = forms.FileField(
         allow_empty_file=True,  # refused as every other bad file is: on the page of its preview
-        error_messages={"required": "No file was sent: choose one, then press Look at it."},
+        error_messages={"required": "Choose a file first."},
     )
 
     def clean_file(self) -> UploadedFile:
         file: UploadedFile = self.cleaned_data["file"]
         if not intake.known_name(file.name or ""):
             raise ValidationError(
-                f"A file named {intake.escaped(file.name or 'nothing', 100)} can't be imported. "
-                f"Known endings: {intake.endings()}."
+                f"{intake.escaped(file.name or 'This file', 100)} can't be imported. "
+                f"Supported files: {intake.endings()}."
             )
         return file
 
 
 _NAMED = {
     **intake.COLUMN_WORDS,
-    **{word: f"what the outcome column says for {outcome}" for word, outcome in intake.OUTCOME_WORDS.items()},
+    **{word: f"value of the outcome column for {outcome}" for word, outcome in intake.OUTCOME_WORDS.items()},
 }
 
 
@@ -649,53 +653,48 @@ class ImportForm(forms.Form):
     """How a file is taken."""
 
     format = forms.ChoiceField(
-        label="Shape",
-        choices=[("auto", "Told by the columns"), *((s.name, s.title) for s in intake.SHAPES.values())],
+        label="Format",
+        choices=[("auto", "Detect automatically"), *((s.name, s.title) for s in intake.SHAPES.values())],
         required=False,
     )
     pairs = forms.ChoiceField(
-        label="Rankings and ratings become",
+        label="Make pairs from rankings and ratings",
         choices=[(name, sentence) for name, sentence in intake.PAIRS_POLICIES.items()],
         required=False,
     )
     minimum_gap = forms.FloatField(
-        label="Least difference of two ratings",
+        label="Smallest rating difference",
         min_value=0,
         required=False,
-        help_text="Pairs whose ratings are closer are left out.",
+        help_text="0.5 = pairs rated closer than half a point are left out.",
     )
     max_pairs = forms.IntegerField(
-        label="Most pairs of one prompt",
+        label="Most pairs per prompt",
         min_value=1,
         max_value=10_000,
         required=False,
-        help_text="64 unless you say otherwise. Of more pairs, as many are taken evenly.",
+        help_text="Leave empty for 64. Further pairs are left out evenly.",
     )
     source = forms.CharField(
-        label="Who made these labels?",
+        label="Who made these labels? (e.g. “crowd 2023”)",
         max_length=200,
         required=False,
-        help_text="Labels of the file are stored under this name. Empty: the name of the shape.",
+        help_text="Leave empty to use the name of the format.",
     )
     licence = forms.CharField(
-        label="Licence of its texts",
+        label="Licence of the texts",
         max_length=100,
         required=False,
-        help_text="Empty: that of the Dataset. A Release says which text came under which.",
+        help_text="Leave empty to use the dataset’s licence.",
     )
-    no_labels = forms.BooleanField(label="Leave the labels of the file behind", required=False)
+    no_labels = forms.BooleanField(label="Ignore labels in this file", required=False)
     formula_safe = forms.BooleanField(
-        label="Take away the ' that a cell begins with: it came from a Release, or was made safe for a "
-        "spreadsheet",
+        label="Remove the leading ' that protects cells of a spreadsheet",
         required=False,
     )
     strip_citations = forms.BooleanField(label="Remove [1] marks from WebGPT answers", required=False)
-    no_near_duplicates = forms.BooleanField(
-        label="Group no near-duplicates: only prompts of the same text are kept in one split", required=False
-    )
-    lenient = forms.BooleanField(
-        label="Lenient: import the good rows, hand the bad ones back as a file", required=False
-    )
+    no_near_duplicates = forms.BooleanField(label="Treat near-duplicate prompts as different", required=False)
+    lenient = forms.BooleanField(label="Skip bad rows (you can download them)", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -743,7 +742,7 @@ class AnswerForm(forms.Form):
     key = forms.UUIDField()
     answer = forms.RegexField(
         r"^(left|left:2|right|right:2|tie|both_bad|cannot_judge|ranks(:[1-9](,[1-9]){2,8})?)$",
-        error_messages={"invalid": "Select one of the answers that the page offers."},
+        error_messages={"invalid": "Choose one of the answers on the page."},
     )
     rank = forms.CharField(required=False)
     replaces = forms.UUIDField(required=False)
@@ -757,7 +756,7 @@ class AnswerForm(forms.Form):
         if cleaned.get("answer") == "ranks":
             given = cast("QueryDict", self.data).getlist("rank")
             if len(given) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in given):
-                self.add_error("answer", "Give each completion its rank: 1 for the best, the same for a tie.")
+                self.add_error("answer", "Rank every answer: 1 is best. Equal answers share a rank.")
             else:
                 cleaned["answer"] = f"ranks:{','.join(given)}"
         return cleaned

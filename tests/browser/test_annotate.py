@@ -629,7 +629,7 @@ def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, bob_annotates
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     picture(page, "annotate-ranking-no-script")
     page.get_by_role("button", name="Submit ranking").click()
-    expect(page.locator(".messages")).to_contain_text("Give each completion its rank")
+    expect(page.locator(".messages")).to_contain_text("Rank every answer")
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     for select, n in zip(page.get_by_role("combobox").all(), "312", strict=True):
         select.select_option(n)

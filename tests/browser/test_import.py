@@ -39,7 +39,7 @@ def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as,
 
     for word, column in named.items():
         page.locator(f"[name=column_{word}]").fill(column)
-    page.get_by_role("button", name="Look at it by these").click()
+    page.get_by_role("button", name="Preview with these columns").click()
 
     expect(page.get_by_text("Label: right is better")).to_be_visible()
     for word, column in named.items():

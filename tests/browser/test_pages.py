@@ -185,7 +185,7 @@ def test_guidelines_come_back_from_the_browser_as_they_were_typed(dataset, alice
     page.goto(reverse("settings", args=[dataset.pk]))
 
     page.fill("textarea[name=text]", text)
-    page.get_by_role("button", name="Save as a new version").click()
+    page.get_by_role("button", name="Save new version").click()
 
     expect(page.locator(".messages")).to_contain_text("version 1 of the guidelines")
     assert dataset.current_guidelines.text == text
@@ -213,6 +213,6 @@ def test_settings_and_members_can_be_changed_without_a_script(dataset, alice, ch
     page.goto(reverse("settings", args=[dataset.pk]))
     page.get_by_label("People per pair").fill("3")
     page.get_by_role("button", name="Save settings").click()
-    expect(page.locator(".messages")).to_contain_text("Settings are saved")
+    expect(page.locator(".messages")).to_contain_text("Settings saved")
     dataset.refresh_from_db()
     assert dataset.overlap == 3

@@ -56,12 +56,12 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(
     page = open_as(alice)
     page.goto(f"/datasets/{kitchen.pk}/quality/")
     picture(page, "quality-1-empty")
-    page.get_by_role("button", name="Compute the figures").click()
-    expect(page.get_by_text("Being computed")).to_be_visible()
+    page.get_by_role("button", name="Update now").click()
+    expect(page.get_by_text("Updating. The figures appear")).to_be_visible()
 
     tasks.compute_statistics(statistics.order(kitchen).pk)
 
-    expect(page.get_by_text("nothing has changed since")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Up to date")).to_be_visible(timeout=20_000)
     all_seen(page)
     accuracy = page.get_by_role("region", name="Accuracy by slice")
     expect(accuracy.get_by_role("img", name="A dot with its interval for reward-1")).to_be_visible()

@@ -121,7 +121,7 @@ def test_nothing_is_settled_before_an_answer_is_chosen(open_as, kitchen, rita):
     look(page)
 
     press(page, "Enter", "m", "Enter")
-    expect(page.get_by_role("alert")).to_contain_text("Nothing was chosen")
+    expect(page.get_by_role("alert")).to_contain_text("Choose one of the five options")
 
     shows(page, "first")
     assert not Decision.objects.exists()
@@ -210,7 +210,7 @@ def test_a_reason_only_selects_and_one_that_says_nothing_by_itself_opens_the_not
     press(page, "1", "g")
     expect(page.locator(".note")).to_be_focused()
     press(page, "Enter")
-    expect(page.get_by_role("alert")).to_have_text("Say in the note what the guidelines leave open.")
+    expect(page.get_by_role("alert")).to_have_text("Write a note: what do the guidelines leave open?")
     page.keyboard.type("may an answer be this short, x 1")
     picture(page, "review-7-note")
     assert not Decision.objects.exists()
@@ -235,7 +235,7 @@ def test_a_note_that_is_asked_for_is_accessible(open_as, kitchen, rita, picture,
     choose(page, "Tie")
     choose(page, "Guideline gap")
     page.get_by_role("button", name="Settle").click()
-    expect(page.get_by_role("alert")).to_contain_text("what the guidelines leave open")
+    expect(page.get_by_role("alert")).to_contain_text("what do the guidelines leave open")
     picture(page, f"review-note-{width}-{scheme}")
 
     accessible(page)
@@ -250,7 +250,7 @@ def test_the_mouse_settles_as_the_keys_do(open_as, kitchen, rita):
     choose(page, "Tie")
     choose(page, "Bad data")
     page.get_by_role("button", name="Settle").click()
-    expect(page.get_by_role("alert")).to_have_text("Say in the note what is wrong with the data.")
+    expect(page.get_by_role("alert")).to_have_text("Write a note: what is wrong with the data?")
     expect(page.locator(".note")).to_be_focused()
     page.keyboard.type("cut off")
     page.get_by_role("button", name="Settle").dblclick()

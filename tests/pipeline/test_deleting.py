@@ -276,7 +276,7 @@ def test_a_deletion_cannot_be_cancelled_and_one_that_failed_goes_on_when_it_is_t
         tasks.delete_dataset(run.pk)
     run.refresh_from_db()
     assert (run.state, Prompt.objects.count()) == ("failed", 0)
-    assert "Try again: it goes on." in run.error
+    assert "Try again to continue." in run.error
     monkeypatch.undo()
 
     assert run.retry()

@@ -300,7 +300,7 @@ def test_after_a_rollback_the_old_suggestions_are_shown_at_once(old, new, datase
 
 
 def test_the_active_version_is_not_promoted_again(old, dataset):
-    with pytest.raises(Refused, match="active model already"):
+    with pytest.raises(Refused, match="already the active model"):
         promotion.promote(old, dataset)
 
 

@@ -363,8 +363,8 @@ def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
 
     assert found.profile == "preference"
     assert found.rows["train"] > 40
-    assert any("are few" in warning for warning in found.warnings)
-    assert any("The longer text is preferred in 100 %" in warning for warning in found.warnings)
+    assert any("don’t expect much" in warning for warning in found.warnings)
+    assert any("The longer answer is preferred in 100 %" in warning for warning in found.warnings)
     assert json.dumps(found.rows)
 
 

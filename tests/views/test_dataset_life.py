@@ -140,11 +140,11 @@ def test_every_page_of_an_archived_dataset_says_so_and_offers_nothing_that_would
 
     for name in ("dataset", "data", "import", "runs", "people", "model", "releases", "settings", "quality"):
         html = page(as_user(alice), name, dataset.pk)
-        assert "takes no votes, imports or runs" in html
+        assert "but not vote, import or start runs" in html
     assert "Archived since" in page(as_user(bob), "dataset", dataset.pk)
     assert "Continue" not in page(as_user(bob), "dataset", dataset.pk)
     assert 'type="file"' not in page(as_user(alice), "import", dataset.pk)
-    assert "Build it" not in page(as_user(alice), "releases", dataset.pk)
+    assert "Build release" not in page(as_user(alice), "releases", dataset.pk)
 
 
 def test_the_runs_of_a_dataset_that_is_archived_are_cancelled_and_its_settings_said_how_many(
@@ -318,8 +318,8 @@ def test_the_page_shows_what_goes_and_what_stays_before_anything_is_deleted(data
         "2 prompts with their answers and scores, and 2 pairs",
         "1 vote by 1 person, and 1 label of files",
         f"1 release with {files} files",
-        "The model trained on it: taught. What it has learnt stays on record.",
-        "can't be stopped half-way or undone",
+        "The model trained on this dataset: taught. The record of its training data stays too.",
+        "You cannot stop or undo a deletion",
     ):
         assert sentence in html
 
@@ -347,7 +347,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
     assert answer.headers["Location"] == reverse("run", args=[run.pk])
     assert rung == [run.pk]
     html = page(client, "run", run.pk)
-    assert "Deleting can't be stopped half-way" in html
+    assert "You cannot stop a deletion" in html
     assert "Kitchen" in html
     assert 'id="cancel"' not in html
     assert "Kitchen is being deleted</a>" in page(client, "home")
@@ -357,7 +357,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
     assert as_user(bob).get(reverse("run", args=[run.pk])).status_code == 404
 
     answer = client.post(reverse("run_cancel", args=[run.pk]), follow=True)
-    assert "A deletion cannot be cancelled" in answer.content.decode()
+    assert "You cannot cancel a deletion" in answer.content.decode()
     tasks.delete_dataset(run.pk)
     html = page(client, "run", run.pk)
     assert "done" in html

@@ -211,7 +211,7 @@ def test_an_admin_of_an_empty_dataset_is_sent_to_import_and_an_annotator_told_to
 
     assert importing in page(as_user(alice), "home")
     assert importing not in page(as_user(bob), "home")
-    assert "Waits for an admin" in page(as_user(bob), "home")
+    assert "Waiting for an admin" in page(as_user(bob), "home")
 
 
 def test_a_dataset_with_everything_judged_offers_its_admin_a_release(dataset, alice, as_user):
@@ -467,7 +467,7 @@ def test_search_finds_exactly_the_text_in_any_turn_or_completion(wanted, found, 
 
 
 def test_a_search_that_finds_nothing_says_that_it_is_exact(dataset, rita, as_user):
-    assert "capital letters and spaces included" in page(as_user(rita), "data", dataset.pk, q="nowhere")
+    assert "Capital letters and spaces count" in page(as_user(rita), "data", dataset.pk, q="nowhere")
 
 
 def test_a_search_for_what_no_database_can_hold_is_refused(dataset, rita, as_user):
@@ -628,14 +628,14 @@ def test_a_large_dataset_opens_at_once_and_its_numbers_follow(dataset, alice, as
         at_once = client.get(url).content.decode()
     follows = client.get(url, {"whole": 1}, headers={"HX-Request": "true"}).content.decode()
 
-    assert "Where the Dataset stands" in small
-    assert "Where the Dataset stands" not in at_once
+    assert "Progress of this dataset" in small
+    assert "Progress of this dataset" not in at_once
     assert f'hx-get="{url}?whole=1" hx-trigger="load"' in at_once
     assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
-    assert "Where the Dataset stands" in follows
+    assert "Progress of this dataset" in follows
     assert 'id="steps" hx-swap-oob="true"' in follows
     assert 'id="worth" hx-swap-oob="true"' in follows
-    assert "Where the Dataset stands" in client.get(url, {"now": 1}).content.decode()
+    assert "Progress of this dataset" in client.get(url, {"now": 1}).content.decode()
 
 
 def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow(
@@ -696,7 +696,7 @@ def test_a_prompt_too_long_for_any_page_says_where_all_of_it_is(dataset, rita, a
 
     alone = as_user(rita).get(reverse("data", args=[dataset.pk]), {"prompt": long.prompt_id}).content.decode()
 
-    assert "characters are more than a page can show. A release holds all of them." in alone
+    assert "characters are too many to show. A release contains them all." in alone
 
 
 def test_a_group_of_long_prompts_shows_how_they_begin(dataset, rita, as_user, monkeypatch):

@@ -28,7 +28,7 @@ from workbench.pipeline import scoring
 
 pytestmark = pytest.mark.django_db
 
-UNTOLD = "No worker can be told yet"
+UNTOLD = "The message broker does not answer"
 SECONDS = 3.0
 """More than a request waits for the broker here, which is two tries of 0.2 s, on a busy machine."""
 

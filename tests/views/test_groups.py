@@ -33,8 +33,8 @@ def test_a_dataset_without_near_duplicates_says_so(as_user, alice, dataset):
 
     shown = page(as_user(alice), dataset)
 
-    assert "No group has more than one prompt" in shown
-    assert "Nobody has looked yet" in shown
+    assert "No near-identical prompts here" in shown
+    assert "Not checked yet" in shown
 
 
 def test_what_the_last_leakage_report_found_is_told_until_there_is_a_newer_one(as_user, alice, dataset):
@@ -50,13 +50,13 @@ def test_what_the_last_leakage_report_found_is_told_until_there_is_a_newer_one(a
 
     assert "all of Quiz" in shown
     assert '<td class="number bad">1</td>' in shown
-    assert "imported since" not in shown
+    assert "Newer prompts are not checked yet" not in shown
     prompt_in(dataset, "train", "something new")
-    assert "imported since" in page(as_user(alice), dataset)
+    assert "Newer prompts are not checked yet" in page(as_user(alice), dataset)
 
 
 def test_a_reviewer_sees_groups_and_not_the_names_of_other_datasets(as_user, rita, dataset):
     shown = page(as_user(rita), dataset)
 
-    assert "Prompts that are kept together" in shown
-    assert "for testing" not in shown
+    assert "Prompts that stay together" in shown
+    assert "with test prompts" not in shown

@@ -87,13 +87,13 @@ def test_pressing_import_stores_the_rows_and_says_what_came_of_it(client, datase
 def test_the_same_file_again_adds_nothing_and_the_page_says_so(client, dataset):
     do_import(client, sent(client, dataset))
     again = sent(client, dataset)
-    assert "Rows there already" in page_of(client, again)
+    assert "Rows already imported" in page_of(client, again)
 
     run = do_import(client, again)
 
     assert run.result["already_there"] == run.result["rows"] == 3
     assert Prompt.objects.count() == 3
-    assert "this was imported before" in page_of(client, again)
+    assert "all rows were imported before" in page_of(client, again)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -174,7 +174,7 @@ def test_a_run_that_was_cancelled_stores_nothing(client, dataset):
     tasks.import_file(upload.latest_run.pk)
 
     assert not Prompt.objects.exists()
-    assert "Nothing was stored" in page_of(client, upload)
+    assert "Nothing was imported" in page_of(client, upload)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -246,7 +246,7 @@ def test_a_table_of_no_known_shape_goes_in_by_its_columns_and_the_next_by_itself
     table = b"Frage,gut,schlecht\nNenne einen Vogel.,Zaunk\xc3\xb6nig,Fledermaus\n"
     named = {"column_prompt": "Frage", "column_chosen": "gut", "column_rejected": "schlecht"}
     upload = sent(client, dataset, table, "umfrage.csv")
-    assert "Not recognised" in page_of(client, upload)
+    assert "Format not recognised" in page_of(client, upload)
     assert '<option value="schlecht">' in page_of(client, upload)
     assert "left is better" in page_of(client, upload, **named)
     assert "no column &quot;Fragen&quot;" in page_of(client, upload, **named | {"column_prompt": "Fragen"})
@@ -270,7 +270,7 @@ def test_no_file_is_told_as_such(client, dataset):
     answer = client.post(reverse("import", args=[dataset.pk]))
 
     assert answer.status_code == 400
-    assert "No file was sent" in answer.content.decode()
+    assert "Choose a file first" in answer.content.decode()
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, settings):
@@ -337,7 +337,7 @@ def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held
     upload = sent(client, dataset, "\n".join(map(json.dumps, rows)).encode())
     page = client.get(reverse("import_preview", args=[upload.pk])).content.decode()
 
-    assert "What the columns become" in page
+    assert "How columns are used" in page
     assert '<th scope="row">chosen</th><td>better answer</td><td>3</td>' in page
     assert '<th scope="row">topic</th><td>metadata</td><td>2</td>' in page
 
@@ -346,10 +346,10 @@ def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held
 def test_empty_completions_are_counted_before_and_after_the_import(client, dataset):
     upload = sent(client, dataset, b'{"prompt": "p", "chosen": "c", "rejected": " "}\n')
 
-    assert "Empty completions" in page_of(client, upload)
+    assert "Empty answers" in page_of(client, upload)
     assert do_import(client, upload).result["empty_completions"] == 1
 
-    assert "Empty completions" in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+    assert "Empty answers" in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -373,10 +373,10 @@ def test_a_finished_import_leads_to_the_prompts_with_an_empty_answer(client, dat
 def test_a_finished_import_shows_what_it_added_and_no_preview_of_what_is_not_stored(client, dataset):
     upload = sent(client, dataset)
     page = reverse("import_preview", args=[upload.pk])
-    assert "Nothing is stored yet" in client.get(page).content.decode()
+    assert "Nothing is imported yet" in client.get(page).content.decode()
 
     assert do_import(client, upload).state == "done"
 
     html = client.get(page).content.decode()
-    assert "Nothing is stored yet" not in html
+    assert "Nothing is imported yet" not in html
     assert "Import another file" in html

@@ -28,9 +28,9 @@ def test_an_admin_adds_somebody_by_their_name(dataset, alice, charlie, as_user):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nobody", "There is no account named nobody"),
-        ("Charlie", "Names are case-sensitive"),
-        ("gone", "no account"),
+        ("nobody", "No account is named nobody"),
+        ("Charlie", "Capital letters count"),
+        ("gone", "No account"),
     ],
 )
 def test_a_name_without_an_account_is_refused_in_words(name, said, dataset, alice, charlie, as_user):
@@ -46,7 +46,7 @@ def test_a_name_without_an_account_is_refused_in_words(name, said, dataset, alic
 def test_adding_a_member_again_says_where_to_change_the_role_and_keeps_the_old(dataset, alice, bob, as_user):
     answer = add(as_user(alice), dataset, "bob", "admin")
 
-    assert "a member already" in answer.content.decode()
+    assert "already a member" in answer.content.decode()
     assert roles_in(dataset)["bob"] == "annotator"
 
 
@@ -117,7 +117,7 @@ def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since
 
     html = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
 
-    assert "1 Judgment since" in html
+    assert "1 new vote since" in html
     row = html.split('<th scope="row">bob</th>')[1].split("</tr>")[0]
     assert '<td class="number">12</td>' in row
     everybody, of_bob = html.split("<details")[1:]
@@ -153,7 +153,7 @@ def test_computing_from_here_leads_back_here(
         answer = client.post(reverse("quality_compute", args=[dataset.pk]), {"tab": "people"}, follow=True)
 
     assert answer.redirect_chain == [(url, 302)]
-    assert "Being computed" in answer.content.decode()
+    assert "Updating. The figures appear" in answer.content.decode()
     assert rung == [Run.objects.get(kind="statistics").pk]
 
 

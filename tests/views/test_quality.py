@@ -98,9 +98,9 @@ def test_without_figures_the_page_says_what_comes_and_how(as_user, dataset, alic
     JudgmentFactory.create(comparison=ComparisonFactory.create(prompt__dataset=dataset))
     somebody = page(client, dataset)
 
-    assert "Nobody has judged anything yet" in nobody
-    assert "Compute the figures" not in nobody
-    assert "Compute the figures" in somebody
+    assert "No votes yet" in nobody
+    assert "Update now" not in nobody
+    assert "Update now" in somebody
 
 
 def test_computing_is_ordered_once_and_left_to_a_worker(
@@ -115,7 +115,7 @@ def test_computing_is_ordered_once_and_left_to_a_worker(
 
     run = Run.objects.get(kind="statistics")
     assert (run.dataset, run.created_by, rung) == (dataset, alice, [run.pk, run.pk])
-    assert "Being computed" in page(as_user(alice), dataset)
+    assert "Updating. The figures appear" in page(as_user(alice), dataset)
     assert "hx-get" in page(as_user(alice), dataset, headers=HTMX)
 
 
@@ -147,17 +147,17 @@ def test_the_page_says_how_old_its_figures_are(as_user, dataset, alice, judged, 
     old = page(client, dataset)
 
     assert "40 votes on 20 pairs" in fresh
-    assert "nothing has changed since" in fresh
-    assert "1 Judgment since" in old
+    assert "Up to date" in fresh
+    assert "1 new vote since" in old
     assert "reward-2 is active now" in old
-    assert "nothing has changed since" not in old
+    assert "Up to date" not in old
 
 
 def test_figures_of_another_format_are_not_shown(as_user, dataset, alice, judged, quick_pen):
     compute(dataset)
     Statistics.objects.update(report={"format": 0})
 
-    assert "Compute the figures" in page(as_user(alice), dataset)
+    assert "Update now" in page(as_user(alice), dataset)
 
 
 def test_a_chart_is_served_as_a_picture_that_can_do_nothing(as_user, dataset, rita, judged, quick_pen):

@@ -98,7 +98,7 @@ def test_a_model_that_is_better_than_the_length_rule_is_the_first_thing_to_look_
     pages = [html_of(as_user(alice), "home"), html_of(as_user(alice), "dataset", dataset)]
     review = html_of(as_user(alice), "review", dataset)
 
-    assert [first_step(page) for page in pages] == ["Model against people (3)"] * 2
+    assert [first_step(page) for page in pages] == ["Review 3 model disagreements"] * 2
     tabs = re.findall(
         r'<a href="[^"]+"( aria-current="page")?>([^<]+)</a>', review.split('aria-label="Queues"')[1]
     )
@@ -108,7 +108,7 @@ def test_a_model_that_is_better_than_the_length_rule_is_the_first_thing_to_look_
 def test_a_report_of_another_model_says_nothing_of_the_active_one(dataset, labelled, version, alice, as_user):
     report(dataset, ModelVersionFactory.create(), 0.2)
 
-    assert "Model against people (" not in first_step(html_of(as_user(alice), "home"))
+    assert "model disagreement" not in first_step(html_of(as_user(alice), "home"))
     assert "is not known" in html_of(as_user(alice), "review", dataset, queue="model")
 
 

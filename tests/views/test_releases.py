@@ -276,7 +276,7 @@ def test_no_request_settles_decisions_and_the_number_says_as_of_when(
     assert again == first
     assert "<b>3</b> of 3" in after
     assert ", as of " in after
-    assert "Votes came since" in after
+    assert "There are newer votes" in after
     assert "hx-trigger" not in after
 
 
@@ -321,7 +321,7 @@ def test_days_are_days_in_utc_where_pages_show_another_zone_and_the_form_says_so
 
     page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
 
-    assert "Last judged from (UTC)" in page
+    assert "Last vote from (UTC)" in page
     assert "until (UTC)" in page
     assert "<b>1</b> of 1" in count(client, dataset, judged_from="2026-07-01", judged_until="2026-07-01")
     assert "<b>0</b> of 1" in count(client, dataset, judged_from="2026-07-02")

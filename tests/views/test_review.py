@@ -262,7 +262,7 @@ def test_an_answer_that_is_none_settles_nothing(client, make, posted):
 
 @pytest.mark.parametrize(
     ("reason", "lacking"),
-    [("guideline_gap", "Say in the note what the guidelines leave open"), ("bad_data", "what is wrong")],
+    [("guideline_gap", "Write a note: what do the guidelines leave open"), ("bad_data", "what is wrong")],
 )
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_reason_that_says_nothing_by_itself_wants_a_note(client, make, reason, lacking, headers):
@@ -288,7 +288,7 @@ def test_an_answer_to_one_case_that_arrives_at_another_stores_nothing_there(clie
     response = post(client, "settle", other, posted, headers=headers)
 
     assert response.status_code == 400
-    assert "given to another case" in response.content.decode()
+    assert "your answer was for another pair" in response.content.decode()
     assert "About the first." not in response.content.decode()
     assert not Decision.objects.exists()
 
@@ -421,7 +421,7 @@ def test_a_model_has_no_flips_since_itself(client, dataset, make, version):
 
     page = client.get(reverse("review", args=[dataset.pk]), {"old": version.pk}).content.decode()
 
-    assert "a flip is between two" in page
+    assert "Choose a different model under" in page
     assert f'id="row-{comparison.pk}"' in page
 
 

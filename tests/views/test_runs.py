@@ -124,7 +124,7 @@ def test_a_run_that_did_not_fail_is_left_alone_by_a_retry(
 
     run.refresh_from_db()
     assert (run.state, run.done) == (state, 7)
-    assert "has nothing to try again" in answer.content.decode()
+    assert "has nothing to retry" in answer.content.decode()
     assert rung == []
 
 
@@ -185,7 +185,7 @@ def test_cancelling_a_run_that_has_ended_says_so_and_changes_nothing(dataset, al
 
     run.refresh_from_db()
     assert run.state == "done"
-    assert "had ended before it could be cancelled" in answer.content.decode()
+    assert "had already finished" in answer.content.decode()
 
 
 def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then(dataset, alice, as_user):
@@ -194,9 +194,9 @@ def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then
     heard = now - timedelta(seconds=31)
     run = RunFactory.create(dataset=dataset, state="running", started_at=heard, heartbeat_at=heard)
 
-    assert f"quiet since {timezone.localtime(heard):%H:%M}" in show(as_user(alice), run)
+    assert f"no sign of life since {timezone.localtime(heard):%H:%M}" in show(as_user(alice), run)
     run.beat(done=1)
-    assert "quiet since" not in show(as_user(alice), run)
+    assert "no sign of life since" not in show(as_user(alice), run)
 
 
 def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user, settings):
@@ -304,7 +304,7 @@ def test_what_has_nothing_before_it_is_taken_in_a_moment(dataset):
     running("train")  # of another worker
     RunFactory.create(kind="import", state="done")
 
-    assert said_of(run) == "Queued: a worker takes it in a moment."
+    assert said_of(run) == "Queued: starts in a moment."
 
 
 def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
@@ -312,7 +312,7 @@ def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
     alive("two", "work")
     slow = running(minutes_left=30)
     run = RunFactory.create(dataset=dataset, kind="import")
-    assert said_of(run) == "Queued: a worker takes it in a moment."
+    assert said_of(run) == "Queued: starts in a moment."
     quick = running(minutes_left=5)
     assert said_of(run) == f"Queued: starts when Import {quick.pk} is done, about 5 min."
     RunFactory.create(kind="import")
@@ -405,7 +405,7 @@ def test_a_run_asks_as_often_for_three_failed_batches_as_for_one(dataset, alice,
 def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user):
     html = as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
 
-    assert "No Run yet" in html
+    assert "No runs yet" in html
 
 
 @pytest.mark.parametrize(

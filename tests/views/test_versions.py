@@ -84,7 +84,7 @@ def test_the_active_model_cannot_be_retired_and_the_page_says_what_to_do(staff):
 
     version.refresh_from_db()
     assert version.state == "active"
-    assert "only a registered model can be retired" in answer.content.decode()
+    assert "Only a registered model can be retired" in answer.content.decode()
 
 
 def test_the_page_says_how_to_add_a_model(staff):

@@ -225,14 +225,14 @@ class Accuracy:
         return left_out_in_words(self.measured.learnt, self.set_aside if self.voice != "imported" else {})
 
 
-def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "it") -> str:
-    """ "Left out: 29 pairs of prompts that it has learnt, 4 votes given beside a suggestion." """
+def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the model") -> str:
+    """ "Left out: 29 pairs of prompts that the model was trained on, 4 votes ..." """
     reasons = {
-        "led": "given beside a suggestion",
-        "picked": "on pairs that the queue picked",
+        "led": "given after the model’s pick was shown",
+        "picked": "on pairs that were not picked at random",
         "asked_after": "asked for because of earlier votes",
     }
-    told = [f"{learnt_pairs:,} pair{'s' * (learnt_pairs != 1)} of prompts that {of} has learnt"]
+    told = [f"{learnt_pairs:,} pair{'s' * (learnt_pairs != 1)} of prompts that {of} was trained on"]
     told = told if learnt_pairs else []
     told += [f"{n:,} vote{'s' * (n != 1)} {reasons[why]}" for why, n in aside.items() if n]
     return f"Left out: {', '.join(told)}." if told else ""

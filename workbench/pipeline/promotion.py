@@ -29,7 +29,7 @@ Verdict = Literal["first", "promote", "no", "not enough data"]
 
 
 class Refused(ValueError):
-    """A promotion that is not made; the message is a sentence for people."""
+    """A promotion that is refused; the message is a sentence for people."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Gate:
         if self.verdict == "first":
             return "No model is active yet, so there is nothing to compare with."
         if self.verdict == "promote":
-            return f"{self.version} is better than {self.replaces} here, and worse nowhere."
+            return f"{self.version} is better than {self.replaces} here, and not worse anywhere."
         why = " ".join(c.said for c in self.conditions if c.met is not True)
         return f"{'Not promoted' if self.verdict == 'no' else 'Not enough data'}: {why}"
 
@@ -101,7 +101,7 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
     Refused for the active version itself."""
     active = ModelVersion.objects.active()
     if active == version:
-        raise Refused(f"{version} is the active model already.")
+        raise Refused(f"{version} is already the active model.")
     if active is None:
         return Gate(version, None, [])
     found = evaluation.compared(version, active, evaluation.of_dataset(dataset))
@@ -122,9 +122,7 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
             *_no_slice_worse(held, on_held.paired),
         ]
     if not frozen:
-        conditions.append(
-            Condition("frozen", True, "No other Dataset is frozen, so none is held against it.")
-        )
+        conditions.append(Condition("frozen", True, "There is no other benchmark dataset to check."))
     conditions.append(_calibrated(version))
     return Gate(version, active, conditions, found, frozen)
 
@@ -138,11 +136,11 @@ def _unseen(version: ModelVersion, active: ModelVersion, dataset: Dataset, found
 
 def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
     if not lacking:
-        return Condition("scored", True, f"Both have scored every pair of {dataset} that counts.")
+        return Condition("scored", True, f"Both models have scored every pair that counts in {dataset}.")
     return Condition(
         "scored",
         None,
-        f"{lacking:,} pairs of {dataset} are not scored by both {version} and {active}; evaluate both.",
+        f"{lacking:,} pairs of {dataset} still lack a score of {version} or {active}. Evaluate both.",
     )
 
 
@@ -152,16 +150,15 @@ def _superior(dataset: Dataset, found: PairedComparison) -> Condition:
         return Condition(
             "superior",
             None,
-            f"{found.n:,} pairs of {dataset} count; {NEEDED} are needed to believe a difference. "
-            f"{WHAT_TO_DO}",
+            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
         )
     difference, interval = found.accuracy_difference, found.accuracy_interval
     if difference is None or interval is None or found.p is None:
         return Condition(
-            "superior", None, "All pairs that count are of one prompt group, so there is no interval."
+            "superior", None, "All pairs that count belong to one prompt group, so there is no interval."
         )
     said = (
-        f"{shares.points(difference)} on {found.n:,} decided pairs (95 % interval "
+        f"{shares.points(difference)} on {found.n:,} pairs (95 % interval "
         f"{shares.points_between(interval)}; McNemar p = {found.p:.3g})."
     )
     better = difference > 0 and interval[0] > 0 and found.p < LEVEL
@@ -172,15 +169,17 @@ def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
     name = f"no worse on {dataset}"
     if found.n < NEEDED or found.accuracy_interval is None or found.accuracy_difference is None:
         return Condition(
-            name, None, f"{dataset} has {found.n:,} pairs that count; {NEEDED} are needed. {WHAT_TO_DO}"
+            name,
+            None,
+            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
         )
     met = found.accuracy_interval[0] >= NO_WORSE_THAN
     said = (
         f"{shares.points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
-        f"{shares.points_between(found.accuracy_interval)}; it may lose no more than "
+        f"{shares.points_between(found.accuracy_interval)}; the limit is a loss of "
         f"{shares.size(NO_WORSE_THAN)})."
     )
-    return Condition(name, met, said if met else f"It may be worse on {dataset}: {said}")
+    return Condition(name, met, said if met else f"The model may be worse on {dataset}: {said}")
 
 
 def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition]:
@@ -194,7 +193,7 @@ def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition
         and part.label not in BY_ANSWER
     ]
     if not worse:
-        said = f"No slice of {dataset} is significantly worse (Holm, {len(found.slices)} slices)."
+        said = f"No kind of pair in {dataset} is significantly worse ({len(found.slices)} checked, Holm)."
         return [Condition("slices", True, said)]
     return [
         Condition(
@@ -209,10 +208,8 @@ def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition
 
 def _calibrated(version: ModelVersion) -> Condition:
     if version.calibrated:
-        return Condition("calibrated", True, "Its probabilities are calibrated.")
-    return Condition(
-        "calibrated", False, "It is uncalibrated: calibrate it, so that its margins become probabilities."
-    )
+        return Condition("calibrated", True, "The model is calibrated.")
+    return Condition("calibrated", False, "The model is not calibrated. Calibrate it under Models first.")
 
 
 # --- what goes through --------------------------------------------------------------------------------------
@@ -247,7 +244,7 @@ def put_in_place(version: ModelVersion, *, by: User | None = None, reason: str =
     Refused."""
     active = ModelVersion.objects.active()
     if active == version:
-        raise Refused(f"{version} is the active model already.")
+        raise Refused(f"{version} is already the active model.")
     if active is None:
         return _activate(Gate(version, None, []), Promotion.Kind.FIRST, by, reason)
     _refuse_anonymous(by, reason)
@@ -257,20 +254,24 @@ def put_in_place(version: ModelVersion, *, by: User | None = None, reason: str =
 def roll_back(*, by: User | None = None, reason: str = "") -> Promotion:
     """Put the model back that the active one replaced. Its Scores and Suggestions were kept, so it serves at
     once. Raises Refused when there is none."""
+    active, before = ModelVersion.objects.active(), replaced_by_active()
+    if active is None or before is None:
+        raise Refused(f"There is no model to go back to from {active}." if active else "No model is active.")
+    return _activate(Gate(before, active, []), Promotion.Kind.ROLLBACK, by, reason, kept={})
+
+
+def replaced_by_active() -> ModelVersion | None:
+    """The model that `roll_back` would put back; None when there is none."""
     active = ModelVersion.objects.active()
     before = Promotion.objects.undone_by_rollback(active) if active else None
-    if active is None or before is None or before.replaced is None:
-        raise Refused(
-            f"There is no model before {active} to go back to." if active else "No model is active."
-        )
-    return _activate(Gate(before.replaced, active, []), Promotion.Kind.ROLLBACK, by, reason, kept={})
+    return before.replaced if before else None
 
 
 def _refuse_anonymous(by: User | None, reason: str) -> None:
     if by is None or not by.is_staff:
-        raise Refused("Only an admin of the installation can put a model in place without the gate.")
+        raise Refused("Only whoever runs this workbench can activate a model without checks.")
     if not reason.strip():
-        raise Refused("Say why: the reason is kept with the promotion.")
+        raise Refused("Give a reason. The reason is stored with the promotion.")
 
 
 def _activate(
@@ -281,9 +282,7 @@ def _activate(
         list(ModelVersion.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
         active = ModelVersion.objects.active()
         if active != gate.replaces:
-            raise Refused(
-                f"Meanwhile {active} became the active model; look at the comparison with it first."
-            )
+            raise Refused(f"{active} has become the active model meanwhile. Compare with {active} first.")
         version = ModelVersion.objects.get(pk=gate.version.pk)
         made = version.activate(
             kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
@@ -317,8 +316,10 @@ def where_it_serves() -> str:
     if not names:
         return ""
     if not Dataset.objects.in_use().exclude(held_by=None).exists():
-        return f"It serves {names}."
-    return f"It serves {names}, each when it has scored all of it; the model before serves until then."
+        return f"The model serves {names}."
+    return (
+        f"The model serves {names} as soon as all answers are scored. Until then, the previous model serves."
+    )
 
 
 def latest_evaluations(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:

@@ -30,10 +30,10 @@ def due() -> list[Run]:
     ours = Run.objects.exclude(kind=Run.Kind.SCORE)
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
     worn_out = lost.filter(attempts__gte=MAX_ATTEMPTS)
-    said = f"The worker was lost {MAX_ATTEMPTS} times while it did this."
+    said = f"The worker stopped responding {MAX_ATTEMPTS} times."
     failed = {"state": Run.State.FAILED, "finished_at": now}
-    worn_out.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again: it goes on.", **failed)
-    worn_out.update(error=f"{said} Nothing was half-stored.", **failed)
+    worn_out.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again to continue.", **failed)
+    worn_out.update(error=f"{said} No partial result was stored.", **failed)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, rung_at=None)
     with transaction.atomic():
         unheard = ours.filter(state=Run.State.WAITING).filter(

@@ -33,9 +33,9 @@ from workbench.pipeline.runs import kept_alive
 log = logging.getLogger(__name__)
 
 IN_WORDS = {
-    "quick": "at most 90 seconds of training; for fewer than 500 pairs, and for a first look at more",
-    "recommended": "two passes, 512 tokens, warm-up; ends early when the validation pairs say so",
-    "seed": "as the seed model was trained: 1,200 steps of 42 pairs, 400 tokens, no warm-up",
+    "quick": "at most 90 seconds; for fewer than 500 pairs, or a first look",
+    "recommended": "two passes over the pairs; stops early when validation gets no better",
+    "seed": "as the seed model was trained: 1,200 steps of 42 pairs, 400 tokens",
 }
 """What each preset of scoring is, for people."""
 FEW_PAIRS = 500
@@ -107,9 +107,9 @@ class Outlook:
 def outlook(release: Release) -> Outlook:
     """Raises Refused when there is nothing that can be trained on."""
     if not release.is_ready:
-        raise Refused(f"{release} is not ready.")
+        raise Refused(f"{release} is not finished yet.")
     if release.dataset.frozen:
-        raise Refused(f"{release.dataset} is frozen: it is held apart to evaluate models on.")
+        raise Refused(f"{release.dataset} is a benchmark, so no model is trained on it.")
     manifest = release.manifest
     rows: dict[str, dict[str, int]] = {}
     for file in manifest["files"].values():
@@ -118,7 +118,7 @@ def outlook(release: Release) -> Outlook:
     profile = next((name for name in READABLE if rows.get(name, {}).get("train")), None)
     if profile is None:
         raise Refused(
-            f"{release} has no pairs to train on: it takes the training split as JSONL, in the profile "
+            f"{release} has no pairs to train on. Build a release as JSONL with the profile "
             f"{' or '.join(READABLE[:3])}."
         )
     empty = list(_empty(profile, manifest))
@@ -132,18 +132,18 @@ def _empty(profile: str, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _warnings(rows: Mapping[str, int], manifest: Mapping[str, Any]) -> Iterator[str]:
     if rows["train"] < FEW_PAIRS:
-        yield f"{rows['train']:,} pairs are few: expect little below {FEW_PAIRS}."
+        yield f"Only {rows['train']:,} pairs: below {FEW_PAIRS}, don’t expect much."
     if not rows.get("validation"):
-        yield "No pair is in the validation split, so a tenth of the training groups is used in its place."
+        yield "The validation split is empty, so a tenth of the training prompts is used instead."
     if not rows.get("test"):
-        yield "No pair is in the test split: whether the new model is better cannot be said here."
+        yield "The test split is empty, so we cannot tell whether the new model is better."
     longer = manifest.get("figures", {}).get("longer_preferred") or {}
     if longer.get("n") and longer["k"] / longer["n"] > 0.6:
         share = shares.in_words(longer["k"] / longer["n"])
-        yield f"The longer text is preferred in {share} of the pairs: a model can learn length alone."
+        yield f"The longer answer is preferred in {share} of pairs. The model may learn length alone."
     groups = manifest["split"]["groups"]["train"]
     if groups < 20:
-        yield f"All training pairs are of {groups} prompt groups: it may learn these and no others."
+        yield f"All training pairs come from {groups} prompt groups. The model may learn only these."
 
 
 def usual_preset(release: Release) -> str:
@@ -155,12 +155,12 @@ def config_of(preset: str, settings: Mapping[str, Any] | None = None) -> TrainCo
     """The preset with these settings in place of its own. Raises Refused for one that there is not, or that
     cannot be."""
     if preset not in PRESETS:
-        raise Refused(f'There is no preset "{preset}"; there are {", ".join(PRESETS)}.')
+        raise Refused(f'There is no preset "{preset}". Choose {", ".join(PRESETS)}.')
     known = {each.name: each.type for each in fields(TrainConfig) if each.name != "preset"}
     given = {}
     for name, value in (settings or {}).items():
         if name not in known:
-            raise Refused(f'There is no setting "{name}"; there are {", ".join(known)}.')
+            raise Refused(f'There is no setting "{name}". Settings are {", ".join(known)}.')
         given[name] = _typed(name, str(known[name]), value)
     try:
         return dataclass_replace(PRESETS[preset], **given)
@@ -189,7 +189,7 @@ def announce(
     Refused."""
     outlook(release)
     if base.kind != ModelVersion.Kind.TRANSFORMER:
-        raise Refused(f"{base} is a rule and has no weights to train from.")
+        raise Refused(f"{base} is a rule without weights. Choose another model to start from.")
     config_of(preset, settings)
     return Run.objects.create(
         kind=Run.Kind.TRAIN,
@@ -218,11 +218,11 @@ def usual_base() -> ModelVersion | None:
 def preflight_in_words(found: Mapping[str, Any]) -> list[str]:
     """The preflight as lines: lengths, steps, and every finding."""
     return [
-        f"{found['steps']:,} steps, {found['epochs']:.1f} passes; {found['ties']:,} ties.",
+        f"{found['steps']:,} steps, {found['epochs']:.1f} passes over the pairs; {found['ties']:,} ties.",
         *(
             f"{name}: median {side['median']:,.0f} tokens, longest {side['longest']:,}; "
             f"{shares.in_words(side['cut_share'])} are cut."
-            for name, side in (("Prompts", found["prompt"]), ("Completions", found["completion"]))
+            for name, side in (("Prompts", found["prompt"]), ("Answers", found["completion"]))
         ),
         *(f"{finding['level']}: {finding['text']}" for finding in found["findings"]),
     ]
@@ -236,7 +236,9 @@ def free_name(release: Release, wanted: str = "") -> str:
     taken |= set(ModelVersion.objects.values_list("name", flat=True))
     if wanted:
         if wanted in taken:
-            raise Refused(f"There is, or soon will be, another model named {wanted}.")
+            raise Refused(
+                f"Another model is named {wanted}, or will be when its training ends. Choose another name."
+            )
         return wanted
     stem = f"{slugify(release.dataset.name)[:80] or 'model'}-{release.number}"
     names = (stem if n == 1 else f"{stem}.{n}" for n in range(1, len(taken) + 2))
@@ -354,7 +356,10 @@ def carry_out(
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            run.fail("The disk is full; the state is kept. Make room and try again.", **story.told)
+            run.fail(
+                "The disk is full. Make room and try again: the training continues where it stopped.",
+                **story.told,
+            )
             return None
         made = {"version": version.pk, "model": version.name} if version else {}
         run.finish(**story.told | {"stage": "done", "finding": asdict(finding), **made})
@@ -377,7 +382,7 @@ def _carried_out(run: Run, story: Story, place: Path, tools: Tools) -> tuple[Mod
 def _weighed(version: ModelVersion) -> Finding:
     """What the gate says of the new version on the Dataset that it was trained for."""
     if version.release is None:
-        return Finding(None, "It belongs to no Release, so there is no Dataset to weigh it on.")
+        return Finding(None, "The new model has no release, so there is no dataset to check it on.")
     try:
         gate = promotion.weigh(version, version.release.dataset)
     except promotion.Refused as refused:
@@ -390,14 +395,14 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     release, base, expected = _of(run)
     pairs, out = place / "release", place / "checkpoint"
     if not pairs.is_dir():
-        story.stage("copying the Release")
+        story.stage("copying the release")
         with _release_errors():
             releases.copy_to(release, pairs)
     if damage := releases.verify(release, pairs, rebuild=False).damaged:
         raise Refused(f"{next(iter(damage))} of {release} {next(iter(damage.values()))}.")
     model = versions.local_checkpoint(base, place.parent / "bases")
     if "preflight" not in story.told:
-        story.stage("looking over the pairs")
+        story.stage("checking the pairs")
         if expected.empty:
             story.say(expected.empty)
         story.told["preflight"] = dict(tools.look(model, pairs))
@@ -415,12 +420,12 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
     version, new = versions.register(name=_still_free(run), folder=out, files=checkpoint.files, facts=facts)
     if version == base:
         raise NothingBetter(
-            f"No step was better than {base} itself on the validation pairs, so nothing was registered. More "
-            "pairs, more passes or another learning rate may help."
+            f"No step beat {base} on the validation pairs, so no model was stored. More pairs, more passes "
+            "or another learning rate may help."
         )
     if not new:
-        story.say(f"The same weights are there already, as {version}.")
-    story.stage("noting what it has learnt")
+        story.say(f"These weights are already stored as {version}.")
+    story.stage("recording the training data")
     record = of_training(read_training_data(pairs), base=Record(), source=str(release))
     learnt.remember(version, record, story.write, base=base)
     return version
@@ -428,8 +433,8 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
 
 def _out_of_time(how: Mapping[str, Any]) -> str:
     return (
-        f"The limit of {how['config']['max_seconds']:g} seconds ended the training after {how['steps']:,} of "
-        f"{how['planned_steps']:,} steps."
+        f"Training stopped at its limit of {how['config']['max_seconds']:g} seconds, after {how['steps']:,} "
+        f"of {how['planned_steps']:,} steps."
     )
 
 
@@ -441,7 +446,7 @@ def _of(run: Run) -> tuple[Release, ModelVersion, Outlook]:
     release = Release.objects.filter(pk=run.params["release"]).select_related("dataset").first()
     base = ModelVersion.objects.filter(pk=run.params["base"]).first()
     if release is None or base is None:
-        raise Refused("Its Release or its base is gone.")
+        raise Refused("The release or the model to start from was deleted.")
     return release, base, outlook(release)
 
 
@@ -503,7 +508,7 @@ def _calibrated(version: ModelVersion, dataset: Dataset) -> str:
         with suppress(calibration.NotEnoughData):
             calibration.calibrate(version, dataset, labels)
             return f"Calibrated: temperature {version.temperature:.3f}."
-    return "Not calibrated: fewer than 100 votes or labels are on prompts that it was not trained on."
+    return "Not calibrated: that needs 100 votes or labels on prompts the model was not trained on."
 
 
 def sweep(folder: Path) -> None:

@@ -47,8 +47,8 @@ def check_known_answers(version: ModelVersion, score: Scorer) -> None:
     for known, answer in zip(version.self_test, answers, strict=True):
         if not abs(answer.value - known["value"]) <= tolerance:
             raise Refused(
-                f"{version} scores a known text {answer.value:.4f}, and {known['value']:.4f} when it was "
-                "registered. This worker must not store Scores under its name."
+                f"{version} scores a known text {answer.value:.4f}, but scored it {known['value']:.4f} when "
+                "registered. This worker stores no scores for it: its weights or its software differ."
             )
 
 
@@ -80,7 +80,7 @@ def register(
         with transaction.atomic():
             version.save(force_insert=True)
     except IntegrityError:
-        raise Refused(f"There is another model named {name}; give this one a name with --name.") from None
+        raise Refused(f"Another model is named {name}. Give this model another name with --name.") from None
     return version, True
 
 
@@ -100,13 +100,14 @@ def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> 
     for the active one, a baseline, and one with Scores or Judgments to its name."""
     if version.kind == ModelVersion.Kind.BASELINE or version.state == ModelVersion.State.ACTIVE:
         raise Refused(
-            f"{version} is {version.kind if version.kind == 'baseline' else version.state}: it stays."
+            f"{version} is {'a baseline' if version.kind == 'baseline' else version.state} and "
+            "cannot be deleted."
         )
     try:
         version.delete()
     except ProtectedError:
         raise Refused(
-            f"{version} has Scores, and what rests on them must stay explained. Retire it."
+            f"{version} has scores that other figures rest on, so it cannot be deleted. Retire it instead."
         ) from None
     sharing = ModelVersion.objects.filter(
         weights_sha256=version.weights_sha256, tokenizer_sha256=version.tokenizer_sha256

@@ -61,12 +61,12 @@ def next_steps(dataset: Dataset) -> list[Step]:
     alone = dataset.member_count <= 1 and not dataset.judged_count
     model_first = unseen is not None and unseen.beats_rule and dataset.model_split_count > 0
     steps = [
-        ("import", "Import", "", is_admin and not dataset.prompt_count),
-        ("review", f"Model and people differ ({dataset.model_split_count:,})", "model", model_first),
+        ("import", "Import a file", "", is_admin and not dataset.prompt_count),
+        ("review", _model_reviews(dataset.model_split_count), "model", model_first),
         ("review", _reviews(dataset.disagreement_count), "people", dataset.disagreement_count > 0),
         ("people", "Add people", "", is_admin and alone and dataset.prompt_count > 0),
         ("annotate", "Annotate", "", open_places > 0),
-        ("releases", "Release", "", is_admin and open_places <= 0 < dataset.judged_count),
+        ("releases", "Build a release", "", is_admin and open_places <= 0 < dataset.judged_count),
     ]
     return [
         Step(reverse(name, args=[dataset.pk]) + (f"?queue={queue}" if queue else ""), label)
@@ -79,7 +79,11 @@ def _reviews(count: int) -> str:
     return f"Review {count:,} disagreement{'s' * (count != 1)}"
 
 
-VOICES = {"people": "people", "imported": "labels of the file", "all": "both together"}
+def _model_reviews(count: int) -> str:
+    return f"Review {count:,} model disagreement{'s' * (count != 1)}"
+
+
+VOICES = {"people": "people", "imported": "imported labels", "all": "both"}
 
 
 def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, accuracy.Accuracy]]:
@@ -294,7 +298,7 @@ def settings(request: HttpRequest, pk: int) -> HttpResponse:
         DatasetForm.sent(request.POST, dataset) if request.method == "POST" else DatasetForm(instance=dataset)
     )
     if form.is_valid() and form.stored():
-        messages.info(request, "Settings are saved.")
+        messages.info(request, "Settings saved.")
         return redirect("settings", pk=pk)
     return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))
 
@@ -303,7 +307,7 @@ def settings(request: HttpRequest, pk: int) -> HttpResponse:
 def archive(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     archiving.archive(dataset)
-    messages.info(request, f"{dataset} is archived. It can be brought back here.")
+    messages.info(request, f"{dataset} is archived. You can restore it here.")
     return redirect("settings", pk=pk)
 
 
@@ -322,7 +326,7 @@ def clone(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     form = CloneForm(request.POST, source=dataset, by=access.person(request.user))
     if form.is_valid() and (made := form.stored()):
-        messages.info(request, f"{made} has the settings, guidelines and people of {dataset}.")
+        messages.info(request, f"Created {made} with the settings, guidelines and people of {dataset}.")
         return redirect("settings", pk=made.pk)
     return _settings_page(request, dataset, DatasetForm(instance=dataset), GuidelinesForm.of(dataset), form)
 
@@ -351,7 +355,7 @@ def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = GuidelinesForm(request.POST)
     if form.is_valid() and (stored := form.revise(dataset, access.person(request.user))):
-        messages.info(request, f"Annotators see version {stored.number} of the guidelines from now on.")
+        messages.info(request, f"Saved. Annotators now see version {stored.number} of the guidelines.")
         return redirect("settings", pk=pk)
     return _settings_page(request, dataset, DatasetForm(instance=dataset), form)
 

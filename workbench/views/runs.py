@@ -177,7 +177,7 @@ def for_what(run: Run, going: Iterable[Run], workers: Iterable[Worker]) -> str:
     known: of what has not begun nobody knows how long it takes. `workers` are those that are alive."""
     own = [worker for worker in workers if worker.serves(run.queue)]
     if not own:
-        return f"Queued: no worker runs for the queue “{run.queue}”."
+        return f"Queued: no worker serves the queue “{run.queue}”."
     queues = {queue for worker in own for queue in worker.queues.split(", ")}
     others = [other for other in going if other.queue in queues and other.pk != run.pk]
     ahead = [other for other in others if other.pk < run.pk or other.state == Run.State.RUNNING]
@@ -185,7 +185,7 @@ def for_what(run: Run, going: Iterable[Run], workers: Iterable[Worker]) -> str:
     takers = 1 if run.kind == Run.Kind.SCORE else len(own)
     to_end = len(ahead) - takers + 1
     if to_end <= 0:
-        return "Queued: a worker takes it in a moment."
+        return "Queued: starts in a moment."
     begun = [other for other in ahead if other.state == Run.State.RUNNING]
     left = [other.time_left for other in begun]
     if to_end == 1 and len(begun) == len(ahead) and None not in left:
@@ -194,7 +194,7 @@ def for_what(run: Run, going: Iterable[Run], workers: Iterable[Worker]) -> str:
     if takers == 1:
         return f"Queued: starts when {max(ahead, key=_place)} is done."
     are = "is" if to_end == 1 else "are"
-    return f"Queued: starts when {to_end} of the {len(ahead)} runs before it {are} done."
+    return f"Queued: starts when {to_end} of {len(ahead)} earlier runs {are} done."
 
 
 def _place(run: Run) -> tuple[bool, int]:
@@ -279,9 +279,9 @@ def _polled(
 def run_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
     if not run.can_be_cancelled:
-        messages.warning(request, "A deletion cannot be cancelled: part of the dataset is gone already.")
+        messages.warning(request, "You cannot cancel a deletion: part of the dataset is already gone.")
     elif not pipeline.cancel(run):
-        messages.warning(request, f"{run} had ended before it could be cancelled.")
+        messages.warning(request, f"{run} had already finished.")
     return redirect("run", pk=run.pk)
 
 
@@ -290,7 +290,7 @@ def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
     again = _retry(run, request)
     if again is None:
-        messages.warning(request, f"{run} has nothing to try again.")
+        messages.warning(request, f"{run} has nothing to retry.")
         return redirect("run", pk=run.pk)
     ringing.ring(tasks.ring_run, again.pk)
     return redirect("run", pk=again.pk)

@@ -21,6 +21,7 @@ def versions(request: HttpRequest) -> HttpResponse:
         "active": ModelVersion.objects.active(),
         "history": Promotion.objects.history()[:PROMOTIONS_SHOWN],
         "serves": promotion.served(),
+        "previous": promotion.replaced_by_active(),
     }
     return render(request, "versions/versions.html", context)
 
@@ -50,7 +51,7 @@ def version_calibrate(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         calibration.calibrate(found, form.cleaned_data["dataset"], form.cleaned_data["labels"])
     except calibration.NotEnoughData as error:
-        messages.warning(request, f"{found} stays as it was: {error}.")
+        messages.warning(request, f"{found} was not calibrated: {error}.")
     return redirect("version", found.pk)
 
 
@@ -102,7 +103,7 @@ def rollback(request: HttpRequest) -> HttpResponse:
         messages.warning(request, str(error))
         return redirect("versions")
     ring_for_scores()
-    said = f"{made.version} is active again, in place of {made.replaced}."
+    said = f"{made.version} is active again and has replaced {made.replaced}."
     messages.info(request, f"{said} {promotion.where_it_serves()}")
     return redirect("versions")
 
@@ -111,5 +112,5 @@ def rollback(request: HttpRequest) -> HttpResponse:
 def version_retire(request: HttpRequest, pk: int) -> HttpResponse:
     version = access.version_for(request.user, pk)
     if not version.retire():
-        messages.warning(request, f"{version} is {version.state}: only a registered model can be retired.")
+        messages.warning(request, f"{version} is {version.state}. Only a registered model can be retired.")
     return redirect("versions")

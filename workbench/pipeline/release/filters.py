@@ -20,17 +20,17 @@ class BadFilter(ValueError):
 
 FEW = 10
 _LABELS = {
-    "method": "Decided by",
-    "min_votes": "Opinions at least",
-    "min_agreement": "Share of opinions for the outcome, at least",
-    "min_posterior": "Probability of the outcome by aggregation, at least",
-    "source": "Both texts written by",
-    "judged_from": "Last judged on this day (UTC) or later",
-    "judged_until": "Last judged on this day (UTC) or earlier",
-    "min_length": "Each text at least, in characters",
-    "max_length": "Each text at most, in characters",
-    "min_confidence": "Model's probability for the side it prefers, at least",
-    "without_groups": "Without the prompt groups",
+    "method": "Final label by",
+    "min_votes": "Minimum votes per pair",
+    "min_agreement": "Minimum agreement",
+    "min_posterior": "Minimum probability by aggregation",
+    "source": "Both answers written by",
+    "judged_from": "Last vote from (UTC)",
+    "judged_until": "Last vote until (UTC)",
+    "min_length": "Shortest answer (characters)",
+    "max_length": "Longest answer (characters)",
+    "min_confidence": "Minimum model confidence",
+    "without_groups": "Without prompt groups",
 }
 
 
