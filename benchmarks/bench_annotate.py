@@ -135,7 +135,7 @@ def judge_before(dataset: Dataset, votes: int) -> None:
             )
             for n, pk, who in some
         )
-        Comparison.objects.filter(pk__in=pks[start : start + 5000]).update(taken=votes)
+        Comparison.objects.filter(pk__in=pks[start : start + 5000]).update(claimed=votes)
 
 
 def suggest(dataset: Dataset) -> float:

@@ -34,12 +34,12 @@ def main() -> None:
     given = parser.parse_args()
     call_command("migrate", verbosity=0)
     dataset = make_campaign(given.comparisons)
-    run = deleting.order(dataset, User.objects.get_or_create(username="alice")[0])
+    run = deleting.begin(dataset, User.objects.get_or_create(username="alice")[0])
     if run is None:
         sys.exit("It is being deleted already.")
     before, memory = _rows(), [_memory()]
     moments = [(time.perf_counter(), 0)]
-    beat = Run.beat
+    beat = Run.update_progress
 
     def noted(self: Run, done: int, total: int | None = None, *more: object) -> bool:
         answer = beat(self, done, total)
@@ -47,7 +47,7 @@ def main() -> None:
         memory.append(_memory())
         return answer
 
-    Run.beat = noted  # type: ignore[method-assign, assignment]
+    Run.update_progress = noted  # type: ignore[method-assign, assignment]
     tasks.delete_dataset(run.pk)
     run.refresh_from_db()
     if run.state != Run.State.DONE or Dataset.objects.filter(pk=dataset.pk).exists():

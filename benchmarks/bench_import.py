@@ -89,7 +89,7 @@ def ours(path: Path, dataset: Dataset) -> None:
 @transaction.atomic
 def plain_loop(path: Path, dataset: Dataset) -> None:
     """What one writes first: parse all, four bulk_create."""
-    voice, _ = Annotator.objects.get_or_create(source="loop")
+    label_source, _ = Annotator.objects.get_or_create(source="loop")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     prompts = []
     for row in rows:
@@ -108,7 +108,7 @@ def plain_loop(path: Path, dataset: Dataset) -> None:
     comparisons = [Comparison(dataset=dataset, prompt=a.prompt, a=a, b=b) for a, b in pairs]
     Comparison.objects.bulk_create(comparisons, batch_size=1000)
     Judgment.objects.bulk_create(
-        [Judgment(comparison=c, annotator=voice, outcome="a", stage="imported") for c in comparisons],
+        [Judgment(comparison=c, annotator=label_source, outcome="a", stage="imported") for c in comparisons],
         batch_size=1000,
     )
 

@@ -48,7 +48,7 @@ def fill(rows: int, characters: int) -> None:
     random.seed(7)
     words = [hashlib.sha256(str(n).encode()).hexdigest()[: 3 + n % 8] for n in range(4_000)]
     dataset = Dataset.objects.create(name=NAME)
-    voice = Annotator.objects.create(source="bench")
+    label_source = Annotator.objects.create(source="bench")
 
     def text(length: int) -> str:
         return " ".join(random.choices(words, k=max(1, length // 8)))
@@ -71,7 +71,7 @@ def fill(rows: int, characters: int) -> None:
             for n, prompt in enumerate(prompts)
         )
         Judgment.objects.bulk_create(
-            Judgment(comparison=it, annotator=voice, outcome="ab"[n % 2], stage="imported")
+            Judgment(comparison=it, annotator=label_source, outcome="ab"[n % 2], stage="imported")
             for n, it in enumerate(comparisons)
         )
 
@@ -81,7 +81,7 @@ def plain(folder: Path) -> int:
     from workbench.models import Decision
 
     decided = Decision.objects.filter(
-        standing=True, outcome__in=["a", "b"], comparison__dataset__name=NAME
+        is_current=True, outcome__in=["a", "b"], comparison__dataset__name=NAME
     ).select_related("comparison__prompt", "comparison__a", "comparison__b")
     with (folder / "plain.jsonl").open("w", encoding="utf-8") as file:
         for decision in decided:

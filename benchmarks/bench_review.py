@@ -136,7 +136,7 @@ def _comparisons(dataset: Dataset, start: int, lengths: np.ndarray, sources: np.
     )
     return Comparison.objects.bulk_create(
         [
-            Comparison(dataset=dataset, prompt=prompt, a=a, b=b, taken=3)
+            Comparison(dataset=dataset, prompt=prompt, a=a, b=b, claimed=3)
             for prompt, a, b in zip(prompts, completions[::2], completions[1::2], strict=True)
         ]
     )
@@ -187,10 +187,10 @@ def _judge(made, people, skill, guidelines, quality, now, rng) -> None:
 
 def settle(dataset: Dataset, reviewer: User) -> None:
     """Decisions as people agree, over some of them a reviewer's, and open Flags on others."""
-    agreement.settle(dataset)
-    waiting = dataset.comparisons.in_disagreement(ModelVersion.objects.active()).order_by("shuffle")
+    agreement.derive(dataset)
+    waiting = dataset.comparisons.in_disagreement(ModelVersion.objects.active()).order_by("random_rank")
     some = list(waiting.values_list("pk", flat=True)[: REVIEWED + FLAGGED])
-    Decision.objects.filter(comparison__in=some).update(standing=False)
+    Decision.objects.filter(comparison__in=some).update(is_current=False)
     Decision.objects.bulk_create(
         Decision(comparison_id=pk, outcome="ab"[pk % 2], method="reviewer", decided_by=reviewer)
         for pk in some[:REVIEWED]

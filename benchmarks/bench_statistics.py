@@ -133,7 +133,7 @@ def compute() -> dict[str, Any]:
     from workbench.models import Dataset
     from workbench.pipeline import statistics
 
-    run = statistics.order(Dataset.objects.get(name=NAME))
+    run = statistics.begin(Dataset.objects.get(name=NAME))
     run.start()
     stored = statistics.carry_out(run)
     assert stored is not None
@@ -144,7 +144,7 @@ def aggregate() -> dict[str, Any]:
     from workbench.models import Dataset
     from workbench.pipeline import aggregation
 
-    settled = aggregation.settle(Dataset.objects.get(name=NAME))
+    settled = aggregation.derive(Dataset.objects.get(name=NAME))
     return {"made": settled.made}
 
 
@@ -236,9 +236,9 @@ def real(console: Console) -> None:
         dataset.aggregation = rule
         dataset.save()
         start = time.perf_counter()
-        aggregation.settle(dataset)
+        aggregation.derive(dataset)
         seconds = time.perf_counter() - start
-        said = dict(Decision.objects.of(dataset).standing().values_list("comparison", "outcome"))
+        said = dict(Decision.objects.of(dataset).current().values_list("comparison", "outcome"))
         right = {key: said.get(key) == label for key, label in texts.items()}
         of = {key: texts[key] == "tie" for key in texts}
         decided = [key for key in texts if key in said]

@@ -227,7 +227,7 @@ def report() -> None:
         )
     by_group(pairs, versions)
     for made in Promotion.objects.history():
-        print(f"{made.version} in place of {made.replaced}: {made.kind}")
+        print(f"{made.version} in place of {made.supersedes}: {made.kind}")
 
 
 def by_group(pairs: Any, versions: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from django.db.models.signals import post_migrate
 from django.test import Client
 
 from tests.factories import DatasetFactory, UserFactory
-from workbench import ringing
+from workbench import enqueue
 from workbench.models import Dataset, Member, Role, User
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -73,8 +73,8 @@ def as_user():
 @pytest.fixture(autouse=True)
 def nothing_is_known_of_the_broker(monkeypatch):
     """Each test begins like a process that has just started."""
-    monkeypatch.setattr(ringing._LastLook, "at", None)
-    monkeypatch.setattr(ringing._LastLook, "answered", True)
+    monkeypatch.setattr(enqueue._LastLook, "at", None)
+    monkeypatch.setattr(enqueue._LastLook, "answered", True)
 
 
 pytest_plugins = ["tests.processes"]

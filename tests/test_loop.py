@@ -1,5 +1,5 @@
 """The second half of the loop with a real training: a rule that is planted in the labels is learnt, the new
-model is shown to be better, replaces the old one, and everything is scored again."""
+model is shown to be better, supersedes the old one, and everything is scored again."""
 
 import json
 from io import StringIO

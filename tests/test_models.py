@@ -81,7 +81,7 @@ def test_people_disagree_when_two_opinions_differ_and_cannot_judge_is_no_opinion
 
 def test_a_superseded_judgment_disagrees_with_nobody():
     annotator = AnnotatorFactory.create()
-    old = JudgmentFactory.create(annotator=annotator, outcome="a", current=False)
+    old = JudgmentFactory.create(annotator=annotator, outcome="a", is_current=False)
     JudgmentFactory.create(comparison=old.comparison, annotator=annotator, outcome="b", supersedes=old)
 
     assert not Comparison.objects.people_disagree().exists()
@@ -123,7 +123,7 @@ def test_people_go_on_with_the_old_suggestion_until_the_new_version_serves_the_d
 
 
 def test_a_dataset_can_be_deleted_with_judgments_that_supersede_others():
-    old = JudgmentFactory.create(current=False)
+    old = JudgmentFactory.create(is_current=False)
     JudgmentFactory.create(comparison=old.comparison, annotator=old.annotator, supersedes=old)
 
     old.comparison.dataset.delete()

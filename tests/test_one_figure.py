@@ -169,7 +169,7 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
             name: reverse(name, args=here)
             for name in ("dataset", "data", "quality", "runs", "model", "people", "review", "releases")
         },
-        "labels": reverse("quality", args=here) + "?voice=imported",
+        "labels": reverse("quality", args=here) + "?label_source=imported",
         "home": reverse("home"),
         "versions": reverse("versions"),
         "import": reverse("import_preview", args=[upload.pk]),
@@ -230,7 +230,7 @@ def test_an_accuracy_above_the_human_ceiling_carries_a_warning_wherever_it_is_re
     here, other = [dataset.pk], ModelVersion.objects.get(name="other")
     pages = {
         "overview": reverse("dataset", args=here),
-        "quality": reverse("quality", args=here) + "?voice=people",
+        "quality": reverse("quality", args=here) + "?label_source=people",
         "model": reverse("model", args=here),
         "version": reverse("model_version", args=[*here, flattered.pk]),
         "compare": reverse("model_compare", args=here) + f"?new={other.pk}&old={flattered.pk}",
@@ -249,7 +249,9 @@ def test_labels_of_a_file_are_called_nothing_else():
     """Neither in the words of pages, commands and reports nor in the docs."""
     root = Path(__file__).parents[1]
     places = ("docs/**/*.md", "README.md", "templates/**/*.html", "workbench/**/*.py", "scoring/**/*.py")
-    other = re.compile(r"imported (voice|label)|file.s label\b|labels that came|voice of", re.IGNORECASE)
+    other = re.compile(
+        r"imported (label_source|label)|file.s label\b|labels that came|label_source of", re.IGNORECASE
+    )
     found = {
         f"{file.relative_to(root)}: {match[0]}"
         for place in places

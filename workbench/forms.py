@@ -31,6 +31,7 @@ from workbench.models import (
 )
 from workbench.pipeline import cloning, disagreement, intake, statistics, training
 from workbench.pipeline.annotation import Answer
+from workbench.pipeline.progress import Refused
 from workbench.pipeline.release import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
 
 QUICKLY_COUNTED = 20_000
@@ -112,8 +113,8 @@ class DeleteForm(forms.Form):
 
 SETTINGS = {
     "About": ["name", "description", "licence"],
-    "How many vote": ["overlap", "most_places", "enough_at", "audit_share", "aggregation"],
-    "What comes next": ["order", "random_share", "most_per_group", "ranks", "lease_minutes"],
+    "How many vote": ["overlap", "max_overlap", "single_vote_threshold", "audit_share", "aggregation"],
+    "What comes next": ["order", "random_share", "max_per_group", "allows_ranking", "lease_minutes"],
     "Fairness": ["blind_share", "gold_share", "repeat_share"],
     "Testing": ["frozen"],
 }
@@ -130,14 +131,14 @@ class DatasetForm(NamedForm):
         error_messages = NAME_ERRORS
         labels = {
             "overlap": "People per pair",
-            "most_places": "On disagreement, ask more people, up to",
-            "enough_at": "Accept one vote when the model is this sure of it too",
+            "max_overlap": "On disagreement, ask more people, up to",
+            "single_vote_threshold": "Accept one vote when the model is this sure of it too",
             "audit_share": "Spot-check this share of those with the full number of people",
             "aggregation": "How votes become a final label",
             "order": "Which pairs come first",
             "random_share": "Share of random pairs in a mixture",
-            "most_per_group": "At most this many pairs of one prompt in a row",
-            "ranks": "Rank 3 to 9 answers together instead of pair by pair",
+            "max_per_group": "At most this many pairs of one prompt in a row",
+            "allows_ranking": "Rank 3 to 9 answers together instead of pair by pair",
             "lease_minutes": "Hold a pair for this many minutes",
             "blind_share": "Hide the model's pick until people have voted",
             "gold_share": "Share of pairs with a known answer",
@@ -146,14 +147,14 @@ class DatasetForm(NamedForm):
         }
         help_texts = {
             "overlap": "How many different people vote on each pair.",
-            "most_places": "5 = at most five people per pair. 0 = don’t ask more.",
-            "enough_at": "0.9 = 90 % sure. Empty = never.",
+            "max_overlap": "5 = at most five people per pair. 0 = don’t ask more.",
+            "single_vote_threshold": "0.9 = 90 % sure. Empty = never.",
             "audit_share": "0.1 = one in 10. Shows where person and model err together.",
             "aggregation": "A reviewer’s label always wins. Skill needs 20 shared votes per person.",
             "order": "Only random picks give figures that hold for the whole dataset.",
             "random_share": "0.3 = three pairs in 10, the least allowed.",
-            "most_per_group": "Applies when uncertain pairs come first.",
-            "ranks": "A ranking is stored as votes on pairs.",
+            "max_per_group": "Applies when uncertain pairs come first.",
+            "allows_ranking": "A ranking is stored as votes on pairs.",
             "lease_minutes": "After that, somebody else may get the pair.",
             "blind_share": "1 = always, 0 = never, 0.5 = for half of the pairs.",
             "gold_share": "0.05 = one pair in 20. Checks people; never counts as votes.",
@@ -163,7 +164,7 @@ class DatasetForm(NamedForm):
         widgets = {
             "description": forms.Textarea(attrs={"rows": 3}),
             "blind_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
-            "enough_at": forms.NumberInput(attrs={"step": "0.01", "min": "0.5", "max": "1"}),
+            "single_vote_threshold": forms.NumberInput(attrs={"step": "0.01", "min": "0.5", "max": "1"}),
             "audit_share": forms.NumberInput(attrs={"step": "0.05", "min": "0", "max": "1"}),
             "random_share": forms.NumberInput(attrs={"step": "0.05", "min": "0.3", "max": "1"}),
             "gold_share": forms.NumberInput(attrs={"step": "0.01", "min": "0", "max": "0.5"}),
@@ -182,9 +183,9 @@ class DatasetForm(NamedForm):
     def save(self, commit: bool = True) -> Dataset:
         dataset: Dataset = self.instance
         written = list(self.changed_data)
-        if "most_per_group" in written:
-            dataset.order_wanted_at = timezone.now()
-            written.append("order_wanted_at")
+        if "max_per_group" in written:
+            dataset.queue_stale_since = timezone.now()
+            written.append("queue_stale_since")
         dataset.save(update_fields=written)
         return dataset
 
@@ -238,7 +239,7 @@ class RetrainForm(forms.Form):
 def _preset_for(release: Release | None) -> str:
     try:
         return training.usual_preset(release) if release else "recommended"
-    except training.Refused:  # the page says why, beside the release
+    except Refused:  # the page says why, beside the release
         return "recommended"
 
 
@@ -745,7 +746,7 @@ class AnswerForm(forms.Form):
         error_messages={"invalid": "Choose one of the answers on the page."},
     )
     rank = forms.CharField(required=False)
-    replaces = forms.UUIDField(required=False)
+    supersedes = forms.UUIDField(required=False)
     guidelines = _pk(required=False)
     seconds = forms.FloatField(required=False, min_value=0, max_value=24 * 60 * 60)
     comment = forms.CharField(required=False, strip=False, max_length=5000)
@@ -753,7 +754,7 @@ class AnswerForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Without the page's script the ranks come one by one, each as `rank`."""
         cleaned = self.cleaned_data
-        if cleaned.get("answer") == "ranks":
+        if cleaned.get("answer") == "allows_ranking":
             given = cast("QueryDict", self.data).getlist("rank")
             if len(given) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in given):
                 self.add_error("answer", "Rank every answer: 1 is best. Equal answers share a rank.")
@@ -775,7 +776,7 @@ class AnswerForm(forms.Form):
             strength=None if self.ranks else int(strength or 1),
             comment=self.cleaned_data["comment"],
             seconds=self.cleaned_data["seconds"],
-            replaces=self.cleaned_data["replaces"],
+            supersedes=self.cleaned_data["supersedes"],
             guidelines=self._guidelines_shown(dataset),
         )
 

@@ -10,7 +10,7 @@ from django.core.files.storage.filesystem import FileSystemStorage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from workbench import ringing
+from workbench import enqueue
 from workbench.models import Worker
 from workbench.static_files import ManifestStorage
 
@@ -34,7 +34,7 @@ def failures() -> dict[str, str]:
 def warnings(failing: dict[str, str]) -> dict[str, str]:
     """Name -> what is wrong, of all that pages can be served without."""
     found = {}
-    if not ringing.reach_broker():
+    if not enqueue.reach_broker():
         found["broker"] = "The broker does not answer: work waits in the database until it does."
     if not failing.keys() & {"database", "migrations"} and not Worker.objects.alive().exists():
         found["workers"] = "No worker is alive: imports, scores and releases wait."

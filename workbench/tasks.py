@@ -1,4 +1,4 @@
-"""What a worker does when it is rung for: ids in, fetch the row, call the pipeline. A row that is gone or
+"""What a worker does when a message arrives: ids in, fetch the row, call the pipeline. A row that is gone or
 taken is no error, since a message may come late or twice."""
 
 import json
@@ -27,7 +27,7 @@ from django.utils import timezone
 from scoring.baselines import BASELINES
 from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scored, Scorer, prompt_text
-from workbench import ringing
+from workbench import enqueue
 from workbench.models import Dataset, Evaluation, ModelVersion, Release, Run, ScoreBatch, Worker
 from workbench.pipeline import (
     deciding,
@@ -42,6 +42,7 @@ from workbench.pipeline import (
     versions,
 )
 from workbench.pipeline import release as releases
+from workbench.pipeline.progress import Cancelled, Refused
 from workbench.pipeline.release import leakage
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def load_engine(version_id: int) -> Scorer:
     versions.check_known_answers(version, engine.alone)
     if engine.note:
         log.info("%s: %s", version, engine.note)
-    for pulse in _pulses:
-        pulse.device = engine.device
+    for heartbeat in _heartbeats:
+        heartbeat.device = engine.device
     return engine
 
 
@@ -182,7 +183,7 @@ def _score_batch(batch_id: int) -> None:
     seconds = settings.LEASE_SECONDS
     together = bounded(sharing_guard(batch.version, score), seconds)
     scoring.work(batch, together, WORKER, seconds, bounded(alone(score), seconds))
-    ring_batches()
+    enqueue_batches()
 
 
 @shared_task
@@ -191,7 +192,7 @@ def score_missing(dataset_id: int) -> None:
     dataset = Dataset.objects.in_use().filter(pk=dataset_id).first()
     if dataset is not None:
         scoring.plan_wanted(dataset)
-        ring_batches()
+        enqueue_batches()
 
 
 @shared_task
@@ -201,39 +202,39 @@ def order_queue(dataset_id: int) -> None:
         order.renew_all(dataset)
 
 
-def ring_batches() -> None:
+def enqueue_batches() -> None:
     """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
-    ring_again = settings.LEASE_SECONDS / 2
-    due = scoring.due(timedelta(seconds=ring_again))
-    scoring.not_rung([pk for pk in due if not ringing.send(score_batch, pk, expires=ring_again)])
+    enqueue_again = settings.LEASE_SECONDS / 2
+    due = scoring.due(timedelta(seconds=enqueue_again))
+    scoring.not_enqueued([pk for pk in due if not enqueue.send(score_batch, pk, expires=enqueue_again)])
 
 
 # --- Runs ---------------------------------------------------------------------------------------------------
 
 
 @shared_task
-def ring_run(run_id: int) -> None:
+def enqueue_run(run_id: int) -> None:
     """Send whatever message the Run waits for."""
     run = Run.objects.filter(pk=run_id).first()
     if run is None or not run.is_open:
         return
     if run.kind == Run.Kind.SCORE:
-        ring_batches()
+        enqueue_batches()
     else:
-        ringing.send(RUN_TASKS[run.kind], run.pk)
+        enqueue.send(RUN_TASKS[run.kind], run.pk)
 
 
 @shared_task
 def reconcile() -> None:
-    """Ring again for whatever was rung for in vain: messages are lost with a broker, workers die."""
-    for dataset in Dataset.objects.wanting_scores():
+    """Enqueue again whatever no worker has taken: messages are lost with a broker, workers die."""
+    for dataset in Dataset.objects.needing_scores():
         scoring.plan_wanted(dataset)
-    for batch_id in scoring.worn_out():
-        scoring.mend(batch_id)
-    ring_batches()
+    for batch_id in scoring.out_of_attempts():
+        scoring.split(batch_id)
+    enqueue_batches()
     for dataset in Dataset.objects.to_order(ModelVersion.objects.active()):
-        ringing.send(order_queue, dataset.pk)
-    runs.not_rung([run.pk for run in runs.due() if not ringing.send(RUN_TASKS[run.kind], run.pk)])
+        enqueue.send(order_queue, dataset.pk)
+    runs.not_enqueued([run.pk for run in runs.due() if not enqueue.send(RUN_TASKS[run.kind], run.pk)])
 
 
 @shared_task
@@ -242,8 +243,8 @@ def build_release(run_id: int) -> None:
     if run is None or not run.start():
         return
     try:
-        release = releases.build(run.release, run.beat)
-    except releases.Cancelled:
+        release = releases.build(run.release, run.update_progress)
+    except Cancelled:
         return
     except releases.ReleaseError as error:
         run.fail(str(error))
@@ -261,7 +262,7 @@ def report_leakage(run_id: int) -> None:
         return
     try:
         leakage.carry_out(run)
-    except releases.Cancelled:
+    except Cancelled:
         return
     except Exception as error:
         run.fail(f"The report stopped at an error: {type(error).__name__}.")
@@ -280,7 +281,7 @@ def import_file(run_id: int) -> None:
         run.fail(f"The import stopped at an error ({type(error).__name__}) and nothing was stored.")
         raise
     if stored:
-        ringing.ring(score_missing, run.dataset_id)
+        enqueue.enqueue(score_missing, run.dataset_id)
 
 
 @shared_task
@@ -290,7 +291,7 @@ def compute_statistics(run_id: int) -> None:
         return
     try:
         statistics.carry_out(run)
-    except statistics.Cancelled:
+    except Cancelled:
         return
     except Exception as error:
         run.fail(f"{type(error).__name__}: {error}")
@@ -431,7 +432,7 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict
             releases.copy_to(release, Path(scratch) / "release")
             return look_over(model, Path(scratch) / "release", config)
         except (ValueError, releases.ReleaseError) as error:
-            raise training.Refused(str(error)) from error
+            raise Refused(str(error)) from error
 
 
 def inspect(
@@ -483,13 +484,13 @@ def _sample() -> list[Pair]:
 # --- the worker itself --------------------------------------------------------------------------------------
 
 
-class Pulse(threading.Thread):
+class Heartbeat(threading.Thread):
     """Writes "I am alive" to this worker's row while the main thread works."""
 
     SECONDS = 5.0
 
     def __init__(self, queues: str) -> None:
-        super().__init__(daemon=True, name="pulse")
+        super().__init__(daemon=True, name="heartbeat")
         self.queues = queues
         self.device = ""  # known once a model is loaded
         self.stopped = threading.Event()
@@ -511,20 +512,20 @@ class Pulse(threading.Thread):
             close_old_connections()
 
 
-_pulses: list[Pulse] = []
+_heartbeats: list[Heartbeat] = []
 
 
 @worker_ready.connect
-def start_pulse(sender: object, **_: object) -> None:
+def start_heartbeat(sender: object, **_: object) -> None:
     queues = ", ".join(sorted(q.name for q in sender.app.amqp.queues.consume_from.values()))  # type: ignore[attr-defined]
-    pulse = Pulse(queues)
-    pulse.beat()
-    pulse.start()
-    _pulses.append(pulse)
+    heartbeat = Heartbeat(queues)
+    heartbeat.beat()
+    heartbeat.start()
+    _heartbeats.append(heartbeat)
 
 
 @worker_shutdown.connect
-def stop_pulse(**_: object) -> None:
-    for pulse in _pulses:
-        pulse.stopped.set()
+def stop_heartbeat(**_: object) -> None:
+    for heartbeat in _heartbeats:
+        heartbeat.stopped.set()
     Worker.objects.filter(name=WORKER).update(stopped_at=timezone.now())

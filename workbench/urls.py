@@ -67,7 +67,9 @@ urlpatterns = [
     path("datasets/<id:pk>/quality/figures.json", quality.quality_report, name="quality_report"),
     path("datasets/<id:pk>/quality/charts/<str:name>", quality.quality_chart, name="quality_chart"),
     path(
-        "datasets/<id:pk>/quality/<slug:voice>/<slug:name>.csv", quality.quality_table, name="quality_table"
+        "datasets/<id:pk>/quality/<slug:label_source>/<slug:name>.csv",
+        quality.quality_table,
+        name="quality_table",
     ),
     path("datasets/<id:pk>/review/", review.queue, name="review"),
     path("datasets/<id:pk>/review/gaps/", review.guideline_gaps, name="guideline_gaps"),

@@ -539,7 +539,7 @@ def test_answers_to_a_dataset_that_was_archived_wait_in_the_browser_until_it_is_
 
 def several(dataset: Dataset, model: ModelVersion | None = None, n: int = 4) -> None:
     """A Prompt with n completions and a Comparison of each two; the model prefers the longer ones."""
-    dataset.ranks = True
+    dataset.allows_ranking = True
     dataset.save()
     prompt = PromptFactory.create(
         dataset=dataset, messages=[{"role": "user", "content": "How do I get a stain of wine out?"}]

@@ -110,7 +110,7 @@ def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, al
 
     for completion in completions[:2]:
         ScoreFactory.create(completion=completion, version=version)
-    run.beat(done=2)
+    run.update_progress(done=2)
 
     expect(scored).to_have_text("2", timeout=PATIENCE)
     expect(page.locator(".runs")).to_contain_text("2 of 3 completions")
@@ -150,7 +150,7 @@ def test_a_page_goes_on_asking_after_the_server_was_away(dataset, alice, open_as
         pass
 
     page.context.set_offline(False)
-    run.beat(done=5)
+    run.update_progress(done=5)
 
     expect(page.locator(".runs")).to_contain_text("5 of 9", timeout=PATIENCE)
 
@@ -161,7 +161,7 @@ def test_the_focus_stays_where_it_was_when_the_page_changes_under_it(dataset, al
     page.goto(dataset.get_absolute_url())
     page.focus(f"#to-run-{run.pk}")
 
-    run.beat(done=5)
+    run.update_progress(done=5)
 
     expect(page.locator(".runs")).to_contain_text("5 of 9", timeout=PATIENCE)
     expect(page.locator(f"#to-run-{run.pk}")).to_be_focused()

@@ -86,7 +86,7 @@ def test_a_reviewer_settles_by_keyboard_sees_the_votes_after_her_own_and_undoes(
     expect(page.locator("#rows .settled")).to_have_count(1)
     expect(page.locator("#status")).to_contain_text("Undone")
     first = Comparison.objects.first()
-    settled = Decision.objects.standing().get()
+    settled = Decision.objects.current().get()
     assert (settled.comparison, settled.reason, settled.decided_by) == (first, "slip", rita)
     assert settled.outcome == settled.blind_outcome == review.left_of(first, rita)
 
@@ -111,7 +111,7 @@ def test_keys_walk_through_the_queue_and_a_note_takes_letters_as_letters(open_as
     press(page, "Enter")
     shows(page, "third")
 
-    decision = Decision.objects.standing().get()
+    decision = Decision.objects.current().get()
     assert (decision.outcome, decision.note) == ("tie", "much ado, x 1")
 
 
@@ -143,7 +143,7 @@ def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitch
     look(page)
     press(page, "Enter")
     shows(page, "second")
-    assert Decision.objects.standing().get().outcome == "tie"
+    assert Decision.objects.current().get().outcome == "tie"
 
 
 def test_the_diff_marks_what_is_in_one_text_only_and_gives_the_texts_back(open_as, kitchen, rita):
@@ -176,10 +176,10 @@ def test_the_page_works_without_scripts(open_as, kitchen, rita):
     page.get_by_role("button", name="Settle").click()
 
     is_open(page, "third")
-    assert Decision.objects.standing().get().outcome == "both_bad"
+    assert Decision.objects.current().get().outcome == "both_bad"
     page.get_by_role("button", name="Undo").click()
     is_open(page, "second")
-    assert not Decision.objects.standing().exists()
+    assert not Decision.objects.current().exists()
 
 
 def test_on_a_phone_the_queue_comes_first_and_nothing_is_wider_than_the_screen(

@@ -161,7 +161,7 @@ def pairs(dataset: Dataset, model: ModelVersion, n: int) -> None:
 
 
 def rankings(dataset: Dataset, model: ModelVersion, n: int) -> None:
-    dataset.ranks = True
+    dataset.allows_ranking = True
     dataset.save()
     for i in range(n):
         prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": f"Rank, {i}."}])
@@ -194,13 +194,13 @@ def prepared(
 
 def forget_answers(bob: User) -> None:
     Flag.objects.all().delete()
-    Decision.objects.update(replaces=None)
+    Decision.objects.update(supersedes=None)
     Decision.objects.all().delete()
     own = Judgment.objects.filter(annotator__user=bob)
     own.update(supersedes=None)
     own.delete()
     Claim.objects.all().delete()
-    Comparison.objects.update(taken=0)
+    Comparison.objects.update(claimed=0)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ WORK = (
 def test_a_worker_killed_half_way_leaves_the_rest_to_the_next(dataset, alice, tmp_path: Path):
     for _ in range(PAIRS):
         ComparisonFactory.create(prompt__dataset=dataset)
-    run = deleting.order(dataset, alice)
+    run = deleting.begin(dataset, alice)
     log = tmp_path / "log"
 
     with log.open("wb") as out:

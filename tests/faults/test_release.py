@@ -115,7 +115,7 @@ def test_another_process_in_another_zone_with_other_hashes_gives_the_same_bytes(
 def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice, tmp_path):
     run = Run.objects.create(kind="release", dataset=judged)
     order = Release(dataset=judged, profiles=["preference"], run=run, created_by=alice)
-    release = releases.announce(order)
+    release = releases.begin(order)
     work = f"import django; django.setup(); from workbench import tasks; tasks.build_release({run.pk})"
     kill_when(spawn(tmp_path, "-c", work), moments(tmp_path)["the first file is begun"])
     run.refresh_from_db()
@@ -136,7 +136,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
 
 
 def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged, tmp_path):
-    release = releases.announce(Release(dataset=judged, profiles=["preference"]))
+    release = releases.begin(Release(dataset=judged, profiles=["preference"]))
     work = (
         "import django; django.setup(); from workbench.models import Release; from workbench.pipeline "
         f"import release; release.build(Release.objects.get(pk='{release.pk}'))"

@@ -40,7 +40,7 @@ def run(base) -> Run:
         JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a__text=a, b__text=b))
     release = releases.build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
     settings = {"steps": "4000", "batch": "4", "save_seconds": "0.1", "patience": "1000", "max_length": "32"}
-    return training.announce(release, base, "recommended", settings=settings)
+    return training.begin(release, base, "recommended", settings=settings)
 
 
 def trainer(processes: Processes):
@@ -51,7 +51,7 @@ def lost(run: Run) -> None:
     """As if two minutes had gone by since the last sign of life."""
     Run.objects.filter(pk=run.pk, state="running").update(heartbeat_at=timezone.now() - timedelta(minutes=3))
     runs.due()
-    tasks.ring_run(run.pk)
+    tasks.enqueue_run(run.pk)
 
 
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
@@ -61,7 +61,7 @@ def test_a_killed_training_goes_on_in_another_worker_and_the_old_model_serves_al
     monkeypatch.setattr(processes, "app", "workbench")
     drawn = random.Random(1)
     reached = []
-    tasks.ring_run(run.pk)
+    tasks.enqueue_run(run.pk)
     for kill in range(KILLS):
         worker = trainer(processes)
         step = drawn.randrange(3, 9) + (reached[-1] if reached else 0)

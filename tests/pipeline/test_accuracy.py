@@ -37,7 +37,7 @@ def test_the_same_pairs_in_another_dataset_are_left_out_as_well(dataset):
     assert (found.n, found.measured.learnt, found.share.value) == (0, 30, None)
 
 
-def answered(comparison, *, mode="blind", arm="random", outcome="a", **fields):
+def answered(comparison, *, mode="blind", strategy="random", outcome="a", **fields):
     annotator = AnnotatorFactory.create()
     Claim.objects.create(
         comparison=comparison,
@@ -46,7 +46,7 @@ def answered(comparison, *, mode="blind", arm="random", outcome="a", **fields):
         slot=comparison.claims.count(),
         left="a",
         mode=mode,
-        arm=arm,
+        strategy=strategy,
         expires_at=timezone.now() + timedelta(hours=1),
     )
     return Judgment.objects.create(
@@ -67,7 +67,7 @@ def test_votes_beside_a_suggestion_and_on_picked_pairs_are_counted_apart(dataset
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
     answered(pairs[0])
     answered(pairs[1], mode="assisted")
-    answered(pairs[2], arm="uncertain")
+    answered(pairs[2], strategy="uncertain")
     answered(pairs[3], outcome="b")
 
     found = accuracy.of(version, dataset, "people")

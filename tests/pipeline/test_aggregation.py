@@ -15,7 +15,7 @@ from tests.factories import (
 from workbench.models import Annotator, Comparison, Dataset, Decision, Flag, Judgment, Release
 from workbench.pipeline import aggregation, agreement
 from workbench.pipeline import release as releases
-from workbench.pipeline.agreement import Settled
+from workbench.pipeline.agreement import Derived
 from workbench.pipeline.release.filters import Filters
 
 pytestmark = pytest.mark.django_db
@@ -49,43 +49,43 @@ def comparisons(dataset: Dataset, people: list[Annotator]) -> list[Comparison]:
     return comparisons
 
 
-def standing(comparison: Comparison) -> Decision:
-    return comparison.decisions.get(standing=True)
+def current_decision(comparison: Comparison) -> Decision:
+    return comparison.decisions.get(is_current=True)
 
 
 def test_two_who_are_right_outweigh_three_who_are_not(dataset, comparisons):
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
 
-    last = standing(comparisons[-1])
+    last = current_decision(comparisons[-1])
 
     assert (last.outcome, last.method, last.votes, last.votes_for) == ("b", "aggregation", 5, 2)
     assert last.probability == last.posterior["b"] > 0.9
     assert sum(last.posterior.values()) == pytest.approx(1, abs=1e-3)
-    assert [standing(each).outcome for each in comparisons] == ["a"] * 20 + ["b"] * 20
+    assert [current_decision(each).outcome for each in comparisons] == ["a"] * 20 + ["b"] * 20
 
 
 def test_settling_again_writes_nothing(dataset, comparisons):
-    first = aggregation.settle(dataset)
+    first = aggregation.derive(dataset)
     rows = list(Decision.objects.values())
 
-    second = aggregation.settle(dataset)
-    on_a_page = agreement.settle(dataset)
+    second = aggregation.derive(dataset)
+    on_a_page = agreement.derive(dataset)
 
-    assert (second, on_a_page) == (Settled(made=0, withdrawn=0), Settled(made=0, withdrawn=0))
-    assert first == Settled(made=PAIRS, withdrawn=0)
+    assert (second, on_a_page) == (Derived(made=0, withdrawn=0), Derived(made=0, withdrawn=0))
+    assert first == Derived(made=PAIRS, withdrawn=0)
     assert list(Decision.objects.values()) == rows
 
 
 def test_a_new_vote_puts_the_majority_in_its_place_until_the_next_aggregation(dataset, comparisons):
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
     JudgmentFactory.create(comparison=comparisons[-1], outcome="a")
 
-    agreement.settle(dataset)
-    meanwhile = standing(comparisons[-1])
-    aggregation.settle(dataset)
+    agreement.derive(dataset)
+    meanwhile = current_decision(comparisons[-1])
+    aggregation.derive(dataset)
 
     assert (meanwhile.outcome, meanwhile.method, meanwhile.posterior) == ("a", "majority", None)
-    assert standing(comparisons[-1]).method == "aggregation"
+    assert current_decision(comparisons[-1]).method == "aggregation"
 
 
 def test_where_annotators_share_few_votes_the_majority_decides(dataset, people):
@@ -93,43 +93,43 @@ def test_where_annotators_share_few_votes_the_majority_decides(dataset, people):
     for annotator, outcome in zip(people, "bbaaa", strict=True):
         JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome=outcome)
 
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
 
-    assert (standing(comparison).outcome, standing(comparison).method) == ("a", "majority")
+    assert (current_decision(comparison).outcome, current_decision(comparison).method) == ("a", "majority")
 
 
 def test_back_to_the_majority_means_back_to_the_majority(dataset, comparisons):
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
     dataset.aggregation = Dataset.Aggregation.MAJORITY
     dataset.save()
 
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
 
-    assert standing(comparisons[-1]).outcome == "a"
-    assert not Decision.objects.standing().filter(method="aggregation").exists()
+    assert current_decision(comparisons[-1]).outcome == "a"
+    assert not Decision.objects.current().filter(method="aggregation").exists()
 
 
 def test_reviewers_and_flags_come_first(dataset, comparisons):
     Decision.objects.create(
         comparison=comparisons[0], outcome="b", method="reviewer", decided_by=UserFactory.create()
     )
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
     Flag.objects.create(comparison=comparisons[1], annotator=AnnotatorFactory.create(), reason="other")
 
-    settled = aggregation.settle(dataset)
+    settled = aggregation.derive(dataset)
 
-    assert settled == Settled(made=0, withdrawn=1)
-    assert standing(comparisons[0]).method == "reviewer"
-    assert not comparisons[1].decisions.filter(standing=True).exists()
+    assert settled == Derived(made=0, withdrawn=1)
+    assert current_decision(comparisons[0]).method == "reviewer"
+    assert not comparisons[1].decisions.filter(is_current=True).exists()
 
 
 def test_a_decision_whose_votes_were_all_taken_back_loses_its_standing(dataset, comparisons):
-    aggregation.settle(dataset)
-    comparisons[3].judgments.update(current=False)
+    aggregation.derive(dataset)
+    comparisons[3].judgments.update(is_current=False)
 
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
 
-    assert list(comparisons[3].decisions.values_list("standing", flat=True)) == [False]
+    assert list(comparisons[3].decisions.values_list("is_current", flat=True)) == [False]
 
 
 def released(dataset: Dataset, profile: str, **filters) -> list[dict]:
@@ -149,10 +149,10 @@ def test_a_release_writes_the_probabilities_as_soft_labels_with_their_method(dat
 
     rows = {row["completion_a"]: row for row in released(dataset, "soft-label")}
 
-    last = standing(comparisons[-1]).posterior
+    last = current_decision(comparisons[-1]).posterior
     assert {row["method"] for row in rows.values()} == {"aggregation"}
     assert rows[comparisons[-1].a.text]["p_a"] == pytest.approx(last["a"] + last["tie"] / 2, abs=1e-3)
-    assert rows[tie.a.text]["p_tie"] == pytest.approx(standing(tie).posterior["tie"], abs=1e-3)
+    assert rows[tie.a.text]["p_tie"] == pytest.approx(current_decision(tie).posterior["tie"], abs=1e-3)
 
 
 def test_a_release_can_be_narrowed_to_what_is_sure(dataset, people, comparisons):
@@ -167,6 +167,6 @@ def test_a_release_can_be_narrowed_to_what_is_sure(dataset, people, comparisons)
 
     assert len(everything) > len(sure)
     assert comparisons[0].b.text in {row["chosen"] for row in sure}
-    least = Decision.objects.standing().filter(method="aggregation", probability__gte=0.99).count()
+    least = Decision.objects.current().filter(method="aggregation", probability__gte=0.99).count()
     assert len(sure) == least + 1
     assert Filters.parse({"min_posterior": "0.9"}).min_posterior == 0.9

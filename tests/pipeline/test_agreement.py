@@ -11,7 +11,7 @@ from tests.factories import (
 )
 from workbench.models import Annotator, Comparison, Dataset, Decision, Flag
 from workbench.pipeline import agreement
-from workbench.pipeline.agreement import Settled, Share, wilson
+from workbench.pipeline.agreement import Derived, Share, wilson
 
 
 def judged(dataset: Dataset, *outcomes: str) -> Comparison:
@@ -22,8 +22,8 @@ def judged(dataset: Dataset, *outcomes: str) -> Comparison:
     return comparison
 
 
-def standing(comparison: Comparison) -> tuple[str, str, int, int] | None:
-    decision = comparison.decisions.filter(standing=True).first()
+def current_decision(comparison: Comparison) -> tuple[str, str, int, int] | None:
+    decision = comparison.decisions.filter(is_current=True).first()
     return decision and (decision.outcome, decision.method, decision.votes, decision.votes_for)
 
 
@@ -49,62 +49,62 @@ def label(comparison: Comparison, outcome: str) -> None:
 def test_what_all_or_more_than_half_of_the_opinions_say_is_decided(dataset, outcomes, expected):
     comparison = judged(dataset, *outcomes)
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
-    assert standing(comparison) == expected
+    assert current_decision(comparison) == expected
 
 
 def test_settling_again_writes_nothing(dataset):
     for outcomes in ("a", "aab", "ab"):
         judged(dataset, *outcomes)
-    first = agreement.settle(dataset)
+    first = agreement.derive(dataset)
     rows = list(Decision.objects.values())
 
-    second = agreement.settle(dataset)
+    second = agreement.derive(dataset)
 
-    assert (first, second) == (Settled(made=2, withdrawn=0), Settled(made=0, withdrawn=0))
+    assert (first, second) == (Derived(made=2, withdrawn=0), Derived(made=0, withdrawn=0))
     assert list(Decision.objects.values()) == rows
 
 
 def test_a_decision_that_no_longer_follows_loses_its_standing_and_stays_as_history(dataset):
     comparison = judged(dataset, "a")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
     JudgmentFactory.create(comparison=comparison, outcome="b")
 
-    settled = agreement.settle(dataset)
+    settled = agreement.derive(dataset)
 
-    assert settled == Settled(made=0, withdrawn=1)
-    assert list(comparison.decisions.values_list("outcome", "standing")) == [("a", False)]
+    assert settled == Derived(made=0, withdrawn=1)
+    assert list(comparison.decisions.values_list("outcome", "is_current")) == [("a", False)]
 
 
 def test_a_further_vote_makes_a_decision_that_counts_it(dataset):
     comparison = judged(dataset, "a")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
     JudgmentFactory.create(comparison=comparison, outcome="a")
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
-    assert standing(comparison) == ("a", "agreement", 2, 2)
+    assert current_decision(comparison) == ("a", "agreement", 2, 2)
 
 
 def test_a_further_vote_against_the_majority_is_counted_too(dataset):
     comparison = judged(dataset, "a", "a", "a", "b")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
     JudgmentFactory.create(comparison=comparison, outcome="b")
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
-    assert standing(comparison) == ("a", "majority", 5, 3)
+    assert current_decision(comparison) == ("a", "majority", 5, 3)
 
 
 def test_a_superseded_judgment_has_no_vote(dataset):
     comparison = judged(dataset, "a")
-    old = JudgmentFactory.create(comparison=comparison, outcome="b", current=False)
+    old = JudgmentFactory.create(comparison=comparison, outcome="b", is_current=False)
     JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome="a", supersedes=old)
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
-    assert standing(comparison) == ("a", "agreement", 2, 2)
+    assert current_decision(comparison) == ("a", "agreement", 2, 2)
 
 
 def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
@@ -114,32 +114,32 @@ def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
     )
     Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="other")
 
-    settled = agreement.settle(dataset)
+    settled = agreement.derive(dataset)
 
-    assert settled == Settled(made=0, withdrawn=0)
-    assert list(comparison.decisions.filter(standing=True)) == [mine]
+    assert settled == Derived(made=0, withdrawn=0)
+    assert list(comparison.decisions.filter(is_current=True)) == [mine]
 
 
 def test_a_flagged_comparison_is_undecided_until_the_flag_is_closed(dataset):
     comparison = judged(dataset, "a", "a")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
     flag = Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="broken")
 
-    agreement.settle(dataset)
-    assert standing(comparison) is None
+    agreement.derive(dataset)
+    assert current_decision(comparison) is None
 
     flag.closed_at = flag.created_at
     flag.save()
-    agreement.settle(dataset)
-    assert standing(comparison) == ("a", "agreement", 2, 2)
+    agreement.derive(dataset)
+    assert current_decision(comparison) == ("a", "agreement", 2, 2)
 
 
 def test_another_dataset_is_left_alone(dataset):
     elsewhere = judged(PromptFactory.create().dataset, "a")
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
-    assert standing(elsewhere) is None
+    assert current_decision(elsewhere) is None
 
 
 def test_settling_takes_as_many_queries_for_thirty_comparisons_as_for_one(dataset):
@@ -147,12 +147,12 @@ def test_settling_takes_as_many_queries_for_thirty_comparisons_as_for_one(datase
     with CaptureQueriesContext(
         connection,
     ) as one:
-        agreement.settle(dataset)
+        agreement.derive(dataset)
     for _ in range(29):
         judged(dataset, "a", "b", "b")
 
     with CaptureQueriesContext(connection) as thirty:
-        assert agreement.settle(dataset).made == 29
+        assert agreement.derive(dataset).made == 29
 
     assert len(thirty) == len(one)
 
@@ -163,12 +163,12 @@ def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_ch
     monkeypatch.setattr(agreement, "CHUNK", 4)
     comparisons = [judged(dataset, "a") for _ in range(10)]
     with CaptureQueriesContext(connection) as first:
-        assert agreement.settle(dataset) == Settled(made=10, withdrawn=0)
+        assert agreement.derive(dataset) == Derived(made=10, withdrawn=0)
 
     with CaptureQueriesContext(connection) as second:
-        assert agreement.settle(dataset) == Settled(made=0, withdrawn=0)
+        assert agreement.derive(dataset) == Derived(made=0, withdrawn=0)
 
-    assert all(standing(comparison) for comparison in comparisons)
+    assert all(current_decision(comparison) for comparison in comparisons)
     assert sum("INSERT INTO" in query["sql"] for query in first) == 3
     assert not [
         it["sql"] for it in second if it["sql"].startswith(("INSERT", "UPDATE", "BEGIN", "SAVEPOINT"))
@@ -206,6 +206,9 @@ def test_labels_that_came_with_the_data_can_be_told_from_people(dataset):
         comparison = judged(dataset, "a", "a")
         label(comparison, said)
 
-    shares = {voices: agreement.among(dataset, voices) for voices in ("all", "people", "imported")}
+    shares = {
+        label_sources: agreement.among(dataset, label_sources)
+        for label_sources in ("all", "people", "imported")
+    }
 
     assert shares == {"all": Share(1, 2), "people": Share(2, 2), "imported": Share(0, 0)}

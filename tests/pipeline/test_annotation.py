@@ -45,7 +45,7 @@ def let_leases_expire() -> None:
 
 def places_are_counted_right() -> bool:
     return all(
-        comparison.taken == comparison.claims.filter(slot__isnull=False).count()
+        comparison.claimed == comparison.claims.filter(slot__isnull=False).count()
         for comparison in Comparison.objects.all()
     )
 
@@ -229,7 +229,7 @@ def test_the_next_costs_the_same_queries_with_1_and_with_100_comparisons_and_don
     comparisons_in(dataset, 100)
     judge_all(dataset, AnnotatorFactory.create())
     Claim.objects.filter(annotator=annotator).delete()
-    Comparison.objects.update(taken=1)
+    Comparison.objects.update(claimed=1)
 
     with CaptureQueriesContext(connection) as many:
         next_claim(dataset, annotator)
@@ -318,20 +318,20 @@ def test_a_change_supersedes_and_the_old_answer_stays(dataset):
     claim = claimed(dataset)
     old = record_judgment(claim.annotator, claim.comparison, answer("a"))
 
-    new = record_judgment(claim.annotator, claim.comparison, answer("tie", replaces=old.idempotency_key))
+    new = record_judgment(claim.annotator, claim.comparison, answer("tie", supersedes=old.idempotency_key))
 
     old.refresh_from_db()
-    assert (old.outcome, old.current) == ("a", False)
-    assert (new.outcome, new.current, new.supersedes) == ("tie", True, old)
+    assert (old.outcome, old.is_current) == ("a", False)
+    assert (new.outcome, new.is_current, new.supersedes) == ("tie", True, old)
     assert places_are_counted_right()
 
 
 def test_a_page_that_missed_a_change_cannot_overwrite_it(dataset):
     claim = claimed(dataset)
     old = record_judgment(claim.annotator, claim.comparison, answer("a"))
-    record_judgment(claim.annotator, claim.comparison, answer("b", replaces=old.idempotency_key))
+    record_judgment(claim.annotator, claim.comparison, answer("b", supersedes=old.idempotency_key))
 
-    for stale in (answer("tie"), answer("tie", replaces=old.idempotency_key)):
+    for stale in (answer("tie"), answer("tie", supersedes=old.idempotency_key)):
         with pytest.raises(Refused, match="another window"):
             record_judgment(claim.annotator, claim.comparison, stale)
 
@@ -345,7 +345,7 @@ def test_a_late_answer_counts_while_nobody_has_taken_the_place(dataset):
 
     judgment = record_judgment(claim.annotator, claim.comparison, answer())
 
-    assert judgment.current
+    assert judgment.is_current
     assert Claim.objects.get().state == "done"
     assert places_are_counted_right()
 
@@ -359,8 +359,8 @@ def test_a_late_answer_without_a_place_is_kept_aside_and_counts_nowhere(dataset)
 
     late = record_judgment(claim.annotator, claim.comparison, answer("b", key=key))
 
-    assert late.is_aside
-    assert not late.current
+    assert late.is_surplus
+    assert not late.is_current
     assert record_judgment(claim.annotator, claim.comparison, answer("b", key=key)) == late
     assert Judgment.objects.current().get().annotator == other
     assert places_are_counted_right()
@@ -376,7 +376,7 @@ def test_a_late_answer_takes_no_place_that_a_smaller_overlap_has_closed():
     dataset.overlap = 1
     dataset.save()
 
-    assert record_judgment(claim.annotator, claim.comparison, answer()).is_aside
+    assert record_judgment(claim.annotator, claim.comparison, answer()).is_surplus
 
 
 def test_an_answer_to_what_was_skipped_takes_its_place_again(dataset):
@@ -428,8 +428,8 @@ def test_what_follows_the_reveal_has_its_own_stage_and_both_answers_stay(dataset
     claim = suggested(dataset, "blind", margin=-1.0)
     first = record_judgment(claim.annotator, claim.comparison, answer("a"))
 
-    kept = record_judgment(claim.annotator, claim.comparison, answer("a", replaces=first.idempotency_key))
-    changed = record_judgment(claim.annotator, claim.comparison, answer("b", replaces=kept.idempotency_key))
+    kept = record_judgment(claim.annotator, claim.comparison, answer("a", supersedes=first.idempotency_key))
+    changed = record_judgment(claim.annotator, claim.comparison, answer("b", supersedes=kept.idempotency_key))
 
     stages = list(Judgment.objects.values_list("outcome", "stage", "suggested"))
     assert stages == [("a", "first", "b"), ("a", "revealed", "b"), ("b", "revealed", "b")]
@@ -440,7 +440,9 @@ def test_a_change_with_nothing_revealed_is_still_a_first_answer(dataset):
     claim = claimed(dataset)
     first = record_judgment(claim.annotator, claim.comparison, answer("a"))
 
-    changed = record_judgment(claim.annotator, claim.comparison, answer("b", replaces=first.idempotency_key))
+    changed = record_judgment(
+        claim.annotator, claim.comparison, answer("b", supersedes=first.idempotency_key)
+    )
 
     assert changed.stage == "first"
 
@@ -452,7 +454,9 @@ def test_a_change_keeps_what_was_shown_although_another_version_is_active_by_now
     SuggestionFactory.create(comparison=claim.comparison, version=newer, margin=5.0)
     newer.activate(reason="newer")
 
-    changed = record_judgment(claim.annotator, claim.comparison, answer("b", replaces=first.idempotency_key))
+    changed = record_judgment(
+        claim.annotator, claim.comparison, answer("b", supersedes=first.idempotency_key)
+    )
 
     assert (changed.suggested, changed.version) == ("b", first.version)
 
@@ -511,7 +515,7 @@ def test_progress_counts_changes_once_and_leases_not_at_all():
     annotator, other = AnnotatorFactory.create_batch(2)
     claim = next_claim(dataset, annotator)
     first = record_judgment(annotator, claim.comparison, answer("a"))
-    record_judgment(annotator, claim.comparison, answer("b", replaces=first.idempotency_key))
+    record_judgment(annotator, claim.comparison, answer("b", supersedes=first.idempotency_key))
     next_claim(dataset, other)
 
     progress = annotation.progress(dataset, annotator)
@@ -541,11 +545,11 @@ def test_what_is_kept_aside_can_be_reopened_and_is_not_handed_out_again(dataset)
     late = record_judgment(claim.annotator, claim.comparison, answer("b"))
 
     assert annotation.last_answered(dataset, claim.annotator) == late
-    Comparison.objects.filter(pk=claim.comparison_id).update(places=2)
+    Comparison.objects.filter(pk=claim.comparison_id).update(required=2)
     assert next_claim(dataset, claim.annotator) is None
-    changed = record_judgment(claim.annotator, claim.comparison, answer("a", replaces=late.idempotency_key))
+    changed = record_judgment(claim.annotator, claim.comparison, answer("a", supersedes=late.idempotency_key))
 
-    assert changed.current
+    assert changed.is_current
     assert changed.supersedes == late
     assert places_are_counted_right()
 
@@ -638,7 +642,7 @@ def vote(dataset: Dataset, outcome: str) -> Judgment | None:
 
 
 def test_a_third_person_is_asked_when_two_disagree_and_nobody_after_the_most():
-    dataset = DatasetFactory.create(overlap=2, most_places=4)
+    dataset = DatasetFactory.create(overlap=2, max_overlap=4)
     comparisons_in(dataset, 1)
 
     votes = [vote(dataset, outcome) for outcome in ("a", "b", "tie", "both_bad", "a")]
@@ -649,7 +653,7 @@ def test_a_third_person_is_asked_when_two_disagree_and_nobody_after_the_most():
 
 @pytest.mark.parametrize("outcomes", [["a", "a"], ["a", "cannot_judge"], ["a", "b", "b"]])
 def test_nobody_more_is_asked_when_the_votes_settle_it(outcomes):
-    dataset = DatasetFactory.create(overlap=2, most_places=5)
+    dataset = DatasetFactory.create(overlap=2, max_overlap=5)
     comparisons_in(dataset, 1)
     for outcome in outcomes:
         assert vote(dataset, outcome)
@@ -658,7 +662,7 @@ def test_nobody_more_is_asked_when_the_votes_settle_it(outcomes):
 
 
 def test_the_tie_break_comes_before_what_nobody_has_begun():
-    dataset = DatasetFactory.create(overlap=2, most_places=3)
+    dataset = DatasetFactory.create(overlap=2, max_overlap=3)
     contested = comparisons_in(dataset, 1)[0]
     vote(dataset, "a")
     vote(dataset, "b")
@@ -679,7 +683,7 @@ def test_the_tie_break_comes_before_what_nobody_has_begun():
     ],
 )
 def test_one_vote_is_enough_where_the_calibrated_model_is_as_sure(temperature, outcome, audit, people):
-    dataset = DatasetFactory.create(overlap=3, enough_at=0.9, audit_share=audit)
+    dataset = DatasetFactory.create(overlap=3, single_vote_threshold=0.9, audit_share=audit)
     comparison = comparisons_in(dataset, 1)[0]
     version = ModelVersionFactory.create(state="active", temperature=temperature)
     SuggestionFactory.create(comparison=comparison, version=version, margin=3.0)

@@ -45,6 +45,7 @@ from workbench.models import (
     User,
 )
 from workbench.pipeline import deleting, intake, release
+from workbench.pipeline.progress import Cancelled
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +70,7 @@ def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, les
     """The dataset with rows in every table, and with every kind of file, that a Dataset may have."""
     dataset.members.create(user=people[0].user, role="admin")
     guidelines = dataset.revise_guidelines("Be kind.", None)
-    voice = AnnotatorFactory.create(user=None, source=f"crowd of {dataset.name}")
+    label_source = AnnotatorFactory.create(user=None, source=f"crowd of {dataset.name}")
     for number in range(3):
         prompt = PromptFactory.create(dataset=dataset)
         a, b = CompletionFactory.create_batch(2, prompt=prompt)
@@ -83,13 +84,17 @@ def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, les
             suggestion=suggestion, expires_at=timezone.now(),
         )  # fmt: skip
         first = JudgmentFactory.create(
-            comparison=comparison, annotator=people[0], current=False, guidelines=guidelines, ranking=ranking
+            comparison=comparison,
+            annotator=people[0],
+            is_current=False,
+            guidelines=guidelines,
+            ranking=ranking,
         )
         JudgmentFactory.create(comparison=comparison, annotator=people[0], supersedes=first, version=version)
         JudgmentFactory.create(comparison=comparison, annotator=people[1])
-        JudgmentFactory.create(comparison=comparison, annotator=voice, stage="imported")
-        before = comparison.decisions.create(outcome="a", method="agreement", standing=False)
-        decision = comparison.decisions.create(outcome="b", method="reviewer", replaces=before)
+        JudgmentFactory.create(comparison=comparison, annotator=label_source, stage="imported")
+        before = comparison.decisions.create(outcome="a", method="agreement", is_current=False)
+        decision = comparison.decisions.create(outcome="b", method="reviewer", supersedes=before)
         comparison.flags.create(
             annotator=people[1], reason="other", closed_at=timezone.now(), closed_by=decision
         )
@@ -152,7 +157,7 @@ def small_steps(monkeypatch) -> None:
 
 
 def ordered(dataset: Dataset, by: User) -> Run:
-    run = deleting.order(dataset, by)
+    run = deleting.begin(dataset, by)
     assert run is not None
     return run
 
@@ -209,13 +214,13 @@ def test_killed_at_any_step_it_goes_on_where_it_was_until_nothing_is_left(
     rows_before, files_before = rows(), files()
     dataset = filled(DatasetFactory.create(name="Kitchen"), people, ModelVersionFactory.create(), lesson)
     run = ordered(dataset, people[0].user)
-    beat, attempts = Run.beat, 0
+    beat, attempts = Run.update_progress, 0
 
     def killed(self: Run, *args: object) -> bool:
         assert beat(self, *args)
         raise Killed
 
-    monkeypatch.setattr(Run, "beat", killed)
+    monkeypatch.setattr(Run, "update_progress", killed)
     done = []
     while Dataset.objects.filter(pk=dataset.pk).exists():
         Run.objects.filter(pk=run.pk).update(state="waiting")
@@ -258,10 +263,10 @@ def test_it_is_hidden_and_its_name_is_free_from_the_moment_that_it_is_ordered(da
     assert not Dataset.objects.there().exists()
     assert not Dataset.objects.filter(frozen=True).exists()
     assert not Dataset.objects.filter(name="Kitchen").exists()
-    assert not Dataset.objects.wanting_scores().exists()
+    assert not Dataset.objects.needing_scores().exists()
     open_run.refresh_from_db()
     assert open_run.state == "cancelled"
-    assert deleting.order(dataset, alice) is None
+    assert deleting.begin(dataset, alice) is None
     assert run.dataset is None
 
 
@@ -316,9 +321,9 @@ def test_a_release_and_an_import_that_were_going_on_put_nothing_back(dataset, al
     path.write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
     ordered(dataset, alice)
 
-    with pytest.raises(release.Cancelled):
+    with pytest.raises(Cancelled):
         release.build(Release(dataset=dataset, profiles=["preference"]))
-    with pytest.raises(intake.Cancelled):
+    with pytest.raises(Cancelled):
         intake.import_file(path, dataset, intake.ImportOptions(), name=path.name)
 
     assert not Release.objects.exists()

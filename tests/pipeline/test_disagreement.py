@@ -135,14 +135,14 @@ def test_the_queue_can_be_narrowed_to_a_reason_a_source_and_an_annotator(dataset
 def test_a_change_after_the_reveal_is_a_reason_of_its_own(dataset, version, case):
     comparison = case("a", margin=-1.0)
     first = comparison.judgments.get()
-    first.current = False
+    first.is_current = False
     first.save()
     JudgmentFactory.create(
         comparison=comparison, annotator=first.annotator, outcome="b", stage="revealed", supersedes=first
     )
     kept = case("a", margin=1.0)
     seen = kept.judgments.get()
-    seen.current = False
+    seen.is_current = False
     seen.save()
     JudgmentFactory.create(
         comparison=kept, annotator=seen.annotator, outcome="a", stage="revealed", supersedes=seen

@@ -14,7 +14,7 @@ def test_the_gate_holds_the_truth_where_the_queue_picks_and_suggestions_lead():
     """benchmarks/bench_statistics.py --only gate has twelve such campaigns, and larger ones."""
     found = campaign(1, pairs=1_200, votes=400)
 
-    drawn = Claim.objects.filter(arm="random", mode="blind").count()
+    drawn = Claim.objects.filter(strategy="random", mode="blind").count()
     aside, interval = found.gate.set_aside, found.gate.paired.accuracy_interval
     assert found.gate.counted == {"people": drawn, "imported": 0}
     assert drawn + aside["led"] + aside["picked"] == Judgment.objects.count() == 400

@@ -17,6 +17,7 @@ from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import intake
 from workbench.pipeline.intake import Draft
 from workbench.pipeline.intake.spool import pack
+from workbench.pipeline.progress import Cancelled
 
 pytestmark = pytest.mark.django_db
 
@@ -148,7 +149,7 @@ def test_a_cancel_while_rows_are_stored_leaves_nothing(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW))
 
-    with pytest.raises(intake.Cancelled):
+    with pytest.raises(Cancelled):
         intake.import_file(path, Dataset(name="New"), progress=lambda phase, *_: phase != "storing")
 
     assert not Dataset.objects.exists()
@@ -174,7 +175,7 @@ def test_the_order_of_a_comparison_does_not_tell_the_label(tmp_path):
 def test_comparisons_are_shuffled_each_for_itself(tmp_path):
     take(tmp_path, [{**ROW, "id": str(n), "prompt": f"p{n}"} for n in range(20)])
 
-    assert len(set(Comparison.objects.values_list("shuffle", flat=True))) == 20
+    assert len(set(Comparison.objects.values_list("random_rank", flat=True))) == 20
 
 
 def test_a_voice_that_contradicts_itself_is_told_and_its_first_answer_stands(tmp_path):
@@ -278,7 +279,7 @@ def test_rows_of_many_statements_are_stored_each_with_its_own_and_in_order(tmp_p
         }
         for j in stored
     ] == rows
-    assert {(j.stage, j.purpose, j.current) for j in stored} == {("imported", "work", True)}
+    assert {(j.stage, j.purpose, j.is_current) for j in stored} == {("imported", "work", True)}
 
 
 def test_a_preview_of_rows_that_wait_for_each_other_reads_no_more_than_it_shows(tmp_path, dataset):

@@ -16,6 +16,7 @@ import pytest
 from scoring.rows.files import open_rows
 from scoring.rows.reading import read_file
 from workbench.pipeline import intake
+from workbench.pipeline.progress import Cancelled
 
 MEGABYTE = "a" * 2**20
 
@@ -314,7 +315,7 @@ def test_an_import_of_blank_lines_tells_how_far_it_is_and_can_be_cancelled(blank
         return len(told) < 2
 
     began = time.monotonic()
-    with pytest.raises(intake.Cancelled):
+    with pytest.raises(Cancelled):
         intake.import_file(blank, dataset, progress=progress)
 
     assert told == ["reading", "reading"]

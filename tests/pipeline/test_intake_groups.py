@@ -5,7 +5,7 @@ import json
 import pytest
 from datasketch import MinHash
 
-from tests.factories import DatasetFactory, PromptFactory
+from tests.factories import DatasetFactory
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import group_digest
 from workbench.pipeline import intake
@@ -248,20 +248,6 @@ def test_many_texts_are_signed_at_once_as_datasketch_signs_them_one_by_one():
 
     assert (minima_of(prompts) == minima).all()
     assert keys_of(prompts).tolist() == [keys_of([shingles])[0].tolist() for shingles in prompts]
-
-
-def test_prompts_from_before_are_found_once_the_migration_has_signed_them(tmp_path, dataset):
-    from importlib import import_module
-
-    from django.apps import apps
-
-    PromptFactory.create(dataset=dataset, messages=ask(SALT))
-    import_module("workbench.migrations.0016_near_duplicates_are_found_by_keys").sign(apps, None)
-
-    result = take(tmp_path, [f"{SALT} now"], dataset)
-
-    assert len(set(groups())) == 1
-    assert result.near_duplicates == 1
 
 
 OPENING = "How do I keep a sourdough starter alive?"

@@ -54,8 +54,10 @@ def suggested(dataset: Dataset, model: ModelVersion, *margins: float, **fields) 
 
 def labelled(comparison: Comparison, *outcomes: str) -> None:
     for outcome in outcomes:
-        voice = AnnotatorFactory.create(user=None, source="file", external_id=uuid4().hex)
-        JudgmentFactory.create(comparison=comparison, annotator=voice, outcome=outcome, stage="imported")
+        label_source = AnnotatorFactory.create(user=None, source="file", external_id=uuid4().hex)
+        JudgmentFactory.create(
+            comparison=comparison, annotator=label_source, outcome=outcome, stage="imported"
+        )
 
 
 def handed(dataset: Dataset, annotator: Annotator | None = None) -> list[Comparison]:
@@ -74,7 +76,7 @@ def test_what_the_model_is_least_sure_of_comes_first(ordered, model):
 
 
 def test_of_one_prompt_group_only_so_many_come_before_those_of_others(ordered, model):
-    ordered.most_per_group = 2
+    ordered.max_per_group = 2
     ordered.save()
     prompt = PromptFactory.create(dataset=ordered)
     close = suggested(ordered, model, 0.1, 0.2, 0.3, 0.4, prompt=prompt)
@@ -143,7 +145,7 @@ def test_scores_that_come_put_their_comparisons_in_order(ordered, model):
     ranking.suggest(model, [comparison.a_id, comparison.b_id])
 
     comparison.refresh_from_db()
-    assert comparison.doubt == 0.5
+    assert comparison.uncertainty_rank == 0.5
 
 
 def test_what_comes_while_the_queue_is_put_in_order_asks_for_another(ordered, model, monkeypatch):
@@ -152,7 +154,7 @@ def test_what_comes_while_the_queue_is_put_in_order_asks_for_another(ordered, mo
 
     def meanwhile(dataset, groups):
         renew(dataset, groups)
-        Dataset.objects.update(order_wanted_at=timezone.now())
+        Dataset.objects.update(queue_stale_since=timezone.now())
 
     monkeypatch.setattr(order, "renew", meanwhile)
     order.renew_all(ordered)
@@ -176,11 +178,11 @@ def test_what_a_reviewer_settles_leaves_the_order_and_comes_back_when_undone(ord
 
     decision = review.settle(comparison, rita, "a", seen_token=review.seen(comparison))
     comparison.refresh_from_db()
-    assert comparison.doubt is None
+    assert comparison.uncertainty_rank is None
     review.undo(decision, rita)
 
     comparison.refresh_from_db()
-    assert comparison.doubt == 0.5
+    assert comparison.uncertainty_rank == 0.5
 
 
 def test_somebody_who_skips_the_whole_head_of_the_order_still_gets_the_rest(ordered, model, monkeypatch):
@@ -205,7 +207,7 @@ def test_at_random_each_of_those_that_nobody_has_begun_is_as_likely(dataset):
 
     handed(dataset)
 
-    drawn = Claim.objects.order_by("pk").values_list("arm", "propensity")
+    drawn = Claim.objects.order_by("pk").values_list("strategy", "propensity")
     assert list(drawn) == [("random", 1 / 4), ("random", 1 / 3), ("random", 1 / 2), ("random", 1)]
 
 
@@ -214,7 +216,7 @@ def test_without_a_random_arm_the_first_was_certain(ordered, model):
 
     handed(ordered)
 
-    assert list(Claim.objects.values_list("arm", "propensity")) == [("uncertain", 1.0)] * 2
+    assert list(Claim.objects.values_list("strategy", "propensity")) == [("uncertain", 1.0)] * 2
 
 
 @pytest.mark.parametrize("ordered", ["mixture"], indirect=True)
@@ -228,7 +230,7 @@ def test_the_propensity_is_how_often_each_is_drawn(ordered, model):
 
     for _ in range(300):
         for comparison in comparisons:
-            Comparison.objects.filter(pk=comparison.pk).update(shuffle=random.random())
+            Comparison.objects.filter(pk=comparison.pk).update(random_rank=random.random())
         with transaction.atomic():
             found = order.lock_next(ordered, annotator, again=False, start=random.random())
         drawn[found.comparison.pk] += 1
@@ -248,8 +250,10 @@ def test_an_arm_that_has_nothing_leaves_its_share_to_chance(ordered, model):
 
     handed(ordered)
 
-    arms, chances = zip(*Claim.objects.order_by("pk").values_list("arm", "propensity"), strict=True)
-    assert arms == ("random", "random")
+    strategies, chances = zip(
+        *Claim.objects.order_by("pk").values_list("strategy", "propensity"), strict=True
+    )
+    assert strategies == ("random", "random")
     assert chances == pytest.approx((0.5, 1.0))
 
 
@@ -264,7 +268,7 @@ def test_all_who_judge_a_comparison_carry_how_it_was_begun(ordered, model):
 
     assert Claim.objects.count() == 6
     for comparison in Comparison.objects.all():
-        assert len(set(comparison.claims.values_list("arm", "propensity"))) == 1
+        assert len(set(comparison.claims.values_list("strategy", "propensity"))) == 1
 
 
 def test_a_mixture_without_enough_chance_is_refused_by_the_database(dataset):
@@ -309,7 +313,7 @@ def plan_of(sql: str, params: object) -> str:
 def test_every_part_of_the_queue_is_read_by_an_index_and_sorted_by_none(policy):
     dataset = DatasetFactory.create(order=policy, overlap=4)
 
-    for _, window in order._windows(tuple(dataset.arms), dataset.first_places, 32):
+    for _, window in order._windows(tuple(dataset.strategies), dataset.initial_overlap, 32):
         plan = plan_of(*window.sql(dataset=dataset.pk, start=0.5))
         assert "comparison_" in plan
         assert "TEMP B-TREE" not in plan

@@ -17,7 +17,7 @@ def brought(dataset, tmp_path, **columns):
     return intake.import_file(path, dataset)
 
 
-@pytest.mark.parametrize("column", ["transcript", "no_blank_after_role", "aside", "key", "ranks"])
+@pytest.mark.parametrize("column", ["transcript", "no_blank_after_role", "surplus", "key", "ranks"])
 def test_a_column_is_never_taken_for_a_fact_of_the_import(column, dataset, tmp_path):
     assert brought(dataset, tmp_path, **{column: "\n\nHuman: another"}).accepted
 
@@ -26,7 +26,7 @@ def test_a_column_is_never_taken_for_a_fact_of_the_import(column, dataset, tmp_p
     assert written == [
         {"chosen": "\n\nHuman: Ask.\n\nAssistant: Yes.", "rejected": "\n\nHuman: Ask.\n\nAssistant: No."}
     ]
-    assert not dataset.comparisons.get().judgments.get().is_aside
+    assert not dataset.comparisons.get().judgments.get().is_surplus
 
 
 def test_a_column_with_the_name_of_such_a_fact_is_refused_by_name(dataset, tmp_path):

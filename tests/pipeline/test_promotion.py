@@ -112,7 +112,7 @@ def test_a_version_that_is_better_here_and_worse_nowhere_is_promoted(few, old, n
 
     assert gate.verdict == "promote"
     assert ModelVersion.objects.active() == new
-    assert (made.kind, made.replaced, made.gate["verdict"]) == ("earned", old, "promote")
+    assert (made.kind, made.supersedes, made.gate["verdict"]) == ("earned", old, "promote")
     assert made.gate["test"]["n"] == 60
 
 
@@ -242,16 +242,16 @@ def test_an_override_without_a_reason_cannot_even_be_stored(old, new):
 def test_the_first_model_needs_no_gate(new, dataset):
     made = promotion.promote(new, dataset)
 
-    assert (made.kind, made.replaced) == ("first", None)
+    assert (made.kind, made.supersedes) == ("first", None)
 
 
 def test_promotion_makes_every_dataset_want_the_new_scores(few, old, new, dataset):
-    Dataset.objects.update(wants_scoring=False)
+    Dataset.objects.update(needs_scoring=False)
     gate_of(new, old, dataset)
 
     promotion.promote(new, dataset)
 
-    assert not Dataset.objects.filter(wants_scoring=False).exists()
+    assert not Dataset.objects.filter(needs_scoring=False).exists()
 
 
 def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refused(

@@ -74,7 +74,7 @@ def test_each_gold_comes_once_to_everybody_whatever_the_overlap(sampled, only):
         give(next_claim(sampled, annotator), "a")
         assert next_claim(sampled, annotator) is None
 
-    assert Comparison.objects.get().taken == 0
+    assert Comparison.objects.get().claimed == 0
 
 
 def test_a_repeat_has_its_sides_swapped_and_leaves_the_vote_alone(sampled, only):
@@ -94,8 +94,8 @@ def test_a_repeat_has_its_sides_swapped_and_leaves_the_vote_alone(sampled, only)
         "repeat",
         "b" if first.left == "a" else "a",
     )
-    assert vote.current
-    assert (judgment.purpose, judgment.current, judgment.supersedes) == ("repeat", False, None)
+    assert vote.is_current
+    assert (judgment.purpose, judgment.is_current, judgment.supersedes) == ("repeat", False, None)
     assert next_claim(sampled, annotator) is None
 
 
@@ -123,9 +123,9 @@ def test_a_page_that_shows_the_first_answers_the_first_and_not_its_repeat(sample
     only("repeat")
     next_claim(sampled, annotator)
 
-    changed = give(first, "right", replaces=vote.idempotency_key)
+    changed = give(first, "right", supersedes=vote.idempotency_key)
 
-    assert (changed.purpose, changed.current, changed.left) == ("work", True, first.left)
+    assert (changed.purpose, changed.is_current, changed.left) == ("work", True, first.left)
 
 
 def test_undo_reopens_a_repeat_and_a_change_of_it_is_still_no_vote(sampled, only):
@@ -138,10 +138,10 @@ def test_undo_reopens_a_repeat_and_a_change_of_it_is_still_no_vote(sampled, only
     before = give(claim, "a")
 
     assert annotation.last_answered(sampled, annotator) == before
-    after = give(claim, "b", replaces=before.idempotency_key)
+    after = give(claim, "b", supersedes=before.idempotency_key)
 
     assert annotation.last_answered(sampled, annotator) == after
-    assert not after.current
+    assert not after.is_current
 
 
 def test_a_lease_on_gold_runs_out_without_freeing_a_place(sampled, only):
@@ -151,14 +151,14 @@ def test_a_lease_on_gold_runs_out_without_freeing_a_place(sampled, only):
     Claim.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     annotation.give_back_expired()
 
-    assert Comparison.objects.get().taken == 0
+    assert Comparison.objects.get().claimed == 0
     assert give(claim, "a").purpose == "gold"
 
 
 def test_the_database_refuses_a_repeat_that_stands_as_a_vote(dataset):
     for purpose in ("gold", "repeat"):
         with pytest.raises(IntegrityError), transaction.atomic():
-            JudgmentFactory.create(purpose=purpose, current=True)
+            JudgmentFactory.create(purpose=purpose, is_current=True)
 
 
 def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
@@ -175,14 +175,14 @@ def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
             outcome="tie",
             mode="blind",
             purpose=purpose,
-            current=False,
+            is_current=False,
         )
         JudgmentFactory.create(
             comparison=comparison, annotator=voter, outcome="tie", stage="revealed", mode="blind",
-            purpose=purpose, current=False, supersedes=first,
+            purpose=purpose, is_current=False, supersedes=first,
         )  # fmt: skip
 
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
     assert accuracy.of(version, dataset, "people") == figures
     assert figures.n == 1
@@ -218,13 +218,13 @@ def test_the_figures_are_those_counted_by_hand(dataset):
     one, other = AnnotatorFactory.create_batch(2)
     for right in (True, True, True, False):
         gold = gold_in(dataset, "a")
-        judged(one, gold, "a" if right else "b", purpose="gold", current=False)
+        judged(one, gold, "a" if right else "b", purpose="gold", is_current=False)
     for vote, repeat in (("a", "a"), ("a", "b"), ("tie", "tie"), ("a", "cannot_judge")):
         comparison = comparisons_in(dataset)[0]
         judged(one, comparison, vote)
-        judged(one, comparison, repeat, purpose="repeat", current=False)
+        judged(one, comparison, repeat, purpose="repeat", is_current=False)
     comparison = comparisons_in(dataset)[0]
-    first = judged(other, comparison, "a", mode="blind", suggested="b", current=False)
+    first = judged(other, comparison, "a", mode="blind", suggested="b", is_current=False)
     judged(other, comparison, "b", mode="blind", suggested="b", stage="revealed", supersedes=first)
 
     found = quality.by_annotator(dataset)
@@ -258,7 +258,7 @@ def test_missed_gold_is_a_case_until_a_reviewer_has_looked(dataset, rita):
     filters = disagreement.Filters(why=disagreement.Why.GOLD)
     assert not disagreement.page(dataset, None, filters).cases
 
-    judged(AnnotatorFactory.create(), gold, "b", purpose="gold", current=False)
+    judged(AnnotatorFactory.create(), gold, "b", purpose="gold", is_current=False)
     (case,) = disagreement.page(dataset, None, filters).cases
     review.settle(gold, rita, "a", seen_token=review.seen(gold))
 
@@ -271,7 +271,7 @@ def test_an_own_earlier_answer_that_differs_is_a_case(dataset):
     same, other = comparisons_in(dataset, 2)
     for comparison, second in ((same, "a"), (other, "b")):
         judged(annotator, comparison, "a")
-        judged(annotator, comparison, second, purpose="repeat", current=False)
+        judged(annotator, comparison, second, purpose="repeat", is_current=False)
 
     (case,) = disagreement.page(dataset, None, disagreement.Filters()).cases
 
@@ -286,10 +286,10 @@ def test_known_answers_come_from_a_file(dataset, tmp_path, capsys):
 
     call_command("gold", dataset.name, file)
 
-    assert dict(dataset.comparisons.values_list("pk", "gold")) == {named.pk: "b", keyed.pk: "tie"}
+    assert dict(dataset.comparisons.values_list("pk", "gold_outcome")) == {named.pk: "b", keyed.pk: "tie"}
     file.write_text("comparison,outcome\nq-1,\n")
     call_command("gold", dataset.name, file)
-    assert dataset.comparisons.filter(places=None).get() == named
+    assert dataset.comparisons.filter(required=None).get() == named
 
 
 def test_a_bad_file_of_known_answers_names_its_lines_and_writes_nothing(dataset, tmp_path):
@@ -326,7 +326,7 @@ def test_gold_that_ran_out_or_was_skipped_comes_back_as_work_does(sampled, only)
 def test_where_completions_are_ranked_no_pair_comes_as_gold_from_among_three(
     sampled, only, completions, comes
 ):
-    sampled.ranks = True
+    sampled.allows_ranking = True
     sampled.save()
     gold = gold_in(sampled)
     if completions == 3:
@@ -350,4 +350,4 @@ def test_what_a_reviewer_settles_does_not_end_a_repeat_that_somebody_holds(sampl
 
     again.refresh_from_db()
     work.refresh_from_db()
-    assert (again.state, work.taken) == ("live", 1)
+    assert (again.state, work.claimed) == ("live", 1)

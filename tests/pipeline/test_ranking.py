@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def ranked(dataset) -> Dataset:
-    dataset.ranks = True
+    dataset.allows_ranking = True
     dataset.save()
     return dataset
 
@@ -89,7 +89,7 @@ def test_a_prompt_is_handed_out_once_as_a_whole_and_to_as_many_people_as_wanted(
 
     people = Counter(Judgment.objects.current().values_list("comparison", flat=True))
     assert list(people.values()) == [2, 2, 2]
-    assert list(Comparison.objects.values_list("taken", flat=True)) == [2, 2, 2]
+    assert list(Comparison.objects.values_list("claimed", flat=True)) == [2, 2, 2]
 
 
 def test_pairs_that_the_import_did_not_make_are_made(ranked):
@@ -123,7 +123,7 @@ def reversed_ranks(claim: Claim) -> list[int]:
 def test_nine_are_handed_out_ranked_and_changed_in_as_many_queries_as_three(
     ranked, completions, django_assert_num_queries
 ):
-    ranked.overlap, ranked.most_places, ranked.blind_share = 2, 3, 0.0
+    ranked.overlap, ranked.max_overlap, ranked.blind_share = 2, 3, 0.0
     ranked.save()
     prompt_with(ranked, completions)
     other, annotator, keys = AnnotatorFactory.create(), AnnotatorFactory.create(), (uuid4(), uuid4())
@@ -137,11 +137,11 @@ def test_nine_are_handed_out_ranked_and_changed_in_as_many_queries_as_three(
     with django_assert_num_queries(6):
         rank(claim, reversed_ranks(claim), key=keys[0])
     with django_assert_num_queries(11):
-        rank(claim, by_key(claim), key=keys[1], replaces=keys[0])
+        rank(claim, by_key(claim), key=keys[1], supersedes=keys[0])
 
     pairs = completions * (completions - 1) // 2
-    assert annotator.judgments.filter(current=True).count() == pairs
-    assert ranked.comparisons.filter(taken=2).count() == pairs
+    assert annotator.judgments.filter(is_current=True).count() == pairs
+    assert ranked.comparisons.filter(claimed=2).count() == pairs
 
 
 @pytest.mark.parametrize("completions", [3, 9])
@@ -177,7 +177,7 @@ def test_nine_are_skipped_and_given_back_in_as_many_queries_as_three(
     with django_assert_num_queries(5):
         annotation.give_back_expired()
 
-    assert ranked.comparisons.exclude(taken=0).count() == 0
+    assert ranked.comparisons.exclude(claimed=0).count() == 0
     assert Claim.objects.exclude(slot=None).count() == 0
 
 
@@ -185,7 +185,7 @@ def test_what_is_settled_or_gold_is_left_out_of_the_ranking(ranked):
     prompt_with(ranked, 4)
     settled, gold = Comparison.objects.all()[:2]
     Decision.objects.create(comparison=settled, outcome="a", method="reviewer")
-    Comparison.objects.filter(pk=gold.pk).update(gold="a", places=0)
+    Comparison.objects.filter(pk=gold.pk).update(gold_outcome="a", required=0)
 
     judgments = rank(next_claim(ranked, AnnotatorFactory.create()), [1, 2, 3, 4])
 
@@ -199,7 +199,7 @@ def test_the_same_ranking_twice_is_stored_once_and_a_change_supersedes_all_of_it
 
     once = rank(claim, [1, 2, 3], key=key)
     assert rank(claim, [1, 2, 3], key=key) == once
-    changed = rank(claim, [3, 2, 1], replaces=key)
+    changed = rank(claim, [3, 2, 1], supersedes=key)
 
     assert [j.supersedes for j in changed] == once
     assert set(Judgment.objects.current()) == set(changed)
@@ -248,7 +248,7 @@ def test_a_skip_gives_back_and_a_heartbeat_renews_all_of_it(ranked):
     annotation.skip(annotator, claim.comparison, claim.pk)
 
     assert set(Claim.objects.values_list("state", flat=True)) == {"skipped"}
-    assert set(Comparison.objects.values_list("taken", flat=True)) == {0}
+    assert set(Comparison.objects.values_list("claimed", flat=True)) == {0}
 
 
 def test_a_reload_shows_the_same_ranking_and_a_page_that_has_it_gets_another(ranked):
@@ -267,14 +267,14 @@ def test_a_late_ranking_takes_the_places_that_are_free_and_keeps_the_rest_aside(
     prompt_with(ranked, 3)
     claim = next_claim(ranked, AnnotatorFactory.create())
     Claim.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    ranked.ranks = False
+    ranked.allows_ranking = False
     ranked.save()
     other = next_claim(ranked, AnnotatorFactory.create())
 
     judgments = rank(claim, [1, 2, 3])
 
-    assert [j.comparison for j in judgments if j.is_aside] == [other.comparison]
-    assert sum(j.current for j in judgments) == 2
+    assert [j.comparison for j in judgments if j.is_surplus] == [other.comparison]
+    assert sum(j.is_current for j in judgments) == 2
 
 
 def test_each_of_two_completions_comes_before_the_other_equally_often(ranked):

@@ -29,6 +29,7 @@ from tests.factories import (
 from workbench.models import Comparison, Dataset, Decision, Flag, Guidelines, Judgment, Release
 from workbench.models.dataset import group_digest
 from workbench.pipeline import release as releases
+from workbench.pipeline.progress import Cancelled
 from workbench.pipeline.release import SPLITS, split_of
 from workbench.pipeline.release.cases import cases
 from workbench.pipeline.snapshot import snapshot
@@ -200,7 +201,7 @@ def test_a_judgment_changed_after_a_decision_counts_in_the_next_release(dataset)
     comparison = judged(dataset, "a", "Q?", ("x", "y"))
     built(dataset)
     old = comparison.judgments.get()
-    Judgment.objects.filter(pk=old.pk).update(current=False)
+    Judgment.objects.filter(pk=old.pk).update(is_current=False)
     JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome="b", supersedes=old)
 
     assert rows(built(dataset)) == [{"prompt": "Q?", "chosen": "y", "rejected": "x"}]
@@ -358,7 +359,7 @@ def test_nothing_decided_is_an_error_that_counts_what_there_is_and_leaves_no_rel
 def test_a_cancelled_build_keeps_nothing(dataset):
     judged(dataset)
 
-    with pytest.raises(releases.Cancelled):
+    with pytest.raises(Cancelled):
         releases.build(Release(dataset=dataset, profiles=["preference"]), lambda done, total: False)
 
     assert not Release.objects.exists()
@@ -390,7 +391,7 @@ def test_what_a_killed_build_left_is_swept_away_a_day_later(dataset, settings):
 
 def test_a_failed_build_can_be_tried_again_under_its_number(dataset, alice, full_disk):
     judged(dataset)
-    release = releases.announce(Release(dataset=dataset, profiles=["preference"], created_by=alice))
+    release = releases.begin(Release(dataset=dataset, profiles=["preference"], created_by=alice))
     with full_disk(), pytest.raises(releases.ReleaseError):
         releases.build(release)
     half = ContentFile(b"{", name="half")

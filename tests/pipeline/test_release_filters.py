@@ -81,7 +81,7 @@ def test_by_the_day_of_the_last_current_judgment(dataset):
     for name, moment in days.items():
         comparison = judged(dataset, name, "a")
         comparison.judgments.update(created_at=moment)
-        superseded = JudgmentFactory.create(comparison=comparison, current=False)
+        superseded = JudgmentFactory.create(comparison=comparison, is_current=False)
         Judgment.objects.filter(pk=superseded.pk).update(created_at=datetime(2026, 6, 1, tzinfo=UTC))
 
     assert passed(dataset, judged_from="2026-05-02") == {"late"}

@@ -31,8 +31,8 @@ def folder(release: Release) -> Path:
 
 def turn(comparison: Comparison) -> None:
     """The one Judgment of it now says the other side."""
-    old = comparison.judgments.get(current=True)
-    Judgment.objects.filter(pk=old.pk).update(current=False)
+    old = comparison.judgments.get(is_current=True)
+    Judgment.objects.filter(pk=old.pk).update(is_current=False)
     other = {"a": "b", "b": "a"}[old.outcome]
     JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome=other, supersedes=old)
 

@@ -246,7 +246,7 @@ def test_all_votes_holds_every_judgment_under_a_pseudonym_also_superseded_and_un
         stage="first",
         mode="blind",
         left="b",
-        current=False,
+        is_current=False,
     )
     JudgmentFactory.create(
         comparison=comparison,
@@ -280,21 +280,21 @@ def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset
     """People change their votes between settling and the snapshot: exactly there, and not by luck."""
     Dataset.objects.filter(pk=dataset.pk).update(aggregation=aggregation)
     dataset.refresh_from_db()
-    settled = aggregation_stage.settle
+    settled = aggregation_stage.derive
     for number in range(12):
         pair(dataset, "aab", f"Question {number}?")
 
     def settle_and_change(of: Dataset) -> object:
         found = settled(of)
-        for n, old in enumerate(Judgment.objects.filter(outcome="a", current=True).order_by("pk")):
+        for n, old in enumerate(Judgment.objects.filter(outcome="a", is_current=True).order_by("pk")):
             if n % 3:  # both, one or none of the two that said a
-                Judgment.objects.filter(pk=old.pk).update(current=False)
+                Judgment.objects.filter(pk=old.pk).update(is_current=False)
                 JudgmentFactory.create(
                     comparison=old.comparison, annotator=old.annotator, outcome="b", supersedes=old
                 )
         return found
 
-    monkeypatch.setattr(aggregation_stage, "settle", settle_and_change)
+    monkeypatch.setattr(aggregation_stage, "derive", settle_and_change)
 
     written = rows(build(dataset, "all-votes"), "all-votes")
 
@@ -305,7 +305,7 @@ def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset
     majority = {pair: max(set(said), key=said.count) for pair, said in votes.items()}
     assert {row["pair_id"]: row["decided"] for row in written} == majority
     assert set(majority.values()) == {"b"}
-    assert Decision.objects.filter(standing=True, outcome="a").exists()
+    assert Decision.objects.filter(is_current=True, outcome="a").exists()
 
 
 def test_rows_that_trl_would_tear_are_counted_and_told(dataset):

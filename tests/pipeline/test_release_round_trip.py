@@ -114,9 +114,9 @@ def kept(dataset) -> Dataset:
     _, changed, settled, flagged = dataset.comparisons.order_by("pk")[:4]
     person = AnnotatorFactory.create()
     earlier = {"comparison": changed, "annotator": person, "outcome": "a", "comment": "at first"}
-    first = JudgmentFactory.create(**earlier, current=False)
+    first = JudgmentFactory.create(**earlier, is_current=False)
     JudgmentFactory.create(comparison=changed, annotator=person, outcome="tie", supersedes=first)
-    taken_back = {"comparison": settled, "annotator": person, "outcome": "both_bad", "current": False}
+    taken_back = {"comparison": settled, "annotator": person, "outcome": "both_bad", "is_current": False}
     JudgmentFactory.create(**taken_back)
     Decision.objects.create(
         comparison=settled, outcome="drop", method="reviewer", reason="bad_data", note="cut off",
@@ -162,7 +162,7 @@ def votes_of(dataset: Dataset, voter: str) -> list[Any]:
         "outcome",
         "comment",
         "comparison__external_id",
-        "current",
+        "is_current",
         "supersedes__outcome",
     )
     return sorted(
@@ -185,16 +185,16 @@ def test_every_vote_comes_back_as_it_stands_with_all_that_it_came_with(kept, for
     imported(release, into=again)
     assert Judgment.objects.count() == before
     told = {
-        (of.comparison.external_id, of.annotator.external_id, of.current): (of.strength, of.metadata)
+        (of.comparison.external_id, of.annotator.external_id, of.is_current): (of.strength, of.metadata)
         for of in Judgment.objects.of(again)
     }
     for vote in Judgment.objects.of(kept):
-        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym), vote.current]
+        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym), vote.is_current]
         release_facts = metadata.pop("release")
         assert (strength, metadata) == (vote.strength, vote.metadata)
         assert release_facts["stage"] == vote.stage
         assert release_facts["seconds"] == (vote.seconds or 0.0)
-        assert release_facts["current"] is vote.current
+        assert release_facts["current"] is vote.is_current
     facts = dict(again.comparisons.values_list("external_id", "metadata"))
     assert all(each["k"] == "é" for each in facts.values())
     assert {name: facts["row 2"]["release"][name] for name in ("decided", "method", "reason", "note")} == {
@@ -212,7 +212,7 @@ def preferred(dataset: Dataset) -> set[Any]:
     return {
         (flatten_messages(messages), *((a, b) if outcome == "a" else (b, a)))
         for messages, a, b, outcome in Judgment.objects.of(dataset)
-        .filter(current=True, outcome__in=["a", "b"])
+        .filter(is_current=True, outcome__in=["a", "b"])
         .values_list("comparison__prompt__messages", "comparison__a__text", "comparison__b__text", "outcome")
     }
 
@@ -340,7 +340,7 @@ def test_calls_and_tools_of_a_file_go_out_and_come_back_equal(dataset, tmp_path,
 
 
 def judged(dataset: Dataset) -> list[Any]:
-    votes = Judgment.objects.of(dataset).filter(current=True)
+    votes = Judgment.objects.of(dataset).filter(is_current=True)
     return sorted(votes.values_list(*PAIR, "outcome"))
 
 

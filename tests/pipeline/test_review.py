@@ -60,7 +60,7 @@ def test_a_reviewers_decision_settles_the_case(dataset, version, case, rita):
         comparison, rita, "a", reason="model_wrong", note="Left answers it.", blind_outcome="tie"
     )
 
-    assert (decision.method, decision.decided_by, decision.standing) == ("reviewer", rita, True)
+    assert (decision.method, decision.decided_by, decision.is_current) == ("reviewer", rita, True)
     assert (decision.outcome, decision.reason, decision.note) == ("a", "model_wrong", "Left answers it.")
     assert (decision.votes, decision.votes_for, decision.blind_outcome) == (3, 2, "tie")
     assert not Comparison.objects.in_disagreement(version).exists()
@@ -72,7 +72,7 @@ def test_settling_again_keeps_the_old_decision_as_history(case, rita, alice):
 
     new = settle(comparison, alice, "drop")
 
-    assert list(comparison.decisions.values_list("pk", "outcome", "standing")) == [
+    assert list(comparison.decisions.values_list("pk", "outcome", "is_current")) == [
         (old.pk, "a", False),
         (new.pk, "drop", True),
     ]
@@ -80,7 +80,7 @@ def test_settling_again_keeps_the_old_decision_as_history(case, rita, alice):
 
 def test_settling_closes_open_flags_and_ends_live_claims(case, rita, bob):
     comparison = case("ab", flag="broken")
-    Comparison.objects.update(taken=2)
+    Comparison.objects.update(claimed=2)
     in_an_hour = timezone.now() + timedelta(hours=1)
     claims = [
         Claim.objects.create(
@@ -99,7 +99,7 @@ def test_settling_closes_open_flags_and_ends_live_claims(case, rita, bob):
 
     assert Flag.objects.get().closed_by == decision
     assert [Claim.objects.get(pk=claim.pk).state for claim in claims] == ["expired", "done"]
-    assert Comparison.objects.get().taken == 1
+    assert Comparison.objects.get().claimed == 1
 
 
 def _judged_again(comparison: Comparison) -> None:
@@ -107,7 +107,7 @@ def _judged_again(comparison: Comparison) -> None:
 
 
 def _judgment_taken_back(comparison: Comparison) -> None:
-    comparison.judgments.filter(outcome="b").update(current=False)
+    comparison.judgments.filter(outcome="b").update(is_current=False)
 
 
 def _flagged(comparison: Comparison) -> None:
@@ -127,7 +127,7 @@ def test_a_stale_page_settles_nothing(case, rita, alice, change):
 
     result = review.settle(comparison, rita, "a", seen_token=token)
 
-    assert result == Conflict(comparison.decisions.filter(standing=True).first())
+    assert result == Conflict(comparison.decisions.filter(is_current=True).first())
     assert (list(Decision.objects.values()), list(Flag.objects.values())) == before
 
 
@@ -153,7 +153,7 @@ def test_of_two_reviewers_at_the_same_moment_one_settles_and_the_other_is_told(c
 
 def test_undo_brings_back_what_stood_before_and_the_flags_that_were_closed(dataset, case, rita, alice):
     comparison = case("aa")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
     derived = comparison.decisions.get()
     flag = Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="broken")
     token = review.seen(comparison)
@@ -162,8 +162,8 @@ def test_undo_brings_back_what_stood_before_and_the_flags_that_were_closed(datas
     assert review.undo(decision, alice)
 
     decision.refresh_from_db()
-    assert list(comparison.decisions.filter(standing=True)) == [derived]
-    assert (decision.standing, decision.undone_by) == (False, alice)
+    assert list(comparison.decisions.filter(is_current=True)) == [derived]
+    assert (decision.is_current, decision.undone_by) == (False, alice)
     assert list(Flag.objects.open()) == [flag]
     assert review.seen(comparison) == token
 
@@ -175,7 +175,7 @@ def test_undoing_a_second_decision_brings_back_the_first_and_not_one_that_was_un
 
     assert review.undo(settle(comparison, rita, "tie"), rita)
 
-    assert list(comparison.decisions.filter(standing=True)) == [first]
+    assert list(comparison.decisions.filter(is_current=True)) == [first]
 
 
 def test_a_decision_that_does_not_stand_cannot_be_undone(case, rita, alice):
@@ -185,16 +185,16 @@ def test_a_decision_that_does_not_stand_cannot_be_undone(case, rita, alice):
 
     assert not review.undo(old, rita)
 
-    assert list(comparison.decisions.filter(standing=True)) == [new]
+    assert list(comparison.decisions.filter(is_current=True)) == [new]
 
 
 def test_a_derived_decision_is_not_undone_by_hand(dataset, case, rita):
     comparison = case("a")
-    agreement.settle(dataset)
+    agreement.derive(dataset)
 
     assert not review.undo(comparison.decisions.get(), rita)
 
-    assert comparison.decisions.get().standing
+    assert comparison.decisions.get().is_current
 
 
 def test_undo_does_not_reopen_the_flag_of_somebody_who_has_raised_a_new_one(case, rita):

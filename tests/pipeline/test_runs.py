@@ -15,7 +15,7 @@ def test_a_waiting_run_is_rung_once_and_again_after_a_while():
 
     assert runs.due() == [run]
     assert runs.due() == []
-    Run.objects.update(rung_at=timezone.now() - timedelta(minutes=2))
+    Run.objects.update(enqueued_at=timezone.now() - timedelta(minutes=2))
     assert runs.due() == [run]
 
 
@@ -51,11 +51,11 @@ def test_two_workers_cannot_both_start_a_run():
 def test_a_cancelled_run_tells_its_worker_to_stop_and_stays_cancelled():
     run = RunFactory.create()
     run.start()
-    assert run.beat(10)
+    assert run.update_progress(10)
 
     run.cancel()
 
-    assert not run.beat(20)
+    assert not run.update_progress(20)
     assert not run.finish()
     assert run.state == "cancelled"
 

@@ -354,7 +354,7 @@ def test_due_batches_are_rung_once_and_again_when_nobody_came(version):
 
     assert scoring.due(MINUTE) == [batch.pk]
     assert scoring.due(MINUTE) == []
-    ScoreBatch.objects.update(rung_at=timezone.now() - timedelta(minutes=5))
+    ScoreBatch.objects.update(enqueued_at=timezone.now() - timedelta(minutes=5))
     assert scoring.due(MINUTE) == [batch.pk]
 
 
@@ -379,8 +379,8 @@ def test_a_batch_whose_worker_keeps_dying_is_split_and_its_last_text_fails_with_
     for _ in range(20):
         for batch in run.batches.unfinished():
             batch.lease("doomed", -1)
-        for batch_id in scoring.worn_out():
-            scoring.mend(batch_id)
+        for batch_id in scoring.out_of_attempts():
+            scoring.split(batch_id)
 
     run.refresh_from_db()
     assert run.state == "done"
@@ -415,14 +415,14 @@ def test_a_batch_is_rung_for_again_as_soon_as_its_lease_has_run_out(version):
     batch = scoring.plan(prompts_with_completions(1, 1), version).batches.get()
     scoring.due(MINUTE)
     batch.lease("doomed", -1)
-    ScoreBatch.objects.update(rung_at=timezone.now() - timedelta(seconds=5))
+    ScoreBatch.objects.update(enqueued_at=timezone.now() - timedelta(seconds=5))
 
     assert scoring.due(MINUTE) == [batch.pk]
     assert scoring.due(MINUTE) == []
 
 
 def test_no_more_messages_are_under_way_than_workers_could_want(version, monkeypatch):
-    monkeypatch.setattr(scoring, "RING_AT_MOST", 2)
+    monkeypatch.setattr(scoring, "ENQUEUE_AT_MOST", 2)
     monkeypatch.setattr(ScoreBatch, "MAX_SIZE", 1)
     run = scoring.plan(prompts_with_completions(5, 1), version)
 
@@ -437,13 +437,13 @@ def test_no_more_messages_are_under_way_than_workers_could_want(version, monkeyp
 def test_what_wants_scores_is_planned_once_and_asks_again_when_more_comes(version):
     version.activate()
     dataset = prompts_with_completions(1, 2)
-    Dataset.objects.update(wants_scoring=True)
+    Dataset.objects.update(needs_scoring=True)
 
-    for wanting in Dataset.objects.wanting_scores():
+    for wanting in Dataset.objects.needing_scores():
         scoring.plan_wanted(wanting)
 
     assert Run.objects.filter(dataset=dataset, version=version).count() == 1
-    assert not Dataset.objects.wanting_scores().exists()
+    assert not Dataset.objects.needing_scores().exists()
 
 
 def test_activating_a_version_makes_every_dataset_want_its_scores_newest_first(version):
@@ -451,7 +451,7 @@ def test_activating_a_version_makes_every_dataset_want_its_scores_newest_first(v
 
     version.activate()
 
-    assert list(Dataset.objects.wanting_scores()) == [new, old]
+    assert list(Dataset.objects.needing_scores()) == [new, old]
 
 
 def test_a_database_that_goes_away_again_and_again_costs_a_batch_no_attempt(version, monkeypatch):

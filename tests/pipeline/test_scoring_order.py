@@ -220,7 +220,7 @@ def test_a_suggestion_that_rests_on_the_score_is_renewed_and_the_queue_with_it(m
     pair = ComparisonFactory.create(prompt=prompt, a=a, b=b)
     score_all(prompt.dataset, version, model)
     pair.refresh_from_db()
-    assert (pair.suggestions.get().margin, pair.doubt) == (-36 * STEP, 36 / 100)
+    assert (pair.suggestions.get().margin, pair.uncertainty_rank) == (-36 * STEP, 36 / 100)
 
     late = model.add(prompt, 2)
     new = ComparisonFactory.create(prompt=prompt, a=a, b=late)
@@ -228,7 +228,7 @@ def test_a_suggestion_that_rests_on_the_score_is_renewed_and_the_queue_with_it(m
 
     pair.refresh_from_db()
     assert (pair.suggestions.get().margin, new.suggestions.get().margin) == (-40 * STEP, -2 * STEP)
-    assert pair.doubt == 1 + 40 / 104  # the second of its group now
+    assert pair.uncertainty_rank == 1 + 40 / 104  # the second of its group now
 
 
 def test_other_versions_and_rules_keep_their_scores(model, version, prompt):

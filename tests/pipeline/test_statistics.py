@@ -22,6 +22,7 @@ from tests.factories import (
 from workbench import tasks
 from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, ModelVersion, Run, Statistics
 from workbench.pipeline import statistics
+from workbench.pipeline.progress import Cancelled
 from workbench.pipeline.statistics import report as report_module
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def campaign(dataset: Dataset) -> list[Comparison]:
 
 
 def stored(dataset: Dataset) -> Statistics:
-    run = statistics.order(dataset)
+    run = statistics.begin(dataset)
     tasks.compute_statistics(run.pk)
     return Statistics.objects.get(dataset=dataset)
 
@@ -125,25 +126,25 @@ def test_what_nobody_could_know_is_not_enough_data(dataset):
 
 
 def test_a_second_order_joins_the_run_that_is_going_on(dataset):
-    assert statistics.order(dataset) == statistics.order(dataset)
+    assert statistics.begin(dataset) == statistics.begin(dataset)
     stored(dataset)
-    assert statistics.order(dataset).state == Run.State.WAITING
+    assert statistics.begin(dataset).state == Run.State.WAITING
 
 
 def test_a_cancelled_run_keeps_the_figures_that_were_there(dataset, campaign):
     before = stored(dataset)
-    run = statistics.order(dataset)
+    run = statistics.begin(dataset)
     run.start()
     run.cancel()
 
-    with pytest.raises(statistics.Cancelled):
+    with pytest.raises(Cancelled):
         statistics.carry_out(run)
 
     assert Statistics.objects.get(dataset=dataset).run_id == before.run_id
 
 
 def test_a_run_that_is_cancelled_when_its_charts_are_drawn_leaves_none_of_them(dataset, monkeypatch):
-    run = statistics.order(dataset)
+    run = statistics.begin(dataset)
     run.start()
     path = f"statistics/{dataset.pk}/a.svg"
 
@@ -201,7 +202,7 @@ def test_each_annotator_has_their_votes_in_all_and_of_the_last_seven_days(datase
     first, second = Annotator.objects.order_by("pk")
     of_second = Judgment.objects.filter(annotator=second, comparison__in=campaign[:25])
     of_second.update(created_at=timezone.now() - timedelta(days=8))
-    campaign[-1].judgments.filter(annotator=second).update(current=False)
+    campaign[-1].judgments.filter(annotator=second).update(is_current=False)
 
     rows = {row["annotator"]: row for row in stored(dataset).report["annotators"]}
 
@@ -213,16 +214,16 @@ def test_each_annotator_has_their_votes_in_all_and_of_the_last_seven_days(datase
 
 def test_people_are_told_of_however_many_imported_voices_have_more_votes(dataset, campaign, monkeypatch):
     monkeypatch.setattr(report_module, "MOST_ANNOTATORS", 2)
-    voices = [Annotator.objects.create(source="file.jsonl", external_id=str(n)) for n in range(3)]
+    label_sources = [Annotator.objects.create(source="file.jsonl", external_id=str(n)) for n in range(3)]
     for n, comparison in enumerate(campaign):
-        for voice in voices[: 1 + (n > 1) + (n > 2)]:
-            JudgmentFactory.create(comparison=comparison, annotator=voice, stage="imported")
+        for label_source in label_sources[: 1 + (n > 1) + (n > 2)]:
+            JudgmentFactory.create(comparison=comparison, annotator=label_source, stage="imported")
     people = set(Annotator.objects.filter(user__isnull=False).values_list("pk", flat=True))
-    Judgment.objects.filter(annotator__in=people, comparison__in=campaign[:5]).update(current=False)
+    Judgment.objects.filter(annotator__in=people, comparison__in=campaign[:5]).update(is_current=False)
 
     told = [row["annotator"] for row in statistics.compute(dataset)["annotators"]]
 
-    assert told[:2] == [voices[0].pk, voices[1].pk]
+    assert told[:2] == [label_sources[0].pk, label_sources[1].pk]
     assert set(told[2:]) == people
 
 
@@ -247,7 +248,7 @@ def test_what_the_queue_picked_says_nothing_of_the_rest(dataset, campaign):
         annotator = comparison.judgments.first().annotator
         Claim.objects.create(
             comparison=comparison, annotator=annotator, state="done", slot=0, left="a", mode="blind",
-            arm="uncertain", propensity=0.5, expires_at=timezone.now(),
+            strategy="uncertain", propensity=0.5, expires_at=timezone.now(),
         )  # fmt: skip
 
     report = stored(dataset).report
@@ -260,7 +261,7 @@ def test_what_the_queue_picked_says_nothing_of_the_rest(dataset, campaign):
 def test_a_third_opinion_that_is_asked_for_where_two_differ_does_not_make_contested_pairs_count_more(
     dataset, campaign
 ):
-    dataset.overlap, dataset.most_places = 2, 3
+    dataset.overlap, dataset.max_overlap = 2, 3
     dataset.save()
     for comparison in campaign[2::3]:
         JudgmentFactory.create(comparison=comparison, outcome="b", mode="blind")
@@ -272,7 +273,7 @@ def test_a_third_opinion_that_is_asked_for_where_two_differ_does_not_make_contes
 
 
 def test_where_one_vote_may_be_enough_agreement_is_of_what_was_drawn_for_audit(dataset, campaign):
-    dataset.overlap, dataset.enough_at = 2, 0.9
+    dataset.overlap, dataset.single_vote_threshold = 2, 0.9
     dataset.save()
     Comparison.objects.filter(pk__in=[comparison.pk for comparison in campaign[:30]]).update(audited=True)
 

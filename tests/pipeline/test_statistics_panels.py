@@ -59,7 +59,7 @@ def made(**changes: Any) -> dict[str, Any]:
             sliced("source", NASTY, 0.6),
             sliced("length", "apart: long", 0.8),
         ],
-        "surety": figure(0.6),
+        "confidence_auc": figure(0.6),
         "ece": figure(0.1),
         "bins": bins,
         "histogram": {"edges": [-2.0, 0.0, 2.0], "a": [5, 50], "tie": [3, 4], "b": [60, 8]},
@@ -148,7 +148,12 @@ def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_bett
 def test_what_is_too_little_says_so_and_is_not_drawn():
     report = made()
     model = report["against"]["people"][0]
-    model |= {"slices": [sliced("all", "all", None)], "ece": figure(None), "surety": figure(None), "n": 3}
+    model |= {
+        "slices": [sliced("all", "all", None)],
+        "ece": figure(None),
+        "confidence_auc": figure(None),
+        "n": 3,
+    }
     report["agreement"]["people"] |= {"all": agreed("all", None), "by_week": []}
     report["annotators"] = []
     report["pace"]["by_week"] = []

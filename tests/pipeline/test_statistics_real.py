@@ -56,7 +56,7 @@ def test_every_figure_of_imported_votes_is_there_or_says_why_not(tmp_path):
     call_command("statistics", "Arguments")
     dataset = Dataset.objects.get(name="Arguments")
     dataset.aggregation = Dataset.Aggregation.SKILL
-    aggregation.settle(dataset)
+    aggregation.derive(dataset)
 
     report = Statistics.objects.get(dataset=dataset).report
     every = report["agreement"]["imported"]["all"]

@@ -100,13 +100,13 @@ def test_a_models_accuracy_and_surety_hold_the_truth(campaigns, large):
     everything = [against.Slice("all", "all", np.ones(PROMPTS * EACH * VOTES, dtype=bool), unknown(0))]
     right = np.mean((large.margin > 0) == (large.truth == 0))
     accuracy = right * SKILL.mean() + (1 - right) * (1 - SKILL.mean())
-    surety = against.surety(large.trial()).value
+    confidence_auc = against.confidence_auc(large.trial()).value
     trials = [each.trial() for each in campaigns]
 
     found = [Figure(**against.accuracies(trial, everything)[0]["accuracy"]) for trial in trials]
 
     assert np.mean([holds(each, accuracy) for each in found]) >= LEAST
-    assert np.mean([holds(against.surety(trial), surety) for trial in trials[:40]]) >= LEAST
+    assert np.mean([holds(against.confidence_auc(trial), confidence_auc) for trial in trials[:40]]) >= LEAST
 
 
 def test_the_calibration_error_of_a_large_campaign_is_the_true_one(large):

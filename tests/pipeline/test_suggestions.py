@@ -97,7 +97,7 @@ def test_no_earlier_version_speaks_for_the_active_one_where_that_reads_both_alik
     comparison.refresh_from_db()
     assert (claim.suggestion, texts_of(claim)[1]) == (None, False)
     assert (judgment.suggested, judgment.version) == ("", None)
-    assert comparison.doubt is None
+    assert comparison.uncertainty_rank is None
     assert not Suggestion.objects.to_show().exists()
 
 

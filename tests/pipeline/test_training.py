@@ -23,6 +23,7 @@ from tests.factories import (
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import learnt, promotion, runs, training
 from workbench.pipeline import release as releases
+from workbench.pipeline.progress import Refused
 from workbench.pipeline.release.splits import split_of
 from workbench.pipeline.training import Checkpoint, Tools
 
@@ -98,7 +99,7 @@ def release(dataset) -> Release:
 
 @pytest.fixture
 def run(release, base) -> Run:
-    return training.announce(release, base, "recommended")
+    return training.begin(release, base, "recommended")
 
 
 def carry_out(run: Run, train, folder: Path, **more) -> ModelVersion | None:
@@ -231,14 +232,14 @@ def test_a_disk_that_fills_up_while_the_checkpoint_is_stored_registers_nothing(
 
 
 def test_two_trainings_at_once_make_two_versions_of_different_names(release, base, tmp_path):
-    one, two = (training.announce(release, base, "recommended") for _ in range(2))
+    one, two = (training.begin(release, base, "recommended") for _ in range(2))
 
     assert [one.params["name"], two.params["name"]] == ["kitchen-1", "kitchen-1.2"]
 
 
 def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base):
-    with pytest.raises(training.Refused, match="another model named base"):
-        training.announce(release, base, "recommended", "base")
+    with pytest.raises(Refused, match="another model named base"):
+        training.begin(release, base, "recommended", "base")
 
 
 def test_a_small_release_is_trained_on_with_the_limit_of_time_and_a_large_one_without(release):
@@ -277,8 +278,8 @@ def test_a_training_that_reached_its_end_says_nothing_of_a_clock(run, tmp_path):
 def test_a_frozen_dataset_is_not_trained_on(release, base):
     release.dataset.frozen = True
 
-    with pytest.raises(training.Refused, match="frozen"):
-        training.announce(release, base, "recommended")
+    with pytest.raises(Refused, match="frozen"):
+        training.begin(release, base, "recommended")
 
 
 def test_a_release_whose_files_are_damaged_is_not_trained_on(run, release, tmp_path):
@@ -312,7 +313,7 @@ def test_a_worker_that_was_given_up_does_not_end_the_run_of_the_next(run):
     Run.objects.update(state="waiting")
     run.start()
 
-    assert not hung.beat(5)
+    assert not hung.update_progress(5)
     assert not hung.fail("it took too long")
     run.refresh_from_db()
     assert run.state == "running"
@@ -323,7 +324,7 @@ def test_a_long_step_is_not_taken_for_a_dead_worker(run):
     run.start()
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
-    with runs.kept_alive(run, every=0.02):
+    with runs.heartbeats(run, every=0.02):
         wait_for_a_pulse(run)
     assert runs.due() == []
 
@@ -334,7 +335,7 @@ def test_a_worker_that_hangs_stops_saying_that_it_is_alive(run):
     past = timezone.now() - timedelta(minutes=5)
     Run.objects.update(heartbeat_at=past)
 
-    with runs.kept_alive(run, every=0.02, patience=0.0):
+    with runs.heartbeats(run, every=0.02, patience=0.0):
         pass
     run.refresh_from_db()
     assert run.heartbeat_at == past
@@ -382,7 +383,7 @@ def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_l
 
     assert training.outlook(release).warnings[0] == "Left out: 2 pairs with an empty answer."
 
-    run = training.announce(release, base, "recommended")
+    run = training.begin(release, base, "recommended")
     carry_out(run, FakeTraining(), tmp_path)
     run.refresh_from_db()
     assert "Left out: 2 pairs with an empty answer." in [text for _, text in run.result["log"]]

@@ -13,6 +13,7 @@ from tests.scoring.models import save_bert, spoilt_folder
 from workbench import tasks
 from workbench.models import ModelVersion, Run, ScoreBatch
 from workbench.pipeline import scoring, versions
+from workbench.pipeline.progress import Refused
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +30,7 @@ def fresh_worker():
 
 @pytest.fixture(autouse=True)
 def silent_broker(monkeypatch):
-    monkeypatch.setattr(tasks, "ring_batches", lambda: None)
+    monkeypatch.setattr(tasks, "enqueue_batches", lambda: None)
 
 
 def added(folder: Path, name: str = "tiny", **options) -> ModelVersion:
@@ -104,7 +105,7 @@ def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_regist
     known = [answer | {"value": answer["value"] + 0.5} for answer in version.self_test]
     ModelVersion.objects.update(self_test=known)
 
-    with pytest.raises(versions.Refused, match="registered"):
+    with pytest.raises(Refused, match="registered"):
         tasks.load_scorer(version)
 
 
@@ -166,12 +167,12 @@ def test_a_baseline_scored_in_between_does_not_push_the_model_out_of_a_worker(fo
 
 
 def test_a_worker_says_where_and_in_which_precision_it_computes(folder, monkeypatch):
-    pulse = tasks.Pulse("score")
-    monkeypatch.setattr(tasks, "_pulses", [pulse])
+    heartbeat = tasks.Heartbeat("score")
+    monkeypatch.setattr(tasks, "_heartbeats", [heartbeat])
 
     tasks.load_scorer(added(folder))
 
-    assert pulse.device == "cpu in fp32"
+    assert heartbeat.device == "cpu in fp32"
 
 
 def test_a_checkpoint_in_a_bucket_is_copied_once_and_whole(folder, tmp_path):
@@ -209,13 +210,13 @@ def test_a_version_that_is_active_or_has_scores_is_kept(state):
     version = ModelVersionFactory.create(state=state)
     ScoreFactory.create(version=version)
 
-    with pytest.raises(versions.Refused):
+    with pytest.raises(Refused):
         versions.delete_unused(version)
 
 
 def test_the_baselines_are_there_from_the_start_and_stay():
     assert {v.name for v in ModelVersion.objects.baselines()} == {"longest", "shortest", "random"}
-    with pytest.raises(versions.Refused):
+    with pytest.raises(Refused):
         versions.delete_unused(ModelVersion.objects.get(name="longest"))
 
 

@@ -160,7 +160,7 @@ def path_of(dataset: Dataset) -> Callable[[str], str]:
 
     def figures(*of: str) -> tuple[list[object], str]:
         JudgmentFactory.create(comparison__prompt__dataset=dataset)
-        run = statistics.order(dataset)
+        run = statistics.begin(dataset)
         run.start()
         stored = statistics.carry_out(run)
         name = "accuracy-people-light-0.svg"

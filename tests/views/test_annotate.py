@@ -166,10 +166,10 @@ def test_a_change_after_the_reveal_reveals_nothing_again(dataset, bob, as_user, 
     fields = sent(bob, comparison, "left")
     judge(client, dataset, fields)
 
-    reply = judge(client, dataset, sent(bob, comparison, "tie", replaces=fields["key"])).json()
+    reply = judge(client, dataset, sent(bob, comparison, "tie", supersedes=fields["key"])).json()
 
     assert reply["reveal"] == ""
-    assert list(Judgment.objects.values_list("stage", "current")) == [("first", False), ("revealed", True)]
+    assert list(Judgment.objects.values_list("stage", "is_current")) == [("first", False), ("revealed", True)]
 
 
 def test_an_assisted_annotator_sees_the_suggestion_beforehand_on_the_side_it_favours(
@@ -216,8 +216,8 @@ def test_an_answer_whose_place_is_lost_is_kept_aside_and_answered_like_any_other
 
     late = Judgment.objects.get(annotator__user=bob)
     assert (reply.status_code, reply.json()["judgment"]) == (200, late.pk)
-    assert late.is_aside
-    assert not late.current
+    assert late.is_surplus
+    assert not late.is_current
     assert Claim.objects.get(annotator__user=bob).state == "done"
 
 
@@ -264,7 +264,7 @@ def test_a_comparison_of_another_dataset_cannot_be_judged_through_this_one(datas
 
 
 def key_in(page: str) -> str:
-    return re.search(r'name="replaces" value="([^"]+)"', page).group(1)
+    return re.search(r'name="supersedes" value="([^"]+)"', page).group(1)
 
 
 def test_without_the_script_an_answer_leads_on_and_the_model_is_a_line_above(
@@ -277,7 +277,7 @@ def test_without_the_script_an_answer_leads_on_and_the_model_is_a_line_above(
     following = client.post(url("judge", dataset), sent(bob, comparison, "right"), follow=True)
     reopened = client.get(url("annotate_undo", dataset))
     key = key_in(reopened.content.decode())
-    client.post(url("judge", dataset), sent(bob, comparison, "left", replaces=key))
+    client.post(url("judge", dataset), sent(bob, comparison, "left", supersedes=key))
 
     page = following.content.decode()
     assert "No pairs for you right now" in page
@@ -309,7 +309,7 @@ def test_who_wants_to_stop_after_each_answer_says_so_for_the_account(dataset, bo
         url("judge", dataset), sent(bob, comparison, "right"), follow=True
     ).content.decode()
     done = client.post(
-        url("judge", dataset), sent(bob, comparison, "left", replaces=key_in(revealed)), follow=True
+        url("judge", dataset), sent(bob, comparison, "left", supersedes=key_in(revealed)), follow=True
     )
     elsewhere = as_user(bob).get(url("annotate", dataset)).content.decode()
     client.post(reverse("straight_on"), {"straight_on": "on"})
@@ -334,12 +334,12 @@ def test_an_answer_that_another_window_was_before_is_told_what_stands_and_can_ch
 
     refused = judge(client, dataset, sent(bob, comparison, "right"))
     stands = refused.json()["stands"]
-    changed = judge(client, dataset, sent(bob, comparison, "right:2", replaces=stands["replaces"]))
+    changed = judge(client, dataset, sent(bob, comparison, "right:2", supersedes=stands["supersedes"]))
 
     assert refused.status_code == 409
     assert "“Left”" in refused.json()["error"]
     assert "ress u to change it" in refused.json()["error"]
-    assert (stands["answer"], stands["comment"], stands["replaces"]) == ("left", "Shorter.", first["key"])
+    assert (stands["answer"], stands["comment"], stands["supersedes"]) == ("left", "Shorter.", first["key"])
     assert changed.status_code == 200
     assert Judgment.objects.current().get().strength == 2
 
@@ -408,9 +408,9 @@ def test_undo_reopens_the_last_answer_and_the_one_before(dataset, bob, as_user):
     last = client.get(url("annotate_undo", dataset), headers={"X-Requested-With": "fetch"}).content.decode()
     before = client.get(url("annotate_undo", dataset), {"before": second.pk}).content.decode()
 
-    assert f'data-replaces="{second.idempotency_key}"' in last
+    assert f'data-supersedes="{second.idempotency_key}"' in last
     assert "<html" not in last
-    assert f'data-replaces="{first.idempotency_key}"' in before
+    assert f'data-supersedes="{first.idempotency_key}"' in before
     assert "<html" in before
 
 
@@ -576,7 +576,7 @@ def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, mo
             prompt=PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": "Which?"}],
                                         sha256=uuid4().hex), **texts
         )  # fmt: skip
-    Comparison.objects.filter(pk=Comparison.objects.first().pk).update(gold="a", places=0)
+    Comparison.objects.filter(pk=Comparison.objects.first().pk).update(gold_outcome="a", required=0)
     client = as_user(bob)
     seen, queries = {}, {}
 
@@ -602,9 +602,11 @@ def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, mo
 def test_own_answers_are_counted_by_day_gold_and_repeats_among_them(dataset, bob, as_user):
     annotator = AnnotatorFactory.create(user=bob)
     for days, purpose in ((0, "work"), (0, "gold"), (0, "repeat"), (2, "work"), (2, "gold")):
-        gold = ComparisonFactory.create(prompt=PromptFactory.create(dataset=dataset), gold="a", places=0)
+        gold = ComparisonFactory.create(
+            prompt=PromptFactory.create(dataset=dataset), gold_outcome="a", required=0
+        )
         made = JudgmentFactory.create(
-            comparison=gold, annotator=annotator, purpose=purpose, current=purpose == "work"
+            comparison=gold, annotator=annotator, purpose=purpose, is_current=purpose == "work"
         )
         Judgment.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=days))
 

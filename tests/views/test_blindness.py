@@ -35,7 +35,7 @@ ROLE = PEOPLE.index("annotator")
 OPENED = [name for name, row in TABLE.items() if row.method == "GET" and row.statuses[ROLE] in (200, 302)]
 SENT = {"logout", "annotate_next", "judge", "annotate_skip", "annotate_flag", "annotate_hold"}
 """What this role can send; the stories below send all but the first."""
-ARGUMENTS: dict[str, Callable[["Story"], list[int]]] = {
+ARGUMENTS: dict[str, Callable[["RunLog"], list[int]]] = {
     "": lambda story: [],
     "dataset": lambda story: [story.dataset.pk],
     "claimed": lambda story: [story.dataset.pk],
@@ -65,7 +65,7 @@ def test_every_url_that_an_annotator_can_send_something_to_is_played_here():
     assert {TABLE[name].of for name in OPENED} <= set(ARGUMENTS)
 
 
-class Story:
+class RunLog:
     """Bob in one world: he opens and sends, and every byte that comes back is kept."""
 
     def __init__(self, dataset: Dataset, client: Client, bob: Annotator) -> None:
@@ -144,7 +144,7 @@ def dice(monkeypatch) -> Callable[[float], None]:
 
 
 @pytest.fixture
-def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
+def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], RunLog]:
     """A Dataset with a model that is active, work that others have begun, and X, which Bob gets first."""
     dataset.gold_share = dataset.repeat_share = 0.2
     dataset.overlap, dataset.max_overlap, dataset.blind_share = 2, 3, 1
@@ -163,49 +163,49 @@ def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
         for scorer, margin in ((version, 1.0), (longest, -1.0)):
             SuggestionFactory.create(comparison=comparison, version=scorer, margin=margin)
     everything = Comparison.objects.filter(dataset=dataset)
-    everything.exclude(pk__in=[each.pk for each in done]).update(places=0)
+    everything.exclude(pk__in=[each.pk for each in done]).update(required=0)
     for _ in done:
         for other in (annotator, AnnotatorFactory.create()):
             claim = next_claim(dataset, other)
             record_judgment(other, claim.comparison, Answer("left", uuid4()), claim.pk)
-    everything.filter(pk__in=[each.pk for each in more]).update(places=None)
+    everything.filter(pk__in=[each.pk for each in more]).update(required=None)
     order.renew_all(dataset)
     # All that is open comes in one order, X first where it is open at all.
-    everything.update(shuffle=0.5)
-    everything.filter(pk__in=[X, TWIN_OF_X]).update(shuffle=0.1)
+    everything.update(random_rank=0.5)
+    everything.filter(pk__in=[X, TWIN_OF_X]).update(random_rank=0.1)
     monkeypatch.setattr("workbench.pipeline.annotation.draw", lambda *seed: 0.0)
     client = client_of(bob)
-    return lambda: Story(Dataset.objects.get(pk=dataset.pk), client, annotator)
+    return lambda: RunLog(Dataset.objects.get(pk=dataset.pk), client, annotator)
 
 
 def make_work(pk: int = X) -> None:
-    Comparison.objects.filter(pk=pk).update(places=None, gold="")
+    Comparison.objects.filter(pk=pk).update(required=None, gold_outcome="")
 
 
 def make_gold(outcome: str = "a") -> None:
-    Comparison.objects.filter(pk=X).update(places=0, gold=outcome)
+    Comparison.objects.filter(pk=X).update(required=0, gold_outcome=outcome)
 
 
 def vote(dataset: Dataset, outcome: str, pk: int = X) -> None:
     """Somebody else's vote on X, as the product takes it."""
     other = AnnotatorFactory.create()
-    with_places = Comparison.objects.filter(dataset=dataset).exclude(pk=pk)
-    places = dict(with_places.values_list("pk", "places"))
-    with_places.update(places=0)
+    unfilled = Comparison.objects.filter(dataset=dataset).exclude(pk=pk)
+    places = dict(unfilled.values_list("pk", "required"))
+    unfilled.update(required=0)
     claim = next_claim(dataset, other)
     for each, number in places.items():
-        Comparison.objects.filter(pk=each).update(places=number)
+        Comparison.objects.filter(pk=each).update(required=number)
     record_judgment(other, claim.comparison, Answer(outcome, uuid4()), claim.pk)
 
 
-def same(one: Story, other: Story) -> None:
+def same(one: RunLog, other: RunLog) -> None:
     assert len(one.seen) > 20
     assert [what for what, _ in one.seen] == [what for what, _ in other.seen]
     for (what, told), (_, otherwise) in zip(one.seen, other.seen, strict=True):
         assert told == otherwise, what
 
 
-def answer_and_look(story: Story) -> None:
+def answer_and_look(story: RunLog) -> None:
     claim = story.next()
     assert claim.comparison_id in (X, TWIN_OF_X)
     story.open_all("shown")
@@ -214,13 +214,13 @@ def answer_and_look(story: Story) -> None:
     key = uuid4()
     story.judge(claim, "left", key=key)
     story.open_all("answered")
-    story.judge(claim, "tie", replaces=key)
+    story.judge(claim, "tie", supersedes=key)
     story.open_all("changed")
     story.judge(story.next(), "right")
     story.open_all("after the next")
 
 
-def skip_and_look(story: Story) -> None:
+def skip_and_look(story: RunLog) -> None:
     first = story.next()
     story.on(first, "annotate_skip")
     story.open_all("skipped")
@@ -234,13 +234,13 @@ def skip_and_look(story: Story) -> None:
     story.open_all("taken up")
 
 
-def come_too_late(story: Story) -> None:
+def come_too_late(story: RunLog) -> None:
     """The lease runs out; meanwhile others take what places there were."""
     claim = story.next()
     Claim.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
     annotation.give_back_expired()
     if claim.purpose == "work":
-        Comparison.objects.filter(pk=X).update(places=0)
+        Comparison.objects.filter(pk=X).update(required=0)
     story.send("annotate_hold", have=claim.comparison_id)
     story.judge(claim, "left")
     story.open_all("late")
@@ -276,7 +276,7 @@ def test_a_repeat_cannot_be_told_from_a_pair_of_the_same_texts(story, dice, tale
             bob = story()
             bob.judge(bob.next(), "left")
             monkeypatch.setattr(annotation, "side_at", lambda *_: "b")
-            Comparison.objects.filter(pk=TWIN_OF_X).update(places=None if kind == "work" else 0)
+            Comparison.objects.filter(pk=TWIN_OF_X).update(required=None if kind == "work" else 0)
             others = Claim.objects.filter(annotator=bob.bob).exclude(comparison=X)
             others.update(number=0)  # so that the throw falls on X
             first_throws(dice, WORK if kind == "work" else REPEAT, bob)
@@ -287,7 +287,7 @@ def test_a_repeat_cannot_be_told_from_a_pair_of_the_same_texts(story, dice, tale
     same(*played)
 
 
-def first_throws(dice: Callable[[float], None], at: float, bob: Story) -> None:
+def first_throws(dice: Callable[[float], None], at: float, bob: RunLog) -> None:
     """Have the next pair handed out by this throw; all later ones are work."""
     dice(at)
     next_claim(bob.dataset, bob.bob)
@@ -308,19 +308,19 @@ def test_right_on_gold_cannot_be_told_from_wrong(story, dice):
 
 
 @pytest.mark.parametrize("others", ["before", "after"])
-@pytest.mark.parametrize("enough_at", [None, 0.6])
-def test_agreement_cannot_be_told_from_disagreement(story, dice, others, enough_at):
+@pytest.mark.parametrize("single_vote_threshold", [None, 0.6])
+def test_agreement_cannot_be_told_from_disagreement(story, dice, others, single_vote_threshold):
     played = []
     for outcome in ("a", "b"):
         with world(dice):
             make_work()
-            Dataset.objects.update(enough_at=enough_at)
+            Dataset.objects.update(single_vote_threshold=single_vote_threshold)
             bob = story()
-            if others == "before" and enough_at is None:
+            if others == "before" and single_vote_threshold is None:
                 vote(bob.dataset, outcome)
             answer_and_look(bob)
             if others == "after":
-                Comparison.objects.filter(pk=X).update(places=2)
+                Comparison.objects.filter(pk=X).update(required=2)
                 vote(bob.dataset, outcome)
                 bob.open_all("the other has voted")
             judgments = Judgment.objects.current().filter(comparison=X)
@@ -346,14 +346,14 @@ def test_what_a_reviewer_decided_is_not_told(story, dice, rita):
     same(*played)
 
 
-@pytest.mark.parametrize("enough_at", [None, 0.6])
-def test_what_the_model_says_is_told_by_its_suggestion_and_nowhere_else(story, dice, enough_at):
+@pytest.mark.parametrize("single_vote_threshold", [None, 0.6])
+def test_what_the_model_says_is_told_by_its_suggestion_and_nowhere_else(story, dice, single_vote_threshold):
     """In a blind Dataset: not before the answer, and after it by the reply, and by undo, alone."""
     played = []
     for margin in (1.0, -1.0):
         with world(dice):
             make_work()
-            Dataset.objects.update(enough_at=enough_at)
+            Dataset.objects.update(single_vote_threshold=single_vote_threshold)
             Suggestion.objects.filter(comparison=X, version__state="active").update(margin=margin)
             bob = story()
             claim = bob.next()

@@ -198,7 +198,7 @@ def test_an_archived_dataset_is_neither_scored_nor_put_in_order_until_it_is_brou
 ):
     ModelVersionFactory.create(state="active")
     ComparisonFactory.create(prompt__dataset=dataset)
-    Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
+    Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
     archived(dataset)
 
     tasks.score_missing(dataset.pk)
@@ -336,8 +336,8 @@ def test_nothing_is_deleted_unless_its_name_is_typed_as_it_is(typed, dataset, al
 def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows_the_run(
     dataset, alice, bob, as_user, monkeypatch, django_capture_on_commit_callbacks
 ):
-    rung = []
-    monkeypatch.setattr(tasks.delete_dataset, "delay", rung.append)
+    enqueued = []
+    monkeypatch.setattr(tasks.delete_dataset, "delay", enqueued.append)
     client = as_user(alice)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -345,7 +345,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
 
     run = Run.objects.get()
     assert answer.headers["Location"] == reverse("run", args=[run.pk])
-    assert rung == [run.pk]
+    assert enqueued == [run.pk]
     html = page(client, "run", run.pk)
     assert "You cannot stop a deletion" in html
     assert "Kitchen" in html

@@ -111,7 +111,7 @@ def test_judged_counts_places_that_people_filled_and_no_more_than_are_wanted():
         JudgmentFactory.create(comparison=crowded)
     label = AnnotatorFactory.create(user=None, source="file.jsonl")
     JudgmentFactory.create(comparison=other, annotator=label, stage="imported")
-    old = JudgmentFactory.create(comparison=other, current=False)
+    old = JudgmentFactory.create(comparison=other, is_current=False)
     JudgmentFactory.create(comparison=other, annotator=old.annotator, supersedes=old)
 
     counted = counts_of(dataset)

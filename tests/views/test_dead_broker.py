@@ -20,7 +20,7 @@ from tests.factories import (
     ScoreFactory,
     UserFactory,
 )
-from workbench import celery, ringing, tasks
+from workbench import celery, enqueue, tasks
 from workbench.celery import app
 from workbench.models import Dataset, ModelVersion, Release, Run, ScoreBatch, Upload
 from workbench.pipeline import release as releases
@@ -60,14 +60,14 @@ class Switch:
         name = tasks.score_batch.name
         take = lambda args, expires: sent.append((name, args[0]))  # noqa: E731
         self.monkeypatch.setattr(tasks.score_batch, "apply_async", take)
-        self.monkeypatch.setattr(ringing._LastLook, "at", None)
+        self.monkeypatch.setattr(enqueue._LastLook, "at", None)
         return sent
 
 
 @pytest.fixture
 def broker(monkeypatch, settings) -> Switch:
-    monkeypatch.setattr(ringing._LastLook, "at", None)
-    monkeypatch.setattr(ringing._LastLook, "answered", True)
+    monkeypatch.setattr(enqueue._LastLook, "at", None)
+    monkeypatch.setattr(enqueue._LastLook, "answered", True)
     return Switch(monkeypatch, settings)
 
 
@@ -175,7 +175,7 @@ def test_the_page_says_no_more_of_it_once_the_broker_answers(dead, broker, datas
 
     before = client.get(reverse("run", args=[run.pk])).content.decode()
     settings.CELERY_BROKER_URL = "filesystem://"
-    ringing._LastLook.at = None
+    enqueue._LastLook.at = None
     after = client.get(reverse("run", args=[run.pk])).content.decode()
 
     assert UNTOLD in before
@@ -215,7 +215,7 @@ def test_forty_datasets_to_score_wait_for_the_broker_once(
 
     assert answer.status_code == 302
     assert time.monotonic() - began < SECONDS
-    said = [record for record in caplog.records if record.name == ringing.__name__]
+    said = [record for record in caplog.records if record.name == enqueue.__name__]
     assert [(r.levelno, r.exc_info) for r in said] == [(logging.WARNING, None)]
 
 
@@ -234,12 +234,12 @@ def test_batches_that_no_message_could_be_sent_for_are_due_at_once(dead, dataset
     scoring.plan_wanted(dataset)
     waiting = ScoreBatch.objects.filter(state="waiting")
 
-    tasks.ring_batches()
+    tasks.enqueue_batches()
 
     assert waiting.exists()
-    assert not waiting.filter(rung_at__isnull=False).exists()
+    assert not waiting.filter(enqueued_at__isnull=False).exists()
     sent = dead.back()
-    tasks.ring_batches()
+    tasks.enqueue_batches()
     assert len(sent) == waiting.count()
 
 

@@ -96,18 +96,19 @@ class Campaign:
         self.leakage.save()
 
     def _of_people(self, number: int, who: Annotator) -> None:
-        """One more who judged, flagged and settled the case; one more Guidelines and imported voice."""
+        """One more who judged, flagged and settled the case; one more Guidelines and imported label
+        source."""
         Guidelines.objects.create(
             dataset=self.dataset, number=number + 1, text="Be kind.", created_by=who.user
         )
         JudgmentFactory.create(comparison=self.case, annotator=who)
         Flag.objects.create(comparison=self.case, annotator=who, reason="other")
-        self.case.decisions.update(standing=False)
+        self.case.decisions.update(is_current=False)
         Decision.objects.create(
             comparison=self.case, outcome="a", method="reviewer", decided_by=who.user, undone_by=self.admin
         )
-        voice = Annotator.objects.create(source="file.jsonl", external_id=str(number))
-        JudgmentFactory.create(comparison=self.case, annotator=voice, stage="imported")
+        label_source = Annotator.objects.create(source="file.jsonl", external_id=str(number))
+        JudgmentFactory.create(comparison=self.case, annotator=label_source, stage="imported")
 
     def _of_data(self, number: int, who: Annotator) -> None:
         """Two more Prompts of one group with Scores, one of them in disagreement, the other settled as a gap

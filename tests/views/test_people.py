@@ -145,8 +145,8 @@ def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_ha
 def test_computing_from_here_leads_back_here(
     dataset, alice, as_user, monkeypatch, django_capture_on_commit_callbacks
 ):
-    rung = []
-    monkeypatch.setattr(tasks.compute_statistics, "delay", rung.append)
+    enqueued = []
+    monkeypatch.setattr(tasks.compute_statistics, "delay", enqueued.append)
     client, url = as_user(alice), reverse("people", args=[dataset.pk])
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -154,7 +154,7 @@ def test_computing_from_here_leads_back_here(
 
     assert answer.redirect_chain == [(url, 302)]
     assert "Updating. The figures appear" in answer.content.decode()
-    assert rung == [Run.objects.get(kind="statistics").pk]
+    assert enqueued == [Run.objects.get(kind="statistics").pk]
 
 
 def test_imported_voices_are_listed_apart_with_their_counts(dataset, alice, as_user, store_figures):

@@ -50,7 +50,7 @@ def quick_pen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compute(dataset: Dataset) -> Statistics:
-    run = statistics.order(dataset)
+    run = statistics.begin(dataset)
     tasks.compute_statistics(run.pk)
     return Statistics.objects.get(dataset=dataset)
 
@@ -106,15 +106,15 @@ def test_without_figures_the_page_says_what_comes_and_how(as_user, dataset, alic
 def test_computing_is_ordered_once_and_left_to_a_worker(
     as_user, dataset, alice, monkeypatch, django_capture_on_commit_callbacks
 ):
-    rung: list[int] = []
-    monkeypatch.setattr(tasks.compute_statistics, "delay", rung.append)
+    enqueued: list[int] = []
+    monkeypatch.setattr(tasks.compute_statistics, "delay", enqueued.append)
 
     with django_capture_on_commit_callbacks(execute=True):
         for _ in range(2):
             as_user(alice).post(reverse("quality_compute", args=[dataset.pk]))
 
     run = Run.objects.get(kind="statistics")
-    assert (run.dataset, run.created_by, rung) == (dataset, alice, [run.pk, run.pk])
+    assert (run.dataset, run.created_by, enqueued) == (dataset, alice, [run.pk, run.pk])
     assert "Updating. The figures appear" in page(as_user(alice), dataset)
     assert "hx-get" in page(as_user(alice), dataset, headers=HTMX)
 
@@ -130,7 +130,7 @@ def test_a_page_that_waits_is_loaded_anew_when_the_figures_are_there(
 
 
 def test_a_run_that_failed_is_told_with_its_error(as_user, dataset, alice):
-    run = statistics.order(dataset)
+    run = statistics.begin(dataset)
     run.start()
     run.fail("MemoryError: too much")
 

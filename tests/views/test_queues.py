@@ -42,16 +42,19 @@ def labelled(dataset: Dataset, version: ModelVersion) -> list[Comparison]:
 
 def label(comparison: Comparison, outcome: str) -> None:
     source = f"labels of {outcome}"
-    voice = AnnotatorFactory._meta.model.objects.get_or_create(source=source, user=None)[0]
-    JudgmentFactory.create(comparison=comparison, annotator=voice, outcome=outcome, stage="imported")
+    label_source = AnnotatorFactory._meta.model.objects.get_or_create(source=source, user=None)[0]
+    JudgmentFactory.create(comparison=comparison, annotator=label_source, outcome=outcome, stage="imported")
 
 
-def report(dataset: Dataset, version: ModelVersion, low: float, voice: str = "people") -> None:
+def report(dataset: Dataset, version: ModelVersion, low: float, label_source: str = "people") -> None:
     """A stored report in which the model is ahead of the length rule by `low` at least."""
     share = {"value": 0.7, "low": 0.65, "high": 0.75, "n": 200, "prompts": 200}
     over = {**share, "value": low + 0.05, "low": low, "high": low + 0.1}
     row = {"kind": "all", "accuracy": share, "by_rule": share, "over_rule": over}
-    told = {"format": FORMAT, "against": {voice: [{"pk": version.pk, "rule": "shortest", "slices": [row]}]}}
+    told = {
+        "format": FORMAT,
+        "against": {label_source: [{"pk": version.pk, "rule": "shortest", "slices": [row]}]},
+    }
     Statistics.objects.update_or_create(
         dataset=dataset,
         defaults={
@@ -89,11 +92,11 @@ def test_a_fresh_import_asks_for_people_and_judgments_whatever_the_model_contrad
     assert not [page for page in pages if re.search(r"Review [\d,]+ disagreement", page)]
 
 
-@pytest.mark.parametrize("voice", ["people", "imported"])
+@pytest.mark.parametrize("label_source", ["people", "imported"])
 def test_a_model_that_is_better_than_the_length_rule_is_the_first_thing_to_look_at(
-    voice, dataset, labelled, version, alice, as_user
+    label_source, dataset, labelled, version, alice, as_user
 ):
-    report(dataset, version, 0.01, voice)
+    report(dataset, version, 0.01, label_source)
 
     pages = [html_of(as_user(alice), "home"), html_of(as_user(alice), "dataset", dataset)]
     review = html_of(as_user(alice), "review", dataset)

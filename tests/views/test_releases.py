@@ -27,7 +27,7 @@ def judge(dataset: Dataset, outcome: str = "a") -> None:
 
 
 def announced(dataset: Dataset, run: Run, user: User) -> Release:
-    return pipeline.announce(Release(dataset=dataset, profiles=["preference"], run=run, created_by=user))
+    return pipeline.begin(Release(dataset=dataset, profiles=["preference"], run=run, created_by=user))
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_building_from_the_page_makes_a_run_that_a_worker_turns_into_a_release(
     dataset, alice, as_user, django_capture_on_commit_callbacks, monkeypatch
 ):
     judge(dataset)
-    rung = []
-    monkeypatch.setattr(tasks.build_release, "delay", rung.append)
+    enqueued = []
+    monkeypatch.setattr(tasks.build_release, "delay", enqueued.append)
     client = as_user(alice)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -62,7 +62,7 @@ def test_building_from_the_page_makes_a_run_that_a_worker_turns_into_a_release(
 
     run = Run.objects.get(kind="release", dataset=dataset, created_by=alice)
     assert answer.headers["Location"] == reverse("releases", args=[dataset.pk])
-    assert rung == [run.pk]
+    assert enqueued == [run.pk]
     assert (run.release.state, run.release.number, run.release.profiles) == ("building", 1, ["aira"])
     tasks.build_release(run.pk)
     run.refresh_from_db()
@@ -298,7 +298,7 @@ def test_a_settling_that_failed_is_named_and_not_tried_with_each_look(dataset, a
     client = as_user(alice)
     judge(dataset)
     asked(client, dataset)
-    monkeypatch.setattr(aggregation, "settle", lambda _: 1 / 0)
+    monkeypatch.setattr(aggregation, "derive", lambda _: 1 / 0)
     run = Run.objects.get(kind="decide")
     with pytest.raises(ZeroDivisionError):
         tasks.decide(run.pk)

@@ -54,8 +54,8 @@ def post(client: Client, name: str, comparison: Comparison, posted: dict[str, st
     return client.post(reverse(name, args=[comparison.pk]), posted, **more)
 
 
-def standing(comparison: Comparison) -> list[tuple[str, str]]:
-    return list(comparison.decisions.filter(standing=True).values_list("outcome", "decided_by__username"))
+def current_decision(comparison: Comparison) -> list[tuple[str, str]]:
+    return list(comparison.decisions.filter(is_current=True).values_list("outcome", "decided_by__username"))
 
 
 @pytest.mark.parametrize(("name", "status"), [("rita", 200), ("alice", 200), ("bob", 403), ("charlie", 404)])
@@ -81,7 +81,7 @@ def test_nobody_else_settles_or_undoes(request, as_user, rita, make, name, statu
     ]
 
     assert [response.status_code for response in responses] == [status, status]
-    assert (standing(comparison), standing(settled)) == ([], [("a", "rita")])
+    assert (current_decision(comparison), current_decision(settled)) == ([], [("a", "rita")])
 
 
 def test_a_case_of_another_dataset_is_not_known(client, version):
@@ -257,7 +257,7 @@ def test_an_answer_that_is_none_settles_nothing(client, make, posted):
 
     assert response.status_code == 400
     assert 'role="alert"' in response.content.decode()
-    assert standing(comparison) == []
+    assert current_decision(comparison) == []
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_reason_that_says_nothing_by_itself_wants_a_note(client, make, reason,
     refused = post(
         client, "settle", comparison, answer(comparison, reason=reason, note="  "), headers=headers
     )
-    stored_before = standing(comparison)
+    stored_before = current_decision(comparison)
     post(client, "settle", comparison, answer(comparison, reason=reason, note="Rude answers."))
 
     assert refused.status_code == 400
@@ -312,7 +312,7 @@ def test_a_stale_page_gets_409_with_both_versions_and_overwrites_nothing(client,
     assert "Final label now: <b>Both bad</b>, by alice" in page
     assert "You chose <b>Tie</b> (Equal to me.)" in page
     assert review.seen(comparison) in page
-    assert standing(comparison) == [("both_bad", "alice")]
+    assert current_decision(comparison) == [("both_bad", "alice")]
 
 
 def test_undo_brings_the_case_back(client, rita, make):
@@ -322,7 +322,7 @@ def test_undo_brings_the_case_back(client, rita, make):
     response = post(client, "unsettle", comparison, {"decision": decision.pk})
 
     assert response.url.startswith(reverse("review_case", args=[comparison.pk]))
-    assert standing(comparison) == []
+    assert current_decision(comparison) == []
 
 
 def test_undoing_what_does_not_stand_any_more_changes_nothing(client, rita, alice, make):
@@ -333,7 +333,7 @@ def test_undoing_what_does_not_stand_any_more_changes_nothing(client, rita, alic
     responses = [post(client, "unsettle", comparison, {"decision": pk}) for pk in (old.pk, 0, "x", "")]
 
     assert [response.status_code for response in responses] == [409] * 4
-    assert standing(comparison) == [("b", "alice")]
+    assert current_decision(comparison) == [("b", "alice")]
 
 
 def test_a_decision_of_another_case_is_not_undone_through_this_one(client, rita, make):
@@ -342,7 +342,7 @@ def test_a_decision_of_another_case_is_not_undone_through_this_one(client, rita,
 
     assert post(client, "unsettle", here, {"decision": decision.pk}).status_code == 409
 
-    assert standing(elsewhere) == [("a", "rita")]
+    assert current_decision(elsewhere) == [("a", "rita")]
 
 
 def test_lately_settled_cases_can_be_undone_from_the_queue(client, dataset, rita, make):
@@ -502,12 +502,12 @@ def test_a_settled_case_becomes_gold_and_ordinary_again(client, make):
 
     post(client, "gold", comparison, {"outcome": "b"})
     comparison.refresh_from_db()
-    assert (comparison.gold, comparison.places) == ("b", 0)
+    assert (comparison.gold_outcome, comparison.required) == ("b", 0)
     assert "Stop using it" in client.get(reverse("review_case", args=[comparison.pk])).content.decode()
 
     post(client, "gold", comparison, {"outcome": "drop"})
     comparison.refresh_from_db()
-    assert comparison.gold == "b"
+    assert comparison.gold_outcome == "b"
     post(client, "gold", comparison, {"outcome": ""})
     comparison.refresh_from_db()
-    assert (comparison.gold, comparison.places) == ("", None)
+    assert (comparison.gold_outcome, comparison.required) == ("", None)

@@ -21,10 +21,12 @@ POLL = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def rung(monkeypatch):
+def enqueued(monkeypatch):
     """(id, state) of each Run that a message was sent for. Only the message itself is left out."""
     seen: list[tuple[int, str]] = []
-    monkeypatch.setattr(tasks.ring_run, "delay", lambda pk: seen.append((pk, Run.objects.get(pk=pk).state)))
+    monkeypatch.setattr(
+        tasks.enqueue_run, "delay", lambda pk: seen.append((pk, Run.objects.get(pk=pk).state))
+    )
     return seen
 
 
@@ -100,7 +102,7 @@ def test_the_error_of_a_failed_run_is_shown_escaped(dataset, alice, as_user):
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_trying_again_puts_the_run_back_with_all_its_attempts_and_rings_for_it(
-    state, dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+    state, dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
 ):
     run = RunFactory.create(dataset=dataset, kind="import", state=state, error="no", attempts=3)
 
@@ -110,12 +112,12 @@ def test_trying_again_puts_the_run_back_with_all_its_attempts_and_rings_for_it(
     run.refresh_from_db()
     assert answer.headers["Location"] == reverse("run", args=[run.pk])
     assert (run.state, run.error, run.attempts) == ("waiting", "", 0)
-    assert rung == [(run.pk, "waiting")]
+    assert enqueued == [(run.pk, "waiting")]
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "done"])
 def test_a_run_that_did_not_fail_is_left_alone_by_a_retry(
-    state, dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+    state, dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
 ):
     run = RunFactory.create(dataset=dataset, kind="import", state=state, done=7)
 
@@ -125,11 +127,11 @@ def test_a_run_that_did_not_fail_is_left_alone_by_a_retry(
     run.refresh_from_db()
     assert (run.state, run.done) == (state, 7)
     assert "has nothing to retry" in answer.content.decode()
-    assert rung == []
+    assert enqueued == []
 
 
 def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_by_retry(
-    dataset, alice, as_user, rung, django_capture_on_commit_callbacks
+    dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
 ):
     run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
     batch = failed_batch(run, "the model's output is <nan>")
@@ -151,7 +153,7 @@ def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_
 
     batch.refresh_from_db()
     assert (batch.state, batch.attempts) == ("waiting", 0)
-    assert rung == [(run.pk, "waiting")]
+    assert enqueued == [(run.pk, "waiting")]
 
 
 def test_a_cancelled_score_run_goes_on_in_a_new_run_over_what_is_left(dataset, alice, as_user):
@@ -195,7 +197,7 @@ def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then
     run = RunFactory.create(dataset=dataset, state="running", started_at=heard, heartbeat_at=heard)
 
     assert f"no sign of life since {timezone.localtime(heard):%H:%M}" in show(as_user(alice), run)
-    run.beat(done=1)
+    run.update_progress(done=1)
     assert "no sign of life since" not in show(as_user(alice), run)
 
 

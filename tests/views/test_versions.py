@@ -14,7 +14,7 @@ def staff(as_user):
 
 
 @pytest.fixture
-def rung(monkeypatch):
+def enqueued(monkeypatch):
     """Ids of Datasets that a message was sent for, in order."""
     ids: list[int] = []
     monkeypatch.setattr(tasks.score_missing, "delay", ids.append)
@@ -50,7 +50,7 @@ def test_a_model_is_shown_with_all_that_pins_it_and_what_it_has_scored(staff):
 
 
 def test_activating_a_model_has_every_dataset_scored_newest_first_once_it_is_stored(
-    staff, rung, django_capture_on_commit_callbacks
+    staff, enqueued, django_capture_on_commit_callbacks
 ):
     old = ModelVersionFactory.create(state="active")
     version = ModelVersionFactory.create()
@@ -58,15 +58,15 @@ def test_activating_a_model_has_every_dataset_scored_newest_first_once_it_is_sto
 
     with django_capture_on_commit_callbacks(execute=True):
         staff.post(reverse("version_activate", args=[version.pk]), {"reason": "Trained on more."})
-        assert rung == []
+        assert enqueued == []
 
     old.refresh_from_db()
     assert ModelVersion.objects.active() == version
     assert old.state == "registered"
-    assert rung == [dataset.pk for dataset in reversed(datasets)]
+    assert enqueued == [dataset.pk for dataset in reversed(datasets)]
 
 
-def test_a_registered_model_can_be_retired_and_taken_back_by_activating_it(staff, rung):
+def test_a_registered_model_can_be_retired_and_taken_back_by_activating_it(staff, enqueued):
     version = ModelVersionFactory.create()
 
     staff.post(reverse("version_retire", args=[version.pk]))

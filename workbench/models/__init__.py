@@ -1,6 +1,5 @@
 from workbench.models.annotation import (
     Annotator,
-    Arm,
     Claim,
     Comparison,
     Decision,
@@ -11,6 +10,7 @@ from workbench.models.annotation import (
     Ranking,
     ReviewQueue,
     SaidBy,
+    Strategy,
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
 from workbench.models.evaluations import Evaluation, Promotion
@@ -23,7 +23,6 @@ from workbench.models.statistics import Statistics
 
 __all__ = [
     "Annotator",
-    "Arm",
     "Claim",
     "Comparison",
     "Completion",
@@ -55,6 +54,7 @@ __all__ = [
     "Score",
     "ScoreBatch",
     "Statistics",
+    "Strategy",
     "Suggestion",
     "Upload",
     "User",

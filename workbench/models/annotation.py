@@ -111,13 +111,13 @@ def _gold_missed() -> Q:
     """Somebody said otherwise than the known answer, and no reviewer has settled it since: marking it as gold
     settled it once, so an older Decision says nothing about the miss."""
     gold = Judgment.objects.unchanged().opinions().filter(purpose=Purpose.GOLD, comparison=OuterRef("pk"))
-    missed = gold.exclude(outcome=OuterRef("gold"))
-    later = Decision.objects.standing().filter(
+    missed = gold.exclude(outcome=OuterRef("gold_outcome"))
+    later = Decision.objects.current().filter(
         method=Decision.Method.REVIEWER,
         comparison=OuterRef("comparison"),
         created_at__gte=OuterRef("created_at"),
     )
-    return ~Q(gold="") & Q(Exists(missed.exclude(Exists(later))))
+    return ~Q(gold_outcome="") & Q(Exists(missed.exclude(Exists(later))))
 
 
 def _own_answers_differ() -> Exists:
@@ -153,7 +153,7 @@ def _people_need_a_reviewer() -> Q:
 
 
 def _settled_by_reviewer() -> Exists:
-    reviewed = Decision.objects.standing().filter(method=Decision.Method.REVIEWER)
+    reviewed = Decision.objects.current().filter(method=Decision.Method.REVIEWER)
     return Exists(reviewed.filter(comparison=OuterRef("pk")))
 
 
@@ -161,7 +161,7 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def with_votes(self) -> Self:
         """Annotate current Judgments by outcome: votes_a, votes_b, votes_tie, votes_both_bad,
         votes_cannot_judge, and votes (all)."""
-        current = Q(judgments__current=True)
+        current = Q(judgments__is_current=True)
         counts = {
             f"votes_{outcome}": Count("judgments", filter=current & Q(judgments__outcome=outcome))
             for outcome in Outcome.values
@@ -172,10 +172,10 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(Exists(Judgment.objects.current().filter(comparison=OuterRef("pk"))))
 
     def settled(self) -> Self:
-        return self.filter(Exists(Decision.objects.standing().filter(comparison=OuterRef("pk"))))
+        return self.filter(Exists(Decision.objects.current().filter(comparison=OuterRef("pk"))))
 
     def unsettled(self) -> Self:
-        return self.exclude(Exists(Decision.objects.standing().filter(comparison=OuterRef("pk"))))
+        return self.exclude(Exists(Decision.objects.current().filter(comparison=OuterRef("pk"))))
 
     def people_disagree(self) -> Self:
         """Current Judgments of two people with different outcomes; "cannot judge" is no opinion and disagrees
@@ -248,7 +248,7 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         """What people prefer, as the alias `lead`: above 0 for a, below 0 for b, 0 or NULL for neither."""
         for_a, for_b = When(outcome=Outcome.A, then=1), When(outcome=Outcome.B, then=-1)
         for_either = Case(for_a, for_b, default=0)
-        reviewed = Decision.objects.standing().filter(
+        reviewed = Decision.objects.current().filter(
             method=Decision.Method.REVIEWER, comparison=OuterRef("pk")
         )
         votes = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
@@ -261,7 +261,7 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
 
     def gold(self) -> Self:
         """Those whose answer is known: annotators are measured by them, and they collect no votes."""
-        return self.exclude(gold="")
+        return self.exclude(gold_outcome="")
 
 
 class ReviewQueue(models.TextChoices):
@@ -280,7 +280,7 @@ class Purpose(models.TextChoices):
     REPEAT = "repeat", "Repeat: asked before, now with sides swapped"
 
 
-class Arm(models.TextChoices):
+class Strategy(models.TextChoices):
     """How a Comparison was chosen out of those that nobody had begun."""
 
     RANDOM = "random", "Random: every pair was equally likely"
@@ -288,7 +288,7 @@ class Arm(models.TextChoices):
     DISAGREEMENT = "disagreement", "Disagreement: labels disagreed, or the model was surest against one"
 
 
-def draw_place() -> float:
+def draw_random_rank() -> float:
     """A random number in [0, 1)."""
     return random.random()
 
@@ -303,13 +303,13 @@ class Comparison(models.Model):
     b = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="+")
     external_id = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
-    taken = models.PositiveSmallIntegerField(
+    claimed = models.PositiveSmallIntegerField(
         default=0, editable=False, help_text="Places held by live or done Claims; written with the Claim."
     )
-    shuffle = models.FloatField(
-        default=draw_place, editable=False, help_text="Its place in a random order, drawn once."
+    random_rank = models.FloatField(
+        default=draw_random_rank, editable=False, help_text="Its place in a random order, drawn once."
     )
-    places = models.PositiveSmallIntegerField(
+    required = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
         help_text="How many people may judge this one; null = as many as the Dataset says, 0 = gold.",
@@ -320,7 +320,7 @@ class Comparison(models.Model):
         editable=False,
         help_text="One vote would have been enough: it gets the full overlap by lot.",
     )
-    gold = models.CharField(
+    gold_outcome = models.CharField(
         max_length=20,
         choices=[choice for choice in Outcome.choices if choice[0] != Outcome.CANNOT_JUDGE],
         blank=True,
@@ -328,12 +328,12 @@ class Comparison(models.Model):
         db_default="",
         help_text="Its known answer, by which annotators are measured; empty = none is known.",
     )
-    doubt = models.FloatField(
+    uncertainty_rank = models.FloatField(
         null=True,
         editable=False,
         help_text="Its place among the uncertain, least first; null = the model says nothing of it.",
     )
-    dispute = models.FloatField(
+    disagreement_rank = models.FloatField(
         null=True,
         editable=False,
         help_text="Its place among those in disagreement, least first; null = nobody disagrees.",
@@ -351,30 +351,34 @@ class Comparison(models.Model):
             models.UniqueConstraint(Least("a", "b"), Greatest("a", "b"), name="comparison_pair_once"),
             models.CheckConstraint(condition=~Q(a=F("b")), name="comparison_of_two_completions"),
             models.CheckConstraint(
-                condition=Q(gold="") | Q(places=0), name="comparison_of_gold_has_no_places"
+                condition=Q(gold_outcome="") | Q(required=0), name="comparison_of_gold_requires_none"
             ),
         ]
         # The next Comparison is the first of a range here, however many are full: that keeps it as quick
         # with 200,000 as with 200.
         indexes = [
             models.Index(
-                fields=["dataset", "taken", "shuffle"],
-                condition=Q(places__isnull=True),
+                fields=["dataset", "claimed", "random_rank"],
+                condition=Q(required__isnull=True),
                 name="comparison_queue",
             ),
             models.Index(
-                fields=["dataset", "shuffle"], condition=Q(places__gt=F("taken")), name="comparison_called"
-            ),
-            models.Index(fields=["dataset", "shuffle"], condition=~Q(gold=""), name="comparison_gold"),
-            models.Index(
-                fields=["dataset", "taken", "doubt"],
-                condition=Q(places__isnull=True, doubt__isnull=False),
-                name="comparison_by_doubt",
+                fields=["dataset", "random_rank"],
+                condition=Q(required__gt=F("claimed")),
+                name="comparison_called",
             ),
             models.Index(
-                fields=["dataset", "taken", "dispute"],
-                condition=Q(places__isnull=True, dispute__isnull=False),
-                name="comparison_by_dispute",
+                fields=["dataset", "random_rank"], condition=~Q(gold_outcome=""), name="comparison_gold"
+            ),
+            models.Index(
+                fields=["dataset", "claimed", "uncertainty_rank"],
+                condition=Q(required__isnull=True, uncertainty_rank__isnull=False),
+                name="comparison_by_uncertainty",
+            ),
+            models.Index(
+                fields=["dataset", "claimed", "disagreement_rank"],
+                condition=Q(required__isnull=True, disagreement_rank__isnull=False),
+                name="comparison_by_disagreement",
             ),
         ]
 
@@ -430,18 +434,18 @@ class Claim(models.Model):
         related_name="claims",
         help_text="The ranking this claim belongs to.",
     )
-    arm = models.CharField(
+    strategy = models.CharField(
         max_length=20,
-        choices=Arm.choices,
-        default=Arm.RANDOM,
-        db_default=Arm.RANDOM,
+        choices=Strategy.choices,
+        default=Strategy.RANDOM,
+        db_default=Strategy.RANDOM,
         help_text="How its Comparison was chosen when it was begun: all who judge it carry the same.",
     )
     propensity = models.FloatField(
         null=True,
         help_text="How likely its Comparison was to be the one chosen then, of all that nobody had begun. "
         "Null where none was chosen: gold, repeats, what was skipped before, Claims from before there were "
-        "arms.",
+        "strategies.",
     )
     suggestion = models.ForeignKey(
         "workbench.Suggestion",
@@ -488,7 +492,7 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
     def current(self) -> Self:
         """Those that stand as votes: not superseded, not kept aside, and neither gold nor repeats. Whatever
         counts Judgments counts these."""
-        return self.filter(current=True)
+        return self.filter(is_current=True)
 
     def for_votes(self) -> Self:
         """Gold and repeats left out, which measure the annotator; superseded ones are in."""
@@ -517,35 +521,38 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
 
     def unled(self) -> Self:
         """Given before any Suggestion was shown, and not taken back: neither beside one nor after it."""
-        kept = Q(current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
+        kept = Q(is_current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
         return self.filter(kept, stage=Judgment.Stage.FIRST, mode=Claim.Mode.BLIND)
 
-    def unpicked(self, *arms: Arm) -> Self:
-        """Of Comparisons that none of these arms chose, or none but chance: what the queue picked says
+    def not_picked(self, *strategies: Strategy) -> Self:
+        """Of Comparisons that none of these strategies chose, or none but chance: what the queue picked says
         nothing of the others."""
         picked = Claim.objects.filter(comparison=OuterRef("comparison"), purpose=Purpose.WORK)
-        picked = picked.filter(arm__in=arms) if arms else picked.exclude(arm=Arm.RANDOM)
+        picked = (
+            picked.filter(strategy__in=strategies) if strategies else picked.exclude(strategy=Strategy.RANDOM)
+        )
         return self.exclude(Exists(picked))
 
     def from_the_start(self, dataset: "Dataset") -> Self:
         """Asked for whatever others said: within the places that a Comparison has from the start, or by lot.
         The others say most of what is hard."""
-        if dataset.enough_at is None and dataset.most_places <= dataset.overlap:
+        if dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap:
             return self
         before = Judgment.objects.first_answers().filter(
             comparison=OuterRef("comparison"), pk__lt=OuterRef("pk")
         )
         places = Case(
-            When(comparison__audited=True, then=Value(dataset.overlap)), default=Value(dataset.first_places)
+            When(comparison__audited=True, then=Value(dataset.overlap)),
+            default=Value(dataset.initial_overlap),
         )
-        return self.annotate(turn=count_of(before, "comparison"), places_then=places).filter(
-            turn__lt=F("places_then")
+        return self.annotate(turn=count_of(before, "comparison"), required_then=places).filter(
+            turn__lt=F("required_then")
         )
 
     def independent(self, dataset: "Dataset") -> Self:
         """People's answers that figures may be of: neither led by a Suggestion, nor to a Comparison that the
         queue picked, nor asked for because of earlier answers."""
-        return self.of(dataset).first_answers().unled().unpicked().from_the_start(dataset)
+        return self.of(dataset).first_answers().unled().not_picked().from_the_start(dataset)
 
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(comparison__dataset=dataset)
@@ -590,7 +597,7 @@ class Judgment(models.Model):
     supersedes = models.OneToOneField(
         "self", null=True, on_delete=models.RESTRICT, related_name="superseded_by"
     )
-    current = models.BooleanField(
+    is_current = models.BooleanField(
         default=True, help_text="Stands as a vote: not superseded, not aside, neither gold nor a repeat."
     )
     metadata = models.JSONField(default=dict, blank=True)
@@ -603,7 +610,7 @@ class Judgment(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["comparison", "annotator"],
-                condition=Q(current=True),
+                condition=Q(is_current=True),
                 name="judgment_one_current_per_annotator",
             ),
             models.UniqueConstraint(
@@ -612,7 +619,7 @@ class Judgment(models.Model):
                 name="judgment_one_first_of_gold_and_repeat",
             ),
             models.CheckConstraint(
-                condition=Q(current=False) | Q(purpose="work"), name="judgment_of_no_vote_is_not_current"
+                condition=Q(is_current=False) | Q(purpose="work"), name="judgment_of_no_vote_is_not_current"
             ),
         ]
         indexes = [models.Index(fields=["annotator", "created_at"], name="judgment_by_annotator")]
@@ -626,9 +633,9 @@ class Judgment(models.Model):
         return self.outcome == self.suggested if self.suggested else None
 
     @property
-    def is_aside(self) -> bool:
+    def is_surplus(self) -> bool:
         """It came when every place was taken: kept, but counted nowhere."""
-        return self.stage != self.Stage.IMPORTED and "aside" in self.metadata
+        return self.stage != self.Stage.IMPORTED and "surplus" in self.metadata
 
 
 class FlagQuerySet(models.QuerySet["Flag"]):
@@ -673,8 +680,8 @@ class Flag(models.Model):
 
 
 class DecisionQuerySet(models.QuerySet["Decision"]):
-    def standing(self) -> Self:
-        return self.filter(standing=True)
+    def current(self) -> Self:
+        return self.filter(is_current=True)
 
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(comparison__dataset=dataset)
@@ -727,14 +734,14 @@ class Decision(models.Model):
         blank=True,
         help_text="What the reviewer said before the votes were shown, if anything.",
     )
-    replaces = models.ForeignKey(
+    supersedes = models.ForeignKey(
         "self",
         null=True,
         on_delete=models.RESTRICT,
-        related_name="replaced_by",
+        related_name="superseded_by",
         help_text="The decision this one superseded; restored if this one is undone.",
     )
-    standing = models.BooleanField(default=True)
+    is_current = models.BooleanField(default=True)
     undone_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT, related_name="+")
     undone_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -745,7 +752,7 @@ class Decision(models.Model):
         ordering = ["pk"]
         constraints = [
             models.UniqueConstraint(
-                fields=["comparison"], condition=Q(standing=True), name="decision_one_standing"
+                fields=["comparison"], condition=Q(is_current=True), name="decision_one_current"
             )
         ]
         # Each page of the review queue reads the newest reviews, out of a derived Decision a Comparison.

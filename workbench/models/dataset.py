@@ -30,7 +30,7 @@ from scoring.messages import group_digest as group_digest
 from scoring.messages import messages_digest as messages_digest
 from scoring.messages import said
 from scoring.messages import text_digest as text_digest
-from workbench.models.annotation import Arm, Comparison, Judgment, ReviewQueue
+from workbench.models.annotation import Comparison, Judgment, ReviewQueue, Strategy
 from workbench.models.counts import count_of
 from workbench.models.people import Member, Role
 from workbench.models.releases import Release
@@ -70,13 +70,13 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def archived(self) -> Self:
         return self.there().exclude(archived_at=None)
 
-    def wanting_scores(self) -> Self:
+    def needing_scores(self) -> Self:
         """Newest first: whoever imported last is waiting for them."""
-        return self.in_use().filter(wants_scoring=True).order_by("-pk")
+        return self.in_use().filter(needs_scoring=True).order_by("-pk")
 
     def to_order(self, version: "ModelVersion | None") -> Self:
         """Those whose queue is not (yet) in the order that the active version and what came ask for."""
-        stale = Q(order_wanted_at__isnull=False)
+        stale = Q(queue_stale_since__isnull=False)
         if version:
             stale |= Q(queue_version=None) | ~Q(queue_version=version)
         return self.in_use().filter(stale).order_by("-pk")
@@ -135,8 +135,8 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         integer: models.IntegerField[int, int] = models.IntegerField()
         own = Comparison.objects.filter(dataset=OuterRef("pk"))
         by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
-        first = Case(When(dataset__enough_at=None, then=F("dataset__overlap")), default=Value(1))
-        wanted = Coalesce(F("places"), first, output_field=integer)
+        first = Case(When(dataset__single_vote_threshold=None, then=F("dataset__overlap")), default=Value(1))
+        wanted = Coalesce(F("required"), first, output_field=integer)
         places = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
         by_dataset = own.order_by().values("dataset")
         filled = by_dataset.annotate(n=Sum(places)).values("n")
@@ -201,13 +201,13 @@ class Dataset(models.Model):
         validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
         help_text="Share of what an annotator is handed that they have judged before, with sides swapped.",
     )
-    most_places = models.PositiveSmallIntegerField(
+    max_overlap = models.PositiveSmallIntegerField(
         default=0,
         validators=[MaxValueValidator(25)],
         help_text="While the people who judged a Comparison disagree, one more is asked, up to so many in "
         "all. 0 = nobody more.",
     )
-    enough_at = models.FloatField(
+    single_vote_threshold = models.FloatField(
         null=True,
         blank=True,
         validators=[MinValueValidator(0.5), MaxValueValidator(1.0)],
@@ -243,14 +243,14 @@ class Dataset(models.Model):
         validators=[MinValueValidator(0.3), MaxValueValidator(1.0)],
         help_text="Share of a mixture that is drawn at random, 0.3 at least.",
     )
-    most_per_group = models.PositiveSmallIntegerField(
+    max_per_group = models.PositiveSmallIntegerField(
         default=1,
         db_default=1,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text="Of the uncertain, so many of one prompt group come before others of it have to wait for "
         "those of all other groups.",
     )
-    ranks = models.BooleanField(
+    allows_ranking = models.BooleanField(
         "rank several at once",
         default=False,
         db_default=False,
@@ -274,7 +274,7 @@ class Dataset(models.Model):
         related_name="+",
         help_text="By whose Suggestions the queue was last put in order.",
     )
-    order_wanted_at = models.DateTimeField(
+    queue_stale_since = models.DateTimeField(
         null=True,
         editable=False,
         help_text="When something last came by which the queue is to be put in order anew; null = it is.",
@@ -296,7 +296,7 @@ class Dataset(models.Model):
         editable=False,
         help_text="The columns that were named for the last table imported by them, for the next such table.",
     )
-    wants_scoring = models.BooleanField(
+    needs_scoring = models.BooleanField(
         default=False,
         editable=False,
         help_text="Something came that may lack a Score: written with what came, cleared with the plan.",
@@ -366,17 +366,17 @@ class Dataset(models.Model):
     """Primary key of the newest Completion anywhere, where a page has read it along."""
 
     @property
-    def first_places(self) -> int:
+    def initial_overlap(self) -> int:
         """How many people judge a Comparison that has no number of places of its own (yet)."""
-        return self.overlap if self.enough_at is None else 1
+        return self.overlap if self.single_vote_threshold is None else 1
 
     @property
-    def arms(self) -> dict[Arm, float]:
-        """The probability of each arm for a Claim that begins a Comparison; they add up to 1."""
+    def strategies(self) -> dict[Strategy, float]:
+        """The probability of each strategy for a Claim that begins a Comparison; they add up to 1."""
         if self.order == self.Order.MIXTURE:
             rest = (1 - self.random_share) / 2
-            return {Arm.RANDOM: self.random_share, Arm.UNCERTAIN: rest, Arm.DISAGREEMENT: rest}
-        return {Arm(self.order): 1.0}
+            return {Strategy.RANDOM: self.random_share, Strategy.UNCERTAIN: rest, Strategy.DISAGREEMENT: rest}
+        return {Strategy(self.order): 1.0}
 
     @property
     def current_guidelines(self) -> "Guidelines | None":

@@ -64,7 +64,7 @@ class Evaluation(models.Model):
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def history(self) -> Self:
         """Every change of the active version, the latest first, with all that a line about it names."""
-        return self.select_related("version", "replaced", "by").order_by("-pk")
+        return self.select_related("version", "supersedes", "by").order_by("-pk")
 
     def undone_by_rollback(self, version: "ModelVersion") -> "Promotion | None":
         """How the version came to be active other than by a rollback: what a rollback takes back."""
@@ -82,8 +82,8 @@ class Promotion(models.Model):
         ROLLBACK = "rollback", "Rollback: the model before is back"
 
     version = models.ForeignKey("workbench.ModelVersion", on_delete=models.PROTECT, related_name="promotions")
-    replaced = models.ForeignKey(
-        "workbench.ModelVersion", null=True, on_delete=models.PROTECT, related_name="replaced_by"
+    supersedes = models.ForeignKey(
+        "workbench.ModelVersion", null=True, on_delete=models.PROTECT, related_name="superseded_by"
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
     gate = models.JSONField(default=dict, blank=True, help_text="What the gate said, condition by condition.")
@@ -100,7 +100,8 @@ class Promotion(models.Model):
                 condition=~Q(kind="override") | ~Q(reason=""), name="promotion_by_override_has_a_reason"
             ),
             models.CheckConstraint(
-                condition=Q(kind="first") | Q(replaced__isnull=False), name="promotion_replaces_unless_first"
+                condition=Q(kind="first") | Q(supersedes__isnull=False),
+                name="promotion_supersedes_unless_first",
             ),
         ]
 

@@ -135,7 +135,7 @@ class Run(models.Model):
     total = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    rung_at = models.DateTimeField(null=True, help_text="When a message was last sent for it.")
+    enqueued_at = models.DateTimeField(null=True, help_text="When a message was last sent for it.")
     created_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -242,9 +242,11 @@ class Run(models.Model):
         self.refresh_from_db()
         return taken == 1
 
-    def beat(self, done: int, total: int | None = None, result: dict[str, Any] | None = None) -> bool:
-        """Note progress, and what is known of the result so far; False when the Run was cancelled meanwhile,
-        or given to another worker, and its work should stop."""
+    def update_progress(
+        self, done: int, total: int | None = None, result: dict[str, Any] | None = None
+    ) -> bool:
+        """Store progress and a heartbeat, and what is known of the result so far; False when the Run was
+        cancelled meanwhile, or given to another worker, and its work should stop."""
         changes: dict[str, Any] = {"done": done, "heartbeat_at": timezone.now()}
         if total is not None:
             changes["total"] = total
@@ -252,24 +254,20 @@ class Run(models.Model):
             changes["result"] = result
         return self._ours().filter(state=self.State.RUNNING).update(**changes) == 1
 
-    def pulse(self) -> bool:
-        """Say that the worker is alive, although nothing more is done; False as for `beat`."""
+    def heartbeat(self) -> bool:
+        """Say that the worker is alive, although nothing more is done; False as for `update_progress`."""
         return self._ours().filter(state=self.State.RUNNING).update(heartbeat_at=timezone.now()) == 1
 
     def hand_back(self) -> bool:
         """Put it back to waiting, as this worker stops; the attempt is not counted."""
         held = self._ours().filter(state=self.State.RUNNING)
-        return held.update(state=self.State.WAITING, attempts=F("attempts") - 1, rung_at=None) == 1
+        return held.update(state=self.State.WAITING, attempts=F("attempts") - 1, enqueued_at=None) == 1
 
     def _ours(self) -> RunQuerySet:
         """The Run as this worker started it: a worker that hung and comes back finds that another has it. The
         batches of a score Run have leases of their own instead."""
         found = Run.objects.filter(pk=self.pk)
         return found if self.kind == self.Kind.SCORE else found.filter(started_at=self.started_at)
-
-    def sign_of_life(self) -> None:
-        """Note that a worker is on it, between two steps of progress."""
-        Run.objects.filter(pk=self.pk, state=self.State.RUNNING).update(heartbeat_at=timezone.now())
 
     def hold_up(self, reason: str) -> None:
         """Say why an open Run does not get on; "" when it does again."""
@@ -298,7 +296,7 @@ class Run(models.Model):
             state=self.State.WAITING,
             attempts=0,
             error="",
-            rung_at=None,
+            enqueued_at=None,
             started_at=None,
             heartbeat_at=None,
             finished_at=None,
@@ -372,23 +370,26 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
         """Unheld with an attempt left."""
         return self.unheld(now).filter(attempts__lt=ScoreBatch.MAX_ATTEMPTS)
 
-    def worn_out(self, now: datetime) -> Self:
+    def out_of_attempts(self, now: datetime) -> Self:
         """Unheld with no attempt left: a message that comes late must not give it one more."""
         return self.unheld(now).filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS)
 
-    def rung(self, now: datetime, within: timedelta) -> Self:
+    def enqueued(self, now: datetime, within: timedelta) -> Self:
         """Waiting, with a message under way."""
-        return self.filter(state=ScoreBatch.State.WAITING, rung_at__gte=now - within)
+        return self.filter(state=ScoreBatch.State.WAITING, enqueued_at__gte=now - within)
 
-    def unheard(self, now: datetime, after: timedelta) -> Self:
-        """Claimable with no message under way: never rung for, rung for in vain, or not rung for since the
+    def stale(self, now: datetime, after: timedelta) -> Self:
+        """Claimable with no message under way: never enqueued, enqueued in vain, or not enqueued since the
         lease ran out."""
-        lost = Q(rung_at__isnull=True) | Q(rung_at__lt=now - after) | Q(rung_at__lt=F("lease_until"))
+        lost = (
+            Q(enqueued_at__isnull=True) | Q(enqueued_at__lt=now - after) | Q(enqueued_at__lt=F("lease_until"))
+        )
         return self.claimable(now).filter(lost)
 
 
 class ScoreBatch(models.Model):
-    """At most 256 completions for one ModelVersion to score: the queue of record. The broker only rings."""
+    """At most 256 completions for one ModelVersion to score. These rows are the queue of record; the broker
+    is only a doorbell."""
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting for a worker"
@@ -413,7 +414,7 @@ class ScoreBatch(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     error = models.TextField(blank=True)
     worker = models.CharField(max_length=200, blank=True)
-    rung_at = models.DateTimeField(null=True)
+    enqueued_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     objects = ScoreBatchQuerySet.as_manager()

@@ -201,14 +201,14 @@ class ModelVersion(models.Model):
             self.save(update_fields=["state", "activated_at"])
             # By name, as datasets are made of scores and not the other way round.
             datasets = apps.get_model("workbench", "Dataset").objects
-            datasets.update(wants_scoring=True)
+            datasets.update(needs_scoring=True)
             if replaced:
                 scored = Score.objects.filter(version=replaced, completion__prompt__dataset=OuterRef("pk"))
                 datasets.filter(Exists(scored), held_by=None).update(held_by=replaced)
             datasets.filter(held_by=self).update(held_by=None)
             promotion: Promotion = self.promotions.create(
                 kind=kind or (kinds.OVERRIDE if replaced else kinds.FIRST),
-                replaced=replaced,
+                supersedes=replaced,
                 by=by,
                 reason=reason,
                 gate=gate or {},

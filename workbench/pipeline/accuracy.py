@@ -21,7 +21,7 @@ from workbench.pipeline import learnt
 from workbench.pipeline.learnt import Seen
 from workbench.pipeline.splits import split_of
 
-Voice = Literal["people", "imported", "all"]
+LabelSource = Literal["people", "imported", "all"]
 """People's votes, the labels of files, or both together."""
 
 Vector = npt.NDArray[np.float64]
@@ -29,15 +29,16 @@ Interval = tuple[float, float]
 
 CHUNK = 5_000
 OUTCOMES = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
-VOICES: tuple[Voice, Voice] = ("people", "imported")
+LABEL_SOURCES: tuple[LabelSource, LabelSource] = ("people", "imported")
 
 
 @dataclass(frozen=True)
 class Heard:
     """What may be counted of a Dataset, an entry a Comparison with an opinion, by primary key.
 
-    counts: (pairs, voices, outcomes), how many opinions of each of VOICES say each of OUTCOMES; lengths:
-    (pairs, 2), of the texts in characters. `set_aside`: answers of people that are not counted, by reason."""
+    counts: (pairs, label sources, outcomes), how many opinions of each of LABEL_SOURCES say each of
+    OUTCOMES; lengths: (pairs, 2), of the texts in characters. `set_aside`: answers of people that are not
+    counted, by reason."""
 
     keys: list[int]
     groups: list[str]
@@ -45,15 +46,24 @@ class Heard:
     counts: Vector
     set_aside: dict[str, int] = field(default_factory=dict)
 
-    def said(self, voice: Voice = "all") -> tuple[Vector, Vector]:
+    def said(self, label_source: LabelSource = "all") -> tuple[Vector, Vector]:
         """(target, opinions) of each pair: 1 where more than half prefer a, 0 for b, 0.5 for a tie, -1 where
         they call both bad; NaN where no outcome has more than half."""
-        counts = self.counts.sum(axis=1) if voice == "all" else self.counts[:, VOICES.index(voice)]
+        counts = (
+            self.counts.sum(axis=1)
+            if label_source == "all"
+            else self.counts[:, LABEL_SOURCES.index(label_source)]
+        )
         return majority(counts), counts.sum(axis=1)
 
-    def ceiling(self, voice: Voice = "all") -> "Ceiling":
-        """That of the labels that are given by the voice, whatever a model has scored or learnt of them."""
-        counts = self.counts.sum(axis=1) if voice == "all" else self.counts[:, VOICES.index(voice)]
+    def ceiling(self, label_source: LabelSource = "all") -> "Ceiling":
+        """That of the labels that are given by the label source, whatever a model has scored or learnt of
+        them."""
+        counts = (
+            self.counts.sum(axis=1)
+            if label_source == "all"
+            else self.counts[:, LABEL_SOURCES.index(label_source)]
+        )
         target = majority(counts)
         return ceiling(counts[:, :2], np.isfinite(target) & (target >= 0))
 
@@ -69,7 +79,7 @@ def majority(counts: Vector) -> Vector:
 
 
 def heard(dataset: Dataset, using: str = "default") -> Heard:
-    """Read once, whatever versions and voices it is used for."""
+    """Read once, whatever versions and label sources it is used for."""
     judgments = Judgment.objects.using(using).order_by()
     of_voices = [judgments.independent(dataset), judgments.of(dataset).labels()]
     people, labels = (
@@ -78,7 +88,7 @@ def heard(dataset: Dataset, using: str = "default") -> Heard:
     )
     rows: dict[int, Vector] = {}
     for key, outcome, n, place in people.union(labels, all=True).iterator(chunk_size=CHUNK):
-        row = rows.setdefault(key, np.zeros((len(VOICES), len(OUTCOMES))))
+        row = rows.setdefault(key, np.zeros((len(LABEL_SOURCES), len(OUTCOMES))))
         row[place, OUTCOMES.index(outcome)] += n
     keys = sorted(rows)
     facts: dict[int, tuple[str, int, int]] = {}
@@ -90,7 +100,7 @@ def heard(dataset: Dataset, using: str = "default") -> Heard:
         keys=keys,
         groups=[facts[key][0] for key in keys],
         lengths=np.array([facts[key][1:] for key in keys], dtype=np.float64).reshape(-1, 2),
-        counts=np.array([rows[key] for key in keys]).reshape(-1, len(VOICES), len(OUTCOMES)),
+        counts=np.array([rows[key] for key in keys]).reshape(-1, len(LABEL_SOURCES), len(OUTCOMES)),
         set_aside=set_aside(dataset, int(sum(row[0].sum() for row in rows.values())), using),
     )
 
@@ -101,7 +111,7 @@ def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, 
     first = Judgment.objects.using(using).of(dataset).first_answers().order_by()
     counts = [first.count()]
     if counts[0] > kept:
-        counts += [first.unled().count(), first.unled().unpicked().count(), kept]
+        counts += [first.unled().count(), first.unled().not_picked().count(), kept]
     reasons = ("led", "picked", "asked_after")
     return dict.fromkeys(reasons, 0) | dict(zip(reasons, (x - y for x, y in pairwise(counts)), strict=False))
 
@@ -187,7 +197,7 @@ class Accuracy:
     out, by reason."""
 
     version: ModelVersion
-    voice: Voice
+    label_source: LabelSource
     measured: Measured
     ceiling: Ceiling
     known: ModelVersion.Known
@@ -222,7 +232,9 @@ class Accuracy:
     @property
     def left_out(self) -> str:
         """What was left out, in words; "" where nothing was."""
-        return left_out_in_words(self.measured.learnt, self.set_aside if self.voice != "imported" else {})
+        return left_out_in_words(
+            self.measured.learnt, self.set_aside if self.label_source != "imported" else {}
+        )
 
 
 def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the model") -> str:
@@ -241,29 +253,33 @@ def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the m
 def of(
     version: ModelVersion,
     dataset: Dataset,
-    voice: Voice = "all",
+    label_source: LabelSource = "all",
     *,
     found: Heard | None = None,
 ) -> Accuracy:
-    """The version's accuracy on the dataset, against one voice or both. `found` spares a second reading of
-    the same."""
+    """The version's accuracy on the dataset, against one label source or both. `found` spares a second
+    reading of the same."""
     found = heard(dataset) if found is None else found
-    return _of(version, voice, found, learnt.seen(version, dataset), margins(version, found.keys))
+    return _of(version, label_source, found, learnt.seen(version, dataset), margins(version, found.keys))
 
 
-def by_voice(version: ModelVersion, dataset: Dataset) -> dict[Voice, Accuracy]:
-    """Against each voice that has said something, and against both together where both have."""
+def by_voice(version: ModelVersion, dataset: Dataset) -> dict[LabelSource, Accuracy]:
+    """Against each label source that has said something, and against both together where both have."""
     found = heard(dataset)
-    said = [voice for place, voice in enumerate(VOICES) if found.counts[:, place].any()]
+    said = [label_source for place, label_source in enumerate(LABEL_SOURCES) if found.counts[:, place].any()]
     if not said:
         return {}
     seen, margin = learnt.seen(version, dataset), margins(version, found.keys)
-    together: list[Voice] = ["all"] if len(said) > 1 else []
-    return {voice: _of(version, voice, found, seen, margin) for voice in [*said, *together]}
+    together: list[LabelSource] = ["all"] if len(said) > 1 else []
+    return {
+        label_source: _of(version, label_source, found, seen, margin) for label_source in [*said, *together]
+    }
 
 
-def _of(version: ModelVersion, voice: Voice, found: Heard, seen: Seen, margin: Vector) -> Accuracy:
-    target, opinions = found.said(voice)
+def _of(
+    version: ModelVersion, label_source: LabelSource, found: Heard, seen: Seen, margin: Vector
+) -> Accuracy:
+    target, opinions = found.said(label_source)
     usable = np.isfinite(target) & (target >= 0)
     measured = measure(margin, np.where(usable, target, np.nan), found.groups, found.lengths, seen)
     use = usable & np.isfinite(margin) & ~_has(seen, found.groups)
@@ -271,13 +287,13 @@ def _of(version: ModelVersion, voice: Voice, found: Heard, seen: Seen, margin: V
     people, labels = (use & of_voice[:, place] for place in (0, 1))
     return Accuracy(
         version=version,
-        voice=voice,
+        label_source=label_source,
         measured=measured,
-        ceiling=found.ceiling(voice),
+        ceiling=found.ceiling(label_source),
         known=seen.known,
         counted={"people": int((people).sum()), "imported": int((labels & ~people).sum())}
-        if voice == "all"
-        else {voice: int(use.sum())},
+        if label_source == "all"
+        else {label_source: int(use.sum())},
         undecided=undecided(target, opinions),
         set_aside=found.set_aside,
     )

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from workbench.models import Comparison, Dataset, Decision
 from workbench.pipeline import agreement
-from workbench.pipeline.agreement import Settled
+from workbench.pipeline.agreement import Derived
 from workbench.pipeline.snapshot import snapshot
 from workbench.pipeline.statistics.columns import OUTCOMES, votes_of
 from workbench.pipeline.statistics.skill import one_coin
@@ -50,38 +50,38 @@ class _Wanted:
         )
 
 
-def settle(dataset: Dataset) -> Settled:
+def derive(dataset: Dataset) -> Derived:
     """Bring the derived Decisions of the dataset in line with its current Judgments, by its own rule.
 
-    By skill, the outcome that one-coin Dawid-Skene over all standing opinions gives more than one half is
+    By skill, the outcome that one-coin Dawid-Skene over all current opinions gives more than one half is
     decided, with the probability of each (see `statistics.skill`); where annotators share too few votes, the
-    majority decides as everywhere else. Flags and reviewers come first, as in `agreement.settle`. Written in
+    majority decides as everywhere else. Flags and reviewers come first, as in `agreement.derive`. Written in
     chunks, each a transaction of its own, so that nobody waits for 200,000 rows; stopped half-way, every
     Decision still rests on the votes it says. A second call writes nothing."""
     if dataset.aggregation != Dataset.Aggregation.SKILL:
-        return agreement.settle(dataset)
+        return agreement.derive(dataset)
     with snapshot() as using:
         pair, annotator, vote = votes_of(dataset, using)
     pairs, item = np.unique(pair, return_inverse=True)
     annotators, who = np.unique(annotator, return_inverse=True)
     skills = one_coin(item, who, vote, (len(pairs), len(annotators), len(OUTCOMES)))
     if not skills.enough:
-        return agreement.settle(dataset, rule=Dataset.Aggregation.MAJORITY)
+        return agreement.derive(dataset, rule=Dataset.Aggregation.MAJORITY)
     counts = np.bincount(item * len(OUTCOMES) + vote, minlength=len(pairs) * len(OUTCOMES))
     made, withdrawn = 0, _withdraw_unvoted(dataset, set(pairs.tolist()))
     for chunk in _wanted(pairs, np.round(skills.posterior, 4), counts.reshape(-1, len(OUTCOMES))):
         more = _write(chunk)
         made, withdrawn = made + more.made, withdrawn + more.withdrawn
-    return Settled(made=made, withdrawn=withdrawn)
+    return Derived(made=made, withdrawn=withdrawn)
 
 
 def _withdraw_unvoted(dataset: Dataset, voted: Collection[int]) -> int:
-    """Derived Decisions on which every vote was taken back lose `standing`."""
-    derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
+    """Derived Decisions on which every vote was taken back are no longer current."""
+    derived = Decision.objects.current().of(dataset).exclude(method=Decision.Method.REVIEWER)
     rows = derived.values_list("pk", "comparison_id").iterator()
     gone = [key for key, comparison in rows if comparison not in voted]
     return sum(
-        Decision.objects.standing().filter(pk__in=gone[start : start + CHUNK]).update(standing=False)
+        Decision.objects.current().filter(pk__in=gone[start : start + CHUNK]).update(is_current=False)
         for start in range(0, len(gone), CHUNK)
     )
 
@@ -101,14 +101,14 @@ def _wanted(pairs: np.ndarray, posterior: np.ndarray, counts: np.ndarray) -> Ite
 
 
 @transaction.atomic
-def _write(wanted: Mapping[int, _Wanted]) -> Settled:
+def _write(wanted: Mapping[int, _Wanted]) -> Derived:
     """Make the derived Decisions of these Comparisons what is wanted. A reviewer who settles one of them at
-    this moment wins: decision_one_standing leaves ours out."""
+    this moment wins: decision_one_current leaves ours out."""
     flagged = set(Comparison.objects.filter(pk__in=wanted).flagged().values_list("pk", flat=True))
-    standing = {it.comparison_id: it for it in Decision.objects.standing().filter(comparison__in=wanted)}
+    current = {it.comparison_id: it for it in Decision.objects.current().filter(comparison__in=wanted)}
     out, new = [], []
     for key, each in wanted.items():
-        stands = standing.get(key)
+        stands = current.get(key)
         if (
             stands
             and (stands.method == Decision.Method.REVIEWER or each.is_in(stands))
@@ -119,6 +119,6 @@ def _write(wanted: Mapping[int, _Wanted]) -> Settled:
             out.append(stands.pk)
         if each.outcome and key not in flagged:
             new.append(each.decision(key))
-    withdrawn = Decision.objects.standing().filter(pk__in=out).update(standing=False)
+    withdrawn = Decision.objects.current().filter(pk__in=out).update(is_current=False)
     Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
-    return Settled(made=len(new), withdrawn=withdrawn)
+    return Derived(made=len(new), withdrawn=withdrawn)

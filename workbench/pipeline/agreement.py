@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import (
@@ -24,8 +24,7 @@ from django.utils import timezone
 from scoring.calibrate import wilson as interval_of_share
 from workbench.models import Comparison, Dataset, Decision, Judgment, Outcome
 from workbench.models.annotation import ComparisonQuerySet
-
-Voices = Literal["all", "people", "imported"]
+from workbench.pipeline.accuracy import LabelSource
 
 CHUNK = 1_000
 PASSES = 3
@@ -62,26 +61,26 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What `settle` wrote: Decisions made, and Decisions that lost `standing`."""
+class Derived:
+    """What `derive` wrote: Decisions made, and Decisions that are no longer current."""
 
     made: int
     withdrawn: int
 
 
-def settle(dataset: Dataset, rule: str | None = None) -> Settled:
+def derive(dataset: Dataset, rule: str | None = None) -> Derived:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
     - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
       judge" is no opinion; labels of the file are opinions.
     - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
       a Release must not be quicker than the look.
-    - A derived Decision that no longer follows, or rests on other numbers of votes than it says, loses
-      `standing`; one that still follows is left as it is, so a second call writes nothing.
+    - A derived Decision that no longer follows, or rests on other numbers of votes than it says, is
+      no longer current; one that still follows is left as it is, so a second call writes nothing.
     - One that aggregation made stays for as long as it rests on the same votes, where `rule` is skill: to
       make them takes too long for a page (see pipeline/aggregation), and the majority stands in until then.
       `rule` is the Dataset's own, when None.
-    - A reviewer's standing Decision is never touched, and nothing is derived beside it.
+    - A reviewer's current Decision is never touched, and nothing is derived beside it.
 
     What is to be written is looked for without a lock, and then written in chunks, each a transaction of its
     own that looks again: on SQLite nobody could judge while 200,000 rows are read. As people go on judging
@@ -89,19 +88,19 @@ def settle(dataset: Dataset, rule: str | None = None) -> Settled:
     rule = rule or dataset.aggregation
     made = withdrawn = 0
     for _ in range(PASSES):
-        astray = list(_astray(dataset, rule))
-        for start in range(0, len(astray), CHUNK):
-            some = _settle(dataset, rule, astray[start : start + CHUNK])
+        out_of_date = list(_out_of_date(dataset, rule))
+        for start in range(0, len(out_of_date), CHUNK):
+            some = _derive(dataset, rule, out_of_date[start : start + CHUNK])
             made, withdrawn = made + some.made, withdrawn + some.withdrawn
-        if len(astray) <= CHUNK:
+        if len(out_of_date) <= CHUNK:
             break
-    return Settled(made, withdrawn)
+    return Derived(made, withdrawn)
 
 
-def _astray(dataset: Dataset, rule: str) -> Iterator[int]:
+def _out_of_date(dataset: Dataset, rule: str) -> Iterator[int]:
     """Comparisons whose derived Decision is to be withdrawn or made."""
     comparisons = Comparison.objects.filter(dataset=dataset)
-    derived = Decision.objects.standing().of(dataset).exclude(method=Decision.Method.REVIEWER)
+    derived = Decision.objects.current().of(dataset).exclude(method=Decision.Method.REVIEWER)
     flagged = comparisons.flagged().values("pk")
     yield from derived.filter(comparison__in=flagged).values_list("comparison", flat=True)
     yield from _no_longer_following(comparisons, rule).values_list("pk", flat=True).iterator()
@@ -109,24 +108,24 @@ def _astray(dataset: Dataset, rule: str) -> Iterator[int]:
 
 
 @transaction.atomic
-def _settle(dataset: Dataset, rule: str, keys: Sequence[int]) -> Settled:
+def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
     some = Comparison.objects.filter(dataset=dataset, pk__in=keys)
-    derived = Decision.objects.standing().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
-    withdrawn = derived.filter(comparison__in=some.flagged().values("pk")).update(standing=False)
-    not_following = _no_longer_following(some, rule).values("standing__pk")
-    withdrawn += derived.filter(pk__in=not_following).update(standing=False)
-    return Settled(made=_insert(_undecided(some)), withdrawn=withdrawn)
+    derived = Decision.objects.current().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
+    withdrawn = derived.filter(comparison__in=some.flagged().values("pk")).update(is_current=False)
+    not_following = _no_longer_following(some, rule).values("current__pk")
+    withdrawn += derived.filter(pk__in=not_following).update(is_current=False)
+    return Derived(made=_insert(_undecided(some)), withdrawn=withdrawn)
 
 
 def _undecided(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
-    """Those, tallied, that have no standing Decision and an outcome that follows from their opinions."""
+    """Those, tallied, that have no current Decision and an outcome that follows from their opinions."""
     flagged = comparisons.flagged().values("pk")
-    open_ones = _tallied(comparisons).filter(standing__isnull=True).exclude(pk__in=flagged)
+    open_ones = _tallied(comparisons).filter(current__isnull=True).exclude(pk__in=flagged)
     return open_ones.exclude(derived_outcome="")
 
 
 def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
-    """The comparisons grouped with their standing Decision (`standing__*`), and what follows from opinions:
+    """The comparisons grouped with their current Decision (`current__*`), and what follows from opinions:
     opinions, leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
     leading = Greatest(*(f"votes_{outcome}" for outcome in _OPINIONS))
     majority = [
@@ -134,13 +133,13 @@ def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
         for outcome in _OPINIONS
     ]
     all_the_same = When(leading=F("opinions"), then=Value(Decision.Method.AGREEMENT.value))
-    standing = FilteredRelation("decisions", condition=Q(decisions__standing=True))
+    current = FilteredRelation("decisions", condition=Q(decisions__is_current=True))
     fields = ("pk", "outcome", "method", "votes", "votes_for")
     # values() before the votes: grouped by these columns, and not by each column of Comparison.
     grouped: Any = (
         comparisons.order_by()
-        .annotate(standing=standing)
-        .values("pk", *(f"standing__{field}" for field in fields))
+        .annotate(current=current)
+        .values("pk", *(f"current__{field}" for field in fields))
     )
     tallied: QuerySet[Any, Any] = (
         grouped.with_votes()
@@ -154,22 +153,22 @@ def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
 
 
 def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet[Any, Any]:
-    """Those, tallied, whose standing Decision was derived and differs from what the Judgments say now."""
+    """Those, tallied, whose current Decision was derived and differs from what the Judgments say now."""
     follows = Q(
-        derived_outcome=F("standing__outcome"),
-        derived_method=F("standing__method"),
-        opinions=F("standing__votes"),
-        leading=F("standing__votes_for"),
+        derived_outcome=F("current__outcome"),
+        derived_method=F("current__method"),
+        opinions=F("current__votes"),
+        leading=F("current__votes_for"),
     )
-    tallied = _tallied(comparisons).filter(standing__isnull=False)
-    tallied = tallied.exclude(standing__method=Decision.Method.REVIEWER)
+    tallied = _tallied(comparisons).filter(current__isnull=False)
+    tallied = tallied.exclude(current__method=Decision.Method.REVIEWER)
     if rule == Dataset.Aggregation.SKILL:
-        said = [When(standing__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
+        said = [When(current__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
         tallied = tallied.annotate(saying_it=Case(*said, default=Value(0)))
         follows |= Q(
-            standing__method=Decision.Method.AGGREGATION,
-            opinions=F("standing__votes"),
-            saying_it=F("standing__votes_for"),
+            current__method=Decision.Method.AGGREGATION,
+            opinions=F("current__votes"),
+            saying_it=F("current__votes_for"),
         )
     return tallied.exclude(follows)
 
@@ -178,14 +177,14 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
     """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
 
     Made in the database, as rows that go through Python take longer. A reviewer who settles one of
-    them at this moment wins: decision_one_standing leaves ours out."""
+    them at this moment wins: decision_one_current leaves ours out."""
     columns = {
         "comparison_id": F("pk"),
         "outcome": F("derived_outcome"),
         "method": F("derived_method"),
         "votes": F("opinions"),
         "votes_for": F("leading"),
-        "standing": Value(True, output_field=BooleanField()),
+        "is_current": Value(True, output_field=BooleanField()),
         "created_at": Value(timezone.now(), output_field=DateTimeField()),
         **{name: Value("", output_field=CharField()) for name in ("reason", "note", "blind_outcome")},
     }
@@ -198,11 +197,11 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
         return int(cursor.rowcount)
 
 
-def among(dataset: Dataset, voices: Voices = "all") -> Share:
+def among(dataset: Dataset, label_sources: LabelSource = "all") -> Share:
     """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
-    `voices`: everybody, people who log in, or labels of the file alone."""
+    `label_sources`: everybody, people who log in, or labels of the file alone."""
     shared = (
-        _current(dataset, voices)
+        _current(dataset, label_sources)
         .exclude(outcome=Outcome.CANNOT_JUDGE)
         .values("comparison")
         .annotate(opinions=Count("pk"), kinds=Count("outcome", distinct=True))
@@ -212,8 +211,8 @@ def among(dataset: Dataset, voices: Voices = "all") -> Share:
     return Share(counted["k"], counted["n"])
 
 
-def _current(dataset: Dataset, voices: Voices) -> QuerySet[Judgment]:
+def _current(dataset: Dataset, label_sources: LabelSource) -> QuerySet[Judgment]:
     judgments = Judgment.objects.of(dataset).current().order_by()
-    if voices == "all":
+    if label_sources == "all":
         return judgments
-    return judgments.filter(annotator__user__isnull=voices == "imported")
+    return judgments.filter(annotator__user__isnull=label_sources == "imported")

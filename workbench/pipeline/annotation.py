@@ -1,7 +1,7 @@
 """The annotation stage: who is handed which Comparison, and what becomes of the answer.
 
 A Comparison has as many places as its Dataset's overlap, or its own number of them. A Claim holds one of
-them while it is live or done, and `Comparison.taken` counts the places held; both are written in one
+them while it is live or done, and `Comparison.claimed` counts the places held; both are written in one
 transaction, under a lock on the annotator and on the Comparison. Locks are taken in the order annotator,
 Claim, Comparison.
 
@@ -43,7 +43,6 @@ from django.utils import timezone
 
 from workbench.models import (
     Annotator,
-    Arm,
     Claim,
     Comparison,
     Completion,
@@ -54,6 +53,7 @@ from workbench.models import (
     Outcome,
     Purpose,
     Ranking,
+    Strategy,
     Suggestion,
     User,
 )
@@ -61,6 +61,7 @@ from workbench.models.compiled import Compiled, Given, GivenMany
 from workbench.models.counts import count_of
 from workbench.pipeline import order
 from workbench.pipeline.order import ANNOTATOR, DATASET
+from workbench.pipeline.progress import Refused
 
 # What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
 HOLD = 6
@@ -81,22 +82,18 @@ CLAIM: Any = Given("claim", BigAutoField())
 NOW: Any = Given("now", DateTimeField())
 
 
-class Refused(Exception):
-    """The answer cannot stand; the text says why and what to do. Nothing was written."""
-
-
 class AnsweredBefore(Refused):
-    """Another window of the same person has answered meanwhile: `standing` is the answer that stands."""
+    """Another window of the same person has answered meanwhile: `current` is the answer that stands."""
 
-    def __init__(self, standing: Judgment) -> None:
+    def __init__(self, current: Judgment) -> None:
         super().__init__("You voted on this pair in another window. That vote counts; press u to change it.")
-        self.standing = standing
+        self.current = current
 
 
 @dataclass(frozen=True)
 class Answer:
     """One person's answer. `outcome` is one of Outcome, or "left" or "right" as the annotator saw them; `key`
-    makes sending it twice harmless; `replaces` is the key of the Judgment it changes; `strength` is 1
+    makes sending it twice harmless; `supersedes` is the key of the Judgment it changes; `strength` is 1
     (better) or 2 (much better); `seconds` runs from shown to answered; `facts` are kept with it."""
 
     outcome: str
@@ -104,7 +101,7 @@ class Answer:
     strength: int | None = None
     comment: str = ""
     seconds: float | None = None
-    replaces: UUID | None = None
+    supersedes: UUID | None = None
     guidelines: Guidelines | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
 
@@ -185,16 +182,16 @@ def next_claim(
                 return _extend(missing, dataset)
             if len(held) >= HOLD:
                 return None
-            if probe := _probe(dataset, annotator, number):
-                probe.save()
-                return probe
+            if control := _control(dataset, annotator, number):
+                control.save()
+                return control
             drawn = order.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
-            if is_put_off and (probe := _put_off(dataset, annotator, again, drawn)):
-                return _extend([probe], dataset)
+            if is_put_off and (control := _put_off(dataset, annotator, again, drawn)):
+                return _extend([control], dataset)
             if drawn and (claim := _lease(drawn, dataset, annotator, number)):
                 return claim
         # Whatever others hold locked was passed over: it may still have a free place when they are done.
-        parts = order.with_places(dataset.comparisons.all(), dataset.first_places)
+        parts = order.unfilled(dataset.comparisons.all(), dataset.initial_overlap)
         if not any(order.open_to(annotator, some, again).exists() for some in parts):
             break
         time.sleep(0.02)
@@ -218,7 +215,7 @@ def _locked(pk: int) -> QuerySet[Annotator]:
     return Annotator.objects.select_for_update(no_key=True).filter(pk=pk)
 
 
-_PROBES = ~Q(purpose=Purpose.WORK)
+_CONTROLS = ~Q(purpose=Purpose.WORK)
 
 
 def _over(now: datetime) -> QuerySet[Claim]:
@@ -232,7 +229,7 @@ _LOCK_AND_COUNT = Compiled(
         Exists(_over(NOW)),
         Exists(
             Claim.objects.filter(
-                _PROBES, annotator=OuterRef("pk"), state__in=[Claim.State.EXPIRED, Claim.State.SKIPPED]
+                _CONTROLS, annotator=OuterRef("pk"), state__in=[Claim.State.EXPIRED, Claim.State.SKIPPED]
             )
         ),
     )
@@ -268,14 +265,14 @@ def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
     return claims[0]
 
 
-def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+def _control(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
     """An unsaved Claim on gold or on a repeat, when the dice say so and there is one."""
     # True chance: of what is drawn from a seed, an annotator could tell beforehand which it will be.
     dice = random.random()
     if dice < dataset.gold_share:
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
         golds = dataset.comparisons.gold().filter(_comes_as_a_pair(dataset)).exclude(Exists(had))
-        if comparison := _some(golds, "shuffle", random.random()):
+        if comparison := _some(golds, "random_rank", random.random()):
             claim = _new_claim(comparison, dataset, annotator, number)
             claim.purpose = Purpose.GOLD
             return claim
@@ -294,7 +291,7 @@ def _probe(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
 
 def _comes_as_a_pair(dataset: Dataset, path: str = "") -> Q:
     """Where completions are ranked, a pair from among three or more would be known for gold or a repeat."""
-    if not dataset.ranks:
+    if not dataset.allows_ranking:
         return Q()
     siblings = Completion.objects.filter(prompt__dataset=dataset).order_by().values("prompt")
     ranked = siblings.annotate(n=Count("pk")).filter(n__in=order.RANKED).values("prompt")
@@ -306,15 +303,15 @@ def _put_off(dataset: Dataset, annotator: Annotator, again: bool, drawn: order.D
     work that was skipped in the order of the skips, else at random, and last when there is no work left."""
     put_off = [Claim.State.EXPIRED, Claim.State.SKIPPED] if again else [Claim.State.EXPIRED]
     own = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset, state__in=put_off)
-    probes = own.filter(_PROBES).exclude(purpose=Purpose.GOLD, comparison__gold="")
-    probe = probes.select_related("suggestion__version").order_by("expires_at", "pk").first()
-    if probe is None or drawn is None:
-        return probe
+    controls = own.filter(_CONTROLS).exclude(purpose=Purpose.GOLD, comparison__gold_outcome="")
+    control = controls.select_related("suggestion__version").order_by("expires_at", "pk").first()
+    if control is None or drawn is None:
+        return control
     before = own.filter(comparison=drawn.comparison, state=Claim.State.SKIPPED).first()
     if before:
-        return probe if probe.expires_at < before.expires_at else None
-    is_over = probe.state == Claim.State.EXPIRED
-    return probe if is_over and random.random() < COMES_BACK else None
+        return control if control.expires_at < before.expires_at else None
+    is_over = control.state == Claim.State.EXPIRED
+    return control if is_over and random.random() < COMES_BACK else None
 
 
 def _some(rows: QuerySet[Row], field: str, start: float) -> Row | None:
@@ -335,14 +332,14 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
     """The Claim on what was drawn; with it, where Completions are ranked, those on the other Comparisons of
     its Prompt. None when somebody else is being handed that Prompt."""
     first = drawn.comparison
-    together = order.lock_ranking(dataset, annotator, first) if dataset.ranks else [first]
+    together = order.lock_ranking(dataset, annotator, first) if dataset.allows_ranking else [first]
     if together is None:
         return None
     ranking = _new_ranking(annotator, together, number) if len(together) > 1 else None
     others: dict[int, list[Claim]] = {comparison.pk: [] for comparison in together}
     for claim in _WORK_ON.objects(comparisons=others):
         others[claim.comparison_id].append(claim)
-    chance = drawn.chance_of([comparison.pk for comparison in together if not comparison.taken])
+    chance = drawn.chance_of([comparison.pk for comparison in together if not comparison.claimed])
     new = [each for each in together if all(claim.annotator_id != annotator.pk for claim in others[each.pk])]
     made = {each.comparison_id: each for each in _new_claims(new, dataset, annotator, number, of=first)}
     claims = []
@@ -353,17 +350,19 @@ def _lease(drawn: order.Drawn, dataset: Dataset, annotator: Annotator, number: i
             claim.ranking, claim.left = ranking, left_in(ranking.shown, comparison)
         begun = next((other for other in others[comparison.pk] if other.slot is not None), None)
         if begun:
-            claim.arm, claim.propensity = begun.arm, begun.propensity
+            claim.strategy, claim.propensity = begun.strategy, begun.propensity
         elif chance:
-            claim.arm, claim.propensity = drawn.arm, chance
+            claim.strategy, claim.propensity = drawn.strategy, chance
         claim.slot = _free_slot(others[comparison.pk])
         claim.state = Claim.State.LIVE
         claim.expires_at = _expiry(dataset)
         claims.append(claim)
     Claim.objects.bulk_create(made.values())
     again = [claim for claim in claims if claim.comparison_id not in made]
-    Claim.objects.bulk_update(again, ["ranking", "left", "arm", "propensity", "slot", "state", "expires_at"])
-    Comparison.objects.filter(pk__in=others).update(taken=F("taken") + 1)
+    Claim.objects.bulk_update(
+        again, ["ranking", "left", "strategy", "propensity", "slot", "state", "expires_at"]
+    )
+    Comparison.objects.filter(pk__in=others).update(claimed=F("claimed") + 1)
     return claims[0]
 
 
@@ -430,7 +429,7 @@ def _give_back(claims: Collection[Claim], **changes: object) -> None:
     Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(slot=None, **changes)
     for places in set(freed.values()):
         same = [pk for pk, n in freed.items() if n == places]
-        Comparison.objects.filter(pk__in=same).update(taken=F("taken") - places)
+        Comparison.objects.filter(pk__in=same).update(claimed=F("claimed") - places)
 
 
 def give_back_expired() -> None:
@@ -477,10 +476,10 @@ def record(
     ranks: of a ranking, 1 = best, in the order shown; the smaller rank is preferred, equal ranks are a tie.
     Empty = `answer.outcome` holds, of a ranking ("both_bad" or "cannot_judge") for each two.
 
-    A first answer makes the Claim done. An answer that names the current Judgment in `replaces` supersedes
+    A first answer makes the Claim done. An answer that names the current Judgment in `supersedes` supersedes
     it; after a Suggestion was revealed (blind mode) its stage is `revealed`. An answer that comes after its
     lease has gone to somebody else takes any free place; where there is none it is stored but not current,
-    and `is_aside` tells the pipeline, not the annotator: gold and repeats can lose no place.
+    and `is_surplus` tells the pipeline, not the annotator: gold and repeats can lose no place.
 
     Raises Refused, and stores nothing, when the Comparison was never handed to the annotator, when they have
     answered it in another window meanwhile (AnsweredBefore), when the key belongs to somebody else's answer,
@@ -525,9 +524,9 @@ def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, 
     before = {claim.pk: by_claim.get((claim.comparison_id, claim.purpose)) for claim in claims}
     for claim, answer in given:
         one = before[claim.pk]
-        if one and one.idempotency_key != answer.replaces:
+        if one and one.idempotency_key != answer.supersedes:
             raise AnsweredBefore(one)
-    aside = _take_places(claims)
+    surplus = _take_places(claims)
     answered = [claim.pk for claim in claims if claim.state != Claim.State.DONE]
     if answered:
         Claim.objects.filter(pk__in=answered).update(state=Claim.State.DONE)
@@ -535,16 +534,16 @@ def _store(dataset: Dataset, annotator: Annotator, given: Sequence[tuple[Claim, 
     shown = _suggestions([claim.comparison_id for claim in blind])
     shown |= {claim.comparison_id: claim.suggestion for claim in claims if claim.suggestion}
     judgments = [
-        _judgment(claim, answer, before[claim.pk], shown.get(claim.comparison_id), claim.pk in aside)
+        _judgment(claim, answer, before[claim.pk], shown.get(claim.comparison_id), claim.pk in surplus)
         for claim, answer in given
     ]
     if superseded := [judgment.supersedes_id for judgment in judgments if judgment.supersedes_id]:
         # The database allows one current Judgment: the old one steps back first.
-        Judgment.objects.filter(pk__in=superseded).update(current=False)
+        Judgment.objects.filter(pk__in=superseded).update(is_current=False)
     Judgment.objects.bulk_create(judgments)
-    if votes := [judgment for judgment in judgments if judgment.current]:
+    if votes := [judgment for judgment in judgments if judgment.is_current]:
         _call_more(dataset, votes)
-        if Arm.DISAGREEMENT in dataset.arms and dataset.overlap > 1:
+        if Strategy.DISAGREEMENT in dataset.strategies and dataset.overlap > 1:
             order.renew_some([judgment.comparison_id for judgment in votes], dataset)
     return judgments
 
@@ -572,7 +571,7 @@ def _implied(comparison: Comparison, answer: Answer, rank_of: Mapping[int, int])
         answer,
         outcome=outcome,
         key=uuid5(answer.key, str(comparison.pk)),
-        replaces=uuid5(answer.replaces, str(comparison.pk)) if answer.replaces else None,
+        supersedes=uuid5(answer.supersedes, str(comparison.pk)) if answer.supersedes else None,
         facts={"ranks": list(rank_of.values()), "key": str(answer.key)},
     )
 
@@ -583,32 +582,32 @@ def _call_more(dataset: Dataset, judgments: Sequence[Judgment]) -> None:
     disagree.
 
     It never has fewer afterwards: a place that somebody was called to is theirs."""
-    if dataset.enough_at is None and dataset.most_places <= dataset.overlap:
+    if dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap:
         return
     judged = {judgment.comparison_id: judgment for judgment in judgments}
     locked = Comparison.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
-    comparisons = [comparison for comparison in locked.filter(pk__in=judged) if not comparison.gold]
+    comparisons = [comparison for comparison in locked.filter(pk__in=judged) if not comparison.gold_outcome]
     current = Judgment.objects.current().by_people().filter(comparison__in=judged).order_by()
     votes: dict[int, list[str]] = {pk: [] for pk in judged}
     for pk, outcome in current.values_list("comparison", "outcome"):
         votes[pk].append(outcome)
     called = []
     for comparison in comparisons:
-        before = dataset.first_places if comparison.places is None else comparison.places
+        before = dataset.initial_overlap if comparison.required is None else comparison.required
         places = before
-        if dataset.enough_at is not None and comparison.places is None:
-            enough = _is_enough(dataset.enough_at, judged[comparison.pk])
+        if dataset.single_vote_threshold is not None and comparison.required is None:
+            enough = _is_enough(dataset.single_vote_threshold, judged[comparison.pk])
             lot = draw("audit", settings.SECRET_KEY, comparison.pk)
             comparison.audited = enough and lot < dataset.audit_share
             if not enough or comparison.audited:
                 places = max(places, dataset.overlap)
         if dataset.overlap <= places <= len(votes[comparison.pk]) and _is_split(votes[comparison.pk]):
-            places = max(places, min(places + 1, dataset.most_places))
+            places = max(places, min(places + 1, dataset.max_overlap))
         if places != before:
-            comparison.places = places
+            comparison.required = places
             called.append(comparison)
     if called:
-        Comparison.objects.bulk_update(called, ["places", "audited"])
+        Comparison.objects.bulk_update(called, ["required", "audited"])
 
 
 def _is_enough(at: float, judgment: Judgment) -> bool:
@@ -697,20 +696,20 @@ def _take_places(claims: Iterable[Claim]) -> set[int]:
     placed = []
     for claim in lacking:
         comparison = comparisons[claim.comparison_id]
-        places = comparison.dataset.first_places if comparison.places is None else comparison.places
-        if comparison.taken < places:
+        places = comparison.dataset.initial_overlap if comparison.required is None else comparison.required
+        if comparison.claimed < places:
             claim.slot = _free_slot(held[comparison.pk])
             claim.state = Claim.State.DONE
             placed.append(claim)
     if placed:
         Claim.objects.bulk_update(placed, ["slot", "state"])
         taken = Comparison.objects.filter(pk__in=[claim.comparison_id for claim in placed])
-        taken.update(taken=F("taken") + 1)
+        taken.update(claimed=F("claimed") + 1)
     return {claim.pk for claim in lacking if claim.slot is None}
 
 
 def _judgment(
-    claim: Claim, answer: Answer, before: Judgment | None, shown: Suggestion | None, aside: bool
+    claim: Claim, answer: Answer, before: Judgment | None, shown: Suggestion | None, surplus: bool
 ) -> Judgment:
     """Unsaved."""
     outcome = outcome_of(answer.outcome, claim.left)
@@ -729,9 +728,9 @@ def _judgment(
         guidelines=answer.guidelines,
         idempotency_key=answer.key,
         supersedes=before,
-        current=claim.purpose == Purpose.WORK and not aside,
+        is_current=claim.purpose == Purpose.WORK and not surplus,
         ranking=claim.ranking,
-        metadata={**answer.facts, **({"aside": "every place was taken"} if aside else {})},
+        metadata={**answer.facts, **({"surplus": "every place was taken"} if surplus else {})},
         **(_as_shown_before(before) if before else _as_suggested(shown)),
     )
 

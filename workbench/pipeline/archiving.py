@@ -16,7 +16,7 @@ def archive(dataset: Dataset) -> None:
 def bring_back(dataset: Dataset) -> None:
     """Put the dataset back in use, and have done what it missed: the active model may be another one now."""
     Dataset.objects.archived().filter(pk=dataset.pk).update(
-        archived_at=None, wants_scoring=True, order_wanted_at=timezone.now()
+        archived_at=None, needs_scoring=True, queue_stale_since=timezone.now()
     )
 
 

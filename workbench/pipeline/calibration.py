@@ -8,7 +8,7 @@ from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from scoring.calibrate import NotEnoughData, fit_temperature, reliability
-from workbench.models import Arm, Dataset, Judgment, ModelVersion, Outcome, Suggestion
+from workbench.models import Dataset, Judgment, ModelVersion, Outcome, Strategy, Suggestion
 from workbench.pipeline import learnt
 from workbench.pipeline.learnt import Seen
 
@@ -83,7 +83,7 @@ def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> It
     after it, would calibrate the model on its own influence. Nor of what the queue picked because labels
     differed; what it picked as uncertain it picked by the margin, which no fit of margins minds."""
     given = Judgment.objects.for_votes().filter(outcome__in=TARGETS)
-    sources = [given.unled().unpicked(Arm.DISAGREEMENT), *([given.labels()] if labels else [])]
+    sources = [given.unled().not_picked(Strategy.DISAGREEMENT), *([given.labels()] if labels else [])]
     for judgments in sources:
         yield from _with_margin(judgments.of(dataset) if dataset else judgments, version)
 

@@ -13,8 +13,8 @@ NOT_A_SETTING = {
     # What follows from the data that is there.
     "held_by",
     "queue_version",
-    "order_wanted_at",
-    "wants_scoring",
+    "queue_stale_since",
+    "needs_scoring",
 }
 
 

@@ -11,14 +11,14 @@ from django.utils import timezone
 
 from workbench.models import Dataset, Flag, Judgment, Run, User
 from workbench.pipeline import aggregation
-from workbench.pipeline.runs import kept_alive
+from workbench.pipeline.runs import heartbeats
 
 AGAIN_AFTER = timedelta(seconds=60)
 """While people judge there is always something new; a page that looks at it orders no Run each second."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class Freshness:
     """As of when (None = never) the Decisions follow from the votes, whether votes came since, and the Run
     that was ordered last."""
 
@@ -35,17 +35,17 @@ class Standing:
         return self.run is not None and self.run.state == Run.State.FAILED
 
 
-def standing(dataset: Dataset) -> Standing:
+def freshness(dataset: Dataset) -> Freshness:
     runs = Run.objects.of(dataset).of_kind(Run.Kind.DECIDE).order_by("-pk")
     done = runs.filter(state=Run.State.DONE).first()
-    return Standing(
+    return Freshness(
         as_of=done.started_at if done else None,
         is_stale=done is None or done.params["seen"] != _seen(dataset),
         run=runs.first(),
     )
 
 
-def order_if_stale(dataset: Dataset, by: User | None) -> Run | None:
+def begin_if_stale(dataset: Dataset, by: User | None) -> Run | None:
     """A new Run where votes or flags came that the last one has not seen; None where there is nothing to do,
     where one goes on, or where one was ordered a minute ago."""
     with transaction.atomic():
@@ -61,8 +61,8 @@ def carry_out(run: Run) -> None:
     """Settle what a started Run was ordered for, and finish it."""
     if run.dataset is None:
         raise ValueError(f"{run} is of no Dataset.")
-    with kept_alive(run):
-        settled = aggregation.settle(run.dataset)
+    with heartbeats(run):
+        settled = aggregation.derive(run.dataset)
     run.finish(made=settled.made, withdrawn=settled.withdrawn)
 
 
@@ -73,7 +73,7 @@ def _is_recent(run: Run) -> bool:
 def _seen(dataset: Dataset) -> list[Any]:
     """What Decisions follow from, as far as a change of it shows in a few numbers."""
     judgments = Judgment.objects.of(dataset).order_by()
-    votes = judgments.aggregate(last=Max("pk"), current=Count("pk", filter=Q(current=True)))
+    votes = judgments.aggregate(last=Max("pk"), current=Count("pk", filter=Q(is_current=True)))
     flags = Flag.objects.filter(comparison__dataset=dataset).order_by()
     raised = flags.aggregate(all=Count("pk"), closed=Count("closed_at"))
     return [dataset.aggregation, votes["last"], votes["current"], raised["all"], raised["closed"]]

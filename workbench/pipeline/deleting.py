@@ -76,7 +76,7 @@ def extent(dataset: Dataset) -> Extent:
     )
 
 
-def order(dataset: Dataset, by: User) -> Run | None:
+def begin(dataset: Dataset, by: User) -> Run | None:
     """The Run that will delete the dataset; None when somebody has ordered that already. Its other Runs are
     cancelled first, in a transaction of their own: an import holds the Dataset until it notices."""
     runs.cancel_all(dataset)
@@ -108,7 +108,7 @@ def carry_out(run: Run, stopping: Callable[[], bool] = lambda: False) -> None:
         done = total - left
         for gone in _steps(dataset):
             done += gone
-            if not run.beat(done, total):
+            if not run.update_progress(done, total):
                 return  # it was taken for lost, and another worker goes on
             if stopping():
                 run.hand_back()
@@ -162,11 +162,11 @@ def _step(rows: QuerySet[Comparison] | QuerySet[Prompt]) -> list[int]:
     # Locked: somebody who votes on one at this moment waits, and then finds it gone.
     keys = list(rows.select_for_update().values_list("pk", flat=True))
     if keys:
-        voices = _voices(keys) if rows.model is Comparison else []
+        label_sources = _label_sources(keys) if rows.model is Comparison else []
         for model, path in _hanging_on(rows.model):
             _delete_at_once(model._default_manager.filter(**{f"{path}__in": keys}))
         _delete_at_once(rows.model._default_manager.filter(pk__in=keys))
-        _delete_silent(voices)
+        _delete_silent(label_sources)
     return keys
 
 
@@ -187,16 +187,16 @@ def _delete_at_once(rows: QuerySet[Model]) -> None:
     rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
-def _voices(keys: list[int]) -> list[int]:
+def _label_sources(keys: list[int]) -> list[int]:
     """Whoever judged these Comparisons in a file that was imported."""
     judged = Annotator.objects.filter(user=None, judgments__comparison__in=keys)
     return list(judged.values_list("pk", flat=True).distinct())
 
 
-def _delete_silent(voices: list[int]) -> None:
+def _delete_silent(label_sources: list[int]) -> None:
     """Delete those of these annotators who have said nothing anywhere else. One whom an import uses at this
     moment is held by it, and stays."""
-    silent = Annotator.objects.filter(pk__in=voices, judgments=None, flags=None).values("pk")
+    silent = Annotator.objects.filter(pk__in=label_sources, judgments=None, flags=None).values("pk")
     free = Annotator.objects.filter(pk__in=silent).select_for_update(skip_locked=True)
     _delete_at_once(Annotator.objects.filter(pk__in=list(free.values_list("pk", flat=True))))
 

@@ -199,14 +199,14 @@ def cases(
     current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
     by_outcome = {outcome: Count("pk", filter=Q(outcome=outcome)) for outcome in Outcome.values}
     asked: QuerySet[Any, Any] = Comparison.objects.annotate(
-        standing=FilteredRelation("decisions", condition=Q(decisions__standing=True)),
+        current=FilteredRelation("decisions", condition=Q(decisions__is_current=True)),
         margin=Subquery(margin.values("margin")),
         votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
         judged=Subquery(current.annotate(latest=Max("created_at")).values("latest")),
         raised=Subquery(raised.values("created_at")[:1]),
         **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
     )
-    found = asked.select_related("prompt", "a", "b", "standing").defer(*_TEXTS).in_bulk(ids)
+    found = asked.select_related("prompt", "a", "b", "current").defer(*_TEXTS).in_bulk(ids)
     prompts = {comparison.prompt_id for comparison in found.values()}
     words = Prompt.objects.filter(pk__in=prompts).last_words()
     return {
@@ -216,7 +216,7 @@ def cases(
             votes={outcome: n for outcome, n in (comparison.votes or {}).items() if n},
             margin=comparison.margin,
             since=max(filter(None, [comparison.raised, comparison.judged]), default=None),
-            decision=getattr(comparison, "standing", None),
+            decision=getattr(comparison, "current", None),
             asked=words[comparison.prompt_id],
         )
         for pk, comparison in found.items()
@@ -282,7 +282,7 @@ def _filtered(waiting: ComparisonQuerySet, filters: Filters) -> ComparisonQueryS
 
 
 class _Tier(IntEnum):
-    """What comes first within a band when it is sorted by value or surety."""
+    """What comes first within a band when it is sorted by value or certainty."""
 
     FLAGGED = 0
     SUGGESTED = 1
@@ -332,10 +332,11 @@ class _Walk:
     def bands(self) -> Iterator[ComparisonQuerySet]:
         """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
 
-        By value and surety the first band has the flagged, as somebody asked for a look, and the first 2,000
-        by |margin|; the second has the next 8,000 and so on; the last has what is left, also those without a
-        Suggestion. Within a band the order is exact. So it is exact throughout for 2,000 Comparisons, which
-        are one band, and for more it never takes longer than a band to find what comes first."""
+        By value and certainty the first band has the flagged, as somebody asked for a look, and the first
+        2,000 by |margin|; the second has the next 8,000 and so on; the last has what is left, also those
+        without a Suggestion. Within a band the order is exact. So it is exact throughout for 2,000
+        Comparisons, which are one band, and for more it never takes longer than a band to find what comes
+        first."""
         own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
         suggested = Suggestion.objects.filter(version=self.version, comparison__dataset=self.dataset)
         surest_first = suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
@@ -406,27 +407,28 @@ class _Walk:
         self, band: int, pk: int, flagged: bool, margin: float | None, reliability: float, length: int
     ) -> _Place:
         tier = _Tier.FLAGGED if flagged else _Tier.REST if margin is None else _Tier.SUGGESTED
-        surety = abs(margin or 0.0)
+        certainty = abs(margin or 0.0)
         if self.filters.order == Order.SUREST:
-            return _Place(band, tier, -surety, pk)
+            return _Place(band, tier, -certainty, pk)
         temperature = self.version and self.version.temperature
-        return _Place(band, tier, -worth(surety / (temperature or 1.0), reliability, length), pk)
+        return _Place(band, tier, -review_value(certainty / (temperature or 1.0), reliability, length), pk)
 
     @cached_property
     def _reliability(self) -> dict[int, float]:
         return reliability(self.dataset, self.filters.as_of)
 
 
-def worth(surety: float, reliability: float, length: int) -> float:
+def review_value(certainty: float, reliability: float, length: int) -> float:
     """What a look at a disagreement is worth, per minute of reading.
 
-    surety: |margin| / temperature, so that 2 sigmoid(surety) - 1 = tanh(surety / 2) is the model's calibrated
-    confidence from 0 to 1 (an uncalibrated version counts as temperature 1, which keeps its own order);
-    reliability: mean over the people who gave an opinion, from 0 to 1; length: UTF-8 bytes of both texts.
-    A sure model against reliable people tells most, whoever turns out to be wrong; a long read costs more."""
+    certainty: |margin| / temperature, so that 2 sigmoid(certainty) - 1 = tanh(certainty / 2) is the model's
+    calibrated confidence from 0 to 1 (an uncalibrated version counts as temperature 1, which keeps its own
+    order); reliability: mean over the people who gave an opinion, from 0 to 1; length: UTF-8 bytes of both
+    texts. A sure model against reliable people tells most, whoever turns out to be wrong; a long read costs
+    more."""
     minutes = (SECONDS_A_CASE + length / READING_BYTES_A_SECOND) / 60
     # Rounded, as a database may add up a mean in any order.
-    return round(math.tanh(surety / 2) * reliability / minutes, 9)
+    return round(math.tanh(certainty / 2) * reliability / minutes, 9)
 
 
 def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
@@ -449,7 +451,7 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
     counted = (
         Decision.objects.filter(
             pk__in=latest.values("pk"),
-            **{f"{opinion}__current": True, f"{opinion}__outcome__in": OPINIONS},
+            **{f"{opinion}__is_current": True, f"{opinion}__outcome__in": OPINIONS},
         )
         .order_by()
         .values(annotator=F(f"{opinion}__annotator"))

@@ -40,7 +40,8 @@ from workbench.pipeline.accuracy import Ceiling, Heard
 from workbench.pipeline.intake import Draft
 from workbench.pipeline.intake.groups import own_group
 from workbench.pipeline.learnt import Seen
-from workbench.pipeline.runs import kept_alive
+from workbench.pipeline.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.runs import heartbeats
 from workbench.pipeline.splits import Split, split_of
 
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
@@ -62,16 +63,10 @@ WHAT_TO_DO = "Have more pairs judged in random order (Settings: Random, or Mixtu
 """For a Dataset with too few pairs that count."""
 
 ScorerOf = Callable[[ModelVersion], Scorer]
-Progress = Callable[[int, int], bool]
-"""Told (texts scored, texts in all); answers False when the work should stop."""
 
 
 class NothingToEvaluate(ValueError):
     """No pair to evaluate on; the message is a sentence for people."""
-
-
-class Stopped(Exception):
-    """The progress callable said stop; nothing was stored but Scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,16 +305,12 @@ def stored_margins(version: ModelVersion, pairs: Pairs) -> list[float | None]:
     return [None if np.isnan(margin) else margin for margin in found.tolist()]
 
 
-def _never_stop(done: int, total: int) -> bool:
-    return True
-
-
 def margins_of(
-    version: ModelVersion, pairs: Pairs, scorer_of: ScorerOf, progress: Progress = _never_stop
+    version: ModelVersion, pairs: Pairs, scorer_of: ScorerOf, progress: Progress = never_stop
 ) -> tuple[list[float | None], float | None]:
     """(margin of each pair, texts scored a second). Where both texts are the Dataset's own, Scores are read,
     and those that are lacking are stored; None for a pair with a text that cannot be scored. The rate is None
-    when nothing had to be scored. Raises Stopped."""
+    when nothing had to be scored. Raises Cancelled."""
     if any(pair.texts for pair in pairs.known):
         return _margins_of_texts(pairs, scorer_of(version), progress)
     lacking = [
@@ -343,7 +334,7 @@ def _score_lacking(
     ids = list(lacking.values_list("pk", flat=True))
     for start in range(0, len(ids), SCORED_AT_ONCE):
         if not progress(done, len(ids)):
-            raise Stopped
+            raise Cancelled
         done += scoring.score_now(version, ids[start : start + SCORED_AT_ONCE], score)
     seconds = time.monotonic() - started
     return done / seconds if done and seconds else None
@@ -357,7 +348,7 @@ def _margins_of_texts(
     values: dict[Pair, float] = {}
     for start in range(0, len(texts), SCORED_AT_ONCE):
         if not progress(start, len(texts)):
-            raise Stopped
+            raise Cancelled
         slice_of = texts[start : start + SCORED_AT_ONCE]
         values |= {text: scored.value for text, scored in _scored(slice_of, score)}
     seconds = time.monotonic() - started
@@ -390,13 +381,13 @@ def evaluate(
     scorer_of: ScorerOf,
     *,
     run: Run | None = None,
-    progress: Progress = _never_stop,
+    progress: Progress = never_stop,
 ) -> Evaluation:
     """Evaluate the version on the pairs that it has not learnt and store it: its figures, the same of
     `longest`, `random` and the active version, paired differences to the active version and to `longest`, and
     the human ceiling. What the active version has learnt is left out of its own figures and the difference.
 
-    Pairs with a text that one of them cannot score are left out. Raises NothingToEvaluate, Stopped."""
+    Pairs with a text that one of them cannot score are left out. Raises NothingToEvaluate, Cancelled."""
     if not pairs.known:
         raise NothingToEvaluate(_nothing(pairs))
     others = _beside(version)
@@ -457,22 +448,22 @@ def evaluate(
 def carry_out(
     run: Run,
     scorer_of: ScorerOf,
-    progress: Progress = _never_stop,
+    progress: Progress = never_stop,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """Evaluate the Run's version on its Dataset or file, and end the Run; None when it could not be, or was
     stopped."""
     protocol = run.params.get("protocol", "")
-    with kept_alive(run) as alive:
+    with heartbeats(run) as alive:
 
         def noted(done: int, total: int) -> bool:
             alive()
             progress(done, total)
-            return run.beat(done, total) and not stopping()
+            return run.update_progress(done, total) and not stopping()
 
         try:
             found = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=noted)
-        except Stopped:
+        except Cancelled:
             if stopping():
                 run.hand_back()
             return None

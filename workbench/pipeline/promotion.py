@@ -15,6 +15,7 @@ from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
 from workbench.pipeline import evaluation, learnt, scoring
 from workbench.pipeline.evaluation import WHAT_TO_DO, Compared
+from workbench.pipeline.progress import Refused
 
 NEEDED = 300
 """Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
@@ -26,10 +27,6 @@ BY_ANSWER = ("preferred is longer", "preferred is shorter")
 whatever else it learns: they are shown, and decide nothing."""
 
 Verdict = Literal["first", "promote", "no", "not enough data"]
-
-
-class Refused(ValueError):
-    """A promotion that is refused; the message is a sentence for people."""
 
 
 @dataclass(frozen=True)
@@ -264,7 +261,7 @@ def replaced_by_active() -> ModelVersion | None:
     """The model that `roll_back` would put back; None when there is none."""
     active = ModelVersion.objects.active()
     before = Promotion.objects.undone_by_rollback(active) if active else None
-    return before.replaced if before else None
+    return before.supersedes if before else None
 
 
 def _refuse_anonymous(by: User | None, reason: str) -> None:

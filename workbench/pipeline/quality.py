@@ -61,7 +61,7 @@ def by_annotator(dataset: Dataset) -> dict[int, Quality]:
     people."""
     judgments = Judgment.objects.of(dataset).by_people().order_by()
     first = judgments.filter(supersedes=None)
-    gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold="").opinions()
+    gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold_outcome="").opinions()
     vote = Judgment.objects.current().filter(
         comparison=OuterRef("comparison"), annotator=OuterRef("annotator")
     )
@@ -72,7 +72,7 @@ def by_annotator(dataset: Dataset) -> dict[int, Quality]:
     revealed = judgments.current().filter(mode=Claim.Mode.BLIND).exclude(suggested="")
     changed = Q(stage=Judgment.Stage.REVEALED) & ~Q(outcome=F("supersedes__outcome"))
     columns = {
-        "gold": _shares(gold, Q(outcome=F("comparison__gold"))),
+        "gold": _shares(gold, Q(outcome=F("comparison__gold_outcome"))),
         "consistent": _shares(
             repeats.exclude(vote=None).exclude(vote=Outcome.CANNOT_JUDGE), Q(outcome=F("vote"))
         ),

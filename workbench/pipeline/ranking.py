@@ -57,7 +57,7 @@ def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
         _hold_changing(comparisons.exclude(suggestions__version=version), version)
     written = _suggest(comparisons, version)
     if written and version.activated_at:
-        Dataset.objects.filter(pk=dataset.pk).update(order_wanted_at=timezone.now())
+        Dataset.objects.filter(pk=dataset.pk).update(queue_stale_since=timezone.now())
     return written
 
 

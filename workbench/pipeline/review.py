@@ -26,10 +26,10 @@ from workbench.pipeline import order
 
 @dataclass(frozen=True)
 class Conflict:
-    """Nothing was written: the case is not what the reviewer's page showed any more. `standing` is the
+    """Nothing was written: the case is not what the reviewer's page showed any more. `current` is the
     Decision that stands now."""
 
-    standing: Decision | None
+    current: Decision | None
 
 
 def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
@@ -40,19 +40,19 @@ def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
 
 def seen(comparison: Comparison) -> str:
     """A token of the Comparison and everything a Decision on it would rest on: current Judgments, open Flags
-    and the standing Decision. Another token means that something has changed."""
-    rows = comparison.judgments.current(), comparison.flags.open(), comparison.decisions.standing()
+    and the current Decision. Another token means that something has changed."""
+    rows = comparison.judgments.current(), comparison.flags.open(), comparison.decisions.current()
     return token_of(comparison, *rows)
 
 
 def token_of(
     comparison: Comparison,
-    current: Iterable[Judgment],
+    votes: Iterable[Judgment],
     open_flags: Iterable[Flag],
-    standing: Iterable[Decision],
+    decisions: Iterable[Decision],
 ) -> str:
     """As `seen`, of rows that have been read already."""
-    ids = [[comparison.pk], *(sorted(row.pk for row in rows) for rows in (current, open_flags, standing))]
+    ids = [[comparison.pk], *(sorted(row.pk for row in rows) for rows in (votes, open_flags, decisions))]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
@@ -68,15 +68,15 @@ def settle(
     blind_outcome: str = "",
 ) -> Decision | Conflict:
     """Settle the Comparison: "a", "b", "tie", "both_bad" or "drop". Append-only: what stood before stays as
-    a row without standing. Open Flags are closed, and live Claims end: nobody need judge it any more.
+    a row that is not current. Open Flags are closed, and live Claims end: nobody need judge it any more.
 
     `seen_token` is what `seen` gave when the reviewer's page was made; where it is another now, somebody has
     judged, flagged or settled meanwhile, and nothing is written."""
     _lock(comparison)
-    standing = Decision.objects.standing().filter(comparison=comparison).first()
+    current = Decision.objects.current().filter(comparison=comparison).first()
     if seen(comparison) != seen_token:
-        return Conflict(standing)
-    Decision.objects.standing().filter(comparison=comparison).update(standing=False)
+        return Conflict(current)
+    Decision.objects.current().filter(comparison=comparison).update(is_current=False)
     opinions = Judgment.objects.current().opinions().filter(comparison=comparison)
     decision = Decision.objects.create(
         comparison=comparison,
@@ -88,13 +88,13 @@ def settle(
         votes=opinions.count(),
         votes_for=opinions.filter(outcome=outcome).count(),
         decided_by=by,
-        replaces=standing,
+        supersedes=current,
     )
     Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
     # Gold and repeats that somebody holds stay: they take no place, and would be known by ending.
     live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE, purpose=Purpose.WORK)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
-    Comparison.objects.filter(pk=comparison.pk).update(taken=F("taken") - ended)
+    Comparison.objects.filter(pk=comparison.pk).update(claimed=F("claimed") - ended)
     order.renew_some([comparison.pk], comparison.dataset)
     return decision
 
@@ -105,14 +105,14 @@ def undo(decision: Decision, by: User) -> bool:
     Claims that it ended stay ended. False when the Decision does not stand (any more)."""
     _lock(decision.comparison)
     taken = (
-        Decision.objects.standing()
+        Decision.objects.current()
         .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
-        .update(standing=False, undone_by=by, undone_at=timezone.now())
+        .update(is_current=False, undone_by=by, undone_at=timezone.now())
     )
     if not taken:
         return False
-    if decision.replaces:
-        Decision.objects.filter(pk=decision.replaces.pk).update(standing=True)
+    if decision.supersedes:
+        Decision.objects.filter(pk=decision.supersedes.pk).update(is_current=True)
     raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
     closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
     closed.update(closed_at=None, closed_by=None)
@@ -126,7 +126,7 @@ def mark_gold(comparison: Comparison, outcome: str) -> None:
     gold. What was answered to it as gold stays gold. ValueError for another outcome."""
     if outcome not in ("", *(value for value in Outcome.values if value != Outcome.CANNOT_JUDGE)):
         raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
-    Comparison.objects.filter(pk=comparison.pk).update(gold=outcome, places=0 if outcome else None)
+    Comparison.objects.filter(pk=comparison.pk).update(gold_outcome=outcome, required=0 if outcome else None)
 
 
 def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write: bool = True) -> int:
@@ -172,6 +172,6 @@ def _lock(comparison: Comparison) -> None:
 
 def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
     """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
-    reviews = Decision.objects.standing().by_reviewers_of(dataset)
+    reviews = Decision.objects.current().by_reviewers_of(dataset)
     gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
     return gaps.select_related("comparison", "decided_by").order_by("-pk")

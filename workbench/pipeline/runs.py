@@ -15,8 +15,8 @@ from workbench.models import Dataset, Run, ScoreBatch
 
 MAX_ATTEMPTS = 3
 LOST_AFTER = timedelta(seconds=120)
-RING_AGAIN = timedelta(seconds=60)
-PULSE_SECONDS = 10.0
+ENQUEUE_AGAIN = timedelta(seconds=60)
+HEARTBEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 30 * 60.0
 """A worker that has got no further for this long counts as hung, although its process is alive."""
 
@@ -24,23 +24,23 @@ log = logging.getLogger(__name__)
 
 
 def due() -> list[Run]:
-    """Waiting Runs to ring for now, noted as rung. Runs of a worker that stopped reporting are put back to
+    """Waiting Runs to enqueue now, noted as enqueued. Runs of a worker that stopped reporting are put back to
     waiting first, or failed after three attempts. Score Runs are not here: their batches carry them."""
     now = timezone.now()
     ours = Run.objects.exclude(kind=Run.Kind.SCORE)
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
-    worn_out = lost.filter(attempts__gte=MAX_ATTEMPTS)
+    out_of_attempts = lost.filter(attempts__gte=MAX_ATTEMPTS)
     said = f"The worker stopped responding {MAX_ATTEMPTS} times."
     failed = {"state": Run.State.FAILED, "finished_at": now}
-    worn_out.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again to continue.", **failed)
-    worn_out.update(error=f"{said} No partial result was stored.", **failed)
-    lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, rung_at=None)
+    out_of_attempts.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again to continue.", **failed)
+    out_of_attempts.update(error=f"{said} No partial result was stored.", **failed)
+    lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, enqueued_at=None)
     with transaction.atomic():
-        unheard = ours.filter(state=Run.State.WAITING).filter(
-            Q(rung_at__isnull=True) | Q(rung_at__lt=now - RING_AGAIN)
+        stale = ours.filter(state=Run.State.WAITING).filter(
+            Q(enqueued_at__isnull=True) | Q(enqueued_at__lt=now - ENQUEUE_AGAIN)
         )
-        waiting = list(unheard.select_for_update(skip_locked=True).order_by("pk"))
-        Run.objects.filter(pk__in=[run.pk for run in waiting]).update(rung_at=now)
+        waiting = list(stale.select_for_update(skip_locked=True).order_by("pk"))
+        Run.objects.filter(pk__in=[run.pk for run in waiting]).update(enqueued_at=now)
     return waiting
 
 
@@ -66,15 +66,15 @@ def is_called_off(run: Run) -> bool:
     return not Run.objects.filter(pk=run.pk).exclude(state=Run.State.CANCELLED).exists()
 
 
-def not_rung(keys: Sequence[int]) -> None:
+def not_enqueued(keys: Sequence[int]) -> None:
     """Note that no message could be sent for these Runs, so that they are due at once."""
     if keys:
-        Run.objects.filter(pk__in=keys).update(rung_at=None)
+        Run.objects.filter(pk__in=keys).update(enqueued_at=None)
 
 
 @contextmanager
-def kept_alive(
-    run: Run, *, every: float = PULSE_SECONDS, patience: float = PATIENCE_SECONDS
+def heartbeats(
+    run: Run, *, every: float = HEARTBEAT_SECONDS, patience: float = PATIENCE_SECONDS
 ) -> Iterator[Callable[[], None]]:
     """Say from a thread that the worker is alive while one step takes long, so that nobody takes it over.
 
@@ -86,7 +86,7 @@ def kept_alive(
     def beat() -> None:
         while not over.wait(every) and time.monotonic() - advanced[0] < patience:
             try:
-                run.pulse()
+                run.heartbeat()
             except Exception:
                 log.warning("%s could not report that it is alive", run, exc_info=True)
             finally:

@@ -7,7 +7,7 @@ a row by a conditional UPDATE, and a message that is lost, doubled or late chang
 2. `due` says which batches to ring for, the first time and again when a lease ran out.
 3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice; siblings that
    hold Scores in bf16 already are scored again where those leave the order open.
-4. `mend` takes batches that keep failing apart until the one bad text stands alone, `failed` with a reason.
+4. `split` takes batches that keep failing apart until the one bad text stands alone, `failed` with a reason.
 """
 
 import itertools
@@ -26,7 +26,7 @@ from scoring.guard import near_siblings
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
 from workbench.pipeline import ranking
 
-RING_AT_MOST = 100
+ENQUEUE_AT_MOST = 100
 SLICE = 64
 
 
@@ -72,7 +72,7 @@ def plan_wanted(dataset: Dataset) -> None:
         Dataset.objects.select_for_update().get(pk=dataset.pk)
         for version in ModelVersion.objects.wanted():
             plan(dataset, version)
-        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=False)
+        Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=False)
         hand_over(dataset)
 
 
@@ -89,7 +89,7 @@ def hand_over(dataset: Dataset) -> bool:
         can_fail = ScoreBatch.objects.failed().filter(run__in=runs).exists()
         if not can_fail or _unplanned(dataset, active):
             return False
-    Dataset.objects.filter(pk=dataset.pk).update(held_by=None, order_wanted_at=timezone.now())
+    Dataset.objects.filter(pk=dataset.pk).update(held_by=None, queue_stale_since=timezone.now())
     return True
 
 
@@ -124,27 +124,27 @@ def _batches(rows: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
 # --- ring ---------------------------------------------------------------------------------------------------
 
 
-def due(ring_again: timedelta) -> list[int]:
-    """Ids of batches to ring for now, newest Dataset first, noted as rung; their messages may be dropped
-    after `ring_again`. Two reconcilers at once get different ids.
+def due(enqueue_again: timedelta) -> list[int]:
+    """Ids of batches to enqueue now, newest Dataset first, noted as enqueued; their messages may be dropped
+    after `enqueue_again`. Two reconcilers at once get different ids.
 
-    No more than RING_AT_MOST messages are under way: whoever finishes a batch asks again, and a broker that
-    holds one message for each of 400,000 batches would only hold them twice after the next minute."""
+    No more than ENQUEUE_AT_MOST messages are under way: whoever finishes a batch asks again, and a broker
+    that holds one message for each of 400,000 batches would only hold them twice after the next minute."""
     now = timezone.now()
     with transaction.atomic():
-        places = RING_AT_MOST - ScoreBatch.objects.rung(now, ring_again).count()
-        unheard = ScoreBatch.objects.unheard(now, ring_again).filter(run__in=Run.objects.open())
-        locked = unheard.select_for_update(skip_locked=True, of=("self",))
+        places = ENQUEUE_AT_MOST - ScoreBatch.objects.enqueued(now, enqueue_again).count()
+        stale = ScoreBatch.objects.stale(now, enqueue_again).filter(run__in=Run.objects.open())
+        locked = stale.select_for_update(skip_locked=True, of=("self",))
         newest = locked.order_by("-run__dataset_id", "pk").values_list("pk", flat=True)
         ids = list(newest[: max(0, places)])
-        ScoreBatch.objects.filter(pk__in=ids).update(rung_at=now)
+        ScoreBatch.objects.filter(pk__in=ids).update(enqueued_at=now)
     return ids
 
 
-def not_rung(ids: Sequence[int]) -> None:
+def not_enqueued(ids: Sequence[int]) -> None:
     """Note that no message could be sent for these batches, so that they are due at once."""
     if ids:
-        ScoreBatch.objects.filter(pk__in=ids).update(rung_at=None)
+        ScoreBatch.objects.filter(pk__in=ids).update(enqueued_at=None)
 
 
 # --- work ---------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def work(
     by looking at them together cannot do so then.
 
     What was stored stays when the worker dies, so a second attempt only scores what is missing. A text the
-    scorer names as bad is set apart at once; any other error hands the batch back for `mend`."""
+    scorer names as bad is set apart at once; any other error hands the batch back for `split`."""
     if not batch.lease(worker, lease_seconds):
         return False
     batch.run.start()
@@ -178,7 +178,7 @@ def work(
         return False
     except Exception as error:  # noqa: BLE001  whatever a model raises is written on the row, not lost in a log
         hand_back(batch, worker, f"{type(error).__name__}: {error}")
-        mend(batch.pk)
+        split(batch.pk)
         return True
     _finish(batch, worker)
     return True
@@ -198,7 +198,7 @@ def _score_all(
     def go_on() -> None:
         if not batch.renew(worker, lease_seconds):
             raise LeaseLost
-        batch.run.sign_of_life()
+        batch.run.heartbeat()
 
     # What an earlier attempt has stored is there already.
     scored = len(batch.completion_ids) - len(completions)
@@ -284,7 +284,7 @@ def _store(
                 return
         seen = held
         siblings = list(Score.objects.filter(pk__in=held).select_related("completion__prompt"))
-        again = _settle(version, rows, siblings, score_alone, go_on)
+        again = _rescore_close_siblings(version, rows, siblings, score_alone, go_on)
 
 
 def _hold_siblings(
@@ -301,7 +301,7 @@ def _hold_siblings(
     return dict(held.values_list("pk", "precision"))
 
 
-def _settle(
+def _rescore_close_siblings(
     version: ModelVersion, rows: list[Score], siblings: list[Score], score_alone: Scorer, go_on: GoOn
 ) -> list[Score]:
     """Score again what bf16 leaves too close to another Score of its Prompt, among unsaved `rows` and stored
@@ -377,7 +377,7 @@ def _set_apart(batch: ScoreBatch, completion: Completion, reason: str) -> None:
 def _finish(batch: ScoreBatch, worker: str) -> None:
     held = ScoreBatch.objects.filter(pk=batch.pk, state=ScoreBatch.State.LEASED, worker=worker)
     held.update(state=ScoreBatch.State.DONE, finished_at=timezone.now(), error="")
-    settle_run(batch.run)
+    update_progress(batch.run)
 
 
 def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = True) -> None:
@@ -386,7 +386,7 @@ def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = Tru
     held.update(
         state=ScoreBatch.State.WAITING,
         lease_until=None,
-        rung_at=None,
+        enqueued_at=None,
         error=error[:2000],
         attempts=F("attempts") - (0 if is_counted else 1),
     )
@@ -408,26 +408,29 @@ def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Score
     return len(completions)
 
 
-# --- mend ---------------------------------------------------------------------------------------------------
+# --- split
+# ---------------------------------------------------------------------------------------------------
 
 
-def worn_out() -> list[int]:
-    """Ids of batches with no attempt left and no worker on them: for `mend`."""
-    worn = ScoreBatch.objects.worn_out(timezone.now()).filter(run__in=Run.objects.open())
-    return list(worn.values_list("pk", flat=True)[:RING_AT_MOST])
+def out_of_attempts() -> list[int]:
+    """Ids of batches with no attempt left and no worker on them: for `split`."""
+    worn = ScoreBatch.objects.out_of_attempts(timezone.now()).filter(run__in=Run.objects.open())
+    return list(worn.values_list("pk", flat=True)[:ENQUEUE_AT_MOST])
 
 
-def mend(batch_id: int) -> None:
+def split(batch_id: int) -> None:
     """Split a batch that has no attempt left into halves; a batch of one fails, with the reason.
 
     The halves get one attempt each and a single text three: a text that kills its worker costs a lease per
     attempt, and with three at each level it would hold the rest up for an hour."""
     with transaction.atomic():
-        batch = ScoreBatch.objects.select_for_update().worn_out(timezone.now()).filter(pk=batch_id).first()
+        batch = (
+            ScoreBatch.objects.select_for_update().out_of_attempts(timezone.now()).filter(pk=batch_id).first()
+        )
         if batch is None:
             return
         _split(batch) if batch.size > 1 else _give_up(batch)
-    settle_run(batch.run)
+    update_progress(batch.run)
 
 
 def _split(batch: ScoreBatch) -> None:
@@ -460,10 +463,10 @@ def _close(batch: ScoreBatch, state: ScoreBatch.State) -> None:
 # --- the Run ------------------------------------------------------------------------------------------------
 
 
-def settle_run(run: Run) -> None:
+def update_progress(run: Run) -> None:
     """Bring the Run's progress up to its batches, and end it when none is left to do."""
     scored = run.batches.scored()
-    run.beat(scored)
+    run.update_progress(scored)
     if not run.batches.unfinished().exists():
         failed = run.batches.failed().aggregate(
             all=Sum("size", default=0), empty=Sum("size", filter=Q(error=EMPTY_COMPLETION), default=0)
@@ -515,7 +518,7 @@ def retry_failed(run: Run) -> int:
     to do; the caller rings."""
     with transaction.atomic():
         run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
-        left = run.batches.unfinished().update(attempts=0, error="", rung_at=None)
+        left = run.batches.unfinished().update(attempts=0, error="", enqueued_at=None)
         if left:
             run.reopen(run.batches.scored())
     return left
@@ -525,8 +528,8 @@ def score_here(
     run: Run, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
 ) -> Iterator[int]:
     """Work through the Run's batches in this process, with no broker; yields completions done so far."""
-    for worn in run.batches.worn_out(timezone.now()):
-        mend(worn.pk)
+    for worn in run.batches.out_of_attempts(timezone.now()):
+        split(worn.pk)
     while (batch := run.batches.claimable(timezone.now()).first()) is not None:
         work(batch, score, worker, lease_seconds, score_alone)
         run.refresh_from_db()

@@ -28,7 +28,9 @@ from workbench.models import Dataset, ModelVersion, Release, Run, User
 from workbench.pipeline import calibration, evaluation, learnt, promotion, versions
 from workbench.pipeline import release as releases
 from workbench.pipeline.evaluation import NothingToEvaluate, ScorerOf
-from workbench.pipeline.runs import kept_alive
+from workbench.pipeline.progress import Cancelled, Refused
+from workbench.pipeline.progress import Progress as EvaluationProgress
+from workbench.pipeline.runs import heartbeats
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,6 @@ POINTS = 240
 LINES = 200
 SECONDS_A_WRITE = 1.0
 ABANDONED = timedelta(days=14)
-
-
-class Refused(ValueError):
-    """A training that cannot be; the message is a sentence for people."""
 
 
 class NothingBetter(Exception):
@@ -177,7 +175,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         raise Refused(f'{name} takes a number, not "{value}".') from None
 
 
-def announce(
+def begin(
     release: Release,
     base: ModelVersion,
     preset: str,
@@ -185,7 +183,7 @@ def announce(
     by: User | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The Run that trains `base` further, or anew, on the release; a worker is to be rung for it. Raises
+    """The Run that trains `base` further, or anew, on the release; the caller enqueues it. Raises
     Refused."""
     outlook(release)
     if base.kind != ModelVersion.Kind.TRANSFORMER:
@@ -245,11 +243,11 @@ def free_name(release: Release, wanted: str = "") -> str:
     return next(name for name in names if name not in taken)
 
 
-# --- the story of a Run -------------------------------------------------------------------------------------
+# --- the log of a Run -------------------------------------------------------------------------------------
 
 
 @dataclass
-class Story:
+class RunLog:
     """What a Run shows while it goes on: stage, log, curve. Kept in its result, of bounded size: when there
     are more than POINTS, every second one goes."""
 
@@ -279,7 +277,7 @@ class Story:
         """Store it. Raises Stopped when the Run was cancelled, or another worker has it."""
         self._written = time.monotonic()
         self.alive()
-        if not self.run.beat(self.run.done if done is None else done, total, result=self.told):
+        if not self.run.update_progress(self.run.done if done is None else done, total, result=self.told):
             raise Stopped
         if done is not None:
             self.run.done = done
@@ -341,41 +339,41 @@ def carry_out(
     retry; a worker that is asked to stop (`stopping`) hands the Run back. What cannot be done fails the Run
     with a sentence."""
     place = folder / f"run-{run.pk}"
-    with kept_alive(run) as alive:
-        story = Story(run, stopping, alive)
+    with heartbeats(run) as alive:
+        log = RunLog(run, stopping, alive)
         try:
             sweep(folder)
-            version, finding = _carried_out(run, story, place, tools)
-        except (Stopped, evaluation.Stopped):
+            version, finding = _carried_out(run, log, place, tools)
+        except (Stopped, Cancelled):
             if stopping():
                 run.hand_back()
             return None
         except (TrainingError, ValueError) as error:
-            run.fail(str(error), **story.told)
+            run.fail(str(error), **log.told)
             return None
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             run.fail(
                 "The disk is full. Make room and try again: the training continues where it stopped.",
-                **story.told,
+                **log.told,
             )
             return None
         made = {"version": version.pk, "model": version.name} if version else {}
-        run.finish(**story.told | {"stage": "done", "finding": asdict(finding), **made})
+        run.finish(**log.told | {"stage": "done", "finding": asdict(finding), **made})
         shutil.rmtree(place, ignore_errors=True)
     return version
 
 
-def _carried_out(run: Run, story: Story, place: Path, tools: Tools) -> tuple[ModelVersion | None, Finding]:
+def _carried_out(run: Run, log: RunLog, place: Path, tools: Tools) -> tuple[ModelVersion | None, Finding]:
     try:
-        version = _trained(run, story, place, tools)
+        version = _trained(run, log, place, tools)
     except NothingBetter as found:
-        story.say(str(found))
+        log.say(str(found))
         return None, Finding(better=False, said=str(found))
-    _prove(version, run, story, tools.scorer_of)
+    _prove(version, run, log, tools.scorer_of)
     finding = _weighed(version)
-    story.say(finding.said)
+    log.say(finding.said)
     return version, finding
 
 
@@ -385,35 +383,35 @@ def _weighed(version: ModelVersion) -> Finding:
         return Finding(None, "The new model has no release, so there is no dataset to check it on.")
     try:
         gate = promotion.weigh(version, version.release.dataset)
-    except promotion.Refused as refused:
+    except Refused as refused:
         return Finding(better=False, said=str(refused))
     better = None if gate.verdict == "first" else gate.verdict == "promote"
     return Finding(better, gate.sentence)
 
 
-def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
+def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
     release, base, expected = _of(run)
     pairs, out = place / "release", place / "checkpoint"
     if not pairs.is_dir():
-        story.stage("copying the release")
+        log.stage("copying the release")
         with _release_errors():
             releases.copy_to(release, pairs)
     if damage := releases.verify(release, pairs, rebuild=False).damaged:
         raise Refused(f"{next(iter(damage))} of {release} {next(iter(damage.values()))}.")
     model = versions.local_checkpoint(base, place.parent / "bases")
-    if "preflight" not in story.told:
-        story.stage("checking the pairs")
+    if "preflight" not in log.told:
+        log.stage("checking the pairs")
         if expected.empty:
-            story.say(expected.empty)
-        story.told["preflight"] = dict(tools.look(model, pairs))
-        for finding in story.told["preflight"]["findings"]:
-            story.say(f"{finding['level']}: {finding['text']}")
-    story.stage("training")
-    how = tools.train(model, pairs, out, story.training)
+            log.say(expected.empty)
+        log.told["preflight"] = dict(tools.look(model, pairs))
+        for finding in log.told["preflight"]["findings"]:
+            log.say(f"{finding['level']}: {finding['text']}")
+    log.stage("training")
+    how = tools.train(model, pairs, out, log.training)
     if how.get("ended_by") == "time":
-        story.told["ended"] = _out_of_time(how)
-        story.say(story.told["ended"])
-    story.stage("registering")
+        log.told["ended"] = _out_of_time(how)
+        log.say(log.told["ended"])
+    log.stage("registering")
     checkpoint = tools.inspect(out, base, config_of_run(run).max_length)
     lineage = {"base": base, "release": release, "trained_by": run, "training": dict(how)}
     facts = {**checkpoint.facts, **lineage, "origin": f"{base.name}, trained on {release}"[:300]}
@@ -424,10 +422,10 @@ def _trained(run: Run, story: Story, place: Path, tools: Tools) -> ModelVersion:
             "or another learning rate may help."
         )
     if not new:
-        story.say(f"These weights are already stored as {version}.")
-    story.stage("recording the training data")
+        log.say(f"These weights are already stored as {version}.")
+    log.stage("recording the training data")
     record = of_training(read_training_data(pairs), base=Record(), source=str(release))
-    learnt.remember(version, record, story.write, base=base)
+    learnt.remember(version, record, log.write, base=base)
     return version
 
 
@@ -465,41 +463,41 @@ def _still_free(run: Run) -> str:
     return f"{name[:80]}-run{run.pk}" if taken else name
 
 
-def _prove(version: ModelVersion, run: Run, story: Story, scorer_of: ScorerOf) -> None:
+def _prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) -> None:
     """Calibrate on what taught it nothing, evaluate on what it has not learnt of its Dataset and of every
     frozen one. Too little data is said in the log and no failure: the version is there."""
     dataset = version.release.dataset if version.release else None
     if dataset is None:
         return
-    story.stage("calibrating")
+    log.stage("calibrating")
     seen = learnt.seen(version, dataset)
     pairs = evaluation.of_dataset(dataset)
     untaught = pairs.only([not seen.taught(pair.group) for pair in pairs.known], evaluation.LEARNT)
-    evaluation.margins_of(version, untaught, scorer_of, _scoring(story))
-    story.say(_calibrated(version, dataset))
-    story.stage("evaluating")
+    evaluation.margins_of(version, untaught, scorer_of, _scoring(log))
+    log.say(_calibrated(version, dataset))
+    log.stage("evaluating")
     for on in [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]:
-        with _said(story):
+        with _said(log):
             found = evaluation.evaluate(
-                version, evaluation.of_dataset(on), scorer_of, run=run, progress=_scoring(story)
+                version, evaluation.of_dataset(on), scorer_of, run=run, progress=_scoring(log)
             )
-            story.say(evaluation.in_words(found))
+            log.say(evaluation.in_words(found))
 
 
-def _scoring(story: Story) -> evaluation.Progress:
+def _scoring(log: RunLog) -> EvaluationProgress:
     def progress(done: int, total: int) -> bool:
-        story.write()
-        return not story.stopping()
+        log.write()
+        return not log.stopping()
 
     return progress
 
 
 @contextmanager
-def _said(story: Story) -> Iterator[None]:
+def _said(log: RunLog) -> Iterator[None]:
     try:
         yield
     except NothingToEvaluate as error:
-        story.say(str(error))
+        log.say(str(error))
 
 
 def _calibrated(version: ModelVersion, dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ from django.db.models import ProtectedError
 
 from scoring.formats import Pair, Scored, Scorer
 from workbench.models import ModelVersion
+from workbench.pipeline.progress import Refused
 from workbench.pipeline.storing import delete_folder
 
 SELF_TEST: Sequence[Pair] = (
@@ -24,10 +25,6 @@ SELF_TEST: Sequence[Pair] = (
 """Texts whose scores are stored when a version is registered, and computed again when a worker loads it."""
 TOLERANCES = {"bf16": 0.2}  # processors round differently in bf16; the others answer in fp32
 TOLERANCE = 1e-2
-
-
-class Refused(ValueError):
-    """A version that cannot be registered or used; the message is a sentence for people."""
 
 
 def known_answers(score: Scorer) -> list[dict[str, Any]]:

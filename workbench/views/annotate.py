@@ -32,6 +32,7 @@ from workbench.models import (
 )
 from workbench.models.dataset import Message
 from workbench.pipeline import annotation, ranking
+from workbench.pipeline.progress import Refused
 
 WORDS = {
     "left": "Left",
@@ -135,7 +136,7 @@ class Item:
         return answered(self.judgments) if self.judgments else None
 
     @property
-    def replaces(self) -> str:
+    def supersedes(self) -> str:
         return sent_key(self.judgment) if self.judgment else ""
 
 
@@ -315,8 +316,8 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
             form.cleaned_data["claim"],
         )
     except annotation.AnsweredBefore as before:
-        return _refuse_for(request, dataset, before.standing)
-    except annotation.Refused as refused:
+        return _refuse_for(request, dataset, before.current)
+    except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return _stored(request, dataset, judgments)
 
@@ -351,7 +352,7 @@ def annotate_skip(request: HttpRequest, pk: int) -> HttpResponse:
         return comparison
     try:
         annotation.skip(_annotator(request), comparison, form.cleaned_data["claim"])
-    except annotation.Refused as refused:
+    except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
 
@@ -366,7 +367,7 @@ def annotate_flag(request: HttpRequest, pk: int) -> HttpResponse:
     reason, note = form.cleaned_data["reason"], form.cleaned_data["note"]
     try:
         annotation.flag(_annotator(request), comparison, reason, note, form.cleaned_data["claim"])
-    except annotation.Refused as refused:
+    except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
 
@@ -468,12 +469,12 @@ def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Compariso
     return comparison or _refuse(request, dataset, "This pair is no longer in the dataset.", 404)
 
 
-def _refuse_for(request: HttpRequest, dataset: Dataset, standing: Judgment) -> HttpResponse:
+def _refuse_for(request: HttpRequest, dataset: Dataset, current: Judgment) -> HttpResponse:
     """409, with the answer of another window that stands: the page shows it, and a change names it."""
-    together = _together(Judgment.objects.select_related("comparison", "ranking").get(pk=standing.pk))
+    together = _together(Judgment.objects.select_related("comparison", "ranking").get(pk=current.pk))
     first, given = together[0], answered(together)
     sentence = f"You voted “{given.words}” in another window, and that vote counts. Press u to change it."
-    stands = {"answer": given.value, "replaces": sent_key(first), "judgment": str(first.pk)}
+    stands = {"answer": given.value, "supersedes": sent_key(first), "judgment": str(first.pk)}
     return _refuse(request, dataset, sentence, 409, stands=stands | {"comment": first.comment})
 
 

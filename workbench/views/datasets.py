@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.bodies import takes_long_text
 from workbench.forms import CloneForm, DatasetForm, DeleteForm, GuidelinesForm, NewDatasetForm, SearchForm
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
@@ -83,14 +83,14 @@ def _model_reviews(count: int) -> str:
     return f"Review {count:,} model disagreement{'s' * (count != 1)}"
 
 
-VOICES = {"people": "people", "imported": "imported labels", "all": "both"}
+SOURCE_NAMES = {"people": "people", "imported": "imported labels", "all": "both"}
 
 
 def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, accuracy.Accuracy]]:
-    """What the version is worth here, against each kind of voice that prefers one side here, and against both
-    together as on the Model page."""
+    """What the version is worth here, against each kind of label source that prefers one side here, and
+    against both together as on the Model page."""
     found = accuracy.by_voice(version, dataset) if version else {}
-    return [(VOICES[voice], figure) for voice, figure in found.items() if figure.tried]
+    return [(SOURCE_NAMES[label_source], figure) for label_source, figure in found.items() if figure.tried]
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
@@ -172,7 +172,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     if runs and request.htmx and "whole" not in request.GET:
         return render(request, "datasets/live.html", context | {"polled": True})
     context |= {
-        "worth_by_voice": worth_of(dataset, version),
+        "accuracy_by_label_source": worth_of(dataset, version),
         "agree": agreement.among(dataset, "people"),
         "polled": request.htmx,
         "rest": request.htmx,
@@ -315,7 +315,7 @@ def archive(request: HttpRequest, pk: int) -> HttpResponse:
 def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     archiving.bring_back(dataset)
-    ringing.ring(tasks.score_missing, dataset.pk)
+    enqueue.enqueue(tasks.score_missing, dataset.pk)
     messages.info(request, f"{dataset} is in use again.")
     return redirect("settings", pk=pk)
 
@@ -338,10 +338,10 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     person = access.person(request.user)
     form = DeleteForm(request.POST or None, dataset=dataset)
     if form.is_valid():
-        run = deleting.order(dataset, person)
+        run = deleting.begin(dataset, person)
         if run is None:
             raise Http404
-        ringing.ring(tasks.delete_dataset, run.pk)
+        enqueue.enqueue(tasks.delete_dataset, run.pk)
         return redirect("run", pk=run.pk)
     context = {"dataset": dataset, "tab": "settings", "form": form, "extent": deleting.extent(dataset)}
     context["open_runs"] = archiving.open_runs(dataset)

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.bodies import ReceivedFile, takes_files
 from workbench.forms import ImportForm, UploadForm
 from workbench.models import Dataset, Role, Run, Upload, User
@@ -131,7 +131,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
 
 @transaction.atomic
 def begin(upload: Upload, options: intake.ImportOptions, check: bool, user: User) -> Run:
-    """The Run that imports the upload, or that only checks all of it; a worker is rung once it is there.
+    """The Run that imports the upload, or that only checks all of it; it is enqueued once it is stored.
     The one that goes on already, when there is one: a button pressed twice imports once."""
     Dataset.objects.select_for_update().get(pk=upload.dataset_id)
     run = upload.latest_run
@@ -143,7 +143,7 @@ def begin(upload: Upload, options: intake.ImportOptions, check: bool, user: User
             params=asdict(replace(options, dry_run=check)),
             created_by=user,
         )
-        ringing.ring(tasks.import_file, run.pk)
+        enqueue.enqueue(tasks.import_file, run.pk)
     return run
 
 

@@ -12,15 +12,16 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.forms import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
 from workbench.pipeline import evaluation, learnt, promotion, training
 from workbench.pipeline.evaluation import Compared
+from workbench.pipeline.progress import Refused
 from workbench.views import Request
 from workbench.views.datasets import are_large
 from workbench.views.runs import workforce
-from workbench.views.versions import ring_for_scores
+from workbench.views.versions import enqueue_scoring
 
 EVALUATIONS_SHOWN = 30
 
@@ -97,17 +98,17 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         chosen = form.cleaned_data
         try:
-            run = training.announce(
+            run = training.begin(
                 chosen["release"],
                 chosen["base"],
                 chosen["preset"],
                 chosen["name"],
                 access.person(request.user),
             )
-        except training.Refused as error:
+        except Refused as error:
             form.add_error(None, str(error))
         else:
-            ringing.ring(tasks.ring_run, run.pk)
+            enqueue.enqueue(tasks.enqueue_run, run.pk)
             return redirect("run", pk=run.pk)
     measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
     runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
@@ -146,7 +147,7 @@ def _outlook(form: RetrainForm) -> dict[str, Any]:
         return {}
     try:
         return {"outlook": training.outlook(release), "release": release}
-    except training.Refused as error:
+    except Refused as error:
         return {"problem": str(error), "release": release}
 
 
@@ -165,7 +166,7 @@ def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
     run = Run.objects.create(
         kind=Run.Kind.EVALUATE, dataset=dataset, version=version, created_by=access.person(request.user)
     )
-    ringing.ring(tasks.ring_run, run.pk)
+    enqueue.enqueue(tasks.enqueue_run, run.pk)
     return redirect("run", pk=run.pk)
 
 
@@ -239,11 +240,11 @@ def promote(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
         made = promotion.promote(
             version, dataset, by=by, override=bool(asked.get("override")), reason=asked.get("reason", "")
         )
-    except promotion.Refused as error:
+    except Refused as error:
         messages.warning(request, str(error))
         query = {"new": version.pk, "old": getattr(ModelVersion.objects.active(), "pk", "")}
         return redirect(f"{reverse('model_compare', args=[pk])}?{urlencode(query)}")
-    ring_for_scores()
+    enqueue_scoring()
     messages.info(request, f"{made.version} is active. {promotion.where_it_serves()}")
     return redirect("model", pk=pk)
 

@@ -13,21 +13,21 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
 from workbench.pipeline import statistics
 from workbench.pipeline.spreadsheets import plain_cell
 from workbench.pipeline.statistics import charts
 from workbench.pipeline.statistics.panels import (
-    VOICES,
+    SOURCE_NAMES,
     Column,
     Panel,
     data_in_words,
     in_words,
+    label_sources,
     names_of,
     panels,
     plan,
-    voices,
 )
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
@@ -135,37 +135,39 @@ def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
 
 def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:
     report = stored.report
-    heard = voices(report)
-    voice = _voice(report, request.GET.get("voice", ""))
+    heard = label_sources(report)
+    label_source = _label_source(report, request.GET.get("label_source", ""))
     return {
-        "voice": voice,
-        "voices": [(each, VOICES[each]) for each in heard],
-        "panels": [_shown(dataset, stored, voice, panel) for panel in _panels(dataset, report, voice)],
+        "label_source": label_source,
+        "label_sources": [(each, SOURCE_NAMES[each]) for each in heard],
+        "panels": [
+            _shown(dataset, stored, label_source, panel) for panel in _panels(dataset, report, label_source)
+        ],
         "plan": [_unbroken(sentence) for sentence in plan(report)],
     }
 
 
-def _voice(report: Mapping[str, Any], asked: str) -> str:
-    """The voice asked for, else the first that has said something; "" where nobody has."""
-    heard = voices(report)
+def _label_source(report: Mapping[str, Any], asked: str) -> str:
+    """The label source asked for, else the first that has said something; "" where nobody has."""
+    heard = label_sources(report)
     return asked if asked in heard else next(iter(heard), "")
 
 
-def _panels(dataset: Dataset, report: Mapping[str, Any], voice: str) -> list[Panel]:
+def _panels(dataset: Dataset, report: Mapping[str, Any], label_source: str) -> list[Panel]:
     """Those that the visitor may see: what is about single annotators is for admins."""
-    if not voice:
+    if not label_source:
         return []
-    found = panels(report, voice, names_of(report))
+    found = panels(report, label_source, names_of(report))
     return [panel for panel in found if not panel.single or dataset.role == Role.ADMIN]
 
 
-def _shown(dataset: Dataset, stored: Statistics, voice: str, panel: Panel) -> Shown:
+def _shown(dataset: Dataset, stored: Statistics, label_source: str, panel: Panel) -> Shown:
     pictures = {}
     for theme in charts.THEMES:
-        path = _path(stored, charts.chart_name(panel, voice, theme)) if panel.has_chart else None
+        path = _path(stored, charts.chart_name(panel, label_source, theme)) if panel.has_chart else None
         if path:
             pictures[theme] = reverse("quality_chart", args=[dataset.pk, path.rpartition("/")[2]])
-    download = reverse("quality_table", args=[dataset.pk, voice, panel.name])
+    download = reverse("quality_table", args=[dataset.pk, label_source, panel.name])
     return Shown(panel, pictures, download)
 
 
@@ -179,8 +181,8 @@ def _path(stored: Statistics, name: str) -> str | None:
 def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a worker compute the figures, unless one is at it already; back to the page that asked."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    run = statistics.order(dataset, access.person(request.user))
-    ringing.ring(tasks.compute_statistics, run.pk)
+    run = statistics.begin(dataset, access.person(request.user))
+    enqueue.enqueue(tasks.compute_statistics, run.pk)
     return redirect("people" if request.POST.get("tab") == "people" else "quality", pk=pk)
 
 
@@ -190,9 +192,9 @@ def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
     dataset, stored = _stored(request, pk)
     path = f"{charts.folder(dataset)}/{name}"
     drawn = {
-        _path(stored, charts.chart_name(panel, voice, theme))
-        for voice in voices(stored.report)
-        for panel in _panels(dataset, stored.report, voice)
+        _path(stored, charts.chart_name(panel, label_source, theme))
+        for label_source in label_sources(stored.report)
+        for panel in _panels(dataset, stored.report, label_source)
         for theme in charts.THEMES
     }
     if path not in drawn or not default_storage.exists(path):
@@ -202,15 +204,15 @@ def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
 
 
 @require_safe
-def quality_table(request: HttpRequest, pk: int, voice: str, name: str) -> HttpResponse:
+def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -> HttpResponse:
     """All rows of one panel as CSV: of each figure its value, its 95 % interval and what it is made of."""
     dataset, stored = _stored(request, pk)
-    if voice not in voices(stored.report):
+    if label_source not in label_sources(stored.report):
         raise Http404
-    panel = next((it for it in _panels(dataset, stored.report, voice) if it.name == name), None)
+    panel = next((it for it in _panels(dataset, stored.report, label_source) if it.name == name), None)
     if panel is None:
         raise Http404
-    shown = f"{slugify(dataset.name) or 'dataset'}-{name}-{voice}.csv"
+    shown = f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv"
     response = HttpResponse(
         content_type="text/csv; charset=utf-8",
         headers={

@@ -15,7 +15,7 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.bodies import takes_files
 from workbench.forms import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
@@ -93,23 +93,24 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
         through, decided = pipeline.count_now(dataset, form.filters())
     except pipeline.BadFilter as error:
         return render(request, "releases/count.html", {"problem": str(error)})
-    if ordered := deciding.order_if_stale(dataset, access.person(request.user)):
-        ringing.ring(tasks.decide, ordered.pk)
-    standing = deciding.standing(dataset)
-    waiting = workforce([standing.run] if standing.run else [])
+    if ordered := deciding.begin_if_stale(dataset, access.person(request.user)):
+        enqueue.enqueue(tasks.decide, ordered.pk)
+    freshness = deciding.freshness(dataset)
+    waiting = workforce([freshness.run] if freshness.run else [])
     context = {
-        "dataset": dataset, "through": through, "decided": decided, "standing": standing, "workforce": waiting
+        "dataset": dataset, "through": through, "decided": decided,
+        "freshness": freshness, "workforce": waiting,
     }  # fmt: skip
     return render(request, "releases/count.html", context)
 
 
 @transaction.atomic
 def _begin(release: Release, user: User) -> None:
-    """Store the release and the Run that builds it; a worker is rung once both are there."""
+    """Store the release and the Run that builds it; it is enqueued once both are stored."""
     run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=user)
     release.run, release.created_by = run, user
-    pipeline.announce(release)
-    ringing.ring(tasks.build_release, run.pk)
+    pipeline.begin(release)
+    enqueue.enqueue(tasks.build_release, run.pk)
 
 
 @takes_files
@@ -144,10 +145,10 @@ def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Requ
     """Store the files and the Run that reads them, unless one goes on already."""
     if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
         sent = [(shown(file.name or "file"), file) for file in files]
-        with leakage.begun(dataset, sent, column) as run:
+        with leakage.begin(dataset, sent, column) as run:
             run.created_by = access.person(request.user)
             run.save()
-        ringing.ring(tasks.report_leakage, run.pk)
+        enqueue.enqueue(tasks.report_leakage, run.pk)
 
 
 def _references(report: Run) -> list[dict[str, Any]]:

@@ -405,10 +405,10 @@ def _last_words(decisions: Iterable[Decision]) -> dict[int, str]:
 
 
 def _lately(view: View) -> list[dict[str, Any]]:
-    """This reviewer's latest standing Decisions, newest first, each with the way to undo it."""
+    """This reviewer's latest current Decisions, newest first, each with the way to undo it."""
     since = timezone.now() - _LATELY
     decisions = (
-        Decision.objects.standing()
+        Decision.objects.current()
         .by_reviewers_of(view.dataset)
         .filter(decided_by=view.user, created_at__gte=since)
         .select_related("comparison")
@@ -441,7 +441,7 @@ def _case_context(
     sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
-    standing = next((decision for decision in decisions if decision.standing), None)
+    current = next((decision for decision in decisions if decision.is_current), None)
     judgments = _judgments(comparison)
     flags = list(comparison.flags.select_related("annotator__user").order_by("pk"))
     return {
@@ -463,13 +463,13 @@ def _case_context(
         "flags": flags,
         "suggestions": _suggestions(comparison, view.dataset),
         "decisions": decisions,
-        "standing": standing,
-        "settled": standing is not None and standing.method == Decision.Method.REVIEWER,
+        "current": current,
+        "settled": current is not None and current.method == Decision.Method.REVIEWER,
         "token": review.token_of(
             comparison,
-            [judgment for judgment in judgments if judgment.current],
+            [judgment for judgment in judgments if judgment.is_current],
             [flag for flag in flags if flag.closed_at is None],
-            [standing] if standing else [],
+            [current] if current else [],
         ),
         "form": form,
         "conflict": conflict,

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch, Worker
 from workbench.models.dataset import BEGINNING
 from workbench.pipeline import cuts, scoring, training
@@ -156,7 +156,7 @@ def workforce(runs: Collection[Run]) -> Workforce:
     scoring_now = [run for run in runs if run.kind == Run.Kind.SCORE and run.state == Run.State.RUNNING]
     stuck = _stuck(scoring_now) if scoring_now else []
     queued = [run for run in runs if run.state == Run.State.WAITING]
-    untold = bool(queued) and not ringing.broker_answers()
+    untold = bool(queued) and not enqueue.broker_answers()
     return Workforce(
         [worker for worker in workers if worker.last_seen > recently],
         unserved,
@@ -292,7 +292,7 @@ def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
     if again is None:
         messages.warning(request, f"{run} has nothing to retry.")
         return redirect("run", pk=run.pk)
-    ringing.ring(tasks.ring_run, again.pk)
+    enqueue.enqueue(tasks.enqueue_run, again.pk)
     return redirect("run", pk=again.pk)
 
 

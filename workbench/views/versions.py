@@ -3,11 +3,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from workbench import access, ringing, tasks
+from workbench import access, enqueue, tasks
 from workbench.forms import CalibrateForm
 from workbench.models import Dataset, ModelVersion, Promotion
 from workbench.pipeline import calibration, promotion
 from workbench.pipeline import versions as registry
+from workbench.pipeline.progress import Refused
 
 PROMOTIONS_SHOWN = 50
 
@@ -60,7 +61,7 @@ def version_delete(request: HttpRequest, pk: int) -> HttpResponse:
     found = access.version_for(request.user, pk)
     try:
         registry.delete_unused(found)
-    except registry.Refused as error:
+    except Refused as error:
         messages.warning(request, str(error))
         return redirect("version", found.pk)
     messages.info(request, f"{found} is deleted.")
@@ -79,18 +80,18 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
     by = access.staff_only(request.user)
     try:
         promotion.put_in_place(version, by=by, reason=_reason(request))
-    except promotion.Refused as error:
+    except Refused as error:
         messages.warning(request, str(error))
         return redirect("version", version.pk)
-    ring_for_scores()
+    enqueue_scoring()
     messages.info(request, f"{version} is active. {promotion.where_it_serves()}")
     return redirect("versions")
 
 
-def ring_for_scores() -> None:
+def enqueue_scoring() -> None:
     """Have every Dataset scored by what is active now, newest Dataset first."""
     for dataset_id in Dataset.objects.in_use().order_by("-created_at", "-pk").values_list("pk", flat=True):
-        ringing.ring(tasks.score_missing, dataset_id)
+        enqueue.enqueue(tasks.score_missing, dataset_id)
 
 
 @require_POST
@@ -99,11 +100,11 @@ def rollback(request: HttpRequest) -> HttpResponse:
     by = access.staff_only(request.user)
     try:
         made = promotion.roll_back(by=by, reason=_reason(request))
-    except promotion.Refused as error:
+    except Refused as error:
         messages.warning(request, str(error))
         return redirect("versions")
-    ring_for_scores()
-    said = f"{made.version} is active again and has replaced {made.replaced}."
+    enqueue_scoring()
+    said = f"{made.version} is active again and has replaced {made.supersedes}."
     messages.info(request, f"{said} {promotion.where_it_serves()}")
     return redirect("versions")
 

@@ -56,7 +56,7 @@ class Command(WorkbenchCommand):
             run.dataset = dataset_to_change(options["on"])
         run.save()
         if options["queue"]:
-            tasks.ring_run(run.pk)
+            tasks.enqueue_run(run.pk)
             self.stdout.write(f"{run} is queued: it starts when a worker for training is free.")
             return
         run.start()

@@ -11,6 +11,7 @@ from workbench import tasks
 from workbench.management.base import WorkbenchCommand
 from workbench.models import ModelVersion
 from workbench.pipeline import learnt, promotion, versions
+from workbench.pipeline.progress import Refused
 
 EXAMPLES = """
 examples:
@@ -50,7 +51,7 @@ class Command(WorkbenchCommand):
         if options["activate"] and version.state != ModelVersion.State.ACTIVE:
             try:
                 promotion.put_in_place(version)
-            except promotion.Refused:
+            except Refused:
                 raise CommandError(
                     f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
                     f'Compare the two with manage.py promote "{version}".'
@@ -98,7 +99,7 @@ class Command(WorkbenchCommand):
         try:
             version, new = versions.register(name=name, folder=folder, files=found.files, facts=facts)
             learnt.remember_folder(version, folder)
-        except (versions.Refused, BadRecord) as error:
+        except (Refused, BadRecord) as error:
             raise CommandError(str(error)) from None
         return version, new
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from workbench.management.base import WorkbenchCommand, dataset_named, version_named
 from workbench.models import ModelVersion
 from workbench.pipeline import calibration, versions
+from workbench.pipeline.progress import Refused
 
 EXAMPLES = """
 examples:
@@ -55,7 +56,7 @@ class Command(WorkbenchCommand):
     def delete(self, version: ModelVersion, options: dict[str, Any]) -> None:
         try:
             versions.delete_unused(version)
-        except versions.Refused as error:
+        except Refused as error:
             raise CommandError(str(error)) from None
 
     def show(self) -> None:

@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, dataset_named, user_named, version_named
 from workbench.models import Dataset, ModelVersion, Promotion, User
 from workbench.pipeline import promotion
+from workbench.pipeline.progress import Refused
 
 EXAMPLES = """
 examples:
@@ -44,12 +45,12 @@ class Command(WorkbenchCommand):
                 self._show(promotion.weigh(version, dataset), options)
                 return
             made = _promoted(version, dataset, by, options)
-        except promotion.Refused as error:
+        except Refused as error:
             raise CommandError(str(error)) from None
         if options["json"]:
             self.stdout.write(json.dumps(promotion_facts(made)))
             return
-        before = f" in place of {made.replaced}" if made.replaced else ""
+        before = f" in place of {made.supersedes}" if made.supersedes else ""
         self.stdout.write(f"{version} is now active{before} ({made.kind}). {promotion.where_it_serves()}")
 
     def _show(self, gate: promotion.Gate, options: dict[str, Any]) -> None:
@@ -76,7 +77,7 @@ def _promoted(
             version, dataset, by=by, override=options["override"], reason=options["reason"]
         )
     if ModelVersion.objects.active() is not None and not options["override"]:
-        raise promotion.Refused(f"{version} was not trained here. Name the dataset to compare on with --on.")
+        raise Refused(f"{version} was not trained here. Name the dataset to compare on with --on.")
     return promotion.put_in_place(version, by=by, reason=options["reason"])
 
 
@@ -90,7 +91,7 @@ def promotion_facts(made: Promotion) -> dict[str, Any]:
     return {
         "active": made.version.name,
         "kind": made.kind,
-        "replaced": made.replaced.name if made.replaced else None,
+        "replaced": made.supersedes.name if made.supersedes else None,
         "by": made.by.username if made.by else None,
         "reason": made.reason,
         "gate": made.gate,

@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, user_named
 from workbench.management.commands.promote import promotion_facts
 from workbench.pipeline import promotion
+from workbench.pipeline.progress import Refused
 
 EXAMPLES = """
 example:
@@ -28,11 +29,11 @@ class Command(WorkbenchCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             made = promotion.roll_back(by=user_named(options["by"]), reason=options["reason"])
-        except promotion.Refused as error:
+        except Refused as error:
             raise CommandError(str(error)) from None
         if options["json"]:
             self.stdout.write(json.dumps(promotion_facts(made)))
         else:
             self.stdout.write(
-                f"{made.version} is active again in place of {made.replaced}. {promotion.where_it_serves()}"
+                f"{made.version} is active again in place of {made.supersedes}. {promotion.where_it_serves()}"
             )

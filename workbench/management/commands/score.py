@@ -32,7 +32,7 @@ class Command(WorkbenchCommand):
         dataset = dataset_to_change(options["dataset"])
         planned = [(run, v) for v in _versions(options["model"]) if (run := _run(dataset, v))]
         if options["queue"]:
-            tasks.ring_batches()
+            tasks.enqueue_batches()
         else:
             for run, version in planned:
                 self.work(run, version, quiet=options["json"])

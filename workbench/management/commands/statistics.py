@@ -7,7 +7,15 @@ from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import learnt, statistics
-from workbench.pipeline.statistics.panels import VOICES, Kind, data_in_words, in_words, plan, warning_of
+from workbench.pipeline.progress import Cancelled
+from workbench.pipeline.statistics.panels import (
+    SOURCE_NAMES,
+    Kind,
+    data_in_words,
+    in_words,
+    plan,
+    warning_of,
+)
 
 EXAMPLES = """
 examples:
@@ -30,9 +38,9 @@ class Command(WorkbenchCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_to_change(options["name"])
-        run = statistics.order(dataset)
+        run = statistics.begin(dataset)
         if options["queue"]:
-            tasks.ring_run(run.pk)
+            tasks.enqueue_run(run.pk)
             self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk}, options)
             return
         report = self._compute(dataset, run)
@@ -46,7 +54,7 @@ class Command(WorkbenchCommand):
         try:
             with shown(Run.Kind.STATISTICS, f"Statistics of {dataset}"):
                 stored = statistics.carry_out(run)
-        except statistics.Cancelled:
+        except Cancelled:
             stored = None
         except BaseException as error:
             run.fail(f"{type(error).__name__}: {error}")
@@ -59,25 +67,27 @@ class Command(WorkbenchCommand):
 def told(dataset: Dataset, report: statistics.Report) -> str:
     """The main figures in lines for people."""
     lines = [f"{dataset}: {data_in_words(report['data'])}"]
-    for voice, found in report["agreement"].items():
+    for label_source, found in report["agreement"].items():
         every = found["all"]
-        lines.append(f"Agreement of {VOICES[voice]}, {every['units']:,} pairs with two votes or more:")
+        lines.append(
+            f"Agreement of {SOURCE_NAMES[label_source]}, {every['units']:,} pairs with two votes or more:"
+        )
         lines += [
             f"  {name:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
             for name in ("raw", "alpha", "alpha_ordinal", "ac1")
         ]
-    for voice, versions in report["against"].items():
+    for label_source, versions in report["against"].items():
         for each in versions:
             every = each["slices"][0]
             pairs = f"{every['accuracy']['n']:,} pairs{_without(each)}"
             lines += [
-                f"{each['version']} against {VOICES[voice]}, {pairs}:",
+                f"{each['version']} against {SOURCE_NAMES[label_source]}, {pairs}:",
                 *(
                     f"  {name:<14} {_told(every[name])}"
                     for name in ("accuracy", "longest", "random", "ceiling")
                 ),
                 *filter(None, [warning_of(every)]),
-                f"  {'confidence':<14} {_told(each['surety'])}",
+                f"  {'confidence':<14} {_told(each['confidence_auc'])}",
                 f"  {'ECE':<14} {_told(each['ece'], 'number')}",
             ]
     return "\n".join([*lines, *plan(report)])

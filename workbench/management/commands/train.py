@@ -17,6 +17,7 @@ from workbench.management.base import (
 from workbench.management.progress import Told, shown
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import training
+from workbench.pipeline.progress import Refused
 
 EXAMPLES = """
 examples:
@@ -66,13 +67,13 @@ class Command(WorkbenchCommand):
                     return
                 refuse_archived(release.dataset)
                 preset = options["preset"] or training.usual_preset(release)
-                run = training.announce(
+                run = training.begin(
                     release, base, preset, options["name"], settings=_settings(options["set"])
                 )
-        except training.Refused as error:
+        except Refused as error:
             raise CommandError(str(error)) from None
         if options["queue"]:
-            tasks.ring_run(run.pk)
+            tasks.enqueue_run(run.pk)
             self.answer(
                 f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk}, options
             )

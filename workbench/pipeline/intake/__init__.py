@@ -11,7 +11,6 @@ from scoring.rows.shapes import SHAPES
 from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from scoring.rows.shapes.votes import without_citations
 from workbench.pipeline.intake.importing import (
-    Cancelled,
     ImportResult,
     Preview,
     import_file,
@@ -24,7 +23,6 @@ __all__ = [
     "OUTCOME_WORDS",
     "PAIRS_POLICIES",
     "SHAPES",
-    "Cancelled",
     "Draft",
     "ImportOptions",
     "ImportResult",

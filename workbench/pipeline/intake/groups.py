@@ -95,7 +95,7 @@ def _key(digest: str) -> int:
 
 class Groups:
     """The texts of one file that may be linked, each once. `number` them in the order of the file, then
-    `settle` them with what the Dataset has; table `joined` (n, grp) then names the groups of those that have
+    `assign` them with what the Dataset has; table `joined` (n, grp) then names the groups of those that have
     not their own. Say which Prompts were `stored`, and `new_keys` are what the imports after this one find
     them by."""
 
@@ -171,7 +171,7 @@ class Groups:
         """Leave these texts out: no row that is taken has them."""
         self._forgotten += numbers
 
-    def settle(self, dataset: Dataset, tick: Tick) -> None:
+    def assign(self, dataset: Dataset, tick: Tick) -> None:
         """Fill `joined`. Reads the Dataset only; it must not change until the file is stored."""
         if not self._size:
             return

@@ -27,6 +27,7 @@ from workbench.pipeline.cuts import estimate_in_words, limit_of
 from workbench.pipeline.intake.groups import Groups, LinkedText
 from workbench.pipeline.intake.spool import Packed, Spool, labels_in, pack
 from workbench.pipeline.intake.store import CHUNK_ROWS, Store, are_stored
+from workbench.pipeline.progress import Cancelled
 
 SHOWN_PROBLEMS = 100
 SHOWN_EXAMPLES = 5
@@ -38,10 +39,6 @@ PLAIN = ImportOptions()
 Progress = Callable[[str, int, int], bool]
 """Called with ("reading", "grouping" or "storing", done, in all); these are rows, an estimate of all while
 reading, and while grouping steps of no fixed size. False cancels."""
-
-
-class Cancelled(Exception):
-    """The progress callable said stop; nothing was stored."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +239,7 @@ def _store(
         # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
         if not Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first():
             raise Cancelled
-        spool.groups.settle(dataset, partial(go_on, "grouping"))
+        spool.groups.assign(dataset, partial(go_on, "grouping"))
         known = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
         licence = options.licence if options.licence != known else ""
         store = Store(dataset, options.source or found.format, spool.groups, licence)
@@ -254,7 +251,7 @@ def _store(
             go_on("storing", done, total)
         learnt.look_through(dataset, partial(go_on, "storing", done, total))
         # In the same transaction: a message that asks for Scores may be lost, this is not.
-        Dataset.objects.filter(pk=dataset.pk).update(wants_scoring=True, order_wanted_at=timezone.now())
+        Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
         if options.columns:
             Dataset.objects.filter(pk=dataset.pk).update(columns=options.columns)
         counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
@@ -354,7 +351,7 @@ def _near_duplicates(dataset: Dataset, texts: list[LinkedText | None]) -> int:
         stack.callback(db.close)
         groups = Groups(db, Path(folder))
         groups.number(texts)
-        groups.settle(dataset, lambda *_: None)
+        groups.assign(dataset, lambda *_: None)
         return groups.near_duplicates()
 
 

@@ -10,7 +10,8 @@ from django.db import connection
 
 from scoring.rows.drafts import ImportOptions
 from workbench.models import Run, Upload
-from workbench.pipeline.intake.importing import Cancelled, ImportResult, import_file
+from workbench.pipeline.intake.importing import ImportResult, import_file
+from workbench.pipeline.progress import Cancelled
 from workbench.pipeline.runs import is_called_off
 
 
@@ -41,10 +42,10 @@ def carry_out(run: Run) -> bool:
 
         try:
             source = cast("BinaryIO", file.file)
-            beat = _Beat(run, outside)
+            progress = _Progress(run, outside)
             name = upload.shown_name
             result = import_file(
-                source, dataset, options, beat, name=name, rejects=rejects, last_step=last_step
+                source, dataset, options, progress, name=name, rejects=rejects, last_step=last_step
             )
         except Cancelled:
             _discard(run)
@@ -64,7 +65,7 @@ def _close_own_connection() -> None:
     connection.close()
 
 
-class _Beat:
+class _Progress:
     """Tells the Run how far its import is, in rows read, and then in rows stored.
 
     What is written inside the import's transaction is seen when it ends, so while rows are stored the beat
@@ -83,15 +84,15 @@ class _Beat:
         self._total = total
         told = {"phase": phase}
         if phase == "reading" or begins:
-            return self._run.beat(done, total, told)
+            return self._run.update_progress(done, total, told)
         if connection.vendor == "sqlite":
             return True
-        return self._outside.submit(self._run.beat, done, total, told).result()
+        return self._outside.submit(self._run.update_progress, done, total, told).result()
 
 
 def _finish(run: Run, result: ImportResult, rejects: IO[bytes]) -> bool:
     _keep(run, rejects)
-    run.beat(result.rows, result.rows)
+    run.update_progress(result.rows, result.rows)
     return run.finish(**result.as_dict())
 
 

@@ -155,8 +155,10 @@ def _unpacked(packed: bytes, text: int | None, group: str | None) -> Packed:
 def labels_in(row: Packed) -> int:
     """How many labels the row has for two texts that differ."""
     texts, pairs = row[5], row[6]
-    standing = (sum(vote[6] for vote in votes) for a, b, *_, votes in pairs if texts[a][0] != texts[b][0])
-    return sum(standing)
+    still_current = (
+        sum(vote[6] for vote in votes) for a, b, *_, votes in pairs if texts[a][0] != texts[b][0]
+    )
+    return sum(still_current)
 
 
 def pack(draft: Draft) -> Packed:

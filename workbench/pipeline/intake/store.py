@@ -37,12 +37,12 @@ class Store:
     """Adds Drafts to `dataset`; `counts` says what was new, by kind of row.
 
     Keys of `counts`: prompts, completions, comparisons, judgments, ties, superseded (votes that no longer
-    stand, which come with the one of their voice that does); and of rows that brought nothing new:
+    stand, which come with the one of their label source that does); and of rows that brought nothing new:
     already_there (it was stored before this import), duplicates (it came with an earlier row); identical
     (twice the same completion, which makes no Comparison); of Judgments that were not added,
-    repeated_judgments (the voice had said so already) and contradictions (it had said otherwise: its first
-    answer stands). `licence`, where it is another than the Dataset's, is kept with each new text, beside a
-    licence that the text or its row names itself.
+    repeated_judgments (the label source had said so already) and contradictions (it had said otherwise: its
+    first answer stands). `licence`, where it is another than the Dataset's, is kept with each new text,
+    beside a licence that the text or its row names itself.
     """
 
     def __init__(self, dataset: Dataset, source: str, groups: Groups, licence: str = "") -> None:
@@ -75,7 +75,7 @@ class Store:
         _insert(Prompt, _PROMPT_COLUMNS, new.prompts)
         _insert(Completion, _COMPLETION_COLUMNS, new.completions)
         _insert(Comparison, _COMPARISON_COLUMNS, new.comparisons)
-        _insert(Judgment, _JUDGMENT_COLUMNS, new.superseded, stage=Judgment.Stage.IMPORTED, current=False)
+        _insert(Judgment, _JUDGMENT_COLUMNS, new.superseded, stage=Judgment.Stage.IMPORTED, is_current=False)
         _insert(Judgment, _JUDGMENT_COLUMNS, new.judgments, stage=Judgment.Stage.IMPORTED)
         for name in ("prompts", "completions", "comparisons", "judgments", "superseded"):
             self.counts[name] += len(getattr(new, name))
@@ -234,9 +234,9 @@ class _Known:
             for vote in pair[4]
         }
         columns = ("comparison_id", "annotator_id")
-        found = _stored(Judgment, columns, keys, also="outcome", where="AND t.current")
-        # Of a voice that took all its votes back, the last stands for what it said.
-        gone = _stored(Judgment, columns, keys - found.keys(), also="outcome", where="AND NOT t.current")
+        found = _stored(Judgment, columns, keys, also="outcome", where="AND t.is_current")
+        # Of a label source that took all its votes back, the last stands for what it said.
+        gone = _stored(Judgment, columns, keys - found.keys(), also="outcome", where="AND NOT t.is_current")
         self.judgments = {key: outcome for key, (_, outcome) in (gone | found).items()}
 
 

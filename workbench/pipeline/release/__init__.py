@@ -4,10 +4,9 @@
 what was written, `building` does the whole, and `history` compares Releases later."""
 
 from workbench.pipeline.release.building import (
-    Cancelled,
     Recipe,
     ReleaseError,
-    announce,
+    begin,
     build,
     copy_to,
     count_now,
@@ -31,7 +30,6 @@ __all__ = [
     "PROFILES",
     "SPLITS",
     "BadFilter",
-    "Cancelled",
     "Diff",
     "Filters",
     "LeftOut",
@@ -40,7 +38,7 @@ __all__ = [
     "Recipe",
     "ReleaseError",
     "Verified",
-    "announce",
+    "begin",
     "build",
     "copy_to",
     "count_now",

@@ -23,6 +23,7 @@ from django.db.models.fields.json import KeyTransform
 
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
 from workbench.pipeline import aggregation
+from workbench.pipeline.progress import Cancelled, Progress, never_stop
 from workbench.pipeline.release import card, manifest, proof, splits
 from workbench.pipeline.release.cases import CHUNK, Case, Kept, LeftOut, cases, kept_by
 from workbench.pipeline.release.files import FORMATS, RowFile
@@ -37,23 +38,10 @@ LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60
 PROVEN_HERE_BYTES = 8 * 2**20
 _FULL_DISK = "The disk is full, so nothing was kept. Make room and try again."
-Progress = Callable[[int, int], bool]
-"""Told (Comparisons done, Comparisons in all) now and then; answers False when the work should stop."""
 
 
 class ReleaseError(Exception):
     """A Release that cannot be built or written; the message is a sentence for people."""
-
-
-class Cancelled(ReleaseError):
-    """Somebody cancelled the Run; nothing was kept."""
-
-    def __init__(self) -> None:
-        super().__init__("The Release was cancelled; nothing was kept.")
-
-
-def _never_stop(done: int, total: int) -> bool:
-    return True
 
 
 @dataclass(frozen=True)
@@ -87,7 +75,7 @@ class Recipe:
             raise ReleaseError(str(error)) from None
 
 
-def announce(release: Release) -> Release:
+def begin(release: Release) -> Release:
     """Store the row of a Release that a worker will build, under the next number. Raises ReleaseError when
     its recipe cannot be followed."""
     Recipe.of(release)
@@ -97,7 +85,7 @@ def announce(release: Release) -> Release:
     return release
 
 
-def build(release: Release, progress: Progress = _never_stop) -> Release:
+def build(release: Release, progress: Progress = never_stop) -> Release:
     """Write the files of the release into Django's storage and make it ready, in one step at the very end.
 
     A release that is not saved yet gets its number then, so that a build that dies leaves no row. One that
@@ -110,7 +98,7 @@ def build(release: Release, progress: Progress = _never_stop) -> Release:
 
 
 @contextmanager
-def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[Path, Manifest]]:
+def made(release: Release, progress: Progress = never_stop) -> Iterator[tuple[Path, Manifest]]:
     """A scratch folder with the files of the release, proven loadable, and their manifest. Raises as `build`
     does; stores nothing but derived Decisions."""
     recipe = Recipe.of(release)
@@ -123,7 +111,7 @@ def made(release: Release, progress: Progress = _never_stop) -> Iterator[tuple[P
             tempfile.TemporaryDirectory(dir=scratch) as name,
             tempfile.TemporaryDirectory(dir=scratch) as cache,
         ):
-            aggregation.settle(release.dataset)
+            aggregation.derive(release.dataset)
             facts = _proven(write(release.dataset, recipe, Path(name), progress), Path(cache), progress)
             yield Path(name), facts
 
@@ -248,7 +236,7 @@ class Written:
         self.finish()
 
 
-def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = _never_stop) -> Written:
+def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = never_stop) -> Written:
     """Write files and manifest of one snapshot into the folder, in one pass and in constant memory."""
     with snapshot() as using:
         version = ModelVersion.objects.using(using).serving(dataset)

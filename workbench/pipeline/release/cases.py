@@ -106,7 +106,7 @@ class Vote:
     suggested: str
     seconds: float | None
     guidelines: int | None
-    current: bool
+    is_current: bool
     at: datetime
     comment: str
     metadata: dict[str, Any]
@@ -115,7 +115,7 @@ class Vote:
 @dataclass(frozen=True)
 class Case:
     """One Comparison with all that any profile may write of it. `outcome`, `method`, `reason` and `note` are
-    those of the standing Decision ("" = none), `decided_votes` its opinions and how many of them are for the
+    those of the current Decision ("" = none), `decided_votes` its opinions and how many of them are for the
     outcome; `posterior` is the probability of each outcome where aggregation decided; `flags` are all that
     were raised, `by_skill` says that the Dataset decides by aggregation."""
 
@@ -183,7 +183,7 @@ class Case:
     def tally(self) -> Counter[str]:
         """Current opinions by outcome; "cannot judge" is no opinion."""
         return Counter(
-            vote.outcome for vote in self.votes if vote.current and vote.outcome != Outcome.CANNOT_JUDGE
+            vote.outcome for vote in self.votes if vote.is_current and vote.outcome != Outcome.CANNOT_JUDGE
         )
 
     @property
@@ -217,7 +217,7 @@ class Case:
     @property
     def decided(self) -> str:
         """The outcome that follows from the votes beside it, "" where none does: what a reviewer said, or
-        what the rule of the Dataset makes of them. The standing Decision may be one vote behind, since it
+        what the rule of the Dataset makes of them. The current Decision may be one vote behind, since it
         is settled just before the snapshot: then the majority stands in, as on the pages."""
         if self.method == Decision.Method.REVIEWER:
             return self.outcome
@@ -233,7 +233,7 @@ class Case:
     def _undecided(self) -> LeftOut:
         if self.tally:
             return LeftOut.UNDECIDED
-        return LeftOut.CANNOT_JUDGE if any(vote.current for vote in self.votes) else LeftOut.NOT_JUDGED
+        return LeftOut.CANNOT_JUDGE if any(vote.is_current for vote in self.votes) else LeftOut.NOT_JUDGED
 
     def _outdated(self) -> bool:
         # Agreement is settled in a transaction of its own just before the snapshot; a Judgment that came
@@ -313,7 +313,7 @@ def _filled(
     decisions: dict[int, list[Any]] = {
         key: rest
         for key, *rest in Decision.objects.using(using)
-        .standing()
+        .current()
         .filter(comparison__in=keys)
         .values_list(
             "comparison_id", "outcome", "method", "reason", "note", "posterior", "votes", "votes_for"
@@ -380,7 +380,7 @@ def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
             "suggested",
             "seconds",
             "guidelines__number",
-            "current",
+            "is_current",
             "created_at",
             "comment",
             "metadata",

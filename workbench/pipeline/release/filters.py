@@ -103,9 +103,9 @@ def _parsed(name: str, kind: Any, value: Any) -> Any:
 def passing(
     comparisons: ComparisonQuerySet, filters: Filters, version: ModelVersion | None
 ) -> ComparisonQuerySet:
-    """Those whose standing Decision, texts and Suggestion pass every filter. Raises BadFilter when a filter
+    """Those whose current Decision, texts and Suggestion pass every filter. Raises BadFilter when a filter
     on the model's confidence is set and no calibrated model is active."""
-    decided = Decision.objects.standing().filter(_of_decision(filters), comparison=OuterRef("pk"))
+    decided = Decision.objects.current().filter(_of_decision(filters), comparison=OuterRef("pk"))
     passed = comparisons.filter(Exists(decided), _of_texts(filters))
     if filters.without_groups:
         passed = passed.exclude(prompt__group__in=filters.without_groups)
@@ -172,6 +172,6 @@ def _confident(share: float, version: ModelVersion | None) -> Any:
 def count(dataset: Dataset, filters: Filters, version: ModelVersion | None) -> tuple[int, int]:
     """(Comparisons decided for a side that pass, all decided for a side), flagged ones in neither."""
     decided = Comparison.objects.filter(
-        dataset=dataset, decisions__standing=True, decisions__outcome__in=["a", "b"]
+        dataset=dataset, decisions__is_current=True, decisions__outcome__in=["a", "b"]
     ).exclude(pk__in=Comparison.objects.filter(dataset=dataset).flagged().values("pk"))
     return passing(decided, filters, version).count(), decided.count()

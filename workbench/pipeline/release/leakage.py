@@ -21,7 +21,7 @@ from scoring.formats import BadLine, prompt_text, read_rows
 from scoring.messages import said
 from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
-from workbench.pipeline.release.building import Cancelled
+from workbench.pipeline.progress import Cancelled
 from workbench.pipeline.release.splits import SPLITS, Split, split_of
 from workbench.pipeline.runs import is_called_off
 from workbench.pipeline.storing import kept
@@ -190,7 +190,7 @@ def groups_of(leaks: Iterable[Leak]) -> list[str]:
 
 
 @contextmanager
-def begun(dataset: Dataset, files: Sequence[tuple[str, Any]], column: str) -> Iterator[Run]:
+def begin(dataset: Dataset, files: Sequence[tuple[str, Any]], column: str) -> Iterator[Run]:
     """A waiting Run, to be saved in the body of `with`, that compares the dataset with all others and with
     `files`, each (name as shown, file as storages take it). They are stored under names of our own until the
     Run has ended well; when the body fails, they go."""
@@ -217,7 +217,7 @@ def carry_out(run: Run) -> None:
     def tick(read: int) -> None:
         nonlocal done
         done = min(done + read, total)
-        if not run.beat(done, total):
+        if not run.update_progress(done, total):
             raise Cancelled
 
     leaks = [within(dataset, tick), *(with_other(dataset, other, tick) for other in others)]

@@ -53,7 +53,7 @@ class Counts:
         self.methods[case.method or "undecided"] += 1
         self.sources.update((answer.source, case.licence_of(answer)) for answer in (case.a, case.b))
         for vote in case.votes:
-            if vote.current:
+            if vote.is_current:
                 self.annotators[str(vote.pseudonym)] += 1
                 self.guidelines[vote.guidelines or 0] += 1
                 self.stages[vote.stage] += 1

@@ -134,7 +134,7 @@ def strength(case: Case) -> float:
     given = [
         vote.strength
         for vote in case.votes
-        if vote.current and vote.outcome == case.outcome and vote.strength is not None
+        if vote.is_current and vote.outcome == case.outcome and vote.strength is not None
     ]
     return sum(given) / len(given) if given else 0.0
 
@@ -290,7 +290,7 @@ def _votes(case: Case) -> Iterator[Row]:
             "mode": vote.mode,
             "left": vote.left,
             "suggested": vote.suggested,
-            "current": vote.current,
+            "current": vote.is_current,
             "seconds": vote.seconds or 0.0,
             "guidelines": vote.guidelines or 0,
             "judged_at": int(vote.at.timestamp()),

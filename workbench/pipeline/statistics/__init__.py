@@ -10,10 +10,10 @@ from django.db import transaction
 from workbench.models import Dataset, ModelVersion, Run, Statistics, User
 from workbench.pipeline.runs import is_called_off
 from workbench.pipeline.statistics import charts
-from workbench.pipeline.statistics.report import FORMAT, Cancelled, Report, compute
+from workbench.pipeline.statistics.report import FORMAT, Report, compute
 from workbench.pipeline.statistics.unseen import Unseen, told, unseen
 
-__all__ = ["Cancelled", "Report", "Unseen", "carry_out", "compute", "order", "stored", "told", "unseen"]
+__all__ = ["Report", "Unseen", "begin", "carry_out", "compute", "stored", "told", "unseen"]
 
 
 def stored(dataset: Dataset) -> Statistics | None:
@@ -22,7 +22,7 @@ def stored(dataset: Dataset) -> Statistics | None:
     return found if found and found.report.get("format") == FORMAT else None
 
 
-def order(dataset: Dataset, by: User | None = None) -> Run:
+def begin(dataset: Dataset, by: User | None = None) -> Run:
     """The Run that will compute the dataset's figures: a new one, unless one is waiting or going on."""
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
@@ -37,7 +37,7 @@ def carry_out(run: Run) -> Statistics | None:
     dataset = run.dataset
     if dataset is None:
         raise ValueError(f"{run} is of no Dataset.")
-    report = compute(dataset, run.beat)
+    report = compute(dataset, run.update_progress)
     told = report["data"]
     drawn = charts.store(dataset, report)
     with transaction.atomic():

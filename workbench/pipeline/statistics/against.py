@@ -92,7 +92,7 @@ def _right(margin: Vector, target: Vector) -> Vector:
     return (np.sign(margin) * np.sign(target - 0.5) + 1) / 2
 
 
-def surety(trial: Trial) -> Figure:
+def confidence_auc(trial: Trial) -> Figure:
     """AUC of |margin| for "the model is right": the chance that it is surer of an answer that it gets right
     than of one that it gets wrong. The interval is of |margin| in 200 levels, which moves it by less than
     0.001."""

@@ -17,7 +17,7 @@ from django.core.files.storage import default_storage
 
 from workbench.models import Dataset, Statistics
 from workbench.pipeline.statistics.figures import known
-from workbench.pipeline.statistics.panels import Panel, names_of, panels, voices
+from workbench.pipeline.statistics.panels import Panel, label_sources, names_of, panels
 from workbench.pipeline.storing import delete_folder
 
 # vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
@@ -52,15 +52,15 @@ THEMES = {
 
 def draw(report: Mapping[str, Any], names: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
     """(name, SVG) of each chart of the report in each theme; the name is that of `chart_name`."""
-    for voice in voices(report):
-        for panel in panels(report, voice, names):
+    for label_source in label_sources(report):
+        for panel in panels(report, label_source, names):
             if panel.has_chart:
                 for theme in THEMES:
-                    yield chart_name(panel, voice, theme), drawn(panel, THEMES[theme])
+                    yield chart_name(panel, label_source, theme), drawn(panel, THEMES[theme])
 
 
-def chart_name(panel: Panel, voice: str, theme: str) -> str:
-    return f"{panel.name}-{voice}-{theme}"
+def chart_name(panel: Panel, label_source: str, theme: str) -> str:
+    return f"{panel.name}-{label_source}-{theme}"
 
 
 def drawn(panel: Panel, theme: Theme) -> bytes:

@@ -174,7 +174,7 @@ def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answer
     rows = Judgment.objects.using(using).of(dataset).order_by()
     read = rows.values_list(
         "pk", "comparison_id", "annotator_id", "outcome", "left", "guidelines_id", "seconds", "created_at",
-        "stage", "mode", "purpose", "current", "supersedes_id", "superseded_by__stage",
+        "stage", "mode", "purpose", "is_current", "supersedes_id", "superseded_by__stage",
     )  # fmt: skip
     kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 14)]
     columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
@@ -220,7 +220,7 @@ def _coded(
 
 
 def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
-    """(Comparison, annotator, place in OUTCOMES) of all standing opinions: primary keys, one entry a vote."""
+    """(Comparison, annotator, place in OUTCOMES) of all current opinions: primary keys, one entry a vote."""
     rows = Judgment.objects.using(using).of(dataset).current().opinions().order_by()
     chunks = [
         np.array([(pair, annotator, _PLACE[outcome]) for pair, annotator, outcome in chunk], dtype=np.int64)

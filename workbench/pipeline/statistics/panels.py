@@ -16,7 +16,7 @@ from workbench.pipeline.statistics.figures import ENOUGH, known
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
 Row = dict[str, Any]
 
-VOICES = {"people": "people", "imported": "labels of the file"}
+SOURCE_NAMES = {"people": "people", "imported": "labels of the file"}
 MOST_DRAWN = 20
 """Rows in a chart: more than that are read in the table."""
 
@@ -71,18 +71,18 @@ class Panel:
         return self.rows[: self.drawn or len(self.rows)]
 
 
-def panels(report: Mapping[str, Any], voice: str, names: Mapping[int, str]) -> list[Panel]:
-    """Of the voice "people" or "imported"; names: of annotators, by primary key."""
-    people = voice == "people"
+def panels(report: Mapping[str, Any], label_source: str, names: Mapping[int, str]) -> list[Panel]:
+    """Of the label source "people" or "imported"; names: of annotators, by primary key."""
+    people = label_source == "people"
     found = [
-        _agreement(report, voice),
-        *_of_models(report, voice),
+        _agreement(report, label_source),
+        *_of_models(report, label_source),
         _pace(report) if people else None,
         _left(report, names) if people else None,
-        _agreement_by(report, voice),
-        *_tables_of_models(report, voice),
+        _agreement_by(report, label_source),
+        *_tables_of_models(report, label_source),
         _seconds(report) if people else None,
-        _annotators(report, voice, names),
+        _annotators(report, label_source, names),
     ]
     return [panel for panel in found if panel]
 
@@ -93,9 +93,9 @@ def names_of(report: Mapping[str, Any]) -> dict[int, str]:
     return {each.pk: str(each) for each in Annotator.objects.filter(pk__in=told).select_related("user")}
 
 
-def voices(report: Mapping[str, Any]) -> list[str]:
+def label_sources(report: Mapping[str, Any]) -> list[str]:
     """Those that have said something, people first."""
-    return [voice for voice in VOICES if voice in report["agreement"]]
+    return [label_source for label_source in SOURCE_NAMES if label_source in report["agreement"]]
 
 
 # --- words --------------------------------------------------------------------------------------------------
@@ -178,13 +178,14 @@ _AGREEMENT = (
 )
 
 
-def _agreement(report: Mapping[str, Any], voice: str) -> Panel:
-    found = report["agreement"][voice]
+def _agreement(report: Mapping[str, Any], label_source: str) -> Panel:
+    found = report["agreement"][label_source]
     every, weeks = found["all"], found["by_week"]
     measured = [week for week in weeks if known(week["raw"])]
     if known(every["raw"]):
         says = (
-            f"Two {VOICES[voice]} say the same of a Comparison in {in_words(every['raw'])} of cases, on "
+            f"Two {SOURCE_NAMES[label_source]} say the same of a Comparison in {in_words(every['raw'])} of "
+            "cases, on "
             f"{_count(every['units'], 'Comparison')} with two opinions or more; "
             f"Krippendorff’s alpha is {in_words(every['alpha'], 'number')}."
         )
@@ -218,8 +219,8 @@ def _over_weeks(weeks: Sequence[Row]) -> str:
     )
 
 
-def _agreement_by(report: Mapping[str, Any], voice: str) -> Panel | None:
-    found = report["agreement"][voice]
+def _agreement_by(report: Mapping[str, Any], label_source: str) -> Panel | None:
+    found = report["agreement"][label_source]
     rows = [{"of": "All", **found["all"], "label": ""}]
     if found["unseen"]:
         rows.append({"of": "Independent answers", **found["unseen"], "label": ""})
@@ -255,22 +256,22 @@ def _before_and_after(versions: Sequence[Row]) -> str:
 # --- models against people ----------------------------------------------------------------------------------
 
 
-def _of_models(report: Mapping[str, Any], voice: str) -> list[Panel]:
-    models = report["against"].get(voice, [])
+def _of_models(report: Mapping[str, Any], label_source: str) -> list[Panel]:
+    models = report["against"].get(label_source, [])
     if not models:
         nothing = "Not enough data: no model has scored both texts of a Comparison that was judged here."
         return [Panel("accuracy", "Accuracy by slice", nothing)]
     return [
-        _accuracy(report, models[0], voice),
-        _reliability(models[0], voice),
-        _margins(models[0], voice),
+        _accuracy(report, models[0], label_source),
+        _reliability(models[0], label_source),
+        _margins(models[0], label_source),
     ]
 
 
-def _tables_of_models(report: Mapping[str, Any], voice: str) -> list[Panel]:
-    models, audited = report["against"].get(voice, []), report["audit"].get(voice, [])
+def _tables_of_models(report: Mapping[str, Any], label_source: str) -> list[Panel]:
+    models, audited = report["against"].get(label_source, []), report["audit"].get(label_source, [])
     several = [_models(models)] if len(models) > 1 else []
-    return [*several, *(_audit(found, voice) for found in audited[:1])]
+    return [*several, *(_audit(found, label_source) for found in audited[:1])]
 
 
 _SLICES = {
@@ -283,7 +284,7 @@ _SLICES = {
 }
 
 
-def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -> Panel:
+def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], label_source: str) -> Panel:
     name, every = model["version"], model["slices"][0]
     rows = [{**row, "of": _SLICES.get(row["kind"], row["kind"])} for row in model["slices"]]
     rows[0]["label"] = ""
@@ -291,11 +292,11 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
     if known(every["accuracy"]):
         says = (
             f"{name} is right in {in_words(every['accuracy'])} of {_count(every['accuracy']['n'], 'pair')} "
-            f"by {VOICES[voice]}; {_beside_longest(every)}"
+            f"by {SOURCE_NAMES[label_source]}; {_beside_longest(every)}"
         )
         if known(every["ceiling"]):
             says += (
-                f" The agreement of {VOICES[voice]} with each other lets a perfect model reach "
+                f" The agreement of {SOURCE_NAMES[label_source]} with each other lets a perfect model reach "
                 f"{in_words(every['ceiling'])}."
             )
         says += _warned(every)
@@ -304,7 +305,7 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], voice: str) -
             f"Not enough data: {_count(every['accuracy']['n'], 'pair')} with a preferred side that {name} "
             f"has scored and not learnt, under {_count(every['accuracy']['prompts'], 'prompt')}."
         )
-    says += _left_out(report.get("sample", {}).get(voice, {}), model)
+    says += _left_out(report.get("sample", {}).get(label_source, {}), model)
     return Panel(
         name="accuracy",
         title="Accuracy by slice",
@@ -370,7 +371,7 @@ def _slices_described(name: str, rows: Sequence[Row]) -> str:
     )
 
 
-def _reliability(model: Mapping[str, Any], voice: str) -> Panel:
+def _reliability(model: Mapping[str, Any], label_source: str) -> Panel:
     name, bins = model["version"], model["bins"]
     rows = [
         {
@@ -394,7 +395,7 @@ def _reliability(model: Mapping[str, Any], voice: str) -> Panel:
             "as sure as it may be" if abs(gap) < 0.02 else "surer than it may be" if gap > 0 else "too timid"
         )
         says = (
-            f"{name} is {tends}: its probabilities and what {VOICES[voice]} said lie "
+            f"{name} is {tends}: its probabilities and what {SOURCE_NAMES[label_source]} said lie "
             f"{in_words(model['ece'], 'number')} apart (expected calibration error, {_count(n, 'answer')})."
         )
     return Panel(
@@ -403,11 +404,12 @@ def _reliability(model: Mapping[str, Any], voice: str) -> Panel:
         says=says,
         columns=(
             Column("predicted", "The model said", "share"),
-            Column("observed", f"{VOICES[voice].capitalize()} chose likewise", "share"),
+            Column("observed", f"{SOURCE_NAMES[label_source].capitalize()} chose likewise", "share"),
             Column("n", "Answers", "count"),
         ),
         rows=rows,
-        reading=f"What the model gave the side it prefers, against how often {VOICES[voice]} preferred it. "
+        reading="What the model gave the side it prefers, against how often "
+        f"{SOURCE_NAMES[label_source]} preferred it. "
         "On the line, it is right as often as it says; below, it claims too much.",
         described="; ".join(
             f"said {shares.in_words(each['predicted'])}, was right in {shares.in_words(each['observed'])}"
@@ -424,7 +426,7 @@ def _plain(value: float, n: int) -> Row:
     return {"value": value, "low": None, "high": None, "n": n}
 
 
-def _margins(model: Mapping[str, Any], voice: str) -> Panel:
+def _margins(model: Mapping[str, Any], label_source: str) -> Panel:
     name, told = model["version"], model["histogram"]
     edges = told["edges"]
     rows = [
@@ -433,10 +435,12 @@ def _margins(model: Mapping[str, Any], voice: str) -> Panel:
     ]
     if model["n"] < ENOUGH:
         says = f"Not enough data: {_count(model['n'], 'answer')} on Comparisons that {name} has scored."
-    elif not known(model["surety"]):
-        says = f"Whether a larger margin of {name} means more is not known: {in_words(model['surety'])}."
+    elif not known(model["confidence_auc"]):
+        says = (
+            f"Whether a larger margin of {name} means more is not known: {in_words(model['confidence_auc'])}."
+        )
     else:
-        worth = model["surety"]
+        worth = model["confidence_auc"]
         tells = (
             "a larger margin means that it is right more often"
             if worth["low"] > 0.5
@@ -481,7 +485,7 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Panel:
         {
             "version": each["version"],
             **{key: each["slices"][0][key] for key in ("accuracy", "longest", "ceiling")},
-            "surety": each["surety"],
+            "confidence_auc": each["confidence_auc"],
             "ece": each["ece"],
             "n": each["slices"][0]["accuracy"]["n"],
         }
@@ -500,7 +504,7 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Panel:
             Column("accuracy", "Right", "share"),
             Column("longest", "longest", "share"),
             Column("ceiling", "Ceiling", "share"),
-            Column("surety", "Surer when right", "share"),
+            Column("confidence_auc", "Surer when right", "share"),
             Column("ece", "Calibration error", "number"),
             Column("n", "Answers", "count"),
         ),
@@ -508,7 +512,7 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Panel:
     )
 
 
-def _audit(found: Mapping[str, Any], voice: str) -> Panel:
+def _audit(found: Mapping[str, Any], label_source: str) -> Panel:
     name = found["version"]
     rows = [
         {"feature": FEATURES.get(key, key), "people": figure, **_of_feature(found, key)}
@@ -522,34 +526,34 @@ def _audit(found: Mapping[str, Any], voice: str) -> Panel:
             f"{_count(found['prompts'], 'prompt')}; it takes 100 under 20."
         )
     elif led or less:
-        parts = [f"more than {VOICES[voice]} are by {_listed(led)}"] if led else []
+        parts = [f"more than {SOURCE_NAMES[label_source]} are by {_listed(led)}"] if led else []
         parts += [f"less by {_listed(less)}"] if less else []
         says = f"{name} is led {', and '.join(parts)}."
     else:
         says = (
-            f"{name} is led by length and markdown no more and no less than {VOICES[voice]} are, as far "
-            "as is known."
+            f"{name} is led by length and markdown no more and no less than {SOURCE_NAMES[label_source]} "
+            "are, as far as is known."
         )
     side = found["people"].get("side")
     if known(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
-        says += f" {VOICES[voice].capitalize()} are drawn to the {where} side."
+        says += f" {SOURCE_NAMES[label_source].capitalize()} are drawn to the {where} side."
     return Panel(
         name="audit",
         title="What leads a choice besides quality",
         says=says,
         columns=(
             Column("feature", "One more doubling of"),
-            Column("people", VOICES[voice].capitalize(), "log_odds"),
+            Column("people", SOURCE_NAMES[label_source].capitalize(), "log_odds"),
             Column("model", "Model", "log_odds"),
-            Column("excess", f"Model less {VOICES[voice]}", "log_odds"),
-            Column("given", f"{VOICES[voice].capitalize()}, the margin given", "log_odds"),
+            Column("excess", f"Model less {SOURCE_NAMES[label_source]}", "log_odds"),
+            Column("given", f"{SOURCE_NAMES[label_source].capitalize()}, the margin given", "log_odds"),
         ),
         rows=rows,
         reading="Log-odds of being preferred, from one logistic regression on the differences of two texts; "
         "0 = "
         "no pull, 0.7 = twice the odds. The last column holds the model’s margin fixed: what "
-        f"{VOICES[voice]} follow that it does not.",
+        f"{SOURCE_NAMES[label_source]} follow that it does not.",
     )
 
 
@@ -665,12 +669,12 @@ def _seconds(report: Mapping[str, Any]) -> Panel | None:
     )
 
 
-def _annotators(report: Mapping[str, Any], voice: str, names: Mapping[int, str]) -> Panel | None:
+def _annotators(report: Mapping[str, Any], label_source: str, names: Mapping[int, str]) -> Panel | None:
     told = report["aggregation"]
     rows = [
         {**each, "name": names.get(each["annotator"], "removed")}
         for each in report["annotators"]
-        if each["imported"] == (voice == "imported")
+        if each["imported"] == (label_source == "imported")
     ]
     if not rows:
         return None
@@ -700,7 +704,7 @@ def _annotators(report: Mapping[str, Any], voice: str, names: Mapping[int, str])
         name="annotators",
         title="Annotators",
         says=says,
-        columns=columns if voice == "people" else columns[:3],
+        columns=columns if label_source == "people" else columns[:3],
         rows=rows,
         reading="Skill: the chance that a vote is the truth, by one-coin Dawid-Skene from nothing but who "
         "agrees "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ from workbench.models import (
 from workbench.pipeline import accuracy, learnt, quality
 from workbench.pipeline.accuracy import Measured
 from workbench.pipeline.learnt import Seen
+from workbench.pipeline.progress import Cancelled, Progress, never_stop
 from workbench.pipeline.snapshot import snapshot
 from workbench.pipeline.statistics import against, planning, work
 from workbench.pipeline.statistics.audit import Choices, audit, style_of
@@ -52,9 +53,6 @@ from workbench.pipeline.statistics.figures import (
 from workbench.pipeline.statistics.skill import Skills, one_coin
 from workbench.pipeline.statistics.voting import agreement, ceiling
 
-Progress = Callable[[int, int], bool]
-"""Told (rows read, rows in all) now and then; answers False when the work should stop."""
-
 Report = dict[str, Any]
 
 MOST_VERSIONS = 8
@@ -62,11 +60,7 @@ MOST_ROWS = 20
 MOST_WEEKS = 52
 MOST_ANNOTATORS = 500
 WEEK_SECONDS = 7 * 86_400
-FORMAT = 3
-
-
-class Cancelled(Exception):
-    """Somebody cancelled the Run; nothing was stored."""
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -86,8 +80,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Sample:
-    """Opinions of one voice that nothing led and nothing chose, as a mask over all answers, and how many were
-    left out for which reason (see accuracy.set_aside)."""
+    """Opinions of one label source that nothing led and nothing chose, as a mask over all answers, and how
+    many were left out for which reason (see accuracy.set_aside)."""
 
     chosen: Mask
     set_aside: dict[str, int]
@@ -98,36 +92,32 @@ class Sample:
 
 @dataclass(frozen=True)
 class Said:
-    """What one voice says of the pairs that may be counted, each once, by what more than half of its opinions
-    say: the place of each pair, and 1 for a, 0 for b, 0.5 for a tie. `counts`: opinions by pair and outcome,
-    of all pairs."""
+    """What one label source says of the pairs that may be counted, each once, by what more than half of its
+    opinions say: the place of each pair, and 1 for a, 0 for b, 0.5 for a tie. `counts`: opinions by pair and
+    outcome, of all pairs."""
 
     pair: Index
     target: Vector
     counts: Matrix
 
 
-def _never_stop(done: int, total: int) -> bool:
-    return True
-
-
-def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
+def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
     """All figures of the dataset now. Raises Cancelled when `progress` answers False.
 
     A Figure is {value, low, high, n, prompts} and, where value, low and high are null, `why` ("not enough
     data" or a sentence). Intervals are 95 %; those with prompts above 0 are bootstrapped over whole prompts.
-    A voice is "people" or "imported"; only those that have said something are there.
+    A label source is "people" or "imported"; only those that have said something are there.
 
-        format        3; whoever reads another number shows nothing
+        format        4; whoever reads another number shows nothing
         data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
                       opinions, of these votes (of people) and labels (of files), version (name of the one
                       that serves, or null), seconds (what computing took)}
-        sample        voice -> {answers, led, picked, asked_after}: the independent answers, of which
+        sample        label_source -> {answers, led, picked, asked_after}: the independent answers, of which
                       `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
                       may have led them, as the queue picked their Comparison, or as they were asked for
                       because of earlier answers
-        agreement     voice -> {all, unseen, by_source, by_guidelines, by_week}: rows {label, units, opinions,
-                      raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
+        agreement     label_source -> {all, unseen, by_source, by_guidelines, by_week}: rows {label, units,
+                      opinions, raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
                       independent answers alone, see sample (null for imported); units: Comparisons with two
                       opinions or more; by_week: labels are Mondays, oldest first, by the latest opinion
         annotators    [{annotator (primary key), imported, votes, week (votes of the seven days before),
@@ -140,18 +130,19 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
                       of {a, b, tie, both_bad}}
         seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
         pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
-        against       voice -> [version]: {version, pk, kind, calibrated, temperature, n, learnt, known, rule,
-                      slices, surety, ece, bins, histogram}, the serving version first, `longest` and `random`
-                      not among them. All of pairs, each counted once, in prompt groups that the version has
-                      not learnt; learnt: pairs left out for that; known: whether that is all (see
-                      ModelVersion.learnt); rule: the length rule, see pipeline/accuracy. slices: rows {kind,
+        against       label_source -> [version]: {version, pk, kind, calibrated, temperature, n, learnt,
+                      known, rule, slices, confidence_auc, ece, bins, histogram}, the serving version first,
+                      `longest` and `random` not among them. All of pairs, each counted once, in prompt
+                      groups that the version has not learnt; learnt: pairs left out for that; known:
+                      whether that is all (see ModelVersion.learnt); rule: the length rule, see
+                      pipeline/accuracy. slices: rows {kind,
                       label, accuracy, wilson: [low, high], longest, random, over_longest, ceiling}; the first
                       is of everything (kind "all", with by_rule and over_rule), the others are of kind
                       "length" (of the two texts), "preferred" (was the longer one preferred), "source",
-                      "topic" and "truncated". surety: AUC of |margin| for "the model is right"; ece and
-                      bins, as scoring.calibrate.Bin: of groups that no temperature is fitted on, none while
-                      uncalibrated; histogram: {edges, a, tie, b}
-        audit         voice -> [{version, pk, n, prompts, people, model, excess, people_given_margin}]:
+                      "topic" and "truncated". confidence_auc: AUC of |margin| for "the model is right"; ece
+                      and bins, as scoring.calibrate.Bin: of groups that no temperature is fitted on, none
+                      while uncalibrated; histogram: {edges, a, tie, b}
+        audit         label_source -> [{version, pk, n, prompts, people, model, excess, people_given_margin}]:
                       log-odds by feature, see statistics/audit
         plan          [{goal "accuracy" or "alpha", version, within, now (half the interval, or null),
                       judgments (that many more; null = not known), seconds (a Judgment), hours, measured}]
@@ -160,12 +151,12 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     data = _read(dataset, progress)
     answers = data.answers
     votes = answers.current & (answers.outcome >= 0)
-    voices = {
-        voice: chosen
-        for voice, chosen in (("people", ~answers.imported), ("imported", answers.imported))
+    label_sources = {
+        label_source: chosen
+        for label_source, chosen in (("people", ~answers.imported), ("imported", answers.imported))
         if (votes & chosen).any()
     }
-    samples = {voice: data.samples[voice] for voice in voices}
+    samples = {label_source: data.samples[label_source] for label_source in label_sources}
     # Read anew: those of the data belong to the snapshot, which is over.
     versions = ModelVersion.objects.select_related("release").in_bulk([each.pk for each in data.versions])
     seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
@@ -173,9 +164,10 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
     skills = skills_of(data.pairs, answers)
     found: Report = {
         "format": FORMAT,
-        "sample": {voice: sample.as_json() for voice, sample in samples.items()},
+        "sample": {label_source: sample.as_json() for label_source, sample in samples.items()},
         "agreement": {
-            voice: _agreements(data, voice, chosen, samples[voice].chosen) for voice, chosen in voices.items()
+            label_source: _agreements(data, label_source, chosen, samples[label_source].chosen)
+            for label_source, chosen in label_sources.items()
         },
         **_annotators(dataset, data, skills, per_hour),
         "aggregation": _aggregation(dataset, data, skills),
@@ -184,16 +176,16 @@ def compute(dataset: Dataset, progress: Progress = _never_stop) -> Report:
         "against": {},
         "audit": {},
     }
-    for voice in voices:
+    for label_source in label_sources:
         _beat(progress, data)
-        said = _said(data, samples[voice].chosen)
+        said = _said(data, samples[label_source].chosen)
         slices = list(_slices(data, said))
         models = [version for version in data.versions if not _is_rule(version)]
-        found["against"][voice] = [
+        found["against"][label_source] = [
             _against(data, version, said, slices, seen[version.pk]) for version in models
         ]
-        found["audit"][voice] = [
-            _audit(data, version, samples[voice].chosen, seen[version.pk]) for version in models
+        found["audit"][label_source] = [
+            _audit(data, version, samples[label_source].chosen, seen[version.pk]) for version in models
         ]
     found["plan"] = _plan(found, seconds)
     found["data"] = {
@@ -287,7 +279,7 @@ def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample
 # --- people against people ----------------------------------------------------------------------------------
 
 
-def _agreements(data: Data, voice: str, chosen: Mask, sample: Mask) -> dict[str, Any]:
+def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> dict[str, Any]:
     pairs, answers = data.pairs, data.answers
     votes = answers.current & chosen
     counts = counted(answers, votes, len(pairs.pk))
@@ -305,12 +297,14 @@ def _agreements(data: Data, voice: str, chosen: Mask, sample: Mask) -> dict[str,
     several = counts.sum(axis=1) >= 2
     return {
         "all": row("all", counts),
-        "unseen": row("independent", counted(answers, sample, len(pairs.pk))) if voice == "people" else None,
+        "unseen": row("independent", counted(answers, sample, len(pairs.pk)))
+        if label_source == "people"
+        else None,
         "by_source": [row(label, counts, of) for label, of in _by_source(pairs, several)],
         "by_guidelines": [
             row(str(number), of_guidelines(key))
             for key, number in sorted(data.guidelines.items(), key=lambda item: item[1])[-MOST_ROWS:]
-            if voice == "people"
+            if label_source == "people"
         ],
         "by_week": [
             row(work.week_name(start), counts, monday == start)
@@ -340,7 +334,7 @@ def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
 
 
 def skills_of(pairs: Pairs, answers: Answers) -> Skills:
-    """One-coin Dawid-Skene over all standing opinions, of people and of files alike."""
+    """One-coin Dawid-Skene over all current opinions, of people and of files alike."""
     use = answers.current & (answers.outcome >= 0)
     shape = (len(pairs.pk), len(answers.annotators), len(OUTCOMES))
     return one_coin(answers.pair[use], answers.annotator[use], answers.outcome[use], shape)
@@ -498,7 +492,7 @@ def _against(
         "known": seen.known,
         "rule": measured.rule,
         "slices": [_as_everywhere(rows[0], measured, chance), *rows[1:]],
-        "surety": against.surety(trial).as_json(),
+        "confidence_auc": against.confidence_auc(trial).as_json(),
         **against.calibration(held_out, version.temperature),
         "histogram": against.histogram(trial),
     }
@@ -550,14 +544,14 @@ def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> dict[
 
 def _plan(found: Report, seconds: float | None) -> list[dict[str, Any]]:
     """From people's answers; from those of files where people have said nothing yet."""
-    voice = next(iter(found["agreement"]), None)
-    if voice is None:
+    label_source = next(iter(found["agreement"]), None)
+    if label_source is None:
         return []
     plan = [
         planning.for_accuracy(each["version"], _figure(each["slices"][0]["accuracy"]), seconds)
-        for each in found["against"][voice]
+        for each in found["against"][label_source]
     ]
-    every = found["agreement"][voice]["all"]
+    every = found["agreement"][label_source]["all"]
     return [*plan, planning.for_alpha(_figure(every["alpha"]), every["opinions"], seconds)]
 
 

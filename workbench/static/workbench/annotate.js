@@ -59,10 +59,10 @@ const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state
 
 /** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
 function itemOf(element) {
-  const { comparison, claim, key, suggested, replaces, judgment, answer, comment } = element.dataset;
-  const ranks = Number(element.dataset.ranks ?? 0); // how many there are to rank, 0 for two to compare
+  const { comparison, claim, key, suggested, supersedes, judgment, answer, comment } = element.dataset;
+  const ranks = Number(element.dataset.allows_ranking ?? 0); // how many there are to rank, 0 for two to compare
   const hasReveal = "hasReveal" in element.dataset; // something to wait for after the answer
-  return { element, comparison, claim, key, hasReveal, suggested, replaces, judgment, answer, comment, ranks, groups: [] };
+  return { element, comparison, claim, key, hasReveal, suggested, supersedes, judgment, answer, comment, ranks, groups: [] };
 }
 
 function parse(html) {
@@ -306,7 +306,7 @@ function send(item, answer) {
     claim: item.claim,
     key: item.key,
     answer,
-    replaces: item.replaces ?? "",
+    supersedes: item.supersedes ?? "",
     guidelines: urls.guidelines,
     seconds: secondsLooked().toFixed(2),
     comment: comment.value,
@@ -315,13 +315,13 @@ function send(item, answer) {
   localStorage.removeItem(rankingName(item));
   outbox.add(urls.judge, fields);
   // Whatever changes this answer later names it by its key.
-  Object.assign(item, { answer, comment: comment.value, replaces: item.key, key: newKey() });
+  Object.assign(item, { answer, comment: comment.value, supersedes: item.key, key: newKey() });
 }
 
 function answer(value) {
   const state = form.dataset.state;
   if (!current || !["open", "reopened"].includes(state)) return;
-  const first = !current.replaces;
+  const first = !current.supersedes;
   if (!first && value === current.answer && comment.value === (current.comment ?? "")) return goOn();
   send(current, value);
   markAnswer(value);
@@ -343,7 +343,7 @@ function leave() {
 }
 
 function onReply(entry, reply) {
-  const item = [current, ...past, ...newer].find((one) => one?.replaces === entry.id);
+  const item = [current, ...past, ...newer].find((one) => one?.supersedes === entry.id);
   if (item && reply.judgment) item.judgment = reply.judgment;
   const isWaiting = item && item === current && form.dataset.state === "waiting";
   if (!reply.reveal) {
@@ -475,13 +475,13 @@ function onState(state, n) {
 
 function onRefused(entry, sentence, { stands }) {
   const what = entry.fields.answer ? `Your vote “${wordsOf(entry.fields.answer)}” was not saved. ` : "";
-  const item = stands && [current, ...past, ...newer].find((one) => one?.replaces === entry.id);
+  const item = stands && [current, ...past, ...newer].find((one) => one?.supersedes === entry.id);
   if (item) standsInstead(item, stands);
   tell(what + sentence, true);
   if (form.dataset.state === "waiting") leave();
 }
 
-/** Another window has answered: this is what undo shows next, and what the next answer replaces. */
+/** Another window has answered: this is what undo shows next, and what the next answer supersedes. */
 function standsInstead(item, stands) {
   Object.assign(item, stands);
   if (item === current) return form.dataset.state === "reopened" ? reopen(item) : undefined;

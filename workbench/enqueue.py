@@ -38,7 +38,7 @@ class _LastLook:
         cls.at, cls.answered = time.monotonic(), answered
 
 
-def ring(task: Task, *args: Any) -> None:
+def enqueue(task: Task, *args: Any) -> None:
     """Send the task to a worker once the transaction is committed. Never raises, never takes long."""
     transaction.on_commit(partial(send, task, *args))
 

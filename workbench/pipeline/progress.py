@@ -1,0 +1,21 @@
+"""What every stage that takes long has in common: how it reports, how it is stopped, how it refuses."""
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], bool]
+"""Called with (units done, units in all) now and then; answers False when the work should stop."""
+
+
+class Refused(ValueError):
+    """An act that cannot be carried out. The message is a sentence for people: why, and what to do. Nothing
+    was stored."""
+
+
+class Cancelled(Exception):
+    """Progress answered False: somebody cancelled the Run, or another worker has it. What the caller says is
+    stored is kept, and nothing else."""
+
+
+def never_stop(done: int, total: int) -> bool:
+    """The Progress of a caller that neither shows nor stops anything."""
+    return True
