@@ -39,11 +39,11 @@ examples:
 
 IN.jsonl has one {"prompt": ..., "completion": ...} a line; the prompt is text or a list of messages
 [{"role": ..., "content": ...}]. OUT.jsonl has the same rows in the same order, with "score" added.
-Put the completions of one prompt next to each other: with --precision exact-order, those within
-4,096 rows of another stand in the order that fp32 would give them.
+Keep the completions of one prompt together: with --precision exact-order, completions within 4,096 rows of
+each other are ranked as fp32 would rank them.
 
-train and evaluate read labelled pairs in any shape a Release writes (docs/reference/profiles.md). A run of
-train that was stopped or killed goes on when the same command is given again.
+train and evaluate read labelled pairs in any format of a release (docs/reference/profiles.md). When train is
+stopped or killed, the same command continues where it was.
 """
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary = options.run(options)
     except Stopped as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; the same command continues from there", file=sys.stderr)
         return 130
     except (CommandError, TrainingError, ValueError, OSError) as error:
         # BadLine, DataError and CheckpointError are ValueErrors, and so is a setting that can't be.
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scoring",
-        description="Score completions with a reward model, train one, and measure what it is worth.",
+        description="Score answers with a reward model, train one, and measure how good it is.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -88,15 +88,20 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(run=run)
-        added.add_argument("--json", action="store_true", help="end with one line of JSON for machines")
+        added.add_argument("--json", action="store_true", help="end with one line of JSON, for programs")
         return added
 
     score = command("score", score_file, "Add a score to every row of a JSONL file.")
     score.add_argument("input", metavar="IN.jsonl", type=Path)
     score.add_argument("-o", "--output", metavar="OUT.jsonl", type=Path, required=True)
     score.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
-    score.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
-    score.add_argument("--precision", default="exact-order", choices=("exact-order", "fp32", "bf16"))
+    score.add_argument("--max-length", type=int, default=512, help="tokens a text is cut to (default: 512)")
+    score.add_argument(
+        "--precision",
+        default="exact-order",
+        choices=("exact-order", "fp32", "bf16"),
+        help="default: exact-order",
+    )
     score.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
     score.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     train = command("train", command_train.run, "Train a reward model on labelled pairs.")
@@ -105,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     command_evaluate.add_arguments(evaluate)
     check = command("check", check_folder, "Verify a checkpoint folder and compare it with transformers.")
     check.add_argument("model", metavar="PATH", type=Path)
-    check.add_argument("--max-length", type=int, help="tokens a pair is cut to (default: 512, or all it has)")
+    check.add_argument(
+        "--max-length", type=int, help="tokens a text is cut to (default: 512, or all that the model has)"
+    )
     check.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     return parser
 
@@ -142,7 +149,7 @@ def score_file(options: argparse.Namespace) -> dict[str, Any]:
             rows = scored_in.total()
             progress.update(task, completed=source.tell(), rows=rows)
         if not rows:
-            raise CommandError(f"{options.input} has no rows")
+            raise CommandError(f"{options.input} has no rows; nothing was written")
     seconds = time.monotonic() - started
     how = ", ".join(f"{count:,} in {precision}" for precision, count in scored_in.items())
     print(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:.1f} a second ({how}): {options.output}")
@@ -196,7 +203,7 @@ def _scored_lines(window: Sequence[_Read], scorer: Scorer, scored_in: Counter[st
 def _appearing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes its name only when the block ends well."""
     if not path.parent.is_dir():
-        raise CommandError(f"the folder {path.parent} does not exist")
+        raise CommandError(f"there is no folder {path.parent}; create it first")
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -27,7 +27,7 @@ class NotEnoughData(ValueError):
     """Fewer judgments than a temperature can be fitted on."""
 
     def __init__(self, have: int) -> None:
-        super().__init__(f"not enough data: {have} judgments, a temperature needs {NEEDED}")
+        super().__init__(f"not enough data: {have} votes, calibration needs {NEEDED}")
         self.have = have
 
 

@@ -119,16 +119,20 @@ def _refuse_company(path: Path) -> None:
     root = path.resolve()
     for entry in sorted(path.iterdir()):
         if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-            raise CheckpointError(f"{entry.name} is a symlink that leaves the folder")
+            raise CheckpointError(
+                f"{entry.name} is a symlink that leaves the folder; put the file itself there"
+            )
         if entry.suffix.lower() in PICKLES:
             raise CheckpointError(
-                f"{entry.name} is a pickle, which can run code when it is opened; "
-                "keep the .safetensors files and remove it"
+                f"{entry.name} is a pickle, which can run code when opened; "
+                "remove the file and keep the .safetensors files"
             )
         if entry.suffix == ".py":
-            raise CheckpointError(f"{entry.name} is code; a model that needs its own code is not accepted")
+            raise CheckpointError(f"{entry.name} is code; models that need their own code are not supported")
         if entry.name == "adapter_config.json":
-            raise CheckpointError("this is an adapter; merge it into its base model and save that")
+            raise CheckpointError(
+                "this is an adapter; merge the adapter into its base model and save the result"
+            )
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
@@ -161,7 +165,9 @@ def _one_output_classifier(config: Mapping[str, Any]) -> str:
         raise CheckpointError("config.json: architectures is not a list of names")
     classifiers = [name for name in architectures if name.endswith("ForSequenceClassification")]
     if not classifiers:
-        raise CheckpointError(f"not a sequence classifier but {', '.join(architectures) or 'unnamed'}")
+        raise CheckpointError(
+            f"the model is {', '.join(architectures) or 'unnamed'}, not a sequence classifier with one output"
+        )
     outputs = _number_of_outputs(config)
     if outputs != 1:
         raise CheckpointError(f"the model has {outputs} outputs; a reward model has one")
@@ -176,16 +182,18 @@ def _refuse_settings(config: Mapping[str, Any]) -> None:
     for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):
         if config.get(key) not in (None, "eager", "sdpa"):
             raise CheckpointError(
-                f"config.json asks for the {key} {config[key]!r}; remove that line, "
-                "as only PyTorch's own attention is used"
+                f"config.json asks for {key} {config[key]!r}; remove the line: "
+                "only PyTorch's own attention is supported"
             )
     if config.get("attention_type") == "block_sparse":
         raise CheckpointError(
-            "config.json says attention_type block_sparse: the score of a text changes with those before it. "
-            "Models of this kind are not supported"
+            "config.json says attention_type block_sparse, which makes a score depend on the texts before; "
+            "such models are not supported"
         )
     if config.get("is_decoder"):
-        raise CheckpointError("config.json says is_decoder: a classifier that reads one way is not supported")
+        raise CheckpointError(
+            "config.json says is_decoder; models that read in one direction are not supported"
+        )
 
 
 def refuse_chat_template(path: Path) -> None:
@@ -196,8 +204,8 @@ def refuse_chat_template(path: Path) -> None:
         found = "tokenizer_config.json" if settings.get("chat_template") else None
     if found:
         raise CheckpointError(
-            f"the model has a chat template ({found}); models of this kind are not supported yet, "
-            "as a plain pair of texts would be scored wrong"
+            f"the model has a chat template ({found}); such models are not supported yet, "
+            "because plain pairs of texts would get wrong scores"
         )
 
 
@@ -217,7 +225,9 @@ def _weight_files(path: Path) -> list[str]:
     if not names:
         raise CheckpointError("there is no .safetensors file in the folder")
     if names != ["model.safetensors"]:
-        raise CheckpointError(f"found {', '.join(names)}; the weights are model.safetensors or have {INDEX}")
+        raise CheckpointError(
+            f"found {', '.join(names)}; expected model.safetensors alone, or {INDEX} to list the files"
+        )
     return names
 
 
@@ -290,7 +300,7 @@ def _refuse_quantised(file: Path, header: Mapping[str, Any]) -> None:
     for name, tensor in header.items():
         if tensor["dtype"] not in FLOATS and not name.endswith(TABLES):
             raise CheckpointError(
-                f"{file.name} holds {name} as {tensor['dtype']}; quantised weights are not supported, "
+                f"{file.name} holds {name} as {tensor['dtype']}; quantised weights are not supported: "
                 "save the model in float32, float16 or bfloat16"
             )
 
@@ -307,19 +317,19 @@ def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     for key in ("hidden_size", "vocab_size", "intermediate_size"):
         value = config.get(key, 1)
         if type(value) is not int or not 0 < value <= largest:
-            raise CheckpointError(f"config.json says {key} {value}, which the weights don't have")
+            raise CheckpointError(f"config.json says {key} {value}, which does not match the weights")
     vocabulary, padding = config.get("vocab_size"), config.get("pad_token_id")
     if padding is None:
         return
     if type(padding) is not int or padding < 0 or (vocabulary is not None and padding >= vocabulary):
-        raise CheckpointError(f"config.json says pad_token_id {padding!r}, which is no token of the model")
+        raise CheckpointError(f"config.json says pad_token_id {padding!r}, which is not a token of the model")
 
 
 def _max_positions(config: Mapping[str, Any]) -> int:
     """Models of the RoBERTa family count positions from the padding id on, so two are lost."""
     positions = config.get("max_position_embeddings", config.get("n_positions", 512))
     if type(positions) is not int or positions < 1:
-        raise CheckpointError(f"config.json says max_position_embeddings {positions!r}, which is no count")
+        raise CheckpointError(f"config.json says max_position_embeddings {positions!r}, which is not a count")
     family = str(config.get("model_type"))
     padding = config.get("pad_token_id", 1)
     if "roberta" in family or family in OFFSET_FAMILIES:
@@ -373,7 +383,7 @@ def copy_into(checkpoint: Checkpoint, target_dir: str | Path) -> Checkpoint:
             os.rename(whole, target)
         except OSError:
             if not target.is_dir() or not same_model(open_checkpoint(target), checkpoint):
-                raise CheckpointError(f"{target} exists and is something else") from None
+                raise CheckpointError(f"{target} exists already and holds another model") from None
     return open_checkpoint(target)
 
 
@@ -390,7 +400,9 @@ def fetch(repo_id: str, revision: str, target_dir: str | Path | None = None) -> 
     user's Hugging Face cache. Raises CheckpointError in plain words; `open_checkpoint` judges what came.
     """
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise CheckpointError(f"{revision!r} is not a full commit hash of 40 hex digits; a branch can change")
+        raise CheckpointError(
+            f"{revision!r} is not a full commit hash of 40 hex digits, and a branch can change"
+        )
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id):
         raise CheckpointError(f"{repo_id!r} is not the name of a model on the hub, such as owner/name")
     target = Path(target_dir) if target_dir else _hub_folder(repo_id, revision)
@@ -421,7 +433,7 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
     except hub.RevisionNotFoundError:
         raise CheckpointError(f"{repo_id} has no revision {revision}") from None
     except hub.RepositoryNotFoundError:
-        raise CheckpointError(f"there is no model {repo_id} on the hub, or it is private") from None
+        raise CheckpointError(f"there is no model {repo_id} on the hub, or the model is private") from None
     except CheckpointError:
         raise
     except Exception as error:

@@ -58,27 +58,37 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="any file that the import reads")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="labelled pairs, in any format that an import reads",
+    )
     parser.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
-    parser.add_argument("--against", metavar="PATH", help="another model, compared on the same pairs")
+    parser.add_argument("--against", metavar="PATH", help="compare with this model on the same pairs")
     parser.add_argument(
         "--protocol",
         choices=("pairs", "webgpt", "rewardbench"),
         default="pairs",
-        help="webgpt: only pairs with a preferred option, and the table of the seed's card; "
-        "rewardbench: sections from the subset column",
+        help="webgpt: only pairs with a preferred answer, reported as in the seed's card; "
+        "rewardbench: sections by the subset column",
     )
     parser.add_argument(
         "--citations",
         choices=("kept", "stripped"),
         default="kept",
-        help="what becomes of [1][2] in answers (default: kept)",
+        help="keep or strip [1][2] marks in answers (default: kept)",
     )
-    parser.add_argument("--lenient", action="store_true", help="leave out rows that can't be read")
-    parser.add_argument("--agreement", type=float, help="how often two people agree, 0 to 1, for the ceiling")
-    parser.add_argument("--temperature", type=float, help="of the model, in logits; for figures after it")
-    parser.add_argument("--max-length", type=int, default=512, help="tokens a pair is cut to (default: 512)")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--lenient", action="store_true", help="skip rows that can't be read")
+    parser.add_argument(
+        "--agreement", type=float, help="how often two people agree, 0 to 1; adds the human ceiling"
+    )
+    parser.add_argument(
+        "--temperature", type=float, help="temperature of the model, in logits; adds calibrated figures"
+    )
+    parser.add_argument("--max-length", type=int, default=512, help="tokens a text is cut to (default: 512)")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="default: fp32")
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
     parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
 
@@ -140,9 +150,9 @@ def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int, Counte
     tell_bad(bad)
     used = [pair for pair in pairs if not pair.is_tie] if options.protocol == "webgpt" else pairs
     if not used:
-        raise DataError(f"none of {len(pairs):,} comparisons has a preferred option")
+        raise DataError(f"none of the {len(pairs):,} pairs has a preferred answer")
     if options.protocol == "rewardbench" and not any(pair.part for pair in used):
-        raise DataError('there is no column "subset", which RewardBench is reported by')
+        raise DataError('there is no column "subset", which the protocol rewardbench needs')
     return used, len(pairs) - len(used), unusable
 
 
@@ -163,7 +173,7 @@ def _unseen(
             out |= groups
     left = [pair for pair in pairs if pair.group not in out]
     if not left:
-        raise DataError(f"all of {len(pairs):,} pairs are of prompts that were trained on")
+        raise DataError(f"nothing to measure: a model was trained on the prompts of all {len(pairs):,} pairs")
     return left, seen
 
 
@@ -173,7 +183,7 @@ def _print_learnt(seen: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"left out: {found['pairs']:,} pairs of prompts that {_short(name)} has learnt")
         if not found["known"]:
             print(
-                f"not known: all that {_short(name)} was trained on; prompts that it has seen may be counted"
+                f"not known: all that {_short(name)} was trained on; pairs that it has learnt may be counted"
             )
 
 
@@ -234,11 +244,11 @@ def _print_pairs(options: argparse.Namespace, model: Evaluation, left_out: int) 
     print(f"{files}: {model.n:,} pairs of {model.groups:,} prompt groups, {model.ties:,} of them ties")
     if options.protocol == "webgpt":
         print(
-            f"only comparisons with a preferred option: {model.n:,} of {model.n + left_out:,}; "
+            f"only pairs with a preferred answer: {model.n:,} of {model.n + left_out:,}; "
             f"citations {options.citations}"
         )
     if model.equal:
-        print(f"{model.equal:,} pairs have equal scores and count one half")
+        print(f"{model.equal:,} pairs have equal scores and count as half right")
 
 
 def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> None:

@@ -31,25 +31,25 @@ SETTINGS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=Path, help="a checkpoint folder, or a bare encoder's")
+    parser.add_argument(
+        "--model", required=True, type=Path, help="a checkpoint folder, or one of a bare encoder"
+    )
     parser.add_argument(
         "--data",
         required=True,
         type=Path,
-        help="a folder of train, validation and test files (.jsonl, .json, .csv, .parquet ...), or a Release",
+        help="a release, or a folder of train, validation and test files (.jsonl, .json, .csv, .parquet ...)",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="DIR", required=True, type=Path, help="a folder that is not there yet"
-    )
-    parser.add_argument("--profile", help="which profile of the Release to read")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, type=Path, help="a new folder")
+    parser.add_argument("--profile", help="profile of the release to read")
     parser.add_argument("--preset", default="recommended", choices=sorted(PRESETS))
     for name, kind in SETTINGS.items():
-        parser.add_argument(f"--{name}", metavar="N", type=kind, help="instead of the preset's")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="instead of the preset's")
+        parser.add_argument(f"--{name}", metavar="N", type=kind, help="override the preset")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="override the preset")
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
-    parser.add_argument("--check", action="store_true", help="look the data over and stop there")
-    parser.add_argument("--lenient", action="store_true", help="leave out rows that can't be read")
-    parser.add_argument("--restart", action="store_true", help="forget an unfinished run to the same folder")
+    parser.add_argument("--check", action="store_true", help="check the data and train nothing")
+    parser.add_argument("--lenient", action="store_true", help="skip rows that can't be read")
+    parser.add_argument("--restart", action="store_true", help="discard an unfinished run in the same folder")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -106,19 +106,18 @@ def print_preflight(found: Preflight) -> None:
         print(f"{split:>10}  {count:,} pairs of {found.groups[split]:,} prompt groups")
     for name, side in (("prompt", found.prompt), ("completion", found.completion)):
         print(
-            f"{name:>10}  {side.median:.0f} tokens in the middle, 95 % below {side.p95:.0f}, "
+            f"{name:>10}  median {side.median:.0f} tokens, 95 % below {side.p95:.0f}, "
             f"longest {side.longest:,}; {shares.in_words(side.cut_share)} cut"
         )
-    print(f"{'longest':>10}  the longer answer is preferred in {shares.in_words(found.longer_preferred)}")
+    longer = shares.in_words(found.longer_preferred)
+    print(f"{'longest':>10}  the longer answer is preferred in {longer} of pairs")
     print(f"{'run':>10}  {found.steps:,} steps, {found.epochs:.1f} passes over the training pairs")
     for finding in found.findings:
         print(f"{finding.level}: {finding.text}", file=sys.stderr)
 
 
 def print_outcome(metrics: dict[str, Any], steps: int, best_step: int, seconds: float) -> None:
-    print(
-        f"{steps:,} steps in {seconds / 60:.1f} minutes; the best weights are those after step {best_step:,}"
-    )
+    print(f"{steps:,} steps in {seconds / 60:.1f} minutes; the best weights are from step {best_step:,}")
     for split in ("validation", "test"):
         if split in metrics:
             figures = metrics[split]
@@ -139,7 +138,7 @@ def _bar() -> Iterator[configs.Report]:
         if stopping:
             raise KeyboardInterrupt
         stopping = True
-        print("stopping after this step; the same command goes on", file=sys.stderr)
+        print("stopping after this step; the same command continues", file=sys.stderr)
 
     with Progress(
         TextColumn("training"),

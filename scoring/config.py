@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 TOKEN_TYPES = ("zero",)
 """What may be stated of a model whose tokenizer makes token types by default: that it was trained without."""
-TOKEN_TYPES_HELP = "zero: I know that this model was trained without token types, as the seed was"  # noqa: S105
+TOKEN_TYPES_HELP = "zero: the model was trained without token types, as the seed was"  # noqa: S105
 
 
 class TrainingError(RuntimeError):

@@ -66,7 +66,7 @@ class Encoder:
         self._frame = _frame_of(own)
         self._room = max_length - sum(len(part) for part in self._frame)
         if self._room < 2:
-            raise ValueError(f"max_length {max_length} leaves no room for a prompt and a completion")
+            raise ValueError(f"max_length {max_length} leaves no room for a prompt and an answer")
         self._control = _control_tokens(own)
 
     @classmethod
@@ -103,10 +103,10 @@ class Encoder:
     def _join(self, index: int, pair: Pair, prompt: Ids, completion: Ids) -> Encoded:
         for name, text, ids in (("prompt", pair[0], prompt), ("completion", pair[1], completion)):
             if not len(ids):
-                raise BadText(index, f"the {name} has no character that the tokenizer knows of")
+                raise BadText(index, f"the {name} has no character that the tokenizer knows")
             for literal, control in self._control.items():
                 if literal in text and control in ids:
-                    raise BadText(index, f"the {name} holds {literal}, a control token to this tokenizer")
+                    raise BadText(index, f"the {name} holds {literal}, which is a control token")
         kept_prompt, kept_completion = longest_first(len(prompt), len(completion), self._room)
         before, between, after = self._frame
         return Encoded(

@@ -50,7 +50,9 @@ def load(
         raise ValueError(f"precision {precision!r} is not one of {', '.join(NETWORKS)}")
     checkpoint = open_checkpoint(path)
     if max_length > checkpoint.max_positions:
-        raise ValueError(f"max_length {max_length}: the model has {checkpoint.max_positions} positions")
+        raise ValueError(
+            f"max_length is {max_length}, but the model has {checkpoint.max_positions} positions"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -175,7 +177,7 @@ class Engine:
             values[others] = values[first]
         if len(broken := np.flatnonzero(~np.isfinite(values))):
             first = int(broken[0])
-            raise BadText(places[first], f"the model answered {values[first]}, which is no score")
+            raise BadText(places[first], f"the model answered {values[first]}, which is not a score")
         return values
 
     def _rescore(self, pairs: Sequence[Pair], encoded: Sequence[Encoded], values: Values) -> dict[int, float]:

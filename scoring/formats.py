@@ -105,9 +105,9 @@ def flatten_messages(messages: Sequence[Mapping[str, Any]]) -> str:
         raise ValueError("the conversation has no messages")
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ValueError(f"message {number} has no role of text")
+            raise ValueError(f"message {number} has no role, or its role is not text")
         if not isinstance(message.get("content"), str) and not said(message):
-            raise ValueError(f"message {number} has no content of text")
+            raise ValueError(f"message {number} has no text")
     return reading(messages)
 
 
@@ -117,7 +117,7 @@ def prompt_text(prompt: object) -> str:
         return prompt
     if isinstance(prompt, list):
         return flatten_messages(prompt)
-    raise ValueError(f"a prompt is text or a list of messages, not {type(prompt).__name__}")
+    raise ValueError(f"a prompt should be text or a list of messages, not {type(prompt).__name__}")
 
 
 def pair_of_row(row: Mapping[str, Any]) -> Pair:
@@ -141,7 +141,7 @@ def read_rows(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES:
-            raise BadLine(number, f"longer than {MAX_LINE_BYTES} bytes; is this a JSONL file?")
+            raise BadLine(number, f"the line is longer than {MAX_LINE_BYTES} bytes; is this a JSONL file?")
         if line.strip():
             yield number, _row_of_line(number, line)
 
@@ -150,13 +150,15 @@ def _row_of_line(number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise BadLine(number, f"not UTF-8 at byte {error.start} of the line") from None
+        raise BadLine(
+            number, f"the line is not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from None
     except RecursionError:
-        raise BadLine(number, "nested too deeply") from None
+        raise BadLine(number, "the row is nested too deeply") from None
     except ValueError as error:
         raise BadLine(number, f"not JSON: {error}") from None
     if not isinstance(row, dict):
-        raise BadLine(number, f"a row is a JSON object, not {type(row).__name__}")
+        raise BadLine(number, f"a row should be a JSON object, not {type(row).__name__}")
     return row
 
 

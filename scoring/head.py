@@ -63,9 +63,9 @@ def fit_head(
     """
     source, out = Path(source_dir), Path(out_dir)
     if not pairs:
-        raise ValueError("there are no pairs to fit a head to")
+        raise ValueError("there are no pairs to train a head on")
     if out.exists():
-        raise CheckpointError(f"{out} exists")
+        raise CheckpointError(f"{out} exists already; choose a new folder")
     torch.manual_seed(seed)
     classifier = _classifier_on(source)
     texts = [(prompt, text) for prompt, *both in pairs for text in both]
@@ -97,7 +97,7 @@ def _classifier_on(source: Path) -> BertForSequenceClassification:
         # A config decides which code runs, and that raises whatever it likes.
         raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     if not isinstance(model, BertForSequenceClassification):
-        raise CheckpointError(f"{source} is a {type(model).__name__}; a head can be put on a BERT encoder")
+        raise CheckpointError(f"{source} is a {type(model).__name__}; only a BERT encoder can get a head")
     model.eval()
     return model
 

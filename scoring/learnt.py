@@ -149,13 +149,13 @@ def read(folder: Path) -> Record | None:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             head = json.loads(file.readline())
             if head.get("format") != FORMAT:
-                raise BadRecord(f"{FILE} is of format {head.get('format')}, which is not known here")
+                raise BadRecord(f"{FILE} has format {head.get('format')}, which this version can't read")
             found: dict[Use, list[Text]] = {"trained": [], "chosen": []}
             for use, text in _texts(map(json.loads, file)):
                 found[use].append(text)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise (
-            error if isinstance(error, BadRecord) else BadRecord(f"{FILE} cannot be read: {error}")
+            error if isinstance(error, BadRecord) else BadRecord(f"{FILE} can't be read: {error}")
         ) from None
     return Record(found, whole=bool(head["whole"]), source=str(head.get("source", "")))
 

@@ -86,8 +86,8 @@ def _refuse_misfits(loading: Mapping[str, Any]) -> None:
         raise CheckpointError(f"the weights lack {_some(missing)}")
     if unexpected := sorted(loading["unexpected_keys"]):
         raise CheckpointError(
-            f"the weights hold {_some(unexpected)} that the network of config.json has no place for, "
-            "so the scores would be another model's"
+            f"the weights hold {_some(unexpected)}, which the network in config.json has no place for; "
+            "the scores would be wrong"
         )
     if mismatched := sorted(str(key) for key in loading.get("mismatched_keys", ())):
         raise CheckpointError(f"the weights have another shape than config.json says: {_some(mismatched)}")

@@ -34,11 +34,11 @@ TARGETS = {"a": 1.0, "tie": 0.5, "b": 0.0}
 """The chance that a is preferred, by the outcome of a vote. Other outcomes prefer nothing."""
 
 EMPTY = "pairs with an empty answer"
-SAME = "pairs of twice the same text"
+SAME = "pairs of two equal answers"
 NO_LABEL = "pairs without a label"
-NO_SIDE = "pairs of which all votes say that both are bad or that nobody can judge"
+NO_SIDE = "pairs whose votes all say both bad or can't judge"
 NOTHING = "prompts with nothing to compare"
-TOO_MANY = "pairs beyond the most that one prompt makes"
+TOO_MANY = "pairs beyond the limit of one prompt"
 
 
 class DataError(ValueError):
@@ -161,7 +161,7 @@ def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
         profiles.setdefault(name, {}).setdefault(split, path)
     trainable = {name: files for name, files in profiles.items() if "train" in files}
     if not trainable:
-        raise DataError(f"{folder} has no train.jsonl and no PROFILE.train.jsonl, nor one in another format")
+        raise DataError(f"{folder} has no train.jsonl or PROFILE.train.jsonl, nor one in another format")
     if profile is not None:
         if profile not in trainable:
             raise DataError(f"{folder} has no {profile}.train.jsonl; it has {', '.join(sorted(trainable))}")
@@ -170,7 +170,7 @@ def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
         return next(iter(trainable.values()))
     known = next((name for name in ("", *PROFILES) if name in trainable), None)
     if known is None:
-        raise DataError(f"{folder} has several profiles, name one of {', '.join(sorted(trainable))}")
+        raise DataError(f"{folder} has several profiles; name one of {', '.join(sorted(trainable))}")
     return trainable[known]
 
 
@@ -359,7 +359,7 @@ def _strength(comparison: ComparisonDraft, said: Mapping[str, Any], shape: str) 
     number = number_of(said, column) if column else None
     if number is not None:
         if column == "strength" and number < 0:
-            raise BadRow(column, "unknown_value", f"{column} is {number:g}, not 0 or more", number)
+            raise BadRow(column, "unknown_value", f"{column} is {number:g}; it should be 0 or more", number)
         return number
     sizes = {
         side: [_size(vote) for vote in comparison.judgments if vote.outcome == side]

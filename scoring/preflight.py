@@ -123,44 +123,52 @@ def _findings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
 def _errors(data: TrainingData, found: Preflight) -> Iterator[Finding]:
     count = found.pairs["train"]
     if count < FEWEST:
-        yield Finding("error", f"too few pairs: {count} to train on, {FEWEST} are needed")
+        yield Finding("error", f"only {count} pairs to train on; at least {FEWEST} are needed")
     if not found.pairs["validation"]:
-        yield Finding("error", "there are no validation pairs to choose the best weights by")
+        yield Finding("error", "there are no validation pairs to choose the best weights with")
     if count and found.ties == count:
         yield Finding("error", "every pair is a tie, so there is nothing to learn")
     if count and found.alike == count:
-        yield Finding("error", "both sides of every pair are alike once cut, so there is nothing to learn")
+        yield Finding(
+            "error", "both answers of every pair are the same once cut, so there is nothing to learn"
+        )
     groups = {split: {pair.group for pair in rows} for split, rows in data.splits().items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := groups[one] & groups[other]:
             yield Finding(
                 "error",
-                f"{len(shared):,} prompt groups are in both {one} and {other}, "
-                "so figures on them would be of what was learnt by heart",
+                f"prompt groups in both {one} and {other}: {len(shared):,}; "
+                "accuracy would be measured on prompts that the model has learnt",
             )
 
 
 def _warnings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
     count = found.pairs["train"]
     if FEWEST <= count < FEW:
-        yield Finding("warning", f"only {count:,} pairs to train on; expect little below {FEW}")
+        yield Finding("warning", f"only {count:,} pairs to train on: below {FEW}, don't expect much")
     if found.identical:
-        yield Finding("warning", f"{found.identical:,} pairs have the same text twice and teach nothing")
+        yield Finding("warning", f"pairs with two equal answers, which teach nothing: {found.identical:,}")
     if found.alike > found.identical:
         alike = found.alike - found.identical
-        yield Finding("warning", f"{alike:,} pairs differ only in what is cut away and teach nothing")
+        yield Finding(
+            "warning", f"pairs that differ only in text that is cut off, which teach nothing: {alike:,}"
+        )
     if found.crowded:
-        yield Finding("warning", f"{found.crowded:,} prompts take over half of the room and cut a completion")
-    for name, side in (("prompts", found.prompt), ("completions", found.completion)):
+        yield Finding(
+            "warning", f"prompts that take over half of the tokens, so an answer is cut: {found.crowded:,}"
+        )
+    for name, side in (("prompts", found.prompt), ("answers", found.completion)):
         if side.cut_share > OFTEN:
             cut = shares.in_words(side.cut_share)
             yield Finding("warning", f"{cut} of {name} are cut; the longest has {side.longest:,} tokens")
     if found.contradicted:
-        yield Finding("warning", f"{found.contradicted:,} pairs come again with the other side preferred")
+        yield Finding(
+            "warning", f"pairs that appear again with the other answer preferred: {found.contradicted:,}"
+        )
     if found.epochs > 10:
-        yield Finding("warning", f"{found.steps:,} steps pass {found.epochs:.0f} times over so few pairs")
+        yield Finding("warning", f"{found.steps:,} steps go over so few pairs {found.epochs:.0f} times")
     if data.made_validation:
-        yield Finding("warning", "no validation file: prompt groups were taken from the training pairs")
+        yield Finding("warning", "no validation file: some prompt groups are held back from training")
 
 
 def room_on_disk(folder: Path, parameters: int) -> str | None:

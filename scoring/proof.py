@@ -88,7 +88,9 @@ def prove(
 
 def refuse_length(checkpoint: Checkpoint, max_length: int) -> None:
     if max_length > checkpoint.max_positions:
-        raise ValueError(f"max_length {max_length}: the model has {checkpoint.max_positions} positions")
+        raise ValueError(
+            f"max_length is {max_length}, but the model has {checkpoint.max_positions} positions"
+        )
 
 
 class Card:
@@ -115,11 +117,11 @@ class Card:
             ) from error
         if any(each.numel() != 1 for each in logits):
             raise CheckpointError(
-                f"the model gives {logits[0].numel()} numbers a text; a reward model gives one"
+                f"the model gives {logits[0].numel()} numbers per text; a reward model gives one"
             )
         values = np.array([each.double().item() for each in logits])
         if not np.isfinite(values).all():
-            raise CheckpointError("plain transformers gives NaN or infinity as a score of known texts")
+            raise CheckpointError("plain transformers gives NaN or infinity as the score of a sample text")
         return values
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Scored]:
@@ -149,7 +151,7 @@ def _values(network: Network, batches: Sequence[Sequence[Ids]]) -> Values:
         with torch.no_grad():
             return np.concatenate([network(batch).double().cpu().numpy() for batch in batches])
     except Exception as error:
-        raise CheckpointError(f"the model can't score known texts: {in_one_line(error)}") from error
+        raise CheckpointError(f"the model can't score sample texts: {in_one_line(error)}") from error
 
 
 def _allowed(expected: Values) -> float:
@@ -161,10 +163,10 @@ def _close(values: Values, expected: Values) -> bool:
 
 
 def _off(values: Values, expected: Values) -> str:
-    """The largest difference, in spreads of the card's own scores."""
+    """The largest difference, in standard deviations of the card's own scores."""
     spread = float(np.std(expected))
     largest = float(np.abs(values - expected).max())
-    return f"{largest / spread:.2g} spreads" if spread else f"{largest:.2g}"
+    return f"{largest / spread:.2g} standard deviations" if spread else f"{largest:.2g}"
 
 
 def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
@@ -185,24 +187,24 @@ def _why_alone(
     off = _off(ours, expected)
     if not stated and _close(ours, card.values(pairs, zero=True)):
         return (
-            "its scores depend on token types: with those that its tokenizer makes by default they are "
-            f"{off} off from those without. Models trained with token types are not supported yet. If you "
-            "know that it was trained without, as the seed was, say so: --token-types zero"
+            f"its scores depend on token types: with and without them, scores differ by {off}. "
+            "Models trained with token types are not supported yet. If the model was trained without them, "
+            "as the seed was, add --token-types zero"
         )
     layouts = [card.tokens(pair, zero=True)["input_ids"][0].tolist() for pair in pairs]
     unlike = [n for n, (text, made) in enumerate(zip(texts, layouts, strict=True)) if text.tolist() != made]
     if unlike and all(len(layouts[n]) >= card.max_length for n in unlike):
         side = card.tokenizer.truncation_side
         return (
-            f"its tokenizer cuts long texts otherwise than we do (truncation side: {side}), so the scores of "
-            f"what is cut would be {off} off; only the longest text first, from the right, is supported"
+            f"its tokenizer cuts long texts differently (truncation side: {side}), so scores of cut texts "
+            f"would differ by {off}; only cutting the longer text first, from the right, is supported"
         )
     if unlike:
         return (
-            f"its tokenizer lays out a pair of texts otherwise than we do ({len(unlike)} of {len(pairs)} "
-            f"known pairs), so scores would be {off} off"
+            f"its tokenizer joins a pair of texts differently ({len(unlike)} of {len(pairs)} sample pairs), "
+            f"so scores would differ by {off}"
         )
-    return f"our scores of single texts are {off} off from those of plain transformers"
+    return f"our scores of single texts differ from those of plain transformers by {off}"
 
 
 def _refuse_batches(network: Network, texts: Sequence[Ids], expected: Values) -> None:
@@ -211,9 +213,8 @@ def _refuse_batches(network: Network, texts: Sequence[Ids], expected: Values) ->
         values = _values(network, [[texts[place] for place in batch] for batch in order])
         if not _close(values, expected[places]):
             raise CheckpointError(
-                "its score of a text changes with the other texts in a batch, because padding is not left "
-                f"out: {_off(values, expected[places])} off from one text alone. Models of this kind are "
-                "not supported"
+                "its score of a text changes with the other texts in a batch, because it reads padding: by "
+                f"{_off(values, expected[places])}. Such models are not supported"
             )
 
 

@@ -177,16 +177,16 @@ metrics: [accuracy]
 {co2}---
 # Reward model
 
-Scores an answer to a prompt: of two answers to one prompt, the one with the higher score is the one that
-people are expected to prefer. Scores of answers to different prompts can't be compared.
+Scores an answer to a prompt. Of two answers to one prompt, people are expected to prefer the one with the
+higher score. Scores of answers to different prompts can't be compared.
 
 ## Details
 
 - **Base model:** {base}
 - **Size:** {parameters:,} parameters, counted in the file
-- **Data:** {train:,} pairs to train on, {validation:,} to choose the weights by, {test:,} to test with; \
+- **Data:** {train:,} pairs to train on, {validation:,} to choose the weights, {test:,} to test; \
 sha256 {data:.16}…
-- **Training steps:** {steps:,}{early}; the weights are those after step {best_step:,}
+- **Training steps:** {steps:,}{early}; the weights are from step {best_step:,}
 - **Batch size:** {batch} pairs
 - **Optimiser:** AdamW, learning rate {learning_rate:g}, preset {preset}
 - **Longest input:** {max_length} tokens
@@ -248,16 +248,16 @@ def _early(manifest: Figures) -> str:
         return ""
     limit = manifest["config"]["max_seconds"]
     why = {
-        "time": f"the limit of {limit or 0:g} seconds ended it",
-        "patience": "it no longer improved",
-        "steps": "no more were asked for",
+        "time": f"stopped at the limit of {limit or 0:g} seconds",
+        "patience": "stopped as it no longer improved",
+        "steps": "stopped as asked",
     }[manifest["ended_by"]]
-    return f" of {manifest['planned_steps']:,}, as {why}"
+    return f" of {manifest['planned_steps']:,} planned ({why})"
 
 
 def _energy_lines(energy: Figures | None, resumed: bool) -> list[str]:
     if energy is None:
-        return ["- **Energy and emissions:** unknown; nothing measured them (codecarbon is not installed)"]
+        return ["- **Energy and emissions:** not measured (codecarbon is not installed)"]
     since = ", since the run was last resumed" if resumed else ""
     return [
         f"- **Emissions:** {energy['kg_co2']:.3g} kg CO2 (CodeCarbon{since})",
@@ -302,16 +302,16 @@ def _limits(manifest: Figures, metrics: Figures) -> list[str]:
     against = figures["against_longest"]["accuracy_interval"]
     beaten = against is not None and against[0] > 0
     lines = [
-        "- It tells what the people behind its labels would prefer, not what is true or harmless.",
-        "- It has one objective: whatever its labels were asked to judge. Elsewhere, measure before use.",
-        f"- Text beyond {manifest['config']['max_length']} tokens is cut and not seen.",
+        "- It predicts what the people behind its labels prefer, not what is true or harmless.",
+        "- It learnt one task: what its annotators were asked to judge. Measure it before any other use.",
+        f"- It does not see text beyond {manifest['config']['max_length']} tokens.",
     ]
     if not beaten:
-        lines.append(
-            "- **It is not shown to be better than counting characters**: see the length rule in the table."
-        )
+        lines.append("- **It is not shown to be better than picking the longer answer**: see the table.")
     if "test" not in metrics:
-        lines.append("- There was no test split: its weights were chosen on the pairs it is reported on.")
+        lines.append(
+            "- There was no test split: its figures are from the pairs that its weights were chosen on."
+        )
     return [*lines, *(f"- Data: {each['text']}." for each in manifest["preflight"]["findings"])]
 
 

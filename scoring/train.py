@@ -118,7 +118,7 @@ def train(
     """
     source, out = Path(model_dir), Path(out_dir)
     if out.exists():
-        raise TrainingError(f"{out} exists")
+        raise TrainingError(f"{out} exists already; choose a new folder")
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     pairs = data if isinstance(data, TrainingData) else read_training_data(data)
     with torch.random.fork_rng():
@@ -146,7 +146,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     if not source.is_dir():
         raise CheckpointError(f"{source} is not a folder")
     if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
-        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when it is opened; remove it")
+        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
     refuse_chat_template(source)
     rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
     changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
@@ -166,7 +166,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
         raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     positions = getattr(model.config, "max_position_embeddings", config.max_length)
     if config.max_length > positions:
-        raise TrainingError(f"max_length {config.max_length}: the model has {positions} positions")
+        raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
     nn.Module.to(model, device)
     return model
 
@@ -371,7 +371,9 @@ class Run:
         pairs = [self.data.validation[index] for index in chosen]
         margins = self.margins("validation", chosen)
         if not np.isfinite(margins).all():
-            raise Diverged(f"the model answers {margins.min()} after step {self.state.step}")
+            raise Diverged(
+                f"the model answers {margins.min()} after step {self.state.step}; try a lower rate"
+            )
         outcomes = np.array([pair.target for pair in pairs])
         loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
@@ -448,7 +450,7 @@ class Run:
         if facts["identity"] != self.identity:
             raise TrainingError(
                 f"{self.work} holds an unfinished run of another model, data or config; "
-                "finish it, or restart to forget it"
+                "finish that run, or discard it with --restart"
             )
         self.state = State(**facts["state"])
         self.state.resumed = True

@@ -33,7 +33,7 @@ def working_folder(out: Path, restart: bool) -> Iterator[Path]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise TrainingError(f"another process is training {out} at this moment") from None
+                raise TrainingError(f"another process is training {out} now") from None
             if restart:
                 _forget(work)
             try:
@@ -44,7 +44,7 @@ def working_folder(out: Path, restart: bool) -> Iterator[Path]:
                 raise
             shutil.rmtree(work, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        kept = "; the same command goes on from the last state" if list(work.glob("state-*")) else ""
+        kept = "; the same command continues from the last saved step" if list(work.glob("state-*")) else ""
         raise TrainingError(f"{out.parent} can't be written: {error}{kept}") from error
 
 

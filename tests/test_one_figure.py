@@ -41,10 +41,7 @@ ROWS = [
 ]
 """Two rows repeat the first, the fifth contradicts the fourth: of six rows, three labels stand."""
 
-LABELS = (
-    "3 labels of the file (left out: 2 that repeat one of the same source, 1 that contradicts one of the "
-    "same source)"
-)
+LABELS = "3 labels of the file (left out: 2 duplicates, 1 contradiction)"
 
 
 def by_length(pairs):

@@ -80,7 +80,7 @@ class _Thrift:
             return None
         if kind == 12 and depth < 4:
             return self.struct(depth + 1)
-        raise ValueError("nothing that a page's head holds")
+        raise ValueError("unexpected data in a page header")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _head(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
             return thrift.struct(), thrift.at
         except IndexError:
             continue
-    raise ValueError("a page's head without an end")
+    raise ValueError("a page header without an end")
 
 
 class _Chunk:
@@ -136,9 +136,13 @@ class _Chunk:
         """Raises FileFault where one row could hold more than is bounded below."""
         longest = self.longest(measured)
         if in_lists and self.values > MAX_LIST_VALUES:
-            self._refuse(f"holds {self.values:,} values; write row groups of at most {MAX_LIST_VALUES:,}")
+            self._refuse(
+                f"holds {self.values:,} values; write row groups of at most {MAX_LIST_VALUES:,} values"
+            )
         if in_lists and longest * self.values > MAX_UNSEEN_BYTES:
-            self._refuse("may unfold to more than can be told before; write it as plain text or JSON lines")
+            self._refuse(
+                "may unpack to more than can be checked beforehand; save it as plain text or JSON lines"
+            )
 
     def longest(self, measured: bool) -> int:
         """Bytes that one value may have at most; 0 where the bytes of the pages bound it."""
@@ -194,8 +198,8 @@ def _rows_a_read(file: BinaryIO, table: pq.ParquetFile, number: int, measured: s
         if held > MAX_PAGES_BYTES:
             raise FileFault(
                 "too_large",
-                f"{where} has pages that unfold to {_mebibytes(chunk.largest)}; "
-                f"those of all columns may have {_mebibytes(MAX_PAGES_BYTES)} together",
+                f"{where} has pages that unpack to {_mebibytes(chunk.largest)}; "
+                f"the pages of all columns may have {_mebibytes(MAX_PAGES_BYTES)} together",
             )
         is_measured = column.path in measured
         chunk.refuse_unbounded(column.max_repetition_level > 0, is_measured)
@@ -272,7 +276,7 @@ def refuse_unfolding(source: pa.NativeFile, schema: pa.Schema) -> None:
                 where += f', column "{escaped(names[widest])}"'
             raise FileFault(
                 "too_large",
-                f"{where} unfolds to {_mebibytes(max(sizes))}; what is compressed together may have "
+                f"{where} unpacks to {_mebibytes(max(sizes))}; a compressed batch may have "
                 f"{_mebibytes(MAX_PAGES_BYTES)}",
             )
 
@@ -315,8 +319,8 @@ def refuse_unmeasured(schema: pa.Schema) -> None:
     time how much Python would make of it."""
     for column in schema:
         if not _is_measured(column.type):
-            message = f'the column "{escaped(column.name)}" is {column.type}, which is not read; '
-            raise FileFault("unknown_type", message + "write it as plain text, numbers or lists")
+            message = f'the column "{escaped(column.name)}" is {column.type}, which can\'t be read; '
+            raise FileFault("unknown_type", message + "save it as plain text, numbers or lists")
 
 
 def _is_measured(kind: pa.DataType) -> bool:
@@ -346,7 +350,7 @@ class Unfolded:
         self._bytes += count
         if self._bytes > self.limit:
             raise FileFault(
-                "bomb", f"{where()}: the file unfolds to more than {_mebibytes(self.limit)}; refused"
+                "bomb", f"{where()}: the file unpacks to more than {_mebibytes(self.limit)}, which is refused"
             )
 
 
@@ -368,7 +372,7 @@ def slices(batch: pa.RecordBatch, total: Unfolded, where: str = "") -> Iterator[
         if sizes[first] > MAX_ROW_BYTES:
             raise FileFault(
                 "too_large",
-                f"{widest(first, first + 1)} unfolds to {_mebibytes(sizes[first])} in one row; "
+                f"{widest(first, first + 1)} unpacks to {_mebibytes(sizes[first])} in one row; "
                 f"a row may have {_mebibytes(MAX_ROW_BYTES)}",
             )
         total.add(int(ends[last - 1] - before), lambda: widest(0, batch.num_rows))

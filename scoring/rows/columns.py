@@ -37,9 +37,9 @@ _ROLES = (
     (r"ranks?|scores?|ratings?|rewards?|helpfulness", "rating"),
     (r"comment|note|reason", "comment"),
     (r"metadata_[ab]|\w+_metadata|quotes_[01]", METADATA),
-    (r"tokens_[01]", "left behind"),
+    (r"tokens_[01]", "ignored"),
     (r"\w*id|idx|a[12]_id|c_root_id_[ab]|parent_id|topic", "id"),
-    (r"turn", "where the answer stands"),
+    (r"turn", "turn of the answer"),
     (r"role", "role of a message"),
 )
 """What a column of that name is where a Shape has read it."""
@@ -114,7 +114,7 @@ class Columns:
         if said := named.get(name) or context.get(name):
             return said
         if not self._held(name):
-            return "nothing: it is empty"
+            return "nothing (empty)"
         if name in self._kept:
             return f"rating, and {METADATA}" if _RATING.fullmatch(name.lower()) else METADATA
         if named:

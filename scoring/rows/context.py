@@ -43,7 +43,7 @@ BECOMES = {
 }
 """What a column of each kind becomes, in words."""
 
-READ_FROM_TEXT = "a conversation that was written as text (JSON or Python) is read as a conversation"
+READ_FROM_TEXT = "a conversation written as text (JSON or Python) is read as a conversation"
 
 _SYSTEM = ("system", "developer")
 _LONGEST_TEXT = 2**20
@@ -99,7 +99,9 @@ def prepared(row: Row, own: frozenset[str], note: Callable[[str, int], None]) ->
         value = values[column]
         if holds(value):
             if word in context:
-                _refuse(column, f"{column} and another column both hold the {BECOMES[word]}", value)
+                _refuse(
+                    column, f"{column} and another column both hold the {BECOMES[word]}; remove one", value
+                )
             context[word] = _READ[word](value, column)
     taken = {column for column, _ in columns}
     return replace(row, values={k: v for k, v in values.items() if k not in taken}, context=context)
@@ -120,8 +122,8 @@ def _conversation_in(text: str, column: str) -> Any:
     found = parsed(text)
     if found is None:
         message = (
-            f"{column} looks like messages that were written as text, and can't be read: the text is cut "
-            "off or damaged; save the file as JSONL or Parquet"
+            f"{column} looks like messages written as text, but can't be read: the text is cut off or "
+            "damaged; save the file as JSONL or Parquet"
         )
         raise BadRow(column, "messages_as_text", message, text)
     given = found if isinstance(found, list) else [found]
@@ -233,8 +235,7 @@ def _tools(value: Any, column: str) -> Any:
 
 def _pictures(value: Any, column: str) -> NoReturn:
     message = (
-        f"{column} holds what is no text, such as a picture, and nothing here can show it: leave such rows "
-        "out, or take the column out of the file"
+        f"{column} holds pictures or other media, which can't be shown here; remove these rows, or the column"
     )
     raise BadRow(column, "pictures", message, kind_of(value) if not isinstance(value, str) else value)
 
@@ -273,7 +274,7 @@ def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
         return _with_history(messages, passage[:-1] if repeated else passage)
     last = messages[-1]
     if last["role"] != "user" or not isinstance(last["content"], str):
-        _refuse("context", "a passage goes before a question of text, and this row has none", passage)
+        _refuse("context", "this row has a passage, but no question in plain text to put it before", passage)
     if passage.strip() in last["content"]:
         return messages
     return [*messages[:-1], {**last, "content": f"{passage}\n\n{last['content']}"}]
@@ -287,7 +288,9 @@ def _with_history(messages: list[Message], history: list[Message] | None) -> lis
     if rest[: len(history)] == history or messages[: len(history)] == history:
         return messages
     if own and history[0]["role"] in _SYSTEM:
-        _refuse("history", "the history and the prompt both begin with a system message", history[0])
+        _refuse(
+            "history", "the history and the prompt both begin with a system message; remove one", history[0]
+        )
     return [*messages[:own], *history, *rest]
 
 
@@ -295,6 +298,6 @@ def _with_system(messages: list[Message], system: Message | None) -> list[Messag
     if system is None or messages[0] == system:
         return messages
     if messages[0]["role"] in _SYSTEM:
-        message = "the system column says another thing than the conversation's own system message"
+        message = "the system column differs from the system message of the conversation; remove one"
         _refuse("system", message, system.get("content"))
     return [system, *messages]

@@ -33,7 +33,9 @@ def message_of(value: object, column: str) -> Message:
     content = message.get("content")
     if isinstance(content, str) or (isinstance(content, list | None) and pieces(message)):
         return message
-    raise BadRow(column, "not_text", f"{column} has a message whose content is {_kind(content)}", content)
+    raise BadRow(
+        column, "not_text", f"{column} has a message whose content is {_kind(content)}, not text", content
+    )
 
 
 def _spelled(value: dict[str, Any], column: str) -> Message:
@@ -43,7 +45,7 @@ def _spelled(value: dict[str, Any], column: str) -> Message:
         role = value["from"]
     known = _ROLES.get(role) if isinstance(role, str) else None
     if known is None:
-        raise BadRow(column, "unknown_role", f"{column} has a message with no known role", role)
+        raise BadRow(column, "unknown_role", f"{column} has a message whose role is missing or unknown", role)
     if not theirs:
         return value if known == role else {**value, "role": known}
     rest = {key: item for key, item in value.items() if key not in ("from", "value", "role", "content")}
@@ -56,8 +58,8 @@ def _refuse_media(message: Message, column: str) -> None:
         raise BadRow(
             column,
             "media",
-            f'{column} has a message with "{found}": nothing here can show pictures, sound, video or files, '
-            "and an answer to one can't be judged without it; take such rows out",
+            f'{column} has a message with "{found}"; pictures, sound, video and files can\'t be shown here, '
+            "so remove these rows",
             found,
         )
 
@@ -81,7 +83,7 @@ def refuse_unkept(value: object, column: str, depth: int = 0) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise BadRow(column, "not_storable", f"{column} has a key that is no text", key)
+                raise BadRow(column, "not_storable", f"{column} has a key that is not text", key)
             refuse_unkept(item, column, depth + 1)
     elif isinstance(value, list):
         for item in value:
@@ -95,12 +97,12 @@ def _refuse_unkept_atom(value: object, column: str) -> None:
         return
     if isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            message = f"{column} holds a whole number of more than 64 bits, which readers round; make it text"
+            message = (
+                f"{column} holds a whole number of more than 64 bits, which programs round; write it as text"
+            )
             raise BadRow(column, "number_too_long", message, value)
     elif not isinstance(value, float):
-        raise BadRow(
-            column, "not_storable", f"{column} holds {_kind(value)}, which JSON has no kind for", value
-        )
+        raise BadRow(column, "not_storable", f"{column} holds {_kind(value)}, which JSON can't store", value)
     elif not math.isfinite(value):
         raise BadRow(column, "not_finite", f"{column} holds {value}, which is not a JSON number", value)
 

@@ -29,7 +29,7 @@ id prompt chosen chosen_model rejected rejected_model subset
 RELEASE_COLUMNS = frozenset(tuple(line.split()) for line in _COLUMNS.strip().split("\n"))
 """The columns of each profile of a Release that a CSV can hold, in their order."""
 
-TAKEN = "the ' that a Release puts before a text which a spreadsheet would run is taken away again"
+TAKEN = "the leading ' that a release adds against spreadsheet formulas is removed"
 
 _NUMBER = re.compile(r"-\d+(\.\d+)?(e[+-]?\d+)?")
 """A number is written bare: as a text it would have a ' before it."""
@@ -76,8 +76,8 @@ class Telling:
 
 
 _MIXED = (
-    "no cell of a Release begins so, but line {} has one that begins with ' as only a Release writes it: "
-    "choose to take the ' away (--formula-safe) where the file is of a Release, else save it as JSONL"
+    "a release would write this cell differently, but the leading ' in line {} is as in a release; if the "
+    "file is a release, choose to remove the ' (--formula-safe), else save the file as JSONL"
 )
 
 

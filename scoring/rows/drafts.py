@@ -200,7 +200,9 @@ def own_facts(metadata: Values, column: str) -> Values:
     """The metadata as a Release of ours carries it. Raises BadRow for a fact that no import notes."""
     for key, value in metadata.items():
         if key.startswith(OWN_FACTS) and type(value) is not _KIND_OF_FACT.get(key):
-            raise BadRow(column, "reserved_name", f'"{key}" in {column} is no fact of an import', value)
+            raise BadRow(
+                column, "reserved_name", f'"{key}" in {column} is reserved for imports; rename it', value
+            )
     return metadata
 
 
@@ -211,7 +213,7 @@ def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:
     kept = {key: value for key, value in values.items() if key not in dropped}
     for key in kept:
         if key.startswith(OWN_FACTS):
-            told = f'a column may not begin with "{OWN_FACTS}", which marks facts of the import; rename it'
+            told = f'names that begin with "{OWN_FACTS}" are reserved for imports; rename the column'
             raise BadRow(key, "reserved_name", told)
     return kept
 
@@ -246,7 +248,7 @@ def _storable(value: object, column: str = "") -> object:
         return None
     if value is None or isinstance(value, str | int | float):
         return value
-    message = f'the column "{column}" holds {kind_of(value)}, which metadata can\'t hold'
+    message = f'the column "{column}" holds {kind_of(value)}, which can\'t be stored as metadata'
     raise BadRow(column, "not_storable", message, value)
 
 
@@ -271,7 +273,7 @@ def tree_of(draft: Draft) -> str:
 
 
 PAIRS_POLICIES = {
-    "all": "every two completions of a prompt",
+    "all": "every two answers of a prompt",
     "adjacent": "only neighbours in the ranking",
     "best-worst": "only the best against the worst",
 }

@@ -142,13 +142,13 @@ def open_rows(
         name = name or source.name
     claimed = _kind_of(name)
     if claimed is None:
-        raise FileFault("unknown_format", f"this kind of file is not known; known are {endings()}")
+        raise FileFault("unknown_format", f"this kind of file can't be read; use {endings()}")
     kind, packing = claimed
     raw = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
     size = raw.seek(0, io.SEEK_END)
     raw.seek(0)
     if size == 0:
-        raise FileFault("empty", "the file is empty: no rows")
+        raise FileFault("empty", "the file is empty")
     file = _unpacked(raw, packing, stack)
     if kind == "parquet":
         return _parquet(_seekable(file, raw, stack), raw, size)
@@ -171,7 +171,7 @@ def _unpacked(raw: BinaryIO, packing: str, stack: ExitStack) -> BinaryIO:
     raw.seek(0)
     if packing and not magic.startswith(PACKINGS[packing]):
         word = {".gz": "gzip", ".zst": "zstd"}[packing]
-        raise FileFault("not_packed", f"the name says {word}, but the file is not {word} data")
+        raise FileFault("not_packed", f"the name says {word}, but the file is not {word} data; rename it")
     if magic.startswith(_GZIP):
         return io.BufferedReader(_Limited(stack.enter_context(gzip.GzipFile(fileobj=raw)), raw), 2**18)
     if magic.startswith(_ZSTD):
@@ -200,9 +200,11 @@ class _Limited(io.RawIOBase):
         self._unpacked += len(data)
         packed = max(1, self._raw.tell())
         if self._unpacked > FREE_BYTES and self._unpacked > MAX_RATIO * packed:
-            raise FileFault("bomb", f"the file opens to more than {MAX_RATIO} times its size; refused")
+            raise FileFault(
+                "bomb", f"the file unpacks to more than {MAX_RATIO} times its size, which is refused"
+            )
         if self._unpacked > MAX_UNPACKED_BYTES:
-            raise FileFault("too_large", f"the file opens to more than {MAX_UNPACKED_BYTES // 2**30} GiB")
+            raise FileFault("too_large", f"the file unpacks to more than {MAX_UNPACKED_BYTES // 2**30} GiB")
         buffer[: len(data)] = data
         return len(data)
 
@@ -262,7 +264,7 @@ def _refuse_other_encodings(start: bytes) -> None:
         if start.startswith(marks):
             raise FileFault("encoding", f"the file is {name}; save it as UTF-8", 1)
     if start.startswith(_PARQUET):
-        raise FileFault("wrong_name", "the file is Parquet; give it a name that ends with .parquet", 1)
+        raise FileFault("wrong_name", "the file is Parquet; rename it to end in .parquet", 1)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -327,7 +329,7 @@ class _Decoder:
             keys = [key for key, _ in pairs]
             twice = next(key for key, count in Counter(keys).items() if count > 1)
             self.faults.append(
-                BadRow(twice, "duplicate_key", "the same key stands twice in one object", twice)
+                BadRow(twice, "duplicate_key", "the same key appears twice in one object", twice)
             )
         return values
 
@@ -338,7 +340,7 @@ class _Decoder:
     def _float(self, digits: str) -> float:
         number = float(digits)
         if math.isinf(number):
-            self.faults.append(BadRow("", "not_finite", "a number is too large to be kept", digits))
+            self.faults.append(BadRow("", "not_finite", "a number is too large to store", digits))
         return number
 
     def _int(self, digits: str) -> int:
@@ -346,7 +348,9 @@ class _Decoder:
             return int(digits)
         except ValueError:
             self.faults.append(
-                BadRow("", "number_too_long", "a number has too many digits to be kept", digits)
+                BadRow(
+                    "", "number_too_long", "a number has too many digits to store; write it as text", digits
+                )
             )
             return 0
 
@@ -371,7 +375,7 @@ def _json_lines(file: BinaryIO) -> Iterator[Entry]:
         if first and content.startswith(b"["):
             raise FileFault(
                 "json_array",
-                "the file is a JSON array, not one object a line; name it .json",
+                "the file is a JSON array, not one object a line; rename it to end in .json",
                 number,
                 content,
             )
@@ -380,7 +384,9 @@ def _json_lines(file: BinaryIO) -> Iterator[Entry]:
             suspicious = b"\\u" in content or content.count(b"[") + content.count(b"{") > MAX_DEPTH
             yield _as_row(number, decoder.decode(content.decode()), content, suspicious)
         except UnicodeDecodeError as error:
-            bad = BadRow(f"byte {error.start + 1}", "not_utf8", "the line is not valid UTF-8")
+            bad = BadRow(
+                f"byte {error.start + 1}", "not_utf8", "the line is not valid UTF-8; save the file as UTF-8"
+            )
             yield bad.at(Row(number, {}, content))
         except BadRow as bad:
             yield bad.at(Row(number, {}, content))
@@ -411,7 +417,7 @@ def _json_values(file: BinaryIO) -> Iterator[Entry]:
     return _json_lines(file)
 
 
-WANTED = "an array of objects, or one object a line, is wanted"
+WANTED = "write an array of objects, or one object a line"
 
 
 def _json_object(file: BinaryIO) -> Iterator[Entry]:
@@ -422,8 +428,8 @@ def _json_object(file: BinaryIO) -> Iterator[Entry]:
         yield from _json_lines(cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Both(data, file)))))
         return
     if sum(map(data.count, (b",", b"[", b"{"))) > MAX_DOCUMENT_VALUES:
-        message = f"one JSON document of more than {MAX_DOCUMENT_VALUES:,} values; write one object a line"
-        raise FileFault("too_large", message)
+        message = f"the file is one JSON document of more than {MAX_DOCUMENT_VALUES:,} values"
+        raise FileFault("too_large", f"{message}; write one object a line")
     decoder = _Decoder()
     try:
         outer = decoder.decode(data.decode("utf-8-sig"))
@@ -527,7 +533,7 @@ class _Window:
             self.text = self.text[self.at :] + self._utf8.decode(data, final=self.ended)
         except UnicodeDecodeError as error:
             line = self.line + self.text.count("\n", self.at) + data.count(b"\n", 0, error.start)
-            raise FileFault("not_utf8", "the file is not valid UTF-8", line) from None
+            raise FileFault("not_utf8", "the file is not valid UTF-8; save it as UTF-8", line) from None
         self.at = 0
 
     def pass_to(self, end: int) -> None:
@@ -580,7 +586,7 @@ def _json_array(file: BinaryIO) -> Iterator[Entry]:
     else:
         yield from _array_elements(window, decoder)
     if window.next():
-        raise FileFault("not_json", "something follows the end of the array", window.line)
+        raise FileFault("not_json", "there is text after the end of the array", window.line)
 
 
 def _array_elements(window: _Window, decoder: _Decoder) -> Iterator[Entry]:
@@ -673,10 +679,16 @@ def _header(cells: list[str], columns: Mapping[str, str]) -> list[str]:
 def _refuse_columns(names: Sequence[str], line: int | None = None) -> None:
     """Raises FileFault for too many columns, and for two of one name, of which a row would keep the last."""
     if len(names) > MAX_COLUMNS:
-        raise FileFault("too_many_columns", f"{len(names):,} columns; at most {MAX_COLUMNS:,} are read", line)
+        raise FileFault(
+            "too_many_columns",
+            f"the file has {len(names):,} columns; at most {MAX_COLUMNS:,} can be read",
+            line,
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise FileFault("duplicate_column", f'the column "{escaped(min(twice))}" stands twice', line)
+        raise FileFault(
+            "duplicate_column", f'two columns are named "{escaped(min(twice))}"; rename one', line
+        )
 
 
 def _record_row(line: int, header: list[str], cells: list[str]) -> Entry:
@@ -684,13 +696,16 @@ def _record_row(line: int, header: list[str], cells: list[str]) -> Entry:
     row = Row(line, values)
     try:
         if len(cells) != len(header):
-            hint = "; is a comma not quoted?" if len(cells) > len(header) else ""
+            hint = "; is a comma outside quotes?" if len(cells) > len(header) else ""
             raise BadRow(
-                "", "cell_count", f"has {len(cells)} cells, the header has {len(header)}{hint}", str(cells)
+                "",
+                "cell_count",
+                f"the row has {len(cells)} cells, the header has {len(header)}{hint}",
+                str(cells),
             )
         for name, cell in values.items():
             if any("\udc80" <= c <= "\udcff" for c in cell) if not cell.isascii() else False:
-                raise BadRow(name, "not_utf8", f"{name} is not valid UTF-8", cell)
+                raise BadRow(name, "not_utf8", f"{name} is not valid UTF-8; save the file as UTF-8", cell)
             if "\0" in cell:
                 refuse_bad_text(cell, name)
     except BadRow as bad:
@@ -702,7 +717,9 @@ def _parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
     try:
         table = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
-        raise FileFault("corrupt", "the Parquet file can't be opened: cut off, or not Parquet") from error
+        raise FileFault(
+            "corrupt", "the Parquet file can't be opened: it is cut off, or not Parquet"
+        ) from error
     _refuse_extension_types(table.schema_arrow)
     _refuse_columns(table.schema_arrow.names)
     columnar.refuse_unmeasured(table.schema_arrow)
@@ -716,7 +733,7 @@ def _safely(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
     except (pa.ArrowException, OSError) as error:
-        raise FileFault("corrupt", "the file is damaged: a part of it can't be decoded") from error
+        raise FileFault("corrupt", "the file is damaged: part of it can't be read") from error
 
 
 def _refuse_extension_types(schema: pa.Schema) -> None:
@@ -725,7 +742,7 @@ def _refuse_extension_types(schema: pa.Schema) -> None:
         marked = (column.metadata or {}).get(b"ARROW:extension:name", b"")
         if marked == b"arrow.py_extension_type":
             raise FileFault(
-                "extension_type", f'the column "{column.name}" has a Python extension type; refused'
+                "extension_type", f'the column "{column.name}" has a Python extension type, which is refused'
             )
 
 
@@ -736,7 +753,7 @@ def _batch_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterato
         for values in _values_of(batch, menders):
             number += 1
             if values is None:
-                message = "holds a value that is out of range, such as a date after the year 9999"
+                message = "the row holds a value out of range, such as a date after the year 9999"
                 yield Problem(number, "", "out_of_range", message)
                 continue
             row = Row(number, values)
@@ -757,7 +774,7 @@ def _values_of(batch: pa.RecordBatch, menders: Mapping[str, Callable[[Any], Any]
             return [None]
         return [_values_of(batch.slice(at, 1), menders)[0] for at in range(batch.num_rows)]
     except UnicodeDecodeError:
-        raise FileFault("not_utf8", "the file holds text that is not valid UTF-8") from None
+        raise FileFault("not_utf8", "the file holds text that is not valid UTF-8; save it as UTF-8") from None
     for name, mend in menders.items():
         for row in rows:
             if row is not None:
@@ -815,7 +832,9 @@ def _folder(path: Path) -> Reading:
         with pa.memory_map(str(files[0])) as first:
             schema = pa.ipc.open_stream(first).schema
     except (pa.ArrowException, OSError):
-        raise FileFault("corrupt", "the folder's Arrow files can't be read: cut off, or not Arrow") from None
+        raise FileFault(
+            "corrupt", "the Arrow files in the folder can't be read: they are cut off, or not Arrow"
+        ) from None
     _refuse_extension_types(schema)
     _refuse_columns(schema.names)
     columnar.refuse_unmeasured(schema)
@@ -836,12 +855,12 @@ def _arrow_files(folder: Path) -> list[Path]:
         ]
     except (OSError, ValueError, KeyError, TypeError):
         raise FileFault(
-            "not_saved", "the folder was not saved by datasets.save_to_disk: no state.json"
+            "not_saved", "the folder was not saved by datasets.save_to_disk: state.json is missing"
         ) from None
     # Only names inside the folder: a path in state.json must not lead elsewhere.
     files = [folder / Path(name).name for name in names]
     if not files or not all(file.is_file() for file in files):
-        raise FileFault("truncated", "the folder lacks files that its state.json names")
+        raise FileFault("truncated", "the folder lacks files that are named in its state.json")
     return files
 
 

@@ -130,7 +130,7 @@ class Reader:
     def notes(self) -> tuple[str, ...]:
         """What adapters did with odd values, and on which lines."""
         return tuple(
-            f"{note} ({self._noted[note]} rows: line {', '.join(map(str, lines))}"
+            f"{note} ({_rows(self._noted[note])} {', '.join(map(str, lines))}"
             f"{', …' if self._noted[note] > SHOWN_LINES else ''})"
             for note, lines in self._lines_of_note.items()
         )
@@ -188,8 +188,8 @@ class Reader:
             self._note(note, draft.line)
         if len(draft.completions) > MAX_COMPLETIONS:
             n = len(draft.completions)
-            made = f"{n:,} completions of one prompt make {n * (n - 1) // 2:,} pairs"
-            said = f"{made}; at most {MAX_COMPLETIONS} completions are read"
+            made = f"{n:,} answers to one prompt make {n * (n - 1) // 2:,} pairs"
+            said = f"{made}; at most {MAX_COMPLETIONS} answers can be read"
             self._refuse(Problem(draft.line, "completions", "too_many", said))
             return
         self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)
@@ -205,6 +205,10 @@ class Reader:
             self._sink.add(draft)
         except BadRow as bad:
             self._refuse(bad.at(Row(draft.line, {})))
+
+
+def _rows(count: int) -> str:
+    return "1 row: line" if count == 1 else f"{count:,} rows: lines"
 
 
 def _sample(rows: Iterator[Row]) -> list[Row]:

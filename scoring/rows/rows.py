@@ -88,7 +88,7 @@ def refuse_bad_text(values: object, field: str = "", depth: int = 0) -> None:
     """Raise BadRow for text that no database, page or file can hold (U+0000, half a surrogate pair) and for
     values nested deeper than 64."""
     if depth > MAX_DEPTH:
-        raise BadRow(field, "too_deep", f"nested deeper than {MAX_DEPTH} levels")
+        raise BadRow(field, "too_deep", f"the row is nested deeper than {MAX_DEPTH} levels")
     if isinstance(values, str):
         _refuse_bad_string(values, field)
     elif isinstance(values, dict):
@@ -102,13 +102,13 @@ def refuse_bad_text(values: object, field: str = "", depth: int = 0) -> None:
 
 def _refuse_bad_string(text: str, field: str) -> None:
     if "\0" in text:
-        raise BadRow(field, "nul", "holds U+0000, which no database can store as text; remove it", text)
+        raise BadRow(field, "nul", "the text holds U+0000, which can't be stored; remove it", text)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadRow(
             field,
             "lone_surrogate",
-            f"holds half of a surrogate pair at character {error.start + 1}, which is not text",
+            f"the text holds half a character (a lone surrogate) at position {error.start + 1}; remove it",
             text[error.start :],
         ) from None

@@ -65,7 +65,7 @@ def test_answers_given_after_seeing_the_suggestion_do_not_count(influenced):
     version = ModelVersionFactory.create()
     judged_by_people_who_follow(2.0, version, **influenced)
 
-    with pytest.raises(NotEnoughData, match="0 judgments"):
+    with pytest.raises(NotEnoughData, match="0 votes"):
         calibrate(version)
 
 
@@ -83,7 +83,7 @@ def test_another_datasets_judgments_do_not_count():
     version = ModelVersionFactory.create()
     judged_by_people_who_follow(2.0, version)
 
-    with pytest.raises(NotEnoughData, match="0 judgments"):
+    with pytest.raises(NotEnoughData, match="0 votes"):
         calibrate(version, DatasetFactory.create())
 
 

@@ -118,7 +118,7 @@ def test_answers_that_are_the_json_value_true_are_told():
     result = intake.import_file(SHARED / "data/pandalm/testset-v1.json", Dataset(name="Real"))
 
     assert result.rows == 999
-    assert "(6 rows: line 1886" in result.notes[0]
+    assert "(6 rows: lines 1886" in result.notes[0]
     assert Completion.objects.filter(text="true", metadata__given_as=True).exists()
 
 

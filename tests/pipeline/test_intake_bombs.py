@@ -69,7 +69,7 @@ def test_a_dictionary_of_5_kb_that_unfolds_to_2_gb_is_refused(tmp_path):
 
     megabytes, found = peak(path)
 
-    assert 'bomb: row group 1, column "chosen": the file unfolds to more than 64 MiB' in found
+    assert 'bomb: row group 1, column "chosen": the file unpacks to more than 64 MiB' in found
     assert megabytes < 350
 
 
@@ -80,7 +80,7 @@ def test_one_row_of_some_hundred_bytes_that_unfolds_to_7_gb_is_refused(tmp_path)
 
     megabytes, found = peak(path)
 
-    assert 'too_large: row group 1, column "completions" unfolds to 7,000 MiB in one row' in found
+    assert 'too_large: row group 1, column "completions" unpacks to 7,000 MiB in one row' in found
     assert megabytes < 350
 
 
@@ -102,7 +102,7 @@ def test_a_page_that_packs_too_well_is_refused(tmp_path):
 
     megabytes, found = peak(path)
 
-    assert 'too_large: row group 1, column "prompt" has pages that unfold to' in found
+    assert 'too_large: row group 1, column "prompt" has pages that unpack to' in found
     assert megabytes < 350
 
 
@@ -117,7 +117,7 @@ def test_prefixes_that_every_text_shares_are_read_in_small_slices(tmp_path):
 
     megabytes, found = peak(path)
 
-    assert "the file unfolds to more than 64 MiB" in found
+    assert "the file unpacks to more than 64 MiB" in found
     assert megabytes < 450
 
 
@@ -146,7 +146,7 @@ def test_a_compressed_arrow_batch_is_refused_before_it_is_unfolded(compression, 
 
     megabytes, found = peak(path)
 
-    assert 'too_large: batch 1, column "chosen" unfolds to 1,500 MiB' in found
+    assert 'too_large: batch 1, column "chosen" unpacks to 1,500 MiB' in found
     assert megabytes < 350
 
 
@@ -157,7 +157,7 @@ def test_a_compressed_dictionary_of_arrow_is_refused_before_it_is_unfolded(tmp_p
 
     megabytes, found = peak(path)
 
-    assert "too_large: a dictionary unfolds to 300 MiB" in found
+    assert "too_large: a dictionary unpacks to 300 MiB" in found
     assert megabytes < 350
 
 
@@ -181,7 +181,7 @@ def test_texts_that_lie_on_each_other_are_measured_by_their_length(tmp_path):
 
     megabytes, found = peak(path)
 
-    assert 'bomb: column "chosen": the file unfolds to more than' in found
+    assert 'bomb: column "chosen": the file unpacks to more than' in found
     assert megabytes < 350
 
 
@@ -211,7 +211,7 @@ def test_a_row_longer_than_any_line_may_be_is_refused_by_its_column(tmp_path):
     _, (problem,) = read_file(path)
 
     assert problem.message == (
-        'row group 1, column "chosen" unfolds to 17 MiB in one row; a row may have 16 MiB'
+        'row group 1, column "chosen" unpacks to 17 MiB in one row; a row may have 16 MiB'
     )
 
 
@@ -271,7 +271,7 @@ def test_a_hundred_thousand_columns_are_refused_at_once(name, tmp_path):
 
     assert time.monotonic() - began < 2
     assert problem.code == "too_many_columns"
-    assert problem.message == f"{len(names):,} columns; at most 1,000 are read"
+    assert problem.message == f"the file has {len(names):,} columns; at most 1,000 can be read"
 
 
 def test_many_names_in_a_json_object_take_no_longer_than_their_size(tmp_path):
@@ -334,7 +334,7 @@ def test_more_completions_than_anybody_compares_are_refused_with_their_line(tmp_
     assert [draft.line for draft in drafts] == [1]
     assert (problem.line, problem.code) == (2, "too_many")
     assert problem.message == (
-        "3,000 completions of one prompt make 4,498,500 pairs; at most 256 completions are read"
+        "3,000 answers to one prompt make 4,498,500 pairs; at most 256 answers can be read"
     )
 
 
@@ -345,5 +345,5 @@ def test_a_document_of_nothing_but_empty_lists_is_refused_before_it_is_built(tmp
 
     megabytes, found = peak(path)
 
-    assert "too_large: one JSON document of more than 2,000,000 values" in found
+    assert "too_large: the file is one JSON document of more than 2,000,000 values" in found
     assert megabytes < 350

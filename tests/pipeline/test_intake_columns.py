@@ -129,14 +129,14 @@ def test_text_that_is_not_there_or_says_nothing_known_is_told_by_the_columns_own
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"prompt": "Frage"}, "name the column of the prompt, and either of chosen and rejected"),
+        ({"prompt": "Frage"}, "name the column of the prompt, and those of chosen and rejected"),
         ({"a": "links", "b": "rechts"}, "name the column of the prompt"),
         ({"prompt": "Frage", "a": "links"}, "name the column of the prompt"),
         ({"prompt": "Frage", "chosen": "links", "a": "links", "b": "rechts"}, "name the column"),
-        ({"prompt": "Frage", "a": "links", "b": "rechts", "score_a": "wer"}, "but not score_b"),
+        ({"prompt": "Frage", "a": "links", "b": "rechts", "score_a": "wer"}, "but score_b is not"),
         (
             {"prompt": "Fragen", "a": "links", "b": "rechts"},
-            'no column "Fragen" for prompt; there are: Frage',
+            'no column "Fragen" for prompt; the file has Frage',
         ),
     ],
 )

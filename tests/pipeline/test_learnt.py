@@ -151,7 +151,7 @@ def test_a_record_comes_back_from_its_file_as_it_was_and_holds_no_text(tmp_path)
 def test_a_record_that_is_no_record_is_refused_with_a_sentence(tmp_path):
     (tmp_path / records.FILE).write_bytes(b"no gzip")
 
-    with pytest.raises(records.BadRecord, match=r"learnt.jsonl.gz cannot be read"):
+    with pytest.raises(records.BadRecord, match=r"learnt.jsonl.gz can't be read"):
         records.read(tmp_path)
 
 

@@ -54,7 +54,7 @@ BECAME = {
     "score_chosen": ("rating, and metadata", 1),
     "score_rejected": ("rating, and metadata", 1),
     "topic": ("metadata", 1),
-    "annotator": ("nothing: it is empty", 0),
+    "annotator": ("nothing (empty)", 0),
     "images": ("refused: pictures can't be shown", 0),
     "checked": ("metadata", 1),
 }

@@ -270,7 +270,7 @@ def test_a_csv_that_no_release_would_write_is_taken_as_it_is(cells, header, data
 
     assert result.accepted, result.problems
     assert set(Completion.objects.exclude(text="r").values_list("text", flat=True)) == set(cells)
-    assert not any("taken away" in note for note in result.notes)
+    assert not any("is removed" in note for note in result.notes)
 
 
 def test_what_is_taken_away_from_a_csv_of_a_release_is_told_with_its_lines(dataset, tmp_path):
@@ -278,7 +278,7 @@ def test_what_is_taken_away_from_a_csv_of_a_release_is_told_with_its_lines(datas
 
     texts = Completion.objects.exclude(text="r").values_list("text", flat=True)
     assert set(texts) == {"plain", "=1", "'x", "-1"}
-    assert any("taken away" in note and "line 3, 4" in note for note in result.notes)
+    assert any("is removed" in note and "lines 3, 4" in note for note in result.notes)
 
 
 def test_a_csv_that_is_half_of_a_release_is_refused_with_both_lines(dataset, tmp_path):

@@ -76,7 +76,7 @@ def test_swapping_sides_changes_nothing(swaps):
 
 
 def test_99_judgments_are_not_enough_and_100_are():
-    with pytest.raises(NotEnoughData, match="not enough data: 99 judgments, a temperature needs 100"):
+    with pytest.raises(NotEnoughData, match="not enough data: 99 votes, calibration needs 100"):
         fit_temperature(*judged(99))
 
     assert fit_temperature(*judged(100)).n == 100

@@ -85,7 +85,7 @@ def test_every_hostile_folder_is_refused_at_once(case, reason, tmp_path):
 def test_a_pickle_beside_the_weights_is_refused(folder):
     (folder / "training_args.bin").write_bytes(b"\x80\x04.")
 
-    with pytest.raises(CheckpointError, match=r"training_args.bin is a pickle.*remove it"):
+    with pytest.raises(CheckpointError, match=r"training_args.bin is a pickle.*remove the file"):
         open_checkpoint(folder)
 
 
@@ -123,7 +123,7 @@ def test_a_symlink_within_the_folder_is_followed(folder, tiny):
 def test_an_adapter_is_refused(folder):
     (folder / "adapter_config.json").write_text("{}")
 
-    with pytest.raises(CheckpointError, match="merge it into its base model"):
+    with pytest.raises(CheckpointError, match="merge the adapter into its base model"):
         open_checkpoint(folder)
 
 
@@ -133,10 +133,10 @@ def test_an_adapter_is_refused(folder):
         ({"num_labels": 3}, "has 3 outputs; a reward model has one"),
         ({"id2label": {"0": "no", "1": "yes"}}, "has 2 outputs"),
         ({"id2label": None}, "has 2 outputs"),
-        ({"architectures": ["BertModel"]}, "not a sequence classifier but BertModel"),
-        ({"architectures": None}, "not a sequence classifier but unnamed"),
+        ({"architectures": ["BertModel"]}, "the model is BertModel, not a sequence classifier"),
+        ({"architectures": None}, "the model is unnamed, not a sequence classifier"),
         ({"num_hidden_layers": 10**9}, "asks for 1000000000 layers"),
-        ({"vocab_size": 10**12}, "says vocab_size 1000000000000, which the weights don't have"),
+        ({"vocab_size": 10**12}, "says vocab_size 1000000000000, which does not match the weights"),
         ({"hidden_size": "32"}, "says hidden_size 32"),
     ],
 )
@@ -301,7 +301,7 @@ def test_copying_twice_leaves_the_first_copy(tiny, tmp_path):
 def test_a_copy_never_replaces_another_model(tiny, tmp_path):
     other = save_bert(tmp_path / "other", seed=1)
 
-    with pytest.raises(CheckpointError, match="exists and is something else"):
+    with pytest.raises(CheckpointError, match="exists already and holds another model"):
         copy_into(open_checkpoint(tiny), other)
 
     assert open_checkpoint(other).weights_sha256 != open_checkpoint(tiny).weights_sha256
@@ -382,5 +382,5 @@ def test_a_hub_that_does_not_answer_is_said_plainly(folder, tmp_path):
 def test_an_encoder_without_a_head_is_no_reward_model(tmp_path):
     path = save_bert(tmp_path / "encoder", kind=BertModel)
 
-    with pytest.raises(CheckpointError, match="not a sequence classifier but BertModel"):
+    with pytest.raises(CheckpointError, match="the model is BertModel, not a sequence classifier"):
         open_checkpoint(path)

@@ -78,7 +78,10 @@ def test_formats_and_baselines_are_imported_without_torch():
         ('{"prompt": "why"}', 'line 3: the column "completion" is missing'),
         ('{"prompt": "why", "completion": ""}', "line 3: the completion is empty"),
         ('{"prompt": [], "completion": "x"}', "line 3: the conversation has no messages"),
-        ('{"prompt": 7, "completion": "x"}', "line 3: a prompt is text or a list of messages, not int"),
+        (
+            '{"prompt": 7, "completion": "x"}',
+            "line 3: a prompt should be text or a list of messages, not int",
+        ),
         ('{"prompt": "why", "completion": "\\u200b"}', "line 3: the completion has no character"),
         ('{"prompt": "why"', "line 3: not JSON"),
     ],
@@ -111,7 +114,7 @@ def test_a_failure_leaves_the_file_of_an_earlier_run(tiny, tmp_path):
     [
         (["score", "--model", "{tmp}/none", "{in}", "-o", "{tmp}/out.jsonl"], "none is not a folder"),
         (["score", "--model", "longest", "{tmp}/none.jsonl", "-o", "{tmp}/out.jsonl"], "No such file"),
-        (["score", "--model", "longest", "{in}", "-o", "{tmp}/none/out.jsonl"], "none does not exist"),
+        (["score", "--model", "longest", "{in}", "-o", "{tmp}/none/out.jsonl"], "there is no folder"),
         (
             ["score", "--model", "{tiny}", "--max-length", "9999", "{in}", "-o", "{tmp}/out.jsonl"],
             "has 512 positions",

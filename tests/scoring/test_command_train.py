@@ -63,7 +63,7 @@ def test_a_check_looks_the_data_over_and_trains_nothing(tiny, folder, tmp_path, 
     [
         (["--data", "nowhere"], "error: nowhere is not a folder"),
         (["--learning-rate", "0"], "error: learning_rate can't be 0.0"),
-        (["--max-length", "1000"], "error: max_length 1000: the model has 512 positions"),
+        (["--max-length", "1000"], "error: max_length is 1000, but the model has 512 positions"),
         (["--profile", "aira"], "has no aira.train.jsonl; it has soft-label"),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_webgpt_protocol_prints_the_table_of_the_card(webgpt, capsys):
     assert main(["evaluate", "--model", "longest", "--protocol", "webgpt", webgpt, "--json"]) == 0
 
     printed = capsys.readouterr().out
-    assert "only comparisons with a preferred option: 10 of 11; citations kept" in printed
+    assert "only pairs with a preferred answer: 10 of 11; citations kept" in printed
     assert "| Acc | WebGPT |\n|---|---|\n| longest | 60.00% |" in printed
     figures = json.loads(printed.splitlines()[-1])
     assert figures["left_out"] == 1
@@ -243,7 +243,7 @@ def test_ties_alone_are_nothing_to_evaluate_by_the_webgpt_protocol(tmp_path, cap
     file = rows(tmp_path / "t.jsonl", [tie])
 
     assert main(["evaluate", "--model", "longest", "--protocol", "webgpt", file]) == 1
-    assert "none of 1 comparisons has a preferred option" in capsys.readouterr().err
+    assert "none of the 1 pairs has a preferred answer" in capsys.readouterr().err
 
 
 def test_what_a_model_has_learnt_is_left_out_of_its_figures(tiny, folder, webgpt, tmp_path, capsys):
@@ -252,7 +252,7 @@ def test_what_a_model_has_learnt_is_left_out_of_its_figures(tiny, folder, webgpt
     capsys.readouterr()
 
     assert main(["evaluate", "--model", trained, taught]) == 1
-    assert "all of 60 pairs are of prompts that were trained on" in capsys.readouterr().err
+    assert "a model was trained on the prompts of all 60 pairs" in capsys.readouterr().err
     assert main(["evaluate", "--model", trained, taught, webgpt, "--json"]) == 0
 
     printed = capsys.readouterr().out

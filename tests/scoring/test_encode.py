@@ -133,7 +133,7 @@ def test_another_familys_frame_is_taken_from_its_tokenizer():
 def test_a_control_token_that_a_vocabulary_can_spell_is_refused():
     encode = Encoder(unigram(), 16)
 
-    with pytest.raises(BadText, match="the completion holds <s>, a control token"):
+    with pytest.raises(BadText, match="the completion holds <s>, which is a control token"):
         encode([("a", "a<s>b")])
 
 

@@ -227,7 +227,7 @@ def test_an_answer_that_is_no_number_is_an_error_naming_the_text(tiny, tmp_path,
     monkeypatch.setattr("scoring.engine.WINDOW", 4)
     path = spoiled(tiny, tmp_path / "model", "classifier.bias", value)
 
-    with pytest.raises(BadText, match="no score") as caught:
+    with pytest.raises(BadText, match="not a score") as caught:
         load(path, precision="fp32")([("why", "because")])
 
     assert caught.value.index == 0
@@ -240,7 +240,7 @@ def test_the_one_text_with_a_broken_answer_is_the_one_named(tiny, tmp_path):
     tensors["bert.embeddings.word_embeddings.weight"][rain] = math.nan
     save_file(tensors, path / "model.safetensors", {"format": "pt"})
 
-    with pytest.raises(BadText, match="the model answered nan, which is no score") as caught:
+    with pytest.raises(BadText, match="the model answered nan, which is not a score") as caught:
         load(path, precision="fp32")([("why", sentence(2)), ("why", "the rain"), ("why", "the water")])
 
     assert caught.value.index == 1
@@ -257,7 +257,7 @@ def test_a_network_in_training_mode_refuses_to_score(tiny):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"max_length": 513}, "max_length 513: the model has 512 positions"),
+        ({"max_length": 513}, "max_length is 513, but the model has 512 positions"),
         ({"max_length": 4}, "leaves no room"),
         ({"template": "chat"}, "template 'chat' is not one of bert-pair"),
         ({"precision": "int8"}, "precision 'int8' is not one of"),

@@ -43,9 +43,9 @@ def test_a_lone_message_that_is_not_the_users_keeps_its_role():
     ("messages", "reason"),
     [
         ([], "no messages"),
-        ([{"role": "user"}], "message 1 has no content"),
+        ([{"role": "user"}], "message 1 has no text"),
         ([{"role": "user", "content": "Hi"}, {"content": "Hi"}], "message 2 has no role"),
-        ([{"role": "user", "content": None}], "message 1 has no content"),
+        ([{"role": "user", "content": None}], "message 1 has no text"),
         (["Hi"], "message 1 has no role"),
     ],
 )

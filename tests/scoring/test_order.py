@@ -142,7 +142,7 @@ def test_a_text_that_breaks_only_when_scored_again_is_named_by_its_place_in_the_
     engine = make([0.0, 9.0, 9.125, math.nan], [0.0] * 4, 0.25)
     engine.networks["bf16"].values = [0.0, 9.0, 9.125, 9.25]
 
-    with pytest.raises(BadText, match="no score") as caught:
+    with pytest.raises(BadText, match="not a score") as caught:
         engine(pairs_of([0, 0, 0, 0]))
 
     assert caught.value.index == 3
@@ -165,7 +165,7 @@ def test_an_answer_that_is_no_number_is_never_a_score(make, answers, bad, broken
     if (broken, len(answers)) == ("fp32", 1):  # a text without siblings needs no second look
         assert engine(pairs)[0].value == answers[0]
         return
-    with pytest.raises(BadText, match="no score") as caught:
+    with pytest.raises(BadText, match="not a score") as caught:
         engine(pairs)
     assert caught.value.index == place
 

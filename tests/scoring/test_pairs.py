@@ -109,9 +109,9 @@ def test_an_answer_that_begins_like_the_other_is_not_cut_short():
         ({"prompt": "p", "chosen": [*ASKED], "rejected": [said("y")]}, "end with an assistant's message"),
         (
             {"prompt": "p", "chosen": [*ASKED, said("x")], "rejected": [*CHAT, said("y")]},
-            "is not what the answers reply to",
+            "differs from the prompt",
         ),
-        ({"prompt": "p", "chosen": "x", "rejected": "\ud800"}, "half of a surrogate pair"),
+        ({"prompt": "p", "chosen": "x", "rejected": "\ud800"}, "half a character"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tmp_path, row, reason):
@@ -124,8 +124,8 @@ def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tmp_path, row, reas
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"prompt": "p", "answer": "x"}, "no known shape has these columns: prompt, answer"),
-        ({"chosen": "x", "rejected": "y"}, "is no transcript"),
+        ({"prompt": "p", "answer": "x"}, "no known format has these columns: prompt, answer"),
+        ({"chosen": "x", "rejected": "y"}, "is not a transcript"),
         (
             {"chosen": [*ASKED, said("x")], "rejected": [{"role": "user", "content": "w"}, said("y")]},
             "answer different conversations",
@@ -136,7 +136,7 @@ def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tmp_path, row, reas
         ),
         (
             {"prompt": "p", "completion_a": "x", "completion_b": "y", "p_a": 1, "strength": -1},
-            "strength is -1, not 0 or more",
+            "strength is -1; it should be 0 or more",
         ),
         ({"prompt": "p", "chosen": "x", "rejected": "\0"}, "U+0000"),
         ({"prompt": "p", "chosen": "x", "rejected": " "}, "pairs with an empty answer"),
@@ -289,7 +289,7 @@ def test_what_is_no_labelled_pair_is_left_out_and_counted(tmp_path):
     data = read_training_data(tmp_path)
 
     assert (len(data.train), len(data.validation)) == (50, 3)
-    assert data.left_out == {"pairs with an empty answer": 2, "pairs of twice the same text": 1}
+    assert data.left_out == {"pairs with an empty answer": 2, "pairs of two equal answers": 1}
 
 
 def test_a_file_of_nothing_but_empty_answers_is_refused_with_their_number(tmp_path):
@@ -324,7 +324,7 @@ def test_votes_for_no_side_do_not_count_and_a_pair_of_these_alone_is_left_out(tm
     [pair] = read_pairs(tmp_path / "x.jsonl", left_out=left_out)
 
     assert (pair.prompt, pair.target) == ("why 1", 1.0)
-    assert left_out == {"pairs of which all votes say that both are bad or that nobody can judge": 1}
+    assert left_out == {"pairs whose votes all say both bad or can't judge": 1}
 
 
 def test_the_strength_of_votes_is_the_mean_of_those_for_the_side_that_most_prefer():

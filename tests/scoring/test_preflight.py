@@ -35,8 +35,8 @@ def test_ordinary_pairs_are_counted_and_nothing_is_wrong_but_their_number(tiny):
     assert (found.completion.median, found.completion.longest, found.completion.cut_share) == (3, 3, 0)
     assert found.errors == []
     assert texts(found, "warning") == [
-        "only 30 pairs to train on; expect little below 500",
-        "40 steps pass 13 times over so few pairs",
+        "only 30 pairs to train on: below 500, don't expect much",
+        "40 steps go over so few pairs 13 times",
     ]
 
 
@@ -47,8 +47,8 @@ def test_pairs_that_teach_nothing_are_counted(tiny):
     found = looked_over(tiny, [same, alike, *(pair(number) for number in range(3, 30))])
 
     assert (found.identical, found.alike) == (1, 2)
-    assert "1 pairs have the same text twice and teach nothing" in texts(found, "warning")
-    assert "1 pairs differ only in what is cut away and teach nothing" in texts(found, "warning")
+    assert "pairs with two equal answers, which teach nothing: 1" in texts(found, "warning")
+    assert "pairs that differ only in text that is cut off, which teach nothing: 1" in texts(found, "warning")
 
 
 def test_long_prompts_and_what_is_cut_are_told(tiny):
@@ -60,7 +60,7 @@ def test_long_prompts_and_what_is_cut_are_told(tiny):
     assert (found.prompt.longest, found.completion.longest) == (25, 25)
     assert found.prompt.cut_share == pytest.approx(2 / 40)
     assert found.completion.cut_share == pytest.approx(1 / 40)
-    assert "1 prompts take over half of the room and cut a completion" in texts(found, "warning")
+    assert "prompts that take over half of the tokens, so an answer is cut: 1" in texts(found, "warning")
 
 
 def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
@@ -78,20 +78,20 @@ def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
 @pytest.mark.parametrize(
     ("train", "held_out", "error"),
     [
-        ([pair(n) for n in range(19)], {}, "too few pairs: 19 to train on, 20 are needed"),
-        ([], {}, "too few pairs: 0"),
+        ([pair(n) for n in range(19)], {}, "only 19 pairs to train on; at least 20 are needed"),
+        ([], {}, "only 0 pairs"),
         ([pair(n) for n in range(30)], {"validation": []}, "no validation pairs"),
         ([pair(n, target=0.5) for n in range(30)], {}, "every pair is a tie"),
-        ([pair(n, b="rain falls") for n in range(30)], {}, "both sides of every pair are alike"),
+        ([pair(n, b="rain falls") for n in range(30)], {}, "both answers of every pair are the same"),
         (
             [pair(n) for n in range(30)],
             {"validation": [pair(3)]},
-            "1 prompt groups are in both train and validation",
+            "prompt groups in both train and validation: 1",
         ),
         (
             [pair(n) for n in range(30)],
             {"test": [pair(900)]},
-            "1 prompt groups are in both validation and test",
+            "prompt groups in both validation and test: 1",
         ),
     ],
 )

@@ -45,7 +45,9 @@ def change_weights(folder: Path, change) -> None:
 
 
 def test_a_model_whose_scores_depend_on_token_types_is_refused_and_told_how_to_state_them(unstated):
-    with pytest.raises(CheckpointError, match=r"depend on token types.*spreads off.*--token-types zero"):
+    with pytest.raises(
+        CheckpointError, match=r"depend on token types.*standard deviations.*--token-types zero"
+    ):
         prove(unstated, 64)
 
     prove(unstated, 64, token_types="zero")
@@ -55,7 +57,7 @@ def test_a_statement_that_is_false_of_the_layout_does_not_help(unstated, tmp_pat
     folder = copy_of(unstated, tmp_path)
     edit(folder / "tokenizer_config.json", truncation_side="left")
 
-    with pytest.raises(CheckpointError, match=r"cuts long texts otherwise.*left.*spreads off"):
+    with pytest.raises(CheckpointError, match=r"cuts long texts differently.*left.*standard deviations"):
         prove(folder, 64, token_types="zero")
 
 
@@ -77,7 +79,7 @@ def tokenizer_of(folder: Path):
 def test_a_tokenizer_that_cuts_from_the_left_is_refused(tmp_path):
     folder = save_family(tmp_path / "left", "roberta", {"truncation_side": "left"})
 
-    with pytest.raises(CheckpointError, match=r"truncation side: left.*spreads off"):
+    with pytest.raises(CheckpointError, match=r"truncation side: left.*standard deviations"):
         prove(folder, 64)
 
 
@@ -104,7 +106,7 @@ def test_positions_that_have_no_weights_may_be_any_number(llama, tmp_path):
 def test_a_length_above_what_the_positions_allow_is_refused_before_anything_is_scored(family, tmp_path):
     folder = save_family(tmp_path / family, family, max_position_embeddings=66, pad_token_id=1)
 
-    with pytest.raises(ValueError, match="max_length 66: the model has 64 positions"):
+    with pytest.raises(ValueError, match="max_length is 66, but the model has 64 positions"):
         prove(folder, 66)
     prove(folder, 64)
 
@@ -120,7 +122,7 @@ def test_a_model_with_a_chat_template_is_refused(llama, tmp_path, place):
     else:
         (folder / place).write_text(CHAT)
 
-    with pytest.raises(CheckpointError, match=f"chat template .{place}.; models of this kind are not supp"):
+    with pytest.raises(CheckpointError, match=f"chat template .{place}.; such models are not supp"):
         prove(folder, 64)
 
 
@@ -208,12 +210,12 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"pad_token_id": 10**9}, "says pad_token_id 1000000000, which is no token"),
+        ({"pad_token_id": 10**9}, "says pad_token_id 1000000000, which is not a token"),
         ({"pad_token_id": -1}, "says pad_token_id -1"),
         ({"pad_token_id": "0"}, "says pad_token_id"),
         ({"is_decoder": True}, "says is_decoder"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "has a quantization_config"),
-        ({"attn_implementation": "kernels-community/flash-attn"}, "asks for the attn_implementation"),
+        ({"attn_implementation": "kernels-community/flash-attn"}, "asks for attn_implementation"),
         ({"max_position_embeddings": 10**12}, "describes a network of 32,0"),
         ({"max_position_embeddings": 0}, "says max_position_embeddings 0"),
         ({"num_attention_heads": 0}, "can't be loaded"),

@@ -310,7 +310,7 @@ def test_the_model_card_has_our_own_count_and_figures(trained):
     accuracy = done.record.metrics["test"]["after"]["accuracy"]
     assert f"**Size:** {counted:,} parameters" in card
     assert f"| this model | {shares.in_words(accuracy)} |" in card
-    assert "unknown; nothing measured them" in card
+    assert "not measured (codecarbon" in card
     assert "only 400 pairs to train on" in card
 
 
@@ -499,7 +499,7 @@ def test_a_run_with_a_limit_of_time_ends_within_it_and_says_so(limited):
     assert manifest["seconds"] == limited.seconds == 10.0
     assert [each["step"] for each in metrics["measured"]] == [0, 8]
     card = (limited.checkpoint.path / "README.md").read_text()
-    assert "**Training steps:** 8 of 60, as the limit of 10 seconds ended it;" in card
+    assert "**Training steps:** 8 of 60 planned (stopped at the limit of 10 seconds);" in card
 
 
 def test_what_a_limit_of_time_came_to_can_be_trained_again_without_a_clock(limited, model, tmp_path):

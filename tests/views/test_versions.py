@@ -131,7 +131,7 @@ def test_calibrating_on_too_little_says_so_and_changes_nothing(staff):
 
     page = staff.post(reverse("version_calibrate", args=[version.pk]), follow=True).content.decode()
 
-    assert "not enough data: 0 judgments" in page
+    assert "not enough data: 0 votes" in page
     version.refresh_from_db()
     assert not version.calibrated
 

@@ -32,7 +32,7 @@ def recognise(sample: Sequence[Row], name: str = "auto", header_line: int | None
     found = ", ".join(escaped(column, 40) for column in Counter(c for r in sample for c in r.values))
     raise FileFault(
         "unknown_columns",
-        f"no known shape has these columns: {found[:300]}. The plain one needs prompt, chosen and rejected; "
-        f"known shapes: {', '.join(SHAPES)}",
+        f"no known format has these columns: {found[:300]}. The simplest needs prompt, chosen and rejected. "
+        f"Map the columns yourself, or use one of {', '.join(SHAPES)}",
         header_line or sample[0].line,
     )

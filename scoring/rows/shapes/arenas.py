@@ -42,7 +42,9 @@ def _conversations(row: Row, options: ImportOptions) -> Draft:
     a, b = (_until(values, f"conversation_{side}", turns) for side in "ab")
     begins = answer_begins(a, b)
     if not begins or any(map(is_asking, (*a[begins:], *b[begins:]))):
-        raise BadRow("conversation_b", "unequal_prefixes", "the conversations part before their last answer")
+        raise BadRow(
+            "conversation_b", "unequal_prefixes", "the two conversations differ before their last answer"
+        )
     judge = values.get("judge")
     voice = "/".join(map(str, judge)) if isinstance(judge, list) else name_of(values, "judge")
     used = {"conversation_a", "conversation_b", "winner", "judge", "model_a", "model_b", "question_id"}
@@ -63,7 +65,7 @@ def _until(values: Values, column: str, turns: int | None) -> list[Message]:
     if turns is not None and len(answers) >= turns:
         messages = messages[: answers[turns - 1] + 1]
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise BadRow(column, "no_answer", f"{column} does not end with an answer to something")
+        raise BadRow(column, "no_answer", f"{column} does not end with an answer to a message")
     return messages
 
 
@@ -75,7 +77,9 @@ def _arena_55k(row: Row, options: ImportOptions) -> Draft:
     if not len(asked) == len(answered[0]) == len(answered[1]) > 0:
         raise BadRow("response_a", "unequal_turns", "prompt and responses have different numbers of turns")
     if answered[0][:-1] != answered[1][:-1]:
-        raise BadRow("response_b", "unequal_prefixes", "the conversations part before their last answer")
+        raise BadRow(
+            "response_b", "unequal_prefixes", "the two conversations differ before their last answer"
+        )
     messages = [
         message
         for question, answer in zip(asked, answered[0], strict=True)
@@ -102,7 +106,7 @@ def _turns(values: Values, column: str) -> list[str]:
     except (ValueError, RecursionError):
         turns = None
     if not isinstance(turns, list):
-        raise BadRow(column, "not_a_list", f"{column} should be a JSON list of turns inside a text", text)
+        raise BadRow(column, "not_a_list", f"{column} should be text that holds a JSON list of turns", text)
     # The reader saw the escapes of the text inside as letters: what they stand for is seen only here.
     refuse_bad_text(turns, column)
     return [as_text(turn, column) for turn in turns]

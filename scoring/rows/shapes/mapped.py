@@ -32,24 +32,24 @@ from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 COLUMN_WORDS = {
     "prompt": "the prompt, as text or messages",
     "system": "a system message before it",
-    "chosen": "the better completion",
+    "chosen": "the better answer",
     "rejected": "the worse one",
-    "a": "one of two completions",
+    "a": "one of two answers",
     "b": "the other",
     "outcome": "which of a and b is better",
     "score_a": "a number for a: the higher is better",
     "score_b": "a number for b",
-    "completion": "one completion a row, several rows a prompt",
+    "completion": "one answer a row, several rows a prompt",
     "score": "a number for it: the higher is better",
     "rank": "its rank: 1 is best",
-    "source": "who wrote the completion",
+    "source": "who wrote the answer",
     "source_a": "who wrote a, or the better one",
     "source_b": "who wrote b, or the worse one",
-    "annotator": "who judged",
+    "annotator": "who voted",
     "strength": "how much better, 0 to 3",
     "comment": "why",
-    "current": "whether the vote stands: true or false",
-    "time": "when it was given: of several votes of one annotator the last stands",
+    "current": "whether the vote still counts: true or false",
+    "time": "when the vote was given: an annotator's last vote counts",
     "id": "an id of the row",
     "prompt_id": "an id of the prompt",
 }
@@ -74,11 +74,11 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
     if "prompt" not in columns or len(kinds) != 1 or not columns.keys() >= set(kinds[0]):
         raise FileFault(
             "columns_incomplete",
-            "name the column of the prompt, and either of chosen and rejected, of a and b, or of completion",
+            "name the column of the prompt, and those of chosen and rejected, of a and b, or of completion",
         )
     for word, other in _OPTIONAL.items():
         if word in columns and other not in columns:
-            raise FileFault("columns_incomplete", f"{word} is named, but not {other}")
+            raise FileFault("columns_incomplete", f"{word} is named, but {other} is not")
     table = _Table(columns, known)
     # In our order: a database gives back what was saved in its own.
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
@@ -122,11 +122,11 @@ def _missing(path: Sequence[str], values: Values) -> str:
         if further is None:
             here = escaped(".".join(path[:n]), 80)
             if isinstance(value, list):
-                return f"; {here} is a list: name a place of it, as in {here}.0"
+                return f"; {here} is a list: name an item of it, as in {here}.0"
             if isinstance(value, dict):
                 there = ", ".join(escaped(name, 40) for name in list(value)[:10])
-                return f'; {here} has no "{escaped(step, 40)}", it has {there}{_like(step, value)}'
-            return f"; {here} is {kind_of(value)}, and has no parts"
+                return f'; {here} has no "{escaped(step, 40)}", only {there}{_like(step, value)}'
+            return f"; {here} is {kind_of(value)} and has no parts"
         value = further
     return ""
 
@@ -151,7 +151,7 @@ class _Table:
                 found = ", ".join(escaped(name, 40) for name in known)
                 raise FileFault(
                     "no_such_column",
-                    f'there is no column "{escaped(first, 40)}" for {word}; there are: '
+                    f'there is no column "{escaped(first, 40)}" for {word}; the file has '
                     f"{found[:300]}{_like(first, known)}",
                 )
             self._paths[word] = (spelled[first.casefold()], *rest)
@@ -279,7 +279,7 @@ class _Table:
     def unfilled(self) -> dict[str, str]:
         """What to say of each named column that held nothing in any row, by its word."""
         return {
-            word: f'the column "{self._column(word)}" for {word} holds nothing in any row'
+            word: f'the column "{self._column(word)}" for {word} is empty in every row'
             f"{self._missed.get(word, '')}"
             for word in self._paths
             if word not in self._filled
@@ -302,7 +302,7 @@ class _Table:
     def _refuse_missing(self, cells: Values, word: str) -> None:
         if word not in cells:
             column = self._column(word)
-            raise BadRow(column, "missing", f"{escaped(column, 40)} is missing, which holds {word}")
+            raise BadRow(column, "missing", f"{escaped(column, 40)}, the column for {word}, is missing")
 
     def _column(self, word: str) -> str:
         return ".".join(self._paths[word])

@@ -78,7 +78,9 @@ def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
         return prompt_of(joined, column), {column, "input"}
     prompt = prompt_of(given, column)
     if not isinstance(about, str) or not any(about in said(message) for message in prompt):
-        message = f"the row has an input beside a conversation in {column}: put it into the conversation"
+        message = (
+            f"the row has an input beside a conversation in {column}; put the input into the conversation"
+        )
         raise BadRow("input", "context", message, about)
     return prompt, {column, "input"}
 
@@ -176,7 +178,9 @@ def same_prompt(prompt: list[Message], before: list[Message], column: str) -> li
     asked, heard = [said(m) for m in prompt], [said(m) for m in before]
     first = len(asked) == 1 and asked[0] in (said(m) for m in before if m["role"] == "user")
     if asked not in (heard[: len(asked)], heard[-len(asked) :]) and not first:
-        raise BadRow(column, "unequal_prefixes", f"{column} is not what the answers reply to")
+        raise BadRow(
+            column, "unequal_prefixes", f"{column} differs from the prompt that the answers reply to"
+        )
     return before
 
 
@@ -214,7 +218,9 @@ def transcript_of(text: str, column: str) -> tuple[list[Message], Values]:
     """(messages, metadata) of a transcript that ends with the role whose answer is wanted."""
     prefix, answer = _cut_transcript(text, column)
     if answer.strip():
-        raise BadRow(column, "answered", f"{column} ends with an answer, not where one is wanted", answer)
+        raise BadRow(
+            column, "answered", f"{column} ends with an answer; it should end before the answer", answer
+        )
     return _messages(prefix)
 
 
@@ -226,8 +232,8 @@ def _cut_transcript(value: object, column: str) -> tuple[str, str]:
         raise BadRow(
             column,
             "no_roles",
-            f'{column} is no transcript of "\\n\\nHuman:" and "\\n\\nAssistant:" turns that ends with the '
-            "assistant, and there is no prompt column",
+            f'there is no prompt column, and {column} is not a transcript of "\\n\\nHuman:" and '
+            '"\\n\\nAssistant:" turns that ends with the assistant',
             text,
         )
     return text[: turns[-1].start()], text[turns[-1].end() :]
@@ -267,7 +273,7 @@ def contradicted(values: Values) -> str:
     return ""
 
 
-CONTRADICTED = "{} is below {}: the rating contradicts the label, which is kept"
+CONTRADICTED = "{} is below {}: the rating contradicts the label; the label is kept"
 
 
 @lru_cache(maxsize=100)

@@ -218,8 +218,8 @@ def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Proble
 
 
 ONE_CLASS = (
-    "nothing can be compared: all answers to the prompt are labelled {}, and a comparison needs a good one "
-    "and a bad one of the same prompt"
+    "nothing to compare: all answers to the prompt are labelled {}, and a pair needs a good and a bad answer "
+    "to one prompt"
 )
 
 
@@ -257,7 +257,7 @@ def _prompt_alone(row: Row, options: ImportOptions) -> Draft:
 SHAPES = (
     Shape(
         "prompts",
-        "prompts alone, with nothing to compare (a benchmark's)",
+        "prompts alone, as in a benchmark",
         fits=_by_name_only,
         drafts=per_row(_prompt_alone),
     ),

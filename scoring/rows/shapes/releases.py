@@ -28,7 +28,7 @@ from scoring.rows.shapes.pairs import turns_of
 from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
 OUTCOMES = ("a", "b", "tie", "both_bad", "cannot_judge")
-CHANGED = "a vote that no longer stands is kept as one that was superseded, and counts for nothing"
+CHANGED = "a vote that no longer stands is kept as superseded and does not count"
 
 _OF_PAIR = (
     "pair_id", "id", "prompt", "prompt_id", "messages", "tools", "completion_a", "completion_b", "messages_a",
@@ -90,7 +90,7 @@ def _of_prompt(values: Values, prompt: list[Message]) -> Values:
     metadata = _json_of(values, "prompt_metadata", dict) or {}
     noted = metadata.get(TRANSCRIPT)
     if noted is not None and not (isinstance(noted, str) and _reads_as(noted, prompt)):
-        told = f'"{TRANSCRIPT}" in prompt_metadata is another prompt than the one of this row'
+        told = f'"{TRANSCRIPT}" in prompt_metadata differs from the prompt of this row'
         raise BadRow("prompt_metadata", "reserved_name", told, noted)
     return own_facts(metadata, "prompt_metadata")
 
@@ -122,8 +122,16 @@ def _json_of(values: Values, column: str, kind: type | tuple[type, ...]) -> Any:
     except ValueError:
         raise BadRow(column, "not_json", f"{column} should hold JSON", text) from None
     if not isinstance(said, kind):
-        raise BadRow(column, "not_json", f"{column} should hold JSON of another kind", text)
+        raise BadRow(
+            column,
+            "not_json",
+            f"{column} should hold {_JSON.get(kind, 'a list, an object or text')} as JSON",
+            text,
+        )
     return said
+
+
+_JSON: dict[object, str] = {list: "a list", dict: "an object"}
 
 
 def _vote(values: Values) -> JudgmentDraft:
@@ -204,7 +212,7 @@ def _share(values: Values, column: str) -> float:
 SHAPES = (
     Shape(
         "all-votes",
-        "a Release of every vote: pair_id, prompt, completion_a, completion_b, outcome, annotator, current",
+        "a release of every vote: pair_id, prompt, completion_a, completion_b, outcome, annotator, current",
         needs=("pair_id", "prompt", "completion_a", "completion_b", "outcome", "annotator", "current"),
         drafts=_every_vote,
         texts=("prompt", "completion_a", "completion_b"),
@@ -212,7 +220,7 @@ SHAPES = (
     ),
     Shape(
         "soft-label",
-        "a Release of shares: prompt, completion_a, completion_b, p_a (the share of opinions for a)",
+        "a release of vote shares: prompt, completion_a, completion_b, p_a (the share of votes for a)",
         needs=("prompt", "completion_a", "completion_b", "p_a"),
         drafts=per_row(_shares),
         texts=("prompt", "completion_a", "completion_b"),

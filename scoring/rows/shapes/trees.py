@@ -54,7 +54,7 @@ def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Probl
             elif parent in nodes:
                 nodes[parent]["replies"].append(node)
             else:
-                message = "the message it replies to does not stand before it in the same tree"
+                message = "the message that this row replies to is not earlier in the same tree"
                 yield BadRow("parent_id", "no_parent", message, parent).at(row)
         for row, root in roots:
             try:

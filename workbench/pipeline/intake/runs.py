@@ -28,7 +28,7 @@ def carry_out(run: Run) -> bool:
     """
     upload, dataset = run.upload, run.dataset
     if upload is None or dataset is None:
-        run.fail("The file of this import is gone: send it again.")
+        run.fail("The file of this import is gone. Upload it again.")
         return False
     options = ImportOptions(**run.params)
     with (
@@ -57,7 +57,9 @@ def carry_out(run: Run) -> bool:
                 _discard(run)
         elif not result.accepted:
             _keep(run, rejects)
-            run.fail("Nothing was stored: the file has rows that can't be taken.", **result.as_dict())
+            run.fail(
+                "Nothing was stored: the file has bad rows. Fix them, or skip bad rows.", **result.as_dict()
+            )
     return result.accepted and not options.dry_run
 
 

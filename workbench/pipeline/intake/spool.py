@@ -97,7 +97,7 @@ class Spool:
             """
         ).fetchall()
         for n, line, row_id, first_line in contradicting:
-            message = f"the id stands in line {first_line} already, with other content"
+            message = f"line {first_line} has the same id with other content; make ids unique"
             self.refuse(Problem(line, "id", "duplicate_id", message, escaped(row_id)))
             self._db.execute("DELETE FROM draft WHERE n = ?", (n,))
         if contradicting:
