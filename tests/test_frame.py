@@ -228,6 +228,9 @@ def test_every_process_gives_memory_back_after_a_large_file(monkeypatch):
     class Recorded:
         returncode = 0
 
+        def __init__(self, screen):
+            self.screen = screen
+
         def add_process(self, name, command, env, **_):
             started[name] = env
 

