@@ -154,9 +154,7 @@ def test_a_process_that_ends_is_named_on_the_screen_with_its_log(installed):
         os.kill(running.ids()["scorer"], signal.SIGKILL)
 
         assert running.process.wait(30) != 0
-        assert re.search(
-            r"^scorer ended .*, so everything stops\. See .*scorer\.log", running.screen, re.MULTILINE
-        )
+        assert re.search(r"(?m)^scorer ended .*, so everything stops\. See .*scorer\.log", running.screen)
 
 
 @pytest.mark.parametrize(

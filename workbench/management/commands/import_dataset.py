@@ -33,7 +33,8 @@ class Command(WorkbenchCommand):
             "--format",
             default="auto",
             choices=["auto", *intake.SHAPES],
-            help="default: detected from the columns",
+            metavar="NAME",
+            help=f"default: detected from the columns. Formats: {', '.join(intake.SHAPES)}",
         )
         parser.add_argument(
             "--column",
@@ -45,7 +46,9 @@ class Command(WorkbenchCommand):
             f"for the values of the outcome column: {', '.join(intake.OUTCOME_WORDS)}",
         )
         parser.add_argument("--lenient", action="store_true", help="skip bad rows and store the good ones")
-        parser.add_argument("--rejects", type=Path, help="write the bad rows to this file as JSON lines")
+        parser.add_argument(
+            "--rejects", metavar="FILE", type=Path, help="write the bad rows to this file as JSON lines"
+        )
         parser.add_argument("--source", default="", help='who made the labels, as in "crowd 2023"')
         parser.add_argument("--no-labels", action="store_true", help="ignore the labels in the file")
         parser.add_argument(
@@ -55,10 +58,18 @@ class Command(WorkbenchCommand):
             help="which pairs to make of a ranking (default: all)",
         )
         parser.add_argument(
-            "--max-pairs", type=int, default=64, help="at most this many pairs of one prompt (default: 64)"
+            "--max-pairs",
+            metavar="N",
+            type=int,
+            default=64,
+            help="at most this many pairs of one prompt (default: 64)",
         )
         parser.add_argument(
-            "--minimum-gap", type=float, default=0.0, help="make no pair of two ratings that differ by less"
+            "--minimum-gap",
+            metavar="GAP",
+            type=float,
+            default=0.0,
+            help="make no pair of two ratings that differ by less",
         )
         parser.add_argument(
             "--formula-safe",

@@ -28,7 +28,9 @@ class Command(WorkbenchCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the dataset")
-        parser.add_argument("--out", type=Path, required=True, help="a new folder for the files")
+        parser.add_argument(
+            "--out", metavar="DIR", type=Path, required=True, help="a new folder for the files"
+        )
         parser.add_argument(
             "--profile",
             action="append",

@@ -19,10 +19,7 @@ A .jsonl file has the prompt in a column, as text or messages; any other file ha
 
 
 class Command(WorkbenchCommand):
-    help = (
-        "Report prompts of a dataset that are near-duplicates of test prompts: in its own test split, in "
-        "other datasets, and in benchmark files."
-    )
+    help = "Report prompts of a dataset that are near-duplicates of test prompts, here or in files."
     examples = EXAMPLES
     takes_json = True
 
@@ -39,7 +36,10 @@ class Command(WorkbenchCommand):
             "--column", default="prompt", help="column of the prompt in a .jsonl file (default: prompt)"
         )
         parser.add_argument(
-            "--groups-to", type=Path, help="write the groups of the prompts found to this file, one a line"
+            "--groups-to",
+            metavar="FILE",
+            type=Path,
+            help="write the groups of the prompts found to this file, one a line",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

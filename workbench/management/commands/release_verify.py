@@ -12,14 +12,13 @@ examples:
   manage.py release_verify Kitchen                      every release of the dataset, as kept here
   manage.py release_verify Kitchen --number 3 --folder kitchen-3     a copy of release 3
   manage.py release_verify Kitchen --files-only         skip the comparison with the database
+
+The command exits with 1 when a file is damaged, missing or added.
 """
 
 
 class Command(WorkbenchCommand):
-    help = (
-        "Check the files of releases against their checksums, and say what the database would write "
-        "differently today. Fails when a file is damaged, missing or added."
-    )
+    help = "Check the files of releases against their checksums, and against the data of today."
     examples = EXAMPLES
     takes_json = True
 
@@ -27,7 +26,10 @@ class Command(WorkbenchCommand):
         parser.add_argument("name", help="name of the dataset")
         parser.add_argument("--number", type=int, help="check this release only")
         parser.add_argument(
-            "--folder", type=Path, help="check this copy of the release, made with release --out"
+            "--folder",
+            metavar="DIR",
+            type=Path,
+            help="check this copy of the release, made with release --out",
         )
         parser.add_argument("--files-only", action="store_true", help="don't compare with the database")
 

@@ -43,7 +43,7 @@ class Command(WorkbenchCommand):
         parser.add_argument(
             "--preset",
             choices=list(training.IN_WORDS),
-            help=f"how long and how (default: quick below {training.FEW_PAIRS} pairs, else recommended)",
+            help=f"how to train (default: quick below {training.FEW_PAIRS} pairs, else recommended)",
         )
         parser.add_argument(
             "--set",
