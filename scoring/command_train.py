@@ -23,16 +23,28 @@ from scoring.pairs import read_training_data
 from scoring.preflight import Preflight, look_over
 from scoring.record import tell_bad
 
-SETTINGS = {
-    "steps": int, "epochs": float, "learning-rate": float, "batch": int, "max-length": int, "seed": int,
-    "label-smoothing": float, "strength": float, "dropout": float, "patience": int, "evaluations": int,
-    "token-budget": int, "max-seconds": float, "stop-after": int,
-}  # fmt: skip
+SETTINGS: dict[str, tuple[type, str]] = {
+    "steps": (int, "optimiser steps"),
+    "epochs": (float, "passes over the training pairs, if no steps are given"),
+    "learning-rate": (float, "highest learning rate, as in 3e-5"),
+    "batch": (int, "pairs a step"),
+    "max-length": (int, "tokens a text is cut to"),
+    "seed": (int, "start of all random choices"),
+    "label-smoothing": (float, "share of labels taken to be wrong, as in 0.1"),
+    "strength": (float, "logits to ask for with each unit of preference strength"),
+    "dropout": (float, "share of units dropped in training, as in 0.1"),
+    "patience": (int, "stop after this many measurements without improvement"),
+    "evaluations": (int, "measurements on the validation pairs"),
+    "token-budget": (int, "tokens in one pass; fewer need less memory"),
+    "max-seconds": (float, "stop after this many seconds"),
+    "stop-after": (int, "stop after this step, with the rates of the whole plan"),
+}
+"""Settings of a preset that the command line may change: type and help."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, type=Path, help="a checkpoint folder, or one of a bare encoder"
+        "--model", required=True, type=Path, help="folder of a checkpoint, or of a bare encoder"
     )
     parser.add_argument(
         "--data",
@@ -42,10 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="DIR", required=True, type=Path, help="a new folder")
     parser.add_argument("--profile", help="profile of the release to read")
-    parser.add_argument("--preset", default="recommended", choices=sorted(PRESETS))
-    for name, kind in SETTINGS.items():
-        parser.add_argument(f"--{name}", metavar="N", type=kind, help="override the preset")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="override the preset")
+    parser.add_argument(
+        "--preset",
+        default="recommended",
+        choices=sorted(PRESETS),
+        help="the settings below change it (default: recommended)",
+    )
+    for name, (kind, about) in SETTINGS.items():
+        parser.add_argument(f"--{name}", metavar="N", type=kind, help=about)
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        help="arithmetic; auto takes bf16 where the processor has it",
+    )
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
     parser.add_argument("--check", action="store_true", help="check the data and train nothing")
     parser.add_argument("--lenient", action="store_true", help="skip rows that can't be read")

@@ -27,6 +27,7 @@ class Command(WorkbenchCommand):
         parser.add_argument("name", help="name of the dataset")
         parser.add_argument(
             "--against",
+            metavar="FILE",
             type=Path,
             action="append",
             default=[],
