@@ -101,7 +101,7 @@ class Encoder:
         }
 
     def _join(self, index: int, pair: Pair, prompt: Ids, completion: Ids) -> Encoded:
-        for name, text, ids in (("prompt", pair[0], prompt), ("completion", pair[1], completion)):
+        for name, text, ids in (("prompt", pair[0], prompt), ("answer", pair[1], completion)):
             if not len(ids):
                 raise BadText(index, f"the {name} has no character that the tokenizer knows")
             for literal, control in self._control.items():

@@ -68,13 +68,13 @@ class BadLine(ValueError):
         self.reason = reason
 
 
-EMPTY_COMPLETION = "the completion is empty"
+EMPTY_COMPLETION = "the answer is empty"
 """The reason that `bad_pair` gives for an answer without a text."""
 
 
 def bad_pair(prompt: str, completion: str) -> str | None:
     """The reason why a pair can't be scored by any scorer, or None."""
-    for name, text in (("prompt", prompt), ("completion", completion)):
+    for name, text in (("prompt", prompt), ("answer", completion)):
         if not isinstance(text, str):
             return f"the {name} is not text but {type(text).__name__}"
         if not text.strip():

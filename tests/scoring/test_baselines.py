@@ -30,5 +30,5 @@ def test_random_tells_where_the_prompt_ends():
 
 @pytest.mark.parametrize("name", ["longest", "shortest", "random"])
 def test_a_baseline_refuses_what_a_model_refuses(name):
-    with pytest.raises(BadText, match="the completion is empty"):
+    with pytest.raises(BadText, match="the answer is empty"):
         BASELINES[name]([("Why?", "")])

@@ -76,13 +76,13 @@ def test_formats_and_baselines_are_imported_without_torch():
     ("line", "reason"),
     [
         ('{"prompt": "why"}', 'line 3: the column "completion" is missing'),
-        ('{"prompt": "why", "completion": ""}', "line 3: the completion is empty"),
+        ('{"prompt": "why", "completion": ""}', "line 3: the answer is empty"),
         ('{"prompt": [], "completion": "x"}', "line 3: the conversation has no messages"),
         (
             '{"prompt": 7, "completion": "x"}',
             "line 3: a prompt should be text or a list of messages, not int",
         ),
-        ('{"prompt": "why", "completion": "\\u200b"}', "line 3: the completion has no character"),
+        ('{"prompt": "why", "completion": "\\u200b"}', "line 3: the answer has no character"),
         ('{"prompt": "why"', "line 3: not JSON"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_spelled_out_unknown_token_is_its_letters(encode, reference):
 
 
 def test_the_index_of_a_text_without_tokens_is_told(encode):
-    with pytest.raises(BadText, match="the completion has no character that the tokenizer knows") as caught:
+    with pytest.raises(BadText, match="the answer has no character that the tokenizer knows") as caught:
         encode([("why", "because"), ("why", "\u200b\x00")])
 
     assert caught.value.index == 1
@@ -133,7 +133,7 @@ def test_another_familys_frame_is_taken_from_its_tokenizer():
 def test_a_control_token_that_a_vocabulary_can_spell_is_refused():
     encode = Encoder(unigram(), 16)
 
-    with pytest.raises(BadText, match="the completion holds <s>, which is a control token"):
+    with pytest.raises(BadText, match="the answer holds <s>, which is a control token"):
         encode([("a", "a<s>b")])
 
 

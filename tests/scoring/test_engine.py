@@ -216,7 +216,7 @@ def test_an_empty_side_anywhere_is_named_and_nothing_is_scored(engine, fine, aft
     pair = ("why", blank) if side else (blank, "because")
     pairs = [("why", "because")] * fine + [pair] + [("why", "rain")] * after
 
-    with pytest.raises(BadText, match="the completion is empty" if side else "the prompt is empty") as caught:
+    with pytest.raises(BadText, match="the answer is empty" if side else "the prompt is empty") as caught:
         engine(pairs)
 
     assert caught.value.index == fine

@@ -58,9 +58,9 @@ def test_a_conversation_that_lacks_something_is_refused_with_the_place(messages,
     ("pair", "reason"),
     [
         (("", "Yes."), "the prompt is empty"),
-        (("Why?", " \n\t"), "the completion is empty"),
+        (("Why?", " \n\t"), "the answer is empty"),
         (("Why?", "half \ud83d a smile"), "half a character"),
-        (("Why?", True), "the completion is not text but bool"),
+        (("Why?", True), "the answer is not text but bool"),
         ((None, "Yes."), "the prompt is not text but NoneType"),
     ],
 )

@@ -617,7 +617,7 @@ def test_an_existing_folder_is_left_alone(model, tmp_path):
 def test_a_text_that_no_model_can_score_is_named_by_split_and_place(model, tmp_path):
     data = TrainingData([*planted(30), LabelledPair("p", "x", "​", 1.0, "g")], planted(9))
 
-    with pytest.raises(DataError, match="train pair 31: the completion has no character"):
+    with pytest.raises(DataError, match="train pair 31: the answer has no character"):
         train(model, data, tmp_path / "out", QUICK)
 
     assert os.listdir(tmp_path) == []
