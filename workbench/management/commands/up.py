@@ -2,6 +2,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from threading import Thread
 from typing import Any
@@ -71,9 +72,9 @@ def _greet(screen: Screen, host: str, port: int, greeting: str) -> None:
 
 def _answers(host: str, port: int) -> bool:
     try:
-        connection = HTTPConnection(host, port, timeout=10)
-        connection.request("GET", "/healthz")
-        connection.getresponse()
+        with closing(HTTPConnection(host, port, timeout=10)) as connection:
+            connection.request("GET", "/healthz")
+            connection.getresponse()
     except (OSError, HTTPException):
         return False
     return True
