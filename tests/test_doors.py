@@ -1,5 +1,6 @@
 """The first minute: what somebody sees who starts the workbench, with real processes."""
 
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, wait_until
-from tests.webserver import answers, free_port
+from tests.webserver import ask, free_port
 from workbench.management.commands import demo
 from workbench.management.commands.up import processes
 from workbench.management.screen import ORDINARY
@@ -120,7 +121,8 @@ def test_the_demo_ends_with_the_address_and_the_logins_and_ctrl_c_stops_everythi
     with started(installed, "demo", "--port", str(port)) as demonstration:
         wait_until(lambda: "annotator" in demonstration.screen)
 
-        assert answers(port)
+        # Also after the last worker has come, nothing follows.
+        wait_until(lambda: not json.loads(ask(port, "/readyz")[1])["warnings"])
         assert re.search(
             rf"The workbench is on http://127\.0\.0\.1:{port}\n"
             r"Log in .*\n  admin +\S{16}\n  reviewer +\S{16}\n  annotator +\S{16}\n$",

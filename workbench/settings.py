@@ -275,6 +275,7 @@ LOGGING = {
         "django.request": {"filters": ["one_line"]},
         "axes": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
+        "kombu.connection": {"level": "ERROR"},  # it warns that "filesystem://" names no host
     },
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []
