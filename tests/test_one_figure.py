@@ -91,7 +91,7 @@ def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, ver
 
     assert looked_at.read == len(ROWS)
     assert looked_at.result.labels == LABELS
-    assert f", {LABELS}, read as" in checked
+    assert f", {LABELS}. Format:" in checked
     assert f", {LABELS}, read as" in imported
     for page in ("home", "dataset", "quality"):
         args = [] if page == "home" else [dataset.pk]

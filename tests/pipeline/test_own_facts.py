@@ -34,7 +34,7 @@ def test_a_column_with_the_name_of_such_a_fact_is_refused_by_name(dataset, tmp_p
 
     assert not result.accepted
     assert result.problems[0].field == "import:transcript"
-    assert "rename it" in result.problems[0].message
+    assert "rename the column" in result.problems[0].message
 
 
 def test_an_odd_transcript_is_still_written_as_it_came(dataset, tmp_path):

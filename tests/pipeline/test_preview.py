@@ -178,4 +178,4 @@ def test_a_rating_against_the_label_is_told_of_named_columns_too(tmp_path):
     [note] = looked_at(tmp_path / "x.parquet", columns=columns).result.notes
 
     assert "chosen_rating is below rejected_rating: the rating contradicts the label" in note
-    assert "(1 rows: line 1)" in note
+    assert "(1 row: line 1)" in note
