@@ -41,7 +41,10 @@ ROWS = [
 ]
 """Two rows repeat the first, the fifth contradicts the fourth: of six rows, three labels stand."""
 
-LABELS = "3 labels of the file (left out: 2 duplicates, 1 contradiction)"
+LABELS = (
+    "3 labels of the file (left out: 2 that repeat one of the same source, 1 that contradicts one of the "
+    "same source)"
+)
 
 
 def by_length(pairs):
@@ -92,7 +95,7 @@ def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, ver
     assert looked_at.read == len(ROWS)
     assert looked_at.result.labels == LABELS
     assert f", {LABELS}. Format:" in checked
-    assert f", {LABELS}, read as" in imported
+    assert f", {LABELS}. Format:" in imported
     for page in ("home", "dataset", "quality"):
         args = [] if page == "home" else [dataset.pk]
         assert "3 labels of the file" in words_of(admin.get(reverse(page, args=args)).content.decode()), page

@@ -106,7 +106,7 @@ def test_ctrl_c_stops_after_the_step_and_the_same_command_goes_on(tiny, folder, 
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode, "stopped after step 2 of 4; the same command goes on" in done.stderr) == (
+    assert (done.returncode, "stopped after step 2 of 4; the same command continues" in done.stderr) == (
         130,
         True,
     )

@@ -86,22 +86,22 @@ class ImportResult:
     @property
     def labels(self) -> str:
         """How many labels of the file count, and why others do not: "2,589 labels of the file, 12 of them
-        ties (left out: 400 duplicates, 8 contradictions)", of labels of the same source."""
+        ties (left out: 400 that repeat one of the same source, 8 that contradict one of the same source)"."""
         ties = f", {self.ties:,} of them {_many(self.ties, 'tie', 'ties')}" if self.ties else ""
         left_out = [
-            f"{count:,} {_many(count, one, many)}"
+            f"{count:,} that {_many(count, one, many)}"
             for count, one, many in (
                 (
                     self.repeated_judgments + self.labels_of_repeats,
-                    "duplicate",
-                    "duplicates",
+                    "repeats one of the same source",
+                    "repeat one of the same source",
                 ),
                 (
                     self.contradictions,
-                    "contradiction",
-                    "contradictions",
+                    "contradicts one of the same source",
+                    "contradict one of the same source",
                 ),
-                (self.superseded, "vote that no longer stands", "votes that no longer stand"),
+                (self.superseded, "no longer stands", "no longer stand"),
             )
             if count
         ]
