@@ -76,7 +76,7 @@ def test_a_name_belongs_to_one_model(folder, tmp_path):
     ("model", "reason"),
     [
         ("nowhere/at/all", "there is no such folder"),
-        ("owner/name", "give --revision too"),
+        ("owner/name", "add --revision"),
     ],
 )
 def test_what_cannot_be_a_model_is_refused_and_leaves_no_version(model, reason):

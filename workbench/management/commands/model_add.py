@@ -113,8 +113,8 @@ def _folder_of(model: str, revision: str | None) -> Path:
     if folder.is_dir():
         return folder.resolve()
     if model.count("/") == 1 and not folder.exists():
-        raise CheckpointError("There is no such folder. To fetch it from the model hub, add --revision.")
-    raise CheckpointError("There is no such folder. Check the path.")
+        raise CheckpointError("there is no such folder; to fetch the model from the hub, add --revision")
+    raise CheckpointError("there is no such folder; check the path")
 
 
 def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:
