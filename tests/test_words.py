@@ -46,13 +46,15 @@ RULES = [
     re.compile(rf"[a-z],? (?:{'|'.join([*ALIKE, *ORDINARY])})s?\b(?! page| tab)"),
     re.compile(r"\b(?:successfully|please)\b|[a-z]!", re.IGNORECASE),
 ]
+CODE = re.compile(r"`[^`]*`")
+"""Names that people write or read as they are, such as those of columns."""
 VALUE = "…"
 """Stands for whatever a template or a sentence puts in."""
 
 
 def faults(text: str) -> list[str]:
     """The words of a text that no page says."""
-    return [found.group() for rule in RULES for found in rule.finditer(text)]
+    return [found.group() for rule in RULES for found in rule.finditer(CODE.sub(VALUE, text))]
 
 
 # Templates
@@ -185,38 +187,12 @@ def labels() -> Iterator[tuple[str, str]]:
 
 # Tests
 
-PENDING = (
-    "templates/datasets",
-    "templates/imports",
-    "templates/model",
-    "templates/quality",
-    "templates/releases",
-    "templates/runs",
-    "templates/versions",
-)
+PENDING = ("workbench/pipeline/statistics/panels.py", "workbench/pipeline/statistics/charts.py")
 """What is still to be rewritten."""
-
-SENTENCES = [
-    "workbench/access.py",
-    "workbench/middleware.py",
-    "workbench/passwords.py",
-    "workbench/pipeline/annotation.py",
-    "workbench/pipeline/disagreement.py",
-    "workbench/pipeline/quality.py",
-    "workbench/pipeline/review.py",
-    "workbench/templatetags",
-    "workbench/views/accounts.py",
-    "workbench/views/annotate.py",
-    "workbench/views/errors.py",
-    "workbench/views/people.py",
-    "workbench/views/refused.py",
-    "workbench/views/review.py",
-]
 
 
 def files(folder: str, pattern: str) -> list[Path]:
-    path = ROOT / folder
-    return sorted(path.rglob(pattern)) if path.is_dir() else [path]
+    return sorted((ROOT / folder).rglob(pattern))
 
 
 def named(path: Path) -> str:
@@ -234,6 +210,7 @@ def named(path: Path) -> str:
         ("{# A Judgment #}{% comment %}A Judgment{% endcomment %}{% if judgment %}x{% endif %}", []),
         ('{{ n|pluralize:"judgment,judgments" }}', ["judgment", "judgments"]),
         ("<p>the Runs page, all runs</p>", []),
+        ("<p>The column `comparison` holds an id.</p>", []),
         ("<p>Saved! Please wait.</p>", ["d!", "Please"]),
     ],
 )
@@ -272,7 +249,6 @@ def test_no_template_says_a_word_of_the_code():
     found = [
         (named(path), word, text)
         for path in files("templates", "*.html")
-        if not named(path).startswith(PENDING)
         for text in texts_of_template(path.read_text())
         for word in faults(text)
     ]
@@ -294,8 +270,8 @@ def test_no_script_says_a_word_of_the_code():
 def test_no_sentence_says_a_word_of_the_code():
     found = [
         (f"{named(path)}:{line}", word, text)
-        for folder in SENTENCES
-        for path in files(folder, "*.py")
+        for path in files("workbench", "*.py")
+        if not named(path).startswith(("workbench/migrations/", "workbench/models/", *PENDING))
         for line, text in texts_of_module(path.read_text())
         for word in faults(text)
     ]
@@ -304,12 +280,6 @@ def test_no_sentence_says_a_word_of_the_code():
 
 
 def test_no_choice_says_a_word_of_the_code():
-    mine = ("Judgment", "Comparison", "Claim", "Flag", "Decision", "Member")
-    found = [
-        (field, word, label)
-        for field, label in labels()
-        if field.split(".")[1] in mine
-        for word in faults(label)
-    ]
+    found = [(field, word, label) for field, label in labels() for word in faults(label)]
 
     assert not found

@@ -330,7 +330,7 @@ def decide(run_id: int) -> None:
     try:
         deciding.carry_out(run)
     except Exception as error:
-        run.fail(f"The Decisions could not be settled ({type(error).__name__}); the last ones stand.")
+        run.fail(f"The final labels could not be updated ({type(error).__name__}). The earlier ones stand.")
         raise
 
 

@@ -85,7 +85,7 @@ def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_l
     assert tuple(found.own["clustered"]) == (live.share.low, live.share.high)
     assert evaluation.in_words(found) == (
         f"Kitchen: 62 % of 40 decided pairs right (95 % interval {live.share.low * 100:.0f} to "
-        f"{live.share.high * 100:.0f} %). 40 have labels of the file. Left out: 60 pairs of prompts that it "
+        f"{live.share.high * 100:.0f} %). 40 have imported labels. Left out: 60 pairs of prompts that it "
         "has learnt."
     )
 
@@ -133,8 +133,7 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
     assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
     assert found.paired.old_accuracy == 15 / 30
     assert (
-        found.said
-        == "30 have labels of the file. Left out: 70 pairs of prompts that one of the two has learnt."
+        found.said == "30 have imported labels. Left out: 70 pairs of prompts that one of the two has learnt."
     )
 
 

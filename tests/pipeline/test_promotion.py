@@ -154,9 +154,8 @@ def test_a_dataset_that_was_trained_on_and_then_frozen_decides_nothing(few, old,
 
     assert gate.verdict == "not enough data"
     assert gate.test.paired.n == 5
-    assert (
-        "On Public: 5 have labels of the file. Left out: 55 pairs of prompts that one of the two"
-        in "".join(condition.said for condition in gate.conditions)
+    assert "On Public: 5 have imported labels. Left out: 55 pairs of prompts that one of the two" in "".join(
+        condition.said for condition in gate.conditions
     )
     assert gate.as_json()["test"]["learnt"] == 55
 

@@ -349,7 +349,7 @@ def test_nothing_decided_is_an_error_that_counts_what_there_is_and_leaves_no_rel
     ComparisonFactory.create_batch(2, prompt__dataset=dataset)
 
     with pytest.raises(
-        releases.ReleaseError, match=r"nothing to release yet. Its Comparisons: 2 not judged, 1 tie"
+        releases.ReleaseError, match=r"nothing to release yet. Its pairs: 2 not judged, 1 tie"
     ):
         built(dataset)
 

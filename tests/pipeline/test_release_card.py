@@ -122,7 +122,7 @@ def test_people_and_imported_voices_are_told_apart_and_nobody_is_named(dataset):
 
     card, release = build(dataset)
 
-    assert "1 did. Sources of labels of the file beside them: 1." in card.content
+    assert "1 did. Sources of imported labels: 1." in card.content
     assert "Labels of the file are as good as their source" in card.content
     stored = (path.read_text() for path in Path(default_storage.path(release.folder)).iterdir())
     assert person.user.username not in "".join(stored)

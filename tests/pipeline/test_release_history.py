@@ -83,7 +83,7 @@ def test_each_kind_of_damage_is_named(dataset):
     assert found.damaged == {
         first: "is not the file that was released",
         second: "is missing",
-        "extra.txt": "is none of the Release's files",
+        "extra.txt": "is not a file of this release",
         "manifest.json": "says something else than the database does",
     }
 
@@ -146,7 +146,7 @@ def test_a_diff_names_profiles_and_settings_that_only_one_has(dataset):
 
     found = releases.diff(old, build(dataset, "preference", "aira", filters={"min_votes": 2}))
 
-    assert found.missing == {"kto": "only in Release 1", "aira": "only in Release 2"}
+    assert found.missing == {"kto": "only in release 1", "aira": "only in release 2"}
     assert found.settings["filters"] == ({}, {"min_votes": 2})
     assert found.settings["dataset"][1]["licence"] == "mit"
     assert set(found.settings) == {"filters", "dataset"}

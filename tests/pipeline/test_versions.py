@@ -238,7 +238,7 @@ def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
 
     assert json.loads(told.getvalue())["state"] == state
     last = said.getvalue().strip().split("\n")[-1]
-    assert last.startswith("It is active" if activate else "It makes no Suggestions until")
+    assert last.startswith("It is active" if activate else "It shows no picks until")
 
 
 def test_a_model_that_would_be_scored_wrong_is_refused_unless_its_training_is_stated(tmp_path):

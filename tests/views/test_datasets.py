@@ -339,7 +339,7 @@ def test_a_model_that_is_worse_than_taking_the_longer_says_so(right, said, datas
 
     html = page(as_user(rita), "dataset", dataset.pk)
 
-    assert ("Ignore this model’s suggestions for now" in html) is said
+    assert ("Ignore this model’s picks for now" in html) is said
 
 
 def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, rita, as_user):

@@ -19,7 +19,7 @@ class Release(models.Model):
     """One immutable export of a Dataset, with manifest and hashes."""
 
     class State(models.TextChoices):
-        BUILDING = "building", "Not ready: its Run is going on, or ended without a result"
+        BUILDING = "building", "Not ready: still being built, or failed"
         READY = "ready", "Ready: complete, and never changed again"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -114,7 +114,7 @@ class Run(models.Model):
         TRAIN = "train", "Train"
         EVALUATE = "evaluate", "Evaluate"
         STATISTICS = "statistics", "Statistics"
-        DECIDE = "decide", "Decisions"
+        DECIDE = "decide", "Final labels"
         DELETE = "delete", "Delete"
 
     class State(models.TextChoices):
@@ -394,10 +394,10 @@ class ScoreBatch(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting for a worker"
         LEASED = "leased", "Leased: a worker has it until lease_until"
-        DONE = "done", "Done: every completion has a Score"
+        DONE = "done", "Done: every answer has a score"
         SPLIT = "split", "Split: kept failing, its halves carry on"
-        FAILED = "failed", "Failed: one completion that cannot be scored, with the reason"
-        CANCELLED = "cancelled", "Cancelled with its Run"
+        FAILED = "failed", "Failed: one answer cannot be scored; see the reason"
+        CANCELLED = "cancelled", "Cancelled with its run"
 
     MAX_ATTEMPTS = 3
     MAX_SIZE = 256

@@ -54,9 +54,9 @@ class ModelVersion(models.Model):
         BASELINE = "baseline", "Baseline: a rule that needs no model"
 
     class State(models.TextChoices):
-        REGISTERED = "registered", "Registered: can score, makes no Suggestions"
-        ACTIVE = "active", "Active: its Suggestions pre-rank Comparisons"
-        RETIRED = "retired", "Retired: kept for its Scores, scores nothing new"
+        REGISTERED = "registered", "Registered: can score, shows no picks"
+        ACTIVE = "active", "Active: shows its picks and sorts the queue"
+        RETIRED = "retired", "Retired: keeps its scores, scores nothing new"
 
     class Known(models.TextChoices):
         """Whether it is on record which prompts the weights were fitted to (see models.learnt)."""

@@ -60,7 +60,7 @@ def begin_if_stale(dataset: Dataset, by: User | None) -> Run | None:
 def carry_out(run: Run) -> None:
     """Settle what a started Run was ordered for, and finish it."""
     if run.dataset is None:
-        raise ValueError(f"{run} is of no Dataset.")
+        raise ValueError(f"{run} has no dataset.")
     with heartbeats(run):
         settled = aggregation.derive(run.dataset)
     run.finish(made=settled.made, withdrawn=settled.withdrawn)

@@ -94,7 +94,7 @@ def begin(dataset: Dataset, by: User) -> Run | None:
         Dataset.objects.filter(pk=held.pk).update(
             deleted_at=now, archived_at=now, name=f"deleted {uuid4()}", frozen=False, held_by=None
         )
-    log.warning("%s: user %s ordered the deletion of Dataset %s, %r", run, by.pk, held.pk, held.name)
+    log.warning("%s: user %s ordered the deletion of dataset %s, %r", run, by.pk, held.pk, held.name)
     return run
 
 

@@ -47,8 +47,8 @@ from workbench.pipeline.splits import Split, split_of
 TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
 PROTOCOLS = {
     "": "every pair with a known outcome, ties among them",
-    "webgpt": "only comparisons with a preferred option, citations kept",
-    "webgpt-stripped": "only comparisons with a preferred option, [1] marks removed from the answers",
+    "webgpt": "only pairs with a preferred answer, citations kept",
+    "webgpt-stripped": "only pairs with a preferred answer, [1] marks removed from the answers",
 }
 BESIDE = ("longest", "random")
 KINDS_OF_PART = ("subset", "domain", "category")
@@ -59,7 +59,9 @@ LEARNT = "a prompt that was learnt"
 CHUNK = 500
 SCORED_AT_ONCE = 256
 
-WHAT_TO_DO = "Have more pairs judged in random order (Settings: Random, or Mixture) and without suggestions."
+WHAT_TO_DO = (
+    "Collect more votes on random pairs (Settings: Random, or Mixture), with the model’s pick hidden."
+)
 """For a Dataset with too few pairs that count."""
 
 ScorerOf = Callable[[ModelVersion], Scorer]
@@ -520,10 +522,10 @@ def warning(found: Evaluation) -> str:
 
 
 def counted_in_words(counted: Mapping[str, int]) -> str:
-    """ "People judged 96 of the pairs, ...; 12 have labels of the file." """
+    """ "People voted on 96 of the pairs, ...; 12 have imported labels." """
     people, labels = counted["people"], counted["imported"]
-    judged = f"People judged {people:,} of the pairs, picked at random and before any suggestion"
-    carry = f"{labels:,} ha{'s' if labels == 1 else 've'} labels of the file"
+    judged = f"People voted on {people:,} of the pairs, picked at random and before they saw the model’s pick"
+    carry = f"{labels:,} ha{'s' if labels == 1 else 've'} imported labels"
     return f"{judged}; {carry}." if people and labels else f"{judged}." if people else f"{carry}."
 
 

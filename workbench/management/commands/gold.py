@@ -12,9 +12,9 @@ examples:
   manage.py gold Kitchen known.csv           mark the pairs in the file
   manage.py gold Kitchen known.csv --check   check the file and write nothing
 
-The file has the columns comparison (the number of a pair, or its id in the import) and outcome. An outcome
-is a, b, tie or both_bad; a is the first answer of the pair, b the second. An empty outcome stops using the
-pair as a check.
+The file has the columns `comparison` (the number of a pair, or its id in the import) and `outcome`. An
+outcome is a, b, tie or both_bad; a is the first answer of the pair, b the second. An empty outcome stops
+using the pair as a check.
 """
 
 

@@ -41,7 +41,7 @@ class Command(WorkbenchCommand):
             help="default: exact-order",
         )
         parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
-        parser.add_argument("--notice", default="", help="a sentence to show beside its suggestions")
+        parser.add_argument("--notice", default="", help="a sentence to show beside its picks")
         parser.add_argument(
             "--activate", action="store_true", help="make this model the active one if none is active"
         )
@@ -70,11 +70,9 @@ class Command(WorkbenchCommand):
         if beware := learnt.beware(version.learnt):
             self.stdout.write(beware)
         if version.state != ModelVersion.State.ACTIVE:
-            self.stdout.write(
-                "It makes no suggestions until you promote it: manage.py promote, or the Model page."
-            )
+            self.stdout.write("It shows no picks until you promote it: manage.py promote, or the Model page.")
         else:
-            self.stdout.write("It is active: its suggestions appear as workers score each dataset.")
+            self.stdout.write("It is active: its picks appear as workers score each dataset.")
 
     def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
         from scoring.checkpoint import CheckpointError

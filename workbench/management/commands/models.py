@@ -13,7 +13,7 @@ from workbench.pipeline.progress import Refused
 EXAMPLES = """
 examples:
   manage.py models                                   list the models
-  manage.py models --calibrate RewardModel           calibrate on votes given before the suggestion was seen
+  manage.py models --calibrate RewardModel           calibrate on votes given before the model's pick was seen
   manage.py models --calibrate RewardModel --on "Team questions" --labels
   manage.py models --retire old-model                keep its scores, but score nothing new with it
   manage.py models --delete mistake                  delete a model that has no scores

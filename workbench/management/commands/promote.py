@@ -34,7 +34,7 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--by", metavar="NAME", help="the admin who decides")
         parser.add_argument("--reason", default="", help="why, kept on record")
-        parser.add_argument("--dry-run", action="store_true", help="show the comparison and change nothing")
+        parser.add_argument("--dry-run", action="store_true", help="compare the models and change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         version = version_named(options["version"])

@@ -11,7 +11,7 @@ EXAMPLES = """
 examples:
   manage.py release_verify Kitchen                      every release of the dataset, as kept here
   manage.py release_verify Kitchen --number 3 --folder kitchen-3     a copy of release 3
-  manage.py release_verify Kitchen --files-only         skip the comparison with the database
+  manage.py release_verify Kitchen --files-only         do not compare with the database
 
 The command exits with 1 when a file is damaged, missing or added.
 """

@@ -271,7 +271,7 @@ def _nothing(dataset: Dataset, counts: Counts) -> str:
     why = "has nothing to release yet"
     if counts.by_outcome.keys() == {LeftOut.FILTERED.value}:
         why = "has nothing that the filters let through"
-    return f"{dataset} {why}. Its Comparisons: {counted or 'none'}."
+    return f"{dataset} {why}. Its pairs: {counted or 'none'}."
 
 
 def _json(value: Any) -> bytes:

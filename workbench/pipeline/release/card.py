@@ -150,7 +150,7 @@ def _contents(manifest: Manifest) -> str:
         lines += ["", f"Left out of {name}: {', '.join(left) or 'nothing'}."]
     split = manifest["split"]
     told = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
-    lines += ["", f"Splits ({told}) are by {split['by']}. They never change between Releases."]
+    lines += ["", f"Splits ({told}) are by {split['by']}. They never change between releases."]
     lines += ["", "manifest.json has every count, the sha256 of every file, and the rule of every profile."]
     return "\n".join(lines)
 
@@ -161,9 +161,9 @@ def _collection(manifest: Manifest) -> str:
     judged = (
         f"Each pair was to be judged by {manifest['dataset']['overlap']} people; "
         f"{len(manifest['annotators']) - imported} did. "
-        f"Sources of labels of the file beside them: {imported}. "
-        f"Judgments by stage: {_listed(manifest['judgments']['by_stage'])} "
-        "(first: before the model's suggestion was shown; revealed: after; imported: labels of the file)."
+        f"Sources of imported labels: {imported}. "
+        f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
+        "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
     )
     settled = (
         f"Settled: {_listed(manifest['comparisons']['released_by_method'])} "
@@ -173,7 +173,7 @@ def _collection(manifest: Manifest) -> str:
     model = "No model was active."
     if version:
         weights = version["weights_sha256"][:12] or "none"
-        model = f"Model that suggested: {version['name']}, weights {weights}."
+        model = f"Model whose picks were shown: {version['name']}, weights {weights}."
     narrowed = f"Narrowed by: {_listed(manifest['filters'])}." if manifest["filters"] else ""
     return "\n\n".join(filter(None, ["## Collection", judged, settled, model, narrowed]))
 
@@ -209,7 +209,7 @@ def _limits(manifest: Manifest) -> str:
     if manifest["figures"]["unanimous"]["n"] == 0:
         limits.append("No pair has two opinions: nothing is known of agreement.")
     if "imported" in manifest["judgments"]["by_stage"]:
-        limits.append("Labels of the file are as good as their source; their guidelines are not known here.")
+        limits.append("Imported labels are as good as their source; their guidelines are not known here.")
     return "\n".join(["## Known limits", "", *(f"- {limit}" for limit in limits)])
 
 

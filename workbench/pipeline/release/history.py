@@ -49,7 +49,7 @@ def verify(release: Release, folder: Path | None = None, *, rebuild: bool = True
         for name in expected
         if found.get(name) != expected[name]
     }
-    damaged |= dict.fromkeys(found.keys() - expected.keys() - {MANIFEST}, "is none of the Release's files")
+    damaged |= dict.fromkeys(found.keys() - expected.keys() - {MANIFEST}, "is not a file of this release")
     if told := _manifest_damage(release, folder, found):
         damaged[MANIFEST] = told
     return Verified(damaged, _changed(release) if rebuild else None)
@@ -146,8 +146,8 @@ def diff(old: Release, new: Release) -> Diff:
         profiles={
             name: _rows_diff(old, new, name) for name in before["profiles"] if name in after["profiles"]
         },
-        missing=dict.fromkeys(before["profiles"].keys() - after["profiles"], f"only in Release {old.number}")
-        | dict.fromkeys(after["profiles"].keys() - before["profiles"], f"only in Release {new.number}"),
+        missing=dict.fromkeys(before["profiles"].keys() - after["profiles"], f"only in release {old.number}")
+        | dict.fromkeys(after["profiles"].keys() - before["profiles"], f"only in release {new.number}"),
         settings={
             name: (before[name], after[name])
             for name in _SETTINGS

@@ -206,7 +206,7 @@ def carry_out(run: Run) -> None:
     """Make the report of the Run and end it. Raises Cancelled when somebody has cancelled it."""
     dataset = run.dataset
     if dataset is None:
-        run.fail("The Dataset is gone.")
+        run.fail("The dataset is gone.")
         return
     others = list(Dataset.objects.there().exclude(pk=dataset.pk).order_by("name"))
     own, files = dataset.prompts.count(), run.params["files"]

@@ -408,7 +408,7 @@ _ALL = [
     ),
     Profile(
         name="kto",
-        purpose="Single texts with a label: liked or not. A text of several Comparisons has a row for each",
+        purpose="Single answers with a label: liked or not. An answer in several pairs has a row for each",
         reads="TRL: KTOTrainer",
         columns={"prompt": _TEXT, "completion": _TEXT, "label": "bool"},
         rule=_LIKED,
@@ -523,7 +523,7 @@ _ALL = [
     Profile(
         name="rewardbench",
         purpose="An evaluation set of the test split, with the models that wrote the texts",
-        reads="RewardBench: as a custom set; subset is the method of the Decision",
+        reads="RewardBench: as a custom set; subset says how the final label was made",
         columns={
             "id": _TEXT,
             "prompt": _TEXT,

@@ -36,7 +36,7 @@ def carry_out(run: Run) -> Statistics | None:
     happened after the last look."""
     dataset = run.dataset
     if dataset is None:
-        raise ValueError(f"{run} is of no Dataset.")
+        raise ValueError(f"{run} has no dataset.")
     report = compute(dataset, run.update_progress)
     told = report["data"]
     drawn = charts.store(dataset, report)

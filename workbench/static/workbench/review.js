@@ -48,7 +48,7 @@ function openNote() {
 
 /** What this answer lacks as [sentence, where to mend it], or null. The server says the same. */
 function lacking() {
-  if (!form().querySelector("[name=outcome]:checked")) return ["Nothing was chosen: choose one of the five answers.", null];
+  if (!form().querySelector("[name=outcome]:checked")) return ["Choose one of the five options. Nothing was saved.", null];
   return asked() && !note().value.trim() ? [asked(), note()] : null;
 }
 
