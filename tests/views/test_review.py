@@ -102,7 +102,7 @@ def test_the_queue_shows_each_case_with_its_reasons_and_opens_the_first(client, 
 
     _, first, second = page.split('id="row-')
     assert "How cold? 1" in first.split("</li>")[0]
-    assert "people differ" in first.split("</li>")[0]
+    assert "people disagree" in first.split("</li>")[0]
     assert "How hot? 0" in second.split("</li>")[0]
     assert "model against people" in second.split("</li>")[0]
     assert "people differ" not in second.split("</li>")[0]
