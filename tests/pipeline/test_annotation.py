@@ -301,7 +301,7 @@ def test_a_key_of_another_persons_answer_is_refused(dataset):
     key = uuid4()
     record_judgment(first.annotator, first.comparison, answer(key=key))
 
-    with pytest.raises(Refused, match="key of another answer"):
+    with pytest.raises(Refused, match="key of another vote"):
         record_judgment(second.annotator, second.comparison, answer(key=key))
 
 

@@ -112,7 +112,9 @@ def test_a_report_of_another_model_says_nothing_of_the_active_one(dataset, label
     report(dataset, ModelVersionFactory.create(), 0.2)
 
     assert "model disagreement" not in first_step(html_of(as_user(alice), "home"))
-    assert "is not known" in html_of(as_user(alice), "review", dataset, queue="model")
+    assert "We don’t know yet how often the model is right" in html_of(
+        as_user(alice), "review", dataset, queue="model"
+    )
 
 
 def test_the_first_queue_is_what_people_brought_up_and_the_others_have_tabs(
@@ -135,7 +137,7 @@ def test_the_first_queue_is_what_people_brought_up_and_the_others_have_tabs(
     assert set(re.findall(r'id="row-(\d+)"', review)) == {str(labelled[1].pk), str(labelled[2].pk)}
     assert "people against imported labels" in review
     beside = html_of(as_user(rita), "review", dataset, queue="model")
-    assert "<b>70 % (65 to 75)</b> of 200 pairs that it has not learnt" in beside
+    assert "<b>70 % (65 to 75)</b> of 200 pairs it has not learnt from" in beside
     assert "may be no better than length alone" in beside
 
 
