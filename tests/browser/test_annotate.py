@@ -412,7 +412,7 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
     page.keyboard.press("s")
     another_than(page, first)
     page.keyboard.press("1")
-    expect(page.locator(".end")).to_contain_text("You skipped 1.")
+    expect(page.locator(".end")).to_contain_text("You skipped 1 pair.")
     picture(page, "annotate-end")
     page.keyboard.press("u")
     expect(page.locator(".reopened")).to_be_visible()
@@ -500,8 +500,8 @@ def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, bob_ann
 
     page.keyboard.press("1")
 
-    expect(page.locator(".end")).to_contain_text("You have no access to this Dataset any more")
-    expect(page.locator("#notice")).to_contain_text("You are not a member of this Dataset any more")
+    expect(page.locator(".end")).to_contain_text("You have no access to this dataset any more")
+    expect(page.locator("#notice")).to_contain_text("You are not a member of this dataset any more")
     picture(page, "annotate-removed")
 
 

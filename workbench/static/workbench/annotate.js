@@ -283,7 +283,7 @@ function pause(result) {
 function whyNot(result) {
   const kept = "Your votes stay in this browser and are sent when";
   if (result instanceof NotAMember)
-    return ["You have no access to this dataset any more", "An admin removed you or the dataset. Your earlier votes stay."];
+    return ["You have no access to this dataset any more", "An admin removed you or deleted the dataset. Ask an admin about your access."];
   if (result instanceof Archived)
     return ["This dataset is archived", `It takes no votes for now. ${kept} an admin restores it. This page checks again by itself.`];
   if (result instanceof LoggedOut)
