@@ -1,0 +1,71 @@
+"""The docs hold together: every link leads somewhere, lines are short enough to read, and the contributor's
+pages are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_words import faults
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+USERS = [page for page in PAGES if page.parts[-2] in ("docs", "how-to", "reference", "explanation")]
+CODE_SPAN = re.compile(r"`[^`]*`")
+CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings of a page have, as GitHub and others make them."""
+    words = (
+        re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(CODE.sub("", page.read_text()))
+    )
+    return {each.strip().replace(" ", "-") for each in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        path, _, anchor = link.partition("#")
+        if re.match(r"\w+:", link):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_are_short_enough_to_read(page):
+    prose = CODE.sub("", page.read_text()).splitlines()
+
+    assert [line for line in prose if len(line) > 130 and not line.startswith(("|", "    "))] == []
+
+
+@pytest.mark.parametrize("page", USERS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_users_docs_say_the_words_of_the_pages(page):
+    lines = CODE.sub("", page.read_text()).splitlines()
+    prose = [CODE_SPAN.sub("", line) for line in lines if not line.startswith("    ")]
+
+    assert [fault for line in prose for fault in faults(line)] == []
+
+
+def test_every_page_is_linked_from_the_readme_or_from_a_page_that_is():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        paths = (link.partition("#")[0] for link in LINK.findall(page.read_text()) if ":" not in link)
+        waiting += [(page.parent / path).resolve() for path in paths if path]
+
+    assert [str(page.relative_to(ROOT)) for page in PAGES if page not in reached] == []
+
+
+def test_the_changelog_has_one_plain_line_a_change():
+    changes = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("- ")]
+
+    assert len(changes) > 50
+    assert [line for line in changes if len(line) > 110] == []
