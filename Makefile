@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test test-full faults load snapshot loop-real lint format lock clean
+.PHONY: help install install-test demo test test-js test-full faults load snapshot loop-real lint format hooks lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,8 +27,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	@$(PIP) -r requirements/torch.lock
 	@touch $@
 
-.venv/.installed-test: .venv/.installed requirements/dev.lock
+# Node comes out of the lock as well; the linter of JavaScript and CSS is the one package from npm.
+.venv/.installed-test: .venv/.installed requirements/dev.lock requirements/package-lock.json
 	@$(PIP) --no-deps -r requirements/dev.lock
+	@cp requirements/package.json requirements/package-lock.json .venv
+	@cd .venv && bin/npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 var/env:
@@ -60,15 +63,30 @@ snapshot: .venv/.installed-test  ## all that Releases and Quality say of three s
 loop-real: .venv/.installed-test  ## the loop on real data: does more labelling make a better model? (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/loop_real.py $(ARGS)
 
-lint: .venv/.installed-test  ## ruff, mypy, and the arrows between the rooms
+BIOME := $(BIN)/node .venv/node_modules/@biomejs/biome/bin/biome
+TEMPLATES = $(shell git ls-files 'templates/*.html')
+DJADE := $(BIN)/djade --target-version 5.2
+
+lint: .venv/.installed-test  ## linters and formatters of Python, JavaScript, CSS and templates; mypy; the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIOME) check
+	$(BIN)/djlint --lint --quiet templates
+	@$(DJADE) --check $(TEMPLATES)
 	DEBUG=1 $(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/.installed-test
+format: .venv/.installed-test  ## write all code in the one form that `make lint` asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIOME) check --write
+	@$(DJADE) $(TEMPLATES) || $(DJADE) --check $(TEMPLATES)  # it ends with 1 where it wrote
+
+test-js: .venv/.installed-test  ## the JavaScript modules in Node, without a browser
+	@$(BIN)/node --disable-warning=MODULE_TYPELESS_PACKAGE_JSON --test 'tests/js/*.test.js'
+
+hooks: .venv/.installed-test  ## check each commit with the linters and formatters
+	$(BIN)/pre-commit install
 
 lock:  ## write the locks anew from pyproject.toml (needs uv)
 	uv pip compile -q --no-header --no-annotate --upgrade --python-version 3.11 \
@@ -77,6 +95,8 @@ lock:  ## write the locks anew from pyproject.toml (needs uv)
 	    -c requirements/base.lock -c requirements/torch.lock --no-emit-package torch \
 	    pyproject.toml -o requirements/dev.lock
 	sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements/base.lock requirements/dev.lock
+	cd requirements && ../$(BIN)/npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
+	    --omit-lockfile-registry-resolved
 
 clean:  ## remove what make made: .venv and var
 	rm -rf .venv var

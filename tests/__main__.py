@@ -70,6 +70,7 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
     planned = [
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
+            Stage("JavaScript", ["make", "--no-print-directory", "test-js"]),
             Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
         ],
         [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain])],
