@@ -6,7 +6,8 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
   const log = window.typing;
   const realTimeout = setTimeout.bind(window);
   const onScreen = () =>
-    document.querySelector(".item")?.dataset.comparison ?? document.querySelector("#case .answer [name=comparison]")?.value;
+    document.querySelector(".item")?.dataset.comparison ??
+    document.querySelector("#case .answer [name=comparison]")?.value;
 
   let last;
   const look = () => {
@@ -41,7 +42,15 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
     const written = ["settle", "judge"].includes(act) ? (log.notes[comparison] ?? "") : "";
     if (act === "settle") log.notes[comparison] = ""; // undone, it comes back without
     const seen = act === "flag" ? opened : { since: log.since[comparison] ?? null, comparison };
-    log.sent.push({ to, at: performance.now(), since: seen.since, asked: seen.comparison, comparison, words, written });
+    log.sent.push({
+      to,
+      at: performance.now(),
+      since: seen.since,
+      asked: seen.comparison,
+      comparison,
+      words,
+      written,
+    });
   };
   const { setItem } = Storage.prototype;
   Storage.prototype.setItem = function (name, value) {
@@ -85,7 +94,8 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
     return send.call(this, body);
   };
 
-  const code = (key) => (/[a-z]/i.test(key) && key.length === 1 ? `Key${key.toUpperCase()}` : /\d/.test(key) ? `Digit${key}` : key);
+  const code = (key) =>
+    /[a-z]/i.test(key) && key.length === 1 ? `Key${key.toUpperCase()}` : /\d/.test(key) ? `Digit${key}` : key;
   const isText = (target) => target.matches("textarea, input:not([type=radio], [type=checkbox])");
   const defaultButton = (form) => form?.querySelector("button:not([type=button])");
 

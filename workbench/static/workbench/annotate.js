@@ -20,7 +20,8 @@ const LONGEST_RAW = 100_000;
 // Controls, spaces that are none or that do not break, joiners, marks of direction; and spaces that end a line.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are looked for
 // biome-ignore lint/suspicious/noMisleadingCharacterClass: each is looked for by itself
-const UNSEEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
+const UNSEEN =
+  /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
 const RAW_HINT = "Raw: invisible characters are named, · is a space at the end of a line, ⇥ a tab.";
 const LONG_STAYS_PLAIN = "Texts too long for this view stay plain.";
 const LOOK_AGAIN = 15_000;
@@ -42,7 +43,9 @@ const urls = root.dataset;
 
 const WORDS = { left: "Left", right: "Right", tie: "Tie", both_bad: "Both bad", cannot_judge: "Can’t judge" };
 const wordsOf = (answer) =>
-  answer.startsWith("ranks:") ? ranking.inWords(answer) : WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
+  answer.startsWith("ranks:")
+    ? ranking.inWords(answer)
+    : WORDS[answer.split(":")[0]] + (answer.endsWith(":2") ? ", much better" : "");
 
 const ARCHIVED =
   "This dataset is archived and takes no votes now. Your votes stay in this browser and are sent when an admin restores it.";
@@ -64,7 +67,20 @@ function itemOf(element) {
   const { comparison, claim, key, suggested, supersedes, judgment, answer, comment } = element.dataset;
   const ranks = Number(element.dataset.allows_ranking ?? 0); // how many there are to rank, 0 for two to compare
   const hasReveal = "hasReveal" in element.dataset; // something to wait for after the answer
-  return { element, comparison, claim, key, hasReveal, suggested, supersedes, judgment, answer, comment, ranks, groups: [] };
+  return {
+    element,
+    comparison,
+    claim,
+    key,
+    hasReveal,
+    suggested,
+    supersedes,
+    judgment,
+    answer,
+    comment,
+    ranks,
+    groups: [],
+  };
 }
 
 function parse(html) {
@@ -139,7 +155,8 @@ function setLevel(on) {
 const isRanking = () => Boolean(current?.ranks) && ["open", "reopened"].includes(form.dataset.state);
 
 function place(name, asGood = level) {
-  if (isRanking() && Number(name) >= 1 && Number(name) <= current.ranks) rankingBecomes(ranking.place(current.groups, name, asGood));
+  if (isRanking() && Number(name) >= 1 && Number(name) <= current.ranks)
+    rankingBecomes(ranking.place(current.groups, name, asGood));
 }
 
 function unplace() {
@@ -167,7 +184,8 @@ function rankingAct(key, event) {
     b: () => answer("both_bad"),
     n: () => answer("cannot_judge"),
   };
-  if (key === "Enter" && current.groups.length && ranking.isComplete(current.groups, current.ranks)) return rank;
+  if (key === "Enter" && current.groups.length && ranking.isComplete(current.groups, current.ranks))
+    return rank;
   return acts[key];
 }
 
@@ -191,7 +209,9 @@ function watchSides({ element }) {
   const seen = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
-        element.querySelector(`.sides [href="#${target.id}"]`).toggleAttribute("data-in-view", isIntersecting);
+        element
+          .querySelector(`.sides [href="#${target.id}"]`)
+          .toggleAttribute("data-in-view", isIntersecting);
       }
     },
     { rootMargin: "-25% 0px -50% 0px" },
@@ -213,7 +233,10 @@ async function fetchOne() {
   if (response.status === 404) throw new NotAMember();
   if (response.status === 423) throw new Archived();
   if (response.status === 204) return null;
-  if (!response.ok) throw new Error(`The next pair could not be loaded (error ${response.status}). This page tries again by itself.`);
+  if (!response.ok)
+    throw new Error(
+      `The next pair could not be loaded (error ${response.status}). This page tries again by itself.`,
+    );
   return parse(await response.text());
 }
 
@@ -236,7 +259,8 @@ async function fillUp() {
       preparedView(ahead.at(-1));
     }
   } catch (error) {
-    if (![LoggedOut, NotAMember, Archived, TypeError].some((known) => error instanceof known)) tell(error.message);
+    if (![LoggedOut, NotAMember, Archived, TypeError].some((known) => error instanceof known))
+      tell(error.message);
     return error;
   }
   return null;
@@ -285,12 +309,25 @@ function pause(result) {
 function whyNot(result) {
   const kept = "Your votes stay in this browser and are sent when";
   if (result instanceof NotAMember)
-    return ["You have no access to this dataset any more", "An admin removed you or deleted the dataset. Ask an admin about your access."];
+    return [
+      "You have no access to this dataset any more",
+      "An admin removed you or deleted the dataset. Ask an admin about your access.",
+    ];
   if (result instanceof Archived)
-    return ["This dataset is archived", `It takes no votes for now. ${kept} an admin restores it. This page checks again by itself.`];
+    return [
+      "This dataset is archived",
+      `It takes no votes for now. ${kept} an admin restores it. This page checks again by itself.`,
+    ];
   if (result instanceof LoggedOut)
-    return ["The next pair cannot be loaded now", "Your login has expired. Log in again in a new tab; this page then continues by itself."];
-  if (result instanceof Error) return ["The next pair cannot be loaded now", `There is no connection to the server. ${kept} it is back.`];
+    return [
+      "The next pair cannot be loaded now",
+      "Your login has expired. Log in again in a new tab; this page then continues by itself.",
+    ];
+  if (result instanceof Error)
+    return [
+      "The next pair cannot be loaded now",
+      `There is no connection to the server. ${kept} it is back.`,
+    ];
   return ["Saving your last votes", "The next pair comes after that."];
 }
 
@@ -375,7 +412,8 @@ function showLastReveal(html) {
   const line = lastReveal() ?? document.createElement("div");
   line.className = "last-reveal";
   line.innerHTML =
-    html && `<span>Last pair</span>${html}<button type="button" class="quiet" data-do="undo">Undo <kbd>u</kbd></button>`;
+    html &&
+    `<span>Last pair</span>${html}<button type="button" class="quiet" data-do="undo">Undo <kbd>u</kbd></button>`;
   root.prepend(line);
 }
 
@@ -423,7 +461,8 @@ async function undo() {
   }
   if (!target) return;
   // Answered while the older one was on its way, it is one to go past, and not one to be handed out again.
-  if (current && target !== current) (answeredJustNow() || form.dataset.state === "reopened" ? newer : ahead).unshift(current);
+  if (current && target !== current)
+    (answeredJustNow() || form.dataset.state === "reopened" ? newer : ahead).unshift(current);
   if (lastReveal()) showLastReveal("");
   reopen(target);
 }
@@ -442,7 +481,11 @@ async function reopenFromServer() {
     redirect: "manual",
   }).catch(() => null);
   if (response?.ok) return itemOf(parse(await response.text()));
-  tell(response?.status === 404 ? "You have no earlier vote to reopen." : "Your earlier votes cannot be loaded now. Try again.");
+  tell(
+    response?.status === 404
+      ? "You have no earlier vote to reopen."
+      : "Your earlier votes cannot be loaded now. Try again.",
+  );
   return null;
 }
 
@@ -467,7 +510,11 @@ function onState(state, n) {
   saved.textContent = words[state];
   if (state === "login") {
     const link = document.createElement("a");
-    Object.assign(link, { href: `${urls.login}?next=${urls.next.replace(/next\/$/, "")}`, target: "_blank", textContent: "Log in in a new tab" });
+    Object.assign(link, {
+      href: `${urls.login}?next=${urls.next.replace(/next\/$/, "")}`,
+      target: "_blank",
+      textContent: "Log in in a new tab",
+    });
     saved.append(link);
   }
   if (state === "archived") tell(ARCHIVED, true);
@@ -512,7 +559,9 @@ const plainTexts = (element) => [...element.querySelectorAll("[data-text]")];
 
 /** The nodes of another view, one for each text, made once: they stand beside the plain ones and take turns. */
 function markdownOf(item) {
-  item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}&claim=${item.claim}`, { redirect: "manual" })
+  item.markdown ??= fetch(`${urls.markdown}?comparison=${item.comparison}&claim=${item.claim}`, {
+    redirect: "manual",
+  })
     .then(async (response) => {
       if (!response.ok) throw new Error(`The server answered ${response.status}.`);
       const template = document.createElement("template");
@@ -533,8 +582,10 @@ function diffOf(item) {
     if (text === right) return drawn(text, pieces, "left", "ins");
     return null;
   });
-  if (!pieces) item.diffHint = `Too long to compare: more than ${LONGEST.toLocaleString("en")} characters from the first difference to the last.`;
-  else if (similarity(pieces) < 0.2) item.diffHint = "These answers have little in common, so most words are marked.";
+  if (!pieces)
+    item.diffHint = `Too long to compare: more than ${LONGEST.toLocaleString("en")} characters from the first difference to the last.`;
+  else if (similarity(pieces) < 0.2)
+    item.diffHint = "These answers have little in common, so most words are marked.";
   return item.diff;
 }
 
@@ -543,7 +594,10 @@ function drawn(text, pieces, without, mark) {
   const copy = emptied(text);
   copy.classList.toggle("mono", text.querySelector(".code") !== null);
   const own = pieces.filter(({ kind }) => kind !== without);
-  put(own.flatMap((piece, i) => partsOf(piece, mark, i === 0, i === own.length - 1)), copy);
+  put(
+    own.flatMap((piece, i) => partsOf(piece, mark, i === 0, i === own.length - 1)),
+    copy,
+  );
   return copy;
 }
 
@@ -557,7 +611,8 @@ function emptied(text) {
 }
 
 const asText = (text) => text;
-const asElement = (name, className) => (text) => Object.assign(document.createElement(name), { textContent: text, className });
+const asElement = (name, className) => (text) =>
+  Object.assign(document.createElement(name), { textContent: text, className });
 
 /** Of one piece of a diff: [text, how to make a node of it]. */
 function partsOf({ kind, text }, mark, isFirst, isLast) {
@@ -565,7 +620,11 @@ function partsOf({ kind, text }, mark, isFirst, isLast) {
   if (text.length <= FOLD_SHARED) return [[text, asText]];
   const start = isFirst ? 0 : wordNear(text, CONTEXT);
   const end = isLast ? text.length : wordNear(text, text.length - CONTEXT);
-  return [[text.slice(0, start), asText], ["", () => fold(text.slice(start, end))], [text.slice(end), asText]];
+  return [
+    [text.slice(0, start), asText],
+    ["", () => fold(text.slice(start, end))],
+    [text.slice(end), asText],
+  ];
 }
 
 /** Parts into a box; many of them, or long ones, in blocks that are laid out when they are about to be seen. */
@@ -712,7 +771,11 @@ function openDialog(dialog) {
 
 // What is written or pressed while a dialog comes up or goes away was meant for what was there before.
 for (const dialog of [flagDialog, keysDialog]) {
-  dialog.addEventListener("keydown", (event) => takes(event) || ["Escape", "Tab"].includes(event.key) || event.preventDefault(), true);
+  dialog.addEventListener(
+    "keydown",
+    (event) => takes(event) || ["Escape", "Tab"].includes(event.key) || event.preventDefault(),
+    true,
+  );
   dialog.addEventListener("click", (event) => takes(event) || event.preventDefault(), true);
   dialog.addEventListener("close", appeared);
 }
@@ -759,8 +822,11 @@ function toggleGuidelines() {
 
 straightOn.addEventListener("change", async () => {
   if (!straightOn.checked) lastReveal()?.remove();
-  const response = await post(urls.straightOn, straightOn.checked ? { straight_on: "on" } : {}).catch(() => null);
-  if (!response?.ok) tell("Your choice to go straight on was not saved. Choose again when you are connected.", true);
+  const response = await post(urls.straightOn, straightOn.checked ? { straight_on: "on" } : {}).catch(
+    () => null,
+  );
+  if (!response?.ok)
+    tell("Your choice to go straight on was not saved. Choose again when you are connected.", true);
 });
 
 // Leases
@@ -768,14 +834,18 @@ straightOn.addEventListener("change", async () => {
 async function hold() {
   const items = [current, ...ahead].filter((item) => item && !item.answer);
   if (!items.length) return;
-  const response = await post(urls.hold, { have: items.map((item) => item.comparison).join(",") }).catch(() => null);
+  const response = await post(urls.hold, { have: items.map((item) => item.comparison).join(",") }).catch(
+    () => null,
+  );
   if (response?.status === 423) tell(ARCHIVED, true);
   if (!response?.ok) return;
   const { held, guidelines: newest } = await response.json();
   const isHeld = (item) => item.answer || held.includes(Number(item.comparison));
   ahead = ahead.filter(isHeld);
-  if (current && !isHeld(current)) tell("You’ve had this one a while. Answer now; it almost always still counts.");
-  if (newest && String(newest) !== urls.guidelines) tell("There are new guidelines: reload the page to read them.", true);
+  if (current && !isHeld(current))
+    tell("You’ve had this one a while. Answer now; it almost always still counts.");
+  if (newest && String(newest) !== urls.guidelines)
+    tell("There are new guidelines: reload the page to read them.", true);
 }
 
 setInterval(() => document.hidden || hold(), Number(urls.holdSeconds) * 1000);
@@ -813,7 +883,18 @@ const ACTIONS = {
 // What stores something about the one on screen, so that it must have been looked at.
 const STORING = ["confirm", "keep", "change", "go-on", "place", "rank", "skip"];
 
-const LETTERS = { c: "comment", f: "flag", s: "skip", u: "undo", d: "diff", m: "view", g: "guidelines", "?": "keys", y: "confirm", r: "change" };
+const LETTERS = {
+  c: "comment",
+  f: "flag",
+  s: "skip",
+  u: "undo",
+  d: "diff",
+  m: "view",
+  g: "guidelines",
+  "?": "keys",
+  y: "confirm",
+  r: "change",
+};
 document.addEventListener("keydown", (event) => {
   const key = keyOf(event);
   if (!key || document.querySelector("dialog[open]") || isText(event.target)) return;

@@ -52,7 +52,8 @@ function sharedWords(left, right) {
 
 /** How much of both texts is the same, from 0 to 1, by characters. */
 export function similarity(pieces) {
-  const length = (kind) => pieces.filter((piece) => piece.kind === kind).reduce((n, piece) => n + piece.text.length, 0);
+  const length = (kind) =>
+    pieces.filter((piece) => piece.kind === kind).reduce((n, piece) => n + piece.text.length, 0);
   const same = 2 * length("same");
   return same / Math.max(1, same + length("left") + length("right"));
 }
@@ -87,7 +88,10 @@ function table(one, other) {
       pieces.push({ kind: "same", text: one[i] });
       i++;
       j++;
-    } else if (j === other.length || (i < one.length && length[(i + 1) * width + j] >= length[i * width + j + 1])) {
+    } else if (
+      j === other.length ||
+      (i < one.length && length[(i + 1) * width + j] >= length[i * width + j + 1])
+    ) {
       pieces.push({ kind: "left", text: one[i++] });
     } else {
       pieces.push({ kind: "right", text: other[j++] });
@@ -106,7 +110,13 @@ function calmed(pieces) {
     while (run.at(-1)?.kind === "same") spaces.unshift(run.pop()); // what ends a run is not between two changes
     if (changed.every(Boolean)) {
       for (const kind of ["left", "right"]) {
-        result.push({ kind, text: run.filter((piece) => [kind, "same"].includes(piece.kind)).map(({ text }) => text).join("") });
+        result.push({
+          kind,
+          text: run
+            .filter((piece) => [kind, "same"].includes(piece.kind))
+            .map(({ text }) => text)
+            .join(""),
+        });
       }
     } else result.push(...run);
     result.push(...spaces);

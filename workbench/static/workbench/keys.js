@@ -25,7 +25,8 @@ export function keyOf(event) {
   return placeOf(event);
 }
 
-const isShortcut = (event) => event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph");
+const isShortcut = (event) =>
+  event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph");
 
 /**
  * By its place, a key that prints something else. Digits: with Shift, on a French keyboard, in other scripts. Letters
@@ -42,7 +43,8 @@ function placeOf({ key, code, shiftKey }) {
 /** The answer that this key press gives ("left", "left:2" with Shift, "tie", ...), or undefined. */
 export function answerOf(event) {
   const pressed = keyOf(event);
-  const outcome = ARROWS[pressed] ?? (pressed.length === 1 ? OUTCOMES[SETS[chosen].indexOf(pressed)] : undefined);
+  const outcome =
+    ARROWS[pressed] ?? (pressed.length === 1 ? OUTCOMES[SETS[chosen].indexOf(pressed)] : undefined);
   if (!event.shiftKey || !outcome) return outcome;
   if (outcome === "left" || outcome === "right") return `${outcome}:2`;
   // Shift with 3 is # on most keyboards, and no button shows that; on a French one it is the 3 itself.
@@ -53,14 +55,16 @@ export function answerOf(event) {
 document.addEventListener(
   "keydown",
   (event) => {
-    const pressing = event.key === "Enter" ? !event.target.matches("textarea") : event.key === " " && !isText(event.target);
+    const pressing =
+      event.key === "Enter" ? !event.target.matches("textarea") : event.key === " " && !isText(event.target);
     if (event.repeat && pressing) event.preventDefault();
   },
   true,
 );
 
 /** Whether characters typed here are text. */
-export const isText = (target) => target.matches("textarea, select, input:not([type=radio], [type=checkbox])");
+export const isText = (target) =>
+  target.matches("textarea, select, input:not([type=radio], [type=checkbox])");
 
 /** Write the keys of the chosen set on everything that names one, and let the select choose another. */
 export function labelKeys(select) {

@@ -86,7 +86,10 @@ export class Outbox {
     clearTimeout(this.timer);
     this.archived.clear();
     let trouble = null;
-    for (let entry; !trouble && (entry = this.entries().find((one) => !this.archived.has(datasetOf(one)))); ) {
+    for (
+      let entry;
+      !trouble && (entry = this.entries().find((one) => !this.archived.has(datasetOf(one))));
+    ) {
       this.told.state("saving", this.entries().length);
       trouble = await this.send(entry);
     }
@@ -109,7 +112,9 @@ export class Outbox {
       }
       // A 403 that is not ours is a token from before a login: the next try reads the new one.
       if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
-        return response.status === 403 ? "login" : this.refuse(entry, "You are not a member of this dataset any more.");
+        return response.status === 403
+          ? "login"
+          : this.refuse(entry, "You are not a member of this dataset any more.");
       }
       reply = await response.json();
     } catch {

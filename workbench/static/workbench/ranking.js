@@ -52,11 +52,16 @@ export function groupsIn(json, n) {
   const groups = JSON.parse(json ?? "null");
   if (!Array.isArray(groups) || !groups.every((group) => Array.isArray(group) && group.length)) return null;
   const placed = groups.flat();
-  return new Set(placed).size === placed.length && placed.every((name) => namesOf(n).includes(name)) ? groups : null;
+  return new Set(placed).size === placed.length && placed.every((name) => namesOf(n).includes(name))
+    ? groups
+    : null;
 }
 
 /** "2 > 1 = 3" */
-export const inWords = (answer) => groupsFrom(answer).map((group) => group.join(" = ")).join(" > ");
+export const inWords = (answer) =>
+  groupsFrom(answer)
+    .map((group) => group.join(" = "))
+    .join(" > ");
 
 /** Show the groups so far: in the bar, and on each completion. */
 export function draw(groups, n, panes, bar) {
@@ -75,7 +80,10 @@ export function draw(groups, n, panes, bar) {
     const word = at < 0 ? "Next" : ORDINALS[groups.slice(0, at).flat().length];
     button.querySelector("span").textContent = word;
     button.setAttribute("aria-pressed", at >= 0);
-    button.setAttribute("aria-label", `Answer ${pane.dataset.side}: ${at < 0 ? "put next" : `${word}, remove`}`);
+    button.setAttribute(
+      "aria-label",
+      `Answer ${pane.dataset.side}: ${at < 0 ? "put next" : `${word}, remove`}`,
+    );
   }
   const left = unplaced(groups, n);
   bar.querySelector("[data-do=rank]").disabled = left.length > 1;

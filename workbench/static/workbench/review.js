@@ -48,18 +48,26 @@ function openNote() {
 
 /** What this answer lacks as [sentence, where to mend it], or null. The server says the same. */
 function lacking() {
-  if (!form().querySelector("[name=outcome]:checked")) return ["Choose one of the five options. Nothing was saved.", null];
+  if (!form().querySelector("[name=outcome]:checked"))
+    return ["Choose one of the five options. Nothing was saved.", null];
   return asked() && !note().value.trim() ? [asked(), note()] : null;
 }
 
 function tell(sentence) {
-  form()?.querySelectorAll(".error").forEach((line) => line.remove());
+  form()
+    ?.querySelectorAll(".error")
+    .forEach((line) => line.remove());
   if (!sentence) return;
-  const line = Object.assign(document.createElement("p"), { className: "error", role: "alert", textContent: sentence });
+  const line = Object.assign(document.createElement("p"), {
+    className: "error",
+    role: "alert",
+    textContent: sentence,
+  });
   form()?.prepend(line);
 }
 
-const draftName = (answer) => `note:${document.querySelector(".desk").dataset.user}:${answer.elements.comparison.value}`;
+const draftName = (answer) =>
+  `note:${document.querySelector(".desk").dataset.user}:${answer.elements.comparison.value}`;
 
 function showDraft() {
   const answer = form();
@@ -90,7 +98,10 @@ function marked(pieces, own) {
   const nodes = document.createDocumentFragment();
   for (const { kind, text } of pieces) {
     if (kind === "same") nodes.append(text);
-    else if (kind === own) nodes.append(Object.assign(document.createElement("span"), { className: `only ${own}`, textContent: text }));
+    else if (kind === own)
+      nodes.append(
+        Object.assign(document.createElement("span"), { className: `only ${own}`, textContent: text }),
+      );
   }
   return nodes;
 }
@@ -124,7 +135,9 @@ const commands = {
   j: () => step("j"),
   k: () => step("k"),
   u: () => document.querySelector("[data-undo]")?.click(),
-  v: () => { if (others()) others().open = !others().open; },
+  v: () => {
+    if (others()) others().open = !others().open;
+  },
   d: () => document.querySelector("[data-diff-toggle]")?.click(),
   n: () => note()?.focus(),
   Enter: settle,
@@ -155,7 +168,11 @@ function stop(event) {
 }
 
 // Before anybody else hears of it: a form is sent by its button, by Enter in it, and by the key above.
-document.addEventListener("click", (event) => event.target.closest("#case .answer") && isDropped(event) && stop(event), true);
+document.addEventListener(
+  "click",
+  (event) => event.target.closest("#case .answer") && isDropped(event) && stop(event),
+  true,
+);
 document.addEventListener(
   "submit",
   (event) => {
@@ -198,17 +215,25 @@ document.addEventListener("htmx:afterRequest", (event) => {
   // By now the form is gone, and `elt` is what stands in its place.
   const { requestConfig, xhr } = event.detail;
   const sender = requestConfig.elt;
-  if (sender.matches(".answer") && xhr.getResponseHeader("HX-Push-Url")) sessionStorage.removeItem(draftName(sender));
+  if (sender.matches(".answer") && xhr.getResponseHeader("HX-Push-Url"))
+    sessionStorage.removeItem(draftName(sender));
 });
-document.addEventListener("htmx:sendError", () => tell("Nothing was saved: there is no connection. Try again when it is back."));
-document.addEventListener("htmx:responseError", (event) => tell(`Nothing was saved: the server reported error ${event.detail.xhr.status}. Try again.`));
+document.addEventListener("htmx:sendError", () =>
+  tell("Nothing was saved: there is no connection. Try again when it is back."),
+);
+document.addEventListener("htmx:responseError", (event) =>
+  tell(`Nothing was saved: the server reported error ${event.detail.xhr.status}. Try again.`),
+);
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, requestConfig } = event.detail;
   // 409 and 400 carry the case as it is now, with what to do about it.
   if ([400, 409].includes(xhr.status)) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
-  } else if (isForCase(event) && new URL(xhr.responseURL).pathname !== new URL(requestConfig.path, location).pathname) {
+  } else if (
+    isForCase(event) &&
+    new URL(xhr.responseURL).pathname !== new URL(requestConfig.path, location).pathname
+  ) {
     event.detail.shouldSwap = false; // a login page is no case
     tell("Nothing was saved: your login has expired. Log in in a new tab, then settle again.");
   }
@@ -233,6 +258,7 @@ function isShown() {
 
 // Going back asks the server as well.
 document.addEventListener("htmx:historyCacheMiss", () => (loading = true));
-for (const name of ["htmx:historyCacheMissLoad", "htmx:historyCacheMissLoadError"]) document.addEventListener(name, () => (loading = false));
+for (const name of ["htmx:historyCacheMissLoad", "htmx:historyCacheMissLoadError"])
+  document.addEventListener(name, () => (loading = false));
 document.addEventListener("htmx:historyRestore", isShown);
 isShown();
