@@ -341,7 +341,7 @@ class ReviewFilterForm(forms.Form):
     lengths = forms.ChoiceField(choices=[("", "any"), *disagreement.Lengths.choices], required=False)
     old = forms.TypedChoiceField(label="Changed since", empty_value=None, required=False)
     order = forms.ChoiceField(choices=disagreement.Order.choices, required=False)
-    votes = forms.ChoiceField(choices=[("", "hidden until I answer"), ("shown", "shown")], required=False)
+    votes = forms.ChoiceField(choices=[("", "hidden until I choose"), ("shown", "shown")], required=False)
     group = forms.RegexField(r"^[0-9a-f]{64}$", widget=forms.HiddenInput, required=False)
     as_of = forms.FloatField(widget=forms.HiddenInput, min_value=0, max_value=1e10, required=False)
     after = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
@@ -352,7 +352,7 @@ class ReviewFilterForm(forms.Form):
         # As functions: most requests show no list, and need not wait for it.
         self._field("annotator").choices = lambda: self._people
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
-        for name, nothing in (("version", "the one that serves here"), ("old", "no other model")):
+        for name, nothing in (("version", "the model in use here"), ("old", "no other model")):
             self._field(name).choices = partial(self._versions, nothing)
             self._field(name).coerce = lambda pk: self._every[int(pk)]
 

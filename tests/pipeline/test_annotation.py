@@ -383,7 +383,7 @@ def test_an_answer_to_what_was_skipped_takes_its_place_again(dataset):
     claim = claimed(dataset)
     skip(claim.annotator, claim.comparison)
 
-    assert record_judgment(claim.annotator, claim.comparison, answer()).current
+    assert record_judgment(claim.annotator, claim.comparison, answer()).is_current
     assert places_are_counted_right()
 
 

@@ -409,8 +409,8 @@ def test_flips_between_two_models_are_a_queue_that_keeps_what_is_settled_and_goe
 
     shown = [f'id="row-{comparison.pk}"' in page for comparison in (settled, first, second, kept)]
     assert shown == [True, True, True, False]
-    assert "Flips from reward-0 to reward-1" in page
-    assert "model flipped from the preferred side" in page.split(f'id="row-{second.pk}"')[1].split("</li>")[0]
+    assert "Changed picks: reward-0 to reward-1" in page
+    assert "changed pick, now wrong" in page.split(f'id="row-{second.pk}"')[1].split("</li>")[0]
     assert only.count('id="row-') == 1
     assert to_first.url.startswith(reverse("review_case", args=[first.pk]))
     assert f"old={old.pk}" in to_first.url

@@ -74,9 +74,9 @@ class Why(models.TextChoices):
     CHANGED = "changed", "changed after seeing the model"
     GOLD = "gold", "known answer missed"
     REPEAT = "repeat", "repeat answered differently"
-    TOWARDS = "towards", "model flipped to the preferred side"
-    AWAY = "away", "model flipped from the preferred side"
-    FLIPPED = "flipped", "model flipped, neither side preferred"
+    TOWARDS = "towards", "changed pick, now right"
+    AWAY = "away", "changed pick, now wrong"
+    FLIPPED = "flipped", "changed pick, no preferred side"
 
 
 FLIPS = (Why.TOWARDS, Why.AWAY, Why.FLIPPED)

@@ -81,7 +81,7 @@ class View:
         """What the queue is of."""
         old = self.filters.old
         if old:
-            return f"Flips from {old} to {self.version}"
+            return f"Changed picks: {old} to {self.version}"
         return ReviewQueue(self.filters.queue).label if self.filters.queue else "All pairs"
 
     @property
