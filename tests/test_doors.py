@@ -21,6 +21,7 @@ from workbench.management.screen import ORDINARY
 
 SECRET = "0123456789-abcdefghij-" * 3
 OURS = {"DATABASE_URL", "CELERY_BROKER_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+UNMIGRATED = "The database lacks migrations: run manage.py migrate."
 NAMES = set(processes("127.0.0.1", 1))
 
 
@@ -114,6 +115,30 @@ def test_a_command_without_settings_says_in_one_sentence_what_to_do(command, tmp
     (sentence,) = result.stderr.strip().split("\n")
     assert sentence.startswith("SECRET_KEY is missing")
     assert "WORKBENCH_ENV_FILE=var/env" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "faults"),
+    [
+        (["models"], [UNMIGRATED]),
+        (["up", "--port", "1"], [UNMIGRATED, "Static files are missing: run manage.py collectstatic."]),
+    ],
+)
+def test_a_command_on_a_new_installation_says_what_to_run_first(arguments, faults, tmp_path):
+    tmp_path.chmod(0o700)
+
+    result = manage(tmp_path, *arguments)
+
+    assert (result.returncode, result.stderr) == (1, f"CommandError: {' '.join(faults)}\n")
+
+
+def test_a_command_whose_database_is_away_says_so(tmp_path):
+    tmp_path.chmod(0o700)
+
+    result = manage(tmp_path, "models", DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port()}/x")
+
+    (sentence,) = result.stderr.strip().split("\n")
+    assert sentence.startswith("CommandError: The database does not answer: check")
 
 
 def test_the_demo_ends_with_the_address_and_the_logins_and_ctrl_c_stops_everything(installed):

@@ -19,16 +19,19 @@ DISK_BYTES = 2**30
 
 def failures() -> dict[str, str]:
     """Name -> what is wrong and what to do, of all that keeps this process from serving pages."""
-    found = {}
-    if reason := _database():
-        found["database"] = reason
-    elif not _migrated():
-        found["migrations"] = "The database lacks migrations: run manage.py migrate."
+    found = database_faults()
     if not static_files_are_there():
         found["static"] = "Static files are missing: run manage.py collectstatic."
     if reason := _storage():
         found["storage"] = reason
     return found
+
+
+def database_faults() -> dict[str, str]:
+    """What is wrong with the database, and what to do."""
+    if reason := _database():
+        return {"database": reason}
+    return {} if _migrated() else {"migrations": "The database lacks migrations: run manage.py migrate."}
 
 
 def warnings(failing: dict[str, str]) -> dict[str, str]:
@@ -50,7 +53,7 @@ def _database() -> str:
             cursor.execute("SELECT 1")
     except DatabaseError:
         connection.close()
-        return "The database does not answer."
+        return "The database does not answer: check that it runs, and DATABASE_URL."
     return ""
 
 

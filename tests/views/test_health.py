@@ -76,7 +76,10 @@ def test_a_database_that_does_not_answer_fails(db, monkeypatch):
     answer = Client().get("/readyz")
 
     assert answer.status_code == 503
-    assert answer.json()["failures"]["database"] == "The database does not answer."
+    assert (
+        answer.json()["failures"]["database"]
+        == "The database does not answer: check that it runs, and DATABASE_URL."
+    )
 
 
 def test_missing_static_files_fail_with_the_command(db, settings, tmp_path):

@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
-from workbench import access
+from workbench import access, health
 from workbench.models import Dataset, ModelVersion, Release, User
 
 
@@ -31,6 +32,15 @@ class WorkbenchCommand(BaseCommand):
         if self.takes_json:
             parser.add_argument("--json", action="store_true", help=self.json_help)
         return parser
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Raises CommandError where the database is away or lacks migrations, in place of its error."""
+        try:
+            return super().execute(*args, **options)
+        except DatabaseError as error:
+            if not (faults := health.database_faults()):
+                raise
+            raise CommandError(" ".join(faults.values())) from error
 
     def answer(self, text: str, facts: Any, options: dict[str, Any]) -> None:
         """Print the text, or the facts as JSON where a program asked."""

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from honcho.manager import Manager
 
+from workbench import health
 from workbench.management.base import WorkbenchCommand
 from workbench.management.screen import Screen
 
@@ -36,6 +37,12 @@ class Command(WorkbenchCommand):
             "--host", default="127.0.0.1", help="address to listen on (default: this machine)"
         )
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        faults = health.failures()
+        if sentences := [faults[name] for name in ("database", "migrations", "static") if name in faults]:
+            raise CommandError(" ".join(sentences))
+        return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
