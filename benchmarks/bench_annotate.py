@@ -70,7 +70,7 @@ from workbench.models import (  # noqa: E402
     User,
 )
 from workbench.models.dataset import answer_digest, text_digest  # noqa: E402
-from workbench.pipeline import order  # noqa: E402
+from workbench.pipeline.annotate import queue  # noqa: E402
 
 # Measured elsewhere: next p50 and submit p50 in ms, pairs a second with 1 and with 8 clients.
 STATED = {"Label Studio 1.23": (108, 116, 4.2, 11.3), "Potato 2.12": (27, 12, 23, 34)}
@@ -152,7 +152,7 @@ def suggest(dataset: Dataset) -> float:
         batch_size=5000,
     )
     started = time.perf_counter()
-    order.renew_all(dataset)
+    queue.renew_all(dataset)
     return time.perf_counter() - started
 
 

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench_review import make_campaign  # sets Django up on a database of its own
-from workbench import tasks
 from workbench.models import Dataset, Run, User
-from workbench.pipeline import deleting
+from workbench.pipeline.datasets import deleting
+from workbench.worker import tasks
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ from rich.table import Table  # noqa: E402
 
 from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey  # noqa: E402
 from workbench.models.dataset import answer_digest, group_digest, messages_digest  # noqa: E402
-from workbench.pipeline import intake  # noqa: E402
+from workbench.pipeline import imports  # noqa: E402
 
 WORDS = [
     "the",
@@ -83,7 +83,7 @@ def write_rows(path: Path, rows: int, seed: int, words: int = 8) -> None:
 
 
 def ours(path: Path, dataset: Dataset) -> None:
-    assert intake.import_file(path, dataset).accepted
+    assert imports.import_file(path, dataset).accepted
 
 
 @transaction.atomic

@@ -97,7 +97,7 @@ def plain(folder: Path) -> int:
 def writing(folder: Path) -> int:
     """Our pass over the snapshot that writes, hashes and counts, without proof and storage."""
     from workbench.models import Dataset, Release
-    from workbench.pipeline.release import building
+    from workbench.pipeline.releases import building
 
     recipe = building.Recipe.of(Release(profiles=["preference"], formats=["jsonl"]))
     facts = building.write(Dataset.objects.get(name=NAME), recipe, folder).facts
@@ -107,9 +107,9 @@ def writing(folder: Path) -> int:
 def whole(folder: Path) -> int:
     """Our build as a worker runs it."""
     from workbench.models import Dataset, Release
-    from workbench.pipeline import release
+    from workbench.pipeline import releases
 
-    return release.build(Release(dataset=Dataset.objects.get(name=NAME), profiles=["preference"])).rows
+    return releases.build(Release(dataset=Dataset.objects.get(name=NAME), profiles=["preference"])).rows
 
 
 VARIANTS: dict[str, Callable[[Path], int]] = {"plain": plain, "writing": writing, "whole": whole}
@@ -123,7 +123,7 @@ def resident() -> float:
 def child(variant: str) -> dict[str, float]:
     """One measured run in this process."""
     from workbench.models import Dataset
-    from workbench.pipeline import release  # noqa: F401 - imported before the clock starts, as in a worker
+    from workbench.pipeline import releases  # noqa: F401 - imported before the clock starts, as in a worker
 
     Dataset.objects.count()
     idle = resident()
@@ -148,18 +148,18 @@ def judge(stop: Path) -> dict[str, list[float]]:
     from django.db import OperationalError
 
     from workbench.models import Annotator, Dataset, User
-    from workbench.pipeline import annotation
+    from workbench.pipeline.annotate import answers
 
     dataset = Dataset.objects.get(name=NAME)
     annotator = Annotator.objects.for_user(User.objects.get_or_create(username="judge")[0])
     times: dict[str, list[float]] = {"next": [], "answer": [], "locked": []}
     while not stop.exists():
         start = time.perf_counter()
-        claim = annotation.next_claim(dataset, annotator)
+        claim = answers.next_claim(dataset, annotator)
         between = time.perf_counter()
         assert claim is not None
         try:
-            annotation.record_judgment(annotator, claim.comparison, annotation.Answer("left", uuid4()))
+            answers.record_judgment(annotator, claim.comparison, answers.Answer("left", uuid4()))
         except OperationalError:
             times["locked"].append((time.perf_counter() - between) * 1e3)
             continue
@@ -192,8 +192,8 @@ def pages() -> dict[str, float]:
     from django.test import Client
     from django.urls import reverse
 
-    from workbench import tasks
     from workbench.models import Dataset, Release, User
+    from workbench.worker import tasks
 
     admin = User.objects.create_user("bench", is_staff=True)
     dataset = Dataset.objects.get(name=NAME)

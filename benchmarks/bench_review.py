@@ -58,8 +58,9 @@ from workbench.models import (  # noqa: E402
     User,
 )
 from workbench.models.dataset import answer_digest, group_digest  # noqa: E402
-from workbench.pipeline import agreement, disagreement  # noqa: E402
-from workbench.pipeline import statistics as figures  # noqa: E402
+from workbench.pipeline import quality as figures  # noqa: E402
+from workbench.pipeline.decisions import majority  # noqa: E402
+from workbench.pipeline.review import queue as review_queue  # noqa: E402
 
 LIST_MS, QUALITY_MS, QUERIES = 300, 1_000, 15
 REVIEWED, FLAGGED = 500, 50
@@ -187,7 +188,7 @@ def _judge(made, people, skill, guidelines, quality, now, rng) -> None:
 
 def settle(dataset: Dataset, reviewer: User) -> None:
     """Decisions as people agree, over some of them a reviewer's, and open Flags on others."""
-    agreement.derive(dataset)
+    majority.derive(dataset)
     waiting = dataset.comparisons.in_disagreement(ModelVersion.objects.active()).order_by("random_rank")
     some = list(waiting.values_list("pk", flat=True)[: REVIEWED + FLAGGED])
     Decision.objects.filter(comparison__in=some).update(is_current=False)
@@ -204,12 +205,12 @@ def settle(dataset: Dataset, reviewer: User) -> None:
 def pages(dataset: Dataset) -> Iterator[tuple[str, str, int]]:
     """(what, URL, milliseconds that it may take)."""
     version = ModelVersion.objects.active()
-    filters = disagreement.Filters()
+    filters = review_queue.Filters()
     queue = reverse("review", args=[dataset.pk])
     stamp = f"&version={version.pk}&as_of={round(filters.as_of.timestamp(), 3)}"
     after = ""
     for _ in range(20):
-        page = disagreement.page(dataset, version, filters, after)
+        page = review_queue.page(dataset, version, filters, after)
         after = page.after
     some = dataset.comparisons.in_disagreement(version)[1000]
     old = ModelVersion.objects.get(name="reward-1")

@@ -131,18 +131,18 @@ def fill(comparisons: int) -> None:
 
 def compute() -> dict[str, Any]:
     from workbench.models import Dataset
-    from workbench.pipeline import statistics
+    from workbench.pipeline import quality
 
-    run = statistics.begin(Dataset.objects.get(name=NAME))
+    run = quality.begin(Dataset.objects.get(name=NAME))
     run.start()
-    stored = statistics.carry_out(run)
+    stored = quality.carry_out(run)
     assert stored is not None
     return {"kB": len(json.dumps(stored.report)) / 1e3}
 
 
 def aggregate() -> dict[str, Any]:
     from workbench.models import Dataset
-    from workbench.pipeline import aggregation
+    from workbench.pipeline.decisions import aggregation
 
     settled = aggregation.derive(Dataset.objects.get(name=NAME))
     return {"made": settled.made}
@@ -177,7 +177,8 @@ def resident() -> float:
 def child(variant: str) -> dict[str, Any]:
     """One measured run in this process."""
     from workbench.models import Dataset
-    from workbench.pipeline import aggregation, statistics  # noqa: F401 - imported before the clock starts
+    from workbench.pipeline import quality  # noqa: F401 - imported before the clock starts
+    from workbench.pipeline.decisions import aggregation  # noqa: F401 - imported before the clock starts
 
     Dataset.objects.count()
     idle, start = resident(), time.perf_counter()
@@ -208,7 +209,7 @@ def real(console: Console) -> None:
     from django.core.management import call_command
 
     from workbench.models import Comparison, Dataset, Decision
-    from workbench.pipeline import aggregation
+    from workbench.pipeline.decisions import aggregation
 
     call_command("import_dataset", REAL, str(UKP))
     start = time.perf_counter()

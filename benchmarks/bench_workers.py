@@ -27,10 +27,10 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
 from scoring.formats import Pair, Scored  # noqa: E402
-from workbench.celery import app  # noqa: E402
 from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prompt, Run  # noqa: E402
 from workbench.models.dataset import answer_digest  # noqa: E402
-from workbench.pipeline import scoring  # noqa: E402
+from workbench.pipeline.scoring import batches as scoring_batches  # noqa: E402
+from workbench.worker.celery import app  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def measure_database(completions: int) -> tuple[float, float, int]:
     """(seconds of planning, seconds a batch, batches) with a model that takes no time."""
     dataset = make_dataset(completions)
     version = ModelVersion.objects.create(name=dataset.name, kind="transformer", weights_sha256=dataset.name)
-    planning = timed(lambda: scoring.plan(dataset, version))
+    planning = timed(lambda: scoring_batches.plan(dataset, version))
     run = Run.objects.get(dataset=dataset, version=version)
-    working = timed(lambda: [None for _ in scoring.score_here(run, instant, "bench", 60)])
+    working = timed(lambda: [None for _ in scoring_batches.score_here(run, instant, "bench", 60)])
     batches = run.batches.count()
     return planning, working / batches, batches
 

@@ -131,10 +131,10 @@ def train_and_promote(name: str, options: argparse.Namespace, folder: Path) -> N
 def drawn(options: argparse.Namespace) -> dict[str, list[str]]:
     """Lines of the set by what they are used for: held, first (with all validation and test pairs), more."""
     from workbench.models.dataset import group_digest
-    from workbench.pipeline import intake
-    from workbench.pipeline.release import split_of
+    from workbench.pipeline import imports
+    from workbench.pipeline.releases import split_of
 
-    drafts, _ = intake.read_file(SOURCE)
+    drafts, _ = imports.read_file(SOURCE)
     lines = gzip.decompress(SOURCE.read_bytes()).decode().split("\n")
     by_title: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for draft in drafts:
@@ -186,7 +186,7 @@ def before(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
 def report() -> None:
     """Accuracy on the held-out debates, each version beside `longest`, and the paired differences."""
     from workbench.models import Dataset, Evaluation, ModelVersion, Promotion
-    from workbench.pipeline import evaluation
+    from workbench.pipeline.model import evaluation
 
     held = Dataset.objects.get(name=HELD)
     newest = {e.version.name: e for e in Evaluation.objects.filter(dataset=held).order_by("pk")}
@@ -233,7 +233,7 @@ def report() -> None:
 def by_group(pairs: Any, versions: dict[str, Any]) -> None:
     """Accuracy of each version on each held-out prompt group."""
     from workbench.models import Prompt
-    from workbench.pipeline import evaluation
+    from workbench.pipeline.model import evaluation
 
     names = ("longest", "untrained", "first", "second")
     margins = {name: evaluation.stored_margins(versions[name], pairs) for name in names}

@@ -11,8 +11,8 @@ from django.db.models.signals import post_migrate
 from django.test import Client
 
 from tests.factories import DatasetFactory, UserFactory
-from workbench import enqueue
 from workbench.models import Dataset, Member, Role, User
+from workbench.worker import enqueue
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -77,7 +77,7 @@ def nothing_is_known_of_the_broker(monkeypatch):
     monkeypatch.setattr(enqueue._LastLook, "answered", True)
 
 
-pytest_plugins = ["tests.processes"]
+pytest_plugins = ["tests.pages", "tests.processes"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, Dataset, ModelVersion
-from workbench.pipeline import learnt
+from workbench.pipeline.text import learnt
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from workbench.models import (
     User,
 )
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
-from workbench.pipeline import order, promotion
-from workbench.pipeline.annotation import Answer, next_claim, record_judgment
-from workbench.pipeline.evaluation import Compared
+from workbench.pipeline.annotate import queue as annotate_queue
+from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment
+from workbench.pipeline.model import promotion
+from workbench.pipeline.model.evaluation import Compared
 
 RIGHT, FOLLOWS = 0.9, 0.6
 """How often a person is right, and how often they take the Suggestion that they are shown."""
@@ -74,7 +75,7 @@ def campaign(seed: int, *, pairs: int, votes: int, queue: str = "mixture", blind
             Suggestion(comparison=c, version=version, margin=float(m if r == t else -m))
             for c, m, r, t in zip(comparisons, size, right, truth, strict=True)
         )
-    order.renew_all(dataset)
+    annotate_queue.renew_all(dataset)
     prefers = {c.pk: "a" if t else "b" for c, t in zip(comparisons, truth, strict=True)}
     _vote(dataset, votes, prefers, drawn)
     gate = promotion.weigh(new, dataset)

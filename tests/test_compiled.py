@@ -8,8 +8,8 @@ from django.db.models import BigAutoField, DateTimeField, Exists, OuterRef, UUID
 from django.utils import timezone
 
 from tests import factories
+from workbench.db.compiled import Compiled, Given, GivenMany
 from workbench.models import Comparison, Judgment
-from workbench.models.compiled import Compiled, Given, GivenMany
 
 pytestmark = pytest.mark.django_db
 

@@ -188,7 +188,7 @@ def test_a_process_that_ends_is_named_on_the_screen_with_its_log(installed):
     "line",
     [
         "",
-        "2026-11-28 14:02:11,123 INFO workbench.tasks demo-minilm: fp32",
+        "2026-11-28 14:02:11,123 INFO workbench.worker.tasks demo-minilm: fp32",
         "[2026-11-28 14:02:11 +0000] [4711] [INFO] Listening at: http://127.0.0.1:8000 (4711)",
         "[2026-11-28 14:02:11,123: INFO/MainProcess] Connected to filesystem://localhost//",
         "worker: Warm shutdown (MainProcess)",

@@ -259,8 +259,8 @@ def test_no_worker_that_does_short_work_scores_or_trains():
 
 def test_a_worker_that_does_short_work_loads_no_torch():
     code = (
-        "import django; django.setup(); import workbench.celery, workbench.tasks, sys; "
-        "workbench.celery.app.loader.import_default_modules(); print('torch' in sys.modules)"
+        "import django; django.setup(); import workbench.worker.celery, workbench.worker.tasks, sys; "
+        "workbench.worker.celery.app.loader.import_default_modules(); print('torch' in sys.modules)"
     )
 
     result = python("-c", code, DEBUG="1", DJANGO_SETTINGS_MODULE="workbench.settings")

@@ -17,10 +17,10 @@ from django.core.management.base import CommandError
 from scoring.rows.shapes import SHAPES
 from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from tests.factories import UserFactory
-from tests.pipeline.test_release_push import hub  # noqa: F401
+from tests.releases.test_push import hub  # noqa: F401
 from tests.scoring.models import save_bert, sentence
 from workbench.models import Release
-from workbench.pipeline.release.profiles import PROFILES
+from workbench.pipeline.releases.profiles import PROFILES
 
 FILE = Path(__file__).parent / "frozen.json"
 # Keys that are names of the user's, not ours: files, models, profiles, and the labels of slices.

@@ -13,9 +13,9 @@ from scoring.formats import Scored
 from tests.conftest import told
 from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
 from tests.planted import Planted, memorised
-from workbench import tasks
 from workbench.models import Dataset, Member, ModelVersion, Role, Run, Score
-from workbench.pipeline import statistics
+from workbench.pipeline import quality
+from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -86,7 +86,7 @@ def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other,
 @pytest.mark.django_db(transaction=True)
 def test_statistics_of_a_snapshot_know_what_was_learnt(planted, dataset):
     """Outside a transaction the data are read through a second connection, which is gone by then."""
-    [found] = statistics.compute(dataset)["against"]["imported"]
+    [found] = quality.compute(dataset)["against"]["imported"]
 
     assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
 

@@ -14,7 +14,7 @@ from tests.conftest import client_of
 from tests.factories import UserFactory
 from tests.scoring.models import save_bert, sentence
 from workbench.models import Dataset, ModelVersion, Promotion, Run, Score
-from workbench.pipeline import promotion
+from workbench.pipeline.model import promotion
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,13 +20,13 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
-from tests.pipeline.test_statistics_panels import made
 from tests.planted import has_learnt, judged_blind
-from workbench import tasks
+from tests.quality.test_panels import made
 from workbench.models import Member, ModelVersion, Release, Role, Run, Upload
-from workbench.pipeline import intake
-from workbench.pipeline.release import build
-from workbench.pipeline.statistics.panels import panels
+from workbench.pipeline import imports
+from workbench.pipeline.quality.panels import panels
+from workbench.pipeline.releases import build
+from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +87,7 @@ def words_of(page: str) -> str:
 
 
 def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, version, admin):
-    looked_at = intake.preview(BytesIO(file.read_bytes()), dataset, name=file.name)
+    looked_at = imports.preview(BytesIO(file.read_bytes()), dataset, name=file.name)
     checked = told("import_dataset", dataset.name, str(file), dry_run=True)
     imported = told("import_dataset", dataset.name, str(file))
     told("statistics", dataset.name)

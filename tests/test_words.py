@@ -187,7 +187,7 @@ def labels() -> Iterator[tuple[str, str]]:
 
 # Tests
 
-PENDING = ("workbench/pipeline/statistics/panels.py", "workbench/pipeline/statistics/charts.py")
+PENDING = ("workbench/pipeline/quality/panels.py", "workbench/pipeline/quality/charts.py")
 """What is still to be rewritten."""
 
 

@@ -1,3 +1,3 @@
-from workbench.celery import app as celery_app
+from workbench.worker.celery import app as celery_app
 
 __all__ = ["celery_app"]

@@ -13,8 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import BigAutoField, OuterRef, QuerySet, Subquery
 from django.http import Http404
 
+from workbench.db.compiled import Compiled, Given
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
-from workbench.models.compiled import Compiled, Given
 
 _RANK = {Role.ANNOTATOR: 1, Role.REVIEWER: 2, Role.ADMIN: 3}
 

@@ -10,9 +10,9 @@ from django.core.files.storage.filesystem import FileSystemStorage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from workbench import enqueue
 from workbench.models import Worker
 from workbench.static_files import ManifestStorage
+from workbench.worker import enqueue
 
 DISK_BYTES = 2**30
 

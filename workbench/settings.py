@@ -240,9 +240,9 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "work"
 # Training has a queue of its own: it takes hours, and nobody waits for Scores meanwhile.
 CELERY_TASK_ROUTES = {
-    "workbench.tasks.score_batch": {"queue": "score"},
-    "workbench.tasks.train_model": {"queue": "train"},
-    "workbench.tasks.evaluate_version": {"queue": "train"},
+    "workbench.worker.tasks.score_batch": {"queue": "score"},
+    "workbench.worker.tasks.train_model": {"queue": "train"},
+    "workbench.worker.tasks.evaluate_version": {"queue": "train"},
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
@@ -253,7 +253,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 RECONCILE_SECONDS = env.float("RECONCILE_SECONDS", 15.0)
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
-        "task": "workbench.tasks.reconcile",
+        "task": "workbench.worker.tasks.reconcile",
         "schedule": schedule(RECONCILE_SECONDS),
         # A backlog of reconcile messages would only repeat what one of them does.
         "options": {"expires": RECONCILE_SECONDS},

@@ -20,7 +20,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Claim, Comparison, Dataset, Flag, Judgment, ModelVersion, Suggestion, User
-from workbench.pipeline import archiving
+from workbench.pipeline.datasets import archiving
 from workbench.templatetags.text import is_long
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -12,9 +12,9 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
-from workbench import tasks
 from workbench.models import Dataset
-from workbench.pipeline import statistics
+from workbench.pipeline import quality
+from workbench.worker import tasks
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -59,7 +59,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(
     page.get_by_role("button", name="Update now").click()
     expect(page.get_by_text("Updating. The figures appear")).to_be_visible()
 
-    tasks.compute_statistics(statistics.begin(kitchen).pk)
+    tasks.compute_statistics(quality.begin(kitchen).pk)
 
     expect(page.get_by_text("Up to date")).to_be_visible(timeout=20_000)
     all_seen(page)
@@ -75,7 +75,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
 def test_pictures_follow_the_theme_and_the_width(open_as, kitchen, alice, picture, width, scheme):
-    tasks.compute_statistics(statistics.begin(kitchen).pk)
+    tasks.compute_statistics(quality.begin(kitchen).pk)
     page = open_as(alice, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"/datasets/{kitchen.pk}/quality/")
 

@@ -16,7 +16,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Comparison, Dataset, Decision
-from workbench.pipeline import review
+from workbench.pipeline.review import decide
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -88,7 +88,7 @@ def test_a_reviewer_settles_by_keyboard_sees_the_votes_after_her_own_and_undoes(
     first = Comparison.objects.first()
     settled = Decision.objects.current().get()
     assert (settled.comparison, settled.reason, settled.decided_by) == (first, "slip", rita)
-    assert settled.outcome == settled.blind_outcome == review.left_of(first, rita)
+    assert settled.outcome == settled.blind_outcome == decide.left_of(first, rita)
 
 
 def test_keys_walk_through_the_queue_and_a_note_takes_letters_as_letters(open_as, kitchen, rita):
@@ -133,7 +133,7 @@ def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitch
     shows(page, "first")
     comparison = Comparison.objects.first()
     alice = UserFactory.create(username="alice")
-    review.settle(comparison, alice, "drop", seen_token=review.seen(comparison))
+    decide.settle(comparison, alice, "drop", seen_token=decide.seen(comparison))
 
     press(page, "3", "a", "Enter")
 
@@ -391,7 +391,7 @@ def test_another_keyboard_chooses_as_the_keys_on_the_page_say(open_as, kitchen, 
 
     chosen = page.locator("#case input:checked")
     expect(chosen).to_have_count(1)
-    left = review.left_of(Comparison.objects.first(), rita)
+    left = decide.left_of(Comparison.objects.first(), rita)
     expect(chosen).to_have_value(left if meant == "left" else meant)
 
 

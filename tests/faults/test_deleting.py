@@ -12,15 +12,17 @@ from django.utils import timezone
 
 from tests.factories import ComparisonFactory
 from tests.processes import ROOT, Processes
-from workbench import tasks
 from workbench.models import Comparison, Completion, Dataset, Prompt, Run
-from workbench.pipeline import deleting, runs
+from workbench.pipeline.datasets import deleting
+from workbench.pipeline.runs import lifecycle
+from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PAIRS = 60
 WORK = (
-    "import django; django.setup(); from workbench import tasks; from workbench.pipeline import deleting; "
+    "import django; django.setup(); from workbench.worker import tasks; "
+    "from workbench.pipeline.datasets import deleting; "
     "deleting.COMPARISONS = deleting.PROMPTS = 1; tasks.delete_dataset({})"
 )
 
@@ -48,7 +50,7 @@ def test_a_worker_killed_half_way_leaves_the_rest_to_the_next(dataset, alice, tm
     assert run.state == "running"
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
-    (lost,) = runs.due()
+    (lost,) = lifecycle.due()
     tasks.delete_dataset(lost.pk)
 
     run.refresh_from_db()

@@ -19,12 +19,12 @@ import os, signal, sys, django
 django.setup()
 from pathlib import Path
 from workbench.models import Dataset
-from workbench.pipeline import intake
+from workbench.pipeline import imports
 def die(phase, done, total):
     if phase == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
     return True
-intake.import_file(Path(sys.argv[1]), Dataset(name="New"), progress=die)
+imports.import_file(Path(sys.argv[1]), Dataset(name="New"), progress=die)
 """
 
 MEASURED = """

@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from tests.factories import ComparisonFactory, CompletionFactory, JudgmentFactory, PromptFactory
 from tests.processes import ROOT, Processes
-from workbench import tasks
 from workbench.models import Dataset, Release, Run
-from workbench.pipeline import release as releases
-from workbench.pipeline import runs
+from workbench.pipeline import releases
+from workbench.pipeline.runs import lifecycle
+from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +116,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
     run = Run.objects.create(kind="release", dataset=judged)
     order = Release(dataset=judged, profiles=["preference"], run=run, created_by=alice)
     release = releases.begin(order)
-    work = f"import django; django.setup(); from workbench import tasks; tasks.build_release({run.pk})"
+    work = f"import django; django.setup(); from workbench.worker import tasks; tasks.build_release({run.pk})"
     kill_when(spawn(tmp_path, "-c", work), moments(tmp_path)["the first file is begun"])
     run.refresh_from_db()
     assert run.state == "running", (tmp_path / "log").read_text()
@@ -124,7 +124,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
     assert not release.is_ready
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
-    (lost,) = runs.due()
+    (lost,) = lifecycle.due()
     tasks.build_release(run.pk)
 
     release.refresh_from_db()

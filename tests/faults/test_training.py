@@ -13,10 +13,11 @@ from django.utils import timezone
 from tests.factories import ComparisonFactory, DatasetFactory, JudgmentFactory, PromptFactory
 from tests.processes import Processes, wait_until
 from tests.scoring.models import save_bert, sentence
-from workbench import tasks
 from workbench.models import ModelVersion, Release, Run
-from workbench.pipeline import release as releases
-from workbench.pipeline import runs, training
+from workbench.pipeline import releases
+from workbench.pipeline.model import training
+from workbench.pipeline.runs import lifecycle
+from workbench.worker import tasks
 
 KILLS = int(os.environ.get("FAULT_KILLS", "1"))
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING")
@@ -50,7 +51,7 @@ def trainer(processes: Processes):
 def lost(run: Run) -> None:
     """As if two minutes had gone by since the last sign of life."""
     Run.objects.filter(pk=run.pk, state="running").update(heartbeat_at=timezone.now() - timedelta(minutes=3))
-    runs.due()
+    lifecycle.due()
     tasks.enqueue_run(run.pk)
 
 

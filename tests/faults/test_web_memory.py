@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from tests.conftest import client_of
 from tests.factories import ComparisonFactory, DatasetFactory, JudgmentFactory, UserFactory
-from tests.pipeline.test_intake_bombs import MEGABYTE, dictionary, one_row_of, same
+from tests.imports.test_bombs import MEGABYTE, dictionary, one_row_of, same
 from tests.processes import wait_until
 from tests.webserver import web_process
 from workbench.models import Comparison, Member, Role, User

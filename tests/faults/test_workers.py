@@ -26,7 +26,8 @@ from tests.faults.remote_storage import RemoteStorage
 from tests.processes import Processes, wait_until
 from tests.scoring.models import save_bert
 from workbench.models import Completion, Dataset, ModelVersion, Prompt, Run, Score, ScoreBatch, Worker
-from workbench.pipeline import scoring, versions
+from workbench.pipeline.model import registry
+from workbench.pipeline.scoring import batches
 
 COMPLETIONS = int(os.environ.get("FAULT_COMPLETIONS", "200"))
 KILLS = int(os.environ.get("FAULT_KILLS", "3"))
@@ -79,7 +80,7 @@ def ended(run: Run, within: float) -> float:
 
 
 def test_a_worker_scores_a_dataset_and_the_clock_alone_rings_for_it(processes, dataset, version, tell):
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.worker()
     processes.clock()
 
@@ -109,11 +110,11 @@ def work_through(processes: Processes, run: Run, kills: int = 0) -> float:
 
 def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, version, tell):
     processes.clock()
-    plain = scoring.plan(dataset, ModelVersionFactory.create())
+    plain = batches.plan(dataset, ModelVersionFactory.create())
     undisturbed = work_through(processes, plain)
     tell("two workers, nothing", plain, undisturbed)
     processes.stop_workers()
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
 
     disturbed = work_through(processes, run, KILLS)
 
@@ -125,7 +126,7 @@ def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, vers
 
 
 def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version, tell):
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.clock()
     worker = processes.worker(FAKE_SECONDS="0.2")
     wait_until(lambda: Score.objects.filter(version=version).exists())
@@ -146,7 +147,7 @@ def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes
     prompt = dataset.prompts.last()
     for text in POISON:
         CompletionFactory.create(prompt=prompt, text=text)
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.clock()
 
     def finished() -> bool:
@@ -169,7 +170,7 @@ def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, version, tell):
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.clock()
     processes.worker(FAKE_SECONDS="0.1")
     wait_until(lambda: Score.objects.filter(version=version).exists())
@@ -193,12 +194,12 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
     facts = {
         "weights_sha256": checkpoint.weights_sha256,
         "tokenizer_sha256": checkpoint.tokenizer_sha256,
-        "self_test": versions.known_answers(load(folder, precision="fp32")),
+        "self_test": registry.known_answers(load(folder, precision="fp32")),
     }
-    version, _ = versions.register(
+    version, _ = registry.register(
         name="far", folder=folder, files=files_of(checkpoint), facts=facts, storage=bucket
     )
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     monkeypatch.setattr(processes, "app", "workbench")
     remote = {
         "DJANGO_SETTINGS_MODULE": "tests.faults.remote_settings",
@@ -250,7 +251,7 @@ def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_el
 ):
     server = own_redis()
     processes.broker_url = server.url
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.clock()
     processes.worker(FAKE_SECONDS="0.1")
     wait_until(lambda: Score.objects.filter(version=version).exists())
@@ -268,7 +269,7 @@ def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_el
 @pytest.mark.postgresql
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
 def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset, version, tell):
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     processes.clock()
     processes.worker(FAKE_SECONDS=SLOWNESS)
     wait_until(lambda: Score.objects.filter(version=version).exists())
@@ -361,7 +362,7 @@ def scored_so_far(version: ModelVersion) -> set[tuple[int, float]]:
 def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_nobody(
     own_postgresql, processes, dataset, version, tell
 ):
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     # Whoever waits for a lease to end, or for messages to be sent again, waits too long.
     processes.clock(LEASE_SECONDS="1200")
     processes.worker(FAKE_SECONDS=SLOWNESS, LEASE_SECONDS="1200")
@@ -388,7 +389,7 @@ def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_no
 def test_a_worker_that_waits_for_the_database_ends_when_it_is_told_to(
     own_postgresql, processes, dataset, version
 ):
-    scoring.plan(dataset, version)
+    batches.plan(dataset, version)
     processes.clock()
     worker = processes.worker(FAKE_SECONDS=SLOWNESS)
     wait_until(lambda: Score.objects.filter(version=version).exists())

@@ -12,8 +12,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
 django.setup()
 
 from scoring.formats import BadText, Pair, Scored  # noqa: E402
-from workbench import tasks  # noqa: E402
-from workbench.celery import app  # noqa: E402
+from workbench.worker import tasks  # noqa: E402
+from workbench.worker.celery import app  # noqa: E402
 
 __all__ = ["app"]
 

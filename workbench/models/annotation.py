@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
-from workbench.models.compiled import Compiled, Given
+from workbench.db.compiled import Compiled, Given
 from workbench.models.counts import count_of
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
     def with_told(self, told: Subquery) -> Self:
-        """Annotate `told`: a row of the stored report (see pipeline.statistics.told)."""
+        """Annotate `told`: a row of the stored report (see pipeline.quality.told)."""
         return self.annotate(told=told)
 
     def with_newest_completion(self) -> Self:
@@ -583,9 +583,9 @@ class Prompt(models.Model):
 
 
 class PromptKey(models.Model):
-    """A key by which near-duplicates are found (pipeline.likeness), and the first Prompt of the Dataset that
-    has it. Written by imports alone, millions at a time, so nothing here is checked row by row: a key may
-    outlive its Prompt."""
+    """A key by which near-duplicates are found (pipeline.text.near_duplicates), and the first Prompt of the
+    Dataset that has it. Written by imports alone, millions at a time, so nothing here is checked row by row:
+    a key may outlive its Prompt."""
 
     pk = models.CompositePrimaryKey("dataset_id", "key")
     dataset = models.ForeignKey(

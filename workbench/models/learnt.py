@@ -40,7 +40,7 @@ class Learnt(models.Model):
 
 
 class LearntText(models.Model):
-    """A prompt of a set that is long enough to have near-duplicates (pipeline.likeness)."""
+    """A prompt of a set that is long enough to have near-duplicates (pipeline.text.near_duplicates)."""
 
     prompts = models.ForeignKey(PromptSet, on_delete=models.CASCADE, related_name="+")
     shingles = models.BinaryField()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 class Statistics(models.Model):
     """The figures of a Dataset as a Run has computed them, and the moment of the data that they describe.
-    Pages read `report` and count nothing themselves; its shape is that of `pipeline.statistics.compute`, with
+    Pages read `report` and count nothing themselves; its shape is that of `pipeline.quality.compute`, with
     the `charts` that were drawn of it."""
 
     MOST_COUNTED = 10_000

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 from scoring import shares
 from scoring.messages import said
 from workbench import access
-from workbench.forms import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
+from workbench.forms.annotate import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
 from workbench.models import (
     Annotator,
     Claim,
@@ -31,8 +31,9 @@ from workbench.models import (
     Ranking,
 )
 from workbench.models.dataset import Message
-from workbench.pipeline import annotation, ranking
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.annotate import answers as pipeline
+from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.scoring import suggestions
 
 WORDS = {
     "left": "Left",
@@ -110,7 +111,7 @@ class Item:
             found = Completion.objects.in_bulk(ranking.shown)
             return [(str(n), found[pk]) for n, pk in enumerate(ranking.shown, 1) if pk in found]
         answers = [self.comparison.a, self.comparison.b]
-        return list(zip(annotation.SIDES, answers if self.claim.left == "a" else answers[::-1], strict=True))
+        return list(zip(pipeline.SIDES, answers if self.claim.left == "a" else answers[::-1], strict=True))
 
     @property
     def suggestion(self) -> Said | None:
@@ -124,7 +125,7 @@ class Item:
         if claim.mode != Claim.Mode.ASSISTED or claim.suggestion_id or claim.ranking_id or self.judgments:
             return ""
         version = ModelVersion.objects.serving(self.comparison.dataset)
-        return ranking.why_none(self.comparison, version)
+        return suggestions.why_none(self.comparison, version)
 
     @property
     def judgment(self) -> Judgment | None:
@@ -161,7 +162,7 @@ def answered(judgments: Sequence[Judgment]) -> Answered:
     if ranks := first.metadata.get("ranks"):
         value = "ranks:" + ",".join(map(str, ranks))
     else:
-        value = annotation.seen_as(first.outcome, first.left) + ":2" * (first.strength == 2)
+        value = pipeline.seen_as(first.outcome, first.left) + ":2" * (first.strength == 2)
     return Answered(value, in_words(value))
 
 
@@ -178,7 +179,7 @@ def said_then(judgments: Sequence[Judgment]) -> Said | None:
         sure = f"agrees with you on {len(judgments) - differing} of {len(judgments)} pairs"
         return Said(value, sure, notice, differs=differing > 0)
     sure = _sure(first.suggested, first.probability)
-    return Said(annotation.seen_as(first.suggested, first.left), sure, notice, differs=differing > 0)
+    return Said(pipeline.seen_as(first.suggested, first.left), sure, notice, differs=differing > 0)
 
 
 def said_beforehand(claim: Claim) -> Said | None:
@@ -194,7 +195,7 @@ def said_beforehand(claim: Claim) -> Said | None:
             return None
         return Said(_ranks(suggested, claim.ranking), f"from {len(claims)} pairs", notice, differs=False)
     sure = _sure(suggestion.outcome, suggestion.probability)
-    return Said(annotation.seen_as(suggestion.outcome, claim.left), sure, notice, differs=False)
+    return Said(pipeline.seen_as(suggestion.outcome, claim.left), sure, notice, differs=False)
 
 
 def _pair(comparison: Comparison) -> tuple[int, int]:
@@ -202,7 +203,7 @@ def _pair(comparison: Comparison) -> tuple[int, int]:
 
 
 def _ranks(outcomes: dict[tuple[int, int], str], ranking: Ranking) -> str:
-    return "ranks:" + ",".join(map(str, annotation.ranks_of(outcomes, ranking.shown)))
+    return "ranks:" + ",".join(map(str, pipeline.ranks_of(outcomes, ranking.shown)))
 
 
 def _sure(outcome: str, probability: float | None) -> str:
@@ -215,7 +216,7 @@ def _sure(outcome: str, probability: float | None) -> str:
 
 
 def _item(claim: Claim, judgment: Judgment | None = None) -> Item:
-    comparison, has_suggestion = annotation.texts_of(claim)
+    comparison, has_suggestion = pipeline.texts_of(claim)
     # That there will be something to reveal leads nobody; where there is nothing, the page need not wait.
     has_reveal = claim.mode == Claim.Mode.BLIND and has_suggestion
     judgments = _together(judgment) if judgment else []
@@ -248,10 +249,10 @@ def _page(
         "last_answered": answered(last) if is_blind else None,
         "dataset": dataset,
         "item": item,
-        "left": None if item else annotation.what_is_left(dataset, annotator),
+        "left": None if item else pipeline.what_is_left(dataset, annotator),
         "said": item.said if item else None,
         "answered": item.answered if item else None,
-        "progress": annotation.progress(dataset, annotator),
+        "progress": pipeline.progress(dataset, annotator),
         "guidelines": dataset.current_guidelines,
         "flag_reasons": Flag.Reason.choices,
         "hold_seconds": dataset.lease_minutes * 20,
@@ -268,13 +269,13 @@ def annotate(request: HttpRequest, pk: int) -> HttpResponse:
     annotator = _annotator(request)
     form = WhichForm(request.GET)
     asked = form.cleaned_data["last"] if form.is_valid() else None
-    newest = annotation.last_answered(dataset, annotator) if asked else None
+    newest = pipeline.last_answered(dataset, annotator) if asked else None
     together = _together(newest) if newest else []
     last = together if any(judgment.pk == asked for judgment in together) else []
     # This page is got, not posted, and yet hands out a Claim.
     claim = None
     if not dataset.archived_at:
-        claim = annotation.next_claim(dataset, annotator, again="again" in request.GET)
+        claim = pipeline.next_claim(dataset, annotator, again="again" in request.GET)
     return _page(request, dataset, annotator, _item(claim) if claim else None, last)
 
 
@@ -288,13 +289,13 @@ def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _refuse(request, dataset, _first_error(form), 400)
     have, again = form.cleaned_data["have"], form.cleaned_data["again"]
-    claim = annotation.next_claim(dataset, annotator, have, again)
+    claim = pipeline.next_claim(dataset, annotator, have, again)
     if claim:
         return render(request, "annotate/item.html", {"item": _item(claim)})
     if have:
         return HttpResponse(status=204)
-    left = annotation.what_is_left(dataset, annotator)
-    progress = annotation.progress(dataset, annotator)
+    left = pipeline.what_is_left(dataset, annotator)
+    progress = pipeline.progress(dataset, annotator)
     return render(request, "annotate/end.html", {"dataset": dataset, "left": left, "progress": progress})
 
 
@@ -308,14 +309,14 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        judgments = annotation.record(
+        judgments = pipeline.record(
             _annotator(request),
             comparison,
             form.answer_given(dataset),
             form.ranks,
             form.cleaned_data["claim"],
         )
-    except annotation.AnsweredBefore as before:
+    except pipeline.AnsweredBefore as before:
         return _refuse_for(request, dataset, before.current)
     except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
@@ -351,7 +352,7 @@ def annotate_skip(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(comparison, HttpResponse):
         return comparison
     try:
-        annotation.skip(_annotator(request), comparison, form.cleaned_data["claim"])
+        pipeline.skip(_annotator(request), comparison, form.cleaned_data["claim"])
     except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
@@ -366,7 +367,7 @@ def annotate_flag(request: HttpRequest, pk: int) -> HttpResponse:
         return comparison
     reason, note = form.cleaned_data["reason"], form.cleaned_data["note"]
     try:
-        annotation.flag(_annotator(request), comparison, reason, note, form.cleaned_data["claim"])
+        pipeline.flag(_annotator(request), comparison, reason, note, form.cleaned_data["claim"])
     except Refused as refused:
         return _refuse(request, dataset, str(refused), 409)
     return JsonResponse({}) if _wants_json(request) else redirect("annotate", dataset.pk)
@@ -384,7 +385,7 @@ def annotate_hold(request: HttpRequest, pk: int) -> HttpResponse:
     guidelines = dataset.current_guidelines
     return JsonResponse(
         {
-            "held": annotation.extend_claims(dataset, annotator, form.cleaned_data["have"]),
+            "held": pipeline.extend_claims(dataset, annotator, form.cleaned_data["have"]),
             "guidelines": guidelines.pk if guidelines else None,
         }
     )
@@ -400,7 +401,7 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     form = WhichForm(request.GET)
     access.refuse_archived(dataset)  # what is reopened is to be changed
     judgment = (
-        annotation.last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
+        pipeline.last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
     )
     if judgment is None:
         return _refuse(request, dataset, "You have no earlier vote to reopen.", 404)
@@ -423,8 +424,8 @@ def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
     annotator = _annotator(request)
     context = {
         "dataset": dataset,
-        "progress": annotation.progress(dataset, annotator),
-        "days": annotation.days(dataset, annotator),
+        "progress": pipeline.progress(dataset, annotator),
+        "days": pipeline.days(dataset, annotator),
     }
     return render(request, "annotate/own.html", context)
 
@@ -435,10 +436,10 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk)
     form = WhichForm(request.GET)
     asked = form.cleaned_data if form.is_valid() else {"comparison": None, "claim": None}
-    comparison = annotation.comparison_in(dataset, asked["comparison"]) if asked["comparison"] else None
+    comparison = pipeline.comparison_in(dataset, asked["comparison"]) if asked["comparison"] else None
     if comparison is None:
         raise Http404
-    claim = annotation.claim_of(_annotator(request), comparison, asked["claim"]).first()
+    claim = pipeline.claim_of(_annotator(request), comparison, asked["claim"]).first()
     if claim is None:
         raise Http404
     item = _item(claim)
@@ -465,7 +466,7 @@ def _comparison(request: HttpRequest, dataset: Dataset, form: Form) -> Compariso
         return _refuse(
             request, dataset, "Another account gave this vote. Log in with that account to send it.", 401
         )
-    comparison = annotation.comparison_in(dataset, form.cleaned_data["comparison"])
+    comparison = pipeline.comparison_in(dataset, form.cleaned_data["comparison"])
     return comparison or _refuse(request, dataset, "This pair is no longer in the dataset.", 404)
 
 

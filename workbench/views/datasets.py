@@ -13,25 +13,29 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
+from workbench import access
 from workbench.bodies import takes_long_text
-from workbench.forms import CloneForm, DatasetForm, DeleteForm, GuidelinesForm, NewDatasetForm, SearchForm
+from workbench.forms.datasets import (
+    CloneForm,
+    DatasetForm,
+    DeleteForm,
+    GuidelinesForm,
+    NewDatasetForm,
+    SearchForm,
+)
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
-from workbench.pipeline import (
-    accuracy,
-    agreement,
-    annotation,
-    archiving,
-    cuts,
-    deleting,
-    scoring,
-    statistics,
-)
-from workbench.pipeline.release import leakage
-from workbench.pipeline.release.splits import SPLITS, Split, split_of
+from workbench.pipeline import quality
+from workbench.pipeline.annotate import answers
+from workbench.pipeline.datasets import archiving, deleting
+from workbench.pipeline.decisions import majority
+from workbench.pipeline.quality import accuracy
+from workbench.pipeline.scoring import batches, cuts
+from workbench.pipeline.text import leakage
+from workbench.pipeline.text.splits import SPLITS, Split, split_of
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+from workbench.worker import enqueue, tasks
 
 PROMPTS_A_PAGE = 20
 CLUSTERS_A_PAGE = 20
@@ -55,7 +59,7 @@ def next_steps(dataset: Dataset) -> list[Step]:
 
     First comes what the Dataset lacks: data, people, judgments, reviews. Where the model and people differ is
     a reason to look only for a model that is better than the length rule here."""
-    unseen = statistics.unseen(dataset.told)
+    unseen = quality.unseen(dataset.told)
     is_admin = dataset.role == Role.ADMIN
     open_places = dataset.wanted_count - dataset.judged_count
     alone = dataset.member_count <= 1 and not dataset.judged_count
@@ -94,7 +98,7 @@ def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, 
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    return datasets.with_judging_counts(version).with_told(statistics.told(version))
+    return datasets.with_judging_counts(version).with_told(quality.told(version))
 
 
 @require_safe
@@ -108,7 +112,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "datasets/archived.html", {"archived": archived})
     visible = everything.in_use().with_has_prompts()
     annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
-    own = annotation.progress_in(annotated, person) if annotated else {}
+    own = answers.progress_in(annotated, person) if annotated else {}
     rows_of_own = [(dataset, own[dataset.pk]) for dataset in annotated]
     context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
     context["deletions"] = Run.objects.deletions_for(person)
@@ -151,7 +155,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         Dataset.objects.filter(pk=visible.pk)
         .with_role_of(access.person(request.user))
         .with_loop_counts(version)
-        .with_told(statistics.told(version))
+        .with_told(quality.told(version))
         .get()
     )
     runs = list(Run.objects.of(dataset).open().for_list())
@@ -161,7 +165,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         "tab": "overview",
         "version": version,
         "cuts": cuts.in_words(dataset.cut_count, cuts.limit_of(version)) if dataset.cut_count else "",
-        "unscored": scoring.unscored(dataset, version, lacking, runs) if version and lacking > 0 else None,
+        "unscored": batches.unscored(dataset, version, lacking, runs) if version and lacking > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,
@@ -173,7 +177,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         return render(request, "datasets/live.html", context | {"polled": True})
     context |= {
         "accuracy_by_label_source": worth_of(dataset, version),
-        "agree": agreement.among(dataset, "people"),
+        "agree": majority.among(dataset, "people"),
         "polled": request.htmx,
         "rest": request.htmx,
     }
@@ -184,7 +188,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
 
 def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """The overview for annotators: nothing on it depends on what others, the model or the answer key said."""
-    own = annotation.progress_in([dataset], access.person(request.user))[dataset.pk]
+    own = answers.progress_in([dataset], access.person(request.user))[dataset.pk]
     has_prompts = Prompt.objects.of(dataset).exists()
     context = {"dataset": dataset, "tab": "overview", "progress": own, "has_prompts": has_prompts}
     return render(request, "datasets/quiet.html", context)

@@ -13,15 +13,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
+from workbench import access
 from workbench.bodies import ReceivedFile, takes_files
-from workbench.forms import ImportForm, UploadForm
+from workbench.db.storage import kept
+from workbench.forms.imports import ImportForm, UploadForm
 from workbench.models import Dataset, Role, Run, Upload, User
 from workbench.models.dataset import Message
-from workbench.pipeline import intake
-from workbench.pipeline.storing import kept
+from workbench.pipeline import imports as pipeline
 from workbench.views import Request
 from workbench.views.runs import STOP_POLLING, workforce
+from workbench.worker import enqueue, tasks
 
 UPLOADS_SHOWN = 20
 
@@ -38,7 +39,7 @@ class Example:
     more: int
 
     @classmethod
-    def of(cls, draft: intake.Draft) -> "Example":
+    def of(cls, draft: pipeline.Draft) -> "Example":
         pair = draft.comparisons[0]
         sides = (draft.completions[pair.first].text, draft.completions[pair.second].text)
         words = {"a": "left is better", "b": "right is better", "tie": "tie", "both_bad": "both bad"}
@@ -65,8 +66,8 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
         "form": form,
         "uploads": dataset.uploads.for_list()[:UPLOADS_SHOWN],
         "max_bytes": settings.UPLOAD_MAX_BYTES,
-        "endings": intake.endings(),
-        "shapes": intake.SHAPES.values(),
+        "endings": pipeline.endings(),
+        "shapes": pipeline.SHAPES.values(),
     }
     return render(request, "imports/imports.html", context, status=400 if form.errors else 200)
 
@@ -88,7 +89,7 @@ def keep(file: ReceivedFile, dataset: Dataset, user: User) -> Upload:
 
 def shown(name: str) -> str:
     """The name as it is shown and looked at: printable, at most 100 characters, with its ending."""
-    name = intake.escaped(name, 1000)
+    name = pipeline.escaped(name, 1000)
     return name if len(name) <= 100 else f"{name[:59]}…{name[-40:]}"
 
 
@@ -116,13 +117,13 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
         return render(request, page, context | {"imported": True})
     with default_storage.open(upload.path) as file:
         bytes_of = cast("BinaryIO", file.file)
-        preview = intake.preview(bytes_of, upload.dataset, form.options(), name=upload.shown_name)
+        preview = pipeline.preview(bytes_of, upload.dataset, form.options(), name=upload.shown_name)
     columns = upload.dataset.columns
     context |= {
         "preview": preview,
         "result": preview.result,
-        "is_table": intake.is_table(upload.shown_name),
-        "kept": [(word, columns[word]) for word in intake.COLUMN_WORDS if word in columns],
+        "is_table": pipeline.is_table(upload.shown_name),
+        "kept": [(word, columns[word]) for word in pipeline.COLUMN_WORDS if word in columns],
         "examples": [Example.of(d) for d in preview.examples],
     }
     page = "imports/found.html" if request.htmx else "imports/preview.html"
@@ -130,7 +131,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
 
 
 @transaction.atomic
-def begin(upload: Upload, options: intake.ImportOptions, check: bool, user: User) -> Run:
+def begin(upload: Upload, options: pipeline.ImportOptions, check: bool, user: User) -> Run:
     """The Run that imports the upload, or that only checks all of it; it is enqueued once it is stored.
     The one that goes on already, when there is one: a button pressed twice imports once."""
     Dataset.objects.select_for_update().get(pk=upload.dataset_id)
@@ -148,7 +149,7 @@ def begin(upload: Upload, options: intake.ImportOptions, check: bool, user: User
 
 
 def has_rejects(run: Run) -> bool:
-    return not run.is_open and default_storage.exists(intake.rejects_path(run))
+    return not run.is_open and default_storage.exists(pipeline.rejects_path(run))
 
 
 @require_safe
@@ -159,7 +160,7 @@ def import_rejects(request: HttpRequest, pk: uuid.UUID, run_pk: int) -> FileResp
     if run is None or not has_rejects(run):
         raise Http404
     return FileResponse(
-        default_storage.open(intake.rejects_path(run)),
+        default_storage.open(pipeline.rejects_path(run)),
         as_attachment=True,
         filename=f"{upload.shown_name}-rejected.jsonl",
         content_type="application/octet-stream",

@@ -12,16 +12,18 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
-from workbench.forms import CompareForm, PromoteForm, RetrainForm
+from workbench import access
+from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
-from workbench.pipeline import evaluation, learnt, promotion, training
-from workbench.pipeline.evaluation import Compared
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import evaluation, promotion, training
+from workbench.pipeline.model.evaluation import Compared
+from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.text import learnt
 from workbench.views import Request
 from workbench.views.datasets import are_large
 from workbench.views.runs import workforce
 from workbench.views.versions import enqueue_scoring
+from workbench.worker import enqueue, tasks
 
 EVALUATIONS_SHOWN = 30
 

@@ -7,11 +7,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from workbench import access
-from workbench.forms import MemberForm, RoleForm
+from workbench.forms.people import MemberForm, RoleForm
 from workbench.models import Member, Role
-from workbench.pipeline import quality, statistics
-from workbench.pipeline.statistics.figures import known
-from workbench.pipeline.statistics.panels import names_of
+from workbench.pipeline import quality
+from workbench.pipeline.quality import annotators
+from workbench.pipeline.quality.figures import known
+from workbench.pipeline.quality.panels import names_of
 from workbench.views.quality import as_of, computing
 
 LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
@@ -28,7 +29,7 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(request, f"Added {member.user} as {member.role}.")
         return redirect("people", pk=pk)
     members = list(Member.objects.of(dataset).by_role().with_last_active())
-    stored = statistics.stored(dataset)
+    stored = quality.stored(dataset)
     context = {
         "dataset": dataset,
         "tab": "people",
@@ -42,7 +43,7 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "people/people.html", context, status=400 if form.errors else 200)
 
 
-def _told(report: statistics.Report, members: Sequence[Member]) -> dict[str, Any]:
+def _told(report: quality.Report, members: Sequence[Member]) -> dict[str, Any]:
     """What the report says of each member, of whoever else has judged here, and how the answers hold: of all
     people together, then of each member who has answered."""
     rows = {row["annotator"]: row for row in report["annotators"]}
@@ -58,7 +59,7 @@ def _told(report: statistics.Report, members: Sequence[Member]) -> dict[str, Any
 
 def _shares(row: dict[str, Any]) -> list[tuple[str, dict[str, Any], bool]]:
     """Name, share, and whether there is enough to show it, as people/quality.html takes them."""
-    return [(name, row[key], known(row[key])) for key, name in quality.NAMES.items()]
+    return [(name, row[key], known(row[key])) for key, name in annotators.NAMES.items()]
 
 
 @require_POST

@@ -13,12 +13,11 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
+from workbench import access
 from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
-from workbench.pipeline import statistics
-from workbench.pipeline.spreadsheets import plain_cell
-from workbench.pipeline.statistics import charts
-from workbench.pipeline.statistics.panels import (
+from workbench.pipeline import quality as pipeline
+from workbench.pipeline.quality import charts
+from workbench.pipeline.quality.panels import (
     SOURCE_NAMES,
     Column,
     Panel,
@@ -29,8 +28,10 @@ from workbench.pipeline.statistics.panels import (
     panels,
     plan,
 )
+from workbench.pipeline.text.spreadsheets import plain_cell
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+from workbench.worker import enqueue, tasks
 
 ROWS_SHOWN = 60
 
@@ -96,7 +97,7 @@ def quality(request: Request, pk: int) -> HttpResponse:
         return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
     if request.htmx:
         return render(request, "quality/live.html", context)
-    stored = statistics.stored(dataset)
+    stored = pipeline.stored(dataset)
     context |= as_of(dataset, stored)
     if stored:
         context |= _figures(request, dataset, stored)
@@ -181,7 +182,7 @@ def _path(stored: Statistics, name: str) -> str | None:
 def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
     """Have a worker compute the figures, unless one is at it already; back to the page that asked."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    run = statistics.begin(dataset, access.person(request.user))
+    run = pipeline.begin(dataset, access.person(request.user))
     enqueue.enqueue(tasks.compute_statistics, run.pk)
     return redirect("people" if request.POST.get("tab") == "people" else "quality", pk=pk)
 
@@ -253,7 +254,7 @@ def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _stored(request: HttpRequest, pk: int, role: Role = Role.REVIEWER) -> tuple[Dataset, Statistics]:
     dataset = access.dataset_for(request.user, pk, role)
-    stored = statistics.stored(dataset)
+    stored = pipeline.stored(dataset)
     if stored is None:
         raise Http404
     return dataset, stored

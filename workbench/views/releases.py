@@ -15,16 +15,17 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
+from workbench import access
 from workbench.bodies import takes_files
-from workbench.forms import LeakageForm, ReleaseForm
+from workbench.forms.releases import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
-from workbench.pipeline import deciding
-from workbench.pipeline import release as pipeline
-from workbench.pipeline.release import leakage
+from workbench.pipeline import releases as pipeline
+from workbench.pipeline.decisions import deciding
+from workbench.pipeline.text import leakage
 from workbench.views import Request
 from workbench.views.imports import shown
 from workbench.views.runs import STOP_POLLING, workforce
+from workbench.worker import enqueue, tasks
 
 RELEASES_A_PAGE = 30
 DOWNLOADS_SHOWN = 50

@@ -17,7 +17,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from scoring import shares
 from workbench import access
-from workbench.forms import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
+from workbench.forms.review import NOTE_WANTED, GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
     Comparison,
     Dataset,
@@ -33,7 +33,9 @@ from workbench.models import (
     User,
 )
 from workbench.models.dataset import QUEUE_COUNTS
-from workbench.pipeline import disagreement, review, statistics
+from workbench.pipeline import quality
+from workbench.pipeline.review import decide
+from workbench.pipeline.review import queue as review_queue
 from workbench.templatetags.sides import word
 
 _LATELY = timedelta(hours=12)
@@ -66,14 +68,14 @@ class View:
     user: User
     form: ReviewFilterForm
     version: ModelVersion | None
-    filters: disagreement.Filters
+    filters: review_queue.Filters
     after: str
     votes_shown: bool
 
     @property
     def narrowed(self) -> bool:
         kept = self.filters
-        whole = disagreement.Filters(queue=kept.queue, order=kept.order, as_of=kept.as_of)
+        whole = review_queue.Filters(queue=kept.queue, order=kept.order, as_of=kept.as_of)
         return self.filters != whole
 
     @property
@@ -105,7 +107,7 @@ class View:
 
     @property
     def order_label(self) -> str:
-        return str(disagreement.Order(self.filters.order).label)
+        return str(review_queue.Order(self.filters.order).label)
 
     def url(self, name: str, pk: int, **changes: str) -> str:
         """URL of a review page that keeps what this one shows. It names the version and the moment, so that
@@ -120,7 +122,7 @@ class View:
             "group": self.filters.group,
             "version": self.version and self.version.pk,
             "as_of": round(self.filters.as_of.timestamp(), 3),
-            "order": self.filters.order if self.filters.order != disagreement.Order.VALUE else "",
+            "order": self.filters.order if self.filters.order != review_queue.Order.VALUE else "",
             "votes": "shown" if self.votes_shown else "",
             "after": self.after,
             **changes,
@@ -155,7 +157,7 @@ def _view(request: HttpRequest, dataset: Dataset) -> View:
 def queue(request: HttpRequest, pk: int) -> HttpResponse:
     """The queue with its first case beside it; as an htmx partial, the next rows of the queue."""
     view = _view(request, access.dataset_for(request.user, pk, Role.REVIEWER))
-    page = disagreement.page(view.dataset, view.version, view.filters, view.after)
+    page = review_queue.page(view.dataset, view.version, view.filters, view.after)
     if _partial(request):
         return render(request, "review/rows.html", _queue_context(view, page))
     return _page(request, view, page)
@@ -180,12 +182,12 @@ def settle(request: HttpRequest, pk: int) -> HttpResponse:
         if form.is_of_another:
             form.data = QueryDict()  # what was written about another case is not shown on this one
         return _case(request, view, comparison, form=form, status=400)
-    here = disagreement.cursor_of(comparison, view.version, view.filters)
+    here = review_queue.cursor_of(comparison, view.version, view.filters)
     answer = {name: form.cleaned_data[name] for name in ("outcome", "reason", "note", "blind_outcome")}
-    result = review.settle(comparison, view.user, seen_token=form.cleaned_data["seen"], **answer)
-    if isinstance(result, review.Conflict):
+    result = decide.settle(comparison, view.user, seen_token=form.cleaned_data["seen"], **answer)
+    if isinstance(result, decide.Conflict):
         return _case(request, view, comparison, form=form, conflict=True, status=409)
-    said = f"Settled: {word(result.outcome, review.left_of(comparison, view.user))}."
+    said = f"Settled: {word(result.outcome, decide.left_of(comparison, view.user))}."
     following = _next(view, here)
     if _partial(request):
         return _answer(request, view, _told(view, comparison), following, said)
@@ -202,7 +204,7 @@ def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
     decision = (
         comparison.decisions.filter(pk=form.cleaned_data["decision"]).first() if form.is_valid() else None
     )
-    if decision is None or not review.undo(decision, view.user):
+    if decision is None or not decide.undo(decision, view.user):
         return _case(request, view, comparison, conflict=True, status=409)
     said = "Undone: the pair is as it was before."
     case = _told(view, comparison)
@@ -218,8 +220,8 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     version of them as a Run has computed it."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
-    stored = statistics.stored(dataset)
-    found = Paginator(review.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
+    stored = quality.stored(dataset)
+    found = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
     words = _last_words(found)
     context = {
         "dataset": dataset,
@@ -239,21 +241,21 @@ def _agreement_under(version: Guidelines, stored: Statistics | None) -> dict[str
     return next((row for row in rows if row["label"] == str(version.number)), None)
 
 
-def _next(view: View, cursor: str) -> disagreement.QueueCase | None:
+def _next(view: View, cursor: str) -> review_queue.QueueCase | None:
     """The case that comes after the cursor, or the first of all when it was the last."""
     filters = replace(view.filters, unsettled=view.filters.old is not None)
     for after in (cursor, ""):
-        page = disagreement.page(view.dataset, view.version, filters, after, size=1)
+        page = review_queue.page(view.dataset, view.version, filters, after, size=1)
         if page.opened:
             return page.opened
     return None
 
 
-def _told(view: View, comparison: Comparison) -> disagreement.QueueCase:
-    return disagreement.case(comparison.pk, view.version, view.filters.old)
+def _told(view: View, comparison: Comparison) -> review_queue.QueueCase:
+    return review_queue.case(comparison.pk, view.version, view.filters.old)
 
 
-def _url_of(view: View, case: disagreement.QueueCase | None) -> str:
+def _url_of(view: View, case: review_queue.QueueCase | None) -> str:
     if case is None:
         return view.url("review", view.dataset.pk, after="")
     return view.url("review_case", case.comparison.pk)
@@ -262,8 +264,8 @@ def _url_of(view: View, case: disagreement.QueueCase | None) -> str:
 def _answer(
     request: HttpRequest,
     view: View,
-    done: disagreement.QueueCase,
-    following: disagreement.QueueCase | None,
+    done: review_queue.QueueCase,
+    following: review_queue.QueueCase | None,
     said: str,
 ) -> HttpResponse:
     """The case that follows, with the row of the one just done, the list of lately settled ones, and what
@@ -286,7 +288,7 @@ def gold(request: HttpRequest, pk: int) -> HttpResponse:
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     form = GoldForm(request.POST)
     if form.is_valid():
-        review.mark_gold(comparison, form.cleaned_data["outcome"])
+        decide.mark_gold(comparison, form.cleaned_data["outcome"])
     else:
         messages.error(request, "Nothing was changed: a known answer is left, right, tie or both bad.")
     return redirect("review_case", pk)
@@ -301,7 +303,7 @@ def _case(
     status: int = 200,
 ) -> HttpResponse:
     if not _partial(request):
-        page = disagreement.page(view.dataset, view.version, view.filters, view.after, opened=comparison.pk)
+        page = review_queue.page(view.dataset, view.version, view.filters, view.after, opened=comparison.pk)
         return _page(request, view, page, form, conflict, status)
     context = {"view": view, **_case_context(view, _told(view, comparison), form, conflict)}
     return render(request, "review/case.html", context, status=status)
@@ -310,7 +312,7 @@ def _case(
 def _page(
     request: HttpRequest,
     view: View,
-    page: disagreement.Page,
+    page: review_queue.Page,
     form: SettleForm | None = None,
     conflict: bool = False,
     status: int = 200,
@@ -326,7 +328,7 @@ def _page(
     return render(request, "review/review.html", context, status=status)
 
 
-def _queue_context(view: View, page: disagreement.Page) -> dict[str, Any]:
+def _queue_context(view: View, page: review_queue.Page) -> dict[str, Any]:
     return {
         "view": view,
         "dataset": view.dataset,
@@ -340,7 +342,7 @@ class Row:
     """A line of the queue. Which side the votes are for is left out until the reviewer has settled the case
     or asked for it: a third opinion that has seen the other two is none."""
 
-    case: disagreement.QueueCase
+    case: review_queue.QueueCase
     url: str
     undo_url: str
     left: str
@@ -379,13 +381,13 @@ class Row:
         return "tie" if margin == 0 else "a" if margin > 0 else "b"
 
 
-def _row(view: View, case: disagreement.QueueCase) -> Row:
+def _row(view: View, case: review_queue.QueueCase) -> Row:
     comparison = case.comparison
     return Row(
         case=case,
         url=view.url("review_case", comparison.pk),
         undo_url=view.url("unsettle", comparison.pk),
-        left=review.left_of(comparison, view.user),
+        left=decide.left_of(comparison, view.user),
         excerpt=case.asked,
         certainty=_certainty(view.version, case.margin),
         votes_shown=view.votes_shown,
@@ -418,7 +420,7 @@ def _lately(view: View) -> list[dict[str, Any]]:
     return [
         {
             "decision": decision,
-            "word": word(decision.outcome, review.left_of(decision.comparison, view.user)),
+            "word": word(decision.outcome, decide.left_of(decision.comparison, view.user)),
             "excerpt": words[decision.comparison.prompt_id],
             "url": view.url("review_case", decision.comparison_id),
             "undo_url": view.url("unsettle", decision.comparison_id),
@@ -429,7 +431,7 @@ def _lately(view: View) -> list[dict[str, Any]]:
 
 def _case_context(
     view: View,
-    case: disagreement.QueueCase | None,
+    case: review_queue.QueueCase | None,
     form: SettleForm | None = None,
     conflict: bool = False,
 ) -> dict[str, Any]:
@@ -437,7 +439,7 @@ def _case_context(
     if case is None:
         return {"comparison": None}
     comparison = case.comparison
-    left = review.left_of(comparison, view.user)
+    left = decide.left_of(comparison, view.user)
     sides = (comparison.a, comparison.b) if left == "a" else (comparison.b, comparison.a)
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
@@ -465,7 +467,7 @@ def _case_context(
         "decisions": decisions,
         "current": current,
         "settled": current is not None and current.method == Decision.Method.REVIEWER,
-        "token": review.token_of(
+        "token": decide.token_of(
             comparison,
             [judgment for judgment in judgments if judgment.is_current],
             [flag for flag in flags if flag.closed_at is None],

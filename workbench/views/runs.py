@@ -14,13 +14,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access, enqueue, tasks
+from workbench import access
 from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch, Worker
 from workbench.models.dataset import BEGINNING
-from workbench.pipeline import cuts, scoring, training
-from workbench.pipeline import runs as pipeline
+from workbench.pipeline.model import training
+from workbench.pipeline.runs import lifecycle as pipeline
+from workbench.pipeline.scoring import batches, cuts
 from workbench.templatetags.figures import duration
 from workbench.views import Request
+from workbench.worker import enqueue, tasks
 
 # htmx stops polling when it is answered with this status.
 STOP_POLLING = 286
@@ -301,8 +303,8 @@ def _retry(run: Run, request: HttpRequest) -> Run | None:
     one over what lacks a Score. None when nothing is left to do."""
     if run.kind != Run.Kind.SCORE:
         return run if run.retry() else None
-    if scoring.retry_failed(run):
+    if batches.retry_failed(run):
         return run
     if run.is_open or run.dataset is None or run.version is None:
         return None
-    return scoring.plan(run.dataset, run.version, access.person(request.user))
+    return batches.plan(run.dataset, run.version, access.person(request.user))

@@ -3,12 +3,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from workbench import access, enqueue, tasks
-from workbench.forms import CalibrateForm
+from workbench import access
+from workbench.forms.versions import CalibrateForm
 from workbench.models import Dataset, ModelVersion, Promotion
-from workbench.pipeline import calibration, promotion
-from workbench.pipeline import versions as registry
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import calibration, promotion, registry
+from workbench.pipeline.runs.progress import Refused
+from workbench.worker import enqueue, tasks
 
 PROMOTIONS_SHOWN = 50
 

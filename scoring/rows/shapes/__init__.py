@@ -1,7 +1,7 @@
 """The shapes of preference data that an import knows, most telling columns first.
 
 A new shape is a function from a Row to a Draft, an entry in its module's SHAPES, an example in
-docs/how-to/import.md and a test.
+docs/how-to/imports.md and a test.
 """
 
 from collections import Counter

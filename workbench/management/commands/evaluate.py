@@ -8,11 +8,11 @@ from rich.table import Table
 
 from scoring import shares
 from scoring.baselines import BASELINES
-from workbench import tasks
 from workbench.management.base import WorkbenchCommand, dataset_to_change, version_named
 from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
-from workbench.pipeline import evaluation
+from workbench.pipeline.model import evaluation
+from workbench.worker import tasks
 
 EXAMPLES = """
 examples:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_to_change
-from workbench.pipeline import review
+from workbench.pipeline.review import decide
 
 EXAMPLES = """
 examples:
@@ -38,7 +38,7 @@ class Command(WorkbenchCommand):
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise CommandError(f"{options['file']} can't be read: {error}") from None
         try:
-            marked = review.mark_many_gold(dataset, rows, write=not options["check"])
+            marked = decide.mark_many_gold(dataset, rows, write=not options["check"])
         except ValueError as problems:
             raise CommandError(f"Nothing was written.\n{problems}") from None
         would = "would be" if options["check"] else "are"

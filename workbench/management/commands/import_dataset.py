@@ -9,7 +9,7 @@ from scoring.rows.rows import escaped
 from workbench.management.base import WorkbenchCommand, refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
-from workbench.pipeline import intake
+from workbench.pipeline import imports
 
 EXAMPLES = """
 example:
@@ -17,7 +17,7 @@ example:
   manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
 
 Nothing is stored while a row is bad; --lenient stores the good rows and lists the bad ones.
-The same file a second time adds nothing. docs/how-to/import.md shows every format.
+The same file a second time adds nothing. docs/how-to/imports.md shows every format.
 """
 
 
@@ -32,9 +32,9 @@ class Command(WorkbenchCommand):
         parser.add_argument(
             "--format",
             default="auto",
-            choices=["auto", *intake.SHAPES],
+            choices=["auto", *imports.SHAPES],
             metavar="NAME",
-            help=f"default: detected from the columns. Formats: {', '.join(intake.SHAPES)}",
+            help=f"default: detected from the columns. Formats: {', '.join(imports.SHAPES)}",
         )
         parser.add_argument(
             "--column",
@@ -42,8 +42,8 @@ class Command(WorkbenchCommand):
             default=[],
             metavar="WORD=COLUMN",
             help="name a column of any table, as in --column prompt=question --column chosen=best; the "
-            f"dataset remembers the names for the next table. Words: {', '.join(intake.COLUMN_WORDS)}; "
-            f"for the values of the outcome column: {', '.join(intake.OUTCOME_WORDS)}",
+            f"dataset remembers the names for the next table. Words: {', '.join(imports.COLUMN_WORDS)}; "
+            f"for the values of the outcome column: {', '.join(imports.OUTCOME_WORDS)}",
         )
         parser.add_argument("--lenient", action="store_true", help="skip bad rows and store the good ones")
         parser.add_argument(
@@ -54,7 +54,7 @@ class Command(WorkbenchCommand):
         parser.add_argument(
             "--pairs",
             default="all",
-            choices=list(intake.PAIRS_POLICIES),
+            choices=list(imports.PAIRS_POLICIES),
             help="which pairs to make of a ranking (default: all)",
         )
         parser.add_argument(
@@ -94,7 +94,7 @@ class Command(WorkbenchCommand):
             raise CommandError(f"There is no file {escaped(file, 300)}. Check the path.")
         dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
         refuse_archived(dataset)
-        options = intake.ImportOptions(
+        options = imports.ImportOptions(
             format=given["format"],
             columns=columns_named(given["column"]),
             lenient=given["lenient"],
@@ -117,8 +117,8 @@ class Command(WorkbenchCommand):
             raise SystemExit(1)
 
     def _import(
-        self, file: Path, dataset: Dataset, options: intake.ImportOptions, rejects: Path | None
-    ) -> intake.ImportResult:
+        self, file: Path, dataset: Dataset, options: imports.ImportOptions, rejects: Path | None
+    ) -> imports.ImportResult:
         with ExitStack() as stack:
             told = stack.enter_context(shown(Run.Kind.IMPORT, escaped(file.name)))
             bad = stack.enter_context(rejects.open("wb")) if rejects else None
@@ -127,9 +127,9 @@ class Command(WorkbenchCommand):
                 # Grouping goes by steps of no fixed size.
                 return phase == "grouping" or told(done, total, phase=phase)
 
-            return intake.import_file(file, dataset, options, show, rejects=bad)
+            return imports.import_file(file, dataset, options, show, rejects=bad)
 
-    def _report(self, result: intake.ImportResult, dataset: Dataset) -> None:
+    def _report(self, result: imports.ImportResult, dataset: Dataset) -> None:
         for problem in result.problems:
             place = f"line {problem.line}" if problem.line else "file"
             field = f", {escaped(problem.field)}" if problem.field else ""
@@ -149,14 +149,14 @@ def columns_named(given: list[str]) -> dict[str, str]:
     columns = {}
     for each in given:
         word, _, column = each.partition("=")
-        if word not in {*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS} or not column:
-            known = ", ".join([*intake.COLUMN_WORDS, *intake.OUTCOME_WORDS])
+        if word not in {*imports.COLUMN_WORDS, *imports.OUTCOME_WORDS} or not column:
+            known = ", ".join([*imports.COLUMN_WORDS, *imports.OUTCOME_WORDS])
             raise CommandError(f"--column takes WORD=COLUMN, not {escaped(each)}. The words are {known}.")
         columns[word] = column
     return columns
 
 
-def summary(result: intake.ImportResult, dataset: Dataset) -> str:
+def summary(result: imports.ImportResult, dataset: Dataset) -> str:
     """What happened, in a sentence or three."""
     if not result.accepted:
         if not result.rejected:

@@ -7,11 +7,12 @@ from django.core.management.base import CommandError, CommandParser
 from scoring import seed
 from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
 from scoring.learnt import BadRecord
-from workbench import tasks
 from workbench.management.base import WorkbenchCommand
 from workbench.models import ModelVersion
-from workbench.pipeline import learnt, promotion, versions
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import promotion, registry
+from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.text import learnt
+from workbench.worker import tasks
 
 EXAMPLES = """
 examples:
@@ -95,7 +96,7 @@ class Command(WorkbenchCommand):
         }
         name = options["name"] or options["model"].rstrip("/").rsplit("/", 1)[-1]
         try:
-            version, new = versions.register(name=name, folder=folder, files=found.files, facts=facts)
+            version, new = registry.register(name=name, folder=folder, files=found.files, facts=facts)
             learnt.remember_folder(version, folder)
         except (Refused, BadRecord) as error:
             raise CommandError(str(error)) from None

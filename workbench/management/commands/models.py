@@ -7,8 +7,8 @@ from rich.table import Table
 
 from workbench.management.base import WorkbenchCommand, dataset_named, version_named
 from workbench.models import ModelVersion
-from workbench.pipeline import calibration, versions
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import calibration, registry
+from workbench.pipeline.runs.progress import Refused
 
 EXAMPLES = """
 examples:
@@ -55,7 +55,7 @@ class Command(WorkbenchCommand):
 
     def delete(self, version: ModelVersion, options: dict[str, Any]) -> None:
         try:
-            versions.delete_unused(version)
+            registry.delete_unused(version)
         except Refused as error:
             raise CommandError(str(error)) from None
 

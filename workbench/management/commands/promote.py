@@ -5,8 +5,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_named, user_named, version_named
 from workbench.models import Dataset, ModelVersion, Promotion, User
-from workbench.pipeline import promotion
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import promotion
+from workbench.pipeline.runs.progress import Refused
 
 EXAMPLES = """
 examples:

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, dataset_named, refuse_archived, release_numbered
 from workbench.management.progress import shown
 from workbench.models import Dataset, Release, Run
-from workbench.pipeline import release as releases
+from workbench.pipeline import releases
 
 EXAMPLES = """
 examples:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
-from workbench.pipeline import release as releases
+from workbench.pipeline import releases
 
 EXAMPLES = """
 example:

@@ -5,7 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_named
 from workbench.models import Dataset
-from workbench.pipeline.release import leakage
+from workbench.pipeline.text import leakage
 
 EXAMPLES = """
 examples:

@@ -5,8 +5,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, user_named
 from workbench.management.commands.promote import promotion_facts
-from workbench.pipeline import promotion
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import promotion
+from workbench.pipeline.runs.progress import Refused
 
 EXAMPLES = """
 example:

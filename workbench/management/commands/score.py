@@ -4,11 +4,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from workbench import tasks
 from workbench.management.base import WorkbenchCommand, dataset_to_change, version_named
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
-from workbench.pipeline import cuts, scoring
+from workbench.pipeline.scoring import batches, cuts
+from workbench.worker import tasks
 
 EXAMPLES = """
 examples:
@@ -43,7 +43,7 @@ class Command(WorkbenchCommand):
         lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
         together = tasks.sharing_guard(version, score)
         with shown(Run.Kind.SCORE, version.name, run.total, quiet=quiet) as told:
-            for done in scoring.score_here(run, together, tasks.WORKER, lease, alone):
+            for done in batches.score_here(run, together, tasks.WORKER, lease, alone):
                 told(done)
         run.refresh_from_db()
 
@@ -71,6 +71,6 @@ def _versions(name: str | None) -> list[ModelVersion]:
 
 def _run(dataset: Dataset, version: ModelVersion) -> Run | None:
     """A new Run, or one that was left open (a worker or this command may have been stopped)."""
-    run = scoring.plan(dataset, version)
+    run = batches.plan(dataset, version)
     open_runs = Run.objects.open().of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     return run or open_runs.first()

@@ -2,20 +2,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from workbench import tasks
 from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
-from workbench.pipeline import learnt, statistics
-from workbench.pipeline.progress import Cancelled
-from workbench.pipeline.statistics.panels import (
-    SOURCE_NAMES,
-    Kind,
-    data_in_words,
-    in_words,
-    plan,
-    warning_of,
-)
+from workbench.pipeline import quality
+from workbench.pipeline.quality.panels import SOURCE_NAMES, Kind, data_in_words, in_words, plan, warning_of
+from workbench.pipeline.runs.progress import Cancelled
+from workbench.pipeline.text import learnt
+from workbench.worker import tasks
 
 EXAMPLES = """
 examples:
@@ -38,7 +32,7 @@ class Command(WorkbenchCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_to_change(options["name"])
-        run = statistics.begin(dataset)
+        run = quality.begin(dataset)
         if options["queue"]:
             tasks.enqueue_run(run.pk)
             self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk}, options)
@@ -46,14 +40,14 @@ class Command(WorkbenchCommand):
         report = self._compute(dataset, run)
         self.answer(told(dataset, report), report, options)
 
-    def _compute(self, dataset: Dataset, run: Run) -> statistics.Report:
+    def _compute(self, dataset: Dataset, run: Run) -> quality.Report:
         if not run.start():
             raise CommandError(
                 f"A worker is computing these figures already ({run}). Wait, then see the Quality page."
             )
         try:
             with shown(Run.Kind.STATISTICS, f"Statistics of {dataset}"):
-                stored = statistics.carry_out(run)
+                stored = quality.carry_out(run)
         except Cancelled:
             stored = None
         except BaseException as error:
@@ -64,7 +58,7 @@ class Command(WorkbenchCommand):
         return dict(stored.report)
 
 
-def told(dataset: Dataset, report: statistics.Report) -> str:
+def told(dataset: Dataset, report: quality.Report) -> str:
     """The main figures in lines for people."""
     lines = [f"{dataset}: {data_in_words(report['data'])}"]
     for label_source, found in report["agreement"].items():

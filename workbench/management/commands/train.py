@@ -5,7 +5,6 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from scoring.config import Progress, Report
-from workbench import tasks
 from workbench.management.base import (
     WorkbenchCommand,
     dataset_named,
@@ -16,8 +15,9 @@ from workbench.management.base import (
 )
 from workbench.management.progress import Told, shown
 from workbench.models import ModelVersion, Release, Run
-from workbench.pipeline import training
-from workbench.pipeline.progress import Refused
+from workbench.pipeline.model import training
+from workbench.pipeline.runs.progress import Refused
+from workbench.worker import tasks
 
 EXAMPLES = """
 examples:

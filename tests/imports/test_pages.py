@@ -1,0 +1,382 @@
+"""The import pages: what is sent is looked at first, stored once, and handed back where it is bad."""
+
+import errno
+import json
+from html import unescape
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.conftest import SHARED
+from workbench.models import Comparison, Judgment, Prompt, Run, Upload
+from workbench.pipeline import imports
+from workbench.worker import tasks
+
+pytestmark = pytest.mark.django_db
+
+ROW = '{"id": "r%d", "prompt": "Question %d?", "chosen": "Good %d.", "rejected": "Bad %d."}\n'
+GOOD = "".join(ROW % (n, n, n, n) for n in range(3)).encode()
+BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
+
+NASTY_INDEX = SHARED / "nasty/index.json"
+INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
+NASTY = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
+NAMES = INDEX["upload_names"]["names"] if NASTY else []
+
+
+@pytest.fixture
+def client(as_user, alice):
+    return as_user(alice)
+
+
+def send(client, dataset, content: bytes = GOOD, name: str = "rows.jsonl"):
+    file = SimpleUploadedFile("placeholder.jsonl", content)
+    file._name = name  # as a client may send it: Django's own setter would clean it
+    return client.post(reverse("import", args=[dataset.pk]), {"file": file})
+
+
+def sent(client, dataset, content: bytes = GOOD, name: str = "rows.jsonl") -> Upload:
+    assert send(client, dataset, content, name).status_code == 302
+    return Upload.objects.latest("created_at")
+
+
+def page_of(client, upload, **choices) -> str:
+    answer = client.get(reverse("import_preview", args=[upload.pk]), choices)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def do_import(client, upload, **choices) -> Run:
+    """Press the button, and let a worker do what it was rung for."""
+    answer = client.post(reverse("import_preview", args=[upload.pk]), choices)
+    assert answer.status_code == 302
+    run = upload.latest_run
+    tasks.import_file(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def test_a_file_is_looked_at_before_anything_is_stored(client, dataset):
+    page = page_of(client, sent(client, dataset))
+
+    assert "prompt, chosen, rejected" in page
+    assert "Question 0?" in page
+    assert "left is better" in page
+    assert not Prompt.objects.exists()
+    assert not Run.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pressing_import_stores_the_rows_and_says_what_came_of_it(client, dataset):
+    upload = sent(client, dataset)
+
+    run = do_import(client, upload)
+
+    assert (run.state, run.result["comparisons"]) == ("done", 3)
+    assert Judgment.objects.count() == 3
+    assert "Imported" in page_of(client, upload)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_file_again_adds_nothing_and_the_page_says_so(client, dataset):
+    do_import(client, sent(client, dataset))
+    again = sent(client, dataset)
+    assert "Rows already imported" in page_of(client, again)
+
+    run = do_import(client, again)
+
+    assert run.result["already_there"] == run.result["rows"] == 3
+    assert Prompt.objects.count() == 3
+    assert "all rows were imported before" in page_of(client, again)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("full", ["storage", "database"])
+def test_an_upload_on_a_full_disk_leaves_no_stray_file_behind(full, client, dataset, monkeypatch):
+    """The part that was written stayed in uploads/, with no row that led to it."""
+
+    def half_written(path, file, max_length=None):
+        Path(default_storage.path(path)).parent.mkdir(exist_ok=True)
+        Path(default_storage.path(path)).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def before() -> set[str]:
+        return set(default_storage.listdir("uploads")[1]) if default_storage.exists("uploads") else set()
+
+    there = before()
+    if full == "storage":
+        monkeypatch.setattr(default_storage, "save", half_written)
+    else:
+        monkeypatch.setattr(Upload.objects, "create", Mock(side_effect=OperationalError("disk full")))
+
+    with pytest.raises((OSError, OperationalError)):
+        send(client, dataset)
+
+    assert before() == there
+    assert not Upload.objects.exists()
+
+
+def test_a_strict_import_of_a_bad_file_stores_nothing_and_shows_the_line(client, dataset):
+    upload = sent(client, dataset, BAD)
+
+    run = do_import(client, upload)
+
+    page = page_of(client, upload)
+    assert run.state == "failed"
+    assert not Prompt.objects.exists()
+    assert 'the column "rejected" is missing' in unescape(page)
+    assert "<b>a</b>" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lenient_import_hands_the_bad_rows_back_as_a_file(client, dataset):
+    upload = sent(client, dataset, BAD)
+
+    run = do_import(client, upload, lenient="on")
+
+    answer = client.get(reverse("import_rejects", args=[upload.pk, run.pk]))
+    refused = json.loads(b"".join(answer.streaming_content))
+    assert (run.state, Prompt.objects.count()) == ("done", 3)
+    assert (refused["line"], refused["code"]) == (4, "missing")
+    assert json.loads(refused["row"])["chosen"] == "<b>a</b>"
+    assert answer["Content-Disposition"].startswith("attachment")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_checking_the_whole_file_stores_nothing_of_it(client, dataset):
+    run = do_import(client, sent(client, dataset), check="1")
+
+    assert (run.state, run.result["prompts"], run.result["dry_run"]) == ("done", 3, True)
+    assert not Prompt.objects.exists()
+
+
+def test_a_button_that_is_pressed_twice_imports_once(client, dataset):
+    upload = sent(client, dataset)
+
+    for _ in range(2):
+        client.post(reverse("import_preview", args=[upload.pk]))
+
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_was_cancelled_stores_nothing(client, dataset):
+    upload = sent(client, dataset)
+    client.post(reverse("import_preview", args=[upload.pk]))
+    client.post(reverse("run_cancel", args=[upload.latest_run.pk]))
+
+    tasks.import_file(upload.latest_run.pk)
+
+    assert not Prompt.objects.exists()
+    assert "Nothing was imported" in page_of(client, upload)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_cancelled_while_its_rows_are_stored_stores_nothing(client, dataset, monkeypatch):
+    upload = sent(client, dataset)
+    client.post(reverse("import_preview", args=[upload.pk]))
+    run = upload.latest_run
+    finish = Run.finish
+
+    def cancelled_just_before(run: Run, **result):
+        Run.objects.filter(pk=run.pk).update(state="cancelled")
+        return finish(run, **result)
+
+    monkeypatch.setattr(Run, "finish", cancelled_just_before)
+    tasks.import_file(run.pk)
+
+    assert not Prompt.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("taken", [True, False], ids=["by another worker", "back"])
+def test_an_import_that_is_cancelled_at_its_end_leaves_no_file_of_refused_rows(
+    taken, dry_run, client, dataset, monkeypatch
+):
+    """Unless another worker has the Run by now: then the file may be that worker's."""
+    upload = sent(client, dataset, BAD)
+    choices = {"lenient": "on"} | ({"check": "on"} if dry_run else {})
+    client.post(reverse("import_preview", args=[upload.pk]), choices)
+    run = upload.latest_run
+    finish = Run.finish
+
+    def too_late(run: Run, **result):
+        changes = {"started_at": timezone.now()} if taken else {"state": "cancelled"}
+        Run.objects.filter(pk=run.pk).update(**changes)
+        return finish(run, **result)
+
+    monkeypatch.setattr(Run, "finish", too_late)
+    # As on PostgreSQL, where the other's change is not undone with the import's.
+    monkeypatch.setattr("workbench.pipeline.imports.run.is_called_off", lambda run: not taken)
+    tasks.import_file(run.pk)
+
+    assert default_storage.exists(imports.rejects_path(run)) == taken
+    assert default_storage.exists(upload.path)  # it can be imported all the same
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_comes_twice_or_late_does_nothing(client, dataset):
+    run = do_import(client, sent(client, dataset))
+
+    tasks.import_file(run.pk)
+    tasks.import_file(run.pk + 1000)
+
+    assert Prompt.objects.count() == 3
+
+
+def test_the_choices_of_the_form_change_what_the_preview_counts(client, dataset):
+    row = {"prompt": "p", "completions": [{"text": t, "rank": i} for i, t in enumerate("abc")]}
+    upload = sent(client, dataset, json.dumps(row).encode())
+
+    every, outer = page_of(client, upload), page_of(client, upload, pairs="best-worst")
+
+    assert "2 more pairs" in every
+    assert "2 more pair" not in outer
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_table_of_no_known_shape_goes_in_by_its_columns_and_the_next_by_itself(client, dataset):
+    table = b"Frage,gut,schlecht\nNenne einen Vogel.,Zaunk\xc3\xb6nig,Fledermaus\n"
+    named = {"column_prompt": "Frage", "column_chosen": "gut", "column_rejected": "schlecht"}
+    upload = sent(client, dataset, table, "umfrage.csv")
+    assert "Format not recognised" in page_of(client, upload)
+    assert '<option value="schlecht">' in page_of(client, upload)
+    assert "left is better" in page_of(client, upload, **named)
+    assert "no column &quot;Fragen&quot;" in page_of(client, upload, **named | {"column_prompt": "Fragen"})
+
+    run = do_import(client, upload, **named)
+    more = page_of(client, sent(client, dataset, table.replace(b"Vogel", b"Baum"), "mehr.csv"))
+
+    assert (run.state, run.result["comparisons"]) == ("done", 1)
+    assert "named columns: prompt = Frage" in more
+    assert "Kept now: prompt = Frage" in more
+
+
+def test_a_choice_that_is_not_offered_is_refused(client, dataset):
+    answer = client.post(reverse("import_preview", args=[sent(client, dataset).pk]), {"pairs": "none"})
+
+    assert answer.status_code == 400
+    assert not Run.objects.exists()
+
+
+def test_no_file_is_told_as_such(client, dataset):
+    answer = client.post(reverse("import", args=[dataset.pk]))
+
+    assert answer.status_code == 400
+    assert "Choose a file first" in answer.content.decode()
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, settings):
+    settings.UPLOAD_MAX_BYTES = 100
+
+    answer = send(client, dataset)
+
+    assert answer.status_code in {400, 413}
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.real_data("nasty")
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_a_strange_name_is_only_ever_shown(name, client, dataset):
+    answer = send(client, dataset, name=name)
+
+    assert answer.status_code in {302, 400}
+    page = client.get(answer["Location"]).content.decode() if answer.status_code == 302 else ""
+    for upload in Upload.objects.all():
+        assert upload.path == f"uploads/{upload.pk}"
+        assert default_storage.exists(upload.path)
+        assert upload.shown_name.isprintable()
+        assert len(upload.shown_name) <= 100
+        assert upload.shown_name.lower().strip().endswith(".jsonl")
+    assert "<img" not in page.replace('<img src="/static', "")
+    assert not {"\0", "\u202e"} & set(page + answer.content.decode())
+
+
+@pytest.mark.real_data("nasty")
+@pytest.mark.django_db(transaction=True)
+def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):
+    """One test for all, as a test that commits takes a second to clean up after."""
+    wrong = [entry["file"] for entry in NASTY if not as_the_index_says(client, dataset, entry)]
+
+    assert wrong == []
+
+
+def as_the_index_says(client, dataset, entry) -> bool:
+    Comparison.objects.all().delete()
+    Prompt.objects.all().delete()
+    path = SHARED / "nasty" / entry["file"]
+    upload = sent(client, dataset, path.read_bytes(), path.name)
+    page = page_of(client, upload)
+    run = do_import(client, upload)
+    reject = entry["expect"] == "reject" and "accept" not in entry.get("also_acceptable", "")
+    if run.state == "failed":
+        said = f"{page}{run.result['problems']}".lower()
+        lenient = do_import(client, upload, lenient="on")
+        good, bad = entry.get("lenient", {}).get("rows_ok"), entry.get("lenient", {}).get("bad_lines")
+        return (
+            entry["expect"] == "reject"
+            and entry.get("error_must_mention", "").lower() in said
+            and (lenient.state == "failed") == (good is None)
+            and lenient.result.get("rows") == (good or 0)
+            and (bad is None or [p["line"] for p in lenient.result["problems"]] == bad)
+            and page_of(client, upload) != ""
+        )
+    return not reject and run.result["rows"] == entry.get("rows", run.result["rows"])
+
+
+def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held_something(client, dataset):
+    rows = [{"prompt": f"p{n}", "chosen": "good", "rejected": "bad", "topic": "x" * n} for n in range(3)]
+
+    upload = sent(client, dataset, "\n".join(map(json.dumps, rows)).encode())
+    page = client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+
+    assert "How columns are used" in page
+    assert '<th scope="row">chosen</th><td>better answer</td><td>3</td>' in page
+    assert '<th scope="row">topic</th><td>metadata</td><td>2</td>' in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_empty_completions_are_counted_before_and_after_the_import(client, dataset):
+    upload = sent(client, dataset, b'{"prompt": "p", "chosen": "c", "rejected": " "}\n')
+
+    assert "Empty answers" in page_of(client, upload)
+    assert do_import(client, upload).result["empty_completions"] == 1
+
+    assert "Empty answers" in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_finished_import_leads_to_the_prompts_with_an_empty_answer(client, dataset):
+    rows = [("empty", "\u2003\n"), ("full", "r"), ("zero-width", "\u200b")]
+    lines = (json.dumps({"prompt": f"asked-{name}", "chosen": "c", "rejected": text}) for name, text in rows)
+    upload = sent(client, dataset, "\n".join(lines).encode())
+    shown = reverse("data", args=[dataset.pk]) + "?empty=1"
+
+    assert shown not in page_of(client, upload)
+    do_import(client, upload)
+
+    assert shown in client.get(reverse("import_preview", args=[upload.pk])).content.decode()
+    html = client.get(shown).content.decode()
+    assert "asked-empty" in html
+    assert "asked-full" not in html
+    assert "asked-zero-width" not in html
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_finished_import_shows_what_it_added_and_no_preview_of_what_is_not_stored(client, dataset):
+    upload = sent(client, dataset)
+    page = reverse("import_preview", args=[upload.pk])
+    assert "Nothing is imported yet" in client.get(page).content.decode()
+
+    assert do_import(client, upload).state == "done"
+
+    html = client.get(page).content.decode()
+    assert "Nothing is imported yet" not in html
+    assert "Import another file" in html

@@ -1,0 +1,242 @@
+"""A report in words, tables and pictures."""
+
+from typing import Any
+
+import pytest
+
+from workbench.pipeline.quality import charts
+from workbench.pipeline.quality.panels import Panel, in_words, panels, plan
+
+NASTY = "<script>alert(1)</script>"
+
+
+def figure(value: float | None, reach: float = 0.05, n: int = 100) -> dict[str, Any]:
+    if value is None:
+        return {"value": None, "low": None, "high": None, "n": n, "prompts": n, "why": "not enough data"}
+    return {"value": value, "low": value - reach, "high": value + reach, "n": n, "prompts": n}
+
+
+def agreed(label: str, raw: float | None) -> dict[str, Any]:
+    every = {name: figure(raw and raw - 0.2) for name in ("alpha", "alpha_ordinal", "ac1")}
+    return {"label": label, "units": 40, "opinions": 90, "raw": figure(raw), **every}
+
+
+def sliced(kind: str, label: str, accuracy: float | None, over: float = 0.1) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "label": label,
+        "accuracy": figure(accuracy),
+        "wilson": None,
+        "longest": figure(accuracy and accuracy - over),
+        "random": figure(0.5),
+        "over_longest": figure(over if accuracy else None),
+        "ceiling": figure(0.9),
+    }
+
+
+def worker(pk: int, left: float | None) -> dict[str, Any]:
+    shares = {name: figure(None, n=0) for name in ("consistent", "gold", "towards", "away", "seconds")}
+    told = {"annotator": pk, "imported": False, "votes": 50, "per_hour": 60.5}
+    return {**told, "skill": figure(0.8), "left": figure(left), **shares}
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    """A report of people and one calibrated model, as `compute` gives it."""
+    bins = [
+        {"lower": p - 0.05, "upper": p + 0.05, "n": 50, "predicted": p, "observed": p - 0.1, "low": p - 0.2}
+        | {"high": p}
+        for p in (0.65, 0.75, 0.85)
+    ]
+    model = {
+        "version": "reward-1",
+        "pk": 1,
+        "kind": "transformer",
+        "calibrated": True,
+        "temperature": 1.0,
+        "n": 150,
+        "slices": [
+            sliced("all", "all", 0.7),
+            sliced("source", NASTY, 0.6),
+            sliced("length", "apart: long", 0.8),
+        ],
+        "confidence_auc": figure(0.6),
+        "ece": figure(0.1),
+        "bins": bins,
+        "histogram": {"edges": [-2.0, 0.0, 2.0], "a": [5, 50], "tie": [3, 4], "b": [60, 8]},
+    }
+    pull = {name: figure(0.1, 0.2) for name in ("length", "bold")}
+    audited = {"version": "reward-1", "pk": 1, "n": 150, "prompts": 60, "people": pull, "model": pull}
+    weeks = [("2026-11-09", 0.6), ("2026-11-16", None), ("2026-11-23", 0.7)]
+    report = {
+        "agreement": {
+            "people": {
+                "all": agreed("all", 0.65),
+                "unseen": agreed("unseen", 0.64),
+                "by_source": [],
+                "by_guidelines": [agreed("1", 0.5), agreed("2", 0.7)],
+                "by_week": [agreed(week, raw) for week, raw in weeks],
+            }
+        },
+        "sample": {"people": {"answers": 150, "led": 1200, "picked": 0, "asked_after": 3}},
+        "annotators": [worker(1, 0.5), worker(2, 0.62), worker(3, None)],
+        "aggregation": {
+            "annotators": 3, "comparisons": 40, "votes_per_annotator": 30.0, "enough": True,
+            "decided_by_majority": 30, "decided_by_skill": 40, "differ": 2,
+        },
+        "seconds": {"all": figure(30.0, 2), "by_length": [{"label": "short", "seconds": figure(25.0, 2)}]},
+        "pace": {
+            "per_hour": figure(80.0, 5),
+            "by_week": [{"week": w, "judgments": 50, "annotators": 2, "hours": 1.5} for w, _ in weeks],
+        },
+        "against": {"people": [model]},
+        "audit": {"people": [audited | {"excess": {"length": figure(0.3, 0.1)}, "people_given_margin": {}}]},
+        "plan": [],
+    }  # fmt: skip
+    return {**report, **changes}
+
+
+NAMES = {1: "ann", 2: NASTY, 3: "cid"}
+
+
+def panel(report: dict[str, Any], name: str) -> Panel:
+    return next(each for each in panels(report, "people", NAMES) if each.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("agreement", "in 65 % (60 to 70) of cases"),
+        ("agreement", "In the latest week, of 2026-11-23, it was 70 % (65 to 75)."),
+        ("agreement-by", "version 2 of the guidelines people say the same in 70 % (65 to 75)"),
+        ("accuracy", "reward-1 is right in 70 % (65 to 75) of 100 pairs by people"),
+        ("accuracy", "the rule “longest” in 60 % (55 to 65): +10.0 points (+5.0 to +15.0) for the model."),
+        ("accuracy", "The agreement of people with each other lets a perfect model reach 90 % (85 to 95)"),
+        ("accuracy", "Left out: 1,200 votes given beside a suggestion, 3 votes asked for because"),
+        ("reliability", "reward-1 is surer than it may be"),
+        ("margins", "a larger margin means that it is right more often"),
+        ("left", f"1 of 2 annotators favour a side, most of all {NASTY}"),
+        ("pace", "Somebody at work gives 80 an hour (75 to 85)."),
+        ("seconds", "30 s (28 to 32 s)"),
+        ("audit", "reward-1 is led more than people are by length."),
+        ("annotators", "they differ on 2."),
+    ],
+)
+def test_each_panel_says_what_it_shows_with_its_interval(name, said):
+    assert said in panel(made(), name).says
+
+
+@pytest.mark.parametrize("low", [-0.3, 0.1, -0.9], ids=["alike", "more", "less"])
+def test_what_each_panel_says_is_whole_sentences(low):
+    report = made()
+    (audited,) = report["audit"]["people"]
+    audited["excess"]["length"] |= {"low": low, "high": low + 0.5}
+
+    said = [each.says for each in panels(report, "people", NAMES) if each.says]
+
+    assert [says for says in said if not says.endswith((".", "…"))] == []
+
+
+def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_better():
+    report = made()
+    report["against"]["people"][0]["slices"][0] = sliced("all", "all", 0.7, over=0.02)
+    says = panel(report, "accuracy").says
+
+    assert "the two are not told apart" in says
+    assert "less" not in says
+
+
+def test_what_is_too_little_says_so_and_is_not_drawn():
+    report = made()
+    model = report["against"]["people"][0]
+    model |= {
+        "slices": [sliced("all", "all", None)],
+        "ece": figure(None),
+        "confidence_auc": figure(None),
+        "n": 3,
+    }
+    report["agreement"]["people"] |= {"all": agreed("all", None), "by_week": []}
+    report["annotators"] = []
+    report["pace"]["by_week"] = []
+
+    drawn = ("agreement", "accuracy", "reliability", "margins", "left", "pace")
+    found = [panel(report, name) for name in drawn]
+
+    assert [each.says.startswith("Not enough data") for each in found] == [True] * 6
+    assert not any(each.has_chart for each in found)
+
+
+def test_an_uncalibrated_model_has_no_reliability():
+    report = made()
+    report["against"]["people"][0] |= {"calibrated": False, "bins": [], "ece": figure(None)}
+
+    assert "uncalibrated" in panel(report, "reliability").says
+    assert not panel(report, "reliability").has_chart
+
+
+def test_a_dataset_without_any_model_still_has_its_panels_of_people():
+    found = panels(made(against={}, audit={}), "people", NAMES)
+
+    assert {each.name for each in found} >= {"agreement", "accuracy", "left", "pace"}
+    assert "no model has scored" in next(each for each in found if each.name == "accuracy").says
+
+
+def test_what_tells_of_single_annotators_is_marked():
+    assert {each.name for each in panels(made(), "people", NAMES) if each.single} == {"left", "annotators"}
+
+
+def test_the_plan_is_in_sentences():
+    accuracy = {"goal": "accuracy", "version": "reward-1", "within": 0.02, "now": 0.05, "judgments": 1200}
+    alpha = {"goal": "alpha", "version": "", "within": 0.05, "now": 0.04, "judgments": 0}
+    unknown = {**alpha, "now": None, "judgments": None}
+    rest = {"seconds": 30.0, "hours": 10.0, "measured": True}
+
+    told = plan(made(plan=[each | rest for each in (accuracy, alpha, unknown)]))
+
+    alpha_goal = "agreement (Krippendorff’s alpha) within ± 0.05"
+    goals = ["how often reward-1 is right within ± 2.0 points", alpha_goal, alpha_goal]
+    assert [each.startswith(f"To know {goal}") for each, goal in zip(told, goals, strict=True)] == [True] * 3
+    assert (
+        "1,200 more Judgments are needed, about 10 hours of work. It is known within ± 5.0 points" in told[0]
+    )
+    assert "nothing more is needed. It is known within ± 0.04." in told[1]
+    assert "not enough data to say how many Judgments it takes." in told[2]
+
+
+def test_figures_are_written_with_their_ends():
+    assert in_words(figure(0.64, 0.03)) == "64 % (61 to 67)"
+    assert in_words(figure(0.4, 0.1), "log_odds") == "+0.40 (+0.30 to +0.50)"
+    assert in_words({**figure(0.999, 0.0005), "low": 0.2}) == ">99 % (20 to >99)"
+    assert in_words(figure(None)) == "not enough data"
+
+
+def test_every_chart_is_shapes_and_text_whatever_people_are_called():
+    drawn = {
+        each.name: charts.drawn(each, charts.THEMES["dark"]).decode()
+        for each in panels(made(), "people", NAMES)
+        if each.has_chart
+    }
+
+    assert set(drawn) == {"agreement", "accuracy", "reliability", "margins", "left", "pace"}
+    assert all("<script" not in svg and "href=" not in svg for svg in drawn.values())
+    assert "&lt;script&gt;" in drawn["left"]
+    assert charts.THEMES["dark"].model in drawn["left"]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<script>1</script>",
+        '<g onload="1"/>',
+        '<a href="http://x"/>',
+        '<g xlink:href="#a"/>',
+        "<foreignObject/>",
+        '<image href="x"/>',
+        "<style>@import 'x'</style>",
+    ],
+)
+def test_a_picture_that_could_do_something_is_refused(inside):
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{}</svg>'
+    assert charts.checked(svg.format("<g/>").encode())
+
+    with pytest.raises(ValueError, match="no place"):
+        charts.checked(svg.format(inside).encode())

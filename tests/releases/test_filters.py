@@ -1,0 +1,179 @@
+"""What each filter lets through, and that a count and a build agree on it."""
+
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+
+from tests.factories import (
+    ComparisonFactory,
+    CompletionFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from workbench.models import Comparison, Dataset, Decision, Judgment, ModelVersion, Release
+from workbench.pipeline import releases
+from workbench.pipeline.releases import BadFilter, Filters
+from workbench.pipeline.releases.filters import count
+
+pytestmark = pytest.mark.django_db
+
+
+def judged(
+    dataset: Dataset, name: str, outcomes: str = "a", texts=("some text", "other text"), source: str = ""
+) -> Comparison:
+    prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": name}])
+    a, b = (CompletionFactory.create(prompt=prompt, text=text, source=source) for text in texts)
+    comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
+    for outcome in outcomes:
+        JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    return comparison
+
+
+def passed(dataset: Dataset, **filters) -> set[str]:
+    """The prompts that come through; as many as `count` says, and the others counted as filtered."""
+    release = releases.build(Release(dataset=dataset, profiles=["preference"], filters=filters))
+    names = set()
+    for name, file in release.manifest["files"].items():
+        if file["rows"]:
+            with default_storage.open(f"{release.folder}/{name}") as lines:
+                names |= {json.loads(line)["prompt"] for line in lines}
+    through, decided = count(dataset, Filters.parse(filters), ModelVersion.objects.active())
+    assert through == len(names)
+    assert release.manifest["profiles"]["preference"]["left_out"].get("filtered", 0) == decided - through
+    return names
+
+
+def test_by_method_votes_and_agreement(dataset):
+    judged(dataset, "one", "a")
+    judged(dataset, "two", "aa")
+    judged(dataset, "split", "aab")
+    comparison = judged(dataset, "reviewed", "aaaa")
+    Decision.objects.create(
+        comparison=comparison, outcome="b", method="reviewer", votes=4, decided_by=UserFactory.create()
+    )
+
+    assert passed(dataset, method=["agreement"]) == {"one", "two"}
+    assert passed(dataset, method=["majority", "reviewer"]) == {"split", "reviewed"}
+    assert passed(dataset, min_votes=2) == {"two", "split", "reviewed"}
+    assert passed(dataset, min_agreement=0.9) == {"one", "two"}
+    assert passed(dataset, min_agreement=0.6, min_votes=2) == {"two", "split"}
+
+
+def test_by_source_and_length_of_both_texts(dataset):
+    judged(dataset, "short", texts=("ab", "abcd"), source="gpt")
+    judged(dataset, "long", texts=("a" * 10, "b" * 20), source="gpt")
+    judged(dataset, "mixed", texts=("ab", "b" * 20), source="human")
+
+    assert passed(dataset, source=["gpt"]) == {"short", "long"}
+    assert passed(dataset, min_length=5) == {"long"}
+    assert passed(dataset, max_length=5) == {"short"}
+    assert passed(dataset, min_length=2, max_length=20) == {"short", "long", "mixed"}
+
+
+def test_by_the_day_of_the_last_current_judgment(dataset):
+    days = {"early": datetime(2026, 5, 1, 23, 59, tzinfo=UTC), "late": datetime(2026, 5, 2, 0, 0, tzinfo=UTC)}
+    for name, moment in days.items():
+        comparison = judged(dataset, name, "a")
+        comparison.judgments.update(created_at=moment)
+        superseded = JudgmentFactory.create(comparison=comparison, is_current=False)
+        Judgment.objects.filter(pk=superseded.pk).update(created_at=datetime(2026, 6, 1, tzinfo=UTC))
+
+    assert passed(dataset, judged_from="2026-05-02") == {"late"}
+    assert passed(dataset, judged_until="2026-05-01") == {"early"}
+    assert passed(dataset, judged_from="2026-05-01", judged_until="2026-05-02") == {"early", "late"}
+
+
+def test_by_the_calibrated_confidence_of_the_active_model(dataset):
+    version = ModelVersionFactory.create(state="active", temperature=2.0)
+    for name, margin in {"sure": -4.5, "unsure": 0.5, "other model": 9.0}.items():
+        by = ModelVersionFactory.create() if name == "other model" else version
+        SuggestionFactory.create(comparison=judged(dataset, name), version=by, margin=margin)
+
+    # 4.5 / 2 is a probability of 0.905.
+    assert passed(dataset, min_confidence=0.9) == {"sure"}
+    assert passed(dataset, min_confidence=0.5) == {"sure", "unsure"}
+
+
+def test_confidence_of_a_model_that_is_not_calibrated_is_refused(dataset):
+    judged(dataset, "one")
+    ModelVersionFactory.create(state="active")
+
+    with pytest.raises(releases.ReleaseError, match="calibrated"):
+        passed(dataset, min_confidence=0.9)
+
+
+def test_without_named_prompt_groups(dataset):
+    known, _ = judged(dataset, "in the benchmark"), judged(dataset, "not in it")
+
+    assert passed(dataset, without_groups=[known.prompt.group]) == {"not in it"}
+
+
+def test_what_is_not_decided_counts_under_its_own_reason_and_not_as_filtered(dataset):
+    judged(dataset, "decided", "a")
+    judged(dataset, "split", "ab")
+
+    release = releases.build(
+        Release(dataset=dataset, profiles=["preference"], filters={"min_votes": 1, "max_length": 100})
+    )
+
+    assert release.manifest["profiles"]["preference"]["left_out"] == {"undecided": 1}
+    assert release.manifest["filters"] == {"min_votes": 1, "max_length": 100}
+
+
+def test_all_votes_are_filtered_too(dataset):
+    judged(dataset, "one", "a")
+    judged(dataset, "two", "aa")
+
+    release = releases.build(Release(dataset=dataset, profiles=["all-votes"], filters={"min_votes": 2}))
+
+    assert (release.rows, release.manifest["profiles"]["all-votes"]["left_out"]) == (2, {"filtered": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"votes": "3"}, 'There is no filter "votes"; there are method, min_votes'),
+        ({"min_votes": "three"}, 'min_votes takes a whole number, not "three"'),
+        ({"min_agreement": "most"}, 'min_agreement takes a number, not "most"'),
+        ({"judged_from": "May"}, 'judged_from takes a day like 2026-05-31, not "May"'),
+        ({"method": ["guess"]}, 'method is one of agreement, majority, aggregation, reviewer, not "guess"'),
+    ],
+)
+def test_a_filter_that_does_not_exist_or_cannot_have_its_value_is_refused_with_what_can(given, sentence):
+    with pytest.raises(BadFilter, match=sentence):
+        Filters.parse(given)
+
+
+def test_filters_are_stored_as_they_are_read(dataset):
+    filters = Filters(
+        method=("reviewer",),
+        min_votes=2,
+        judged_from=date(2026, 5, 1),
+        min_agreement=0.75,
+        source=("gpt", "me"),
+    )
+
+    assert Filters.parse(filters.as_json()) == filters
+    assert Filters().as_json() == {}
+    assert filters.in_words()["Both answers written by"] == "gpt, me"
+
+
+def test_the_command_takes_filters_and_names_a_wrong_one(dataset, tmp_path):
+    judged(dataset, "one", "a")
+    judged(dataset, "two", "aa")
+    call_command(
+        "release", "Kitchen", out=tmp_path / "out", filter=["min_votes=2", "method=agreement,majority"]
+    )
+
+    with pytest.raises(CommandError, match='There is no filter "votes"'):
+        call_command("release", "Kitchen", out=tmp_path / "other", filter=["votes=2"])
+
+    release = Release.objects.get()
+    assert release.filters == {"min_votes": 2, "method": ["agreement", "majority"]}
+    assert release.rows == 1

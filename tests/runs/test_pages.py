@@ -1,0 +1,453 @@
+import re
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.factories import (
+    CompletionFactory,
+    ModelVersionFactory,
+    RunFactory,
+    ScoreFactory,
+)
+from workbench.models import Completion, Run, ScoreBatch, Worker
+from workbench.views.runs import workforce
+from workbench.worker import tasks
+
+pytestmark = pytest.mark.django_db
+
+POLL = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def enqueued(monkeypatch):
+    """(id, state) of each Run that a message was sent for. Only the message itself is left out."""
+    seen: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        tasks.enqueue_run, "delay", lambda pk: seen.append((pk, Run.objects.get(pk=pk).state))
+    )
+    return seen
+
+
+def failed_batch(run: Run, reason: str = "the model's output is nan") -> ScoreBatch:
+    completion = CompletionFactory.create(prompt__dataset=run.dataset)
+    return ScoreBatch.objects.create(
+        run=run,
+        version=run.version,
+        completion_ids=[completion.pk],
+        size=1,
+        state="failed",
+        attempts=3,
+        error=reason,
+    )
+
+
+def show(client, run: Run) -> str:
+    return client.get(reverse("run", args=[run.pk])).content.decode()
+
+
+def test_a_run_shows_its_progress_rate_time_left_and_last_sign_of_life(dataset, alice, as_user):
+    now = timezone.now()
+    run = RunFactory.create(
+        dataset=dataset,
+        state="running",
+        done=5000,
+        total=17000,
+        started_at=now - timedelta(seconds=500),
+        heartbeat_at=now,
+    )
+
+    html = show(as_user(alice), run)
+
+    assert "5,000 of 17,000 completions" in html
+    assert 'value="5000"' in html
+    assert 'max="17000"' in html
+    assert "10 /s" in html
+    assert "20 min" in html  # 12,000 left at 10 a second
+    assert f"<dd>{timezone.localtime(now):%H:%M}</dd>" in html
+
+
+def test_an_open_run_is_polled_and_an_ended_one_is_not(dataset, alice, as_user):
+    client = as_user(alice)
+    run = RunFactory.create(dataset=dataset, state="running")
+    url = reverse("run", args=[run.pk])
+
+    assert f'hx-get="{url}"' in show(client, run)
+    assert client.get(url, headers=POLL).status_code == 200
+    run.finish()
+
+    assert "hx-get" not in show(client, run)
+    assert client.get(url, headers=POLL).status_code == 286
+
+
+def test_the_list_of_runs_polls_as_long_as_one_of_them_is_open(dataset, alice, as_user):
+    client = as_user(alice)
+    run = RunFactory.create(dataset=dataset)
+    RunFactory.create(dataset=dataset, state="done")
+    url = reverse("runs", args=[dataset.pk])
+
+    assert client.get(url, headers=POLL).status_code == 200
+    run.cancel()
+
+    assert client.get(url, headers=POLL).status_code == 286
+
+
+def test_the_error_of_a_failed_run_is_shown_escaped(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, kind="import")
+    run.fail("line 17: <b> is not JSON")
+
+    assert "line 17: &lt;b&gt; is not JSON" in show(as_user(alice), run)
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_trying_again_puts_the_run_back_with_all_its_attempts_and_rings_for_it(
+    state, dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, kind="import", state=state, error="no", attempts=3)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = as_user(alice).post(reverse("run_retry", args=[run.pk]))
+
+    run.refresh_from_db()
+    assert answer.headers["Location"] == reverse("run", args=[run.pk])
+    assert (run.state, run.error, run.attempts) == ("waiting", "", 0)
+    assert enqueued == [(run.pk, "waiting")]
+
+
+@pytest.mark.parametrize("state", ["waiting", "running", "done"])
+def test_a_run_that_did_not_fail_is_left_alone_by_a_retry(
+    state, dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, kind="import", state=state, done=7)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = as_user(alice).post(reverse("run_retry", args=[run.pk]), follow=True)
+
+    run.refresh_from_db()
+    assert (run.state, run.done) == (state, 7)
+    assert "has nothing to retry" in answer.content.decode()
+    assert enqueued == []
+
+
+def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_by_retry(
+    dataset, alice, as_user, enqueued, django_capture_on_commit_callbacks
+):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    batch = failed_batch(run, "the model's output is <nan>")
+    CompletionFactory.create(prompt__dataset=dataset)
+    client = as_user(alice)
+
+    html = show(client, run)
+    assert "the model&#x27;s output is &lt;nan&gt;" in html
+    assert Completion.objects.get(pk=batch.completion_ids[0]).text in html
+    completion = Completion.objects.get(pk=batch.completion_ids[0])
+    data = f"{reverse('data', args=[dataset.pk])}?prompt={completion.prompt_id}"
+    assert f'<a href="{data}">{completion.prompt.messages[-1]["content"]}</a>' in html
+    shown = client.get(data).content.decode()
+    assert shown.count('<article class="prompt"') == 1
+    assert f'id="prompt-{completion.prompt_id}"' in shown
+    assert "Retry 1 failed" in html
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(reverse("run_retry", args=[run.pk]))
+
+    batch.refresh_from_db()
+    assert (batch.state, batch.attempts) == ("waiting", 0)
+    assert enqueued == [(run.pk, "waiting")]
+
+
+def test_a_cancelled_score_run_goes_on_in_a_new_run_over_what_is_left(dataset, alice, as_user):
+    version = ModelVersionFactory.create()
+    run = RunFactory.create(dataset=dataset, version=version, state="cancelled")
+    ScoreFactory.create(completion__prompt__dataset=dataset, version=version)
+    left = CompletionFactory.create(prompt__dataset=dataset)
+
+    as_user(alice).post(reverse("run_retry", args=[run.pk]))
+
+    again = Run.objects.open().get()
+    assert (again.version, again.created_by) == (version, alice)
+    assert again.batches.get().completion_ids == [left.pk]
+
+
+def test_cancelling_a_score_run_cancels_the_batches_that_nobody_works_on(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create())
+    batch = ScoreBatch.objects.create(run=run, version=run.version, completion_ids=[1], size=1)
+
+    as_user(alice).post(reverse("run_cancel", args=[run.pk]))
+
+    run.refresh_from_db()
+    batch.refresh_from_db()
+    assert (run.state, batch.state) == ("cancelled", "cancelled")
+
+
+def test_cancelling_a_run_that_has_ended_says_so_and_changes_nothing(dataset, alice, as_user):
+    run = RunFactory.create(dataset=dataset, kind="import", state="done")
+
+    answer = as_user(alice).post(reverse("run_cancel", args=[run.pk]), follow=True)
+
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert "had already finished" in answer.content.decode()
+
+
+def test_a_worker_that_stopped_reporting_on_a_run_is_said_to_be_quiet_since_then(dataset, alice, as_user):
+    now = timezone.now()
+    Worker.objects.create(name="w", queues="score", started_at=now, last_seen=now)
+    heard = now - timedelta(seconds=31)
+    run = RunFactory.create(dataset=dataset, state="running", started_at=heard, heartbeat_at=heard)
+
+    assert f"no sign of life since {timezone.localtime(heard):%H:%M}" in show(as_user(alice), run)
+    run.update_progress(done=1)
+    assert "no sign of life since" not in show(as_user(alice), run)
+
+
+def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user, settings):
+    now = timezone.now()
+    run = RunFactory.create(
+        dataset=dataset, version=ModelVersionFactory.create(), state="running", heartbeat_at=now
+    )
+    for worker, silent in (("fine:1", 29), ("stuck:2", 31)):
+        Worker.objects.create(name=worker, queues="score", started_at=now, last_seen=now)
+        ScoreBatch.objects.create(
+            run=run,
+            version=run.version,
+            completion_ids=[],
+            size=7,
+            state="leased",
+            worker=worker,
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS - silent),
+        )
+
+    html = show(as_user(alice), run)
+
+    heard = timezone.localtime(now - timedelta(seconds=31))
+    assert f"stuck:2 has 7 completions of a Run in hand and was last heard of at {heard:%H:%M}" in html
+    assert "fine:1 has" not in html
+    run.finish()
+    assert "stuck:2 has" not in show(as_user(alice), run)
+
+
+@pytest.mark.parametrize(
+    ("kind", "queue"),
+    [
+        ("import", "work"),
+        ("release", "work"),
+        ("score", "score"),
+        ("train", "train"),
+        ("evaluate", "train"),
+    ],
+)
+def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, as_user):
+    now = timezone.now()
+    other = {"work": "score", "score": "work", "train": "score, work"}[queue]
+    Worker.objects.create(name="other", queues=other, started_at=now, last_seen=now)
+    run = RunFactory.create(dataset=dataset, kind=kind)
+
+    assert f"--queues {queue}</code>" in show(as_user(alice), run)
+    Worker.objects.create(name="right", queues=queue, started_at=now, last_seen=now)
+    assert "--queues" not in show(as_user(alice), run)
+
+
+def alive(name: str, queues: str) -> Worker:
+    now = timezone.now()
+    return Worker.objects.create(name=name, queues=queues, started_at=now, last_seen=now)
+
+
+def running(kind: str = "import", minutes_left: float | None = 3, **more: object) -> Run:
+    """One that has done half of its 600 rows in the time that it will take for the rest; without a total
+    nobody knows how long that is."""
+    start = timezone.now() - timedelta(minutes=minutes_left or 1)
+    total = None if minutes_left is None else 600
+    return RunFactory.create(
+        kind=kind,
+        state="running",
+        done=300,
+        total=total,
+        started_at=start,
+        heartbeat_at=timezone.now(),
+        **more,
+    )
+
+
+def said_of(run: Run) -> str:
+    return workforce([run]).queued[run.pk]
+
+
+def test_what_waits_says_behind_what_it_is_and_for_how_long(dataset, alice, as_user):
+    alive("w", "work")
+    ahead = running()
+    run = RunFactory.create(dataset=dataset, kind="import")
+    sentence = f"Queued: starts when Import {ahead.pk} is done, about 3 min."
+
+    assert said_of(run) == sentence
+    assert sentence in show(as_user(alice), run)
+    assert sentence in as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
+    assert sentence in as_user(alice).get(reverse("dataset", args=[dataset.pk])).content.decode()
+
+
+def test_no_time_is_told_that_is_not_known(dataset):
+    alive("w", "work")
+    unknown = running(minutes_left=None)
+    run = RunFactory.create(dataset=dataset, kind="release")
+    assert said_of(run) == f"Queued: starts when Import {unknown.pk} is done."
+    unknown.finish()
+    running()
+    before = RunFactory.create(kind="statistics")
+    last = RunFactory.create(dataset=dataset, kind="release")
+
+    # Nobody knows how long the one takes that has not begun.
+    assert said_of(last) == f"Queued: starts when Statistics {before.pk} is done."
+
+
+def test_what_has_nothing_before_it_is_taken_in_a_moment(dataset):
+    alive("w", "work")
+    run = RunFactory.create(dataset=dataset, kind="import")
+    RunFactory.create(kind="import")  # ordered later
+    running("train")  # of another worker
+    RunFactory.create(kind="import", state="done")
+
+    assert said_of(run) == "Queued: starts in a moment."
+
+
+def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
+    alive("one", "work")
+    alive("two", "work")
+    slow = running(minutes_left=30)
+    run = RunFactory.create(dataset=dataset, kind="import")
+    assert said_of(run) == "Queued: starts in a moment."
+    quick = running(minutes_left=5)
+    assert said_of(run) == f"Queued: starts when Import {quick.pk} is done, about 5 min."
+    RunFactory.create(kind="import")
+    later = RunFactory.create(kind="import")
+
+    assert said_of(later) == "Queued: starts when 3 of the 4 runs before it are done."
+    assert slow.is_open
+
+
+def test_a_worker_of_several_queues_does_one_thing_at_a_time(dataset):
+    alive("w", "score, work")
+    ahead = running("score", version=ModelVersionFactory.create())
+    run = RunFactory.create(dataset=dataset, kind="import")
+
+    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+
+
+def test_all_workers_share_what_is_to_be_scored(dataset):
+    alive("one", "score")
+    alive("two", "score")
+    version = ModelVersionFactory.create()
+    ahead = running("score", version=version)
+    run = RunFactory.create(dataset=dataset, version=version)
+
+    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+
+
+def test_where_no_worker_is_alive_for_it_that_is_what_it_waits_for(dataset):
+    alive("other", "work")
+    Worker.objects.create(
+        name="gone",
+        queues="train",
+        started_at=timezone.now(),
+        last_seen=timezone.now() - timedelta(minutes=2),
+    )
+    running("train")
+    run = RunFactory.create(dataset=dataset, kind="train")
+
+    assert said_of(run) == "Queued: no worker runs for the queue “train”."
+
+
+def test_what_does_not_wait_says_nothing_of_a_queue(dataset, alice, as_user):
+    alive("w", "work")
+    for run in (running(dataset=dataset), RunFactory.create(dataset=dataset, kind="import", state="done")):
+        assert "Queued" not in show(as_user(alice), run)
+
+
+def test_each_worker_is_shown_with_what_it_has_scored_and_its_rate_of_the_last_minute(
+    dataset, alice, as_user
+):
+    now = timezone.now()
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="running")
+    for size, minutes_ago in ((200, 5), (120, 0)):
+        ScoreBatch.objects.create(
+            run=run,
+            version=run.version,
+            completion_ids=[],
+            size=size,
+            state="done",
+            worker="gpu-1:77",
+            finished_at=now - timedelta(minutes=minutes_ago),
+        )
+
+    row = run.batches.by_worker().get()
+    assert (row["worker"], row["batches"], row["completions"], row["rate"]) == ("gpu-1:77", 2, 320, 2.0)
+    assert "gpu-1:77" in show(as_user(alice), run)
+
+
+def test_the_list_asks_as_often_for_three_runs_as_for_one(dataset, alice, as_user, queries_of):
+    url = reverse("runs", args=[dataset.pk])
+    RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
+    one = queries_of(as_user(alice), url)
+    for _ in range(2):
+        RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
+
+    assert queries_of(as_user(alice), url) == one
+
+
+def test_a_run_asks_as_often_for_three_failed_batches_as_for_one(dataset, alice, as_user, queries_of):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    url = reverse("run", args=[run.pk])
+    failed_batch(run)
+    one = queries_of(as_user(alice), url)
+    failed_batch(run)
+    failed_batch(run)
+
+    assert queries_of(as_user(alice), url) == one
+
+
+def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user):
+    html = as_user(alice).get(reverse("runs", args=[dataset.pk])).content.decode()
+
+    assert "No runs yet" in html
+
+
+@pytest.mark.parametrize(
+    ("finding", "made", "said"),
+    [
+        ({"better": False, "said": "No step was better."}, {}, "No better model found"),
+        ({"better": False, "said": "Not clearly better."}, {"model": "new"}, "No better model found"),
+        ({"better": True, "said": "Worse nowhere."}, {"model": "new"}, "A better model: new"),
+        ({"better": None, "said": "Nothing to compare."}, {"model": "new"}, "The first model: new"),
+    ],
+)
+def test_a_training_that_is_over_says_what_it_found_with_both_curves_and_no_alarm(
+    finding, made, said, dataset, alice, as_user
+):
+    if made:
+        made["version"] = ModelVersionFactory.create(name="new").pk
+    measured = [[n, {"log_loss": 0.7 - n / 100, "accuracy": 0.6, "best": True}] for n in (0, 5, 10)]
+    curves = {"loss": [[1, 0.7], [10, 0.5]], "validation": measured}
+    params = {"base_name": "base", "number": 1, "preset": "recommended", "name": "new", "settings": {}}
+    run = RunFactory.create(
+        dataset=dataset, kind="train", state="done", total=10, done=10, params=params,
+        result={"finding": finding, "stage": "done", **curves, **made},
+    )  # fmt: skip
+
+    html = show(as_user(alice), run).partition("<main")[2]
+
+    assert said in html
+    assert finding["said"] in html
+    assert "failed" not in html
+    assert "disagree" not in html
+    assert not {"Try again", "Resume"} & set(re.findall(r"<button[^>]*>([^<]+)", html))
+    assert re.search(r'class="smooth" d="M', html)
+    assert re.search(r'class="validation" d="M[^"]+L', html)
+
+
+def test_a_training_that_the_clock_ended_says_so_beside_its_curve(dataset, alice, as_user):
+    said = "The limit of 90 seconds ended the training after 5 of 13 steps."
+    params = {"base_name": "base", "number": 1, "preset": "quick", "name": "new", "settings": {}}
+    run = RunFactory.create(
+        dataset=dataset, kind="train", state="done", params=params, result={"ended": said}
+    )
+
+    assert said in show(as_user(alice), run).partition("<main")[2]

@@ -1,0 +1,146 @@
+import pytest
+from django.urls import reverse
+
+from tests.factories import DatasetFactory, ModelVersionFactory, ScoreFactory, UserFactory
+from workbench.models import ModelVersion
+from workbench.worker import tasks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff(as_user):
+    return as_user(UserFactory.create(is_staff=True))
+
+
+@pytest.fixture
+def enqueued(monkeypatch):
+    """Ids of Datasets that a message was sent for, in order."""
+    ids: list[int] = []
+    monkeypatch.setattr(tasks.score_missing, "delay", ids.append)
+    return ids
+
+
+def test_a_model_is_shown_with_all_that_pins_it_and_what_it_has_scored(staff):
+    version = ModelVersionFactory.create(
+        name="rm-1",
+        origin="nicholasKluge/RewardModel",
+        revision="abcdef0123456789",
+        parameters=108_311_041,
+        weights_sha256="0123456789abcdef" * 4,
+        max_length=400,
+        precision="exact-order",
+        notice="Trained on machine labels.",
+    )
+    ScoreFactory.create_batch(2, version=version)
+
+    html = staff.get(reverse("versions")).content.decode()
+
+    row = html.partition("rm-1")[2].partition("</tr>")[0]
+    for shown in (
+        "nicholasKluge/RewardModel at abcdef01",
+        "108,311,041 parameters",
+        "bert-pair, 400 tokens, exact-order",
+        "0123456789ab</code>",
+        "Trained on machine labels.",
+        "uncalibrated",
+        '<td class="number">2</td>',
+    ):
+        assert shown in row
+
+
+def test_activating_a_model_has_every_dataset_scored_newest_first_once_it_is_stored(
+    staff, enqueued, django_capture_on_commit_callbacks
+):
+    old = ModelVersionFactory.create(state="active")
+    version = ModelVersionFactory.create()
+    datasets = DatasetFactory.create_batch(3)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        staff.post(reverse("version_activate", args=[version.pk]), {"reason": "Trained on more."})
+        assert enqueued == []
+
+    old.refresh_from_db()
+    assert ModelVersion.objects.active() == version
+    assert old.state == "registered"
+    assert enqueued == [dataset.pk for dataset in reversed(datasets)]
+
+
+def test_a_registered_model_can_be_retired_and_taken_back_by_activating_it(staff, enqueued):
+    version = ModelVersionFactory.create()
+
+    staff.post(reverse("version_retire", args=[version.pk]))
+    version.refresh_from_db()
+    assert version.state == "retired"
+
+    staff.post(reverse("version_activate", args=[version.pk]))
+    assert ModelVersion.objects.active() == version
+
+
+def test_the_active_model_cannot_be_retired_and_the_page_says_what_to_do(staff):
+    version = ModelVersionFactory.create(state="active")
+
+    answer = staff.post(reverse("version_retire", args=[version.pk]), follow=True)
+
+    version.refresh_from_db()
+    assert version.state == "active"
+    assert "Only a registered model can be retired" in answer.content.decode()
+
+
+def test_the_page_says_how_to_add_a_model(staff):
+    assert "manage.py model_add" in staff.get(reverse("versions")).content.decode()
+
+
+def test_the_list_asks_as_often_for_three_more_models_as_for_none(staff, queries_of):
+    before = queries_of(staff, reverse("versions"))
+    ScoreFactory.create_batch(3)
+
+    assert queries_of(staff, reverse("versions")) == before
+
+
+def test_the_page_of_a_calibrated_version_shows_what_held_on_other_prompts(staff):
+    found = {
+        "lower": 0.5,
+        "upper": 0.6,
+        "n": 40,
+        "predicted": 0.55,
+        "observed": 0.6,
+        "low": 0.45,
+        "high": 0.74,
+    }
+    figures = {
+        "n": 160,
+        "measured_on": 40,
+        "ece_before": 0.31,
+        "ece_after": 0.05,
+        "bins": [found],
+        "dataset": "",
+    }
+    version = ModelVersionFactory.create(temperature=2.5, calibration=figures, parameters=7)
+
+    page = staff.get(reverse("version", args=[version.pk])).content.decode()
+
+    assert "sigmoid(margin / 2.500)" in page
+    assert "0.310" in page
+    assert "0.050" in page
+    assert "45 to 74 %" in page
+
+
+def test_calibrating_on_too_little_says_so_and_changes_nothing(staff):
+    version = ModelVersionFactory.create()
+
+    page = staff.post(reverse("version_calibrate", args=[version.pk]), follow=True).content.decode()
+
+    assert "not enough data: 0 votes" in page
+    version.refresh_from_db()
+    assert not version.calibrated
+
+
+def test_a_version_with_scores_is_not_deleted_and_an_unused_one_is(staff):
+    used, unused = ScoreFactory.create().version, ModelVersionFactory.create()
+
+    refused = staff.post(reverse("version_delete", args=[used.pk]), follow=True)
+    staff.post(reverse("version_delete", args=[unused.pk]))
+
+    assert "Retire it" in refused.content.decode()
+    assert list(ModelVersion.objects.transformers()) == [used]

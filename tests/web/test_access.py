@@ -1,0 +1,287 @@
+"""Who may do what, as one table: a URL that is not in it fails the tests."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.test import Client
+from django.urls import URLPattern, get_resolver, reverse
+from django.utils import timezone
+
+from tests.conftest import client_of
+from tests.factories import (
+    ComparisonFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    RunFactory,
+    UserFactory,
+)
+from workbench.models import Annotator, Dataset, Member, Release, User
+from workbench.pipeline import imports, quality, releases
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = ("anonymous", "stranger", "annotator", "reviewer", "admin", "staff")
+
+
+class Row(NamedTuple):
+    """A request with nothing in its body, on which kind of object, and its status for each of PEOPLE."""
+
+    method: str
+    of: str
+    statuses: tuple[int, int, int, int, int, int]
+
+
+OPEN = (200, 200, 200, 200, 200, 200)
+LOGGED_IN = (302, 200, 200, 200, 200, 200)
+ANNOTATOR = (302, 404, 200, 200, 200, 200)
+REVIEWER = (302, 404, 403, 200, 200, 200)
+ADMIN = (302, 404, 403, 403, 200, 200)
+STAFF = (302, 403, 403, 403, 403, 200)
+
+
+def to(status: int, allowed: tuple[int, ...]) -> tuple[int, ...]:
+    """The same people, when success answers `status` and not 200."""
+    return tuple(status if code == 200 else code for code in allowed)
+
+
+TABLE = {
+    "home": Row("GET", "", LOGGED_IN),
+    "login": Row("GET", "", (200, 302, 302, 302, 302, 302)),
+    "logout": Row("POST", "", (302, 302, 302, 302, 302, 302)),
+    "password_change": Row("GET", "", LOGGED_IN),
+    "password_change_done": Row("GET", "", LOGGED_IN),
+    "dataset_new": Row("GET", "", STAFF),
+    "dataset": Row("GET", "dataset", ANNOTATOR),
+    "data": Row("GET", "dataset", REVIEWER),
+    "groups": Row("GET", "dataset", REVIEWER),
+    "settings": Row("GET", "dataset", ADMIN),
+    "guidelines_revise": Row("POST", "dataset", to(400, ADMIN)),
+    "dataset_delete": Row("GET", "dataset", ADMIN),
+    "clone": Row("POST", "dataset", to(400, ADMIN)),
+    "archive": Row("POST", "dataset", to(302, ADMIN)),
+    "bring_back": Row("POST", "dataset", to(302, ADMIN)),
+    "people": Row("GET", "dataset", ADMIN),
+    "member_change": Row("POST", "member", to(302, ADMIN)),
+    "member_remove": Row("POST", "member", to(302, ADMIN)),
+    "runs": Row("GET", "dataset", ADMIN),
+    "run": Row("GET", "run", ADMIN),
+    "run_cancel": Row("POST", "run", to(302, ADMIN)),
+    "run_retry": Row("POST", "run", to(302, ADMIN)),
+    "model": Row("GET", "dataset", ADMIN),
+    "model_outlook": Row("POST", "dataset", ADMIN),
+    "model_evaluate": Row("POST", "dataset", to(404, ADMIN)),
+    "model_compare": Row("GET", "dataset", ADMIN),
+    "model_version": Row("GET", "dataset_version", ADMIN),
+    "promote": Row("POST", "dataset_version", to(302, (302, 404, 403, 403, 403, 200))),
+    "versions": Row("GET", "", STAFF),
+    "version": Row("GET", "version", STAFF),
+    "version_calibrate": Row("POST", "version", to(302, STAFF)),
+    "version_delete": Row("POST", "version", to(302, STAFF)),
+    "version_activate": Row("POST", "version", to(302, STAFF)),
+    "rollback": Row("POST", "", to(302, STAFF)),
+    "version_retire": Row("POST", "version", to(302, STAFF)),
+    "annotate": Row("GET", "dataset", ANNOTATOR),
+    "annotate_next": Row("POST", "dataset", ANNOTATOR),
+    "judge": Row("POST", "dataset", to(302, ANNOTATOR)),
+    "annotate_skip": Row("POST", "dataset", to(302, ANNOTATOR)),
+    "annotate_flag": Row("POST", "dataset", to(302, ANNOTATOR)),
+    "annotate_hold": Row("POST", "dataset", ANNOTATOR),
+    "annotate_undo": Row("GET", "dataset", to(302, ANNOTATOR)),
+    "annotate_markdown": Row("GET", "claimed", ANNOTATOR),
+    "annotate_own": Row("GET", "dataset", ANNOTATOR),
+    "straight_on": Row("POST", "", to(204, LOGGED_IN)),
+    "gold": Row("POST", "comparison", to(302, REVIEWER)),
+    "quality": Row("GET", "dataset", REVIEWER),
+    "quality_compute": Row("POST", "dataset", to(302, REVIEWER)),
+    "quality_report": Row("GET", "figures", ADMIN),
+    "quality_table": Row("GET", "table of figures", REVIEWER),
+    "quality_chart": Row("GET", "chart", REVIEWER),
+    "review": Row("GET", "dataset", REVIEWER),
+    "review_case": Row("GET", "comparison", REVIEWER),
+    "settle": Row("POST", "comparison", to(400, REVIEWER)),
+    "unsettle": Row("POST", "comparison", to(409, REVIEWER)),
+    "releases": Row("GET", "dataset", ADMIN),
+    "release_leakage": Row("GET", "dataset", ADMIN),
+    "release_count": Row("POST", "dataset", ADMIN),
+    "release": Row("GET", "release", ADMIN),
+    "release_download": Row("GET", "file", ADMIN),
+    "import": Row("GET", "dataset", ADMIN),
+    "import_preview": Row("GET", "upload", ADMIN),
+    "import_rejects": Row("GET", "rejects", ADMIN),
+    "guideline_gaps": Row("GET", "dataset", REVIEWER),
+}
+
+
+@pytest.fixture
+def clients(dataset: Dataset, alice, rita, bob, charlie) -> dict[str, Client]:
+    staff = UserFactory.create(username="sam", is_staff=True)
+    people = {"stranger": charlie, "annotator": bob, "reviewer": rita, "admin": alice, "staff": staff}
+    return {"anonymous": Client(), **{who: client_of(user) for who, user in people.items()}}
+
+
+@pytest.fixture
+def path_of(dataset: Dataset) -> Callable[[str], str]:
+    """The URL of a row of TABLE, on a fresh object of the kind that it is of."""
+
+    def member() -> tuple[list[object], str]:
+        return [dataset.pk, dataset.members.create(user=UserFactory.create(), role="annotator").pk], ""
+
+    def claimed() -> tuple[list[object], str]:
+        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        for slot, user in enumerate(User.objects.all()):
+            comparison.claims.create(
+                annotator=Annotator.objects.for_user(user),
+                slot=slot,
+                left="a",
+                mode="blind",
+                expires_at=timezone.now() + timedelta(minutes=20),
+            )
+        return [dataset.pk], f"?comparison={comparison.pk}"
+
+    def built(file: bool = False) -> tuple[list[object], str]:
+        JudgmentFactory.create(comparison__prompt__dataset=dataset)
+        built = releases.build(Release(dataset=dataset, profiles=["preference"]))
+        return [built.pk, releases.MANIFEST] if file else [built.pk], ""
+
+    def uploaded(rejects: bool = False) -> tuple[list[object], str]:
+        row = b'{"prompt": "p", "chosen": "c", "rejected": "r"}\n'
+        path = default_storage.save(f"uploads/{uuid4()}", ContentFile(row))
+        upload = dataset.uploads.create(shown_name="a.jsonl", path=path, size=len(row), sha256="")
+        if not rejects:
+            return [upload.pk], ""
+        run = RunFactory.create(dataset=dataset, kind="import", upload=upload, state="done")
+        default_storage.save(imports.rejects_path(run), ContentFile(row))
+        return [upload.pk, run.pk], ""
+
+    def figures(*of: str) -> tuple[list[object], str]:
+        JudgmentFactory.create(comparison__prompt__dataset=dataset)
+        run = quality.begin(dataset)
+        run.start()
+        stored = quality.carry_out(run)
+        name = "accuracy-people-light-0.svg"
+        path = default_storage.save(f"statistics/{dataset.pk}/{name}", ContentFile(b"<svg/>"))
+        stored.report["charts"] = [path]
+        stored.save()
+        return [dataset.pk, *of], ""
+
+    kinds: dict[str, Callable[[], tuple[list[object], str]]] = {
+        "": lambda: ([], ""),
+        "dataset": lambda: ([dataset.pk], ""),
+        "member": member,
+        "comparison": lambda: ([ComparisonFactory.create(prompt__dataset=dataset).pk], ""),
+        "claimed": claimed,
+        "run": lambda: ([RunFactory.create(dataset=dataset).pk], ""),
+        "release": built,
+        "file": lambda: built(file=True),
+        "upload": uploaded,
+        "rejects": lambda: uploaded(rejects=True),
+        "figures": figures,
+        "table of figures": lambda: figures("people", "accuracy"),
+        "chart": lambda: figures("accuracy-people-light-0.svg"),
+        "version": lambda: ([ModelVersionFactory.create().pk], ""),
+        "dataset_version": lambda: ([dataset.pk, ModelVersionFactory.create().pk], ""),
+    }
+
+    def path(name: str) -> str:
+        args, query = kinds[TABLE[name].of]()
+        return reverse(name, args=args) + query
+
+    return path
+
+
+def test_every_url_of_the_workbench_stands_in_the_table():
+    patterns = [pattern for pattern in get_resolver().url_patterns if isinstance(pattern, URLPattern)]
+
+    assert {pattern.name for pattern in patterns} == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_page_is_for_those_the_table_says(name: str, clients, path_of):
+    row = TABLE[name]
+
+    statuses = {}
+    for who, client in clients.items():
+        answer = client.generic(row.method, path_of(name))
+        b"".join(answer)  # a file that is not sent to its end stays open
+        statuses[who] = answer.status_code
+
+    assert statuses == dict(zip(PEOPLE, row.statuses, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.method == "POST"])
+def test_a_change_cannot_be_made_by_following_a_link(name: str, clients, path_of):
+    answer = clients["staff"].get(path_of(name))
+
+    assert answer.status_code == 405
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.statuses[0] == 302])
+def test_somebody_who_is_not_logged_in_is_sent_to_the_login_page(name: str, clients, path_of):
+    row = TABLE[name]
+
+    answer = clients["anonymous"].generic(row.method, path_of(name))
+
+    assert answer.headers["Location"].startswith(reverse("login"))
+
+
+NO_CHANGE_OF_WHAT_IS_ARCHIVED = {
+    "dataset_delete",
+    "clone",
+    "archive",
+    "bring_back",
+    "people",
+    "member_change",
+    "member_remove",
+}
+"""Members may come and go, and the Dataset as a whole has its own rules."""
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.of not in {"", "version"}])
+def test_nobody_changes_an_archived_dataset_by_any_url(name: str, clients, path_of, dataset):
+    path = path_of(name)
+    Dataset.objects.filter(pk=dataset.pk).update(archived_at=timezone.now())
+
+    answer = clients["staff"].post(path)
+
+    if name in NO_CHANGE_OF_WHAT_IS_ARCHIVED:
+        assert answer.status_code in {200, 302, 400}
+    elif answer.status_code != 405:  # there is nothing to post here
+        assert answer.status_code == 423
+        assert f"{dataset} is archived: you can read and export it" in answer.content.decode()
+
+
+READ = [name for name, row in TABLE.items() if row.method == "GET" and row.of not in {"", "version"}]
+
+
+@pytest.mark.parametrize("name", [name for name in READ if name != "annotate_undo"])  # it begins a change
+def test_an_archived_dataset_can_be_read_and_exported(name: str, clients, path_of, dataset):
+    path = path_of(name)
+    Dataset.objects.filter(pk=dataset.pk).update(archived_at=timezone.now())
+
+    answer = clients["admin"].get(path, follow=True)
+
+    b"".join(answer)
+    assert answer.status_code == 200
+
+
+def test_a_run_of_no_dataset_is_for_staff(clients):
+    run = RunFactory.create(dataset=None)
+
+    assert clients["staff"].get(reverse("run", args=[run.pk])).status_code == 200
+    assert clients["admin"].get(reverse("run", args=[run.pk])).status_code == 404
+
+
+def test_an_admin_of_one_dataset_cannot_change_the_members_of_another(clients, dataset):
+    elsewhere = Member.objects.create(
+        dataset=Dataset.objects.create(name="Elsewhere"), user=UserFactory.create(), role="annotator"
+    )
+
+    answer = clients["admin"].post(reverse("member_remove", args=[dataset.pk, elsewhere.pk]))
+
+    assert answer.status_code == 404
+    assert Member.objects.filter(pk=elsewhere.pk).exists()

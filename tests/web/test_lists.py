@@ -1,0 +1,255 @@
+"""Every page that lists something asks the database as often for a hundred rows as for one, and seldom."""
+
+import json
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.factories import (
+    AnnotatorFactory,
+    ComparisonFactory,
+    CompletionFactory,
+    DatasetFactory,
+    JudgmentFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    RunFactory,
+    ScoreFactory,
+    SuggestionFactory,
+    UserFactory,
+)
+from tests.web.test_access import TABLE
+from workbench.models import (
+    Annotator,
+    Comparison,
+    Dataset,
+    Decision,
+    Download,
+    Evaluation,
+    Flag,
+    Guidelines,
+    Member,
+    Release,
+    Run,
+    ScoreBatch,
+    User,
+    Worker,
+)
+from workbench.pipeline import releases
+from workbench.pipeline.review import queue
+
+pytestmark = pytest.mark.django_db
+
+MOST = 15
+# The Overview reads the stored report too, why some answers have no Score, and behind what each Run waits;
+# Review how prompts begin, and the texts of the opened case alone.
+MOST_OF = {"dataset": 17, "review": 18, "review_case": 18}
+
+WITHOUT_A_LIST = {
+    "login", "password_change", "password_change_done", "dataset_new",
+    "annotate", "annotate_undo", "annotate_markdown", "annotate_own",
+    "quality_report", "quality_table", "quality_chart",
+    "release_download", "import_preview", "import_rejects",
+    "version", "dataset_delete",
+}  # fmt: skip
+"""Of the pages that can be looked at, those that show one thing, or a file."""
+
+
+class Campaign:
+    """A Dataset that has had so many of everything that a page lists."""
+
+    def __init__(self, dataset: Dataset, admin: User) -> None:
+        self.dataset, self.admin = dataset, admin
+        self.case = ComparisonFactory.create(prompt__dataset=dataset)
+        JudgmentFactory.create(comparison=self.case)
+        self.release = releases.build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
+        self.release.run = RunFactory.create(dataset=dataset, kind="release", state="done")
+        self.release.save()
+        self.version = ModelVersionFactory.create(temperature=1.0)
+        self.version.activate()
+        self.run = RunFactory.create(dataset=dataset, version=self.version, state="running")
+        self.leakage = RunFactory.create(
+            dataset=dataset,
+            kind="leakage",
+            state="done",
+            started_at=timezone.now(),
+            result={"references": []},
+        )
+        self.old = ModelVersionFactory.create()
+        self.newest = self.old
+        self.size = 0
+
+    def grow(self, size: int) -> None:
+        """Until there are so many of each."""
+        for number in range(self.size, size):
+            who = AnnotatorFactory.create()
+            Member.objects.create(dataset=self.dataset, user=who.user, role="annotator")
+            self._of_people(number, who)
+            self._of_data(number, who)
+            self._of_models(number)
+            self._of_runs(number)
+        self.size = size
+        self.leakage.save()
+
+    def _of_people(self, number: int, who: Annotator) -> None:
+        """One more who judged, flagged and settled the case; one more Guidelines and imported label
+        source."""
+        Guidelines.objects.create(
+            dataset=self.dataset, number=number + 1, text="Be kind.", created_by=who.user
+        )
+        JudgmentFactory.create(comparison=self.case, annotator=who)
+        Flag.objects.create(comparison=self.case, annotator=who, reason="other")
+        self.case.decisions.update(is_current=False)
+        Decision.objects.create(
+            comparison=self.case, outcome="a", method="reviewer", decided_by=who.user, undone_by=self.admin
+        )
+        label_source = Annotator.objects.create(source="file.jsonl", external_id=str(number))
+        JudgmentFactory.create(comparison=self.case, annotator=label_source, stage="imported")
+
+    def _of_data(self, number: int, who: Annotator) -> None:
+        """Two more Prompts of one group with Scores, one of them in disagreement, the other settled as a gap
+        of the guidelines by the admin."""
+        made = []
+        for _ in range(2):
+            prompt = PromptFactory.create(dataset=self.dataset, group=f"{number:064x}")
+            sides = CompletionFactory.create_batch(2, prompt=prompt, source=f"writer {number}")
+            for completion in sides:
+                ScoreFactory.create(completion=completion, version=self.version)
+            made.append(ComparisonFactory.create(prompt=prompt, a=sides[0], b=sides[1]))
+        waiting, settled = made
+        for outcome in "ab":
+            JudgmentFactory.create(
+                comparison=waiting,
+                outcome=outcome,
+                annotator=who if outcome == "a" else AnnotatorFactory.create(),
+            )
+        SuggestionFactory.create(comparison=waiting, version=self.version, margin=1.0)
+        SuggestionFactory.create(comparison=waiting, version=self.old, margin=-1.0)
+        Decision.objects.create(
+            comparison=settled, outcome="a", method="reviewer", reason="guideline_gap", decided_by=self.admin
+        )
+
+    def _of_models(self, number: int) -> None:
+        """One more version, trained from the last, evaluated here; one more Dataset to measure on."""
+        frozen = DatasetFactory.create(frozen=True)
+        Member.objects.create(dataset=frozen, user=self.admin, role="admin")
+        self.newest = ModelVersionFactory.create(base=self.newest, release=self.release)
+        SuggestionFactory.create(comparison=self.case, version=self.newest)
+        none = {"accuracy": None, "decided": 0, "slices": []}
+        figures = {"model": none, "beside": {"longest": none}, "differences": {}, "people": {"ceiling": None}}
+        for version in (self.newest, self.old):
+            for on in (self.dataset, frozen):
+                Evaluation.objects.create(
+                    version=version, dataset=on, source=on.name, split="test", data_sha256="", pairs=0,
+                    figures=figures, run=self.run,
+                )  # fmt: skip
+        ModelVersionFactory.create(base=self.old)
+        for version in (self.old, self.version):
+            version.activate(reason="to and fro", by=self.admin)
+
+    def _of_runs(self, number: int) -> None:
+        """One more Run of each kind, open and ended, with what they leave; one more worker."""
+        upload = self.dataset.uploads.create(
+            shown_name="a.jsonl", path=f"{uuid4()}", size=1, sha256="", uploaded_by=self.admin
+        )
+        for kind in Run.Kind:
+            made = {"kind": kind, "dataset": self.dataset, "version": self.version, "upload": upload}
+            RunFactory.create(**made, created_by=self.admin)
+            RunFactory.create(**made, state="running", created_by=self.admin)
+            ended = RunFactory.create(**made, state="cancelled", created_by=self.admin)
+        self.leakage.result["references"].append(
+            {
+                "reference": f"Benchmark {number}",
+                "size": 1,
+                "alike": {"test": 1},
+                "examples": {"test": [self.dataset.prompts.last().pk]},
+            }
+        )
+        Release.objects.create(
+            dataset=self.dataset, number=number + 2, state="ready", profiles=self.release.profiles,
+            manifest=self.release.manifest, run=ended, created_by=self.admin,
+        )  # fmt: skip
+        Download.objects.create(release=self.release, file="x", user=self.admin)
+        for state in ("failed", "done", "leased"):
+            ScoreBatch.objects.create(
+                run=self.run, version=self.version, size=1, state=state, worker=f"worker {number}",
+                completion_ids=[self.case.a_id], lease_until=timezone.now() - timedelta(hours=1),
+            )  # fmt: skip
+        now = timezone.now()
+        Worker.objects.create(name=f"worker {number}", queues="score", started_at=now, last_seen=now)
+
+    def pages(self) -> dict[str, str]:
+        """Each page with a list, and ways to look at it; by the name of its URL and of the way."""
+        here, query = [self.dataset.pk], queue.Filters()
+        some = Comparison.objects.in_disagreement(self.version).first()
+        after = json.dumps([0, 0, 0.0, 0])  # all that nobody has flagged
+        pinned = f"version={self.version.pk}&as_of={query.as_of.timestamp():.3f}"
+        voter = some.judgments.first().annotator_id
+        of_dataset = (
+            "dataset", "data", "groups", "settings", "people", "runs", "model", "quality", "releases",
+            "release_leakage", "import", "guideline_gaps", "review",
+        )  # fmt: skip
+        review = reverse("review", args=here)
+        return {
+            **{name: reverse(name, args=here) for name in of_dataset},
+            "home": reverse("home"),
+            "data, searched": reverse("data", args=here) + "?q=Answer",
+            "review, next page": f"{review}?after={after}&{pinned}",
+            "review, flips": f"{review}?{pinned}&old={self.old.pk}&why=flipped",
+            "review, narrowed": f"{review}?{pinned}&annotator={voter}&lengths=alike&source=writer 0",
+            "review, oldest first": f"{review}?order=oldest&votes=shown",
+            "review_case": reverse("review_case", args=[self.case.pk]),
+            "review_case, of a flip": reverse("review_case", args=[some.pk]) + f"?{pinned}&old={self.old.pk}",
+            "run": reverse("run", args=[self.run.pk]),
+            "release": reverse("release", args=[self.release.pk]),
+            "model_compare": reverse("model_compare", args=here),
+            "model_version": reverse("model_version", args=[*here, self.newest.pk]),
+            "versions": reverse("versions"),
+        }
+
+
+def test_a_page_either_lists_something_and_is_counted_here_or_does_not(dataset, alice):
+    campaign = Campaign(dataset, alice)
+    campaign.grow(1)
+    counted = {name.partition(",")[0] for name in campaign.pages()}
+
+    assert counted | WITHOUT_A_LIST == {name for name, row in TABLE.items() if row.method == "GET"}
+    assert not counted & WITHOUT_A_LIST
+
+
+def test_a_page_asks_as_often_for_a_hundred_rows_as_for_one_and_fifteen_times_at_most(
+    dataset, alice, as_user, store_figures
+):
+    campaign = Campaign(dataset, alice)
+    client, staff = as_user(alice), as_user(UserFactory.create(is_staff=True))
+
+    def asked() -> tuple[dict[str, int], dict[str, int]]:
+        """Queries and bytes of each page."""
+        queries, sizes = {}, {}
+        for name, url in campaign.pages().items():
+            browser = staff if name == "versions" else client
+            browser.get(url)  # what is kept for all visitors is read by the first
+            with CaptureQueriesContext(connection) as captured:
+                answer = browser.get(url)
+            assert answer.status_code == 200, name
+            queries[name], sizes[name] = len(captured), len(answer.content)
+        return queries, sizes
+
+    def grown_to(size: int) -> tuple[dict[str, int], dict[str, int]]:
+        campaign.grow(size)
+        store_figures(dataset)
+        return asked()
+
+    one, small = grown_to(1)
+    hundred, large = grown_to(100)
+
+    assert [name for name in small if large[name] <= small[name]] == []
+    assert hundred == one
+    assert {
+        name: number for name, number in hundred.items() if number > MOST_OF.get(name.partition(",")[0], MOST)
+    } == {}

@@ -1,0 +1,1 @@
+"""Snapshots, compiled statements and stored files."""

@@ -1,0 +1,1 @@
+"""Forms, one module for each module of views."""

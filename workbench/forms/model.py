@@ -1,0 +1,74 @@
+from typing import Any, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from workbench.models import Dataset, ModelVersion, Release
+from workbench.pipeline.model import training
+from workbench.pipeline.runs.progress import Refused
+
+
+class RetrainForm(forms.Form):
+    """What to train a new version on, from what, and how."""
+
+    release = forms.ModelChoiceField(Release.objects.none(), empty_label=None)
+    base = forms.ModelChoiceField(
+        ModelVersion.objects.none(),
+        empty_label=None,
+        label="Start from",
+        help_text="Keep this model the same each time to compare fairly.",
+    )
+    preset = forms.ChoiceField(choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect)
+    name = forms.CharField(
+        max_length=80, required=False, help_text="Leave empty to name it after the dataset and release."
+    )
+
+    def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        releases = dataset.releases.ready().order_by("-number")
+        bases = ModelVersion.objects.transformers().exclude(state=ModelVersion.State.RETIRED)
+        self._field("release").queryset = releases.defer("manifest")
+        self._field("base").queryset = bases
+        # Read once: a field reads its queryset anew whenever it is shown or looked at.
+        self._field("base").choices = [(base.pk, str(base)) for base in bases]
+        newest = releases.first()
+        self.initial = {"release": newest, "base": training.usual_base(), "preset": _preset_for(newest)}
+
+    def _field(self, name: str) -> forms.ModelChoiceField:
+        return cast("forms.ModelChoiceField", self.fields[name])
+
+    def chosen_release(self) -> Release | None:
+        """The one that is chosen, or stands first; None while the Dataset has none."""
+        if not self.is_bound:
+            newest: Release | None = self.initial["release"]
+            return newest
+        self.is_valid()
+        chosen: Release | None = self.cleaned_data.get("release")
+        return chosen
+
+
+def _preset_for(release: Release | None) -> str:
+    try:
+        return training.usual_preset(release) if release else "recommended"
+    except Refused:  # the page says why, beside the release
+        return "recommended"
+
+
+class CompareForm(forms.Form):
+    """Which two versions to compare."""
+
+    new = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
+    old = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
+
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or {}
+        if chosen.get("new") and chosen["new"] == chosen.get("old"):
+            raise ValidationError("Choose two different models.")
+        return chosen
+
+
+class PromoteForm(forms.Form):
+    """An override, and why; both may be left out where the gate says yes."""
+
+    override = forms.BooleanField(required=False)
+    reason = forms.CharField(required=False, max_length=2000)

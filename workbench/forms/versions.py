@@ -1,0 +1,10 @@
+from django import forms
+
+from workbench.models import Dataset
+
+
+class CalibrateForm(forms.Form):
+    """What to fit a temperature on."""
+
+    dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all datasets")
+    labels = forms.BooleanField(required=False, label="Include imported labels")

@@ -1,0 +1,1 @@
+"""Comparison -> Claim -> Judgment."""

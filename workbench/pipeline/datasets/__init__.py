@@ -1,0 +1,1 @@
+"""Archive, clone and delete a Dataset."""

@@ -1,0 +1,25 @@
+"""An archived Dataset can be read and exported, and takes no votes, imports or Runs until it is brought back.
+That nobody writes to it meanwhile is for access.py to see to."""
+
+from django.utils import timezone
+
+from workbench.models import Dataset, Run
+from workbench.pipeline.runs import lifecycle
+
+
+def archive(dataset: Dataset) -> None:
+    """Archive the dataset; its Runs that wait or go on are cancelled. One that is archived stays as it is."""
+    Dataset.objects.in_use().filter(pk=dataset.pk).update(archived_at=timezone.now())
+    lifecycle.cancel_all(dataset)
+
+
+def bring_back(dataset: Dataset) -> None:
+    """Put the dataset back in use, and have done what it missed: the active model may be another one now."""
+    Dataset.objects.archived().filter(pk=dataset.pk).update(
+        archived_at=None, needs_scoring=True, queue_stale_since=timezone.now()
+    )
+
+
+def open_runs(dataset: Dataset) -> int:
+    """How many Runs an archiving would cancel."""
+    return Run.objects.of(dataset).open().count()

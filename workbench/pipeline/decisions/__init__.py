@@ -1,0 +1,1 @@
+"""Judgments -> derived Decisions."""

@@ -1,0 +1,189 @@
+"""What people agree on: the Decisions that follow from Judgments, and agreement and accuracy in figures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import (
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    DateTimeField,
+    F,
+    FilteredRelation,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from workbench.models import Comparison, Dataset, Decision, Judgment, Outcome
+from workbench.models.annotation import ComparisonQuerySet
+from workbench.pipeline.quality.accuracy import LabelSource
+from workbench.pipeline.quality.shares import Share
+
+CHUNK = 1_000
+PASSES = 3
+_OPINIONS = [Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What `derive` wrote: Decisions made, and Decisions that are no longer current."""
+
+    made: int
+    withdrawn: int
+
+
+def derive(dataset: Dataset, rule: str | None = None) -> Derived:
+    """Bring the derived Decisions of the dataset in line with its current Judgments.
+
+    - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
+      judge" is no opinion; labels of the file are opinions.
+    - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
+      a Release must not be quicker than the look.
+    - A derived Decision that no longer follows, or rests on other numbers of votes than it says, is
+      no longer current; one that still follows is left as it is, so a second call writes nothing.
+    - One that aggregation made stays for as long as it rests on the same votes, where `rule` is skill: to
+      make them takes too long for a page (see pipeline/decisions/aggregation), and the majority stands in
+      until then. `rule` is the Dataset's own, when None.
+    - A reviewer's current Decision is never touched, and nothing is derived beside it.
+
+    What is to be written is looked for without a lock, and then written in chunks, each a transaction of its
+    own that looks again: on SQLite nobody could judge while 200,000 rows are read. As people go on judging
+    meanwhile, a long pass is followed by a short one. A constant number of statements a chunk."""
+    rule = rule or dataset.aggregation
+    made = withdrawn = 0
+    for _ in range(PASSES):
+        out_of_date = list(_out_of_date(dataset, rule))
+        for start in range(0, len(out_of_date), CHUNK):
+            some = _derive(dataset, rule, out_of_date[start : start + CHUNK])
+            made, withdrawn = made + some.made, withdrawn + some.withdrawn
+        if len(out_of_date) <= CHUNK:
+            break
+    return Derived(made, withdrawn)
+
+
+def _out_of_date(dataset: Dataset, rule: str) -> Iterator[int]:
+    """Comparisons whose derived Decision is to be withdrawn or made."""
+    comparisons = Comparison.objects.filter(dataset=dataset)
+    derived = Decision.objects.current().of(dataset).exclude(method=Decision.Method.REVIEWER)
+    flagged = comparisons.flagged().values("pk")
+    yield from derived.filter(comparison__in=flagged).values_list("comparison", flat=True)
+    yield from _no_longer_following(comparisons, rule).values_list("pk", flat=True).iterator()
+    yield from _undecided(comparisons).values_list("pk", flat=True).iterator()
+
+
+@transaction.atomic
+def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
+    some = Comparison.objects.filter(dataset=dataset, pk__in=keys)
+    derived = Decision.objects.current().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
+    withdrawn = derived.filter(comparison__in=some.flagged().values("pk")).update(is_current=False)
+    not_following = _no_longer_following(some, rule).values("current__pk")
+    withdrawn += derived.filter(pk__in=not_following).update(is_current=False)
+    return Derived(made=_insert(_undecided(some)), withdrawn=withdrawn)
+
+
+def _undecided(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+    """Those, tallied, that have no current Decision and an outcome that follows from their opinions."""
+    flagged = comparisons.flagged().values("pk")
+    open_ones = _tallied(comparisons).filter(current__isnull=True).exclude(pk__in=flagged)
+    return open_ones.exclude(derived_outcome="")
+
+
+def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+    """The comparisons grouped with their current Decision (`current__*`), and what follows from opinions:
+    opinions, leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
+    leading = Greatest(*(f"votes_{outcome}" for outcome in _OPINIONS))
+    majority = [
+        When(**{f"votes_{outcome}": F("leading")}, leading__gt=F("opinions") / 2.0, then=Value(outcome.value))
+        for outcome in _OPINIONS
+    ]
+    all_the_same = When(leading=F("opinions"), then=Value(Decision.Method.AGREEMENT.value))
+    current = FilteredRelation("decisions", condition=Q(decisions__is_current=True))
+    fields = ("pk", "outcome", "method", "votes", "votes_for")
+    # values() before the votes: grouped by these columns, and not by each column of Comparison.
+    grouped: Any = (
+        comparisons.order_by()
+        .annotate(current=current)
+        .values("pk", *(f"current__{field}" for field in fields))
+    )
+    tallied: QuerySet[Any, Any] = (
+        grouped.with_votes()
+        .annotate(opinions=F("votes") - F("votes_cannot_judge"), leading=leading)
+        .annotate(
+            derived_outcome=Case(*majority, default=Value(""), output_field=CharField()),
+            derived_method=Case(all_the_same, default=Value(Decision.Method.MAJORITY.value)),
+        )
+    )
+    return tallied
+
+
+def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet[Any, Any]:
+    """Those, tallied, whose current Decision was derived and differs from what the Judgments say now."""
+    follows = Q(
+        derived_outcome=F("current__outcome"),
+        derived_method=F("current__method"),
+        opinions=F("current__votes"),
+        leading=F("current__votes_for"),
+    )
+    tallied = _tallied(comparisons).filter(current__isnull=False)
+    tallied = tallied.exclude(current__method=Decision.Method.REVIEWER)
+    if rule == Dataset.Aggregation.SKILL:
+        said = [When(current__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
+        tallied = tallied.annotate(saying_it=Case(*said, default=Value(0)))
+        follows |= Q(
+            current__method=Decision.Method.AGGREGATION,
+            opinions=F("current__votes"),
+            saying_it=F("current__votes_for"),
+        )
+    return tallied.exclude(follows)
+
+
+def _insert(decided: QuerySet[Any, Any]) -> int:
+    """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
+
+    Made in the database, as rows that go through Python take longer. A reviewer who settles one of
+    them at this moment wins: decision_one_current leaves ours out."""
+    columns = {
+        "comparison_id": F("pk"),
+        "outcome": F("derived_outcome"),
+        "method": F("derived_method"),
+        "votes": F("opinions"),
+        "votes_for": F("leading"),
+        "is_current": Value(True, output_field=BooleanField()),
+        "created_at": Value(timezone.now(), output_field=DateTimeField()),
+        **{name: Value("", output_field=CharField()) for name in ("reason", "note", "blind_outcome")},
+    }
+    selected = {f"new_{name}": expression for name, expression in columns.items()}
+    select, params = decided.annotate(**selected).values_list(*selected).query.sql_with_params()
+    table = connection.ops.quote_name(Decision._meta.db_table)
+    with connection.cursor() as cursor:
+        into = f"INSERT INTO {table} ({', '.join(columns)})"
+        cursor.execute(f"{into} {select} ON CONFLICT DO NOTHING", params)
+        return int(cursor.rowcount)
+
+
+def among(dataset: Dataset, label_sources: LabelSource = "all") -> Share:
+    """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
+    `label_sources`: everybody, people who log in, or labels of the file alone."""
+    shared = (
+        _current(dataset, label_sources)
+        .exclude(outcome=Outcome.CANNOT_JUDGE)
+        .values("comparison")
+        .annotate(opinions=Count("pk"), kinds=Count("outcome", distinct=True))
+        .filter(opinions__gte=2)
+    )
+    counted = shared.aggregate(n=Count("comparison"), k=Count("comparison", filter=Q(kinds=1)))
+    return Share(counted["k"], counted["n"])
+
+
+def _current(dataset: Dataset, label_sources: LabelSource) -> QuerySet[Judgment]:
+    judgments = Judgment.objects.of(dataset).current().order_by()
+    if label_sources == "all":
+        return judgments
+    return judgments.filter(annotator__user__isnull=label_sources == "imported")

@@ -1,0 +1,1 @@
+"""Release -> ModelVersion -> Evaluation -> Promotion."""

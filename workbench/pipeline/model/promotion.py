@@ -1,0 +1,331 @@
+"""The gate before a ModelVersion becomes the active one, and what goes through it.
+
+A version is promoted when it is really better on what the team judged, not worse on what is held fixed, and
+calibrated. Anything else needs a named admin and a reason, and both are kept on record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from django.db import transaction
+from django.db.models import Count, Window
+
+from scoring import shares
+from scoring.evaluate import PairedComparison
+from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
+from workbench.pipeline.model import evaluation
+from workbench.pipeline.model.evaluation import WHAT_TO_DO, Compared
+from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.scoring import batches
+from workbench.pipeline.text import learnt
+
+NEEDED = 300
+"""Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
+NO_WORSE_THAN = -0.01
+"""What a version may lose on a frozen Dataset: one point, with the lower end of the 95 % interval."""
+LEVEL = 0.05
+BY_ANSWER = ("preferred is longer", "preferred is shorter")
+"""Slices made by the answer itself. A model that learns that people like length loses on one of them,
+whatever else it learns: they are shown, and decide nothing."""
+
+Verdict = Literal["first", "promote", "no", "not enough data"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing the gate asks for. `met` is None where there is not enough data to tell."""
+
+    name: str
+    met: bool | None
+    said: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate says of a version against the active one (`replaces`; None = there is none).
+
+    `test` compares the two on the Dataset, `frozen` on each frozen Dataset: on pairs that neither has
+    learnt."""
+
+    version: ModelVersion
+    replaces: ModelVersion | None
+    conditions: Sequence[Condition]
+    test: Compared | None = None
+    frozen: Sequence[tuple[Dataset, Compared]] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.replaces is None:
+            return "first"
+        met = [condition.met for condition in self.conditions]
+        if False in met:
+            return "no"
+        return "not enough data" if None in met else "promote"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its reasons."""
+        if self.verdict == "first":
+            return "No model is active yet, so there is nothing to compare with."
+        if self.verdict == "promote":
+            return f"{self.version} is better than {self.replaces} here, and not worse anywhere."
+        why = " ".join(c.said for c in self.conditions if c.met is not True)
+        return f"{'Not promoted' if self.verdict == 'no' else 'Not enough data'}: {why}"
+
+    def as_json(self) -> dict[str, Any]:
+        """As a Promotion keeps it."""
+        return {
+            "verdict": self.verdict,
+            "replaces": self.replaces.name if self.replaces else None,
+            "conditions": [asdict(condition) for condition in self.conditions],
+            "test": _kept(self.test) if self.test else None,
+            "frozen": {dataset.name: _kept(found) for dataset, found in self.frozen},
+        }
+
+
+def _kept(found: Compared) -> dict[str, Any]:
+    return {
+        **asdict(found.paired),
+        "learnt": found.learnt,
+        "counted": dict(found.counted),
+        "set_aside": dict(found.set_aside),
+    }
+
+
+def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
+    """The version against the active one, on the dataset and on every frozen Dataset: on pairs that may be
+    counted (see pipeline/quality/accuracy) and that neither of the two has learnt.
+
+    Reads Scores that are there and writes nothing; what lacks Scores has to be evaluated first. Raises
+    Refused for the active version itself."""
+    active = ModelVersion.objects.active()
+    if active == version:
+        raise Refused(f"{version} is already the active model.")
+    if active is None:
+        return Gate(version, None, [])
+    found = evaluation.compared(version, active, evaluation.of_dataset(dataset))
+    conditions = [
+        _unseen(version, active, dataset, found),
+        _scored(version, active, dataset, found.lacking),
+        _superior(dataset, found.paired),
+        *_no_slice_worse(dataset, found.paired),
+    ]
+    frozen = []
+    for held in Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk"):
+        on_held = evaluation.compared(version, active, evaluation.of_dataset(held))
+        frozen.append((held, on_held))
+        conditions += [
+            _unseen(version, active, held, on_held),
+            _scored(version, active, held, on_held.lacking),
+            _no_worse(held, on_held.paired),
+            *_no_slice_worse(held, on_held.paired),
+        ]
+    if not frozen:
+        conditions.append(Condition("frozen", True, "There is no other benchmark dataset to check."))
+    conditions.append(_calibrated(version))
+    return Gate(version, active, conditions, found, frozen)
+
+
+def _unseen(version: ModelVersion, active: ModelVersion, dataset: Dataset, found: Compared) -> Condition:
+    """Which pairs decide, and which do not as one of the two has learnt them."""
+    beware = [f"{one}: {unknown}." for one in (version, active) if (unknown := learnt.UNKNOWN[one.learnt])]
+    said = " ".join([f"On {dataset}: {found.said}", *beware])
+    return Condition("unseen", True, said)
+
+
+def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
+    if not lacking:
+        return Condition("scored", True, f"Both models have scored every pair that counts in {dataset}.")
+    return Condition(
+        "scored",
+        None,
+        f"{lacking:,} pairs of {dataset} still lack a score of {version} or {active}. Evaluate both.",
+    )
+
+
+def _superior(dataset: Dataset, found: PairedComparison) -> Condition:
+    """Better on the team's own pairs: by the interval over prompt groups, and by McNemar's test."""
+    if found.n < NEEDED:
+        return Condition(
+            "superior",
+            None,
+            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
+        )
+    difference, interval = found.accuracy_difference, found.accuracy_interval
+    if difference is None or interval is None or found.p is None:
+        return Condition(
+            "superior", None, "All pairs that count belong to one prompt group, so there is no interval."
+        )
+    said = (
+        f"{shares.points(difference)} on {found.n:,} pairs (95 % interval "
+        f"{shares.points_between(interval)}; McNemar p = {found.p:.3g})."
+    )
+    better = difference > 0 and interval[0] > 0 and found.p < LEVEL
+    return Condition("superior", better, said if better else f"Not clearly better: {said}")
+
+
+def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
+    name = f"no worse on {dataset}"
+    if found.n < NEEDED or found.accuracy_interval is None or found.accuracy_difference is None:
+        return Condition(
+            name,
+            None,
+            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
+        )
+    met = found.accuracy_interval[0] >= NO_WORSE_THAN
+    said = (
+        f"{shares.points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
+        f"{shares.points_between(found.accuracy_interval)}; the limit is a loss of "
+        f"{shares.size(NO_WORSE_THAN)})."
+    )
+    return Condition(name, met, said if met else f"The model may be worse on {dataset}: {said}")
+
+
+def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition]:
+    worse = [
+        part
+        for part in found.slices
+        if part.holm_p is not None
+        and part.difference is not None
+        and part.difference < 0
+        and part.holm_p < LEVEL
+        and part.label not in BY_ANSWER
+    ]
+    if not worse:
+        said = f"No kind of pair in {dataset} is significantly worse ({len(found.slices)} checked, Holm)."
+        return [Condition("slices", True, said)]
+    return [
+        Condition(
+            "slices",
+            False,
+            f"Worse on {dataset} where {part.name} is “{part.label}”: "
+            f"{shares.points(part.difference or 0)} on {part.n:,} pairs, p = {part.holm_p:.3g} after Holm.",
+        )
+        for part in worse
+    ]
+
+
+def _calibrated(version: ModelVersion) -> Condition:
+    if version.calibrated:
+        return Condition("calibrated", True, "The model is calibrated.")
+    return Condition("calibrated", False, "The model is not calibrated. Calibrate it under Models first.")
+
+
+# --- what goes through --------------------------------------------------------------------------------------
+
+
+def promote(
+    version: ModelVersion,
+    dataset: Dataset,
+    *,
+    by: User | None = None,
+    override: bool = False,
+    reason: str = "",
+) -> Promotion:
+    """Make the version the active one when the gate says so, or with `override` when it does not.
+
+    The active version changes in one transaction together with the record of why; every Dataset then wants
+    its Scores. An override needs a named admin and a reason. Raises Refused, and changes nothing, when the
+    gate says no, or when another version became active while this one was weighed."""
+    gate = weigh(version, dataset)
+    if gate.verdict == "first":
+        return _activate(gate, Promotion.Kind.FIRST, by, reason)
+    if gate.verdict == "promote":
+        return _activate(gate, Promotion.Kind.EARNED, by, reason)
+    if not override:
+        raise Refused(gate.sentence)
+    _refuse_anonymous(by, reason)
+    return _activate(gate, Promotion.Kind.OVERRIDE, by, reason)
+
+
+def put_in_place(version: ModelVersion, *, by: User | None = None, reason: str = "") -> Promotion:
+    """Activate a version by hand, with nothing weighed: the first one, or for a reason that is kept. Raises
+    Refused."""
+    active = ModelVersion.objects.active()
+    if active == version:
+        raise Refused(f"{version} is already the active model.")
+    if active is None:
+        return _activate(Gate(version, None, []), Promotion.Kind.FIRST, by, reason)
+    _refuse_anonymous(by, reason)
+    return _activate(Gate(version, active, []), Promotion.Kind.OVERRIDE, by, reason, kept={})
+
+
+def roll_back(*, by: User | None = None, reason: str = "") -> Promotion:
+    """Put the model back that the active one replaced. Its Scores and Suggestions were kept, so it serves at
+    once. Raises Refused when there is none."""
+    active, before = ModelVersion.objects.active(), replaced_by_active()
+    if active is None or before is None:
+        raise Refused(f"There is no model to go back to from {active}." if active else "No model is active.")
+    return _activate(Gate(before, active, []), Promotion.Kind.ROLLBACK, by, reason, kept={})
+
+
+def replaced_by_active() -> ModelVersion | None:
+    """The model that `roll_back` would put back; None when there is none."""
+    active = ModelVersion.objects.active()
+    before = Promotion.objects.undone_by_rollback(active) if active else None
+    return before.supersedes if before else None
+
+
+def _refuse_anonymous(by: User | None, reason: str) -> None:
+    if by is None or not by.is_staff:
+        raise Refused("Only whoever runs this workbench can activate a model without checks.")
+    if not reason.strip():
+        raise Refused("Give a reason. The reason is stored with the promotion.")
+
+
+def _activate(
+    gate: Gate, kind: Promotion.Kind, by: User | None, reason: str, kept: dict[str, Any] | None = None
+) -> Promotion:
+    with transaction.atomic():
+        # All in one order, or two promotions at once could each wait for the other's row.
+        list(ModelVersion.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
+        active = ModelVersion.objects.active()
+        if active != gate.replaces:
+            raise Refused(f"{active} has become the active model meanwhile. Compare with {active} first.")
+        version = ModelVersion.objects.get(pk=gate.version.pk)
+        made = version.activate(
+            kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
+        )
+        # What it has scored before, as after a rollback, it serves at once.
+        for dataset in Dataset.objects.there().filter(held_by__isnull=False):
+            batches.hand_over(dataset)
+    return made
+
+
+NAMED = 3
+
+
+def served(besides: Dataset | None = None) -> str:
+    """The Datasets that change with the active version, in words: up to three by name, more by their number;
+    "" for none. `besides` is the one whose page or command it is."""
+    datasets = Dataset.objects.in_use()
+    if besides:
+        datasets = datasets.exclude(pk=besides.pk)
+    counted = datasets.annotate(total=Window(Count("*"))).order_by("name")
+    rows = list(counted.values_list("name", "total")[: NAMED + 1])
+    if len(rows) > NAMED:
+        return f"{rows[0][1]:,} {'other ' if besides else ''}datasets"
+    names = [name for name, _ in rows]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def where_it_serves() -> str:
+    """A sentence on the version that has just become active; "" where there is no Dataset."""
+    names = served()
+    if not names:
+        return ""
+    if not Dataset.objects.in_use().exclude(held_by=None).exists():
+        return f"The model serves {names}."
+    return (
+        f"The model serves {names} as soon as all answers are scored. Until then, the previous model serves."
+    )
+
+
+def latest_evaluations(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:
+    """By version, then by Dataset: the newest Evaluation of each on these Datasets, without a protocol."""
+    rows = Evaluation.objects.filter(dataset__in=datasets, protocol="").order_by("pk")
+    found: dict[int, dict[int, Evaluation]] = {}
+    for row in rows:
+        if row.dataset_id is not None:
+            found.setdefault(row.version_id, {})[row.dataset_id] = row
+    return found

@@ -1,0 +1,140 @@
+"""The registry of ModelVersions and their checkpoints in Django's storage."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import Storage, default_storage
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+
+from scoring.formats import Pair, Scored, Scorer
+from workbench.db.storage import delete_folder
+from workbench.models import ModelVersion
+from workbench.pipeline.runs.progress import Refused
+
+SELF_TEST: Sequence[Pair] = (
+    ("How do I boil an egg?", "Put it into boiling water for seven minutes, then cool it under the tap."),
+    ("How do I boil an egg?", "eggs lol"),
+    ("Name a prime number above ten.", "11 is a prime number above ten."),
+    ("Name a prime number above ten.", "12, because it can be divided by 2, 3, 4 and 6."),
+)
+"""Texts whose scores are stored when a version is registered, and computed again when a worker loads it."""
+TOLERANCES = {"bf16": 0.2}  # processors round differently in bf16; the others answer in fp32
+TOLERANCE = 1e-2
+
+
+def known_answers(score: Scorer) -> list[dict[str, Any]]:
+    """The scorer's answers to SELF_TEST, as stored on a ModelVersion."""
+    return [
+        {"prompt": prompt, "completion": completion, "value": scored.value}
+        for (prompt, completion), scored in zip(SELF_TEST, score(SELF_TEST), strict=True)
+    ]
+
+
+def check_known_answers(version: ModelVersion, score: Scorer) -> None:
+    """Raise Refused when the loaded model answers differently from the day it was registered: other weights,
+    other tokenizer, or token types where there should be none."""
+    pairs = [(known["prompt"], known["completion"]) for known in version.self_test]
+    answers: list[Scored] = score(pairs) if pairs else []
+    tolerance = TOLERANCES.get(version.precision, TOLERANCE)
+    for known, answer in zip(version.self_test, answers, strict=True):
+        if not abs(answer.value - known["value"]) <= tolerance:
+            raise Refused(
+                f"{version} scores a known text {answer.value:.4f}, but scored it {known['value']:.4f} when "
+                "registered. This worker stores no scores for it: its weights or its software differ."
+            )
+
+
+def register(
+    *,
+    name: str,
+    folder: Path,
+    files: Sequence[str],
+    facts: Mapping[str, Any],
+    storage: Storage = default_storage,
+) -> tuple[ModelVersion, bool]:
+    """Store a checkpoint's files and the ModelVersion that pins them; (version, whether it is new).
+
+    `facts` are fields of ModelVersion. The same weights, tokenizer and encoding registered again answer the
+    version that is there. Raises Refused when the name is taken by another version."""
+    version = ModelVersion(name=name, kind=ModelVersion.Kind.TRANSFORMER, **facts)
+    same = ModelVersion.objects.transformers().filter(
+        weights_sha256=version.weights_sha256,
+        tokenizer_sha256=version.tokenizer_sha256,
+        template=version.template,
+        max_length=version.max_length,
+        precision=version.precision,
+    )
+    if known := same.first():
+        return known, False
+    for file in files:
+        _store(folder / file, f"{version.checkpoint}/{file}", storage)
+    try:
+        with transaction.atomic():
+            version.save(force_insert=True)
+    except IntegrityError:
+        raise Refused(f"Another model is named {name}. Give this model another name with --name.") from None
+    return version, True
+
+
+def _store(source: Path, target: str, storage: Storage) -> None:
+    # The folder's name is the content's sha256: a file that is there is the same file.
+    if storage.exists(target):
+        if storage.size(target) == source.stat().st_size:
+            return
+        # What a process that was killed has left; saved beside it, the whole file would get another name.
+        storage.delete(target)
+    with source.open("rb") as stream:
+        storage.save(target, File(stream))
+
+
+def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> None:
+    """Remove a version that nothing rests on, and its files when no other version shares them. Raises Refused
+    for the active one, a baseline, and one with Scores or Judgments to its name."""
+    if version.kind == ModelVersion.Kind.BASELINE or version.state == ModelVersion.State.ACTIVE:
+        raise Refused(
+            f"{version} is {'a baseline' if version.kind == 'baseline' else version.state} and "
+            "cannot be deleted."
+        )
+    try:
+        version.delete()
+    except ProtectedError:
+        raise Refused(
+            f"{version} has scores that other figures rest on, so it cannot be deleted. Retire it instead."
+        ) from None
+    sharing = ModelVersion.objects.filter(
+        weights_sha256=version.weights_sha256, tokenizer_sha256=version.tokenizer_sha256
+    )
+    if not sharing.exists():
+        delete_folder(version.checkpoint, storage)
+
+
+def local_checkpoint(version: ModelVersion, cache: Path, storage: Storage = default_storage) -> Path:
+    """The folder with the version's checkpoint on this machine: Django's storage itself when that is a local
+    folder, else a copy under `cache` that appears whole or not at all."""
+    try:
+        return Path(storage.path(version.checkpoint))
+    except NotImplementedError:
+        target = cache / Path(version.checkpoint).name
+        if not target.is_dir():
+            _download(version.checkpoint, target, storage)
+        return target
+
+
+def _download(checkpoint: str, target: Path, storage: Storage) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        whole = Path(scratch) / "checkpoint"
+        whole.mkdir()
+        for name in storage.listdir(checkpoint)[1]:
+            with storage.open(f"{checkpoint}/{name}") as source, (whole / name).open("wb") as sink:
+                sink.writelines(source.chunks())
+        try:
+            os.rename(whole, target)
+        except OSError:
+            if not target.is_dir():  # else another worker of this machine was faster
+                raise

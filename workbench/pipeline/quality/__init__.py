@@ -1,0 +1,60 @@
+"""What Judgments say about people and models: figures with intervals, computed by a Run and stored.
+
+`columns` reads a Dataset into arrays; `voting` (agreement), `skill` (Dawid-Skene), `against` (a model against
+people), `audit` (length, markdown, side), `work` (seconds and pace) and `planning` compute on arrays and know
+no database; `report` puts all together, `panels` says it in words and tables, and `charts` draws it.
+docs/explanation/quality.md says what each figure means."""
+
+from django.db import transaction
+
+from workbench.models import Dataset, ModelVersion, Run, Statistics, User
+from workbench.pipeline.quality import charts
+from workbench.pipeline.quality.report import FORMAT, Report, compute
+from workbench.pipeline.quality.unseen import Unseen, told, unseen
+from workbench.pipeline.runs.lifecycle import is_called_off
+
+__all__ = ["Report", "Unseen", "begin", "carry_out", "compute", "stored", "told", "unseen"]
+
+
+def stored(dataset: Dataset) -> Statistics | None:
+    """What a Run has last computed of the dataset; None before that, and where it is of another format."""
+    found = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
+    return found if found and found.report.get("format") == FORMAT else None
+
+
+def begin(dataset: Dataset, by: User | None = None) -> Run:
+    """The Run that will compute the dataset's figures: a new one, unless one is waiting or going on."""
+    with transaction.atomic():
+        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        under_way = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).open().first()
+        return under_way or Run.objects.create(kind=Run.Kind.STATISTICS, dataset=dataset, created_by=by)
+
+
+def carry_out(run: Run) -> Statistics | None:
+    """Compute what a started Run was ordered for, store it in the place of what was there, and finish the
+    Run. Raises Cancelled, and keeps what was there, when somebody cancels it meanwhile; None when that
+    happened after the last look."""
+    dataset = run.dataset
+    if dataset is None:
+        raise ValueError(f"{run} has no dataset.")
+    report = compute(dataset, run.update_progress)
+    told = report["data"]
+    drawn = charts.store(dataset, report)
+    with transaction.atomic():
+        if not run.finish(opinions=told["opinions"], seconds=told["seconds"]):
+            if is_called_off(run):
+                charts.discard(dataset, drawn)
+            return None
+        stored, _ = Statistics.objects.update_or_create(
+            dataset=dataset,
+            defaults={
+                "run": run,
+                "version": ModelVersion.objects.filter(name=told["version"] or "").first(),
+                "judgments": told["judgments"],
+                "last_judgment": told["last_judgment"],
+                "taken_at": told["taken_at"],
+                "report": {**report, "charts": drawn},
+            },
+        )
+    charts.tidy(stored)
+    return stored

@@ -1,0 +1,164 @@
+"""A model against people: accuracy by slice beside the rules and the ceiling, and what its margins are worth.
+
+Pure numpy over arrays of answers; the arithmetic that evaluation of a checkpoint shares is in
+`scoring.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from scoring.calibrate import reliability, wilson
+from scoring.evaluate import auc
+from workbench.pipeline.quality.figures import Figure, Index, Mask, Matrix, Vector, bootstrap, summed, unknown
+
+BINS = 10
+LEVELS = 200
+HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Part of the answers: `chosen` is (answers,). `ceiling` is what people's own agreement there lets a
+    perfect model reach."""
+
+    kind: str
+    label: str
+    chosen: Mask
+    ceiling: Figure
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What people said beside what models say, an entry an answer for a, b or tie: `target` 1, 0 or 0.5;
+    `margin` of the version (NaN = none); `longest` and `random` the margins of the rules."""
+
+    prompt: Index
+    target: Vector
+    margin: Vector
+    longest: Vector
+    random: Vector
+
+
+def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[dict[str, Any]]:
+    """Each slice as JSON: {kind, label, accuracy, wilson, longest, random, over_longest, ceiling}.
+
+    accuracy: Figure of answers for a or b that the sign of the margin predicts, half where it is 0, with the
+    interval of the bootstrap over prompts; wilson: [low, high] as if answers were independent; longest,
+    random: the rules on the same answers; over_longest: accuracy less that of `longest`, on the same draws
+    of prompts."""
+    use = np.isfinite(trial.margin) & (trial.target != 0.5)
+    columns = [_right(each, trial.target) for each in (trial.margin, trial.longest, trial.random)]
+    values = np.stack([*columns, np.isfinite(columns[2]), np.ones(len(use))], axis=1)
+    values[~np.isfinite(values)] = 0.0
+    return [_accuracy(each, values[use & each.chosen], trial.prompt[use & each.chosen]) for each in slices]
+
+
+def _accuracy(part: Slice, values: Matrix, prompt: Index) -> dict[str, Any]:
+    n = len(values)
+    statistics = [
+        lambda added: added[..., 0] / added[..., 4],
+        lambda added: added[..., 1] / added[..., 4],
+        lambda added: added[..., 2] / added[..., 3],
+        lambda added: (added[..., 0] - added[..., 1]) / added[..., 4],
+    ]
+    accuracy, longest, random, over = bootstrap(summed(values, prompt), statistics, n=n)
+    return {
+        "kind": part.kind,
+        "label": part.label,
+        "accuracy": accuracy.as_json(),
+        "wilson": None if accuracy.value is None else [round(x, 6) for x in wilson(accuracy.value, n)],
+        "longest": longest.as_json(),
+        "random": random.as_json(),
+        "over_longest": over.as_json(),
+        "ceiling": part.ceiling.as_json(),
+    }
+
+
+def _right(margin: Vector, target: Vector) -> Vector:
+    """1 where the sign of the margin is people's, 0 where it is not, half for equal scores; NaN for none."""
+    return (np.sign(margin) * np.sign(target - 0.5) + 1) / 2
+
+
+def confidence_auc(trial: Trial) -> Figure:
+    """AUC of |margin| for "the model is right": the chance that it is surer of an answer that it gets right
+    than of one that it gets wrong. The interval is of |margin| in 200 levels, which moves it by less than
+    0.001."""
+    use = np.isfinite(trial.margin) & (trial.target != 0.5)
+    size, right = np.abs(trial.margin[use]), _right(trial.margin[use], trial.target[use])
+    n = int(use.sum())
+    exact = auc(size, right) if n else None
+    if exact is None:
+        return unknown(n)
+    levels = np.unique(np.quantile(size, np.linspace(0, 1, LEVELS + 1)[1:-1]))
+    level, count = np.searchsorted(levels, size), len(levels) + 1
+    prompts, place = np.unique(trial.prompt[use], return_inverse=True)
+    cell, cells = place * count + level, len(prompts) * count
+    up, down = (np.bincount(cell, each, cells).reshape(-1, count) for each in (right, 1 - right))
+
+    def binned(added: Matrix) -> Vector:
+        above, below = added[..., :count], added[..., count:]
+        under = np.cumsum(below, axis=-1) - below / 2
+        found: Vector = (above * under).sum(-1) / (above.sum(-1) * below.sum(-1))
+        return found
+
+    [figure] = bootstrap(np.concatenate([up, down], axis=1), [binned], n=n)
+    if figure.value is None or figure.low is None or figure.high is None:
+        return figure
+    moved = exact - figure.value
+    return Figure(exact, figure.low + moved, figure.high + moved, n, figure.prompts)
+
+
+def calibration(trial: Trial, temperature: float | None) -> dict[str, Any]:
+    """{ece: Figure, bins: [...]}: the expected calibration error in ten bins of the calibrated probability,
+    and the bins of the reliability diagram that have answers in them ({lower, upper, n, predicted, observed,
+    low, high}, see `scoring.calibrate.Bin`). Of an uncalibrated version neither."""
+    use = np.isfinite(trial.margin)
+    n = int(use.sum())
+    if temperature is None:
+        return {"ece": unknown(n, why="uncalibrated").as_json(), "bins": []}
+    if not n:
+        return {"ece": unknown(n).as_json(), "bins": []}
+    margin, target = trial.margin[use], trial.target[use]
+    bins = [asdict(each) for each in reliability(margin, target, temperature) if each.n]
+    confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
+    place = np.minimum(((confidence - 0.5) * 2 * BINS).astype(np.int64), BINS - 1)
+    gap = confidence - _agreed(margin, target)
+    prompts, prompt = np.unique(trial.prompt[use], return_inverse=True)
+    cell, cells = prompt * BINS + place, len(prompts) * BINS
+    sums = np.concatenate(
+        [
+            np.bincount(cell, gap, cells).reshape(-1, BINS),
+            np.bincount(prompt, minlength=len(prompts))[:, None],
+        ],
+        axis=1,
+    )
+    [ece] = bootstrap(sums, [lambda added: np.abs(added[..., :BINS]).sum(-1) / added[..., BINS]], n=n)
+    return {"ece": ece.as_json(), "bins": [_rounded(each) for each in bins]}
+
+
+def _agreed(margin: Vector, target: Vector) -> Vector:
+    """How far people chose as the model did, a tie being half; half where the model chose neither."""
+    return np.where(margin > 0, target, np.where(margin < 0, 1 - target, 0.5))
+
+
+def _rounded(each: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(x, 6) if isinstance(x, float) else x for name, x in each.items()}
+
+
+def histogram(trial: Trial) -> dict[str, Any]:
+    """{edges: (21,), a: (20,), tie: (20,), b: (20,)}: answers by margin and what people said. The edges reach
+    to the 99th percentile of |margin|; what lies beyond counts in the outermost bins."""
+    use = np.isfinite(trial.margin)
+    margin, target = trial.margin[use], trial.target[use]
+    reach = float(np.quantile(np.abs(margin), 0.99)) if len(margin) else 0.0
+    edges = np.linspace(-reach or -1.0, reach or 1.0, HISTOGRAM_BINS + 1)
+    place = np.clip(np.searchsorted(edges, margin, side="right") - 1, 0, HISTOGRAM_BINS - 1)
+    counts = {
+        name: np.bincount(place[target == value], minlength=HISTOGRAM_BINS).tolist()
+        for name, value in (("a", 1.0), ("tie", 0.5), ("b", 0.0))
+    }
+    return {"edges": [round(edge, 6) for edge in edges.tolist()], **counts}

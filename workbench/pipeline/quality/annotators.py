@@ -1,0 +1,90 @@
+"""How well an annotator's answers hold: against gold, against their own earlier answers, against the side on
+which a completion stood, and against what the model said. Each figure is a share with its interval; none is a
+rank."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+
+from workbench.models import Claim, Dataset, Judgment, Outcome, Purpose
+from workbench.pipeline.quality.shares import Share
+
+# Below this the interval is wider than half of the scale: nothing is said.
+ENOUGH = 10
+
+NAMES = {
+    "gold": "right on known answers",
+    "consistent": "same answer when asked again",
+    "left": "chose left",
+    "towards": "changed to the model’s pick",
+    "away": "changed to something else",
+}
+"""The shares of a Quality, as they are told."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Shares of one annotator's answers, or of everybody's.
+
+    gold: answers to gold that were the known one, as given before any reveal;
+    consistent: repeats (sides swapped) answered as the vote on the same Comparison;
+    left: answers for one side that chose the one on the left, a half where sides do not matter;
+    towards, away: blind votes changed after the reveal to what the model said, and to something else."""
+
+    gold: Share = field(default=Share(0, 0))
+    consistent: Share = field(default=Share(0, 0))
+    left: Share = field(default=Share(0, 0))
+    towards: Share = field(default=Share(0, 0))
+    away: Share = field(default=Share(0, 0))
+
+    def __iter__(self) -> Iterator[tuple[str, Share, bool]]:
+        """Name, share, and whether there is enough to show it."""
+        for key, name in NAMES.items():
+            share = getattr(self, key)
+            yield name, share, share.n >= ENOUGH
+
+
+def together(qualities: Iterable[Quality]) -> Quality:
+    """Of several annotators together; those who answered more weigh more."""
+    every = list(qualities)
+
+    def summed(name: str) -> Share:
+        shares = [getattr(quality, name) for quality in every]
+        return Share(sum(share.k for share in shares), sum(share.n for share in shares))
+
+    return Quality(**{name: summed(name) for name in NAMES})
+
+
+def by_annotator(dataset: Dataset) -> dict[int, Quality]:
+    """By primary key of each person who has answered in the Dataset. Five queries, whatever the number of
+    people."""
+    judgments = Judgment.objects.of(dataset).by_people().order_by()
+    first = judgments.filter(supersedes=None)
+    gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold_outcome="").opinions()
+    vote = Judgment.objects.current().filter(
+        comparison=OuterRef("comparison"), annotator=OuterRef("annotator")
+    )
+    repeats = (
+        first.filter(purpose=Purpose.REPEAT).opinions().annotate(vote=Subquery(vote.values("outcome")[:1]))
+    )
+    sided = first.exclude(left="").filter(outcome__in=[Outcome.A, Outcome.B])
+    revealed = judgments.current().filter(mode=Claim.Mode.BLIND).exclude(suggested="")
+    changed = Q(stage=Judgment.Stage.REVEALED) & ~Q(outcome=F("supersedes__outcome"))
+    columns = {
+        "gold": _shares(gold, Q(outcome=F("comparison__gold_outcome"))),
+        "consistent": _shares(
+            repeats.exclude(vote=None).exclude(vote=Outcome.CANNOT_JUDGE), Q(outcome=F("vote"))
+        ),
+        "left": _shares(sided, Q(outcome=F("left"))),
+        "towards": _shares(revealed, changed & Q(outcome=F("suggested"))),
+        "away": _shares(revealed, changed & ~Q(outcome=F("suggested"))),
+    }
+    people = {pk for column in columns.values() for pk in column}
+    none = Share(0, 0)
+    return {pk: Quality(**{name: of.get(pk, none) for name, of in columns.items()}) for pk in people}
+
+
+def _shares(judgments: QuerySet[Judgment], hit: Q) -> dict[int, Share]:
+    rows = judgments.values("annotator").annotate(n=Count("pk"), k=Count("pk", filter=hit))
+    return {row["annotator"]: Share(row["k"], row["n"]) for row in rows}

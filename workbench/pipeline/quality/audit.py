@@ -1,0 +1,165 @@
+"""What pulls a choice besides quality: length, markdown and side, in people and in a model.
+
+A logistic regression of "a is chosen" on differences between a and b, with no constant, as which completion
+is called a says nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from workbench.pipeline.quality.columns import MARKDOWN
+from workbench.pipeline.quality.figures import ENOUGH, Figure, Index, Mask, Matrix, Vector, unknown
+
+MOST_ANSWERS = 100_000
+ENOUGH_ANSWERS = 100
+ENOUGH_PROMPTS = 20
+"""Fewer clusters than that, and their sandwich says too small an error."""
+
+STYLE = ("length", *MARKDOWN)
+_DECIDES_ALONE = 12.0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One entry an answer for a or b. chose: 1 = a, 0 = b; margin: the model's; style: (answers, STYLE),
+    differences a less b; side: 1 where a was on the left, -1 where b was, 0 where sides play no part."""
+
+    prompt: Index
+    chose: Vector
+    margin: Vector
+    style: Matrix
+    side: Vector
+
+
+def style_of(length: tuple[Vector, Vector], markdown: tuple[Matrix, Matrix]) -> Matrix:
+    """Differences of a and b on a scale of doublings: log2 of the lengths' ratio (1 = twice as long), and of
+    1 + the number of each piece of markdown."""
+    longer = np.log2((1 + length[0]) / (1 + length[1]))
+    marked = np.log2((1 + markdown[0]) / (1 + markdown[1]))
+    return np.concatenate([longer[:, None], marked], axis=1)
+
+
+def audit(choices: Choices) -> dict[str, Any]:
+    """{n, prompts, people, model, excess, people_given_margin}: each a Figure by name of feature, a log-odds.
+
+    people: of a for people, per doubling (length) or per doubling of 1 + count (markdown); `side`: for the
+    completion on the left. model: the same for what the model prefers of the same pairs. excess: model less
+    people, above 0 where the model is led by it more than people are. people_given_margin: people again, with
+    the model's margin (per root mean square of it) beside the rest: what they see that the model does not.
+    Intervals: Wald's, with the sandwich clustered by prompt (Liang and Zeger, 1986), for people and model in
+    one regression, as both answer the same pairs. Above 100,000 answers, of whole prompts drawn at random.
+    """
+    choices = _some(choices)
+    n, prompts = len(choices.chose), len(np.unique(choices.prompt))
+    size, side = len(STYLE), choices.side[:, None]
+    if n < ENOUGH_ANSWERS or prompts < ENOUGH_PROMPTS:
+        both = given = Fit.unknown(2 * size + 2)
+    else:
+        blank, none = np.zeros_like(choices.style), np.zeros_like(side)
+        stacked = np.block([[choices.style, side, blank], [blank, none, choices.style]])
+        chose = np.concatenate([choices.chose, choices.margin > 0])
+        both = fit(chose, stacked, np.tile(choices.prompt, 2))
+        typical = float(np.sqrt(np.mean(choices.margin**2))) or 1.0
+        beside = np.concatenate([choices.style, side, choices.margin[:, None] / typical], axis=1)
+        given = fit(choices.chose, beside, choices.prompt)
+    each = np.eye(2 * size + 1)
+    people, model = each[:size], each[size + 1 :]
+    told = {
+        "people": both.figures([*STYLE, "side"], each[: size + 1], n, prompts),
+        "model": both.figures(STYLE, model, n, prompts),
+        "excess": both.figures(STYLE, model - people, n, prompts),
+        "people_given_margin": given.figures([*STYLE, "side", "margin"], np.eye(size + 2), n, prompts),
+    }
+    return {"n": n, "prompts": prompts, **told}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A logistic regression: coefficients (K,) and their covariance (K, K); `idle` (K,) marks features that
+    never differ, `alone` those that tell what is chosen, so that no coefficient is large enough."""
+
+    coefficients: Vector
+    covariance: Matrix
+    idle: Mask
+    alone: Mask
+
+    @classmethod
+    def unknown(cls, size: int) -> Fit:
+        """Of K features of which nothing is known."""
+        return cls(
+            np.zeros(size), np.zeros((size, size)), np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
+        )
+
+    def figures(
+        self, names: Sequence[str], contrasts: Matrix, n: int, prompts: int
+    ) -> dict[str, dict[str, Any]]:
+        """A Figure for each contrast (row) of the coefficients, as JSON by name."""
+        found = {}
+        for name, contrast in zip(names, contrasts, strict=True):
+            used = contrast != 0
+            if (self.idle[: len(contrast)] & used).any():
+                figure = unknown(n, prompts)
+            elif (self.alone & used).any():
+                figure = unknown(n, prompts, "not defined: the choice follows from these features alone")
+            else:
+                figure = self._figure(contrast, n, prompts)
+            found[name] = figure.as_json()
+        return found
+
+    def _figure(self, contrast: Vector, n: int, prompts: int) -> Figure:
+        value = float(contrast @ self.coefficients)
+        variance = float(contrast @ self.covariance @ contrast)
+        # Of features that nearly follow from each other nothing can be told apart, and rounding may leave
+        # any number here.
+        if not (np.isfinite(value) and np.isfinite(variance) and variance >= 0):
+            return unknown(n, prompts, "not defined: it can't be told apart from the other features")
+        reach = 1.959964 * float(np.sqrt(variance))
+        return Figure(value, value - reach, value + reach, n, prompts)
+
+
+def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
+    """Maximum likelihood by statsmodels, the covariance clustered by prompt.
+
+    Where a feature tells alone what is chosen, its coefficient grows without end. The answers in which it
+    differs are then explained whatever the others are, so these are fitted to the rest, without it."""
+    from statsmodels.api import GLM  # slow to import, and never in a web process
+    from statsmodels.genmod.families import Binomial
+
+    size = features.shape[1]
+    coefficients, covariance = np.zeros(size), np.zeros((size, size))
+    alone, rest = np.zeros(size, dtype=bool), np.ones(len(chose), dtype=bool)
+    while True:
+        idle = ~alone & (np.count_nonzero(features[rest], axis=0) < ENOUGH)
+        kept = np.flatnonzero(~idle & ~alone)
+        if not len(kept):
+            return Fit(coefficients, covariance, idle, alone)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of separation, which is looked for here
+            fitted = GLM(chose[rest], features[np.ix_(rest, kept)], family=Binomial()).fit(
+                maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt[rest]}
+            )
+        endless = ~(np.abs(fitted.params) <= _DECIDES_ALONE)
+        if not endless.any():
+            break
+        alone[kept[endless]] = True
+        rest &= (features[:, kept[endless]] == 0).all(axis=1)
+    coefficients[kept] = fitted.params
+    covariance[np.ix_(kept, kept)] = fitted.cov_params()
+    return Fit(coefficients, covariance, idle, alone)
+
+
+def _some(choices: Choices) -> Choices:
+    """All of them, or whole prompts at random until there are enough."""
+    n = len(choices.chose)
+    if n <= MOST_ANSWERS:
+        return choices
+    prompts, place = np.unique(choices.prompt, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(prompts))
+    kept = np.cumsum(np.bincount(place)[order]) <= MOST_ANSWERS
+    use = np.isin(place, order[kept])
+    return Choices(*(getattr(choices, each.name)[use] for each in fields(Choices)))

@@ -1,0 +1,277 @@
+"""A Dataset as columns: one moment of the database, read in streams into arrays of a few bytes a row.
+
+Nothing is ordered by the database, which would write every row to a file to sort it: the arrays are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from django.db.models import QuerySet
+
+from workbench.models import (
+    Annotator,
+    Claim,
+    Comparison,
+    Completion,
+    Dataset,
+    Judgment,
+    ModelVersion,
+    Outcome,
+    Prompt,
+    Purpose,
+    Score,
+    Suggestion,
+)
+from workbench.pipeline.quality.figures import Index, Mask, Vector
+
+CHUNK = 10_000
+OUTCOMES = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
+"""An opinion is a place in this; "cannot judge", which is none, is -1."""
+
+ORDINAL = np.array([2, 0, 1, 1])
+"""Their places on the scale b < neither < a."""
+
+MARKDOWN = ("headers", "list items", "bold", "code")
+_HEADER = re.compile(r"^#{1,6} ", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)]) ", re.MULTILINE)
+_TOPICS = ("topic", "category", "subset", "task")
+
+Row = tuple[Any, ...]
+Step = Callable[[int], None]
+"""Told how many more rows are read; raises to stop."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One entry a Comparison. `prompt` and `a`, `b` are places from 0 on; `groups` has the prompt group of
+    each prompt; `topic`, `a_source`, `b_source`
+    places in the names beside them (topic -1 = none); `markdown` counts by MARKDOWN; lengths in characters.
+    """
+
+    pk: Index
+    prompt: Index
+    groups: list[str]
+    topic: Index
+    topics: list[str]
+    a: Index
+    b: Index
+    completions: Index
+    source: Index
+    sources: list[str]
+    length: Vector
+    markdown: Vector
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One entry a Judgment, superseded ones, gold and repeats too.
+
+    pair: place of its Comparison; annotator: place of its annotator among `annotators` (primary keys);
+    outcome: place in OUTCOMES; side: 1 where a was on the left, -1 where b was, 0 where sides play no part;
+    guidelines: primary key or 0; seconds: NaN where not measured; at: seconds since 1970.
+    current: stands as a vote. unseen: said of work before any Suggestion was shown, and not taken back.
+    first: the first answer of this person to this request."""
+
+    annotators: Index
+    person: Mask
+    pk: Index
+    pair: Index
+    annotator: Index
+    outcome: Index
+    side: Index
+    guidelines: Index
+    seconds: Vector
+    at: Index
+    imported: Mask
+    current: Mask
+    unseen: Mask
+    first: Mask
+    work: Mask
+    last: int
+
+    def __len__(self) -> int:
+        return len(self.pair)
+
+
+def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
+    """All Comparisons of the dataset, by primary key. Texts are read in a stream, and only measured."""
+    rows = Comparison.objects.using(using).filter(dataset=dataset).order_by()
+    pk, prompt, a, b = _integers(rows.values_list("pk", "prompt_id", "a_id", "b_id"), 4, step)
+    prompts, prompt = np.unique(prompt, return_inverse=True)
+    completions, side = np.unique(np.concatenate([a, b]), return_inverse=True)
+    topics, topic = _topics(dataset, using, prompts)
+    sources: dict[str, int] = {}
+    source = np.zeros(len(completions), dtype=np.int64)
+    length = np.zeros(len(completions))
+    markdown = np.zeros((len(completions), len(MARKDOWN)))
+    texts = Completion.objects.using(using).filter(prompt__dataset=dataset).order_by()
+    for chunk in _chunks(texts.values_list("pk", "source", "text"), step):
+        places = np.searchsorted(completions, [row[0] for row in chunk])
+        for place, (key, name, text) in zip(places.tolist(), chunk, strict=True):
+            if place < len(completions) and completions[place] == key:
+                source[place] = sources.setdefault(name, len(sources))
+                length[place] = len(text)
+                markdown[place] = _markdown(text)
+    names, source = _by_name(sources, source)
+    return Pairs(
+        pk, prompt, _groups(dataset, using, prompts), topic[prompt], topics, side[: len(a)],
+        side[len(a) :], completions, source, names, length, markdown,
+    )  # fmt: skip
+
+
+def _groups(dataset: Dataset, using: str, prompts: Index) -> list[str]:
+    found = [""] * len(prompts)
+    rows = Prompt.objects.using(using).filter(dataset=dataset).order_by()
+    for key, group in rows.values_list("pk", "group").iterator(chunk_size=CHUNK):
+        place = int(np.searchsorted(prompts, key))
+        if place < len(prompts) and prompts[place] == key:
+            found[place] = group
+    return found
+
+
+def independent_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
+    """Which of the answers are people's and may be counted in figures (see Judgment.independent)."""
+    rows = Judgment.objects.using(using).independent(dataset).order_by().values_list("pk", flat=True)
+    keys = np.fromiter(rows.iterator(chunk_size=CHUNK), dtype=np.int64)
+    found: Mask = np.isin(answers.pk, keys)
+    return found
+
+
+def _markdown(text: str) -> tuple[int, int, int, int]:
+    bold = text.count("**") // 2 if "**" in text else 0
+    return len(_HEADER.findall(text)), len(_ITEM.findall(text)), bold, text.count("```") // 2
+
+
+def _topics(dataset: Dataset, using: str, prompts: Index) -> tuple[list[str], Index]:
+    """Names of topics, and each prompt's place among them: the first of a few columns that name one."""
+    topics: dict[str, int] = {}
+    topic = np.full(len(prompts), -1, dtype=np.int64)
+    rows = Prompt.objects.using(using).filter(dataset=dataset).exclude(metadata={}).order_by()
+    for key, metadata in rows.values_list("pk", "metadata").iterator(chunk_size=CHUNK):
+        place = int(np.searchsorted(prompts, key))
+        named = next((metadata[name] for name in _TOPICS if isinstance(metadata.get(name), str)), "")
+        if named and place < len(prompts) and prompts[place] == key:
+            topic[place] = topics.setdefault(named, len(topics))
+    return _by_name(topics, topic)
+
+
+def _by_name(places: dict[str, int], column: Index) -> tuple[list[str], Index]:
+    """The names in order, and the column of places among them: the same in whichever order rows came."""
+    names = sorted(places)
+    renumbered = np.empty(len(names) + 1, dtype=np.int64)
+    renumbered[[places[name] for name in names]] = np.arange(len(names))
+    renumbered[-1] = -1
+    return names, renumbered[column]
+
+
+def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answers:
+    """All Judgments of the dataset, by primary key."""
+    rows = Judgment.objects.using(using).of(dataset).order_by()
+    read = rows.values_list(
+        "pk", "comparison_id", "annotator_id", "outcome", "left", "guidelines_id", "seconds", "created_at",
+        "stage", "mode", "purpose", "is_current", "supersedes_id", "superseded_by__stage",
+    )  # fmt: skip
+    kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 14)]
+    columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
+    order = np.argsort(columns["pk"])
+    columns = {name: column[order] for name, column in columns.items()}
+    keys = columns["pk"]
+    annotators, columns["annotator"] = np.unique(columns["annotator"], return_inverse=True)
+    columns["pair"] = np.searchsorted(pairs.pk, columns["pair"])
+    people = Annotator.objects.using(using).filter(user__isnull=False).values_list("pk", flat=True)
+    person = np.isin(annotators, np.fromiter(people, dtype=np.int64))
+    return Answers(annotators=annotators, person=person, last=int(keys.max(initial=0)), **columns)
+
+
+_PLACE = {outcome.value: place for place, outcome in enumerate(OUTCOMES)}
+_SIDE = {"a": 1, "b": -1}
+
+
+def _coded(
+    pk: Row, pair: Row, annotator: Row, outcome: Row, left: Row, guidelines: Row, seconds: Row, at: Row,
+    stage: Row, mode: Row, purpose: Row, current: Row, supersedes: Row, superseded: Row,
+) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
+    """The columns of some Judgments, as Answers has them."""
+    unseen = [
+        s == Judgment.Stage.FIRST and m == Claim.Mode.BLIND and p == Purpose.WORK
+        and (c or by == Judgment.Stage.REVEALED)
+        for s, m, p, c, by in zip(stage, mode, purpose, current, superseded, strict=True)
+    ]  # fmt: skip
+    return {
+        "pk": np.array(pk, dtype=np.int64),
+        "pair": np.array(pair, dtype=np.int64),
+        "annotator": np.array(annotator, dtype=np.int64),
+        "outcome": np.array([_PLACE.get(each, -1) for each in outcome], dtype=np.int64),
+        "side": np.array([_SIDE.get(each, 0) for each in left], dtype=np.int8),
+        "guidelines": np.array([each or 0 for each in guidelines], dtype=np.int64),
+        "seconds": np.array(seconds, dtype=np.float32),
+        "at": np.array([int(each.timestamp()) for each in at], dtype=np.int64),
+        "imported": np.array([each == Judgment.Stage.IMPORTED for each in stage], dtype=bool),
+        "current": np.array(current, dtype=bool),
+        "unseen": np.array(unseen, dtype=bool),
+        "first": np.array([each is None for each in supersedes], dtype=bool),
+        "work": np.array([each == Purpose.WORK for each in purpose], dtype=bool),
+    }
+
+
+def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
+    """(Comparison, annotator, place in OUTCOMES) of all current opinions: primary keys, one entry a vote."""
+    rows = Judgment.objects.using(using).of(dataset).current().opinions().order_by()
+    chunks = [
+        np.array([(pair, annotator, _PLACE[outcome]) for pair, annotator, outcome in chunk], dtype=np.int64)
+        for chunk in _chunks(rows.values_list("comparison_id", "annotator_id", "outcome"), lambda _: None)
+    ]
+    pair, annotator, vote = np.concatenate(chunks).T if chunks else np.zeros((3, 0), dtype=np.int64)
+    order = np.lexsort((annotator, pair))
+    return pair[order], annotator[order], vote[order]
+
+
+def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Vector:
+    """The version's margin of each Comparison, NaN where it suggests nothing."""
+    margin = np.full(len(pairs.pk), np.nan)
+    rows = Suggestion.objects.using(using).of(dataset, version)
+    for chunk in _chunks(rows.values_list("comparison_id", "margin"), step):
+        keys, values = zip(*chunk, strict=True)
+        margin[np.searchsorted(pairs.pk, keys)] = values
+    return margin
+
+
+def cut_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str) -> Mask:
+    """Whether a completion of the Comparison, or its prompt, is cut by the version."""
+    cut = np.zeros(len(pairs.completions), dtype=bool)
+    scores = Score.objects.using(using).filter(version=version, completion__prompt__dataset=dataset)
+    keys = scores.cut().values_list("completion_id", flat=True)
+    for key in keys.iterator(chunk_size=CHUNK):
+        place = int(np.searchsorted(pairs.completions, key))
+        if place < len(cut) and pairs.completions[place] == key:
+            cut[place] = True
+    found: Mask = cut[pairs.a] | cut[pairs.b]
+    return found
+
+
+def _integers(rows: QuerySet[Any, Any], width: int, step: Step) -> Iterator[Index]:
+    """Each column of whole numbers as one array, by the first of them."""
+    chunks = [np.array(chunk, dtype=np.int64) for chunk in _chunks(rows, step)]
+    table = np.concatenate(chunks) if chunks else np.zeros((0, width), dtype=np.int64)
+    return iter(np.ascontiguousarray(table[np.argsort(table[:, 0])].T))
+
+
+def _chunks(rows: QuerySet[Any, Any], step: Step) -> Iterator[list[Any]]:
+    stream = rows.iterator(chunk_size=CHUNK)
+    while chunk := list(islice(stream, CHUNK)):
+        step(len(chunk))
+        yield chunk
+
+
+def counted(answers: Answers, chosen: Mask, pairs: int) -> Vector:
+    """(pairs, outcomes): how many of the chosen answers say what of each Comparison; "cannot judge" is no
+    opinion."""
+    use = chosen & (answers.outcome >= 0)
+    cell = answers.pair[use] * len(OUTCOMES) + answers.outcome[use]
+    found = np.bincount(cell, minlength=pairs * len(OUTCOMES))
+    return found.reshape(pairs, len(OUTCOMES)).astype(np.float64)

@@ -1,0 +1,559 @@
+"""Everything the figures say of a Dataset at one moment, as one JSON value that pages only read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.utils import timezone
+
+from workbench.db.snapshot import snapshot
+from workbench.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Guidelines,
+    Judgment,
+    ModelVersion,
+    Outcome,
+    Suggestion,
+)
+from workbench.pipeline.quality import accuracy, against, annotators, planning, work
+from workbench.pipeline.quality.accuracy import Measured
+from workbench.pipeline.quality.audit import Choices, audit, style_of
+from workbench.pipeline.quality.columns import (
+    ORDINAL,
+    OUTCOMES,
+    Answers,
+    Pairs,
+    answers_of,
+    counted,
+    cut_of,
+    independent_of,
+    margins_of,
+    pairs_of,
+)
+from workbench.pipeline.quality.figures import (
+    Figure,
+    Index,
+    Mask,
+    Matrix,
+    Vector,
+    median,
+    unknown,
+    wilson_share,
+)
+from workbench.pipeline.quality.skill import Skills, one_coin
+from workbench.pipeline.quality.voting import agreement, ceiling
+from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.text import learnt
+from workbench.pipeline.text.learnt import Seen
+
+Report = dict[str, Any]
+
+MOST_VERSIONS = 8
+MOST_ROWS = 20
+MOST_WEEKS = 52
+MOST_ANNOTATORS = 500
+WEEK_SECONDS = 7 * 86_400
+FORMAT = 4
+
+
+@dataclass(frozen=True)
+class Data:
+    """All columns that a report is made of."""
+
+    pairs: Pairs
+    answers: Answers
+    versions: Sequence[ModelVersion]
+    serving: str | None
+    margins: dict[int, Vector]
+    cut: dict[int, Mask]
+    guidelines: dict[int, int]
+    taken_at: datetime
+    samples: dict[str, Sample]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Opinions of one label source that nothing led and nothing chose, as a mask over all answers, and how
+    many were left out for which reason (see accuracy.set_aside)."""
+
+    chosen: Mask
+    set_aside: dict[str, int]
+
+    def as_json(self) -> dict[str, int]:
+        return {"answers": int(self.chosen.sum()), **self.set_aside}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one label source says of the pairs that may be counted, each once, by what more than half of its
+    opinions say: the place of each pair, and 1 for a, 0 for b, 0.5 for a tie. `counts`: opinions by pair and
+    outcome, of all pairs."""
+
+    pair: Index
+    target: Vector
+    counts: Matrix
+
+
+def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
+    """All figures of the dataset now. Raises Cancelled when `progress` answers False.
+
+    A Figure is {value, low, high, n, prompts} and, where value, low and high are null, `why` ("not enough
+    data" or a sentence). Intervals are 95 %; those with prompts above 0 are bootstrapped over whole prompts.
+    A label source is "people" or "imported"; only those that have said something are there.
+
+        format        4; whoever reads another number shows nothing
+        data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
+                      opinions, of these votes (of people) and labels (of files), version (name of the one
+                      that serves, or null), seconds (what computing took)}
+        sample        label_source -> {answers, led, picked, asked_after}: the independent answers, of which
+                      `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
+                      may have led them, as the queue picked their Comparison, or as they were asked for
+                      because of earlier answers
+        agreement     label_source -> {all, unseen, by_source, by_guidelines, by_week}: rows {label, units,
+                      opinions, raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
+                      independent answers alone, see sample (null for imported); units: Comparisons with two
+                      opinions or more; by_week: labels are Mondays, oldest first, by the latest opinion
+        annotators    [{annotator (primary key), imported, votes, week (votes of the seven days before),
+                      skill, gold, consistent, left, towards, away, seconds, per_hour (number or null)}],
+                      most votes first: all people, and what others are among the first 500. skill: of
+                      one-coin Dawid-Skene; gold to away as in pipeline/quality/annotators
+        everybody     {gold, consistent, left, towards, away}: of all people together
+        aggregation   {rule (the Dataset's), annotators, comparisons, votes_per_annotator, enough (for skill
+                      to decide), decided_by_majority, decided_by_skill, differ, mean_skill, posterior: mean
+                      of {a, b, tie, both_bad}}
+        seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
+        pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
+        against       label_source -> [version]: {version, pk, kind, calibrated, temperature, n, learnt,
+                      known, rule, slices, confidence_auc, ece, bins, histogram}, the serving version first,
+                      `longest` and `random` not among them. All of pairs, each counted once, in prompt
+                      groups that the version has not learnt; learnt: pairs left out for that; known:
+                      whether that is all (see ModelVersion.learnt); rule: the length rule, see
+                      pipeline/quality/accuracy. slices: rows {kind,
+                      label, accuracy, wilson: [low, high], longest, random, over_longest, ceiling}; the first
+                      is of everything (kind "all", with by_rule and over_rule), the others are of kind
+                      "length" (of the two texts), "preferred" (was the longer one preferred), "source",
+                      "topic" and "truncated". confidence_auc: AUC of |margin| for "the model is right"; ece
+                      and bins, as scoring.calibrate.Bin: of groups that no temperature is fitted on, none
+                      while uncalibrated; histogram: {edges, a, tie, b}
+        audit         label_source -> [{version, pk, n, prompts, people, model, excess, people_given_margin}]:
+                      log-odds by feature, see quality/audit
+        plan          [{goal "accuracy" or "alpha", version, within, now (half the interval, or null),
+                      judgments (that many more; null = not known), seconds (a Judgment), hours, measured}]
+    """
+    started = time.monotonic()
+    data = _read(dataset, progress)
+    answers = data.answers
+    votes = answers.current & (answers.outcome >= 0)
+    label_sources = {
+        label_source: chosen
+        for label_source, chosen in (("people", ~answers.imported), ("imported", answers.imported))
+        if (votes & chosen).any()
+    }
+    samples = {label_source: data.samples[label_source] for label_source in label_sources}
+    # Read anew: those of the data belong to the snapshot, which is over.
+    versions = ModelVersion.objects.select_related("release").in_bulk([each.pk for each in data.versions])
+    seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
+    paced, per_hour, seconds = work.pace(answers)
+    skills = skills_of(data.pairs, answers)
+    found: Report = {
+        "format": FORMAT,
+        "sample": {label_source: sample.as_json() for label_source, sample in samples.items()},
+        "agreement": {
+            label_source: _agreements(data, label_source, chosen, samples[label_source].chosen)
+            for label_source, chosen in label_sources.items()
+        },
+        **_annotators(dataset, data, skills, per_hour),
+        "aggregation": _aggregation(dataset, data, skills),
+        "seconds": work.reading(answers, data.pairs),
+        "pace": paced,
+        "against": {},
+        "audit": {},
+    }
+    for label_source in label_sources:
+        _beat(progress, data)
+        said = _said(data, samples[label_source].chosen)
+        slices = list(_slices(data, said))
+        models = [version for version in data.versions if not _is_rule(version)]
+        found["against"][label_source] = [
+            _against(data, version, said, slices, seen[version.pk]) for version in models
+        ]
+        found["audit"][label_source] = [
+            _audit(data, version, samples[label_source].chosen, seen[version.pk]) for version in models
+        ]
+    found["plan"] = _plan(found, seconds)
+    found["data"] = {
+        "taken_at": data.taken_at.isoformat(timespec="seconds"),
+        "comparisons": len(data.pairs.pk),
+        "judgments": len(answers),
+        "last_judgment": answers.last,
+        "opinions": int(votes.sum()),
+        "votes": int((votes & ~answers.imported).sum()),
+        "labels": int((votes & answers.imported).sum()),
+        "version": data.serving,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return found
+
+
+def _is_rule(version: ModelVersion) -> bool:
+    return version.kind == ModelVersion.Kind.BASELINE and version.name in ("longest", "shortest", "random")
+
+
+def _beat(progress: Progress, data: Data) -> None:
+    rows = len(data.pairs.pk) + len(data.answers)
+    if not progress(rows, rows):
+        raise Cancelled
+
+
+def _read(dataset: Dataset, progress: Progress) -> Data:
+    with snapshot() as using:
+        versions = _versions(dataset, using)
+        fresh = Dataset.objects.using(using).get(pk=dataset.pk)
+        serving = ModelVersion.objects.using(using).serving(fresh)
+        comparisons = Comparison.objects.using(using).filter(dataset=dataset)
+        total = (
+            comparisons.count()
+            + Completion.objects.using(using).of(dataset).count()
+            + Judgment.objects.using(using).of(dataset).count()
+            + comparisons.count() * len(versions)
+        )
+        done = 0
+
+        def step(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if not progress(done, max(done, total)):
+                raise Cancelled
+
+        pairs = pairs_of(dataset, using, step)
+        answers = answers_of(dataset, pairs, using, step)
+        margins = {each.pk: margins_of(each, dataset, pairs, using, step) for each in versions}
+        return Data(
+            pairs=pairs,
+            answers=answers,
+            versions=versions,
+            serving=serving.name if serving in versions else None,
+            margins=margins,
+            cut={each.pk: cut_of(each, dataset, pairs, using) for each in versions if not _is_rule(each)},
+            guidelines=dict(
+                Guidelines.objects.using(using).filter(dataset=dataset).values_list("pk", "number")
+            ),
+            taken_at=timezone.now(),
+            samples=_samples(dataset, answers, using),
+        )
+
+
+def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
+    """Those that suggest something here: the one that serves, then the newest others, then the rules. Not one
+    that is scoring the dataset at this moment, before it serves."""
+    suggesting = Suggestion.objects.using(using).filter(comparison__dataset=dataset)
+    known = ModelVersion.objects.using(using).filter(
+        pk__in=suggesting.order_by().values("version").distinct()
+    )
+    fresh = Dataset.objects.using(using).get(pk=dataset.pk)
+    serving = ModelVersion.objects.using(using).serving(fresh)
+    if fresh.held_by_id:
+        known = known.exclude(state=ModelVersion.State.ACTIVE)
+    serving_first = sorted(known, key=lambda it: (it != serving, -it.pk))
+    models = [each for each in serving_first if not _is_rule(each)]
+    return models[:MOST_VERSIONS] + [
+        each for each in serving_first if _is_rule(each) and each.name != "shortest"
+    ]
+
+
+def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
+    """Of people the independent answers, of labels of the file all that stand."""
+    people = independent_of(dataset, answers, using)
+    labels = answers.current & answers.imported & (answers.outcome >= 0)
+    aside = accuracy.set_aside(dataset, int(people.sum()), using)
+    return {"people": Sample(people, aside), "imported": Sample(labels, dict.fromkeys(aside, 0))}
+
+
+# --- people against people ----------------------------------------------------------------------------------
+
+
+def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> dict[str, Any]:
+    pairs, answers = data.pairs, data.answers
+    votes = answers.current & chosen
+    counts = counted(answers, votes, len(pairs.pk))
+
+    def row(label: str, counts: Matrix, of: Mask | None = None) -> dict[str, Any]:
+        use = counts.sum(axis=1) > 0 if of is None else of & (counts.sum(axis=1) > 0)
+        return {"label": label, **_as_json(asdict(agreement(counts[use], pairs.prompt[use], ORDINAL)))}
+
+    def of_guidelines(key: int) -> Matrix:
+        return counted(answers, votes & (answers.guidelines == key), len(pairs.pk))
+
+    latest = np.zeros(len(pairs.pk), dtype=np.int64)
+    np.maximum.at(latest, answers.pair[votes], answers.at[votes])
+    monday = work.week_of(latest)
+    several = counts.sum(axis=1) >= 2
+    return {
+        "all": row("all", counts),
+        "unseen": row("independent", counted(answers, sample, len(pairs.pk)))
+        if label_source == "people"
+        else None,
+        "by_source": [row(label, counts, of) for label, of in _by_source(pairs, several)],
+        "by_guidelines": [
+            row(str(number), of_guidelines(key))
+            for key, number in sorted(data.guidelines.items(), key=lambda item: item[1])[-MOST_ROWS:]
+            if label_source == "people"
+        ],
+        "by_week": [
+            row(work.week_name(start), counts, monday == start)
+            for start in np.unique(monday[several]).tolist()[-MOST_WEEKS:]
+        ],
+    }
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """Of a dataclass as a dict: Figures in it as they are stored."""
+    return {name: Figure(**x).as_json() if isinstance(x, dict) else x for name, x in values.items()}
+
+
+def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
+    """(source, Comparisons with a text of it), most first; none where all are of one."""
+    a, b = pairs.source[pairs.a], pairs.source[pairs.b]
+    size = np.bincount(a[use], minlength=len(pairs.sources)) + np.bincount(
+        b[use], minlength=len(pairs.sources)
+    )
+    order = [int(place) for place in np.argsort(-size, kind="stable") if size[place]][:MOST_ROWS]
+    if len(order) > 1:
+        for place in order:
+            yield pairs.sources[place] or "not known", (a == place) | (b == place)
+
+
+# --- each annotator -----------------------------------------------------------------------------------------
+
+
+def skills_of(pairs: Pairs, answers: Answers) -> Skills:
+    """One-coin Dawid-Skene over all current opinions, of people and of files alike."""
+    use = answers.current & (answers.outcome >= 0)
+    shape = (len(pairs.pk), len(answers.annotators), len(OUTCOMES))
+    return one_coin(answers.pair[use], answers.annotator[use], answers.outcome[use], shape)
+
+
+def _annotators(dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int, float]) -> dict[str, Any]:
+    answers = data.answers
+    qualities = annotators.by_annotator(dataset)
+
+    def counted_of(chosen: Mask) -> Index:
+        return np.bincount(answers.annotator[chosen], minlength=len(answers.annotators))
+
+    votes = counted_of(answers.current)
+    week = counted_of(answers.current & (answers.at > data.taken_at.timestamp() - WEEK_SECONDS))
+    timed = answers.first & np.isfinite(answers.seconds)
+    most_first = np.argsort(-votes, kind="stable")
+    told = answers.person[most_first] | (np.arange(len(votes)) < MOST_ANNOTATORS)
+    rows = []
+    for place in most_first[told].tolist():
+        held = qualities.get(int(answers.annotators[place]), annotators.Quality())
+        n = int(skills.votes[place])
+        skill = Figure(float(skills.skill[place]), float(skills.low[place]), float(skills.high[place]), n)
+        rows.append(
+            {
+                "annotator": int(answers.annotators[place]),
+                "imported": not bool(answers.person[place]),
+                "votes": int(votes[place]),
+                "week": int(week[place]),
+                "skill": (skill if n >= annotators.ENOUGH else unknown(n)).as_json(),
+                **_of_quality(held),
+                "seconds": median(answers.seconds[timed & (answers.annotator == place)]).as_json(),
+                "per_hour": round(per_hour[place], 1) if place in per_hour else None,
+            }
+        )
+    return {"annotators": rows, "everybody": _of_quality(annotators.together(qualities.values()))}
+
+
+def _of_quality(held: annotators.Quality) -> dict[str, Any]:
+    shares = {name: getattr(held, name) for name in annotators.NAMES}
+    return {name: wilson_share(share.k, share.n).as_json() for name, share in shares.items()}
+
+
+def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]:
+    answers = data.answers
+    counts = counted(answers, answers.current, len(data.pairs.pk))
+    opinions = counts.sum(axis=1)
+    voted = opinions > 0
+    majority = np.where(2 * counts.max(axis=1, initial=0) > opinions, counts.argmax(axis=1), -1)[voted]
+    posterior = skills.posterior[voted]
+    likeliest = np.where(posterior.max(axis=1, initial=0) > 0.5, posterior.argmax(axis=1), -1)
+    mean = posterior.mean(axis=0) if len(posterior) else np.zeros(len(OUTCOMES))
+    return {
+        "rule": dataset.aggregation,
+        "annotators": int((skills.votes > 0).sum()),
+        "comparisons": int(voted.sum()),
+        "votes_per_annotator": round(skills.votes_each, 1),
+        "enough": skills.enough,
+        "decided_by_majority": int((majority >= 0).sum()),
+        "decided_by_skill": int((likeliest >= 0).sum()),
+        "differ": int(((majority >= 0) & (likeliest >= 0) & (majority != likeliest)).sum()),
+        "mean_skill": round(float(skills.skill @ skills.votes / max(1.0, skills.votes.sum())), 6),
+        "posterior": {o.value: round(float(share), 6) for o, share in zip(OUTCOMES, mean, strict=True)},
+    }
+
+
+# --- models against people ----------------------------------------------------------------------------------
+
+
+def _said(data: Data, chosen: Mask) -> Said:
+    counts = counted(data.answers, chosen, len(data.pairs.pk))
+    target = accuracy.majority(counts)
+    # "Both bad" prefers neither text, and is no tie between good ones.
+    pair = np.flatnonzero(np.isfinite(target) & (target >= 0))
+    return Said(pair, target[pair], counts)
+
+
+def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
+    """Parts of the pairs that `said` is of, each a mask over them."""
+    pairs, pair = data.pairs, said.pair
+    sides = said.counts[:, :2]
+    votes = accuracy.votes_behind(sides[pair])
+
+    def part(kind: str, label: str, of: Mask) -> against.Slice:
+        shared = of & (sides.sum(axis=1) > 0)
+        agree = agreement(sides[shared], pairs.prompt[shared], ORDINAL[:2] // 2).raw
+        return against.Slice(kind, label, of[pair], ceiling(agree, votes))
+
+    yield part("all", "all", np.ones(len(pairs.pk), dtype=bool))
+    a, b = pairs.length[pairs.a], pairs.length[pairs.b]
+    longer, shorter = np.maximum(a, b), np.minimum(a, b)
+    alike, apart = longer <= 1.25 * shorter, longer >= 2 * shorter
+    yield part("length", "alike: the longer text has up to a quarter more", alike)
+    yield part("length", "between", ~alike & ~apart)
+    yield part("length", "apart: the longer text has twice as much or more", apart)
+    ahead = np.sign(said.target - 0.5) * (a[pair] - b[pair])
+    none = unknown(0, why="not defined: a ceiling is of pairs, not of what was preferred")
+    yield against.Slice("preferred", "the longer text was preferred", (ahead > 0) & ~alike[pair], none)
+    yield against.Slice("preferred", "the shorter text was preferred", (ahead < 0) & ~alike[pair], none)
+    asked = np.zeros(len(pairs.pk), dtype=bool)
+    asked[pair] = True
+    for label, of in _by_source(pairs, asked):
+        yield part("source", label, of)
+    size = np.bincount(pairs.topic[asked & (pairs.topic >= 0)], minlength=len(pairs.topics))
+    for place in np.argsort(-size, kind="stable")[:MOST_ROWS].tolist():
+        yield part("topic", pairs.topics[place], pairs.topic == place)
+
+
+def _trial(data: Data, version: ModelVersion, said: Said, out: Mask) -> against.Trial:
+    """The version on the pairs, without a margin where its prompt group is `out` (a mask over prompts)."""
+    pairs, pair = data.pairs, said.pair
+    drawn = [data.margins[each.pk] for each in data.versions if _is_rule(each) and each.name == "random"]
+    return against.Trial(
+        prompt=pairs.prompt[pair],
+        target=said.target,
+        margin=np.where(out[pairs.prompt[pair]], np.nan, data.margins[version.pk][pair]),
+        longest=(pairs.length[pairs.a] - pairs.length[pairs.b])[pair],
+        random=drawn[0][pair] if drawn else np.full(len(pair), np.nan),
+    )
+
+
+def _against(
+    data: Data, version: ModelVersion, said: Said, slices: Sequence[against.Slice], seen: Seen
+) -> dict[str, Any]:
+    pairs, pair = data.pairs, said.pair
+    out = np.array([group in seen for group in pairs.groups], dtype=bool)
+    trial = _trial(data, version, said, out)
+    cut = data.cut[version.pk][pair]
+    none = unknown(0, why="not defined: a ceiling is of people, not of what a model could read")
+    truncated = [
+        against.Slice("truncated", "no text is cut", ~cut, none),
+        against.Slice("truncated", "a text is cut", cut, none),
+    ]
+    groups = [pairs.groups[place] for place in pairs.prompt[pair].tolist()]
+    measured = accuracy.measure(
+        data.margins[version.pk][pair],
+        said.target,
+        groups,
+        np.stack([pairs.length[pairs.a], pairs.length[pairs.b]], axis=1)[pair],
+        seen,
+    )
+    by_chance = np.where(np.isfinite(trial.margin), trial.random, np.nan)
+    chance = accuracy.share_of(by_chance, said.target, groups, seen)
+    # A temperature is fitted on some of the groups: what it is worth is asked of the others.
+    not_fitted = np.array([seen.measures_calibration(group) for group in pairs.groups], dtype=bool)
+    held_out = _trial(data, version, said, ~not_fitted)
+    rows = against.accuracies(trial, [*slices, *(truncated if cut.any() else [])])
+    return {
+        "version": version.name,
+        "pk": version.pk,
+        "kind": version.kind,
+        "calibrated": version.calibrated,
+        "temperature": version.temperature,
+        "n": int(np.isfinite(trial.margin).sum()),
+        "learnt": measured.learnt,
+        "known": seen.known,
+        "rule": measured.rule,
+        "slices": [_as_everywhere(rows[0], measured, chance), *rows[1:]],
+        "confidence_auc": against.confidence_auc(trial).as_json(),
+        **against.calibration(held_out, version.temperature),
+        "histogram": against.histogram(trial),
+    }
+
+
+def _as_everywhere(row: dict[str, Any], measured: Measured, chance: accuracy.Share) -> dict[str, Any]:
+    """The row of all pairs with the accuracy that every page shows, and beside it the length rule's and that
+    of `random`."""
+    if row["accuracy"]["value"] is None:
+        return row
+
+    def shown(share: accuracy.Share) -> dict[str, Any]:
+        if share.value is None or share.low is None or share.high is None:
+            return unknown(measured.decided, measured.groups).as_json()
+        return Figure(share.value, share.low, share.high, measured.decided, measured.groups).as_json()
+
+    return {
+        **row,
+        "accuracy": shown(measured.share),
+        "random": shown(chance),
+        "by_rule": shown(measured.rule_share),
+        "over_rule": shown(measured.over_rule),
+    }
+
+
+def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> dict[str, Any]:
+    pairs, answers = data.pairs, data.answers
+    out = np.array([group in seen for group in pairs.groups], dtype=bool)
+    margin = np.where(out[pairs.prompt], np.nan, data.margins[version.pk])
+    sided = chosen & (answers.outcome >= 0) & (answers.outcome < 2)
+    preferred = np.flatnonzero(sided)
+    preferred = preferred[
+        np.isfinite(margin[answers.pair[preferred]]) & (margin[answers.pair[preferred]] != 0)
+    ]
+    pair = answers.pair[preferred]
+    a, b = pairs.a[pair], pairs.b[pair]
+    choices = Choices(
+        prompt=pairs.prompt[pair],
+        chose=(answers.outcome[preferred] == OUTCOMES.index(Outcome.A)).astype(np.float64),
+        margin=margin[pair],
+        style=style_of((pairs.length[a], pairs.length[b]), (pairs.markdown[a], pairs.markdown[b])),
+        side=answers.side[preferred].astype(np.float64),
+    )
+    return {"version": version.name, "pk": version.pk, **audit(choices)}
+
+
+# --- what it takes to know more -----------------------------------------------------------------------------
+
+
+def _plan(found: Report, seconds: float | None) -> list[dict[str, Any]]:
+    """From people's answers; from those of files where people have said nothing yet."""
+    label_source = next(iter(found["agreement"]), None)
+    if label_source is None:
+        return []
+    plan = [
+        planning.for_accuracy(each["version"], _figure(each["slices"][0]["accuracy"]), seconds)
+        for each in found["against"][label_source]
+    ]
+    every = found["agreement"][label_source]["all"]
+    return [*plan, planning.for_alpha(_figure(every["alpha"]), every["opinions"], seconds)]
+
+
+def _figure(stored: dict[str, Any]) -> Figure:
+    return Figure(**stored)

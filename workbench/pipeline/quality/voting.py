@@ -1,0 +1,115 @@
+"""How far people agree on who of two is better: raw, Krippendorff's alpha, Gwet's AC1.
+
+Pure numpy. Counts are by completion (a, b) in canonical order and never by the side on which it was shown,
+where random sides would make any two people look as if they threw coins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoring.evaluate import human_ceiling
+from workbench.pipeline.quality.figures import Figure, Index, Matrix, Vector, bootstrap, ratio, summed
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`units`: Comparisons with two opinions or more, which have `opinions`; n of each figure is `units`.
+
+    raw: mean over units of the share of pairs of opinions that are the same; alpha: Krippendorff's, nominal;
+    alpha_ordinal: the same with b < neither < a; ac1: Gwet's."""
+
+    units: int
+    opinions: int
+    raw: Figure
+    alpha: Figure
+    alpha_ordinal: Figure
+    ac1: Figure
+
+
+def agreement(counts: Matrix, prompt: Index, scale: Index) -> Agreement:
+    """counts: (units, K), opinions by outcome; prompt: (units,), drawn whole by the bootstrap; scale: (K,),
+    the place of each outcome on the ordinal scale, from 0 on, two outcomes at one place being the same there.
+    """
+    categories = int((counts.sum(axis=0) > 0).sum())
+    sums = summed(unit_sums(counts), prompt)
+    size = counts.shape[1]
+    shared = counts[counts.sum(axis=1) >= 2]
+
+    def coincidences(added: Matrix) -> Matrix:
+        return added[..., 3 + size :].reshape(*added.shape[:-1], size, size)
+
+    def ordinal(added: Matrix) -> Vector:
+        merge = np.eye(int(scale.max()) + 1)[scale]
+        return alpha_of(merge.T @ coincidences(added) @ merge, ordinal=True)
+
+    statistics = [
+        ratio,
+        lambda added: alpha_of(coincidences(added)),
+        ordinal,
+        lambda added: _ac1(added, size, categories),
+    ]
+    prompts = int((sums[:, 1] > 0).sum())
+    figures = bootstrap(sums, statistics, n=len(shared), prompts=prompts)
+    return Agreement(len(shared), int(shared.sum()), *figures)
+
+
+def unit_sums(counts: Matrix) -> Matrix:
+    """What each unit adds: (units, 3 + K + K * K): share of pairs that agree, 1 for two opinions or more, 1
+    for one or more, share of each outcome, and its coincidences."""
+    size = counts.shape[1]
+    opinions = counts.sum(axis=1)
+    two, one = opinions >= 2, opinions >= 1
+    per_pair = np.where(two, 1 / np.maximum(opinions * (opinions - 1), 1), 0)
+    agree = (counts * (counts - 1)).sum(axis=1) * per_pair
+    shares = counts / np.maximum(opinions, 1)[:, None]
+    pairs = counts[:, :, None] * counts[:, None, :]
+    diagonal = np.arange(size)
+    pairs[:, diagonal, diagonal] -= counts
+    pairs *= np.where(two, 1 / np.maximum(opinions - 1, 1), 0)[:, None, None]
+    return np.concatenate([agree[:, None], two[:, None], one[:, None], shares, pairs.reshape(-1, size**2)], 1)
+
+
+def alpha_of(coincidences: Matrix, *, ordinal: bool = False) -> Vector:
+    """Krippendorff's alpha, 1 - observed / expected disagreement, of coincidence matrices (..., K, K);
+    NaN where only one outcome occurs (Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011). The
+    ordinal distance of two outcomes is the number of opinions from the one to the other, half of each end."""
+    totals = coincidences.sum(axis=-1)
+    n = totals.sum(axis=-1)
+    size = totals.shape[-1]
+    if ordinal:
+        middle = np.cumsum(totals, axis=-1) - totals / 2
+        distance = (middle[..., :, None] - middle[..., None, :]) ** 2
+    else:
+        distance = 1.0 - np.eye(size)
+    observed = (coincidences * distance).sum(axis=(-2, -1))
+    expected = (totals[..., :, None] * totals[..., None, :] * distance).sum(axis=(-2, -1))
+    found: Vector = 1 - (n - 1) * observed / np.where(expected > 0, expected, np.nan)
+    return found
+
+
+def _ac1(added: Matrix, size: int, categories: int) -> Vector:
+    """Gwet's AC1 (Computing inter-rater reliability and its variance in the presence of high agreement,
+    2008), `categories` being the outcomes in use; NaN when there is one."""
+    observed = added[..., 0] / added[..., 1]
+    share = added[..., 3 : 3 + size] / added[..., 2, None]
+    expected = (share * (1 - share)).sum(axis=-1) / (categories - 1 if categories > 1 else np.nan)
+    found: Vector = (observed - expected) / (1 - expected)
+    return found
+
+
+def ceiling(agree: Figure, votes: int = 1) -> Figure:
+    """How often a perfect model would be right against labels by majority of so many votes, where two people
+    who answer a or b agree so often: both err with the same chance q, each by themselves, so agree = q² +
+    (1 - q)² and q = (1 - √(2 agree - 1)) / 2. Not defined at or under one half."""
+
+    def best(share: float) -> float:
+        return human_ceiling(share, votes)
+
+    if agree.value is None or agree.low is None or agree.high is None:
+        return agree
+    if agree.value <= 0.5:
+        why = "not defined: people agree no more often than by chance"
+        return Figure(None, None, None, agree.n, agree.prompts, why)
+    return Figure(best(agree.value), best(agree.low), best(agree.high), agree.n, agree.prompts)

@@ -1,0 +1,95 @@
+"""How people work: seconds a Judgment, pace by the hour and by the week."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from workbench.pipeline.quality.columns import Answers, Pairs
+from workbench.pipeline.quality.figures import Figure, Index, Mask, Vector, median, unknown
+
+BREAK_SECONDS = 600
+"""A longer time from one answer to the next is a break, and no work."""
+
+_DAY = 86_400
+
+
+def week_of(at: Index) -> Index:
+    """The Monday 00:00 UTC of each moment, in seconds since 1970 (which began on a Thursday)."""
+    days = at // _DAY
+    return (days - (days + 3) % 7) * _DAY
+
+
+def week_name(monday: int) -> str:
+    """The week by its Monday, as 2026-11-23."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=monday)).date().isoformat()
+
+
+def working_seconds(answers: Answers, chosen: Mask) -> tuple[Index, Vector]:
+    """(places in `answers`, seconds): of each chosen answer that came within ten minutes of the same
+    annotator's answer before it, the time from that one: reading, judging, and whatever comes between."""
+    place = np.flatnonzero(chosen)
+    place = place[np.lexsort((answers.at[place], answers.annotator[place]))]
+    gap = np.diff(answers.at[place])
+    same = np.diff(answers.annotator[place]) == 0
+    use = same & (gap <= BREAK_SECONDS)
+    return place[1:][use], gap[use].astype(np.float64)
+
+
+def pace(answers: Answers) -> tuple[dict[str, Any], dict[int, float], float | None]:
+    """What people do in a week, what each of them does in an hour of work, and the mean seconds of work that
+    a Judgment takes (None = not enough data).
+
+    ({per_hour: Figure, by_week: [{week, judgments, annotators, hours}]}, {place of annotator: per hour},
+    mean)
+    """
+    chosen = answers.first & ~answers.imported
+    place, seconds = working_seconds(answers, chosen)
+    annotator = answers.annotator[place]
+    n = np.bincount(annotator, minlength=len(answers.annotators))
+    spent = np.bincount(annotator, seconds, len(answers.annotators))
+    enough = np.flatnonzero((n >= 10) & (spent > 0))
+    by_annotator = {int(each): float(3600 * n[each] / spent[each]) for each in enough}
+    monday = week_of(answers.at)
+    weeks = []
+    for start in np.unique(monday[chosen]).tolist()[-52:]:
+        of_week = chosen & (monday == start)
+        weeks.append(
+            {
+                "week": week_name(start),
+                "judgments": int(of_week.sum()),
+                "annotators": len(np.unique(answers.annotator[of_week])),
+                "hours": round(float(seconds[monday[place] == start].sum()) / 3600, 2),
+            }
+        )
+    typical = median(seconds)
+    per_hour = _inverse(typical)
+    mean = float(seconds.mean()) if len(seconds) >= 10 else None
+    return {"per_hour": per_hour.as_json(), "by_week": weeks}, by_annotator, mean
+
+
+def _inverse(seconds: Figure) -> Figure:
+    """Judgments an hour of so many seconds each."""
+    if not seconds.value or not seconds.low or not seconds.high:
+        return unknown(seconds.n)
+    return Figure(3600 / seconds.value, 3600 / seconds.high, 3600 / seconds.low, seconds.n)
+
+
+def reading(answers: Answers, pairs: Pairs) -> dict[str, Any]:
+    """{all: Figure, by_length: [{label, seconds: Figure}]}: median seconds from shown to answered, as the
+    page measured them, of first answers; by the characters of both texts, in thirds."""
+    chosen = answers.first & ~answers.imported & np.isfinite(answers.seconds)
+    seconds, pair = answers.seconds[chosen], answers.pair[chosen]
+    length = (pairs.length[pairs.a] + pairs.length[pairs.b])[pair]
+    rows = []
+    if len(length):
+        one, two = (int(edge) for edge in np.quantile(length, [1 / 3, 2 / 3]))
+        thirds = [
+            (f"up to {one:,} characters", length <= one),
+            (f"{one + 1:,} to {two:,} characters", (length > one) & (length <= two)),
+            (f"over {two:,} characters", length > two),
+        ]
+        rows = [{"label": label, "seconds": median(seconds[third]).as_json()} for label, third in thirds]
+    return {"all": median(seconds).as_json(), "by_length": rows}

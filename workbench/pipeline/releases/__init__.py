@@ -1,0 +1,52 @@
+"""Releases: the settled part of a Dataset as files that load at the first try and can be rebuilt to the byte.
+
+`cases` reads, `filters` narrow, `profiles` shape, `files` write, `manifest` and `card` tell, `proof` opens
+what was written, `building` does the whole, and `history` compares Releases later."""
+
+from workbench.pipeline.releases.building import (
+    Recipe,
+    ReleaseError,
+    begin,
+    build,
+    copy_to,
+    count_now,
+    made,
+    names_of,
+    refuse_unusable,
+)
+from workbench.pipeline.releases.cases import LeftOut
+from workbench.pipeline.releases.files import FORMATS
+from workbench.pipeline.releases.filters import BadFilter, Filters
+from workbench.pipeline.releases.history import Diff, ProfileDiff, Verified, diff, verify
+from workbench.pipeline.releases.manifest import NAME as MANIFEST
+from workbench.pipeline.releases.profiles import DEFAULT_PROFILES, PROFILES, Profile
+from workbench.pipeline.releases.proof import in_folder
+from workbench.pipeline.text.splits import SPLITS, split_of
+
+__all__ = [
+    "DEFAULT_PROFILES",
+    "FORMATS",
+    "MANIFEST",
+    "PROFILES",
+    "SPLITS",
+    "BadFilter",
+    "Diff",
+    "Filters",
+    "LeftOut",
+    "Profile",
+    "ProfileDiff",
+    "Recipe",
+    "ReleaseError",
+    "Verified",
+    "begin",
+    "build",
+    "copy_to",
+    "count_now",
+    "diff",
+    "in_folder",
+    "made",
+    "names_of",
+    "refuse_unusable",
+    "split_of",
+    "verify",
+]

@@ -1,0 +1,229 @@
+"""The data set card: README.md with the header that the hub and `datasets` read."""
+
+import json
+from typing import Any
+
+from scoring import shares
+from workbench.pipeline.releases import proof
+from workbench.pipeline.releases.manifest import Manifest
+
+NAME = "README.md"
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+_HUB_LICENCES = frozenset(
+    [
+        "apache-2.0",
+        "mit",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nd-4.0",
+        "gpl-3.0",
+        "lgpl-3.0",
+        "agpl-3.0",
+        "mpl-2.0",
+        "odbl",
+        "pddl",
+        "odc-by",
+        "cdla-permissive-2.0",
+        "unlicense",
+        "openrail",
+    ]
+)
+
+
+def card_of(manifest: Manifest, guidelines: str) -> str:
+    """The card as text. `guidelines` is what annotators are asked to do today."""
+    parts = [
+        _header(manifest),
+        f"# {manifest['dataset']['name']}",
+        manifest["dataset"]["description"],
+        _contents(manifest),
+        _loading(manifest),
+        _collection(manifest),
+        _figures(manifest),
+        _limits(manifest),
+        _licences(manifest),
+        f"## Guidelines\n\n{_quoted(guidelines)}" if guidelines else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _header(manifest: Manifest) -> str:
+    """JSON is YAML: each value is written as JSON, so that no name can break out of its line."""
+    rows = sum(sum(profile["rows"].values()) for profile in manifest["profiles"].values())
+    size = next((words for limit, words in _SIZES if rows < limit), "100M<n<1B")
+    licences = sorted({each["licence"].strip() or "not stated" for each in manifest["sources"]})
+    known = [licence.lower() for licence in licences]
+    if not _HUB_LICENCES.issuperset(known):
+        known = ["other"]
+    values: dict[str, Any] = {
+        "pretty_name": manifest["dataset"]["name"],
+        "license": known[0] if len(known) == 1 else known,
+        "size_categories": [size],
+        "tags": ["preference", "reward-model", "human-feedback"],
+        "configs": _configs(manifest),
+    }
+    if typed := [_types(name, manifest) for name, it in manifest["profiles"].items() if _needs_types(it)]:
+        values["dataset_info"] = typed
+    if known == ["other"]:
+        values["license_name"] = ", ".join(licences)
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return "\n".join(["---", *lines, "---"])
+
+
+def _configs(manifest: Manifest) -> list[dict[str, Any]]:
+    """A configuration for each profile in the one format that `datasets` reads in a folder by its card."""
+    kind = proof.format_of_card(manifest["files"])
+    return [
+        {
+            "config_name": name,
+            "data_files": [
+                {"split": it["split"], "path": path}
+                for path, it in manifest["files"].items()
+                if (it["profile"], it["format"]) == (name, kind)
+            ],
+            **proof.card_options(kind, profile["columns"]),
+        }
+        for name, profile in manifest["profiles"].items()
+        if kind in profile["load"]
+    ]
+
+
+def _loading(manifest: Manifest) -> str:
+    """The calls that were carried out before the Release was kept."""
+    calls = [call for profile in manifest["profiles"].values() for call in profile["load"].values()]
+    names = ", ".join(name for name in proof.NAMES if any(f"{name}(" in call for call in calls))
+    lines = ["## Load", "", f"{proof.FOLDER} is the folder of this file.", ""]
+    lines += ["```python", f"from datasets import {names}", "", *calls, "```"]
+    lines += [
+        line for name, it in manifest["profiles"].items() if it["torn"] for line in ("", _torn(name, it))
+    ]
+    for fault in manifest["not_written"]:
+        lines += ["", fault["why"]]
+    return "\n".join(lines)
+
+
+def _torn(name: str, profile: dict[str, Any]) -> str:
+    return (
+        f"TRL would tear {profile['torn']:,} of the rows of {name}: it takes words that both answers begin "
+        "with for the prompt. Give it another profile."
+    )
+
+
+_JSON = {"object": {"dtype": "json"}, "objects": {"list": "json"}}
+
+
+def _needs_types(profile: dict[str, Any]) -> bool:
+    """JSON of any keys: each file has its own, so what `datasets` would make of them differs by file."""
+    return bool(profile["rows"]) and not _JSON.keys().isdisjoint(profile["columns"].values())
+
+
+def _types(profile: str, manifest: Manifest) -> dict[str, Any]:
+    columns = manifest["profiles"][profile]["columns"]
+    features = [{"name": name, **_JSON.get(kind, {"dtype": kind})} for name, kind in columns.items()]
+    return {"config_name": profile, "features": features}
+
+
+def _contents(manifest: Manifest) -> str:
+    lines = ["## Contents", "", "| profile | rows | columns | read by |", "|---|---|---|---|"]
+    for name, profile in manifest["profiles"].items():
+        rows = ", ".join(f"{count} {split}" for split, count in profile["rows"].items()) or "none"
+        lines.append(f"| {name} | {rows} | {', '.join(profile['columns'])} | {profile['reads']} |")
+    for name, profile in manifest["profiles"].items():
+        left = [f"{count} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()]
+        lines += ["", f"Left out of {name}: {', '.join(left) or 'nothing'}."]
+    split = manifest["split"]
+    told = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
+    lines += ["", f"Splits ({told}) are by {split['by']}. They never change between releases."]
+    lines += ["", "manifest.json has every count, the sha256 of every file, and the rule of every profile."]
+    return "\n".join(lines)
+
+
+def _collection(manifest: Manifest) -> str:
+    version = manifest["model_version"]
+    imported = sum(1 for each in manifest["annotators"] if each["imported_from"])
+    judged = (
+        f"Each pair was to be judged by {manifest['dataset']['overlap']} people; "
+        f"{len(manifest['annotators']) - imported} did. "
+        f"Sources of imported labels: {imported}. "
+        f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
+        "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
+    )
+    settled = (
+        f"Settled: {_listed(manifest['comparisons']['released_by_method'])} "
+        "(agreement: all opinions the same; majority: more than half; aggregation: likeliest by the "
+        "votes and the skill behind them; reviewer: decided by a person)."
+    )
+    model = "No model was active."
+    if version:
+        weights = version["weights_sha256"][:12] or "none"
+        model = f"Model whose picks were shown: {version['name']}, weights {weights}."
+    narrowed = f"Narrowed by: {_listed(manifest['filters'])}." if manifest["filters"] else ""
+    return "\n\n".join(filter(None, ["## Collection", judged, settled, model, narrowed]))
+
+
+def _figures(manifest: Manifest) -> str:
+    figures = manifest["figures"]
+    return "\n".join(
+        [
+            "## Agreement and bias",
+            "",
+            f"- All opinions the same, of pairs with two or more: {_share(figures['unanimous'])}",
+            f"- The longer text was preferred: {_share(figures['longer_preferred'])}",
+            f"- The text on the left was preferred: {_share(figures['left_preferred'])}",
+        ]
+    )
+
+
+def _share(share: dict[str, Any]) -> str:
+    if not share["n"]:
+        return "not enough data."
+    interval = f"95 % interval {shares.between((share['low'], share['high']))}"
+    return f"{shares.in_words(share['k'] / share['n'])} of {share['n']} ({interval})."
+
+
+def _limits(manifest: Manifest) -> str:
+    comparisons = manifest["comparisons"]
+    here = f"Of {comparisons['total']} pairs, {comparisons['released']} are here"
+    unclear = (
+        "Most profiles cannot hold pairs that people found equal, both bad or too hard: preferences look "
+        "clearer in them than they are."
+    )
+    limits = [f"{here}; all pairs by outcome: {_listed(comparisons['by_outcome'])}.", unclear]
+    if manifest["figures"]["unanimous"]["n"] == 0:
+        limits.append("No pair has two opinions: nothing is known of agreement.")
+    if "imported" in manifest["judgments"]["by_stage"]:
+        limits.append("Imported labels are as good as their source; their guidelines are not known here.")
+    return "\n".join(["## Known limits", "", *(f"- {limit}" for limit in limits)])
+
+
+def _licences(manifest: Manifest) -> str:
+    lines = ["## Licences and sources", "", "| written by | texts | licence |", "|---|---|---|"]
+    for each in manifest["sources"]:
+        cells = (each["source"] or "not known", str(each["completions"]), each["licence"] or "not stated")
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _listed(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items()) or "none"
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.split("\n"))

@@ -1,0 +1,542 @@
+"""The shapes of a Release: for each profile its columns and what it does with each outcome."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scoring.formats import flatten_messages
+from scoring.rows.drafts import NO_BLANK_AFTER_ROLE, TRANSCRIPT
+from scoring.rows.shapes.pairs import transcript
+from workbench.models import Decision, Outcome
+from workbench.models.dataset import Message
+from workbench.pipeline.releases.cases import Answer, Case, Kept, LeftOut, left_out_for
+from workbench.pipeline.text.splits import SPLITS, Split
+
+Row = dict[str, Any]
+Write = Callable[[Case], Iterator[Row]]
+
+NESTED = frozenset({"messages", "message", "turns", "turn", "objects", "object"})
+"""Column types that a flat file cannot hold. `messages` is a list of {role, content} and `message` one of
+them; `turns` and `turn` are the same spelled {from, value}; `object` is JSON
+of any kind and `objects` a list of such. The other types are those of `datasets`."""
+
+WHOLE = {"messages": "objects", "message": "object"}
+"""What these columns are where messages hold more than a role and a text."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`columns` gives each column's type; `rule` says what becomes of each decided outcome that the profile
+    uses: those it does not name are left out and counted. `reads` names who reads it, and how; `torn` says
+    whether TRL would take words of the answers for the prompt. `reading` when its texts are the reading view,
+    whatever the messages hold; another profile of texts leaves such out."""
+
+    name: str
+    purpose: str
+    columns: Mapping[str, str]
+    rule: Mapping[str, str]
+    write: Write
+    reads: str = ""
+    splits: Sequence[Split] = SPLITS
+    fits: Callable[[Case], bool] = lambda _: True
+    undecided_too: bool = False
+    reading: bool = False
+    torn: Callable[[Case], bool] = lambda _: False
+
+    @property
+    def is_flat(self) -> bool:
+        return NESTED.isdisjoint(self.columns.values())
+
+    @property
+    def is_whole(self) -> bool:
+        """True where messages are written as they came, whatever they hold."""
+        return not WHOLE.keys().isdisjoint(self.columns.values())
+
+    def keeping(self, kept: Kept) -> "Profile":
+        """The same with the columns that it takes to write all that is kept."""
+        if not self.is_whole:
+            return self
+        columns = {name: WHOLE.get(kind, kind) if kept.whole else kind for name, kind in self.columns.items()}
+        return replace(self, columns=columns | ({"tools": "object"} if kept.tools else {}))
+
+    def rows(self, case: Case) -> Iterator[Row]:
+        """What is written of a case that is not left out."""
+        for row in self.write(case):
+            yield row | {"tools": case.tools} if self.columns.get("tools") == "object" else row
+
+    def _says(self, case: Case) -> bool:
+        """Whether the columns can say all that the case holds."""
+        if self.reading or (not NESTED.isdisjoint(self.columns.values()) and not self._spells_turns):
+            return True
+        return case.is_plain if self._spells_turns else case.says_text_alone
+
+    @property
+    def _spells_turns(self) -> bool:
+        return "turns" in self.columns.values()
+
+    def left_out(self, case: Case, split: Split) -> LeftOut | None:
+        """Why the case gives this profile no row; None = it gives at least one."""
+        if self.undecided_too:
+            return None if case.votes else LeftOut.NOT_JUDGED
+        if barred := case.barred:
+            return barred
+        if case.outcome not in self.rule:
+            return left_out_for(case.outcome)
+        if split not in self.splits:
+            return LeftOut.OTHER_SPLIT
+        if not self._says(case):
+            return LeftOut.MESSAGES
+        return None if self.fits(case) else LeftOut.TURNS
+
+
+def prompt_text(case: Case) -> str:
+    return flatten_messages(case.messages)
+
+
+def pair_id(case: Case) -> str:
+    """A name of the pair that its content alone fixes."""
+    texts = sorted((case.a.sha256, case.b.sha256))
+    return hashlib.sha256("".join((case.prompt_sha256, *texts)).encode()).hexdigest()[:24]
+
+
+def margin(case: Case) -> float:
+    """How much clearer the preferred side is than the other, 0 to 1: votes for it less votes against it, as
+    a share of all opinions; where aggregation decided, the difference of their probabilities. 1 where a
+    reviewer decided, whose word is not a count."""
+    if case.method == Decision.Method.REVIEWER or not case.tally:
+        return 1.0
+    other = Outcome.B if case.outcome == Outcome.A else Outcome.A
+    if case.posterior:
+        return max(0.0, case.posterior[case.outcome] - case.posterior[other])
+    return (case.tally[case.outcome] - case.tally[other]) / case.tally.total()
+
+
+def shares(case: Case) -> tuple[float, float, float]:
+    """Shares of a, b and tie among the opinions for one of these three; where aggregation decided, their
+    probabilities. A reviewer's decision counts alone."""
+    three = (Outcome.A, Outcome.B, Outcome.TIE)
+    if case.method == Decision.Method.REVIEWER or not case.tally:
+        decided = case.outcome if case.outcome in three else Outcome.TIE
+        weights = [float(outcome == decided) for outcome in three]
+    else:
+        weights = [(case.posterior or case.tally)[outcome] for outcome in three]
+    a, b, tie = (weight / sum(weights) for weight in weights)
+    return a, b, tie
+
+
+def strength(case: Case) -> float:
+    """Mean strength of the opinions for the outcome, on their source's own scale: 1 (better) and 2 (much
+    better) where people are asked on our pages. 0 where nobody was asked, and for a tie."""
+    if case.outcome not in (Outcome.A, Outcome.B):
+        return 0.0
+    given = [
+        vote.strength
+        for vote in case.votes
+        if vote.is_current and vote.outcome == case.outcome and vote.strength is not None
+    ]
+    return sum(given) / len(given) if given else 0.0
+
+
+def _pair(prompt: str, preferred: str, rejected: str) -> Write:
+    def write(case: Case) -> Iterator[Row]:
+        better, worse = case.preferred
+        yield {prompt: prompt_text(case), preferred: better.text, rejected: worse.text}
+
+    return write
+
+
+def _pair_with_margin(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "prompt": prompt_text(case),
+        "chosen": better.text,
+        "rejected": worse.text,
+        "margin": margin(case),
+    }
+
+
+def _transcripts(case: Case) -> Iterator[Row]:
+    before = case.prompt_metadata.get(TRANSCRIPT) or transcript(case.messages)
+    better, worse = (
+        f"{before}\n\nAssistant:{'' if it.metadata.get(NO_BLANK_AFTER_ROLE) else ' '}{it.text}"
+        for it in case.preferred
+    )
+    yield {"chosen": better, "rejected": worse}
+
+
+def _chat(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {"prompt": case.messages, "chosen": better.messages, "rejected": worse.messages}
+
+
+def _whole_chats(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "chosen": [*case.messages, *better.messages],
+        "rejected": [*case.messages, *worse.messages],
+    }
+
+
+def _axolotl(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {"messages": case.messages, "chosen": better.messages[0], "rejected": worse.messages[0]}
+
+
+_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+def _sharegpt(message: Message) -> dict[str, str]:
+    return {"from": _SHAREGPT[message["role"]], "value": message["content"]}
+
+
+def _llama_factory(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "conversations": [_sharegpt(message) for message in case.messages],
+        "chosen": _sharegpt(better.messages[0]),
+        "rejected": _sharegpt(worse.messages[0]),
+    }
+
+
+def _liked(case: Case) -> Iterator[tuple[Answer, bool]]:
+    liked = {Outcome.A: (True, False), Outcome.B: (False, True)}.get(Outcome(case.outcome), (False, False))
+    yield from zip((case.a, case.b), liked, strict=True)
+
+
+def _unpaired(case: Case) -> Iterator[Row]:
+    for answer, label in _liked(case):
+        yield {"prompt": prompt_text(case), "completion": answer.text, "label": label}
+
+
+def _unpaired_chats(case: Case) -> Iterator[Row]:
+    for answer, label in _liked(case):
+        yield {"prompt": case.messages, "completion": answer.messages, "label": label}
+
+
+def _soft(case: Case) -> Iterator[Row]:
+    a, _, tie = shares(case)
+    yield {
+        "prompt": prompt_text(case),
+        "completion_a": case.a.text,
+        "completion_b": case.b.text,
+        "p_a": a + tie / 2,
+        "p_tie": tie,
+        "n": case.tally.total(),
+        "method": case.method,
+        "strength": strength(case),
+        "group": case.group,
+    }
+
+
+NOT_ASKED = -1
+"""Strength of a vote that was not asked for one: 0 is a strength of its own on some scales."""
+
+
+def as_json(value: Any) -> str:
+    """The value as JSON text, "" for nothing: a cell that every format can hold. Keys are sorted, as one
+    database keeps them in another order than the other."""
+    if not value:
+        return ""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def whole_json(value: Any) -> str:
+    """The same for messages and tools, whose keys keep the order in which they came."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _is_one_text(messages: list[Message]) -> bool:
+    return len(messages) == 1 and messages[0].keys() == {"role", "content"} and messages[0]["role"] == "user"
+
+
+def _votes(case: Case) -> Iterator[Row]:
+    asked = case.prompt
+    of_pair = {
+        "pair_id": pair_id(case),
+        "prompt": prompt_text(case),
+        "completion_a": case.a.text,
+        "completion_b": case.b.text,
+    }
+    after = {
+        "decided": case.decided,
+        "method": case.method if case.decided == case.outcome else "",
+        "reason": case.reason,
+        "note": case.note,
+        "flags": as_json(case.flags),
+        "id": case.external_id,
+        "prompt_id": asked.external_id,
+        "source_a": case.a.source,
+        "source_b": case.b.source,
+        "messages": "" if _is_one_text(asked.messages) else whole_json(asked.messages),
+        "tools": whole_json(asked.tools),
+        "messages_a": whole_json(case.a.conversation),
+        "messages_b": whole_json(case.b.conversation),
+        "prompt_metadata": as_json(asked.metadata),
+        "metadata_a": as_json(case.a.metadata),
+        "metadata_b": as_json(case.b.metadata),
+        "pair_metadata": as_json(case.pair_metadata),
+    }
+    for vote in case.votes:
+        yield {
+            **of_pair,
+            "outcome": vote.outcome,
+            "strength": NOT_ASKED if vote.strength is None else vote.strength,
+            "comment": vote.comment,
+            "annotator": str(vote.pseudonym),
+            "imported": vote.imported,
+            "stage": vote.stage,
+            "mode": vote.mode,
+            "left": vote.left,
+            "suggested": vote.suggested,
+            "current": vote.is_current,
+            "seconds": vote.seconds or 0.0,
+            "guidelines": vote.guidelines or 0,
+            "judged_at": int(vote.at.timestamp()),
+            "vote_metadata": as_json(vote.metadata),
+            **after,
+        }
+
+
+def _rewardbench(case: Case) -> Iterator[Row]:
+    better, worse = case.preferred
+    yield {
+        "id": pair_id(case),
+        "prompt": prompt_text(case),
+        "chosen": better.text,
+        "chosen_model": better.source,
+        "rejected": worse.text,
+        "rejected_model": worse.source,
+        "subset": case.method,
+    }
+
+
+def _alternates(case: Case) -> bool:
+    """Perhaps a system message, then user and assistant in turn, the user last."""
+    roles = [message["role"] for message in case.messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    return len(turns) % 2 == 1 and all(
+        role == ("assistant" if place % 2 else "user") for place, role in enumerate(turns)
+    )
+
+
+def _answers_once(case: Case) -> bool:
+    """Each answer is one message."""
+    return len(case.a.messages) == len(case.b.messages) == 1
+
+
+def _of_two_speakers(case: Case) -> bool:
+    return {message["role"] for message in case.messages} <= {"user", "assistant"}
+
+
+def _begin_alike(case: Case) -> bool:
+    """Both answers begin with the same character: TRL's extract_prompt takes the longest common beginning of
+    two transcripts for the prompt."""
+    return case.a.text[:1] == case.b.text[:1]
+
+
+_TEXT = "string"
+_PREFERENCE = {
+    Outcome.A.value: "a is written as the preferred text, b as the rejected",
+    Outcome.B.value: "b is written as the preferred text, a as the rejected",
+}
+_LIKED = {
+    Outcome.A.value: "a is written with label true, b with label false",
+    Outcome.B.value: "b is written with label true, a with label false",
+    Outcome.BOTH_BAD.value: "both are written with label false",
+}
+
+_ALL = [
+    Profile(
+        name="preference",
+        purpose="Plain preference pairs, as most trainers read them",
+        reads="TRL: DPOTrainer and other preference trainers (standard, explicit prompt)",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("prompt", "chosen", "rejected"),
+    ),
+    Profile(
+        name="aira",
+        purpose="The columns of the seed model's card, in its own spelling",
+        columns={"prompt": _TEXT, "prefered_completions": _TEXT, "rejected_completions": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("prompt", "prefered_completions", "rejected_completions"),
+    ),
+    Profile(
+        name="reward-aira",
+        purpose="The columns of the seed's training data today",
+        reads="Axolotl: type chatml.argilla",
+        columns={"instruction": _TEXT, "chosen_response": _TEXT, "rejected_response": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("instruction", "chosen_response", "rejected_response"),
+    ),
+    Profile(
+        name="trl-implicit",
+        purpose="Whole transcripts of Human and Assistant, the prompt inside both",
+        reads="The form of Anthropic's HH-RLHF. Not for TRL, which takes words that both answers begin "
+        "with for the prompt: take preference or trl-chat",
+        columns={"chosen": _TEXT, "rejected": _TEXT},
+        rule=_PREFERENCE,
+        write=_transcripts,
+        fits=_of_two_speakers,
+        torn=_begin_alike,
+    ),
+    Profile(
+        name="trl-chat",
+        purpose="Conversations as messages, prompt and answers apart",
+        reads="TRL: conversational, explicit prompt",
+        columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
+        rule=_PREFERENCE,
+        write=_chat,
+    ),
+    Profile(
+        name="trl-chat-implicit",
+        purpose="Whole conversations as messages, the prompt inside both",
+        reads="TRL: conversational, implicit prompt; Axolotl: type chat_template.argilla_chat",
+        columns={"chosen": "messages", "rejected": "messages"},
+        rule=_PREFERENCE,
+        write=_whole_chats,
+    ),
+    Profile(
+        name="trl-reward",
+        purpose="Preference pairs with a margin from 0 to 1: how much clearer the preferred side was",
+        reads="TRL: RewardTrainer",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
+        rule=_PREFERENCE,
+        write=_pair_with_margin,
+    ),
+    Profile(
+        name="kto",
+        purpose="Single answers with a label: liked or not. An answer in several pairs has a row for each",
+        reads="TRL: KTOTrainer",
+        columns={"prompt": _TEXT, "completion": _TEXT, "label": "bool"},
+        rule=_LIKED,
+        write=_unpaired,
+    ),
+    Profile(
+        name="kto-chat",
+        purpose="Single answers as messages, with a label: liked or not, as in kto",
+        reads="TRL: KTOTrainer (conversational)",
+        columns={"prompt": "messages", "completion": "messages", "label": "bool"},
+        rule=_LIKED,
+        write=_unpaired_chats,
+    ),
+    Profile(
+        name="openrlhf",
+        purpose="Preference pairs with a margin, under OpenRLHF's usual keys",
+        reads="OpenRLHF: prompt, chosen and rejected keys; margin with --model.margin_loss_enable",
+        columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
+        rule=_PREFERENCE,
+        write=_pair_with_margin,
+    ),
+    Profile(
+        name="axolotl",
+        purpose="Conversations as messages, each answer one message",
+        reads="Axolotl: type chat_template.default",
+        columns={"messages": "messages", "chosen": "message", "rejected": "message"},
+        rule=_PREFERENCE,
+        write=_axolotl,
+        fits=_answers_once,
+    ),
+    Profile(
+        name="llama-factory",
+        purpose="ShareGPT conversations, with the dataset_info.json that describes them",
+        reads="LLaMA-Factory: ranking, sharegpt",
+        columns={"conversations": "turns", "chosen": "turn", "rejected": "turn"},
+        rule=_PREFERENCE,
+        write=_llama_factory,
+        fits=_alternates,
+    ),
+    Profile(
+        name="soft-label",
+        purpose="Both texts with the share of opinions for a (a tie counts half), strength and prompt group",
+        reads="Retraining here, and any trainer with soft targets",
+        columns={
+            "prompt": _TEXT,
+            "completion_a": _TEXT,
+            "completion_b": _TEXT,
+            "p_a": "float64",
+            "p_tie": "float64",
+            "n": "int64",
+            "method": _TEXT,
+            "strength": "float64",
+            "group": _TEXT,
+        },
+        rule={
+            outcome.value: "written with the share of opinions for a, or its probability where aggregation "
+            "decided; a reviewer's word counts alone"
+            for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
+        },
+        write=_soft,
+        reading=True,
+    ),
+    Profile(
+        name="all-votes",
+        purpose="Every vote with its comment, superseded ones too: side, time, pseudonym, before or after "
+        "the reveal, and what was decided",
+        columns={
+            "pair_id": _TEXT,
+            "prompt": _TEXT,
+            "completion_a": _TEXT,
+            "completion_b": _TEXT,
+            "outcome": _TEXT,
+            "strength": "int64",
+            "comment": _TEXT,
+            "annotator": _TEXT,
+            "imported": "bool",
+            "stage": _TEXT,
+            "mode": _TEXT,
+            "left": _TEXT,
+            "suggested": _TEXT,
+            "current": "bool",
+            "seconds": "float64",
+            "guidelines": "int64",
+            "judged_at": "int64",
+            "vote_metadata": _TEXT,
+            "decided": _TEXT,
+            "method": _TEXT,
+            "reason": _TEXT,
+            "note": _TEXT,
+            "flags": _TEXT,
+            "id": _TEXT,
+            "prompt_id": _TEXT,
+            "source_a": _TEXT,
+            "source_b": _TEXT,
+            "messages": _TEXT,
+            "tools": _TEXT,
+            "messages_a": _TEXT,
+            "messages_b": _TEXT,
+            "prompt_metadata": _TEXT,
+            "metadata_a": _TEXT,
+            "metadata_b": _TEXT,
+            "pair_metadata": _TEXT,
+        },
+        rule=dict.fromkeys(
+            (*Outcome.values, Decision.DROP),
+            "every vote is a row; -1 stands for a strength that was not asked for",
+        ),
+        write=_votes,
+        undecided_too=True,
+        reading=True,
+    ),
+    Profile(
+        name="rewardbench",
+        purpose="An evaluation set of the test split, with the models that wrote the texts",
+        reads="RewardBench: as a custom set; subset says how the final label was made",
+        columns={
+            "id": _TEXT,
+            "prompt": _TEXT,
+            "chosen": _TEXT,
+            "chosen_model": _TEXT,
+            "rejected": _TEXT,
+            "rejected_model": _TEXT,
+            "subset": _TEXT,
+        },
+        rule=_PREFERENCE,
+        write=_rewardbench,
+        splits=("test",),
+    ),
+]
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in _ALL}
+DEFAULT_PROFILES = ("preference", "aira")

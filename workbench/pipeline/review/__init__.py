@@ -1,0 +1,1 @@
+"""Disagreements -> a reviewer's Decisions."""

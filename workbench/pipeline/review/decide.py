@@ -1,0 +1,177 @@
+"""A reviewer's Decisions: append-only, never over the head of somebody else, and each can be undone."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from workbench.models import (
+    Claim,
+    Comparison,
+    Dataset,
+    Decision,
+    Flag,
+    Judgment,
+    Outcome,
+    Purpose,
+    User,
+)
+from workbench.pipeline.annotate import queue
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Nothing was written: the case is not what the reviewer's page showed any more. `current` is the
+    Decision that stands now."""
+
+    current: Decision | None
+
+
+def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
+    """The completion that this reviewer sees on the left: the same at each visit, and told by no label."""
+    digest = hashlib.sha256(f"review:{user.pk}:{comparison.pk}".encode()).digest()
+    return "a" if digest[0] % 2 else "b"
+
+
+def seen(comparison: Comparison) -> str:
+    """A token of the Comparison and everything a Decision on it would rest on: current Judgments, open Flags
+    and the current Decision. Another token means that something has changed."""
+    rows = comparison.judgments.current(), comparison.flags.open(), comparison.decisions.current()
+    return token_of(comparison, *rows)
+
+
+def token_of(
+    comparison: Comparison,
+    votes: Iterable[Judgment],
+    open_flags: Iterable[Flag],
+    decisions: Iterable[Decision],
+) -> str:
+    """As `seen`, of rows that have been read already."""
+    ids = [[comparison.pk], *(sorted(row.pk for row in rows) for rows in (votes, open_flags, decisions))]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
+@transaction.atomic
+def settle(
+    comparison: Comparison,
+    by: User,
+    outcome: str,
+    *,
+    seen_token: str,
+    reason: str = "",
+    note: str = "",
+    blind_outcome: str = "",
+) -> Decision | Conflict:
+    """Settle the Comparison: "a", "b", "tie", "both_bad" or "drop". Append-only: what stood before stays as
+    a row that is not current. Open Flags are closed, and live Claims end: nobody need judge it any more.
+
+    `seen_token` is what `seen` gave when the reviewer's page was made; where it is another now, somebody has
+    judged, flagged or settled meanwhile, and nothing is written."""
+    _lock(comparison)
+    current = Decision.objects.current().filter(comparison=comparison).first()
+    if seen(comparison) != seen_token:
+        return Conflict(current)
+    Decision.objects.current().filter(comparison=comparison).update(is_current=False)
+    opinions = Judgment.objects.current().opinions().filter(comparison=comparison)
+    decision = Decision.objects.create(
+        comparison=comparison,
+        outcome=outcome,
+        method=Decision.Method.REVIEWER,
+        reason=reason,
+        note=note,
+        blind_outcome=blind_outcome,
+        votes=opinions.count(),
+        votes_for=opinions.filter(outcome=outcome).count(),
+        decided_by=by,
+        supersedes=current,
+    )
+    Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
+    # Gold and repeats that somebody holds stay: they take no place, and would be known by ending.
+    live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE, purpose=Purpose.WORK)
+    ended = live.update(state=Claim.State.EXPIRED, slot=None)
+    Comparison.objects.filter(pk=comparison.pk).update(claimed=F("claimed") - ended)
+    queue.renew_some([comparison.pk], comparison.dataset)
+    return decision
+
+
+@transaction.atomic
+def undo(decision: Decision, by: User) -> bool:
+    """Take a reviewer's Decision back: what it replaced stands again, and the Flags it closed are open again.
+    Claims that it ended stay ended. False when the Decision does not stand (any more)."""
+    _lock(decision.comparison)
+    taken = (
+        Decision.objects.current()
+        .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
+        .update(is_current=False, undone_by=by, undone_at=timezone.now())
+    )
+    if not taken:
+        return False
+    if decision.supersedes:
+        Decision.objects.filter(pk=decision.supersedes.pk).update(is_current=True)
+    raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
+    closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
+    closed.update(closed_at=None, closed_by=None)
+    queue.renew_some([decision.comparison_id], decision.comparison.dataset)
+    return True
+
+
+def mark_gold(comparison: Comparison, outcome: str) -> None:
+    """Make the outcome ("a", "b", "tie" or "both_bad") the Comparison's known answer, by which annotators are
+    measured from now on; "" makes it ordinary again. Votes that it has stay; it collects no more while it is
+    gold. What was answered to it as gold stays gold. ValueError for another outcome."""
+    if outcome not in ("", *(value for value in Outcome.values if value != Outcome.CANNOT_JUDGE)):
+        raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
+    Comparison.objects.filter(pk=comparison.pk).update(gold_outcome=outcome, required=0 if outcome else None)
+
+
+def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write: bool = True) -> int:
+    """Mark Comparisons as gold from rows of (line, primary key or external id, outcome); how many there are.
+
+    All or nothing: ValueError names each line that is wrong, and nothing is written."""
+    found = _named(dataset, {name for _, name, _ in rows})
+    problems, seen = [], set()
+    for line, name, outcome in rows:
+        if len(found.get(name, ())) != 1:
+            number = len(found.get(name, ()))
+            problems.append(f"line {line}: {number or 'no'} pairs here have the id {name[:80]!r}")
+        elif found[name][0].pk in seen:
+            problems.append(f"line {line}: {name[:80]!r} is listed twice")
+        elif outcome and outcome not in (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD):
+            problems.append(
+                f"line {line}: {outcome[:80]!r} cannot be a known answer; use a, b, tie or both_bad"
+            )
+        else:
+            seen.add(found[name][0].pk)
+    if problems:
+        raise ValueError("\n".join(problems))
+    with transaction.atomic():
+        for _, name, outcome in rows if write else ():
+            mark_gold(found[name][0], outcome)
+    return len(seen)
+
+
+def _named(dataset: Dataset, names: set[str]) -> dict[str, list[Comparison]]:
+    """The Comparisons of these external ids, or, where none has it, of this primary key."""
+    found: dict[str, list[Comparison]] = {}
+    for name in names:
+        by_id = list(dataset.comparisons.filter(external_id=name)[:2]) if name else []
+        is_key = name.isascii() and name.isdigit() and len(name) < 19
+        found[name] = by_id or (list(dataset.comparisons.filter(pk=int(name))) if is_key else [])
+    return found
+
+
+def _lock(comparison: Comparison) -> None:
+    """Reviewers of one Comparison take turns until the transaction ends."""
+    Comparison.objects.select_for_update().get(pk=comparison.pk)
+
+
+def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
+    """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
+    reviews = Decision.objects.current().by_reviewers_of(dataset)
+    gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
+    return gaps.select_related("comparison", "decided_by").order_by("-pk")

@@ -1,0 +1,1 @@
+"""Long jobs: their progress, and what happens when a worker is lost."""

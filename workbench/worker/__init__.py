@@ -1,0 +1,1 @@
+"""Celery, and the tasks of its workers."""

@@ -1,0 +1,36 @@
+"""Celery carries the work and keeps no state of ours: the database is the queue of record, and a message
+only says "look at this row" (see models/runs.py). So results are off and a lost message is harmless."""
+
+import os
+import warnings
+from typing import Any
+
+from celery import Celery
+from celery.platforms import SecurityWarning
+from kombu.transport import TRANSPORT_ALIASES
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
+
+# That a worker runs as root. Messages are JSON and say which row to look at, so they run no code.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+TRANSPORT_ALIASES["filesystem"] = "workbench.worker.broker:Transport"
+
+BROKER_SECONDS = 1.0
+"""How long whoever sends waits for the broker to connect and to answer, at each of two tries."""
+
+
+class Workbench(Celery):
+    """Waits for the broker only briefly where it sends: a request would hang for ever on one that takes the
+    connection and never answers. Workers listen through `connection_for_read`, as long as it takes."""
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
+        limits = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}
+        options = limits | (kwargs.pop("transport_options", None) or {})
+        write = super().connection_for_write
+        return write(url, transport_options=options, **kwargs)
+
+
+app: Celery = Workbench("workbench")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["workbench.worker"])
