@@ -29,7 +29,7 @@ def test_a_run_whose_worker_is_lost_waits_again_and_fails_after_three_attempts()
         run.refresh_from_db()
 
     assert run.state == "failed"
-    assert "lost 3 times" in run.error
+    assert "stopped responding 3 times" in run.error
 
 
 def test_a_run_that_reports_progress_is_left_alone():

@@ -105,7 +105,7 @@ def processes(host: str, port: int) -> dict[str, str]:
     fork, and their parallelism lies in the batch. "worker" does what somebody waits for (imports, Releases,
     statistics) and loads no model; scoring and training, which take hours, have processes of their own at a
     lower priority."""
-    level = settings.LOGGING["root"]["level"]
+    level = settings.LOG_LEVEL
     worker = f"worker --pool solo --loglevel {level} --without-gossip --without-mingle --without-heartbeat"
     return {
         "web": (
