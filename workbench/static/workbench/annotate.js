@@ -18,9 +18,9 @@ const LINE = /[^\n]{0,4000}\n|[^\n]{1,4000}/gu;
 const FOLD_PROMPT = 1500;
 const LONGEST_RAW = 100_000;
 // Controls, spaces that are none or that do not break, joiners, marks of direction; and spaces that end a line.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are looked for
-// biome-ignore lint/suspicious/noMisleadingCharacterClass: each is looked for by itself
 const UNSEEN =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are looked for
+  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each is looked for by itself
   /[\u0000-\u0009\u000b-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]| +$/gmu;
 const RAW_HINT = "Raw: invisible characters are named, · is a space at the end of a line, ⇥ a tab.";
 const LONG_STAYS_PLAIN = "Texts too long for this view stay plain.";
