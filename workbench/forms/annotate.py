@@ -34,7 +34,7 @@ class AnswerForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Without the page's script the ranks come one by one, each as `rank`."""
         cleaned = self.cleaned_data
-        if cleaned.get("answer") == "allows_ranking":
+        if cleaned.get("answer") == "ranks":
             given = cast("QueryDict", self.data).getlist("rank")
             if len(given) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in given):
                 self.add_error("answer", "Rank every answer: 1 is best. Equal answers share a rank.")

@@ -65,7 +65,7 @@ const outbox = new Outbox(urls.user, { reply: onReply, refused: onRefused, state
 /** An item is its element, the server's word on it, and what was decided here: `answer` ("left:2") under `key`. */
 function itemOf(element) {
   const { comparison, claim, key, suggested, supersedes, judgment, answer, comment } = element.dataset;
-  const ranks = Number(element.dataset.allows_ranking ?? 0); // how many there are to rank, 0 for two to compare
+  const ranks = Number(element.dataset.ranks ?? 0); // how many there are to rank, 0 for two to compare
   const hasReveal = "hasReveal" in element.dataset; // something to wait for after the answer
   return {
     element,
