@@ -102,7 +102,7 @@ def test_the_command_prints_the_columns_and_has_them_in_its_json(tmp_path, capsy
     call_command("import_dataset", "Kitchen", str(file), "--json")
 
     printed = capsys.readouterr().out
-    assert "column topic: metadata (1 rows)" in printed
+    assert "column topic: metadata (1 row)" in printed
     columns = json.loads(printed.splitlines()[-1])["columns"]
     assert {column["name"]: (column["became"], column["held"]) for column in columns} == BECAME
 

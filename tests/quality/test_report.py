@@ -190,7 +190,7 @@ def test_the_command_prints_the_figures_and_their_intervals(dataset, campaign, c
     call_command("statistics", dataset.name, json=True)
     report = json.loads(capsys.readouterr().out)
 
-    assert "raw            67 %" in shown
+    assert "same vote      67 %" in shown
     assert "Judge against people, 40 pairs" in shown
     assert "what it was trained on is not known" in shown
     assert report["data"]["opinions"] == 2 * COMPARISONS

@@ -105,6 +105,11 @@ def user_named(name: str | None) -> User | None:
     raise CommandError(f'Nobody here is named "{name}".{_instead(name, names)}')
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _instead(name: str, names: list[str]) -> str:
     """ " Is it Kitchen or Garden?", of close names, or of the first five."""
     close = get_close_matches(name, names) or names[:5]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.base import WorkbenchCommand, dataset_to_change
+from workbench.management.base import WorkbenchCommand, counted, dataset_to_change
 from workbench.pipeline.review import decide
 
 EXAMPLES = """
@@ -41,5 +41,5 @@ class Command(WorkbenchCommand):
             marked = decide.mark_many_gold(dataset, rows, write=not options["check"])
         except ValueError as problems:
             raise CommandError(f"Nothing was written.\n{problems}") from None
-        would = "would be" if options["check"] else "are"
-        self.stdout.write(f"{marked:,} pairs of {dataset} {would} marked.")
+        would = "To mark in" if options["check"] else "Marked in"
+        self.stdout.write(f"{would} {dataset}: {counted(marked, 'pair')}.")

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from scoring.rows.rows import escaped
-from workbench.management.base import WorkbenchCommand, refuse_archived
+from workbench.management.base import WorkbenchCommand, counted, refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import imports
@@ -132,13 +132,18 @@ class Command(WorkbenchCommand):
     def _report(self, result: imports.ImportResult, dataset: Dataset) -> None:
         for problem in result.problems:
             place = f"line {problem.line}" if problem.line else "file"
-            field = f", {escaped(problem.field)}" if problem.field else ""
+            named = problem.field and problem.field not in problem.message
+            field = f", {escaped(problem.field)}" if named else ""
             excerpt = f": {problem.excerpt}" if problem.excerpt else ""
             self.stdout.write(f"{place}{field}: {problem.message} [{problem.code}]{excerpt}")
         if result.problem_count > len(result.problems):
-            self.stdout.write(f"… and {result.problem_count - len(result.problems):,} more problems.")
+            self.stdout.write(
+                f"… and {counted(result.problem_count - len(result.problems), 'more problem')}."
+            )
         for column in result.columns:
-            self.stdout.write(f"column {escaped(column.name)}: {column.became} ({column.held:,} rows)")
+            self.stdout.write(
+                f"column {escaped(column.name)}: {column.became} ({counted(column.held, 'row')})"
+            )
         for note in result.notes:
             self.stdout.write(f"note: {note}")
         self.stdout.write(summary(result, dataset))
@@ -161,12 +166,13 @@ def summary(result: imports.ImportResult, dataset: Dataset) -> str:
     if not result.accepted:
         if not result.rejected:
             return "Nothing was stored. Fix the file and import it again."
-        rows = "1 bad row" if result.rejected == 1 else f"{result.rejected:,} bad rows"
+        rows = counted(result.rejected, "bad row")
         return f"Nothing was stored: {rows}. Fix the file, or skip bad rows with --lenient."
     would = "Would add" if result.dry_run else "Added"
     added = (
-        f"{would} to {dataset.name}: {result.prompts:,} prompts, {result.completions:,} answers, "
-        f"{result.comparisons:,} pairs, {result.labels}. Format: {result.format}."
+        f"{would} to {dataset.name}: {counted(result.prompts, 'prompt')}, "
+        f"{counted(result.completions, 'answer')}, {counted(result.comparisons, 'pair')}, {result.labels}. "
+        f"Format: {result.format}."
     )
     lines = [added]
     for count, one, many in (

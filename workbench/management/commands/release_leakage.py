@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from workbench.management.base import WorkbenchCommand, dataset_named
+from workbench.management.base import WorkbenchCommand, counted, dataset_named
 from workbench.models import Dataset
 from workbench.pipeline.text import leakage
 
@@ -69,8 +69,8 @@ def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:
 def _told(leaks: list[leakage.Leak]) -> str:
     lines = []
     for leak in leaks:
-        counts = ", ".join(f"{alike.prompts:,} of {split}" for split, alike in leak.by_split.items())
-        lines.append(f"{leak.reference} ({leak.size:,} prompts): near-duplicates are {counts}")
+        counts = ", ".join(f"{alike.prompts:,} in {split}" for split, alike in leak.by_split.items())
+        lines.append(f"{leak.reference} ({counted(leak.size, 'prompt')}): near-duplicates: {counts}")
         for split, alike in leak.by_split.items():
             if alike.examples:
                 lines.append(f"  first in {split}: prompt {', '.join(map(str, alike.examples))}")

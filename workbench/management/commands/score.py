@@ -4,7 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from workbench.management.base import WorkbenchCommand, dataset_to_change, version_named
+from workbench.management.base import WorkbenchCommand, counted, dataset_to_change, version_named
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline.scoring import batches, cuts
@@ -53,14 +53,14 @@ class Command(WorkbenchCommand):
             scored = sum(run.result.get("scored", 0) for run in runs)
             self.stdout.write(json.dumps({"runs": len(runs), "scored": scored, "failed": failed}))
         for run in runs if not options["json"] else []:
-            queued = f"{run.total:,} answers queued"
+            queued = f"{counted(run.total or 0, 'answer')} queued"
             self.stdout.write(f"{run.version}: {queued if options['queue'] else run.progress}.")
             if said := cuts.of_run(run):
                 self.stdout.write(f"{run.version}: {said}, in the whole dataset.")
         if not runs and not options["json"]:
             self.stdout.write("Every answer has a score; nothing to do.")
         if failed:
-            self.stderr.write(f"{failed:,} answers have no score. The Runs page says why for each.")
+            self.stderr.write(f"Not scored: {counted(failed, 'answer')}. The Runs page says why for each.")
 
 
 def _versions(name: str | None) -> list[ModelVersion]:

@@ -19,6 +19,9 @@ examples:
 """
 
 
+AGREEMENTS = {"raw": "same vote", "alpha": "alpha", "alpha_ordinal": "alpha, ordinal", "ac1": "AC1"}
+
+
 class Command(WorkbenchCommand):
     help = (
         "Compute the figures of a dataset: agreement, annotators, models against people, what to label next."
@@ -67,8 +70,8 @@ def told(dataset: Dataset, report: quality.Report) -> str:
             f"Agreement of {SOURCE_NAMES[label_source]}, {every['units']:,} pairs with two votes or more:"
         )
         lines += [
-            f"  {name:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
-            for name in ("raw", "alpha", "alpha_ordinal", "ac1")
+            f"  {word:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
+            for name, word in AGREEMENTS.items()
         ]
     for label_source, versions in report["against"].items():
         for each in versions:
