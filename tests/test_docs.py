@@ -13,6 +13,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 USERS = [page for page in PAGES if page.parts[-2] in ("docs", "how-to", "reference", "explanation")]
+OURS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/development/**/*.md"))]
+PATH = re.compile(r"`((?:[\w-]+/)+(?:[\w.-]+)?)`")
 CODE_SPAN = re.compile(r"`[^`]*`")
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -62,6 +64,14 @@ def test_every_page_is_linked_from_the_readme_or_from_a_page_that_is():
         waiting += [(page.parent / path).resolve() for path in paths if path]
 
     assert [str(page.relative_to(ROOT)) for page in PAGES if page not in reached] == []
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_contributors_page_names_exists(page):
+    named = set(PATH.findall(page.read_text()))
+    places = (ROOT, ROOT / "workbench", ROOT / "workbench" / "pipeline")
+
+    assert {path for path in named if not any((place / path).exists() for place in places)} == set()
 
 
 def test_the_changelog_has_one_plain_line_a_change():

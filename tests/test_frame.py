@@ -1,4 +1,4 @@
-"""The frame around the code: arrows between rooms, compose file, settings, commands."""
+"""The frame around the code: layers, compose file, settings, commands."""
 
 import ast
 import itertools
@@ -37,7 +37,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_arrows_between_the_rooms_hold():
+def test_no_layer_imports_one_above():
     result = subprocess.run(
         [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -60,7 +60,7 @@ def strings_that_stand_alone(tree: ast.Module) -> Iterator[int]:
 
 
 def test_no_sentence_is_cut_short_by_a_string_that_stands_alone():
-    files = [file for room in ("workbench", "scoring") for file in (ROOT / room).rglob("*.py")]
+    files = [file for package in ("workbench", "scoring") for file in (ROOT / package).rglob("*.py")]
 
     found = {file.name: list(strings_that_stand_alone(ast.parse(file.read_text()))) for file in files}
 
