@@ -108,7 +108,7 @@ def test_every_command_shows_the_unseen_accuracy(planted, other):
     assert (evaluated["model"]["accuracy"], evaluated["learnt"]["pairs"]) == (planted.share, 60)
     shown = told("evaluate", "memory", on="Kitchen")
     assert "60 %" in shown
-    assert "Left out: 60 pairs of prompts that it has learnt." in shown
+    assert "Left out: 60 pairs of prompts that the model was trained on." in shown
 
     beside = json.loads(told("evaluate", "other", on="Kitchen", json=True).splitlines()[-1])
     assert beside["beside"]["memory"]["accuracy"] == planted.share
@@ -118,8 +118,9 @@ def test_every_command_shows_the_unseen_accuracy(planted, other):
     [found] = [each for each in report["against"]["imported"] if each["version"] == "memory"]
     assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
     assert sum(sum(found["histogram"][side]) for side in "ab") == 40
-    assert "memory against labels of the file, 40 pairs, without 60 of prompts that it has learnt" in told(
-        "statistics", "Kitchen"
+    assert (
+        "memory against imported labels, 40 pairs, without 60 of prompts that the model was trained on"
+        in told("statistics", "Kitchen")
     )
 
     with pytest.raises(CommandError, match="Verdict: not enough data"):

@@ -41,10 +41,7 @@ ROWS = [
 ]
 """Two rows repeat the first, the fifth contradicts the fourth: of six rows, three labels stand."""
 
-LABELS = (
-    "3 labels of the file (left out: 2 that repeat one of the same source, 1 that contradicts one of the "
-    "same source)"
-)
+LABELS = "3 labels (left out: 2 duplicates, 1 contradiction)"
 
 
 def by_length(pairs):
@@ -98,8 +95,8 @@ def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, ver
     assert f", {LABELS}. Format:" in imported
     for page in ("home", "dataset", "quality"):
         args = [] if page == "home" else [dataset.pk]
-        assert "3 labels of the file" in words_of(admin.get(reverse(page, args=args)).content.decode()), page
-    assert "3 labels of the file on 3 pairs" in told("statistics", dataset.name)
+        assert "3 imported labels" in words_of(admin.get(reverse(page, args=args)).content.decode()), page
+    assert "3 imported labels on 3 pairs" in told("statistics", dataset.name)
 
 
 @pytest.mark.django_db(transaction=True)  # progress is told through a connection of its own
@@ -116,7 +113,7 @@ def test_an_import_says_its_labels_as_its_preview_did(file, dataset, version, ad
     after = words_of(admin.get(preview).content.decode())
     page = words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
     assert [text.count(LABELS) for text in (before, after, page)] == [1, 1, 1]
-    assert "about 2 completions are cut at 400 tokens (by 4 characters a token)" in before
+    assert "about 2 answers are cut at 400 tokens (by 4 characters a token)" in before
     assert " 0 " not in page.partition("Labels")[2]
 
 
@@ -125,7 +122,7 @@ def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, data
 
     scored = told("score", dataset.name, model="reader")
 
-    said = "1 completion is cut at 400 tokens"
+    said = "1 answer is cut at 400 tokens"
     run = Run.objects.get(kind="score", version=version)
     assert f"reader: {said}" in scored
     overview = words_of(admin.get(reverse("dataset", args=[dataset.pk])).content.decode())
@@ -135,11 +132,11 @@ def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, data
 
 
 FIGURES = {
-    "labels": r"([\d,]+) labels? of the file",
-    "cut": r"(?<!about )\b([\d,]+) completions? (?:is|are) cut at 400 tokens",
-    "completions": r"of ([\d,]+) completions\b",
+    "labels": r"\b(\d[\d,]*) (?:imported )?labels?\b",
+    "cut": r"(?<!about )\b([\d,]+) answers? (?:is|are) cut at 400 tokens",
+    "answers": r"of ([\d,]+) answers\b",
     "prompts": r"\bPrompts ([\d,]+)\b",
-    "votes": r"\b([\d,]+) votes? of people|\bJudged ([\d,]+) of",
+    "votes": r"\b([\d,]+) votes? and 3 imported|\bVotes ([\d,]+) of",
     "empty": r"\b(\d+) empty, so never scored",
 }
 """What stands beside a figure; in brackets, the figure."""
@@ -191,7 +188,7 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
     assert {figure: {value for value, _ in found} for figure, found in values.items()} == {
         "labels": {"3"},
         "cut": {"1"},
-        "completions": {"6"},
+        "answers": {"6"},
         "prompts": {"3"},
         "votes": {"2"},
         "empty": {"1"},
@@ -250,7 +247,9 @@ def test_labels_of_a_file_are_called_nothing_else():
     root = Path(__file__).parents[1]
     places = ("docs/**/*.md", "README.md", "templates/**/*.html", "workbench/**/*.py", "scoring/**/*.py")
     other = re.compile(
-        r"imported (label_source|label)|file.s label\b|labels that came|label_source of", re.IGNORECASE
+        r"imported (voice|label_source)|labels? of (the|a) file|file.s label\b|labels that came|"
+        r"(voice|label_source) of",
+        re.IGNORECASE,
     )
     found = {
         f"{file.relative_to(root)}: {match[0]}"

@@ -286,9 +286,9 @@ class ImportOptions:
     format: str = "auto"  # name of a Shape, or "auto": told by the columns
     columns: Values = field(default_factory=dict)  # of any table, by word (see shapes.mapped); {} = a Shape
     lenient: bool = False  # keep the good rows and hand back the bad ones
-    source: str = ""  # name of the source that labels of the file are stored under; "" = the Shape's name
+    source: str = ""  # name of the source that imported labels are stored under; "" = the Shape's name
     licence: str = ""  # of the texts in the file; "" = that of the Dataset
-    labels: bool = True  # False: leave the labels of the file behind
+    labels: bool = True  # False: ignore the labels in the file
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
     max_pairs: int = 64  # of one prompt; of more, as many are taken evenly
     minimum_gap: float = 0.0  # ratings closer than this make no Comparison

@@ -63,7 +63,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(
 
     expect(page.get_by_text("Up to date")).to_be_visible(timeout=20_000)
     all_seen(page)
-    accuracy = page.get_by_role("region", name="Accuracy by slice")
+    accuracy = page.get_by_role("region", name="Accuracy by kind of pair")
     expect(accuracy.get_by_role("img", name="A dot with its interval for reward-1")).to_be_visible()
     expect(accuracy.get_by_role("table")).to_be_hidden()
     accuracy.get_by_text("Table", exact=True).click()

@@ -336,7 +336,7 @@ def test_who_ordered_what_and_that_it_was_done_is_logged(dataset, alice, caplog)
     run = ordered(dataset, alice)
     tasks.delete_dataset(run.pk)
 
-    assert f"{run}: user {alice.pk} ordered the deletion of Dataset {dataset.pk}, 'Kitchen'" in caplog.text
+    assert f"{run}: user {alice.pk} ordered the deletion of dataset {dataset.pk}, 'Kitchen'" in caplog.text
     assert f"{run}: Dataset {dataset.pk}, 'Kitchen', is deleted" in caplog.text
 
 

@@ -156,7 +156,7 @@ def test_the_runs_of_a_dataset_that_is_archived_are_cancelled_and_its_settings_s
     RunFactory.create(dataset=dataset, kind="import", state="running")
     elsewhere = RunFactory.create(kind="import")
 
-    assert "2 runs under way are cancelled" in page(as_user(alice), "settings", dataset.pk)
+    assert "2 unfinished runs will be cancelled" in page(as_user(alice), "settings", dataset.pk)
     as_user(alice).post(reverse("archive", args=[dataset.pk]))
 
     assert {run.state for run in Run.objects.of(dataset)} == {"cancelled"}
@@ -317,7 +317,7 @@ def test_the_page_shows_what_goes_and_what_stays_before_anything_is_deleted(data
     files = len(releases.names_of(built.manifest))
     for sentence in (
         "2 prompts with their answers and scores, and 2 pairs",
-        "1 vote by 1 person, and 1 label of files",
+        "1 vote by 1 person, and 1 imported label",
         f"1 release with {files} files",
         "The model trained on this dataset: taught. The record of its training data stays too.",
         "You cannot stop or undo a deletion",
@@ -351,7 +351,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
     assert "You cannot stop a deletion" in html
     assert "Kitchen" in html
     assert 'id="cancel"' not in html
-    assert "Kitchen is being deleted</a>" in page(client, "home")
+    assert "Deleting Kitchen</a>" in page(client, "home")
     for name in ("dataset", "annotate", "settings", "releases"):
         assert client.get(reverse(name, args=[dataset.pk])).status_code == 404
     assert "Kitchen" not in page(as_user(bob), "home")

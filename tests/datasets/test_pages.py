@@ -196,7 +196,7 @@ def test_an_annotator_sees_what_they_did_and_nothing_of_how_the_rest_stands(data
     overview = page(as_user(bob), "dataset", dataset.pk)
 
     assert "Disagreements" not in home + overview
-    assert "Judged" not in home + overview
+    assert "votes needed" not in home + overview
     assert "hx-get" not in overview
     assert 'id="worth"' not in overview
     assert "<b>1</b> today" in overview
@@ -276,8 +276,8 @@ def test_while_a_run_is_open_the_page_polls_and_scores_appear_in_what_it_polls(d
     assert (before.status_code, after.status_code) == (200, 200)
     assert "<html" not in before.content.decode()
     assert "<b>0</b>" in before.content.decode()
-    assert "<b>0</b>" not in after.content.decode().split("Judged")[0]
-    assert "3 of 12 completions" in after.content.decode()
+    assert "<b>0</b>" not in after.content.decode().split("Votes")[0]
+    assert "3 of 12 answers" in after.content.decode()
 
 
 def test_polling_stops_when_no_run_is_open_and_the_last_answer_brings_the_rest_up_to_date(
@@ -318,7 +318,7 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
 
     worth = html.partition('id="worth"')[2]
     assert "This is the demo model." in worth
-    assert "uncalibrated" in worth
+    assert "not calibrated" in worth
     people, labels, both = worth.split("<tbody>")[1:]
     assert "<b>75 %</b>" in people  # 3 of 4
     assert "0 to 100 %" in people  # four prompts
@@ -348,7 +348,7 @@ def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, 
     worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
     assert f"<b>{shares.in_words(planted.share)}</b>" in worth
-    assert "Left out: 60 pairs of prompts that it has learnt." in worth
+    assert "Left out: 60 pairs of prompts that the model was trained on." in worth
     assert "is not known" not in worth
 
 
@@ -357,7 +357,7 @@ def test_without_judgments_no_accuracy_is_claimed(dataset, rita, as_user):
 
     worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
-    assert "Not enough data" in worth
+    assert "Nothing to compare yet" in worth
     assert "%" not in worth
 
 
@@ -587,7 +587,7 @@ def test_two_admins_who_revise_at_once_do_not_overwrite_each_other(dataset, alic
     assert dataset.current_guidelines.text == "By somebody else."
     html = answer.content.decode()
     assert "By Alice." in html
-    assert "Version 2 was stored while you were writing" in html
+    assert "Version 2 was saved while you were writing" in html
 
 
 def test_after_such_a_conflict_a_second_save_goes_through(dataset, alice, as_user):

@@ -256,7 +256,7 @@ def test_a_table_of_no_known_shape_goes_in_by_its_columns_and_the_next_by_itself
 
     assert (run.state, run.result["comparisons"]) == ("done", 1)
     assert "named columns: prompt = Frage" in more
-    assert "Kept now: prompt = Frage" in more
+    assert "Remembered: prompt = Frage" in more
 
 
 def test_a_choice_that_is_not_offered_is_refused(client, dataset):

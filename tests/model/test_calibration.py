@@ -106,8 +106,8 @@ def test_a_model_is_calibrated_and_measured_on_what_it_has_not_learnt():
     assert report["temperature"] == pytest.approx(2.0, rel=0.3)
     assert flattered["temperature"] < report["temperature"] / 1.5
     assert (report["learnt"], report["n"] + report["measured_on"]) == (400, 400)
-    assert "Left out: 400 on prompts that it has learnt." in in_words(version, report)
-    assert "What it was trained on is not known" in in_words(version, flattered)
+    assert "Left out: 400 on prompts that the model was trained on." in in_words(version, report)
+    assert "Its training data is not known" in in_words(version, flattered)
 
 
 def test_what_chose_the_weights_may_be_fitted_on_and_is_not_measured_on():

@@ -85,9 +85,9 @@ def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_l
     live = accuracy.of(planted.version, dataset)
     assert tuple(found.own["clustered"]) == (live.share.low, live.share.high)
     assert evaluation.in_words(found) == (
-        f"Kitchen: 62 % of 40 decided pairs right (95 % interval {live.share.low * 100:.0f} to "
-        f"{live.share.high * 100:.0f} %). 40 have imported labels. Left out: 60 pairs of prompts that it "
-        "has learnt."
+        f"Kitchen: 62 % of 40 pairs right (95 % interval {live.share.low * 100:.0f} to "
+        f"{live.share.high * 100:.0f} %). 40 pairs have imported labels. Left out: 60 pairs of prompts that "
+        "the model was trained on."
     )
 
 
@@ -102,7 +102,7 @@ def test_the_active_model_beside_it_shows_nothing_that_it_has_learnt_itself(data
     assert (found.own["accuracy"], found.own["decided"]) == (1.0, 100)
     assert found.figures["beside"]["memory"]["accuracy"] == planted.share
     assert found.figures["differences"]["memory"]["n"] == 40
-    assert "What it was trained on is not known" in evaluation.in_words(found)
+    assert "Its training data is not known" in evaluation.in_words(found)
 
 
 def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
@@ -134,7 +134,8 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
     assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
     assert found.paired.old_accuracy == 15 / 30
     assert (
-        found.said == "30 have imported labels. Left out: 70 pairs of prompts that one of the two has learnt."
+        found.said == "30 pairs have imported labels. "
+        "Left out: 70 pairs of prompts that one of the two was trained on."
     )
 
 
@@ -234,7 +235,7 @@ def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, versio
     run.start()
     assert evaluation.carry_out(run, scorer_of) is None
     assert run.state == "failed"
-    assert "No pair of Kitchen has a label or a vote that counts" in run.error
+    assert "Kitchen has no pair with a vote or label that counts" in run.error
 
     judged(frozen, "good", "bad")
     run.retry()

@@ -32,4 +32,4 @@ def test_where_the_queue_picks_everything_nothing_is_believed():
 
     assert (found.estimate, found.verdict) == (None, "not enough data")
     assert found.gate.set_aside["picked"] == 40
-    assert evaluation.WHAT_TO_DO.startswith("Have more pairs judged in random order")
+    assert evaluation.WHAT_TO_DO.startswith("Collect more votes on random pairs")

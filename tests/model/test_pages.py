@@ -123,7 +123,7 @@ def test_a_training_that_cannot_be_says_why_and_makes_no_run(dataset, alice, as_
     )
 
     assert answer.status_code == 400
-    assert "Kitchen is frozen" in answer.content.decode()
+    assert "Kitchen is a benchmark" in answer.content.decode()
     assert not Run.objects.filter(kind="train").exists()
 
 
@@ -180,8 +180,8 @@ def test_comparing_with_the_active_one_says_why_not_and_links_the_flips(dataset,
     url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
     page = staff.get(url).content.decode()
 
-    assert "6 pairs of Kitchen count; 300 are needed" in page
-    assert "5 to the preferred side" in page
+    assert "6 pairs of Kitchen count. A reliable difference needs 300" in page
+    assert "5 now right" in page
     link = f"{reverse('review', args=[dataset.pk])}?version={new.pk}&amp;old={old.pk}&amp;why=towards"
     assert link in page
     assert staff.get(link.replace("&amp;", "&")).status_code == 200
@@ -192,11 +192,11 @@ def test_a_version_that_is_not_shown_to_beat_the_rule_longest_says_so_where_it_w
 ):
     settled_test_pairs(dataset, [old, new])
     url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
-    assert "always taking the longer text" not in staff.get(url).content.decode()
+    assert "not clearly better than picking the longer answer" not in staff.get(url).content.decode()
 
     evaluated(new, dataset)
 
-    assert "always taking the longer text" in staff.get(url).content.decode()
+    assert "not clearly better than picking the longer answer" in staff.get(url).content.decode()
 
 
 def test_two_versions_of_which_none_is_active_are_compared_without_a_gate(dataset, staff, old, new):
@@ -207,7 +207,7 @@ def test_two_versions_of_which_none_is_active_are_compared_without_a_gate(datase
     page = staff.get(url).content.decode()
 
     assert "+83.3 points" in page
-    assert "Override" not in page
+    assert "Promote anyway" not in page
 
 
 def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
@@ -223,9 +223,9 @@ def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
 
     assert not any("workbench_judgment" in query["sql"] for query in queries.captured_queries)
     assert f'id="compared" hx-get="{escape(url)}" hx-trigger="load"' in at_once
-    assert "5 to the preferred side" not in at_once
+    assert "5 now right" not in at_once
     for page in (follows, staff.get(url + "&now=1").content.decode()):
-        assert "5 to the preferred side" in page
+        assert "5 now right" in page
         assert "hx-trigger" not in page
 
 
@@ -234,7 +234,7 @@ def test_a_promotion_that_the_gate_refuses_changes_nothing_and_says_why(dataset,
 
     page = staff.post(reverse("promote", args=[dataset.pk, new.pk]), follow=True).content.decode()
 
-    assert "300 are needed" in page
+    assert "A reliable difference needs 300" in page
     assert ModelVersion.objects.active() == old
 
 
@@ -260,7 +260,7 @@ def test_rolling_back_is_one_click(dataset, staff, old, new, enqueued):
     page = staff.post(reverse("rollback"), follow=True).content.decode()
 
     assert ModelVersion.objects.active() == old
-    assert "old is active again, in place of new" in page
+    assert "old is active again and has replaced new" in page
 
 
 def test_the_lineage_leads_from_release_and_run_to_scores(dataset, alice, as_user, old, release):

@@ -121,7 +121,7 @@ def test_a_version_that_is_not_clearly_better_is_not_promoted(few, old, new, dat
     gate = gate_of(new, old, dataset, up=0.55)
 
     assert gate.verdict == "no"
-    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 decided pairs"):
+    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 pairs"):
         promotion.promote(new, dataset)
     assert ModelVersion.objects.active() == old
 
@@ -130,7 +130,7 @@ def test_under_300_decided_test_pairs_there_is_not_enough_data(old, new, dataset
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "not enough data"
-    assert "60 pairs of Kitchen count; 300 are needed" in gate.sentence
+    assert "60 pairs of Kitchen count. A reliable difference needs 300" in gate.sentence
 
 
 def test_an_uncalibrated_version_is_not_promoted(few, old, new, dataset):
@@ -140,7 +140,7 @@ def test_an_uncalibrated_version_is_not_promoted(few, old, new, dataset):
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "no"
-    assert "uncalibrated" in gate.sentence
+    assert "not calibrated" in gate.sentence
 
 
 def test_a_dataset_that_was_trained_on_and_then_frozen_decides_nothing(few, old, new, dataset):
@@ -155,8 +155,9 @@ def test_a_dataset_that_was_trained_on_and_then_frozen_decides_nothing(few, old,
 
     assert gate.verdict == "not enough data"
     assert gate.test.paired.n == 5
-    assert "On Public: 5 have imported labels. Left out: 55 pairs of prompts that one of the two" in "".join(
-        condition.said for condition in gate.conditions
+    assert (
+        "On Public: 5 pairs have imported labels. Left out: 55 pairs of prompts that one of the two"
+        in "".join(condition.said for condition in gate.conditions)
     )
     assert gate.as_json()["test"]["learnt"] == 55
 
@@ -165,7 +166,7 @@ def test_a_gate_between_models_of_which_too_little_is_known_says_so(few, old, ne
     gate = gate_of(new, old, dataset)
 
     [said] = [condition.said for condition in gate.conditions if condition.name == "unseen"]
-    assert "new: what it was trained on is not known. old: what it was trained on is not known." in said
+    assert "new: its training data is not known. old: its training data is not known." in said
 
 
 def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new, dataset):
@@ -175,7 +176,7 @@ def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new,
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "no"
-    assert "It may be worse on Public: −10.0 points" in gate.sentence
+    assert "The model may be worse on Public: −10.0 points" in gate.sentence
 
 
 def test_a_frozen_dataset_that_is_too_small_to_tell_is_not_enough_data(few, old, new, dataset):
@@ -218,7 +219,7 @@ def test_pairs_that_only_one_of_the_two_has_scored_are_not_enough_data(few, old,
     gate = promotion.weigh(new, dataset)
 
     assert gate.verdict == "not enough data"
-    assert "2 pairs of Kitchen are not scored by both" in gate.sentence
+    assert "2 pairs of Kitchen still lack a score of new or old" in gate.sentence
 
 
 def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new, dataset, admin, bob):
@@ -263,7 +264,7 @@ def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refuse
     other.activate(reason="quicker")
     monkeypatch.setattr(promotion, "weigh", lambda *_: weighed)
 
-    with pytest.raises(Refused, match="Meanwhile other became the active model"):
+    with pytest.raises(Refused, match="other has become the active model meanwhile"):
         promotion.promote(new, dataset)
 
     assert ModelVersion.objects.active() == other
@@ -277,7 +278,7 @@ def test_a_rollback_takes_back_one_promotion_after_the_other_and_is_on_record(ad
 
     assert promotion.roll_back(by=admin, reason="It prefers apologies").version == two
     assert promotion.roll_back(by=admin).version == one
-    with pytest.raises(Refused, match="no model before one"):
+    with pytest.raises(Refused, match="no model to go back to from one"):
         promotion.roll_back(by=admin)
 
     assert ModelVersion.objects.active() == one
@@ -383,7 +384,7 @@ def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
         assert without_tokens(during[name]) == without_tokens(before[name]), name
     assert worth_in(during["dataset"]) == worth_in(before["dataset"])
     assert "old-model" in during["dataset"]
-    assert "new-model is active and scores this dataset now" in during["dataset"]
+    assert "new-model is active and is scoring this dataset" in during["dataset"]
 
     assert score_some(new, {each.b_id for each in comparisons}) == 8
     assert Dataset.objects.get().held_by is None

@@ -240,7 +240,7 @@ def test_two_trainings_at_once_make_two_versions_of_different_names(release, bas
 
 
 def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base):
-    with pytest.raises(Refused, match="another model named base"):
+    with pytest.raises(Refused, match="Another model is named base"):
         training.begin(release, base, "recommended", "base")
 
 
@@ -266,7 +266,7 @@ def test_a_training_that_the_clock_ended_says_so(run, tmp_path):
 
     carry_out(run, FakeTraining(came_to=came_to), tmp_path)
 
-    said = "The limit of 90 seconds ended the training after 5 of 1,300 steps."
+    said = "Training stopped at its limit of 90 seconds, after 5 of 1,300 steps."
     assert run.result["ended"] == said
     assert said in [line for _, line in run.result["log"]]
 
@@ -280,7 +280,7 @@ def test_a_training_that_reached_its_end_says_nothing_of_a_clock(run, tmp_path):
 def test_a_frozen_dataset_is_not_trained_on(release, base):
     release.dataset.frozen = True
 
-    with pytest.raises(Refused, match="frozen"):
+    with pytest.raises(Refused, match="is a benchmark"):
         training.begin(release, base, "recommended")
 
 
@@ -409,7 +409,7 @@ def test_a_training_that_finds_nothing_better_is_done_and_registers_nothing(run,
 
     run.refresh_from_db()
     assert (run.state, run.error, run.found_nothing_better) == ("done", "", True)
-    assert run.result["finding"]["said"].startswith("No step was better than base itself")
+    assert run.result["finding"]["said"].startswith("No step beat base on the validation pairs")
     assert run.result["loss"]
     assert run.result["validation"]
     assert ModelVersion.objects.transformers().get() == base

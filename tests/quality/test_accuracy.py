@@ -20,7 +20,7 @@ def test_a_model_that_memorised_its_training_prompts_shows_what_it_is_worth_on_t
     assert found.share.value == planted.share == 25 / 40
     assert (found.n, found.measured.learnt, found.known) == (40, 60, "yes")
     assert found.counted == {"people": 0, "imported": 40}
-    assert found.left_out == "Left out: 60 pairs of prompts that it has learnt."
+    assert found.left_out == "Left out: 60 pairs of prompts that the model was trained on."
     low, high = found.share.low, found.share.high
     assert 0.4 < low < found.share.value < high < 0.8
 
@@ -75,7 +75,8 @@ def test_votes_beside_a_suggestion_and_on_picked_pairs_are_counted_apart(dataset
     assert (found.share.value, found.n) == (0.5, 2)
     assert found.set_aside == {"led": 1, "picked": 1, "asked_after": 0}
     assert found.left_out == (
-        "Left out: 1 vote given beside a suggestion, 1 vote on pairs that the queue picked."
+        "Left out: 1 vote given after the model’s pick was shown, 1 vote on pairs that were "
+        "not picked at random."
     )
 
 

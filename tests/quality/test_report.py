@@ -192,7 +192,7 @@ def test_the_command_prints_the_figures_and_their_intervals(dataset, campaign, c
 
     assert "same vote      67 %" in shown
     assert "Judge against people, 40 pairs" in shown
-    assert "what it was trained on is not known" in shown
+    assert "its training data is not known" in shown
     assert report["data"]["opinions"] == 2 * COMPARISONS
     with pytest.raises(CommandError, match='no dataset "Kitchne"'):
         call_command("statistics", "Kitchne")

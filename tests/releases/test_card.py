@@ -100,9 +100,12 @@ def test_bias_and_agreement_are_told_with_their_intervals(dataset):
 
     text = build(dataset)[0].content
 
-    assert "All opinions the same, of pairs with two or more: 80 % of 5 (95 % interval 38 to 96 %)." in text
-    assert "The longer text was preferred: 75 % of 4 (95 % interval 30 to 95 %)." in text
-    assert "The text on the left was preferred: 75 % of 8 (95 % interval 41 to 93 %)." in text
+    assert (
+        "All votes are the same, on pairs with two or more votes: 80 % of 5 (95 % interval 38 to 96 %)."
+        in text
+    )
+    assert "The longer answer is preferred: 75 % of 4 (95 % interval 30 to 95 %)." in text
+    assert "The answer on the left is preferred: 75 % of 8 (95 % interval 41 to 93 %)." in text
 
 
 def test_what_nobody_knows_is_not_enough_data(dataset):
@@ -111,7 +114,7 @@ def test_what_nobody_knows_is_not_enough_data(dataset):
     text = build(dataset)[0].content
 
     assert text.count("not enough data.") == 3
-    assert "No pair has two opinions: nothing is known of agreement." in text
+    assert "No pair has two votes, so agreement is not known." in text
 
 
 def test_people_and_imported_voices_are_told_apart_and_nobody_is_named(dataset):
@@ -121,8 +124,8 @@ def test_people_and_imported_voices_are_told_apart_and_nobody_is_named(dataset):
 
     card, release = build(dataset)
 
-    assert "1 did. Sources of imported labels: 1." in card.content
-    assert "Labels of the file are as good as their source" in card.content
+    assert "People who voted: 1. Sources of imported labels: 1." in card.content
+    assert "Imported labels are only as good as their source" in card.content
     stored = (path.read_text() for path in Path(default_storage.path(release.folder)).iterdir())
     assert person.user.username not in "".join(stored)
 
@@ -137,5 +140,5 @@ def test_guidelines_limits_and_sources_are_in_the_card(dataset):
 
     assert "> Prefer what is true.\n> \n> # Not a heading\n" in text
     assert "Old." not in text
-    assert "Of 2 pairs, 1 are here; all pairs by outcome: a 1, undecided 1." in text
+    assert "1 of 2 pairs are in this release. All pairs by final label: a 1, undecided 1." in text
     assert "| gpt/4 | 2 | not stated |" in text

@@ -347,7 +347,7 @@ def test_conversations_as_csv_are_refused_by_the_form(dataset, alice, as_user):
 
     page = as_user(alice).post(reverse("releases", args=[dataset.pk]), form).content.decode()
 
-    assert "CSV cannot hold the conversations of trl-chat." in page
+    assert "CSV cannot hold conversations. Choose another format for trl-chat." in page
     assert not Release.objects.exists()
 
 
@@ -391,7 +391,7 @@ def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three
 def test_the_page_of_a_release_says_in_words_what_was_left_out(ready, alice, as_user):
     page = as_user(alice).get(reverse("release", args=[ready.pk])).content.decode()
 
-    assert "Decided as a tie" in page
+    assert "The final label is a tie" in page
     assert "1 row: 1 " in page
     assert file_of(ready)[0] in page
 

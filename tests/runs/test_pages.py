@@ -60,7 +60,7 @@ def test_a_run_shows_its_progress_rate_time_left_and_last_sign_of_life(dataset, 
 
     html = show(as_user(alice), run)
 
-    assert "5,000 of 17,000 completions" in html
+    assert "5,000 of 17,000 answers" in html
     assert 'value="5000"' in html
     assert 'max="17000"' in html
     assert "10 /s" in html
@@ -221,7 +221,7 @@ def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user
     html = show(as_user(alice), run)
 
     heard = timezone.localtime(now - timedelta(seconds=31))
-    assert f"stuck:2 has 7 completions of a Run in hand and was last heard of at {heard:%H:%M}" in html
+    assert f"stuck:2 has not responded since {heard:%H:%M}, with 7 answers to score" in html
     assert "fine:1 has" not in html
     run.finish()
     assert "stuck:2 has" not in show(as_user(alice), run)
@@ -320,7 +320,7 @@ def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
     RunFactory.create(kind="import")
     later = RunFactory.create(kind="import")
 
-    assert said_of(later) == "Queued: starts when 3 of the 4 runs before it are done."
+    assert said_of(later) == "Queued: starts when 3 of 4 earlier runs are done."
     assert slow.is_open
 
 
@@ -353,7 +353,7 @@ def test_where_no_worker_is_alive_for_it_that_is_what_it_waits_for(dataset):
     running("train")
     run = RunFactory.create(dataset=dataset, kind="train")
 
-    assert said_of(run) == "Queued: no worker runs for the queue “train”."
+    assert said_of(run) == "Queued: no worker serves the queue “train”."
 
 
 def test_what_does_not_wait_says_nothing_of_a_queue(dataset, alice, as_user):

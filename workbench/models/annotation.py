@@ -144,7 +144,7 @@ def _flagged() -> Exists:
 
 
 def _people_need_a_reviewer() -> Q:
-    """What people have brought up: two of them differ, or one and a label of the file, one has changed their
+    """What people have brought up: two of them differ, or one and an imported label, one has changed their
     answer after the reveal, one answers a repeat otherwise, one has raised a flag."""
     # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
     # and a page of 30 would wait for all of them.
@@ -183,11 +183,11 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(_differ(SaidBy.PEOPLE, SaidBy.PEOPLE))
 
     def labels_disagree(self) -> Self:
-        """Labels of the file say different things."""
+        """Imported labels say different things."""
         return self.filter(_differ(SaidBy.LABELS, SaidBy.LABELS))
 
     def people_against_labels(self) -> Self:
-        """A person's current Judgment and a label of the file say different things."""
+        """A person's current Judgment and an imported label say different things."""
         return self.filter(_differ(SaidBy.PEOPLE, SaidBy.LABELS))
 
     def model_disagrees(self, version: "ModelVersion | None", source: "SaidBy | None" = None) -> Self:
@@ -221,8 +221,8 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         """Those in one queue of reviewers, each Comparison in one alone, and not settled by a reviewer:
 
         - people: people have brought it up, or gold was missed since a reviewer looked;
-        - labels: else, labels of the file differ;
-        - model: else, the version prefers another side than a person or a label of the file."""
+        - labels: else, imported labels differ;
+        - model: else, the version prefers another side than a person or an imported label."""
         if queue == ReviewQueue.PEOPLE:
             return self.filter((~_settled_by_reviewer() & _people_need_a_reviewer()) | _gold_missed())
         labels_differ = Q(_differ(SaidBy.LABELS, SaidBy.LABELS))

@@ -109,7 +109,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def with_queue_counts(self, version: "ModelVersion | None") -> Self:
         """Annotate how much waits for reviewers in each queue: disagreement_count (what people brought up),
-        label_split_count (labels of the file differ), model_split_count (the model and people differ)."""
+        label_split_count (imported labels differ), model_split_count (the model and people differ)."""
         own = Comparison.objects.filter(dataset=OuterRef("pk"))
         return self.annotate(
             **{
@@ -169,14 +169,14 @@ class Dataset(models.Model):
     """A named collection with its guidelines, overlap, policies and members."""
 
     class Order(models.TextChoices):
-        RANDOM = "random", "Random: each is as likely as any other"
-        UNCERTAIN = "uncertain", "Uncertain first: where the model's probability is nearest to a half"
-        DISAGREEMENT = "disagreement", "Disagreement first: where votes or labels differ, or the model does"
-        MIXTURE = "mixture", "Mixture: a share at random, of the rest half uncertain, half disagreement"
+        RANDOM = "random", "Random: every pair is equally likely"
+        UNCERTAIN = "uncertain", "Uncertain first: where the model is least sure"
+        DISAGREEMENT = "disagreement", "Disagreement first: where votes, labels or the model disagree"
+        MIXTURE = "mixture", "Mixture: some at random, half of the rest uncertain, half disagreement"
 
     class Aggregation(models.TextChoices):
-        MAJORITY = "majority", "Majority: what more than half of the opinions say"
-        SKILL = "skill", "Skill: an opinion weighs more, the more often its annotator is right"
+        MAJORITY = "majority", "Majority: more than half of the votes"
+        SKILL = "skill", "Skill: votes of reliable people count more"
 
     name = models.CharField(max_length=100, unique=True)
     description = models.TextField(blank=True)
@@ -184,78 +184,71 @@ class Dataset(models.Model):
     overlap = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(25)],
-        help_text="How many different people judge each Comparison.",
+        help_text="How many different people vote on each pair.",
     )
     blind_share = models.FloatField(
         default=1.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
-        help_text="Share of Comparisons judged before the Suggestion is shown: 1 = blind, 0 = assisted.",
+        help_text="Share of pairs voted on before the model's pick is shown: 1 = always, 0 = never.",
     )
     gold_share = models.FloatField(
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
-        help_text="Share of what an annotator is handed that is gold, its answer known: 0.05 = one in 20.",
+        help_text="Share of an annotator's pairs whose answer is known: 0.05 = one pair in 20.",
     )
     repeat_share = models.FloatField(
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
-        help_text="Share of what an annotator is handed that they have judged before, with sides swapped.",
+        help_text="Share of an annotator's pairs that are asked again, with sides swapped.",
     )
     max_overlap = models.PositiveSmallIntegerField(
         default=0,
         validators=[MaxValueValidator(25)],
-        help_text="While the people who judged a Comparison disagree, one more is asked, up to so many in "
-        "all. 0 = nobody more.",
+        help_text="On disagreement, ask more people, up to this many per pair. 0 = don't.",
     )
     single_vote_threshold = models.FloatField(
         null=True,
         blank=True,
         validators=[MinValueValidator(0.5), MaxValueValidator(1.0)],
-        help_text="One vote is enough where the calibrated model gives it at least this probability; the "
-        "others get the full overlap. Empty = all get it.",
+        help_text="Accept one vote when the model is this sure of it too: 0.9 = 90 %. Empty = never.",
     )
     audit_share = models.FloatField(
         default=0.1,
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
-        help_text="Of the Comparisons where one vote would be enough, the share that gets the full overlap "
-        "all the same, by lot: it shows where person and model err together.",
+        help_text="Share of those pairs that all people vote on anyway: 0.1 = one pair in 10.",
     )
     aggregation = models.CharField(
         max_length=20,
         choices=Aggregation.choices,
         default=Aggregation.MAJORITY,
         db_default=Aggregation.MAJORITY,
-        help_text="How opinions become a Decision where no reviewer has decided. Skill (one-coin "
-        "Dawid-Skene) also gives probabilities; below 20 shared votes an annotator the majority decides all "
-        "the same.",
+        help_text="How votes become a final label. A reviewer's label always wins. Skill (one-coin "
+        "Dawid-Skene) needs 20 shared votes per annotator.",
     )
     order = models.CharField(
         max_length=20,
         choices=Order.choices,
         default=Order.RANDOM,
         db_default=Order.RANDOM,
-        help_text="Which Comparisons are begun first. What somebody has begun comes before that. Only what "
-        "is drawn at random shows how all of them are: without it, no figure holds for the whole Dataset.",
+        help_text="Which pairs come first. Only random picks give figures that hold for the whole dataset.",
     )
     random_share = models.FloatField(
         default=0.3,
         db_default=0.3,
         validators=[MinValueValidator(0.3), MaxValueValidator(1.0)],
-        help_text="Share of a mixture that is drawn at random, 0.3 at least.",
+        help_text="Share of random pairs in a mixture: 0.3 = three pairs in 10, the least allowed.",
     )
     max_per_group = models.PositiveSmallIntegerField(
         default=1,
         db_default=1,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="Of the uncertain, so many of one prompt group come before others of it have to wait for "
-        "those of all other groups.",
+        help_text="At most this many pairs of one prompt in a row, when uncertain pairs come first.",
     )
     allows_ranking = models.BooleanField(
-        "rank several at once",
+        "rank several answers together",
         default=False,
         db_default=False,
-        help_text="Where a Prompt has three to nine Completions, they are put in order at once; stored as "
-        "the Comparisons that this implies.",
+        help_text="Rank three to nine answers together instead of pair by pair; stored as votes on pairs.",
     )
     held_by = models.ForeignKey(
         "workbench.ModelVersion",
@@ -263,8 +256,8 @@ class Dataset(models.Model):
         editable=False,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="The version that serves here until the active one has scored everything; null = the "
-        "active one.",
+        help_text="The model that serves until the active model has scored everything; null = the active "
+        "model.",
     )
     queue_version = models.ForeignKey(
         "workbench.ModelVersion",
@@ -272,45 +265,44 @@ class Dataset(models.Model):
         editable=False,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="By whose Suggestions the queue was last put in order.",
+        help_text="The model whose picks last ordered the queue.",
     )
     queue_stale_since = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="When something last came by which the queue is to be put in order anew; null = it is.",
+        help_text="Queue is stale since; null = up to date.",
     )
     lease_minutes = models.PositiveSmallIntegerField(
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(240)],
-        help_text="How long a Comparison is held for an annotator who opened it.",
+        help_text="How many minutes a pair is held for the annotator who opened it.",
     )
     frozen = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="A benchmark, held apart to test models on, all of it: nothing is trained on it, a model "
-        "that is to be promoted must not lose on it, and leakage reports name prompts of other Datasets "
-        "that are like its own.",
+        help_text="Benchmark only: no model is trained on this dataset, and a model that loses on it is not "
+        "promoted.",
     )
     columns = models.JSONField(
         default=dict,
         editable=False,
-        help_text="The columns that were named for the last table imported by them, for the next such table.",
+        help_text="Column mapping of the last table import.",
     )
     needs_scoring = models.BooleanField(
         default=False,
         editable=False,
-        help_text="Something came that may lack a Score: written with what came, cleared with the plan.",
+        help_text="New answers may lack a score. Set with the answers, cleared once scoring is planned.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Since when it can only be read and exported; null = it is in use.",
+        help_text="Read and export only since; null = in use.",
     )
     deleted_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="When its deletion was ordered: from then on it is hidden, and a Run removes it.",
+        help_text="Hidden since, when somebody asked to delete the dataset.",
     )
 
     objects = DatasetQuerySet.as_manager()
@@ -406,8 +398,8 @@ class Dataset(models.Model):
                 return current
             if number != based_on:
                 raise ValidationError(
-                    f"Version {number} was stored while you were writing. Your text is still here: compare "
-                    "it with the current version below and save again.",
+                    f"Version {number} was saved while you were writing. Your text is still here. Compare it "
+                    "with the current version below, then save again.",
                     code="conflict",
                 )
             return self.guidelines.create(number=number + 1, text=text, created_by=by)
@@ -548,22 +540,22 @@ class Prompt(models.Model):
     """Its characters where a page shows it shortened, else 0; set by that page."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
-    messages = WholeJSONField(help_text='[{"role": "user", "content": "..."}, ...], whole, as they came.')
+    messages = WholeJSONField(help_text='[{"role": "user", "content": "..."}, ...], exactly as imported.')
     tools = WholeJSONField(
         null=True,
         blank=True,
-        help_text="What could be called, as it came beside the messages; null = nothing.",
+        help_text="Tools the model could call, as imported; null = none.",
     )
     reading = models.TextField(
         null=True,
         editable=False,
-        help_text="What the messages say, where that is more than their plain contents; null = these.",
+        help_text="Reading view of the messages, where it differs from their contents; null = the contents.",
     )
     sha256 = models.CharField(max_length=64, editable=False)
     group = models.CharField(
         max_length=64,
         editable=False,
-        help_text="Prompts of one group are in one split: it is set when the Prompt is stored, for ever.",
+        help_text="Prompts of one group are in one split. Set at import and never changed.",
     )
     external_id = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
@@ -650,14 +642,16 @@ class Completion(models.Model):
     """One candidate answer to a Prompt: one message or several, unique in it by their digest."""
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
-    text = models.TextField(help_text="How the answer reads (scoring.messages): what a scorer is given.")
+    text = models.TextField(help_text="Reading view of the answer (scoring.messages), which models score.")
     conversation = WholeJSONField(
         null=True,
         blank=True,
-        help_text="The messages of the answer, as they came; null = one assistant message of the text alone.",
+        help_text="Messages of the answer, as imported; null = one assistant message with the text.",
     )
     sha256 = models.CharField(max_length=64, editable=False)
-    source = models.CharField(max_length=200, blank=True, help_text="Which model or person wrote it.")
+    source = models.CharField(
+        max_length=200, blank=True, help_text="The model or person who wrote the answer."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -20,7 +20,7 @@ class Evaluation(models.Model):
     """What one ModelVersion was worth against people on one set of pairs, at one moment; append-only."""
 
     class Split(models.TextChoices):
-        UNSEEN = "unseen", "Unseen: without the prompt groups that the version has learnt"
+        UNSEEN = "unseen", "Unseen: without prompts that the model was trained on"
 
     version = models.ForeignKey(
         "workbench.ModelVersion", on_delete=models.CASCADE, related_name="evaluations"
@@ -28,12 +28,12 @@ class Evaluation(models.Model):
     dataset = models.ForeignKey(
         "workbench.Dataset", null=True, on_delete=models.CASCADE, related_name="evaluations"
     )
-    source = models.CharField(max_length=200, help_text="Name of the Dataset or the file.")
+    source = models.CharField(max_length=200, help_text="Name of the dataset or the file.")
     split = models.CharField(max_length=10, choices=Split.choices)
     protocol = models.CharField(max_length=20, blank=True)
     data_sha256 = models.CharField(
         max_length=64,
-        help_text="Over texts and outcomes: the same for the same pairs.",
+        help_text="Digest of texts and outcomes: the same for the same pairs.",
     )
     pairs = models.PositiveIntegerField()
     figures = models.JSONField(default=dict)
@@ -77,16 +77,16 @@ class Promotion(models.Model):
 
     class Kind(models.TextChoices):
         FIRST = "first", "First: no model was active"
-        EARNED = "earned", "Earned: it passed the gate"
-        OVERRIDE = "override", "Override: an admin put it in place without the gate"
-        ROLLBACK = "rollback", "Rollback: the model before is back"
+        EARNED = "earned", "Earned: the model passed all checks"
+        OVERRIDE = "override", "Override: an admin promoted the model without the checks"
+        ROLLBACK = "rollback", "Rollback: the previous model is back"
 
     version = models.ForeignKey("workbench.ModelVersion", on_delete=models.PROTECT, related_name="promotions")
     supersedes = models.ForeignKey(
         "workbench.ModelVersion", null=True, on_delete=models.PROTECT, related_name="superseded_by"
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    gate = models.JSONField(default=dict, blank=True, help_text="What the gate said, condition by condition.")
+    gate = models.JSONField(default=dict, blank=True, help_text="The result of each check.")
     reason = models.TextField(blank=True)
     by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

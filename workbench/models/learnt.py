@@ -10,9 +10,9 @@ class PromptSet(models.Model):
     """The prompts of one training, by digests alone: it outlives the Release or file that they came from.
     Trainings on the same prompts share it."""
 
-    sha256 = models.CharField(max_length=64, unique=True, help_text="Over the digests of all its prompts.")
-    source = models.CharField(max_length=300, help_text="The Release or the file that they came from.")
-    size = models.PositiveIntegerField(help_text="How many different prompts.")
+    sha256 = models.CharField(max_length=64, unique=True, help_text="Digest of all prompts in the set.")
+    source = models.CharField(max_length=300, help_text="The release or file that the prompts came from.")
+    size = models.PositiveIntegerField(help_text="Number of different prompts.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -23,8 +23,8 @@ class Learnt(models.Model):
     """That a ModelVersion owes something to the prompts of a set."""
 
     class Use(models.TextChoices):
-        TRAINED = "trained", "Trained: its weights were fitted to them"
-        CHOSEN = "chosen", "Chosen: they decided which of its weights were kept"
+        TRAINED = "trained", "Trained: the model was trained on these prompts"
+        CHOSEN = "chosen", "Chosen: these prompts decided which weights were kept"
 
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="lessons")
     prompts = models.ForeignKey(PromptSet, on_delete=models.PROTECT, related_name="lessons")
@@ -70,7 +70,7 @@ class LearntMatch(models.Model):
 
     prompts = models.ForeignKey(PromptSet, on_delete=models.CASCADE, related_name="matches")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
-    up_to = models.BigIntegerField(default=0, help_text="Primary key of the last Prompt that was looked at.")
+    up_to = models.BigIntegerField(default=0, help_text="Primary key of the last prompt that was checked.")
     groups = models.BinaryField(default=bytes, help_text="The first 8 bytes of each group's digest, sorted.")
 
     class Meta:

@@ -20,7 +20,7 @@ QUIET = timedelta(seconds=30)
 
 UNITS = {
     "import": "rows",
-    "score": "completions",
+    "score": "answers",
     "release": "pairs",
     "train": "steps",
     "evaluate": "texts",
@@ -32,7 +32,7 @@ PHASES = {"reading": "read", "storing": "stored", "checking": "checked"}
 
 
 def progress_in_words(kind: str, done: int, total: int | None, phase: str = "") -> str:
-    """How far a Run of this kind is, in what a person counts: "64 of 722 completions", "read 250 of about
+    """How far a Run of this kind is, in what a person counts: "64 of 722 answers", "read 250 of about
     501 rows"; a share where it counts several things at once. "" while there is nothing to say."""
     if kind in (Run.Kind.STATISTICS, Run.Kind.LEAKAGE):
         return shares.in_words(min(1.0, done / total)) if total else ""
@@ -118,10 +118,10 @@ class Run(models.Model):
         DELETE = "delete", "Delete"
 
     class State(models.TextChoices):
-        WAITING = "waiting", "Waiting: no worker has taken it yet"
+        WAITING = "waiting", "Waiting: no worker has started yet"
         RUNNING = "running", "Running"
         DONE = "done", "Done"
-        FAILED = "failed", "Failed: see the error; it can be tried again"
+        FAILED = "failed", "Failed: see the error, then try again"
         CANCELLED = "cancelled", "Cancelled by a person"
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
@@ -135,7 +135,7 @@ class Run(models.Model):
     total = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
-    enqueued_at = models.DateTimeField(null=True, help_text="When a message was last sent for it.")
+    enqueued_at = models.DateTimeField(null=True, help_text="When a worker was last told of the run.")
     created_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -407,7 +407,7 @@ class ScoreBatch(models.Model):
     completion_ids = models.JSONField()
     size = models.PositiveSmallIntegerField()
     scored = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="Completions of it that have a Score so far, until it is done."
+        default=0, db_default=0, help_text="Answers of the batch that have a score so far."
     )
     state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
     lease_until = models.DateTimeField(null=True)
@@ -474,7 +474,7 @@ class Worker(models.Model):
     device = models.CharField(max_length=100, blank=True)
     started_at = models.DateTimeField()
     last_seen = models.DateTimeField()
-    stopped_at = models.DateTimeField(null=True, help_text="When it said goodbye.")
+    stopped_at = models.DateTimeField(null=True, help_text="When the worker stopped.")
 
     objects = WorkerQuerySet.as_manager()
 

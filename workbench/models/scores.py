@@ -62,16 +62,18 @@ class ModelVersion(models.Model):
         """Whether it is on record which prompts the weights were fitted to (see models.learnt)."""
 
         YES = "yes", "known"
-        PARTLY = "partly", "partly known: what its base had learnt is not on record"
-        NO = "no", "not known: nothing says what it was trained on"
+        PARTLY = "partly", "partly known: the training data of the base model is not on record"
+        NO = "no", "not known: the training data is not on record"
 
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind.choices)
     state = models.CharField(max_length=20, choices=State.choices, default=State.REGISTERED)
-    origin = models.CharField(max_length=300, blank=True, help_text="Hub repository or name of the folder.")
+    origin = models.CharField(
+        max_length=300, blank=True, help_text="Repository on the hub, or name of the folder."
+    )
     revision = models.CharField(max_length=40, blank=True)
     notice = models.CharField(
-        max_length=500, blank=True, help_text="A sentence shown wherever its Suggestions appear."
+        max_length=500, blank=True, help_text="A sentence shown wherever the model's picks appear."
     )
     architecture = models.CharField(max_length=100, blank=True)
     parameters = models.BigIntegerField(null=True)
@@ -81,28 +83,30 @@ class ModelVersion(models.Model):
     max_length = models.PositiveIntegerField(default=512)
     precision = models.CharField(max_length=20, default="fp32")
     guard = models.FloatField(
-        null=True, help_text="Scores closer than this to a sibling's are computed again in fp32."
+        null=True, help_text="Answers to one prompt that score closer than this are scored again in fp32."
     )
-    temperature = models.FloatField(null=True, help_text="P(a preferred) = sigmoid(margin / temperature).")
+    temperature = models.FloatField(
+        null=True, help_text="Probability that a is preferred = sigmoid(margin / temperature)."
+    )
     calibration = models.JSONField(
         default=dict, blank=True, help_text="What the temperature was fitted on, and how well it fits."
     )
     self_test = models.JSONField(
-        default=list, blank=True, help_text="Known answers a worker checks when it loads the weights."
+        default=list, blank=True, help_text="Known scores that a worker checks when loading the model."
     )
     base = models.ForeignKey(
         "self",
         null=True,
         on_delete=models.PROTECT,
         related_name="trained_from",
-        help_text="The version whose weights its training began with; null = it was not trained here.",
+        help_text="The model that training started from; null = not trained here.",
     )
     release = models.ForeignKey(
         "workbench.Release",
         null=True,
         on_delete=models.PROTECT,
         related_name="versions",
-        help_text="What it was trained on.",
+        help_text="The release that the model was trained on.",
     )
     trained_by = models.ForeignKey(
         "workbench.Run", null=True, on_delete=models.SET_NULL, related_name="trained"
@@ -111,7 +115,7 @@ class ModelVersion(models.Model):
         max_length=10, choices=Known.choices, default=Known.NO, db_default=Known.NO
     )
     training = models.JSONField(
-        default=dict, blank=True, help_text="How it was trained: settings, data, curve, software, hardware."
+        default=dict, blank=True, help_text="Training details: settings, data, curve, software, hardware."
     )
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True, editable=False)
@@ -231,9 +235,10 @@ class Score(models.Model):
     value = models.FloatField()
     precision = models.CharField(max_length=20)
     prompt_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the prompt.")
-    completion_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the completion.")
+    completion_cut = models.PositiveIntegerField(default=0, help_text="Tokens cut from the answer.")
     input_digest = models.BigIntegerField(
-        null=True, help_text="Digest of the tokens that the model read; null for a rule, which reads all."
+        null=True,
+        help_text="Digest of the tokens that the model read; null for a rule, which reads everything.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -34,6 +34,7 @@ COMMON = (*pipeline.DEFAULT_PROFILES, "soft-label")
 """Profiles that the form shows at once; the others are one click away."""
 
 SOURCES_OFFERED = 100
+_OUTCOMES = {"both_bad": "both bad", "cannot_judge": "can’t judge", "drop": "excluded by a reviewer"}
 BLOCK = 256 * 1024
 
 
@@ -209,7 +210,7 @@ def _groups(release: Release) -> list[dict[str, Any]]:
     for name in release.profiles:
         facts = manifest["profiles"][name]
         fresh = {
-            "rule": [(key.replace("_", " "), rule) for key, rule in facts["rule"].items()],
+            "rule": [(_OUTCOMES.get(key, key), rule) for key, rule in facts["rule"].items()],
             "left_out": [(manifest["left_out"][key], count) for key, count in facts["left_out"].items()],
             "members": [],
         }

@@ -31,6 +31,25 @@ RUNS_A_PAGE = 50
 BATCHES_SHOWN = 100
 STUCK_SHOWN = 5
 WORKER_REMEMBERED = timedelta(days=1)
+RESULTS = {
+    "number": "Release",
+    "rows": "Rows",
+    "groups": "Prompt groups found",
+    "pairs": "Pairs",
+    "said": "Result",
+    "opinions": "Votes and labels",
+    "made": "New final labels",
+    "withdrawn": "Final labels withdrawn",
+    "prompts": "Prompts",
+    "comparisons": "Pairs",
+    "votes": "Votes",
+    "people": "People",
+    "labels": "Imported labels",
+    "releases": "Releases",
+    "files": "Files of releases",
+    "uploads": "Uploaded files",
+}
+"""What the results of Runs are called on their pages, by key; a key that is not here is not shown."""
 
 
 @dataclass(frozen=True)
@@ -237,9 +256,9 @@ def run(request: Request, pk: int) -> HttpResponse:
         "failed_count": run.batches.failed().count(),
         "by_worker": run.batches.by_worker(),
         "outcome": [
-            (name.replace("_", " "), v)
-            for name, v in run.result.items()
-            if isinstance(v, int | str) and name != "phase"
+            (words, run.result[key])
+            for key, words in RESULTS.items()
+            if isinstance(run.result.get(key), int | str)
         ],
     }
     if run.kind == Run.Kind.IMPORT:

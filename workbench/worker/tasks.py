@@ -338,7 +338,7 @@ def delete_dataset(run_id: int) -> None:
     try:
         deleting.carry_out(run, is_stopping)
     except Exception as error:
-        run.fail(f"The deletion stopped at an error ({type(error).__name__}). Try again: it goes on.")
+        run.fail(f"The deletion stopped at an error ({type(error).__name__}). Try again to continue.")
         raise
     training.sweep(settings.DATA_DIR / "training")
 

@@ -92,7 +92,7 @@ def told(dataset: Dataset, report: quality.Report) -> str:
 
 def _without(each: dict[str, Any]) -> str:
     """What the pairs of a version leave out, and what is not known."""
-    out = f", without {each['learnt']:,} of prompts that it has learnt" if each["learnt"] else ""
+    out = f", without {each['learnt']:,} of prompts that the model was trained on" if each["learnt"] else ""
     unknown = learnt.UNKNOWN[ModelVersion.Known(each["known"])]
     return f"{out} ({unknown})" if unknown else out
 

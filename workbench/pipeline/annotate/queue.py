@@ -171,7 +171,7 @@ def _keys(comparisons: ComparisonQuerySet, max_per_group: int) -> list[Compariso
 
 
 def _opinions(pks: Sequence[int]) -> defaultdict[int, set[str]]:
-    """Which outcomes people and labels of the file prefer now, by Comparison."""
+    """Which outcomes people and imported labels prefer now, by Comparison."""
     said: defaultdict[int, set[str]] = defaultdict(set)
     current = Judgment.objects.current().opinions().filter(comparison__in=pks)
     for pk, outcome in current.order_by().values_list("comparison", "outcome").distinct():

@@ -43,7 +43,7 @@ def derive(dataset: Dataset, rule: str | None = None) -> Derived:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
     - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
-      judge" is no opinion; labels of the file are opinions.
+      judge" is no opinion; imported labels are opinions.
     - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
       a Release must not be quicker than the look.
     - A derived Decision that no longer follows, or rests on other numbers of votes than it says, is
@@ -170,7 +170,7 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
 
 def among(dataset: Dataset, label_sources: LabelSource = "all") -> Share:
     """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
-    `label_sources`: everybody, people who log in, or labels of the file alone."""
+    `label_sources`: everybody, people who log in, or imported labels alone."""
     shared = (
         _current(dataset, label_sources)
         .exclude(outcome=Outcome.CANNOT_JUDGE)

@@ -85,28 +85,28 @@ class ImportResult:
 
     @property
     def labels(self) -> str:
-        """How many labels of the file count, and why others do not: "2,589 labels of the file, 12 of them
-        ties (left out: 400 that repeat one of the same source, 8 that contradict one of the same source)"."""
+        """How many imported labels count, and why others do not: "2,589 labels, 12 of them
+        ties (left out: 400 duplicates, 8 contradictions)"; each is of labels of one source."""
         ties = f", {self.ties:,} of them {_many(self.ties, 'tie', 'ties')}" if self.ties else ""
         left_out = [
-            f"{count:,} that {_many(count, one, many)}"
+            f"{count:,} {_many(count, one, many)}"
             for count, one, many in (
                 (
                     self.repeated_judgments + self.labels_of_repeats,
-                    "repeats one of the same source",
-                    "repeat one of the same source",
+                    "duplicate",
+                    "duplicates",
                 ),
                 (
                     self.contradictions,
-                    "contradicts one of the same source",
-                    "contradict one of the same source",
+                    "contradiction",
+                    "contradictions",
                 ),
-                (self.superseded, "no longer stands", "no longer stand"),
+                (self.superseded, "replaced label", "replaced labels"),
             )
             if count
         ]
         why = f" (left out: {', '.join(left_out)})" if left_out else ""
-        return f"{self.judgments:,} {_many(self.judgments, 'label', 'labels')} of the file{ties}{why}"
+        return f"{self.judgments:,} {_many(self.judgments, 'label', 'labels')}{ties}{why}"
 
     @property
     def cuts(self) -> str:

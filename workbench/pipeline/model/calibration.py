@@ -23,7 +23,7 @@ def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: boo
     """Fit and store the version's temperature on prompt groups that taught it nothing, as its margins on what
     it was trained on are larger than on anything else, and measure it on others. Fitted on: what chose its
     weights, and the training split of what it has not learnt; measured on: the rest of that. `labels` takes
-    labels of the file along with what people judged here.
+    imported labels along with what people judged here.
 
     Returns what is stored as `version.calibration`: Judgments fitted on and held out, those left out as they
     taught it (`learnt`) and whether that is all of them (`known`), log-loss (nats) and ECE before and after
@@ -68,7 +68,7 @@ def in_words(version: ModelVersion, found: dict[str, Any]) -> str:
     )
     said = [
         fitted,
-        f"Left out: {learnt_by_it:,} on prompts that it has learnt." if learnt_by_it else "",
+        f"Left out: {learnt_by_it:,} on prompts that the model was trained on." if learnt_by_it else "",
         learnt.beware(found["known"]),
     ]
     return " ".join(sentence for sentence in said if sentence)

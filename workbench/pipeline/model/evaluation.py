@@ -127,7 +127,7 @@ class Pairs:
     @property
     def counted(self) -> dict[str, int]:
         """How many pairs people judged, before any Suggestion and where chance picked the pair, and how many
-        carry a label of a file alone."""
+        carry an imported label alone."""
         people = sum(pair.people for pair in self.known)
         return {"people": people, "imported": len(self.known) - people}
 
@@ -496,13 +496,13 @@ def _pairs(run: Run, protocol: str) -> Pairs:
 
 
 def in_words(found: Evaluation) -> str:
-    """ "Kitchen: 64 % of 412 decided pairs right (95 % interval 59 to 69 %). Left out: ..." """
+    """ "Kitchen: 64 % of 412 pairs right (95 % interval 59 to 69 %). Left out: ..." """
     own = found.own
     if own["accuracy"] is None:
-        return f"{found.on}: no decided pair."
+        return f"{found.on}: no pairs to measure on."
     low, high = own["clustered"] or own["wilson"]
     right = (
-        f"{found.on}: {shares.in_words(own['accuracy'])} of {own['decided']:,} decided pairs right "
+        f"{found.on}: {shares.in_words(own['accuracy'])} of {own['decided']:,} pairs right "
         f"(95 % interval {shares.between((low, high))})."
     )
     return " ".join(filter(None, [right, *remarks(found), warning(found)]))
@@ -526,31 +526,35 @@ def warning(found: Evaluation) -> str:
 
 
 def counted_in_words(counted: Mapping[str, int]) -> str:
-    """ "People voted on 96 of the pairs, ...; 12 have imported labels." """
+    """ "96 random pairs have votes from before ...; 12 pairs have imported labels." """
     people, labels = counted["people"], counted["imported"]
-    judged = f"People voted on {people:,} of the pairs, picked at random and before they saw the model’s pick"
-    carry = f"{labels:,} ha{'s' if labels == 1 else 've'} imported labels"
+    judged = f"{_have(people, 'random pair')} votes from before the model’s pick was shown"
+    carry = f"{_have(labels, 'pair')} imported labels"
     return f"{judged}; {carry}." if people and labels else f"{judged}." if people else f"{carry}."
 
 
+def _have(n: int, what: str) -> str:
+    return f"{n:,} {what} has" if n == 1 else f"{n:,} {what}s have"
+
+
 def difference_in_words(name: str, other: str, paired: Mapping[str, Any]) -> str:
-    """ "new less old: +6.1 points (+3.3 to +9.4); 98 flips to the preferred side, 31 away, ..." """
+    """ "new minus old: +6.1 points (+3.3 to +9.4); 98 picks are now right, 31 now wrong; ..." """
     if paired["accuracy_difference"] is None:
-        return f"{name} less {other}: no decided pair."
+        return f"{name} minus {other}: no pairs to measure on."
     interval = paired["accuracy_interval"]
     difference = shares.points_with_interval(paired["accuracy_difference"], interval)
     return (
-        f"{name} less {other}: {difference}{'' if interval else ' (one prompt group only)'}; "
-        f"{paired['n01']:,} flips to the preferred side, {paired['n10']:,} away, "
+        f"{name} minus {other}: {difference}{'' if interval else ' (one prompt group only)'}; "
+        f"{paired['n01']:,} picks now right, {paired['n10']:,} now wrong; "
         f"McNemar p = {paired['p']:.3g}."
     )
 
 
 def _nothing(pairs: Pairs) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items())
-    nothing = f"No pair of {pairs.source} has a label or a vote that counts"
+    nothing = f"{pairs.source} has no pair with a vote or label that counts"
     aside = accuracy.left_out_in_words(0, dict(pairs.set_aside))
-    said = f"{nothing} but what is left out: {why}." if why else f"{nothing}."
+    said = f"{nothing}. Left out: {why}." if why else f"{nothing}."
     return f"{said} {aside} {WHAT_TO_DO}" if aside else said
 
 

@@ -79,7 +79,7 @@ def checked(svg: bytes) -> bytes:
         tag = str(element.tag).rpartition("}")[2]
         harmful = [name for name in element.attrib if _HARMFUL.search(name.rpartition("}")[2])]
         if tag not in _ELEMENTS or harmful:
-            raise ValueError(f"A chart holds <{tag} {' '.join(harmful)}>, which has no place in one.")
+            raise ValueError(f"A chart holds <{tag} {' '.join(harmful)}>, which is not allowed.")
     return svg
 
 
@@ -183,7 +183,7 @@ def _agreement(panel: Panel, theme: Theme) -> dict[str, Any]:
 
     rows = [{"week": row["label"], **_span(row["raw"])} for row in panel.rows if known(row["raw"])]
     base = alt.Chart(_data(rows)).encode(x=_weeks("week", [row["week"] for row in rows]))
-    y = alt.Y("low:Q", title="say the same", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("low:Q", title="votes that agree", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
     band = base.mark_area(color=theme.model, opacity=0.14).encode(y=y, y2="high:Q")
     bars = base.mark_rule(color=theme.model, strokeWidth=1.5).encode(y=y, y2="high:Q")
     line = base.mark_line(color=theme.model, strokeWidth=2).encode(y="value:Q")
@@ -260,11 +260,11 @@ def _reliability(panel: Panel, theme: Theme) -> dict[str, Any]:
     ]
     x = alt.X(
         "predicted:Q",
-        title="what the model said",
+        title="how sure the model was",
         axis=_shares(),
         scale=alt.Scale(domain=[0.5, 1], nice=False),
     )
-    y = alt.Y("low:Q", title="people chose likewise", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("low:Q", title="how often people agreed", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
     ideal = (
         alt.Chart(_data([{"predicted": 0.5, "at": 0.5}, {"predicted": 1.0, "at": 1.0}]))
         .mark_line(color=theme.soft, strokeDash=[4, 4], strokeWidth=1)
@@ -296,7 +296,7 @@ def _accuracy(panel: Panel, theme: Theme) -> dict[str, Any]:
     base = alt.Chart(_data(rows)).encode(y=named, color=alt.Color("kind:N", scale=colours))
     ends = [row[end] for row in rows for end in ("low", "high", "value")]
     domain = alt.Scale(domain=[min(0.5, *ends), max(0.8, *ends)], nice=True, zero=False)
-    x = alt.X("low:Q", title="right", axis=_shares(), scale=domain)
+    x = alt.X("low:Q", title="agrees with the preferred answer", axis=_shares(), scale=domain)
     bars = (
         base.transform_filter(alt.FieldEqualPredicate(field="kind", equal=kinds[0]))
         .mark_rule(strokeWidth=1.5)
@@ -309,17 +309,16 @@ def _accuracy(panel: Panel, theme: Theme) -> dict[str, Any]:
 
 
 def _slice_name(row: Mapping[str, Any]) -> str:
-    """ "Length: alike" for a slice that the table describes at length."""
+    """ "Length: similar" for a slice that the table describes at length."""
     label = str(row["label"])
     label = label.partition(":")[0] if row["kind"] == "length" else label
-    label = label.removeprefix("the ").removesuffix(" text was preferred")
     return f"{row['of']}: {label}" if label else str(row["of"])
 
 
 def _margins(panel: Panel, theme: Theme) -> dict[str, Any]:
     import altair as alt
 
-    said = {"b": "b was preferred", "tie": "tie", "a": "a was preferred"}
+    said = {"b": "b preferred", "tie": "tie", "a": "a preferred"}
     rows = []
     for row in panel.rows:
         below = 0
@@ -334,7 +333,7 @@ def _margins(panel: Panel, theme: Theme) -> dict[str, Any]:
         .encode(
             x=alt.X("from:Q", title="score of a minus score of b", axis=alt.Axis(grid=False, tickCount=7)),
             x2="to:Q",
-            y=alt.Y("below:Q", title="answers", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("below:Q", title="votes", axis=alt.Axis(tickCount=4)),
             y2="above:Q",
             color=alt.Color("said:N", scale=colours),
         )
@@ -362,7 +361,7 @@ def _pace(panel: Panel, theme: Theme) -> dict[str, Any]:
         .encode(
             x=_weeks("from", mondays),
             x2="to:T",
-            y=alt.Y("none:Q", title="Judgments a week", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("none:Q", title="votes per week", axis=alt.Axis(tickCount=4)),
             y2="judgments:Q",
         )
     )

@@ -86,7 +86,7 @@ def bootstrap(
 def _bounded(value: float, replicates: Vector, n: int, prompts: int) -> Figure:
     interval = percentile_interval(replicates, prompts)
     if not np.isfinite(value) or interval is None:
-        return unknown(n, prompts, "not defined: there is nothing but one answer")
+        return unknown(n, prompts, "not defined: all votes are the same")
     return Figure(value, *interval, n, prompts)
 
 

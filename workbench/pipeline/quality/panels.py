@@ -17,18 +17,18 @@ from workbench.pipeline.text import learnt
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
 Row = dict[str, Any]
 
-SOURCE_NAMES = {"people": "people", "imported": "labels of the file"}
+SOURCE_NAMES = {"people": "people", "imported": "imported labels"}
 MOST_DRAWN = 20
 """Rows in a chart: more than that are read in the table."""
 
 FEATURES = {
-    "length": "Length, per doubling",
+    "length": "Length",
     "headers": "Headers",
     "list items": "List items",
     "bold": "Bold",
     "code": "Code",
-    "side": "Stood on the left",
-    "margin": "The model’s margin",
+    "side": "Left side",
+    "margin": "Model’s margin",
 }
 
 
@@ -130,9 +130,9 @@ def _bounds(figure: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def data_in_words(data: Mapping[str, Any]) -> str:
-    """What the figures of a report are of: "120 votes of people and 2,589 labels of the file on 9 pairs"."""
-    votes, labels = _count(data["votes"], "vote"), f"{_count(data['labels'], 'label')} of the file"
-    told = f"{votes} of people and {labels}" if data["votes"] and data["labels"] else labels
+    """What the figures of a report are of: "120 votes and 2,589 imported labels on 9 pairs"."""
+    votes, labels = _count(data["votes"], "vote"), _count(data["labels"], "imported label")
+    told = f"{votes} and {labels}" if data["votes"] and data["labels"] else labels
     return f"{told if data['labels'] else votes} on {_count(data['comparisons'], 'pair')}"
 
 
@@ -147,18 +147,18 @@ def plan(report: Mapping[str, Any]) -> list[str]:
 
 def _goal(each: Mapping[str, Any]) -> str:
     if each["goal"] == "accuracy":
-        goal = f"how often {each['version']} is right within ± {shares.size(each['within'])}"
+        goal, within = f"the accuracy of {each['version']}", shares.size(each["within"])
         now = None if each["now"] is None else shares.size(each["now"])
     else:
-        goal = f"agreement (Krippendorff’s alpha) within ± {each['within']:.2f}"
+        goal, within = "agreement (Krippendorff’s alpha)", f"{each['within']:.2f}"
         now = None if each["now"] is None else f"{each['now']:.2f}"
     if each["judgments"] is None:
-        return f"To know {goal}: not enough data to say how many Judgments it takes."
+        return f"Not enough data to say how many more votes would narrow {goal} to ± {within}."
     if not each["judgments"]:
-        return f"To know {goal}: nothing more is needed. It is known within ± {now}."
-    hours = "" if each["hours"] is None else f", about {_hours(each['hours'])} of work"
-    today = f" It is known within ± {now} now." if now else " Nothing is known of it yet."
-    return f"To know {goal}, {_count(each['judgments'], 'more Judgment')} are needed{hours}.{today}"
+        return f"No more votes are needed for {goal}: the margin of error is ± {now}."
+    hours = "" if each["hours"] is None else f", about {_hours(each['hours'])} of work,"
+    today = f" The margin of error is ± {now} now." if now else ""
+    return f"{_count(each['judgments'], 'more vote')}{hours} would narrow {goal} to ± {within}.{today}"
 
 
 def _hours(hours: float) -> str:
@@ -170,12 +170,12 @@ def _hours(hours: float) -> str:
 # --- people against people ----------------------------------------------------------------------------------
 
 _AGREEMENT = (
-    Column("raw", "Say the same", "share"),
+    Column("raw", "Agree", "share"),
     Column("alpha", "Alpha", "number"),
-    Column("alpha_ordinal", "Alpha, ordinal", "number"),
+    Column("alpha_ordinal", "Alpha (ordinal)", "number"),
     Column("ac1", "AC1", "number"),
-    Column("units", "Comparisons", "count"),
-    Column("opinions", "Opinions", "count"),
+    Column("units", "Pairs", "count"),
+    Column("opinions", "Votes", "count"),
 )
 
 
@@ -185,28 +185,28 @@ def _agreement(report: Mapping[str, Any], label_source: str) -> Panel:
     measured = [week for week in weeks if known(week["raw"])]
     if known(every["raw"]):
         says = (
-            f"Two {SOURCE_NAMES[label_source]} say the same of a Comparison in {in_words(every['raw'])} of "
-            "cases, on "
-            f"{_count(every['units'], 'Comparison')} with two opinions or more; "
+            f"Two {SOURCE_NAMES[label_source]} agree in {in_words(every['raw'])} of cases, on "
+            f"{_count(every['units'], 'pair')} with two or more votes. "
             f"Krippendorff’s alpha is {in_words(every['alpha'], 'number')}."
         )
         if len(measured) > 1:
-            says += (
-                f" In the latest week, of {measured[-1]['label']}, it was {in_words(measured[-1]['raw'])}."
-            )
+            latest = measured[-1]
+            says += f" In the latest week ({latest['label']}), they agreed in {in_words(latest['raw'])}."
     else:
         says = (
-            f"Not enough data: {_count(every['units'], 'Comparison')} of {ENOUGH} that it takes "
-            "have two opinions or more. A larger overlap in the settings of the Dataset brings more."
+            f"Not enough data: {_count(every['units'], 'pair')} with two or more votes, and this figure "
+            f"needs {ENOUGH}."
         )
+        if label_source == "people":
+            says += " To get more, raise “People per pair” in Settings."
     return Panel(
         name="agreement",
         title="Agreement over time",
         says=says,
         columns=(Column("label", "Week of"), *_AGREEMENT),
         rows=weeks,
-        reading="Share of pairs of opinions on one Comparison that are the same, by the week of its latest "
-        "opinion. Weeks begin on Monday, 00:00 UTC. Bars and the band are 95 % intervals.",
+        reading="How often two votes on a pair agree, by the week of the latest vote. Weeks start on "
+        "Monday, 00:00 UTC. Bars and the band are 95 % intervals.",
         described=_over_weeks(measured) if len(measured) > 1 else "",
     )
 
@@ -215,8 +215,8 @@ def _over_weeks(weeks: Sequence[Row]) -> str:
     values = [week["raw"]["value"] for week in weeks]
     first, last, least, most = map(shares.in_words, (values[0], values[-1], min(values), max(values)))
     return (
-        f"A line over {len(weeks)} weeks, from {weeks[0]['label']} to {weeks[-1]['label']}: it begins at "
-        f"{first} and ends at {last}, between {least} and {most}."
+        f"A line over {len(weeks)} weeks, from {weeks[0]['label']} to {weeks[-1]['label']}. The line starts "
+        f"at {first}, ends at {last} and stays between {least} and {most}."
     )
 
 
@@ -224,33 +224,33 @@ def _agreement_by(report: Mapping[str, Any], label_source: str) -> Panel | None:
     found = report["agreement"][label_source]
     rows = [{"of": "All", **found["all"], "label": ""}]
     if found["unseen"]:
-        rows.append({"of": "Independent answers", **found["unseen"], "label": ""})
+        rows.append({"of": "Independent votes", **found["unseen"], "label": ""})
     rows += [{"of": "Guidelines", **row} for row in found["by_guidelines"]]
-    rows += [{"of": "Text by", **row} for row in found["by_source"]]
+    rows += [{"of": "Answers by", **row} for row in found["by_source"]]
     if len(rows) == 1:
         return None
     return Panel(
         name="agreement-by",
         title="Agreement by guidelines and source",
         says=_before_and_after(found["by_guidelines"]),
-        columns=(Column("of", "Of"), Column("label", ""), *_AGREEMENT),
+        columns=(Column("of", "Kind"), Column("label", ""), *_AGREEMENT),
         rows=rows,
-        reading="A text’s source is the model or person that wrote it: a Comparison counts for both of its "
-        "sources. Independent: neither led by a Suggestion nor asked for by the queue. Alpha and AC1 take "
-        "chance out; ordinal: a tie lies between the two sides.",
+        reading="A pair counts for the writers of both answers. Independent votes were given on random "
+        "pairs, before the model’s pick was shown. Alpha and AC1 correct for chance. Ordinal alpha puts a "
+        "tie between the two sides.",
     )
 
 
 def _before_and_after(versions: Sequence[Row]) -> str:
     measured = [row for row in versions if known(row["raw"])]
     if len(measured) < 2:
-        return "Whether new guidelines help is said here once two versions of them have enough opinions."
+        return "Not enough data to compare two versions of the guidelines yet."
     old, new = measured[-2]["raw"], measured[-1]["raw"]
     apart = old["high"] < new["low"] or new["high"] < old["low"]
-    told = "" if apart else " The intervals overlap, so the two are not told apart yet."
+    told = "" if apart else " The intervals overlap, so the difference may be chance."
     return (
-        f"Under version {measured[-1]['label']} of the guidelines people say the same in {in_words(new)} of "
-        f"cases, under version {measured[-2]['label']} before it in {in_words(old)}.{told}"
+        f"Agreement is {in_words(new)} with version {measured[-1]['label']} of the guidelines. With version "
+        f"{measured[-2]['label']} it was {in_words(old)}.{told}"
     )
 
 
@@ -260,8 +260,8 @@ def _before_and_after(versions: Sequence[Row]) -> str:
 def _of_models(report: Mapping[str, Any], label_source: str) -> list[Panel]:
     models = report["against"].get(label_source, [])
     if not models:
-        nothing = "Not enough data: no model has scored both texts of a Comparison that was judged here."
-        return [Panel("accuracy", "Accuracy by slice", nothing)]
+        nothing = "Not enough data: no model has scored both answers of a pair with votes."
+        return [Panel("accuracy", "Accuracy by kind of pair", nothing)]
     return [
         _accuracy(report, models[0], label_source),
         _reliability(models[0], label_source),
@@ -279,9 +279,9 @@ _SLICES = {
     "all": "All",
     "length": "Length",
     "preferred": "Preferred",
-    "source": "Text by",
+    "source": "Answer by",
     "topic": "Topic",
-    "truncated": "Cut",
+    "truncated": "Read by the model",
 }
 
 
@@ -292,39 +292,36 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], label_source:
     measured = [row for row in rows if known(row["accuracy"])]
     if known(every["accuracy"]):
         says = (
-            f"{name} is right in {in_words(every['accuracy'])} of {_count(every['accuracy']['n'], 'pair')} "
-            f"by {SOURCE_NAMES[label_source]}; {_beside_longest(every)}"
+            f"{name} agrees with {SOURCE_NAMES[label_source]} on {in_words(every['accuracy'])} of "
+            f"{_count(every['accuracy']['n'], 'pair')}. {_beside_longest(every)}"
         )
         if known(every["ceiling"]):
             says += (
-                f" The agreement of {SOURCE_NAMES[label_source]} with each other lets a perfect model reach "
+                f" {SOURCE_NAMES[label_source].capitalize()} disagree too, so a perfect model would reach "
                 f"{in_words(every['ceiling'])}."
             )
         says += _warned(every)
     else:
         says = (
-            f"Not enough data: {_count(every['accuracy']['n'], 'pair')} with a preferred side that {name} "
-            f"has scored and not learnt, under {_count(every['accuracy']['prompts'], 'prompt')}."
+            f"Not enough data: {name} has scored {_count(every['accuracy']['n'], 'pair')} with a preferred "
+            f"answer, on {_count(every['accuracy']['prompts'], 'prompt')}."
         )
     says += _left_out(report.get("sample", {}).get(label_source, {}), model)
     return Panel(
         name="accuracy",
-        title="Accuracy by slice",
+        title="Accuracy by kind of pair",
         says=says,
         columns=(
-            Column("of", "Of"),
+            Column("of", "Kind"),
             Column("label", ""),
             Column("accuracy", "Model", "share"),
-            Column("longest", "longest", "share"),
-            Column("random", "random", "share"),
+            Column("longest", "Longest", "share"),
+            Column("random", "Random", "share"),
             Column("ceiling", "Ceiling", "share"),
         ),
         rows=rows,
-        reading="Share of pairs with a preferred side that the model’s "
-        "margin "
-        "predicts. longest: the rule that takes the longer text. Ceiling: what a perfect model would reach, "
-        "as "
-        "people agree no more than that.",
+        reading="How often the model scores the preferred answer higher. Longest always picks the longer "
+        "answer. The ceiling is what a perfect model would reach, as votes on one pair differ.",
         described=_slices_described(name, measured) if measured else "",
         drawn=MOST_DRAWN,
         context={"model": name},
@@ -355,20 +352,23 @@ def _warned(every: Row) -> str:
 def _beside_longest(every: Row) -> str:
     over = every["over_longest"]
     if not known(over):
-        return "how the rule “longest” does is not known."
-    longest = f"the rule “longest” in {in_words(every['longest'])}"
+        return "How often picking the longer answer agrees is not known."
+    longest = f"Picking the longer answer agrees on {in_words(every['longest'])}"
     if over["low"] > 0:
         more = shares.points_with_interval(over["value"], _bounds(over))
-        return f"{longest}: {more} for the model."
+        return f"{longest}, so the model is ahead: {more}."
     if over["high"] < 0:
-        return f"{longest}: taking the longer text is better."
-    return f"{longest}, and the two are not told apart."
+        return f"{longest}, which is better."
+    return f"{longest}. The difference may be chance."
 
 
 def _slices_described(name: str, rows: Sequence[Row]) -> str:
-    return f"A dot with its interval for {name} in each of {_count(len(rows), 'slice')}: " + "; ".join(
-        f"{row['of']} {row['label']} {shares.in_words(row['accuracy']['value'])}".replace("  ", " ")
-        for row in rows[:8]
+    return (
+        f"A dot with its interval for {name} on {_count(len(rows), 'kind of pair', 'kinds of pair')}: "
+        + "; ".join(
+            f"{row['of']} {row['label']} {shares.in_words(row['accuracy']['value'])}".replace("  ", " ")
+            for row in rows[:8]
+        )
     )
 
 
@@ -385,35 +385,32 @@ def _reliability(model: Mapping[str, Any], label_source: str) -> Panel:
     n = sum(each["n"] for each in bins)
     if not model["calibrated"]:
         says = (
-            f"{name} is uncalibrated: its margins are no probabilities. Staff fit its temperature on the "
-            "Models page, from 100 Judgments on."
+            f"{name} is not calibrated yet, so we show no percentages. Calibrate the model on the Models "
+            "page once it has 100 votes."
         )
     elif not known(model["ece"]):
-        says = f"Not enough data: {_count(n, 'answer')} on Comparisons that {name} has scored."
+        says = f"Not enough data: {_count(n, 'vote')} on pairs that {name} has scored."
     else:
         gap = sum(each["n"] * (each["predicted"] - each["observed"]) for each in bins) / max(1, n)
-        tends = (
-            "as sure as it may be" if abs(gap) < 0.02 else "surer than it may be" if gap > 0 else "too timid"
-        )
+        tends = "well calibrated" if abs(gap) < 0.02 else "overconfident" if gap > 0 else "underconfident"
         says = (
-            f"{name} is {tends}: its probabilities and what {SOURCE_NAMES[label_source]} said lie "
-            f"{in_words(model['ece'], 'number')} apart (expected calibration error, {_count(n, 'answer')})."
+            f"{name} is {tends}. Its expected calibration error is {in_words(model['ece'], 'number')} on "
+            f"{_count(n, 'vote')}."
         )
     return Panel(
         name="reliability",
-        title="Reliability",
+        title="How sure the model is",
         says=says,
         columns=(
-            Column("predicted", "The model said", "share"),
-            Column("observed", f"{SOURCE_NAMES[label_source].capitalize()} chose likewise", "share"),
-            Column("n", "Answers", "count"),
+            Column("predicted", "Model was sure", "share"),
+            Column("observed", f"{SOURCE_NAMES[label_source].capitalize()} agreed", "share"),
+            Column("n", "Votes", "count"),
         ),
         rows=rows,
-        reading="What the model gave the side it prefers, against how often "
-        f"{SOURCE_NAMES[label_source]} preferred it. "
-        "On the line, it is right as often as it says; below, it claims too much.",
+        reading="How sure the model was of its pick, against how often "
+        f"{SOURCE_NAMES[label_source]} agreed. Below the dashed line, the model is too sure.",
         described="; ".join(
-            f"said {shares.in_words(each['predicted'])}, was right in {shares.in_words(each['observed'])}"
+            f"{shares.in_words(each['predicted'])} sure, {shares.in_words(each['observed'])} right"
             for each in bins
         )
         if known(model["ece"])
@@ -435,45 +432,39 @@ def _margins(model: Mapping[str, Any], label_source: str) -> Panel:
         for i in range(len(edges) - 1)
     ]
     if model["n"] < ENOUGH:
-        says = f"Not enough data: {_count(model['n'], 'answer')} on Comparisons that {name} has scored."
+        says = f"Not enough data: {_count(model['n'], 'vote')} on pairs that {name} has scored."
     elif not known(model["confidence_auc"]):
-        says = (
-            f"Whether a larger margin of {name} means more is not known: {in_words(model['confidence_auc'])}."
-        )
+        why = in_words(model["confidence_auc"])
+        says = f"Not known whether {name} is right more often when it is surer: {why}."
     else:
         worth = model["confidence_auc"]
         tells = (
-            "a larger margin means that it is right more often"
+            f"{name} is right more often when it is surer"
             if worth["low"] > 0.5
-            else "a larger margin means that it is wrong more often"
+            else f"{name} is wrong more often when it is surer"
             if worth["high"] < 0.5
-            else "nothing shows that a larger margin means more"
+            else f"How sure {name} is tells you nothing yet"
         )
-        says = (
-            f"For {name} {tells}: of one answer it gets right and one it gets wrong, it is surer of the "
-            "right "
-            f"one in {in_words(worth)} of cases; 50 % would be chance."
-        )
+        says = f"{tells}: {in_words(worth)}, where 50 % is chance."
     total = {outcome: sum(told[outcome]) for outcome in ("a", "tie", "b")}
     return Panel(
         name="margins",
-        title="Margins by outcome",
+        title="Model’s margin and votes",
         says=says,
         columns=(
             Column("from", "Margin from", "decimal"),
             Column("to", "to", "decimal"),
-            Column("a", "a was preferred", "count"),
+            Column("a", "a preferred", "count"),
             Column("tie", "Tie", "count"),
-            Column("b", "b was preferred", "count"),
+            Column("b", "b preferred", "count"),
         ),
         rows=rows,
-        reading="Answers by the score of a minus the score of b. A model that is right has those for a to "
-        "the "
-        "right of 0 and those for b to the left. The outermost bars hold all that lies beyond.",
+        reading="Votes by the score of a minus the score of b. A good model has votes for a right of 0 and "
+        "votes for b left of 0. The outermost bars include everything beyond. The share above is how often "
+        "the model is surer of a right pick than of a wrong pick.",
         described=(
-            f"{_count(total['a'], 'answer')} for a, {total['b']:,} for b and {_count(total['tie'], 'tie')}, "
-            "in "
-            f"{len(rows)} bars from {edges[0]:.1f} to {edges[-1]:.1f}."
+            f"{_count(total['a'], 'vote')} for a, {total['b']:,} for b and {_count(total['tie'], 'tie')}, "
+            f"in {len(rows)} bars from {edges[0]:.1f} to {edges[-1]:.1f}."
         )
         if model["n"] >= ENOUGH
         else "",
@@ -495,19 +486,19 @@ def _models(models: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(
         name="models",
         title="Models side by side",
-        says=f"{_count(len(models), 'model')} have scored Comparisons here; each is measured on those it has "
-        "scored, so two rows are of the same answers only where their number is the same."
+        says=f"{_count(len(models), 'model')} have scored pairs here. Each is measured on the pairs that it "
+        "has scored, so compare only rows with the same number of pairs."
         + "".join(
             f" {each['version']}: {warning}" for each in models if (warning := warning_of(each["slices"][0]))
         ),
         columns=(
             Column("version", "Model"),
-            Column("accuracy", "Right", "share"),
-            Column("longest", "longest", "share"),
+            Column("accuracy", "Accuracy", "share"),
+            Column("longest", "Longest", "share"),
             Column("ceiling", "Ceiling", "share"),
             Column("confidence_auc", "Surer when right", "share"),
             Column("ece", "Calibration error", "number"),
-            Column("n", "Answers", "count"),
+            Column("n", "Pairs", "count"),
         ),
         rows=rows,
     )
@@ -523,38 +514,37 @@ def _audit(found: Mapping[str, Any], label_source: str) -> Panel:
     less = [key for key, figure in found["excess"].items() if known(figure) and figure["high"] < 0]
     if not any(known(figure) for figure in found["people"].values()):
         says = (
-            f"Not enough data: {_count(found['n'], 'answer')} for one side under "
-            f"{_count(found['prompts'], 'prompt')}; it takes 100 under 20."
+            f"Not enough data: {_count(found['n'], 'vote')} for one side, on "
+            f"{_count(found['prompts'], 'prompt')}. This figure needs 100 votes on 20 prompts."
         )
     elif led or less:
-        parts = [f"more than {SOURCE_NAMES[label_source]} are by {_listed(led)}"] if led else []
-        parts += [f"less by {_listed(less)}"] if less else []
-        says = f"{name} is led {', and '.join(parts)}."
+        parts = [f"{_listed(led)} more than {SOURCE_NAMES[label_source]} do"] if led else []
+        parts += [f"{_listed(less)} less"] if less else []
+        says = f"{name} follows {' and '.join(parts)}."
     else:
         says = (
-            f"{name} is led by length and markdown no more and no less than {SOURCE_NAMES[label_source]} "
-            "are, as far as is known."
+            f"Length and formatting sway {name} about as much as {SOURCE_NAMES[label_source]}, as far as is "
+            "known."
         )
     side = found["people"].get("side")
     if known(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
-        says += f" {SOURCE_NAMES[label_source].capitalize()} are drawn to the {where} side."
+        says += f" {SOURCE_NAMES[label_source].capitalize()} lean to the {where} side."
     return Panel(
         name="audit",
-        title="What leads a choice besides quality",
+        title="What sways choices: length, lists, side",
         says=says,
         columns=(
-            Column("feature", "One more doubling of"),
+            Column("feature", "Twice as much …"),
             Column("people", SOURCE_NAMES[label_source].capitalize(), "log_odds"),
             Column("model", "Model", "log_odds"),
-            Column("excess", f"Model less {SOURCE_NAMES[label_source]}", "log_odds"),
-            Column("given", f"{SOURCE_NAMES[label_source].capitalize()}, the margin given", "log_odds"),
+            Column("excess", f"Model minus {SOURCE_NAMES[label_source]}", "log_odds"),
+            Column("given", f"{SOURCE_NAMES[label_source].capitalize()}, at equal margin", "log_odds"),
         ),
         rows=rows,
-        reading="Log-odds of being preferred, from one logistic regression on the differences of two texts; "
-        "0 = "
-        "no pull, 0.7 = twice the odds. The last column holds the model’s margin fixed: what "
-        f"{SOURCE_NAMES[label_source]} follow that it does not.",
+        reading="Log-odds of being preferred, from one logistic regression on the differences between two "
+        "answers: 0 = no effect, 0.7 = twice the odds. The last column keeps the model’s margin fixed. It "
+        f"shows what {SOURCE_NAMES[label_source]} follow and the model does not.",
     )
 
 
@@ -585,16 +575,15 @@ def _left(report: Mapping[str, Any], names: Mapping[int, str]) -> Panel:
     measured.sort(key=lambda row: -abs(row["left"]["value"] - 0.5))
     leaning = [row for row in measured if row["left"]["low"] > 0.5 or row["left"]["high"] < 0.5]
     if not measured:
-        says = f"Not enough data: nobody has given {ENOUGH} answers for one side yet."
+        says = f"Not enough data: nobody has chosen a side {ENOUGH} times yet."
     elif not leaning:
-        says = f"Nobody of {_count(len(measured), 'annotator')} favours a side beyond what chance explains."
+        says = f"No annotator favours a side more than chance explains ({len(measured)} checked)."
     else:
         worst = max(leaning, key=lambda row: abs(row["left"]["value"] - 0.5))
         says = (
-            f"{len(leaning)} of {_count(len(measured), 'annotator')} favour a side, most of all "
-            f"{worst['annotator']}, who chose the left one in {in_words(worst['left'])} of cases. By chance "
-            "alone "
-            "one in twenty would seem to."
+            f"{len(leaning)} of {_count(len(measured), 'annotator')} seem{'s' * (len(leaning) == 1)} to "
+            f"favour a side. The strongest case is {worst['annotator']}, who chose left in "
+            f"{in_words(worst['left'])} of cases. By chance alone, one in 20 would."
         )
     return Panel(
         name="left",
@@ -602,9 +591,8 @@ def _left(report: Mapping[str, Any], names: Mapping[int, str]) -> Panel:
         says=says,
         columns=(Column("annotator", "Annotator"), Column("left", "Left chosen", "share")),
         rows=measured,
-        reading="Share of answers for one side that chose the one on the left. Sides are drawn by the "
-        "server, so "
-        "50 % is what the texts deserve.",
+        reading="How often each annotator chose the left answer. Sides are shuffled, so a careful annotator "
+        "is near 50 %.",
         described=_left_described(measured[:MOST_DRAWN]) if measured else "",
         single=True,
         drawn=MOST_DRAWN,
@@ -612,7 +600,7 @@ def _left(report: Mapping[str, Any], names: Mapping[int, str]) -> Panel:
 
 
 def _left_described(rows: Sequence[Row]) -> str:
-    return "A dot with its interval an annotator: " + "; ".join(
+    return "A dot with its interval for each annotator: " + "; ".join(
         f"{row['annotator']} {in_words(row['left'])}" for row in rows
     )
 
@@ -620,15 +608,15 @@ def _left_described(rows: Sequence[Row]) -> str:
 def _pace(report: Mapping[str, Any]) -> Panel:
     weeks, per_hour = report["pace"]["by_week"], report["pace"]["per_hour"]
     if not weeks:
-        return Panel("pace", "Pace", "Not enough data: nobody has judged anything here yet.")
+        return Panel("pace", "Pace", "Not enough data: nobody has voted yet.")
     last = weeks[-1]
     says = (
         f"In the week of {last['week']}, {_count(last['annotators'], 'person', 'people')} gave "
-        f"{_count(last['judgments'], 'Judgment')} in about {_hours(last['hours'])} of work."
+        f"{_count(last['judgments'], 'vote')} in about {_hours(last['hours'])} of work."
     )
     if known(per_hour):
         says += (
-            f" Somebody at work gives {per_hour['value']:.0f} an hour "
+            f" One person gives about {per_hour['value']:.0f} votes an hour "
             f"({per_hour['low']:.0f} to {per_hour['high']:.0f})."
         )
     return Panel(
@@ -637,16 +625,15 @@ def _pace(report: Mapping[str, Any]) -> Panel:
         says=says,
         columns=(
             Column("week", "Week of"),
-            Column("judgments", "Judgments", "count"),
+            Column("judgments", "Votes", "count"),
             Column("annotators", "People", "count"),
             Column("hours", "Hours", "decimal"),
         ),
         rows=weeks,
-        reading="Judgments a week, from Monday 00:00 UTC. Hours count the time from one answer to the "
-        "next where it is under ten minutes.",
-        described=f"A bar a week for {_count(len(weeks), 'week')}, from "
-        f"{min(w['judgments'] for w in weeks):,} to "
-        f"{max(w['judgments'] for w in weeks):,} Judgments.",
+        reading="Votes per week, from Monday 00:00 UTC. Working time leaves out breaks of ten minutes or "
+        "more.",
+        described=f"A bar for each of {_count(len(weeks), 'week')}, from "
+        f"{min(w['judgments'] for w in weeks):,} to {max(w['judgments'] for w in weeks):,} votes.",
     )
 
 
@@ -655,17 +642,15 @@ def _seconds(report: Mapping[str, Any]) -> Panel | None:
     if not found["by_length"]:
         return None
     says = (
-        f"A Judgment takes {in_words(found['all'], 'seconds')}, as the median of {found['all']['n']:,} that "
-        "pages "
-        "have timed."
+        f"A vote takes {in_words(found['all'], 'seconds')}, the median of {found['all']['n']:,} timed votes."
         if known(found["all"])
-        else "Not enough data: pages have timed too few Judgments."
+        else "Not enough data: too few votes were timed."
     )
     return Panel(
         name="seconds",
-        title="Seconds a Judgment",
+        title="Seconds per vote",
         says=says,
-        columns=(Column("label", "Both texts"), Column("seconds", "Median", "seconds")),
+        columns=(Column("label", "Both answers"), Column("seconds", "Median", "seconds")),
         rows=found["by_length"],
     )
 
@@ -681,25 +666,23 @@ def _annotators(report: Mapping[str, Any], label_source: str, names: Mapping[int
         return None
     if told["enough"]:
         says = (
-            f"Weighing {_count(told['annotators'], 'annotator')} by skill decides "
-            f"{told['decided_by_skill']:,} of {_count(told['comparisons'], 'Comparison')}, the majority "
-            f"{told['decided_by_majority']:,}; they differ on {told['differ']:,}."
+            f"Skill gives {told['decided_by_skill']:,} of {_count(told['comparisons'], 'pair')} a final "
+            f"label, the majority {told['decided_by_majority']:,}. They differ on {told['differ']:,}."
         )
     else:
         says = (
-            f"With {told['votes_per_annotator']:.0f} votes an annotator on Comparisons that others judged "
-            "too, skills "
-            "are guesses: the majority decides until there are 20."
+            f"Each annotator shares about {told['votes_per_annotator']:.0f} pairs with others, too few to "
+            "estimate skill. The majority decides until there are 20."
         )
     columns = (
         Column("name", "Annotator"),
         Column("votes", "Votes", "count"),
         Column("skill", "Skill", "share"),
         Column("gold", "Right on gold", "share"),
-        Column("consistent", "Same as own earlier", "share"),
-        Column("towards", "Changed to the model’s", "share"),
+        Column("consistent", "Same on repeats", "share"),
+        Column("towards", "Switched to model", "share"),
         Column("seconds", "Seconds", "seconds"),
-        Column("per_hour", "An hour", "decimal"),
+        Column("per_hour", "Votes per hour", "decimal"),
     )
     return Panel(
         name="annotators",
@@ -707,8 +690,7 @@ def _annotators(report: Mapping[str, Any], label_source: str, names: Mapping[int
         says=says,
         columns=columns if label_source == "people" else columns[:3],
         rows=rows,
-        reading="Skill: the chance that a vote is the truth, by one-coin Dawid-Skene from nothing but who "
-        "agrees "
-        "with whom. No rank: intervals that overlap do not tell two people apart.",
+        reading="Skill: the chance that a vote is right, estimated from who agrees with whom (one-coin "
+        "Dawid-Skene). This is no ranking: annotators with overlapping intervals may be equally good.",
         single=True,
     )

@@ -269,7 +269,7 @@ def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
 
 
 def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
-    """Of people the independent answers, of labels of the file all that stand."""
+    """Of people the independent answers, of imported labels all that stand."""
     people = independent_of(dataset, answers, using)
     labels = answers.current & answers.imported & (answers.outcome >= 0)
     aside = accuracy.set_aside(dataset, int(people.sum()), using)
@@ -426,13 +426,13 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
     a, b = pairs.length[pairs.a], pairs.length[pairs.b]
     longer, shorter = np.maximum(a, b), np.minimum(a, b)
     alike, apart = longer <= 1.25 * shorter, longer >= 2 * shorter
-    yield part("length", "alike: the longer text has up to a quarter more", alike)
+    yield part("length", "similar: the longer answer is at most a quarter longer", alike)
     yield part("length", "between", ~alike & ~apart)
-    yield part("length", "apart: the longer text has twice as much or more", apart)
+    yield part("length", "different: the longer answer is at least twice as long", apart)
     ahead = np.sign(said.target - 0.5) * (a[pair] - b[pair])
     none = unknown(0, why="not defined: a ceiling is of pairs, not of what was preferred")
-    yield against.Slice("preferred", "the longer text was preferred", (ahead > 0) & ~alike[pair], none)
-    yield against.Slice("preferred", "the shorter text was preferred", (ahead < 0) & ~alike[pair], none)
+    yield against.Slice("preferred", "longer answer", (ahead > 0) & ~alike[pair], none)
+    yield against.Slice("preferred", "shorter answer", (ahead < 0) & ~alike[pair], none)
     asked = np.zeros(len(pairs.pk), dtype=bool)
     asked[pair] = True
     for label, of in _by_source(pairs, asked):
@@ -464,8 +464,8 @@ def _against(
     cut = data.cut[version.pk][pair]
     none = unknown(0, why="not defined: a ceiling is of people, not of what a model could read")
     truncated = [
-        against.Slice("truncated", "no text is cut", ~cut, none),
-        against.Slice("truncated", "a text is cut", cut, none),
+        against.Slice("truncated", "in full", ~cut, none),
+        against.Slice("truncated", "cut off", cut, none),
     ]
     groups = [pairs.groups[place] for place in pairs.prompt[pair].tolist()]
     measured = accuracy.measure(

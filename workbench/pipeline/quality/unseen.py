@@ -18,7 +18,7 @@ from workbench.pipeline.quality.figures import known
 from workbench.pipeline.quality.report import FORMAT
 
 _SAID_BY = {"people": SaidBy.PEOPLE, "imported": SaidBy.LABELS}
-"""People's votes say more of a model than the labels of a file, where there are enough."""
+"""People's votes say more of a model than imported labels, where there are enough."""
 
 
 @dataclass(frozen=True)

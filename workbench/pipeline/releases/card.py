@@ -109,7 +109,7 @@ def _loading(manifest: Manifest) -> str:
     """The calls that were carried out before the Release was kept."""
     calls = [call for profile in manifest["profiles"].values() for call in profile["load"].values()]
     names = ", ".join(name for name in proof.NAMES if any(f"{name}(" in call for call in calls))
-    lines = ["## Load", "", f"{proof.FOLDER} is the folder of this file.", ""]
+    lines = ["## Load", "", f"{proof.FOLDER} stands for the folder of this file.", ""]
     lines += ["```python", f"from datasets import {names}", "", *calls, "```"]
     lines += [
         line for name, it in manifest["profiles"].items() if it["torn"] for line in ("", _torn(name, it))
@@ -121,8 +121,8 @@ def _loading(manifest: Manifest) -> str:
 
 def _torn(name: str, profile: dict[str, Any]) -> str:
     return (
-        f"TRL would tear {profile['torn']:,} of the rows of {name}: it takes words that both answers begin "
-        "with for the prompt. Give it another profile."
+        f"TRL would misread {profile['torn']:,} rows of {name}: both answers begin with the same words, and "
+        "TRL takes these for the prompt. Use another profile with TRL."
     )
 
 
@@ -150,8 +150,8 @@ def _contents(manifest: Manifest) -> str:
         lines += ["", f"Left out of {name}: {', '.join(left) or 'nothing'}."]
     split = manifest["split"]
     told = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
-    lines += ["", f"Splits ({told}) are by {split['by']}. They never change between releases."]
-    lines += ["", "manifest.json has every count, the sha256 of every file, and the rule of every profile."]
+    lines += ["", f"Splits ({told}) are by {split['by']}. A prompt never changes its split."]
+    lines += ["", "manifest.json has all counts, the sha256 of each file, and the rule of each profile."]
     return "\n".join(lines)
 
 
@@ -159,22 +159,22 @@ def _collection(manifest: Manifest) -> str:
     version = manifest["model_version"]
     imported = sum(1 for each in manifest["annotators"] if each["imported_from"])
     judged = (
-        f"Each pair was to be judged by {manifest['dataset']['overlap']} people; "
-        f"{len(manifest['annotators']) - imported} did. "
+        f"People per pair: {manifest['dataset']['overlap']}. "
+        f"People who voted: {len(manifest['annotators']) - imported}. "
         f"Sources of imported labels: {imported}. "
         f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
         "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
     )
     settled = (
-        f"Settled: {_listed(manifest['comparisons']['released_by_method'])} "
-        "(agreement: all opinions the same; majority: more than half; aggregation: likeliest by the "
-        "votes and the skill behind them; reviewer: decided by a person)."
+        f"Final labels by method: {_listed(manifest['comparisons']['released_by_method'])} "
+        "(agreement: all votes are the same; majority: more than half of the votes; aggregation: likeliest "
+        "by the votes and the skill of the annotators; reviewer: settled by a person)."
     )
     model = "No model was active."
     if version:
         weights = version["weights_sha256"][:12] or "none"
         model = f"Model whose picks were shown: {version['name']}, weights {weights}."
-    narrowed = f"Narrowed by: {_listed(manifest['filters'])}." if manifest["filters"] else ""
+    narrowed = f"Filters: {_listed(manifest['filters'])}." if manifest["filters"] else ""
     return "\n\n".join(filter(None, ["## Collection", judged, settled, model, narrowed]))
 
 
@@ -184,9 +184,9 @@ def _figures(manifest: Manifest) -> str:
         [
             "## Agreement and bias",
             "",
-            f"- All opinions the same, of pairs with two or more: {_share(figures['unanimous'])}",
-            f"- The longer text was preferred: {_share(figures['longer_preferred'])}",
-            f"- The text on the left was preferred: {_share(figures['left_preferred'])}",
+            f"- All votes are the same, on pairs with two or more votes: {_share(figures['unanimous'])}",
+            f"- The longer answer is preferred: {_share(figures['longer_preferred'])}",
+            f"- The answer on the left is preferred: {_share(figures['left_preferred'])}",
         ]
     )
 
@@ -200,21 +200,21 @@ def _share(share: dict[str, Any]) -> str:
 
 def _limits(manifest: Manifest) -> str:
     comparisons = manifest["comparisons"]
-    here = f"Of {comparisons['total']} pairs, {comparisons['released']} are here"
+    here = f"{comparisons['released']} of {comparisons['total']} pairs are in this release"
     unclear = (
-        "Most profiles cannot hold pairs that people found equal, both bad or too hard: preferences look "
-        "clearer in them than they are."
+        "Most profiles leave out ties, pairs with two bad answers, and pairs that nobody could judge. "
+        "Preferences look clearer there than they are."
     )
-    limits = [f"{here}; all pairs by outcome: {_listed(comparisons['by_outcome'])}.", unclear]
+    limits = [f"{here}. All pairs by final label: {_listed(comparisons['by_outcome'])}.", unclear]
     if manifest["figures"]["unanimous"]["n"] == 0:
-        limits.append("No pair has two opinions: nothing is known of agreement.")
+        limits.append("No pair has two votes, so agreement is not known.")
     if "imported" in manifest["judgments"]["by_stage"]:
-        limits.append("Imported labels are as good as their source; their guidelines are not known here.")
+        limits.append("Imported labels are only as good as their source. Their guidelines are not known.")
     return "\n".join(["## Known limits", "", *(f"- {limit}" for limit in limits)])
 
 
 def _licences(manifest: Manifest) -> str:
-    lines = ["## Licences and sources", "", "| written by | texts | licence |", "|---|---|---|"]
+    lines = ["## Licences and sources", "", "| written by | answers | licence |", "|---|---|---|"]
     for each in manifest["sources"]:
         cells = (each["source"] or "not known", str(each["completions"]), each["licence"] or "not stated")
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")

@@ -39,15 +39,18 @@ class LeftOut(models.TextChoices):
     NOT_JUDGED = "not_judged", "Nobody has voted on it yet"
     UNDECIDED = "undecided", "Voted on, but no outcome leads, and no reviewer has settled it"
     CHANGED = "changed", "Voted on while the release was being built; the next release has it"
-    FLAGGED = "flagged", "Flagged, and nobody has closed the flag yet"
+    FLAGGED = "flagged", "Flagged, and the flag is still open"
     DROPPED = "dropped", "A reviewer excluded it"
-    TIE = "tie", "Decided as a tie"
-    BOTH_BAD = "both_bad", "Decided as both bad"
-    CANNOT_JUDGE = "cannot_judge", "Could not be judged"
-    FILTERED = "filtered", "Decided, but left out by a filter of this release"
-    OTHER_SPLIT = "other_split", "In another split than this profile is made of"
-    TURNS = "turns", "Its turns are not what this profile's readers can take"
-    MESSAGES = "messages", "Its messages hold more than this profile can say: calls, tools, reasoning, parts"
+    TIE = "tie", "The final label is a tie"
+    BOTH_BAD = "both_bad", "The final label is both bad"
+    CANNOT_JUDGE = "cannot_judge", "People could not judge it"
+    FILTERED = "filtered", "Left out by a filter of this release"
+    OTHER_SPLIT = "other_split", "In a split that this profile does not use"
+    TURNS = "turns", "Its turns do not fit this profile"
+    MESSAGES = (
+        "messages",
+        "Its messages hold more than this profile can express: calls, tools, reasoning, parts",
+    )
     EMPTY = "empty", "One of the two answers has no text"
 
 

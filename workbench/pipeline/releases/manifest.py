@@ -90,7 +90,7 @@ def manifest_of(
         "aggregation": {method.value: method.label for method in Decision.Method},
         "filters": filters.as_json(),
         "split": {
-            "by": "prompt group: Prompts of the same normalised text, and near-duplicates, are in one split",
+            "by": "prompt group: near-identical prompts are in one split",
             "salt": SALT,
             "shares": SHARES,
             "groups": {split: len(groups) for split, groups in counts.groups.items()},

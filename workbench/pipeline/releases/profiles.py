@@ -450,7 +450,7 @@ _ALL = [
     ),
     Profile(
         name="soft-label",
-        purpose="Both texts with the share of opinions for a (a tie counts half), strength and prompt group",
+        purpose="Both answers with the share of votes for a (a tie counts half), strength and prompt group",
         reads="Retraining here, and any trainer with soft targets",
         columns={
             "prompt": _TEXT,
@@ -464,8 +464,8 @@ _ALL = [
             "group": _TEXT,
         },
         rule={
-            outcome.value: "written with the share of opinions for a, or its probability where aggregation "
-            "decided; a reviewer's word counts alone"
+            outcome.value: "written with the share of votes for a, or its probability by aggregation; a "
+            "reviewer's label counts alone"
             for outcome in (Outcome.A, Outcome.B, Outcome.TIE)
         },
         write=_soft,
@@ -473,8 +473,8 @@ _ALL = [
     ),
     Profile(
         name="all-votes",
-        purpose="Every vote with its comment, superseded ones too: side, time, pseudonym, before or after "
-        "the reveal, and what was decided",
+        purpose="Every vote with its comment, old versions too: side, time, pseudonym, before or after "
+        "the model's pick was shown, and the final label",
         columns={
             "pair_id": _TEXT,
             "prompt": _TEXT,
@@ -514,7 +514,7 @@ _ALL = [
         },
         rule=dict.fromkeys(
             (*Outcome.values, Decision.DROP),
-            "every vote is a row; -1 stands for a strength that was not asked for",
+            "every vote is a row; a strength of -1 was not asked for",
         ),
         write=_votes,
         undecided_too=True,

@@ -15,12 +15,12 @@ def counted(dataset: Dataset, version: ModelVersion) -> int:
 
 
 def in_words(completions: int, limit: int) -> str:
-    """ "74 completions are cut at 512 tokens" """
+    """ "74 answers are cut at 512 tokens" """
     return f"{_are(completions)} cut at {limit:,} tokens"
 
 
 def estimate_in_words(completions: int, limit: int) -> str:
-    """ "about 15 completions are cut at 512 tokens (by 4 characters a token)": before a tokenizer has read
+    """ "about 15 answers are cut at 512 tokens (by 4 characters a token)": before a tokenizer has read
     them."""
     return f"about {in_words(completions, limit)} (by {CHARACTERS_A_TOKEN} characters a token)"
 
@@ -34,4 +34,4 @@ def of_run(run: Run) -> str:
 
 
 def _are(completions: int) -> str:
-    return f"{completions:,} completion{' is' if completions == 1 else 's are'}"
+    return f"{completions:,} answer{' is' if completions == 1 else 's are'}"

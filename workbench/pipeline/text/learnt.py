@@ -288,12 +288,12 @@ def seen_of_texts(version: ModelVersion, texts: Mapping[str, Sequence[Text]]) ->
 
 UNKNOWN = {
     ModelVersion.Known.YES: "",
-    ModelVersion.Known.PARTLY: "what its base model was trained on is not known",
-    ModelVersion.Known.NO: "what it was trained on is not known",
+    ModelVersion.Known.PARTLY: "the training data of its base model is not known",
+    ModelVersion.Known.NO: "its training data is not known",
 }
 
 
 def beware(known: str) -> str:
     """A sentence where it is not known what a version has learnt, else ""."""
     unknown = UNKNOWN[ModelVersion.Known(known)]
-    return f"{unknown.capitalize()}, so prompts that it has seen may be counted." if unknown else ""
+    return f"{unknown.capitalize()}, so some prompts may not be new to the model." if unknown else ""
