@@ -19,6 +19,11 @@ from tests import services
 CI = os.environ.get("CI") == "true"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
+NODE = [
+    str(Path(sys.executable).parent / "node"),
+    "--disable-warning=MODULE_TYPELESS_PACKAGE_JSON",
+    "--test",
+]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 HOW_TO = {
     "PostgreSQL": "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
@@ -70,7 +75,7 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
     planned = [
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
-            Stage("JavaScript", ["make", "--no-print-directory", "test-js"]),
+            Stage("JavaScript", [*NODE, "tests/js/*.test.js"]),
             Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
         ],
         [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain])],
@@ -107,8 +112,7 @@ def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str
     running = []
     for stage in together:
         report, said = folder / f"{stage.name}.xml", folder / f"{stage.name}.txt"
-        tested = stage.command[0] == sys.executable
-        command = [*stage.command, f"--junitxml={report}"] if tested else stage.command
+        command = reporting(stage.command, report)
         with said.open("wb") as file:
             into = {} if alone else {"stdout": file, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(command, env=os.environ | stage.environment, **into)
@@ -123,10 +127,25 @@ def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str
     return ended
 
 
+def reporting(command: list[str], report: Path) -> list[str]:
+    """The command, told to write a report of its tests as well."""
+    if command[0] == sys.executable:
+        return [*command, f"--junitxml={report}"]
+    if command[: len(NODE)] == NODE:
+        told = ["--test-reporter=junit", f"--test-reporter-destination={report}"]
+        told += ["--test-reporter=spec", "--test-reporter-destination=stdout"]
+        return [*NODE, *told, *command[len(NODE) :]]
+    return command
+
+
 def counts(report: Path) -> dict[str, int]:
     if not report.exists():
         return {}
-    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    root = ElementTree.parse(report).getroot()
+    suites = list(root.iter("testsuite"))
+    if not suites:  # Node's, without suites
+        found = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
+        return {key: len(root.findall(path)) for key, path in found.items()}
     totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     for suite in suites:
         for key in totals:
