@@ -113,7 +113,7 @@ def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, al
     run.update_progress(done=2)
 
     expect(scored).to_have_text("2", timeout=PATIENCE)
-    expect(page.locator(".runs")).to_contain_text("2 of 3 completions")
+    expect(page.locator(".runs")).to_contain_text("2 of 3 answers")
 
     ScoreFactory.create(completion=completions[2], version=version)
     run.finish()

@@ -66,7 +66,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(
     accuracy = page.get_by_role("region", name="Accuracy by kind of pair")
     expect(accuracy.get_by_role("img", name="A dot with its interval for reward-1")).to_be_visible()
     expect(accuracy.get_by_role("table")).to_be_hidden()
-    accuracy.get_by_text("Table", exact=True).click()
+    accuracy.get_by_text("Show table", exact=True).click()
     expect(accuracy.get_by_role("row").filter(has_text="All").first).to_contain_text("% (")
     page.evaluate("window.scrollTo(0, 0)")
     picture(page, "quality-2-light")
