@@ -228,6 +228,8 @@ def reconcile() -> None:
     enqueue_batches()
     for dataset in Dataset.objects.to_order(ModelVersion.objects.active()):
         enqueue.send(order_queue, dataset.pk)
+    for dataset in Dataset.objects.in_use():
+        quality.begin_if_stale(dataset)
     lifecycle.not_enqueued(
         [run.pk for run in lifecycle.due() if not enqueue.send(RUN_TASKS[run.kind], run.pk)]
     )

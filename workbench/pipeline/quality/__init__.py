@@ -2,32 +2,26 @@
 
 `columns` reads a Dataset into arrays; `voting` (agreement), `skill` (Dawid-Skene), `against` (a model against
 people), `audit` (length, markdown, side), `work` (seconds and pace) and `planning` compute on arrays and know
-no database; `report` puts all together, `panels` says it in words and tables, and `charts` draws it.
+no database; `report` puts all together, `updating` says when a new one is due, `panels` says it in words and
+tables, and `charts` draws it.
 docs/explanation/quality.md says what each figure means."""
 
 from django.db import transaction
 
-from workbench.models import Dataset, ModelVersion, Run, Statistics, User
+from workbench.models import Dataset, ModelVersion, Run, Statistics
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.report import FORMAT, Report, compute
 from workbench.pipeline.quality.unseen import Unseen, told, unseen
+from workbench.pipeline.quality.updating import begin, begin_if_stale
 from workbench.pipeline.runs.lifecycle import is_called_off
 
-__all__ = ["Report", "Unseen", "begin", "carry_out", "compute", "stored", "told", "unseen"]
+__all__ = ["Report", "Unseen", "begin", "begin_if_stale", "carry_out", "compute", "stored", "told", "unseen"]
 
 
 def stored(dataset: Dataset) -> Statistics | None:
     """What a Run has last computed of the dataset; None before that, and where it is of another format."""
     found = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
     return found if found and found.report.get("format") == FORMAT else None
-
-
-def begin(dataset: Dataset, by: User | None = None) -> Run:
-    """The Run that will compute the dataset's figures: a new one, unless one is waiting or going on."""
-    with transaction.atomic():
-        Dataset.objects.select_for_update().get(pk=dataset.pk)
-        under_way = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).open().first()
-        return under_way or Run.objects.create(kind=Run.Kind.STATISTICS, dataset=dataset, created_by=by)
 
 
 def carry_out(run: Run) -> Statistics | None:
