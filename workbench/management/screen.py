@@ -56,6 +56,10 @@ class Screen(Printer):  # type: ignore[misc]  # honcho ships no types
                 if not ORDINARY.match(line):
                     self.show(f"{message.name}: {line}")
 
+    def close(self) -> None:
+        for log in self._logs.values():
+            log.close()
+
     def show(self, text: str) -> None:
         print(text, file=self.output, flush=True)
 

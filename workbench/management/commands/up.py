@@ -64,7 +64,8 @@ def serve(host: str, port: int, greeting: str) -> None:
     environment = MEMORY_GOES_BACK | os.environ
     for name, command in commands.items():
         manager.add_process(name, command, cwd=str(settings.BASE_DIR), env=environment)
-    manager.loop()
+    with closing(screen):
+        manager.loop()
     if manager.returncode:
         sys.exit(manager.returncode)
 
