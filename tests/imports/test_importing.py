@@ -16,7 +16,7 @@ from tests.conftest import SHARED
 from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import imports
 from workbench.pipeline.imports import Draft
-from workbench.pipeline.imports.spool import pack
+from workbench.pipeline.imports.packed import pack
 from workbench.pipeline.runs.progress import Cancelled
 
 pytestmark = pytest.mark.django_db

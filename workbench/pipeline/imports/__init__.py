@@ -10,7 +10,8 @@ from scoring.rows.rows import Problem, escaped
 from scoring.rows.shapes import SHAPES
 from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from scoring.rows.shapes.votes import without_citations
-from workbench.pipeline.imports.importing import ImportResult, Preview, import_file, preview
+from workbench.pipeline.imports.importing import ImportResult, import_file
+from workbench.pipeline.imports.preview import Preview, preview
 from workbench.pipeline.imports.run import carry_out, rejects_path
 
 __all__ = [

@@ -347,8 +347,8 @@ class Groups:
         """How many texts joined the group of a near-duplicate that is not equal."""
         return int(self._db.execute("SELECT COUNT(*) FROM joined WHERE near").fetchone()[0])
 
-    def stored(self, number: int, prompt: int) -> None:
-        """The first Prompt that was stored with this text."""
+    def note_stored(self, number: int, prompt: int) -> None:
+        """Remember the first Prompt that was stored with the text of this number."""
         if not self._stored[number]:
             self._stored[number] = prompt
 

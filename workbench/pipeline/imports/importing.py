@@ -1,9 +1,6 @@
 """A file into a Dataset: read and check all of it first, then store it in one transaction."""
 
-import sqlite3
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,42 +13,37 @@ from django.db import transaction
 from django.utils import timezone
 
 from scoring.rows.columns import ColumnUse
-from scoring.rows.drafts import Draft, ImportOptions
+from scoring.rows.drafts import ImportOptions
 from scoring.rows.files import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
-from workbench.models import Dataset, ModelVersion, Outcome
-from workbench.pipeline.imports.groups import Groups, LinkedText
-from workbench.pipeline.imports.spool import Packed, Spool, labels_in, pack
-from workbench.pipeline.imports.store import CHUNK_ROWS, Store, are_stored
+from workbench.models import Dataset, ModelVersion
+from workbench.pipeline.imports.spool import Spool
+from workbench.pipeline.imports.store import CHUNK_ROWS, Store
 from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.scoring.cuts import estimate_in_words, limit_of
 from workbench.pipeline.text import learnt
 
 SHOWN_PROBLEMS = 100
-SHOWN_EXAMPLES = 5
-PREVIEW_ROWS = 1000
-PREVIEW_SECONDS = 1.0
-PREVIEW_PAIRS = 20_000
 PLAIN = ImportOptions()
 
 Progress = Callable[[str, int, int], bool]
-"""Called with ("reading", "grouping" or "storing", done, in all); these are rows, an estimate of all while
-reading, and while grouping steps of no fixed size. False cancels."""
+"""Called with (phase, done, total); False cancels. The phase is "reading", "grouping" or "storing". The
+numbers count rows; while grouping, steps of no fixed size. While reading, `total` is an estimate."""
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What came of an import.
+    """The counts of an import, and its problems.
 
-    `rows` are the good rows of the file without exact repeats; of these `already_there` were stored before.
-    `prompts` to `superseded` (votes that no longer stand) count what was new; `near_duplicates` are new texts
-    of prompts that joined the group of another; `labels_of_repeats` are in exact repeats. When `accepted` is
-    False nothing was stored, and `problems` says why (the first 100 of `problem_count`). `empty_completions`
-    are without a text; Releases and trainings leave them out. `over_token_limit` (more than the `token_limit`
-    that the model reads), `names_a_model` and `cut_off` count completions, by estimate; only a dry run and a
-    preview fill them. `columns` says what each column became.
+    `rows` are the good rows of the file without exact repeats; `already_there` counts those that were stored
+    before. `prompts` to `superseded` (votes that no longer stand) count new rows of the database.
+    `near_duplicates` counts new prompts that joined the group of another; `labels_of_repeats` counts labels
+    in exact repeats. When `accepted` is False nothing was stored, and `problems` says why (the first 100 of
+    `problem_count`). `empty_completions` have no text; Releases and trainings leave them out.
+    `over_token_limit` (completions beyond the `token_limit` of the model), `names_a_model` and `cut_off` are
+    estimates, which only a dry run and a preview fill. `columns` says what each column became.
     """
 
     accepted: bool
@@ -111,8 +103,7 @@ class ImportResult:
     @property
     def cuts(self) -> str:
         """How many completions the model would cut, by estimate; "" for none."""
-        said = self.over_token_limit and estimate_in_words(self.over_token_limit, self.token_limit)
-        return said or ""
+        return estimate_in_words(self.over_token_limit, self.token_limit) if self.over_token_limit else ""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -130,26 +121,11 @@ def _many(n: int, one: str, many: str) -> str:
     return one if n == 1 else many
 
 
-@dataclass(frozen=True)
-class Preview:
-    """What a file looks like, from its first rows; `whole` when these are all of it. `result` counts what an
-    import of these `read` rows would find and add; `title` says in words what was recognised, "" for nothing;
-    `columns` are those of the first rows; `ranked` when the pairs policy matters."""
-
-    title: str
-    columns: tuple[str, ...]
-    ranked: bool
-    result: ImportResult
-    read: int
-    examples: tuple[Draft, ...]
-    whole: bool
-
-
-def _go_on(phase: str, done: int, total: int) -> bool:
+def _no_progress(phase: str, done: int, total: int) -> bool:
     return True
 
 
-def _accept(result: ImportResult) -> bool:
+def _commit(result: ImportResult) -> bool:
     return True
 
 
@@ -157,31 +133,33 @@ def import_file(
     source: Path | BinaryIO,
     dataset: Dataset,
     options: ImportOptions = PLAIN,
-    progress: Progress = _go_on,
+    progress: Progress = _no_progress,
     *,
     name: str = "",
     rejects: BinaryIO | None = None,
-    last_step: Callable[[ImportResult], bool] = _accept,
+    before_commit: Callable[[ImportResult], bool] = _commit,
 ) -> ImportResult:
-    """Read `source` and store what it holds in `dataset`: all of it, or nothing.
+    """Read `source` and store its rows in `dataset`: all of them, or nothing.
 
-    `source` is a path, or a seekable file open for reading bytes; `name` is what its sender called it (the
-    ending says what kind of file it claims to be), needed unless `source` is a path. An unsaved `dataset` is
-    created together with its first rows. Bad rows are written to `rejects` as JSON lines. `last_step` is
-    called in the transaction, after the rows: False rolls it back.
-    A file that is refused raises nothing: the result is not `accepted`. Raises Cancelled when `progress` or
-    `last_step` says so, then nothing is stored.
+    `source` is a path, or a seekable file open for reading bytes. `name` is the sender's name of the file,
+    whose ending claims a format; a path needs no `name`. An unsaved `dataset` is created together with its
+    first rows. Bad rows are written to `rejects` as JSON lines. A file that is refused raises nothing: the
+    result is not `accepted`.
+
+    `before_commit` is called once, with the result, inside the transaction that stores the rows: what it
+    writes is committed with the rows, and False rolls everything back. Raises Cancelled when `progress` or
+    `before_commit` gives False; then nothing is stored.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-import-") as folder, ExitStack() as stack:
         spool = Spool(Path(folder), options.near_duplicates)
         stack.callback(spool.close)
 
-        def tick(done: int, total: int) -> None:
-            if not progress("reading", done, total):
+        def tell_progress(phase: str, done: int, total: int) -> None:
+            if not progress(phase, done, total):
                 raise Cancelled
 
         tokens = limit_of(ModelVersion.objects.serving(dataset))
-        reader = Reader(spool, options, tick, dataset.columns, tokens=tokens)
+        reader = Reader(spool, options, partial(tell_progress, "reading"), dataset.columns, tokens=tokens)
         faulty = False
         try:
             rows = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
@@ -193,7 +171,7 @@ def import_file(
         duplicates, labels_of_repeats = spool.skip_duplicates()
         if rejects is not None:
             rejects.writelines(_rejected_line(problem) for problem in spool.problems())
-        found = ImportResult(
+        read = ImportResult(
             accepted=False,
             format=reader.format,
             rejected=spool.bad_rows(),
@@ -208,9 +186,9 @@ def import_file(
             token_limit=tokens,
             **reader.observed,
         )
-        if faulty or not spool.count() or (found.problem_count and not options.lenient):
-            return found
-        return _store(spool, dataset, found, options, progress, last_step)
+        if faulty or not spool.count() or (read.problem_count and not options.lenient):
+            return read
+        return _store(spool, dataset, read, options, tell_progress, before_commit)
 
 
 def _rejected_line(problem: Problem) -> bytes:
@@ -220,177 +198,39 @@ def _rejected_line(problem: Problem) -> bytes:
 def _store(
     spool: Spool,
     dataset: Dataset,
-    found: ImportResult,
+    read: ImportResult,
     options: ImportOptions,
-    progress: Progress,
-    last_step: Callable[[ImportResult], bool],
+    tell_progress: Callable[[str, int, int], None],
+    before_commit: Callable[[ImportResult], bool],
 ) -> ImportResult:
     total, done = spool.count(), 0
-
-    def go_on(phase: str, done: int, total: int) -> None:
-        if not progress(phase, done, total):
-            raise Cancelled
-
-    go_on("storing", 0, total)
+    tell_progress("storing", 0, total)
     with transaction.atomic():
         if dataset.pk is None:
             new = {"licence": dataset.licence}
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
-        # Of two imports into one Dataset the second waits here, and then finds the rows of the first.
+        # A second import into the Dataset waits here, and then finds the rows of the first.
         if not Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first():
             raise Cancelled
-        spool.groups.assign(dataset, partial(go_on, "grouping"))
-        known = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
-        licence = options.licence if options.licence != known else ""
-        store = Store(dataset, options.source or found.format, spool.groups, licence)
+        spool.assign_groups(dataset, partial(tell_progress, "grouping"))
+        dataset_licence = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
+        licence = options.licence if options.licence != dataset_licence else ""
+        store = Store(dataset, options.source or read.format, licence)
         for chunk in spool.chunks(CHUNK_ROWS):
-            store.add(chunk)
+            spool.note_stored(store.add(chunk))
             done += len(chunk)
-            go_on("storing", done, total)
-        for _ in store.keep_keys():
-            go_on("storing", done, total)
-        learnt.look_through(dataset, partial(go_on, "storing", done, total))
+            tell_progress("storing", done, total)
+        for _ in store.replace_keys(spool.orphaned_keys(), spool.new_keys()):
+            tell_progress("storing", done, total)
+        learnt.look_through(dataset, partial(tell_progress, "storing", done, total))
         # In the same transaction: a message that asks for Scores may be lost, this is not.
         Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
         if options.columns:
             Dataset.objects.filter(pk=dataset.pk).update(columns=options.columns)
-        counts = {**store.counts, "duplicates": found.duplicates + store.counts["duplicates"]}
-        counts["near_duplicates"] = spool.groups.near_duplicates()
-        result = replace(found, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
-        if not last_step(result):
+        counts = {**store.counts, "duplicates": read.duplicates + store.counts["duplicates"]}
+        counts["near_duplicates"] = spool.near_duplicates()
+        result = replace(read, accepted=True, rows=total, **counts)  # type: ignore[arg-type]
+        if not before_commit(result):
             raise Cancelled
         transaction.set_rollback(options.dry_run)
     return result
-
-
-def preview(
-    source: Path | BinaryIO, dataset: Dataset, options: ImportOptions = PLAIN, *, name: str = ""
-) -> Preview:
-    """What an import of `source` would find, from its first 1,000 rows or what can be read in a second.
-    Reads only."""
-    options = replace(options, dry_run=True)
-    prefix = _Prefix()
-    limit = PREVIEW_ROWS, PREVIEW_SECONDS
-    tokens = limit_of(ModelVersion.objects.serving(dataset))
-    reader = Reader(prefix, options, lambda *_: None, dataset.columns, limit, tokens)
-    whole, faulty = True, False
-    with ExitStack() as stack:
-        try:
-            rows = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
-            reader.read(rows)
-        except FileFault as fault:
-            prefix.problems.insert(0, fault.problem)
-            faulty = True
-        except _Enough:
-            whole = False
-    result = ImportResult(
-        accepted=bool(prefix.packed) and not faulty and (options.lenient or not prefix.problems),
-        format=reader.format,
-        rejected=len({problem.line for problem in prefix.problems}),
-        problem_count=len(prefix.problems),
-        problems=tuple(sorted(prefix.problems, key=lambda problem: problem.line or 0)[:SHOWN_PROBLEMS]),
-        notes=reader.notes(),
-        columns=reader.column_uses(),
-        pairs_left_out=reader.pairs_left_out,
-        dry_run=True,
-        token_limit=tokens,
-        near_duplicates=_near_duplicates(dataset, prefix.texts) if options.near_duplicates else 0,
-        **_counts(dataset, prefix.packed),
-        **reader.observed,
-    )
-    shape = reader.shape
-    return Preview(
-        title=shape.title if shape else "",
-        columns=reader.columns,
-        ranked=bool(shape and shape.ranked),
-        result=result,
-        read=len(prefix.packed) + result.rejected,
-        examples=tuple(prefix.examples),
-        whole=whole and not reader.cut,
-    )
-
-
-class _Enough(Exception):
-    """The preview has seen enough rows."""
-
-
-class _Prefix:
-    """The sink of a preview."""
-
-    def __init__(self) -> None:
-        self.examples: list[Draft] = []
-        self.packed: list[Packed] = []
-        self.texts: list[LinkedText | None] = []
-        self.problems: list[Problem] = []
-        self._until = time.monotonic() + PREVIEW_SECONDS
-        self._pairs = 0
-
-    def add(self, draft: Draft) -> None:
-        row = pack(draft)
-        self.packed.append(row)
-        self._pairs += len(draft.comparisons)
-        self.texts.append(LinkedText.of(row[0], row[1], draft, near_duplicates=True))
-        if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
-            self.examples.append(draft)
-        self._stop_when_enough()
-
-    def refuse(self, problem: Problem) -> None:
-        self.problems.append(problem)
-        self._stop_when_enough()
-
-    def _stop_when_enough(self) -> None:
-        rows = len(self.packed) + len(self.problems)
-        if rows >= PREVIEW_ROWS or self._pairs >= PREVIEW_PAIRS or time.monotonic() > self._until:
-            raise _Enough
-
-
-def _near_duplicates(dataset: Dataset, texts: list[LinkedText | None]) -> int:
-    """How many of the texts would join the group of another."""
-    with tempfile.TemporaryDirectory(prefix="workbench-preview-") as folder, ExitStack() as stack:
-        db = sqlite3.connect(":memory:", isolation_level=None)
-        stack.callback(db.close)
-        groups = Groups(db, Path(folder))
-        groups.number(texts)
-        groups.assign(dataset, lambda *_: None)
-        return groups.near_duplicates()
-
-
-def _counts(dataset: Dataset, packed: list[Packed]) -> dict[str, int]:
-    """What an import of the rows counts of them, as Store does, but for what is stored already: `rows`
-    without exact repeats, distinct Prompts, Completions and Comparisons, and the labels that would stand."""
-    distinct = list({orjson.dumps(row): row for row in packed}.values())
-    counts = Counter(
-        duplicates=len(packed) - len(distinct),
-        rows=len(distinct),
-        labels_of_repeats=sum(map(labels_in, packed)) - sum(map(labels_in, distinct)),
-    )
-    seen: set[Any] = set()
-    said: dict[Any, str] = {}
-
-    def add(name: str, key: Any) -> None:
-        if (name, key) not in seen:
-            seen.add((name, key))
-            counts[name] += 1
-
-    for row, stored in zip(distinct, are_stored(dataset, distinct), strict=True):
-        size = len(seen) + len(said)
-        add("prompts", row[0])
-        for completion in row[5]:
-            add("completions", (row[0], completion[0]))
-        for a, b, *_, votes in row[6]:
-            pair = (row[0], row[5][a][0], row[5][b][0])
-            if pair[1] == pair[2]:
-                counts["identical"] += 1
-                continue
-            add("comparisons", pair)
-            for annotator, outcome, *_, superseded, stands in votes:
-                if (earlier := said.get((pair, annotator))) is not None:
-                    counts["repeated_judgments" if earlier == outcome else "contradictions"] += 1
-                    continue
-                said[pair, annotator] = outcome
-                counts["superseded"] += len(superseded) + (not stands)
-                counts["judgments"] += stands
-                counts["ties"] += stands and outcome == Outcome.TIE
-        counts["already_there"] += stored
-        counts["duplicates"] += not stored and len(seen) + len(said) == size
-    return dict(counts)

@@ -37,7 +37,9 @@ def carry_out(run: Run) -> bool:
         ThreadPoolExecutor(1) as outside,
     ):
 
-        def last_step(result: ImportResult) -> bool:
+        def end_run(result: ImportResult) -> bool:
+            """End the Run within the transaction that stores the rows; False when somebody has cancelled the
+            Run. A dry run stores nothing, so its Run ends after the transaction."""
             return options.dry_run or _finish(run, result, rejects)
 
         try:
@@ -45,7 +47,7 @@ def carry_out(run: Run) -> bool:
             progress = _Progress(run, outside)
             name = upload.shown_name
             result = import_file(
-                source, dataset, options, progress, name=name, rejects=rejects, last_step=last_step
+                source, dataset, options, progress, name=name, rejects=rejects, before_commit=end_run
             )
         except Cancelled:
             _discard(run)

@@ -1,0 +1,131 @@
+"""Drafts with all that storing needs computed beforehand, so that the transaction can be short.
+
+JSON columns are JSON texts. The structs are arrays on disk (array_like). Garbage collection leaves them out
+(gc=False), as no struct can refer to itself.
+"""
+
+import json
+
+import msgspec
+import orjson
+
+from scoring.messages import search_text
+from scoring.rows.drafts import CompletionDraft, Draft, JudgmentDraft, metadata_json
+from workbench.models.dataset import messages_digest
+from workbench.pipeline.imports.groups import own_group
+
+_FLIPPED = {"a": "b", "b": "a"}
+
+
+class PackedAnswer(msgspec.Struct, array_like=True, gc=False):
+    """What a label source said of a pair."""
+
+    outcome: str
+    strength: int | None
+    comment: str
+    metadata: str
+
+
+class PackedJudgment(msgspec.Struct, array_like=True, gc=False):
+    """An answer of a label source, and the `earlier` answers that it superseded. `stands` is False when the
+    source took the answer back."""
+
+    annotator: str
+    answer: PackedAnswer
+    earlier: list[PackedAnswer]
+    stands: bool
+
+
+class PackedComparison(msgspec.Struct, array_like=True, gc=False):
+    """`a` and `b` are places in the completions of the row, in canonical order."""
+
+    a: int
+    b: int
+    external_id: str
+    metadata: str
+    judgments: list[PackedJudgment]
+
+
+class PackedCompletion(msgspec.Struct, array_like=True, gc=False):
+    sha256: str
+    text: str
+    source: str
+    metadata: str
+    messages: str | None
+
+
+class PackedRow(msgspec.Struct, array_like=True, gc=False):
+    """A Draft, ready to be stored. The spool fills `group` in where a near-duplicate decides on it, and
+    `text_number`: the number of the prompt's text in Groups."""
+
+    sha256: str
+    group: str
+    messages: str
+    external_id: str
+    metadata: str
+    completions: list[PackedCompletion]
+    comparisons: list[PackedComparison]
+    tools: str | None
+    reading: str | None
+    text_number: int | None = None
+
+    def labels(self) -> int:
+        """How many labels the row has for two texts that differ."""
+        return sum(
+            judgment.stands
+            for pair in self.comparisons
+            if self.completions[pair.a].sha256 != self.completions[pair.b].sha256
+            for judgment in pair.judgments
+        )
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(PackedRow).decode
+
+
+def pack(draft: Draft) -> PackedRow:
+    """Raises BadRow when a metadata value can't be stored."""
+    completions = [_pack_completion(completion) for completion in draft.completions]
+    comparisons = []
+    for comparison in draft.comparisons:
+        first, second = comparison.first, comparison.second
+        flipped = completions[first].sha256 > completions[second].sha256
+        a, b = (second, first) if flipped else (first, second)
+        judgments = [_pack_judgment(judgment, flipped) for judgment in comparison.judgments]
+        metadata = metadata_json(comparison.metadata)
+        comparisons.append(PackedComparison(a, b, comparison.external_id, metadata, judgments))
+    return PackedRow(
+        messages_digest(draft.messages, draft.tools),
+        own_group(draft.messages),
+        json_of(draft.messages),
+        draft.external_id,
+        metadata_json(draft.metadata),
+        completions,
+        comparisons,
+        None if draft.tools is None else json_of(draft.tools),
+        search_text(draft.messages),
+    )
+
+
+def _pack_completion(completion: CompletionDraft) -> PackedCompletion:
+    messages = None if completion.messages is None else json_of(completion.messages)
+    metadata = metadata_json(completion.metadata)
+    return PackedCompletion(completion.digest, completion.text, completion.source, metadata, messages)
+
+
+def _pack_judgment(judgment: JudgmentDraft, flipped: bool) -> PackedJudgment:
+    earlier = [_pack_answer(superseded, flipped) for superseded in judgment.earlier]
+    return PackedJudgment(judgment.annotator, _pack_answer(judgment, flipped), earlier, judgment.stands)
+
+
+def _pack_answer(judgment: JudgmentDraft, flipped: bool) -> PackedAnswer:
+    outcome = _FLIPPED.get(judgment.outcome, judgment.outcome) if flipped else judgment.outcome
+    return PackedAnswer(outcome, judgment.strength, judgment.comment, metadata_json(judgment.metadata))
+
+
+def json_of(value: object) -> str:
+    """The value as JSON, also with whole numbers of more than 64 bits."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
