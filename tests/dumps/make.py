@@ -1,10 +1,10 @@
 """A small filled database as SQL, of the schema of this commit: what later migrations are tested on.
 
-    python -m tests.dumps.make 0.1.0        writes tests/dumps/0.1.0.sqlite.sql, and 0.1.0.postgresql.sql where
-                                            TEST_DATABASE=postgresql
+    python -m tests.dumps.make 0.1.0        writes tests/dumps/0.1.0.sqlite.sql, and with
+                                            TEST_DATABASE=postgresql 0.1.0.postgresql.sql
 
-Made once, at a release, and never again: it stands for what people have. Every table of the workbench has rows;
-the texts are ours, and the only account has no password."""
+Made once, at a release, and never again: it stands for what people have. Every table of the workbench has
+rows; the texts are ours, and the only account has no password."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ def postgresql_dump() -> str:
     command = ["pg_dump", "--inserts", "--no-owner", "--no-privileges", "-d", database["NAME"]]
     command += ["-h", database["HOST"], "-p", str(database["PORT"] or 5432), "-U", database["USER"]]
     environment = os.environ | {"PGPASSWORD": database["PASSWORD"] or ""}
-    dumped = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout  # noqa: S603
+    dumped = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     lines = (line for line in dumped.split("\n") if line and not line.startswith(SKIPPED))
     return "\n".join(lines) + "\n"
 
