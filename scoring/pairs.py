@@ -19,7 +19,7 @@ from typing import Any
 from scoring.formats import Pair, flatten_messages
 from scoring.groups import grouped
 from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of, tree_of
-from scoring.rows.files import PACKINGS, Reading, is_table, known_name, open_rows
+from scoring.rows.formats import PACKINGS, Reading, is_table, known_name, open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, refuse_bad_text
 from scoring.rows.shapes import COLUMNS

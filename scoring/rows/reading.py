@@ -15,7 +15,7 @@ from scoring.rows.checks import TOKEN_LIMIT, observe
 from scoring.rows.columns import Columns, ColumnUse
 from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
-from scoring.rows.files import Entry, Reading, open_rows
+from scoring.rows.formats import Entry, Reading, open_rows
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, escaped
 from scoring.rows.shapes import COLUMNS, mapped, recognise
 from scoring.rows.shapes.shape import Shape

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring.rows.files import open_rows
+from scoring.rows.formats import open_rows
 from scoring.rows.reading import read_file
 from workbench.pipeline import imports
 from workbench.pipeline.runs.progress import Cancelled

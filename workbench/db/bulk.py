@@ -15,7 +15,8 @@ INSERT_ROWS = 100
 """Rows of one statement on SQLite, where a statement a row takes three times as long."""
 
 Pair = tuple[int, int | str]
-RowValues = tuple[object, ...]
+Value = int | float | str | None
+RowValues = tuple[Value, ...]
 
 
 class NewIds:
@@ -64,7 +65,7 @@ def look_up(
     with connection.cursor() as cursor:
         for start in range(0, len(wanted), LOOKUP_KEYS):
             part = wanted[start : start + LOOKUP_KEYS]
-            parameters: list[object]
+            parameters: list[int | str]
             if connection.vendor == "postgresql":
                 # As JSON: thousands of placeholders take the driver longer than the look-up takes.
                 cast = ", ".join(f"(pair->>{n})::{types[name]}" for n, name in enumerate(columns))
@@ -85,7 +86,7 @@ def insert(
     model: type[models.Model],
     columns: Sequence[str],
     rows: Sequence[RowValues],
-    constants: Mapping[str, object] | None = None,
+    constants: Mapping[str, Value] | None = None,
 ) -> None:
     """Insert rows given as values of `columns`. Each other column gets its value in `constants`, or the
     field's default, which is drawn for each row where the default is a function."""

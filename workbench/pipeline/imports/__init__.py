@@ -4,7 +4,7 @@ files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one tran
 """
 
 from scoring.rows.drafts import PAIRS_POLICIES, Draft, ImportOptions
-from scoring.rows.files import endings, is_table, known_name
+from scoring.rows.formats import endings, is_table, known_name
 from scoring.rows.reading import read_file
 from scoring.rows.rows import Problem, escaped
 from scoring.rows.shapes import SHAPES

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from scoring.rows.columns import ColumnUse
 from scoring.rows.drafts import ImportOptions
-from scoring.rows.files import open_rows
+from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS

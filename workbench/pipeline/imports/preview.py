@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scoring.rows.drafts import Draft, ImportOptions
-from scoring.rows.files import open_rows
+from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS

@@ -1,0 +1,116 @@
+"""What all formats share: an open file as rows, the watch over its reading, limits of lines and columns."""
+
+import codecs
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+
+from scoring.rows.rows import FileFault, Problem, Row, escaped
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MAX_LINE_BYTES = 8 * 2**20
+MAX_COLUMNS = 1_000
+
+Entry = Row | Problem
+
+
+class Watch:
+    """`look` is called as bytes are read, also where they hold no row; an exception of `look` ends the
+    reading. `note` gets (what was done with an odd row, its line)."""
+
+    def __init__(self) -> None:
+        self.look: Callable[[], None] = lambda: None
+        self.note: Callable[[str, int], None] = lambda *_: None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An open file: its rows, and how far (in bytes of `size`) they have been read. Only columnar files have
+    a `schema`."""
+
+    kind: str
+    rows: Iterator[Entry]
+    position: Callable[[], int]
+    size: int
+    schema: pa.Schema | None = None
+    header_line: int | None = None
+    watch: Watch = field(default_factory=Watch)
+
+
+class WatchedFile(io.RawIOBase):
+    """The file, with a look before each piece that is read."""
+
+    def __init__(self, file: BinaryIO, watch: Watch) -> None:
+        self._file = file
+        self._watch = watch
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        self._watch.look()
+        return fill(buffer, self._file.read(len(memoryview(buffer))))
+
+
+def fill(buffer: "WriteableBuffer", data: bytes) -> int:
+    """Copy the data to the start of the buffer; gives their length."""
+    memoryview(buffer)[: len(data)] = data
+    return len(data)
+
+
+def name_faults(rows: Iterator[Entry]) -> Iterator[Entry]:
+    """The rows; an OSError of reading becomes a FileFault in words."""
+    try:
+        yield from rows
+    except OSError as error:
+        raise FileFault(
+            "unreadable", f"the file can't be read: {error.strerror or type(error).__name__}"
+        ) from None
+
+
+def refuse_other_encodings(start: bytes) -> None:
+    for name, marks in (
+        ("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+        ("UTF-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+    ):
+        if start.startswith(marks):
+            raise FileFault("encoding", f"the file is {name}; save it as UTF-8", 1)
+    if start.startswith(b"PAR1"):
+        raise FileFault("wrong_name", "the file is Parquet; rename it to end in .parquet", 1)
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line), split on \\n only: other line ends (U+2028, a lone \\r) may be part of a text.
+    A UTF-8 byte order mark is removed."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise FileFault(
+                "line_too_long", f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB", number, line
+            )
+        if number == 1:
+            refuse_other_encodings(line)
+            line = line.removeprefix(codecs.BOM_UTF8)
+        yield number, line
+
+
+def refuse_columns(names: Sequence[str], line: int | None = None) -> None:
+    """Raises FileFault for too many columns, and for two of one name, of which a row would keep the last."""
+    if len(names) > MAX_COLUMNS:
+        raise FileFault(
+            "too_many_columns",
+            f"the file has {len(names):,} columns; at most {MAX_COLUMNS:,} can be read",
+            line,
+        )
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise FileFault(
+            "duplicate_column", f'two columns are named "{escaped(min(repeated))}"; rename one', line
+        )

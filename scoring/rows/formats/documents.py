@@ -1,0 +1,236 @@
+"""JSON that spans lines: an array of objects, objects one after another, or one object around the rows."""
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from scoring.rows.formats.base import MAX_LINE_BYTES, Entry, fill, refuse_other_encodings
+from scoring.rows.formats.jsonl import Decoder, as_row, json_lines
+from scoring.rows.rows import MAX_DEPTH, BadRow, FileFault, Row
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+MAX_DOCUMENT_VALUES = 2_000_000
+MAX_DOCUMENT_BYTES = 64 * 2**20
+"""Of a JSON file that is neither an array nor lines: it is held as a whole."""
+WANTED = "write an array of objects, or one object a line"
+_ROW_COLUMNS = frozenset(
+    {
+        "prompt", "chosen", "rejected", "completions", "completion", "question", "instruction", "messages",
+        "conversations", "conversation_a", "answers", "summaries", "response", "response_1", "message_id",
+        "message_tree_id", "title",
+    }
+)  # fmt: skip
+
+
+class _Window:
+    """A moving part of a text file, for reading JSON values that span lines. The next value begins at place
+    `at` of `text`, on `line` of the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text = ""
+        self.at = 0
+        self.line = 1
+        self.ended = False
+
+    def more(self) -> None:
+        data = self._file.read(2**20)
+        self.ended = not data
+        try:
+            self.text = self.text[self.at :] + self._utf8.decode(data, final=self.ended)
+        except UnicodeDecodeError as error:
+            line = self.line + self.text.count("\n", self.at) + data.count(b"\n", 0, error.start)
+            raise FileFault("not_utf8", "the file is not valid UTF-8; save it as UTF-8", line) from None
+        self.at = 0
+
+    def pass_to(self, end: int) -> None:
+        self.line += self.text.count("\n", self.at, end)
+        self.at = end
+
+    def next(self) -> str:
+        """The next character that is not white space, or "" at the end of the file."""
+        while True:
+            rest = self.text[self.at : self.at + 64].lstrip(" \t\r\n")
+            if rest:
+                self.pass_to(self.at + len(self.text[self.at : self.at + 64]) - len(rest))
+                return rest[0]
+            if self.at + 64 < len(self.text):
+                self.pass_to(self.at + 64)
+            elif self.ended:
+                self.pass_to(len(self.text))
+                return ""
+            else:
+                self.pass_to(len(self.text))
+                self.more()
+
+    def value(self, decoder: Decoder) -> tuple[Any, str]:
+        """(value, its text) of the value that begins here. Raises FileFault."""
+        while True:
+            try:
+                value, end = decoder.decode_at(self.text, self.at)
+            except json.JSONDecodeError as error:
+                if not self.ended and len(self.text) - self.at <= MAX_LINE_BYTES:
+                    self.more()
+                    continue
+                line = self.line + self.text.count("\n", self.at, error.pos)
+                raise FileFault(
+                    "not_json", f"not JSON: {error.msg}", line, self.text[error.pos :][:80]
+                ) from None
+            except RecursionError:
+                raise FileFault("too_deep", f"nested deeper than {MAX_DEPTH} levels", self.line) from None
+            text = self.text[self.at : end]
+            self.pass_to(end)
+            return value, text
+
+
+class _Rejoined(io.RawIOBase):
+    """The bytes that were read of a file, and then the rest of the file."""
+
+    def __init__(self, begun: bytes, rest: BinaryIO) -> None:
+        self._begun = begun
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        size = len(memoryview(buffer))
+        if not self._begun:
+            return fill(buffer, self._rest.read(size))
+        data, self._begun = self._begun[:size], self._begun[size:]
+        return fill(buffer, data)
+
+
+def json_lines_by_name(file: BinaryIO) -> Iterator[Entry]:
+    """A .jsonl file: one object a line, or objects over several lines, which some tools write."""
+    start = _start_of(file)
+    first, end, _ = start.partition(b"\n")
+    if start.startswith(b"{") and end and not first.rstrip().endswith(b"}"):
+        return _json_object(file)
+    return json_lines(file)
+
+
+def json_values(file: BinaryIO) -> Iterator[Entry]:
+    """A .json file: one array of objects, or JSON lines, which many tools write."""
+    start = _start_of(file)
+    if start.startswith(b"["):
+        return _json_array(file)
+    first = start.partition(b"\n")[0].rstrip()
+    if start.startswith(b"{") and (not first.endswith(b"}") or b"\n" not in start.strip()):
+        return _json_object(file)
+    return json_lines(file)
+
+
+def _start_of(file: BinaryIO) -> bytes:
+    start: bytes = file.peek(2**12)[: 2**12]  # type: ignore[attr-defined]
+    return start.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+
+
+def _json_object(file: BinaryIO) -> Iterator[Entry]:
+    """A file that is no array: objects one after another in any layout, or one object around the one list of
+    rows."""
+    data = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        yield from json_lines(
+            cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Rejoined(data, file))))
+        )
+        return
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_DOCUMENT_VALUES:
+        message = f"the file is one JSON document of more than {MAX_DOCUMENT_VALUES:,} values"
+        raise FileFault("too_large", f"{message}; write one object a line")
+    decoder = Decoder()
+    try:
+        outer = decoder.decode(data.decode("utf-8-sig"))
+    except (BadRow, UnicodeDecodeError):
+        yield from json_lines(io.BytesIO(data)) if _has_lines(data) else _json_stream(io.BytesIO(data))
+        return
+    if (rows := _rows_inside(outer)) is None:
+        yield from _json_stream(io.BytesIO(data))
+        return
+    for number, value in enumerate(rows, start=1):
+        try:
+            yield as_row(number, value, b"", True)
+        except BadRow as bad:
+            yield bad.at(Row(number, {}))
+
+
+def _has_lines(data: bytes) -> bool:
+    """True where the first line, or the second, is an object by itself."""
+    for line in data.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n")[:2]:
+        try:
+            if isinstance(json.loads(line), dict):
+                return True
+        except (ValueError, RecursionError):
+            continue
+    return False
+
+
+def _rows_inside(outer: Any) -> list[Any] | None:
+    """The one list of objects in the object `outer`; None where `outer` may itself be a row."""
+    if not isinstance(outer, dict) or not outer.keys().isdisjoint(_ROW_COLUMNS):
+        return None
+    lists = [rows for rows in outer.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    if len(lists) != 1:
+        contents = "several lists of objects" if lists else "no list of objects in it"
+        raise FileFault("one_object", f"the file is one JSON object with {contents}; {WANTED}", 1)
+    return lists[0]
+
+
+def _json_stream(file: BinaryIO) -> Iterator[Entry]:
+    """Objects one after another, each over any number of lines."""
+    window, decoder = _Window(cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", file)))), Decoder()
+    while window.next():
+        line = window.line
+        try:
+            value, text = window.value(decoder)
+        except FileFault as fault:
+            message = f"{fault.problem.message}; {WANTED}"
+            raise FileFault("not_json", message, fault.problem.line, fault.problem.excerpt) from None
+        try:
+            if decoder.faults:
+                raise decoder.faults[0]
+            yield as_row(line, value, text.encode(errors="backslashreplace"), True)
+        except BadRow as bad:
+            yield bad.at(Row(line, {}))
+
+
+def _json_array(file: BinaryIO) -> Iterator[Entry]:
+    refuse_other_encodings(file.peek(4)[:4])  # type: ignore[attr-defined]
+    window, decoder = _Window(file), Decoder()
+    window.next()
+    window.pass_to(window.at + 1)
+    if window.next() == "]":
+        window.pass_to(window.at + 1)
+    else:
+        yield from _array_elements(window, decoder)
+    if window.next():
+        raise FileFault("not_json", "there is text after the end of the array", window.line)
+
+
+def _array_elements(window: _Window, decoder: Decoder) -> Iterator[Entry]:
+    while True:
+        window.next()
+        line = window.line
+        value, text = window.value(decoder)
+        raw = text.encode(errors="backslashreplace")
+        try:
+            if decoder.faults:
+                raise decoder.faults[0]
+            yield as_row(line, value, raw, "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH)
+        except BadRow as bad:
+            yield bad.at(Row(line, {}, raw))
+        following = window.next()
+        if following not in {",", "]"}:
+            expected = (
+                "the array has no end; is the file cut off?" if not following else 'expected "," or "]"'
+            )
+            raise FileFault("not_json", f"not JSON: {expected}", window.line)
+        window.pass_to(window.at + 1)
+        if following == "]":
+            return
