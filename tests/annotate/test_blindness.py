@@ -36,7 +36,7 @@ ROLE = PEOPLE.index("annotator")
 OPENED = [name for name, row in TABLE.items() if row.method == "GET" and row.statuses[ROLE] in (200, 302)]
 SENT = {"logout", "annotate_next", "judge", "annotate_skip", "annotate_flag", "annotate_hold"}
 """What this role can send; the stories below send all but the first."""
-ARGUMENTS: dict[str, Callable[["RunLog"], list[int]]] = {
+ARGUMENTS: dict[str, Callable[["Story"], list[int]]] = {
     "": lambda story: [],
     "dataset": lambda story: [story.dataset.pk],
     "claimed": lambda story: [story.dataset.pk],
@@ -66,7 +66,7 @@ def test_every_url_that_an_annotator_can_send_something_to_is_played_here():
     assert {TABLE[name].of for name in OPENED} <= set(ARGUMENTS)
 
 
-class RunLog:
+class Story:
     """Bob in one world: he opens and sends, and every byte that comes back is kept."""
 
     def __init__(self, dataset: Dataset, client: Client, bob: Annotator) -> None:
@@ -145,7 +145,7 @@ def dice(monkeypatch) -> Callable[[float], None]:
 
 
 @pytest.fixture
-def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], RunLog]:
+def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
     """A Dataset with a model that is active, work that others have begun, and X, which Bob gets first."""
     dataset.gold_share = dataset.repeat_share = 0.2
     dataset.overlap, dataset.max_overlap, dataset.blind_share = 2, 3, 1
@@ -176,7 +176,7 @@ def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], RunLog]:
     everything.filter(pk__in=[X, TWIN_OF_X]).update(random_rank=0.1)
     monkeypatch.setattr("workbench.pipeline.annotate.answers.draw", lambda *seed: 0.0)
     client = client_of(bob)
-    return lambda: RunLog(Dataset.objects.get(pk=dataset.pk), client, annotator)
+    return lambda: Story(Dataset.objects.get(pk=dataset.pk), client, annotator)
 
 
 def make_work(pk: int = X) -> None:
@@ -199,14 +199,14 @@ def vote(dataset: Dataset, outcome: str, pk: int = X) -> None:
     record_judgment(other, claim.comparison, Answer(outcome, uuid4()), claim.pk)
 
 
-def same(one: RunLog, other: RunLog) -> None:
+def same(one: Story, other: Story) -> None:
     assert len(one.seen) > 20
     assert [what for what, _ in one.seen] == [what for what, _ in other.seen]
     for (what, told), (_, otherwise) in zip(one.seen, other.seen, strict=True):
         assert told == otherwise, what
 
 
-def answer_and_look(story: RunLog) -> None:
+def answer_and_look(story: Story) -> None:
     claim = story.next()
     assert claim.comparison_id in (X, TWIN_OF_X)
     story.open_all("shown")
@@ -221,7 +221,7 @@ def answer_and_look(story: RunLog) -> None:
     story.open_all("after the next")
 
 
-def skip_and_look(story: RunLog) -> None:
+def skip_and_look(story: Story) -> None:
     first = story.next()
     story.on(first, "annotate_skip")
     story.open_all("skipped")
@@ -235,7 +235,7 @@ def skip_and_look(story: RunLog) -> None:
     story.open_all("taken up")
 
 
-def come_too_late(story: RunLog) -> None:
+def come_too_late(story: Story) -> None:
     """The lease runs out; meanwhile others take what places there were."""
     claim = story.next()
     Claim.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
@@ -288,7 +288,7 @@ def test_a_repeat_cannot_be_told_from_a_pair_of_the_same_texts(story, dice, tale
     same(*played)
 
 
-def first_throws(dice: Callable[[float], None], at: float, bob: RunLog) -> None:
+def first_throws(dice: Callable[[float], None], at: float, bob: Story) -> None:
     """Have the next pair handed out by this throw; all later ones are work."""
     dice(at)
     next_claim(bob.dataset, bob.bob)
