@@ -148,18 +148,18 @@ def judge(stop: Path) -> dict[str, list[float]]:
     from django.db import OperationalError
 
     from workbench.models import Annotator, Dataset, User
-    from workbench.pipeline.annotate import answers
+    from workbench.pipeline.annotate import answers, handout
 
     dataset = Dataset.objects.get(name=NAME)
     annotator = Annotator.objects.for_user(User.objects.get_or_create(username="judge")[0])
     times: dict[str, list[float]] = {"next": [], "answer": [], "locked": []}
     while not stop.exists():
         start = time.perf_counter()
-        claim = answers.next_claim(dataset, annotator)
+        claim = handout.next_claim(dataset, annotator)
         between = time.perf_counter()
         assert claim is not None
         try:
-            answers.record_judgment(annotator, claim.comparison, answers.Answer("left", uuid4()))
+            answers.record(annotator, claim.comparison, answers.Answer("left", uuid4()))
         except OperationalError:
             times["locked"].append((time.perf_counter() - between) * 1e3)
             continue

@@ -7,6 +7,7 @@ from uuid import uuid4
 import numpy as np
 
 from scoring.evaluate import compare
+from tests.votes import record_judgment
 from workbench.models import (
     Annotator,
     Comparison,
@@ -20,7 +21,8 @@ from workbench.models import (
 )
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
 from workbench.pipeline.annotate import queue as annotate_queue
-from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment
+from workbench.pipeline.annotate.answers import Answer
+from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.model import promotion
 from workbench.pipeline.model.evaluation import Compared
 

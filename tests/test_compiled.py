@@ -1,26 +1,25 @@
-"""Queries that are compiled once give what their querysets give, whatever they are given."""
+"""A compiled query gives the rows that its queryset gives, for any values."""
 
-from datetime import timedelta
-from uuid import uuid4
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
-from django.db.models import BigAutoField, DateTimeField, Exists, OuterRef, UUIDField
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from tests import factories
-from workbench.db.compiled import Compiled, Given, GivenMany
+from workbench.db.compiled import Compiled
 from workbench.models import Comparison, Judgment
 
 pytestmark = pytest.mark.django_db
 
-WITH_ALL = Compiled(
-    lambda: (
-        Comparison.objects.filter(pk__in=GivenMany("pks", BigAutoField()))
-        .select_related("prompt", "a", "b")
-        .annotate(is_judged=Exists(Judgment.objects.filter(comparison=OuterRef("pk"))))
-        .order_by("-pk")
-    )
-)
+
+@Compiled
+def comparisons_with_texts(pks: Collection[int]) -> QuerySet[Comparison]:
+    is_judged = Exists(Judgment.objects.filter(comparison=OuterRef("pk")))
+    comparisons = Comparison.objects.filter(pk__in=pks).select_related("prompt", "a", "b")
+    return comparisons.annotate(is_judged=is_judged).order_by("-pk")
 
 
 def test_objects_come_with_their_relations_annotations_and_converted_columns(django_assert_num_queries):
@@ -28,56 +27,55 @@ def test_objects_come_with_their_relations_annotations_and_converted_columns(dja
     factories.JudgmentFactory(comparison=first)
 
     with django_assert_num_queries(1):
-        found = WITH_ALL.objects(pks=[first.pk, second.pk])
-        told = [(each.pk, each.prompt.messages, each.b.text, bool(each.is_judged)) for each in found]
+        rows = comparisons_with_texts([first.pk, second.pk])
+        values = [(row.pk, row.prompt.messages, row.b.text, bool(row.is_judged)) for row in rows]
 
-    assert told == [
+    assert values == [
         (second.pk, second.prompt.messages, second.b.text, False),
         (first.pk, first.prompt.messages, first.b.text, True),
     ]
 
 
-def test_each_call_has_its_own_values_and_as_many_as_it_likes():
-    made = factories.ComparisonFactory.create_batch(3)
+def test_each_call_has_its_own_values_and_any_number_of_them():
+    comparisons = factories.ComparisonFactory.create_batch(3)
 
-    assert WITH_ALL.objects(pks=[]) == []
-    assert WITH_ALL.first(pks=[made[1].pk]) == made[1]
-    assert WITH_ALL.objects(pks={each.pk for each in made}) == made[::-1]
+    assert comparisons_with_texts([]) == []
+    assert comparisons_with_texts.first([comparisons[1].pk]) == comparisons[1]
+    assert comparisons_with_texts({comparison.pk for comparison in comparisons}) == comparisons[::-1]
 
 
 def test_an_object_can_be_changed_and_saved_like_any_other():
-    comparison = factories.ComparisonFactory()
-    found = WITH_ALL.first(pks=[comparison.pk])
+    comparison = comparisons_with_texts.first([factories.ComparisonFactory().pk])
 
-    found.external_id = "7"
-    found.save()
+    comparison.external_id = "7"
+    comparison.save()
 
     assert Comparison.objects.get().external_id == "7"
 
 
 def test_keys_and_times_are_given_as_each_database_stores_them():
+    @Compiled
+    def sent_before(keys: Collection[UUID], now: datetime) -> QuerySet[Judgment]:
+        return Judgment.objects.filter(idempotency_key__in=keys, created_at__lte=now)
+
     keys = [uuid4(), uuid4()]
     first, second = (factories.JudgmentFactory(idempotency_key=key) for key in keys)
-    before = Compiled(
-        lambda: Judgment.objects.filter(
-            idempotency_key__in=GivenMany("keys", UUIDField()), created_at__lte=Given("now", DateTimeField())
-        )
-    )
 
-    assert before.objects(keys=keys, now=timezone.now()) == [first, second]
-    assert before.objects(keys=keys[1:], now=timezone.now()) == [second]
-    assert before.objects(keys=keys, now=timezone.now() - timedelta(days=1)) == []
+    assert sent_before(keys, timezone.now()) == [first, second]
+    assert sent_before(keys[1:], now=timezone.now()) == [second]
+    assert sent_before(keys, timezone.now() - timedelta(days=1)) == []
 
 
-def test_rows_are_what_values_list_gives():
+def test_rows_of_values_list_are_what_values_list_gives():
+    @Compiled
+    def groups(pk: int) -> QuerySet[Comparison, tuple[int, str]]:
+        return Comparison.objects.filter(pk=pk).values_list("pk", "prompt__group")
+
     comparison = factories.ComparisonFactory()
-    pairs = Compiled(
-        lambda: Comparison.objects.filter(pk=Given("pk", BigAutoField())).values_list("pk", "prompt__group")
-    )
 
-    assert [tuple(row) for row in pairs.rows(pk=comparison.pk)] == [(comparison.pk, comparison.prompt.group)]
+    assert [tuple(row) for row in groups(comparison.pk)] == [(comparison.pk, comparison.prompt.group)]
 
 
-def test_a_value_that_is_not_given_is_an_error():
-    with pytest.raises(KeyError, match="pks"):
-        WITH_ALL.objects(keys=[1])
+def test_a_value_that_is_missing_is_an_error():
+    with pytest.raises(TypeError, match="pks"):
+        comparisons_with_texts()

@@ -1,6 +1,6 @@
-"""Who may see or change what: the only place that answers 404 (you may not know of it), 403 (you may see it,
-but not do this) or 423 (it is archived: nobody changes it). A view that skips these functions cannot get its
-object."""
+"""Who may see or change what. Only this module answers 404 (you may not know of it), 403 (you may see it, but
+not do this) or 423 (it is archived, so nobody changes it). A view gets its object from these functions
+alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,22 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import BigAutoField, OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404
 
-from workbench.db.compiled import Compiled, Given
-from workbench.models import Comparison, Dataset, Member, ModelVersion, Release, Role, Run, Upload, User
+from workbench.models import (
+    Annotator,
+    Comparison,
+    Dataset,
+    Member,
+    ModelVersion,
+    Release,
+    Role,
+    Run,
+    Upload,
+    User,
+)
+from workbench.pipeline.annotate import statements
 
 _RANK = {Role.ANNOTATOR: 1, Role.REVIEWER: 2, Role.ADMIN: 3}
 
@@ -37,8 +48,8 @@ def archived_sentence(dataset: Dataset) -> str:
 
 @contextmanager
 def request_by(method: str | None) -> Iterator[None]:
-    """For as long as a request by this HTTP method is answered: one that is not safe gets no archived
-    Dataset, nor anything of one."""
+    """While a request by this HTTP method is answered. A method that may change something gets no archived
+    dataset, nor anything in one."""
     before = _changes.set(method not in SAFE)
     try:
         yield
@@ -52,20 +63,6 @@ def refuse_archived(dataset: Dataset) -> None:
         raise Archived(dataset)
 
 
-def role_in(user: User, dataset: Dataset) -> Role | None:
-    """The user's role in the dataset; staff are admins everywhere; None for a stranger."""
-    if user.is_staff:
-        return Role.ADMIN
-    member = dataset.members.filter(user=user).first()
-    return Role(member.role) if member else None
-
-
-def has_role(user: User, dataset: Dataset, role: Role) -> bool:
-    """True when the user's role in the dataset is `role` or one that includes it."""
-    held = role_in(user, dataset)
-    return held is not None and _RANK[held] >= _RANK[role]
-
-
 def person(user: Visitor) -> User:
     """The logged-in user. The login middleware guards every page: failing here means a view opted out."""
     if not isinstance(user, User):
@@ -76,11 +73,13 @@ def person(user: Visitor) -> User:
 def dataset_for(
     user: Visitor, pk: int, role: Role = Role.ANNOTATOR, *, even_archived: bool = False
 ) -> Dataset:
-    """The dataset, for a member with at least `role`, who finds their own as `dataset.role`. A stranger gets
-    404, a member with less 403; whoever is about to change an archived one 423. `even_archived` is for what
-    changes nothing that is archived: people, and what becomes of the Dataset as a whole."""
-    roles = _AS_STAFF if person(user).is_staff else _AS_MEMBER
-    dataset = roles.first(pk=pk, user=user.pk)
+    """The dataset, for a member with at least `role`, whose own role is then `dataset.role`. A stranger gets
+    404, and a member with less 403. A change of an archived dataset gets 423, unless it is `even_archived`: a
+    change of its people, or of the dataset as a whole."""
+    if person(user).is_staff:
+        dataset = statements.dataset_of_staff.first(pk)
+    else:
+        dataset = statements.dataset_of_member.first(pk, person(user).pk)
     if dataset is None:
         raise Http404
     _require(dataset.role, role)
@@ -89,10 +88,11 @@ def dataset_for(
     return dataset
 
 
-_PK = Given("pk", BigAutoField())
-_USER: Any = Given("user", BigAutoField())
-_AS_STAFF = Compiled(lambda: Dataset.objects.filter(pk=_PK).with_role_of_staff())
-_AS_MEMBER = Compiled(lambda: Dataset.objects.filter(pk=_PK).with_role_of_member(_USER))
+def dataset_and_annotator(user: Visitor, pk: int) -> tuple[Dataset, Annotator]:
+    """The dataset as in `dataset_for`, and the user as an annotator."""
+    dataset = dataset_for(user, pk)
+    annotator = statements.annotator_of.first(user.pk) or Annotator.objects.for_user(person(user))
+    return dataset, annotator
 
 
 def _require(held: str | None, role: Role) -> None:
@@ -109,10 +109,10 @@ def _refuse_change(dataset: Dataset) -> None:
 
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
     """The comparison, for a member of its dataset as in `dataset_for`. One query."""
-    own: QuerySet[Any, Any] = Dataset.objects.with_role_of(person(user))
-    held = Subquery(own.filter(pk=OuterRef("dataset")).values("role"))
-    known: QuerySet[Any, Any] = Comparison.objects.select_related("dataset")
-    comparison: Comparison | None = known.annotate(role=held).filter(pk=pk).first()
+    datasets: QuerySet[Any, Any] = Dataset.objects.with_role_of(person(user)).filter(pk=OuterRef("dataset"))
+    comparisons: QuerySet[Any, Any] = Comparison.objects.select_related("dataset")
+    with_role = comparisons.annotate(role=Subquery(datasets.values("role")))
+    comparison: Comparison | None = with_role.filter(pk=pk).first()
     if comparison is None:
         raise Http404
     _require(comparison.role, role)
@@ -130,13 +130,13 @@ def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:
 
 
 def run_for(user: Visitor, pk: int, role: Role = Role.ADMIN) -> Run:
-    """A Run of a dataset the user may see; a Run of no dataset is for staff, and a deletion also for whoever
-    ordered it."""
+    """A Run of a dataset that the user may see. A Run of no dataset is for staff; a deletion is also for
+    the person who ordered it."""
     run = Run.objects.select_related("dataset", "version", "upload").filter(pk=pk).first()
     if run is None:
         raise Http404
-    own = run.kind == Run.Kind.DELETE and run.created_by_id == user.pk
-    if run.dataset_id is None and not (own or person(user).is_staff):
+    ordered_deletion = run.kind == Run.Kind.DELETE and run.created_by_id == user.pk
+    if run.dataset_id is None and not (ordered_deletion or person(user).is_staff):
         raise Http404
     if run.dataset_id is not None:
         run.dataset = dataset_for(user, run.dataset_id, role)

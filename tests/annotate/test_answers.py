@@ -17,16 +17,12 @@ from tests.factories import (
     PromptFactory,
     SuggestionFactory,
 )
-from workbench.models import Claim, Comparison, Dataset, Decision, Flag, Judgment
-from workbench.pipeline.annotate import answers
-from workbench.pipeline.annotate.answers import (
-    Answer,
-    Refused,
-    next_claim,
-    record_judgment,
-    skip,
-    what_is_left,
-)
+from tests.votes import record_judgment
+from workbench.models import Claim, Comparison, Dataset, Decision, Flag, Judgment, Outcome
+from workbench.pipeline.annotate import answers, handout
+from workbench.pipeline.annotate.answers import Answer, Refused, skip
+from workbench.pipeline.annotate.handout import next_claim
+from workbench.pipeline.annotate.progress import last_answered, progress_of, what_is_left
 
 pytestmark = pytest.mark.django_db
 
@@ -105,13 +101,13 @@ def test_the_page_gets_back_what_it_held_after_a_reload(dataset):
 
 
 def test_one_person_cannot_hold_the_whole_queue(dataset):
-    comparisons_in(dataset, answers.HOLD + 3)
+    comparisons_in(dataset, handout.HOLD + 3)
     annotator = AnnotatorFactory.create()
     have = []
     while claim := next_claim(dataset, annotator, have=have):
         have.append(claim.comparison_id)
 
-    assert len(have) == answers.HOLD
+    assert len(have) == handout.HOLD
 
 
 def test_what_a_reviewer_has_settled_is_handed_out_no_more(dataset):
@@ -146,7 +142,7 @@ def test_an_expired_lease_is_taken_over_by_the_next_person(dataset):
 def test_whoever_was_away_can_be_handed_the_same_again(dataset):
     claim = claimed(dataset)
     let_leases_expire()
-    answers.give_back_expired()
+    handout.give_back_expired()
 
     again = next_claim(dataset, claim.annotator)
 
@@ -209,7 +205,7 @@ def test_each_completion_is_on_the_left_equally_often_in_every_four(dataset):
 def test_blocks_of_sides_differ_between_annotators():
     annotators = AnnotatorFactory.create_batch(8)
 
-    blocks = {tuple(answers.side_at(n, annotator) for n in range(8)) for annotator in annotators}
+    blocks = {tuple(handout.side_at(n, annotator) for n in range(8)) for annotator in annotators}
 
     assert len(blocks) > 4
 
@@ -266,7 +262,7 @@ def test_left_and_right_become_the_completions_that_were_there(dataset, shown, l
     judgment = record_judgment(claim.annotator, claim.comparison, answer(shown))
 
     assert (judgment.outcome, judgment.left) == (outcome, left)
-    assert answers.seen_as(outcome, left) == shown
+    assert Outcome.seen_as(outcome, left) == shown
 
 
 def test_an_answer_fills_its_place_and_keeps_what_it_was_made_with(dataset):
@@ -348,7 +344,7 @@ def test_a_page_that_missed_a_change_cannot_overwrite_it(dataset):
 def test_a_late_answer_counts_while_nobody_has_taken_the_place(dataset):
     claim = claimed(dataset)
     let_leases_expire()
-    answers.give_back_expired()
+    handout.give_back_expired()
 
     judgment = record_judgment(claim.annotator, claim.comparison, answer())
 
@@ -379,7 +375,7 @@ def test_a_late_answer_takes_no_place_that_a_smaller_overlap_has_closed():
     for annotator in AnnotatorFactory.create_batch(2):
         judge_all(dataset, annotator)
     let_leases_expire()
-    answers.give_back_expired()
+    handout.give_back_expired()
     dataset.overlap = 1
     dataset.save()
 
@@ -509,7 +505,7 @@ def test_only_what_is_still_held_is_extended(dataset):
     Claim.objects.update(expires_at=timezone.now())
 
     pks = [claim.comparison_id, lost.comparison_id]
-    held = answers.extend_claims(dataset, claim.annotator, pks)
+    held = handout.extend_claims(dataset, claim.annotator, pks)
 
     claim.refresh_from_db()
     assert held == [claim.comparison_id]
@@ -525,7 +521,7 @@ def test_progress_counts_changes_once_and_leases_not_at_all():
     record_judgment(annotator, claim.comparison, answer("b", supersedes=first.idempotency_key))
     next_claim(dataset, other)
 
-    progress = answers.progress(dataset, annotator)
+    progress = progress_of(dataset, annotator)
 
     assert (progress.mine, progress.today, progress.hour) == (1, 1, 1)
 
@@ -551,7 +547,7 @@ def test_what_is_kept_aside_can_be_reopened_and_is_not_handed_out_again(dataset)
     judge_all(dataset, AnnotatorFactory.create())
     late = record_judgment(claim.annotator, claim.comparison, answer("b"))
 
-    assert answers.last_answered(dataset, claim.annotator) == late
+    assert last_answered(dataset, claim.annotator) == late
     Comparison.objects.filter(pk=claim.comparison_id).update(required=2)
     assert next_claim(dataset, claim.annotator) is None
     changed = record_judgment(claim.annotator, claim.comparison, answer("a", supersedes=late.idempotency_key))
@@ -566,9 +562,9 @@ def test_the_last_answer_and_the_one_before_can_be_found(dataset):
     annotator = AnnotatorFactory.create()
     first, second = judge_all(dataset, annotator)
 
-    assert answers.last_answered(dataset, annotator) == second
-    assert answers.last_answered(dataset, annotator, before=second.pk) == first
-    assert answers.last_answered(dataset, annotator, before=first.pk) is None
+    assert last_answered(dataset, annotator) == second
+    assert last_answered(dataset, annotator, before=second.pk) == first
+    assert last_answered(dataset, annotator, before=first.pk) is None
 
 
 # Many at once
@@ -634,7 +630,7 @@ def test_one_person_in_eight_tabs_holds_no_more_than_allowed_and_answers_once(da
     all_at_once(*[tab] * 8)
 
     numbers = list(annotator.claims.values_list("number", flat=True))
-    assert len(set(numbers)) == len(numbers) <= answers.HOLD + 1
+    assert len(set(numbers)) == len(numbers) <= handout.HOLD + 1
     assert Judgment.objects.count() == 1
     assert places_are_counted_right()
 

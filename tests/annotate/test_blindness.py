@@ -24,10 +24,12 @@ from tests.factories import (
     PromptFactory,
     SuggestionFactory,
 )
+from tests.votes import record_judgment
 from tests.web.test_access import PEOPLE, TABLE
 from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, ModelVersion, Suggestion
-from workbench.pipeline.annotate import answers, queue
-from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment
+from workbench.pipeline.annotate import handout, queue
+from workbench.pipeline.annotate.answers import Answer
+from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.review import decide
 
 pytestmark = pytest.mark.django_db
@@ -140,8 +142,8 @@ def give_out_from(before: list[tuple[str, int | None]]) -> None:
 
 @pytest.fixture
 def dice(monkeypatch) -> Callable[[float], None]:
-    monkeypatch.setattr(answers, "REPEAT_AFTER", 1)
-    return lambda at: monkeypatch.setattr(answers.random, "random", lambda: at)
+    monkeypatch.setattr(handout, "REPEAT_AFTER", 1)
+    return lambda at: monkeypatch.setattr(handout.random, "random", lambda: at)
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
     # All that is open comes in one order, X first where it is open at all.
     everything.update(random_rank=0.5)
     everything.filter(pk__in=[X, TWIN_OF_X]).update(random_rank=0.1)
-    monkeypatch.setattr("workbench.pipeline.annotate.answers.draw", lambda *seed: 0.0)
+    monkeypatch.setattr("workbench.pipeline.annotate.handout.draw", lambda *seed: 0.0)
     client = client_of(bob)
     return lambda: Story(Dataset.objects.get(pk=dataset.pk), client, annotator)
 
@@ -239,7 +241,7 @@ def come_too_late(story: Story) -> None:
     """The lease runs out; meanwhile others take what places there were."""
     claim = story.next()
     Claim.objects.update(expires_at=timezone.now() - timedelta(minutes=1))
-    answers.give_back_expired()
+    handout.give_back_expired()
     if claim.purpose == "work":
         Comparison.objects.filter(pk=X).update(required=0)
     story.send("annotate_hold", have=claim.comparison_id)
@@ -272,16 +274,16 @@ def test_a_repeat_cannot_be_told_from_a_pair_of_the_same_texts(story, dice, tale
     played = []
     for kind in ("work", "repeat"):
         with world(dice):
-            monkeypatch.setattr(answers, "side_at", lambda *_: "a")
+            monkeypatch.setattr(handout, "side_at", lambda *_: "a")
             make_work()
             bob = story()
             bob.judge(bob.next(), "left")
-            monkeypatch.setattr(answers, "side_at", lambda *_: "b")
+            monkeypatch.setattr(handout, "side_at", lambda *_: "b")
             Comparison.objects.filter(pk=TWIN_OF_X).update(required=None if kind == "work" else 0)
             others = Claim.objects.filter(annotator=bob.bob).exclude(comparison=X)
             others.update(number=0)  # so that the throw falls on X
             first_throws(dice, WORK if kind == "work" else REPEAT, bob)
-            monkeypatch.setattr(answers, "side_at", lambda *_: "a")
+            monkeypatch.setattr(handout, "side_at", lambda *_: "a")
             tale(bob)
             played.append(bob)
 

@@ -24,7 +24,7 @@ from tests.factories import (
     UserFactory,
 )
 from workbench.models import Claim, Comparison, Dataset, Decision, Flag, Judgment, Member
-from workbench.pipeline.annotate.answers import HOLD
+from workbench.pipeline.annotate.handout import HOLD
 from workbench.templatetags.text import plain
 
 pytestmark = pytest.mark.django_db
@@ -567,7 +567,7 @@ def test_a_long_text_comes_in_blocks_and_keeps_every_character(text):
 
 
 def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, monkeypatch):
-    monkeypatch.setattr("workbench.pipeline.annotate.answers.REPEAT_AFTER", 1)
+    monkeypatch.setattr("workbench.pipeline.annotate.handout.REPEAT_AFTER", 1)
     dataset.gold_share = dataset.repeat_share = 0.2
     dataset.save()
     for _ in range(3):
@@ -581,7 +581,7 @@ def test_gold_and_repeats_look_like_work_in_every_byte(dataset, bob, as_user, mo
     seen, queries = {}, {}
 
     for purpose, dice in (("work", 0.9), ("gold", 0.0), ("repeat", 0.3)):
-        monkeypatch.setattr("workbench.pipeline.annotate.answers.random.random", lambda dice=dice: dice)
+        monkeypatch.setattr("workbench.pipeline.annotate.handout.random.random", lambda dice=dice: dice)
         shown = client.post(url("annotate_next", dataset)).content.decode()
         claim = Claim.objects.order_by("-number").first()
         assert claim.purpose == purpose

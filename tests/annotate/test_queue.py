@@ -20,9 +20,11 @@ from tests.factories import (
     ScoreFactory,
     SuggestionFactory,
 )
+from tests.votes import record_judgment
 from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, ModelVersion
-from workbench.pipeline.annotate import queue
-from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment, skip
+from workbench.pipeline.annotate import queue, statements
+from workbench.pipeline.annotate.answers import Answer, skip
+from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.review import decide
 from workbench.pipeline.scoring import suggestions
 from workbench.worker.tasks import order_queue, reconcile
@@ -315,8 +317,8 @@ def plan_of(sql: str, params: object) -> str:
 def test_every_part_of_the_queue_is_read_by_an_index_and_sorted_by_none(policy):
     dataset = DatasetFactory.create(order=policy, overlap=4)
 
-    for _, window in queue._windows(tuple(dataset.strategies), dataset.initial_overlap, 32):
-        plan = plan_of(*window.sql(dataset=dataset.pk, start=0.5))
+    for _, window in statements._windows(tuple(dataset.strategies), dataset.initial_overlap, 32):
+        plan = plan_of(*window.sql(dataset.pk, 0.5))
         assert "comparison_" in plan
         assert "TEMP B-TREE" not in plan
         assert "Sort" not in plan

@@ -16,8 +16,10 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Claim, Comparison, Completion, Dataset, Decision, Flag, Judgment
-from workbench.pipeline.annotate import answers
-from workbench.pipeline.annotate.answers import Answer, Refused, next_claim, record
+from workbench.pipeline.annotate import answers, handout
+from workbench.pipeline.annotate.answers import Answer, Refused, record
+from workbench.pipeline.annotate.handout import next_claim
+from workbench.views.items import ranks_of
 
 pytestmark = pytest.mark.django_db
 
@@ -175,7 +177,7 @@ def test_nine_are_skipped_and_given_back_in_as_many_queries_as_three(
     next_claim(ranked, leaver)
     Claim.objects.filter(annotator=leaver).update(expires_at=timezone.now())
     with django_assert_num_queries(5):
-        answers.give_back_expired()
+        handout.give_back_expired()
 
     assert ranked.comparisons.exclude(claimed=0).count() == 0
     assert Claim.objects.exclude(slot=None).count() == 0
@@ -243,7 +245,7 @@ def test_a_skip_gives_back_and_a_heartbeat_renews_all_of_it(ranked):
     soon = timezone.now() + timedelta(seconds=5)
     Claim.objects.update(expires_at=soon)
 
-    assert answers.extend_claims(ranked, annotator, [claim.comparison_id]) == [claim.comparison_id]
+    assert handout.extend_claims(ranked, annotator, [claim.comparison_id]) == [claim.comparison_id]
     assert not Claim.objects.filter(expires_at=soon).exists()
     answers.skip(annotator, claim.comparison, claim.pk)
 
@@ -307,7 +309,7 @@ def test_ranks_that_follow_from_pairs_are_those_that_imply_them(ranked):
     judgments = rank(claim, [3, 1, 1, 4])
     outcomes = {(j.comparison.a_id, j.comparison.b_id): j.outcome for j in judgments}
 
-    assert answers.ranks_of(outcomes, claim.ranking.shown) == [3, 1, 1, 4]
+    assert ranks_of(outcomes, claim.ranking.shown) == [3, 1, 1, 4]
 
 
 def test_an_assisted_ranking_keeps_what_was_suggested_of_each_pair(ranked):

@@ -17,9 +17,12 @@ from tests.factories import (
     ModelVersionFactory,
     SuggestionFactory,
 )
+from tests.votes import record_judgment
 from workbench.models import Claim, Comparison, Judgment
-from workbench.pipeline.annotate import answers
-from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment
+from workbench.pipeline.annotate import answers, handout
+from workbench.pipeline.annotate.answers import Answer
+from workbench.pipeline.annotate.handout import next_claim
+from workbench.pipeline.annotate.progress import last_answered, progress_in, progress_of
 from workbench.pipeline.decisions import majority
 from workbench.pipeline.model import calibration
 from workbench.pipeline.quality import accuracy, annotators
@@ -46,12 +49,12 @@ def give(claim: Claim, outcome: str, **more) -> Judgment:
 def only(monkeypatch):
     """Throws the dice so that the next Claim is of this purpose where there is one."""
     at = {"gold": 0.0, "repeat": 0.3, "work": 0.9}
-    return lambda purpose: monkeypatch.setattr(answers.random, "random", lambda: at[purpose])
+    return lambda purpose: monkeypatch.setattr(handout.random, "random", lambda: at[purpose])
 
 
 @pytest.fixture
 def sampled(dataset, monkeypatch):
-    monkeypatch.setattr(answers, "REPEAT_AFTER", 1)
+    monkeypatch.setattr(handout, "REPEAT_AFTER", 1)
     dataset.gold_share, dataset.repeat_share = 0.2, 0.2
     dataset.save()
     return dataset
@@ -104,7 +107,7 @@ def test_a_repeat_has_its_sides_swapped_and_leaves_the_vote_alone(sampled, only)
 
 
 def test_a_repeat_comes_only_when_enough_has_come_in_between(sampled, only, monkeypatch):
-    monkeypatch.setattr(answers, "REPEAT_AFTER", 3)
+    monkeypatch.setattr(handout, "REPEAT_AFTER", 3)
     comparisons_in(sampled, 10)
     annotator = AnnotatorFactory.create()
     only("repeat")
@@ -141,10 +144,10 @@ def test_undo_reopens_a_repeat_and_a_change_of_it_is_still_no_vote(sampled, only
     claim = next_claim(sampled, annotator)
     before = give(claim, "a")
 
-    assert answers.last_answered(sampled, annotator) == before
+    assert last_answered(sampled, annotator) == before
     after = give(claim, "b", supersedes=before.idempotency_key)
 
-    assert answers.last_answered(sampled, annotator) == after
+    assert last_answered(sampled, annotator) == after
     assert not after.is_current
 
 
@@ -153,7 +156,7 @@ def test_a_lease_on_gold_runs_out_without_freeing_a_place(sampled, only):
     only("gold")
     claim = next_claim(sampled, AnnotatorFactory.create())
     Claim.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    answers.give_back_expired()
+    handout.give_back_expired()
 
     assert Comparison.objects.get().claimed == 0
     assert give(claim, "a").purpose == "gold"
@@ -199,17 +202,17 @@ def test_progress_grows_by_one_with_every_answer_of_any_kind(sampled, only):
     gold_in(sampled)
     comparisons_in(sampled, 8)
     annotator = AnnotatorFactory.create()
-    told = [answers.progress(sampled, annotator)]
+    told = [progress_of(sampled, annotator)]
 
     for purpose in ("work", "gold", "work", "repeat"):
         only(purpose)
         claim = next_claim(sampled, annotator)
         assert claim.purpose == purpose
         give(claim, "a")
-        told.append(answers.progress(sampled, annotator))
+        told.append(progress_of(sampled, annotator))
 
     assert [(p.mine, p.today, p.hour) for p in told] == [(n, n, n) for n in range(5)]
-    assert answers.progress_in([sampled], annotator.user) == {sampled.pk: told[-1]}
+    assert progress_in([sampled], annotator.user) == {sampled.pk: told[-1]}
 
 
 def judged(annotator, comparison, outcome, **more):

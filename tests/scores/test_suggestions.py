@@ -11,11 +11,13 @@ from tests.factories import (
     ScoreFactory,
     SuggestionFactory,
 )
+from tests.votes import record_judgment
 from workbench.models import Claim, ModelVersion, Suggestion
-from workbench.pipeline.annotate import queue
-from workbench.pipeline.annotate.answers import Answer, next_claim, record_judgment, texts_of
+from workbench.pipeline.annotate import queue, statements
+from workbench.pipeline.annotate.answers import Answer
+from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.scoring import suggestions
-from workbench.views.annotate import Item
+from workbench.views.items import Item
 
 pytestmark = pytest.mark.django_db
 
@@ -96,7 +98,8 @@ def test_no_earlier_version_speaks_for_the_active_one_where_that_reads_both_alik
     queue.renew(dataset, [comparison.prompt.group])
 
     comparison.refresh_from_db()
-    assert (claim.suggestion, texts_of(claim)[1]) == (None, False)
+    (shown,) = statements.comparison_with_texts(claim.comparison_id)
+    assert (claim.suggestion, bool(shown.has_suggestion)) == (None, False)
     assert (judgment.suggested, judgment.version) == ("", None)
     assert comparison.uncertainty_rank is None
     assert not Suggestion.objects.to_show().exists()

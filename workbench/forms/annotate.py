@@ -5,7 +5,7 @@ from django import forms
 from django.http import QueryDict
 
 from workbench.forms.fields import LARGEST
-from workbench.models import Dataset, Flag, Guidelines
+from workbench.models import Dataset, Flag
 from workbench.pipeline.annotate.answers import Answer
 
 
@@ -35,21 +35,22 @@ class AnswerForm(forms.Form):
         """Without the page's script the ranks come one by one, each as `rank`."""
         cleaned = self.cleaned_data
         if cleaned.get("answer") == "ranks":
-            given = cast("QueryDict", self.data).getlist("rank")
-            if len(given) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in given):
+            ranks = cast("QueryDict", self.data).getlist("rank")
+            if len(ranks) not in range(3, 10) or not all(re.fullmatch("[1-9]", rank) for rank in ranks):
                 self.add_error("answer", "Rank every answer: 1 is best. Equal answers share a rank.")
             else:
-                cleaned["answer"] = f"ranks:{','.join(given)}"
+                cleaned["answer"] = f"ranks:{','.join(ranks)}"
         return cleaned
 
     @property
     def ranks(self) -> list[int]:
         """Of a ranking, in the order shown; empty for any other answer."""
-        kind, _, given = self.cleaned_data["answer"].partition(":")
-        return [int(rank) for rank in given.split(",")] if kind == "ranks" else []
+        kind, _, ranks = self.cleaned_data["answer"].partition(":")
+        return [int(rank) for rank in ranks.split(",")] if kind == "ranks" else []
 
-    def answer_given(self, dataset: Dataset) -> Answer:
+    def answer_in(self, dataset: Dataset) -> Answer:
         shown, _, strength = self.cleaned_data["answer"].partition(":")
+        guidelines = self.cleaned_data["guidelines"]
         return Answer(
             outcome=shown,
             key=self.cleaned_data["key"],
@@ -57,12 +58,8 @@ class AnswerForm(forms.Form):
             comment=self.cleaned_data["comment"],
             seconds=self.cleaned_data["seconds"],
             supersedes=self.cleaned_data["supersedes"],
-            guidelines=self._guidelines_shown(dataset),
+            guidelines=dataset.guidelines.filter(pk=guidelines).first() if guidelines else None,
         )
-
-    def _guidelines_shown(self, dataset: Dataset) -> Guidelines | None:
-        pk = self.cleaned_data["guidelines"]
-        return dataset.guidelines.filter(pk=pk).first() if pk else None
 
 
 class HeldForm(forms.Form):

@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Greatest, Least
 
-from workbench.db.compiled import Compiled, Given
 from workbench.models.counts import count_of
 
 if TYPE_CHECKING:
@@ -22,6 +21,24 @@ class Outcome(models.TextChoices):
     BOTH_BAD = "both_bad", "Both bad: neither should be preferred"
     CANNOT_JUDGE = "cannot_judge", "Can’t judge: the annotator does not know enough"
 
+    @staticmethod
+    def seen_as(outcome: str, left: str) -> str:
+        """The outcome as a reader sees it who has the completion `left` on the left: "a" and "b" become
+        "left" or "right", others stay."""
+        if outcome not in (Outcome.A, Outcome.B):
+            return outcome
+        return "left" if outcome == left else "right"
+
+    @staticmethod
+    def page_words() -> dict[str, str]:
+        """What pages call each outcome, by the outcome as seen: left, right, tie, both_bad, cannot_judge."""
+        rest = (Outcome.TIE, Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE)
+        return {
+            "left": "Left",
+            "right": "Right",
+            **{outcome.value: outcome.label.partition(":")[0] for outcome in rest},
+        }
+
 
 class Side(models.TextChoices):
     A = "a"
@@ -30,8 +47,8 @@ class Side(models.TextChoices):
 
 class AnnotatorQuerySet(models.QuerySet["Annotator"]):
     def for_user(self, user: "User") -> "Annotator":
-        """The annotator that this person is, made at their first use."""
-        return _OF_USER.first(user=user.pk) or self.get_or_create(user=user)[0]
+        """This person as an annotator; the first use creates the row."""
+        return self.get_or_create(user=user)[0]
 
 
 class Annotator(models.Model):
@@ -68,9 +85,6 @@ class Annotator(models.Model):
     @property
     def is_imported(self) -> bool:
         return self.user_id is None
-
-
-_OF_USER = Compiled(lambda: Annotator.objects.filter(user=Given("user", models.BigAutoField())))
 
 
 class SaidBy(models.TextChoices):
@@ -259,6 +273,26 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def unsettled_by_reviewer(self) -> Self:
         return self.filter(~_settled_by_reviewer())
 
+    def calling_more(self) -> Self:
+        """Those with free places of their own number."""
+        return self.filter(required__gt=F("claimed"))
+
+    def claimed_by(self, people: int) -> Self:
+        """Those without a number of places of their own, of which so many are claimed."""
+        return self.filter(required=None, claimed=people)
+
+    def unfilled(self, initial_overlap: int) -> Self:
+        """Those with free places."""
+        return self.filter(Q(required__gt=F("claimed")) | Q(required=None, claimed__lt=initial_overlap))
+
+    def open_to(self, annotator: int, again: bool = False) -> Self:
+        """Those that no reviewer has settled and that this annotator (a primary key) has not had; with
+        `again` also those that the annotator skipped."""
+        given_back = [Claim.State.EXPIRED, *([Claim.State.SKIPPED] if again else [])]
+        had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+        # A query that locks asks all of this of the locked row again: others may have filled it meanwhile.
+        return self.unsettled_by_reviewer().exclude(Exists(had.exclude(state__in=given_back)))
+
     def gold(self) -> Self:
         """Those whose answer is known: annotators are measured by them, and they collect no votes."""
         return self.exclude(gold_outcome="")
@@ -344,6 +378,7 @@ class Comparison(models.Model):
 
     if TYPE_CHECKING:
         role: str | None  # annotated by access.comparison_for
+        has_suggestion: bool  # annotated by pipeline.annotate.statements
 
     class Meta:
         ordering = ["pk"]

@@ -91,7 +91,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def with_role_of_staff(self) -> Self:
         return self.there().annotate(role=Value(Role.ADMIN.value))
 
-    def with_role_of_member(self, user: "User") -> Self:
+    def with_role_of_member(self, user: "User | int") -> Self:
         own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
         return self.there().annotate(role=Subquery(own.values("role")))
 

@@ -1,29 +1,25 @@
-"""Outcomes in the words of the page. a and b are canonical; a reader sees left and right, and which of the
-two is on the left differs from reader to reader: each filter takes the completion on the left, "a" or "b"."""
+"""Outcomes in the words of the page. a and b are canonical, while a reader sees left and right. Which
+completion is on the left differs from reader to reader, so each filter takes it: "a" or "b"."""
 
 from django import template
 
+from workbench.models import Decision, Outcome
+
 register = template.Library()
 
-_WORDS = {"tie": "Tie", "both_bad": "Both bad", "cannot_judge": "Can’t judge", "drop": "Excluded"}
-_MARKS = {"left": "◧", "right": "◨", "tie": "=", "both_bad": "⊘", "cannot_judge": "?", "drop": "×"}
-
-
-@register.filter
-def side(outcome: str, left: str) -> str:
-    """ "left" or "right" for a and b; any other outcome as it is."""
-    if outcome in ("a", "b"):
-        return "left" if outcome == left else "right"
-    return outcome
+_MARKS = {"left": "◧", "right": "◨", "tie": "=", "both_bad": "⊘", "cannot_judge": "?", Decision.DROP: "×"}
 
 
 @register.filter
 def word(outcome: str, left: str) -> str:
     """ "Left", "Right", "Tie", "Both bad", "Can’t judge", "Excluded"."""
-    return _WORDS.get(outcome) or side(outcome, left).capitalize()
+    if outcome == Decision.DROP:
+        return "Excluded"
+    return Outcome.page_words().get(Outcome.seen_as(outcome, left), "")
 
 
 @register.filter
 def mark(outcome: str, left: str) -> str:
-    """One character for the outcome: ◧ ◨ = ⊘ ? ×. Always beside its word, for whoever cannot see it."""
-    return _MARKS.get(side(outcome, left), "")
+    """One character for the outcome: ◧ ◨ = ⊘ ? ×. It stands beside its word, for readers who cannot see
+    it."""
+    return _MARKS.get(Outcome.seen_as(outcome, left), "")

@@ -26,7 +26,7 @@ from workbench.forms.datasets import (
 from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
 from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline import quality
-from workbench.pipeline.annotate import answers
+from workbench.pipeline.annotate.progress import progress_in
 from workbench.pipeline.datasets import archiving, deleting
 from workbench.pipeline.decisions import majority
 from workbench.pipeline.quality import accuracy
@@ -112,7 +112,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "datasets/archived.html", {"archived": archived})
     visible = everything.in_use().with_has_prompts()
     annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
-    own = answers.progress_in(annotated, person) if annotated else {}
+    own = progress_in(annotated, person) if annotated else {}
     rows_of_own = [(dataset, own[dataset.pk]) for dataset in annotated]
     context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
     context["deletions"] = Run.objects.deletions_for(person)
@@ -188,7 +188,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
 
 def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """The overview for annotators: nothing on it depends on what others, the model or the answer key said."""
-    own = answers.progress_in([dataset], access.person(request.user))[dataset.pk]
+    own = progress_in([dataset], access.person(request.user))[dataset.pk]
     has_prompts = Prompt.objects.of(dataset).exists()
     context = {"dataset": dataset, "tab": "overview", "progress": own, "has_prompts": has_prompts}
     return render(request, "datasets/quiet.html", context)

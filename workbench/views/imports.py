@@ -17,7 +17,7 @@ from workbench import access
 from workbench.bodies import ReceivedFile, takes_files
 from workbench.db.storage import kept
 from workbench.forms.imports import ImportForm, UploadForm
-from workbench.models import Dataset, Role, Run, Upload, User
+from workbench.models import Dataset, Outcome, Role, Run, Upload, User
 from workbench.models.dataset import Message
 from workbench.pipeline import imports as pipeline
 from workbench.views import Request
@@ -42,7 +42,8 @@ class Example:
     def of(cls, draft: pipeline.Draft) -> "Example":
         pair = draft.comparisons[0]
         sides = (draft.completions[pair.first].text, draft.completions[pair.second].text)
-        words = {"a": "left is better", "b": "right is better", "tie": "tie", "both_bad": "both bad"}
+        words = {outcome: word.lower() for outcome, word in Outcome.page_words().items()}
+        words |= {"a": "left is better", "b": "right is better"}
         said = Counter(words[judgment.outcome] for judgment in pair.judgments)
         labels = ", ".join(
             f"{count} × {word}" if len(pair.judgments) > 1 else word for word, count in said.items()

@@ -41,7 +41,7 @@ const guidelines = document.getElementById("guidelines");
 const straightOn = document.getElementById("straight-on");
 const urls = root.dataset;
 
-const WORDS = { left: "Left", right: "Right", tie: "Tie", both_bad: "Both bad", cannot_judge: "Can’t judge" };
+const WORDS = JSON.parse(root.dataset.words); // of each answer
 const wordsOf = (answer) =>
   answer.startsWith("ranks:")
     ? ranking.inWords(answer)

@@ -1,0 +1,341 @@
+"""Handing out: which Comparison an annotator gets next, and the Claim that holds it.
+
+A Comparison has as many places as its Dataset's overlap, or its own number of them. A Claim holds a place
+while it is live or done, and `Comparison.claimed` counts the places held. One transaction writes both, under
+a lock on the annotator and on the Comparison. Locks are taken in the order annotator, Claim, Comparison.
+
+Among the work come gold (Comparisons with a known answer) and repeats (what the annotator has judged, with
+sides swapped), at random and at the Dataset's rates. They hold no place and give no vote.
+
+Nothing from this stage tells an annotator which pairs are checks, nor what others, the model or the answer
+key
+said: every answer is taken alike, what was put off comes back alike, and a figure for annotators counts only
+what they did themselves."""
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import combinations, count
+from typing import TypeVar
+
+from django.db import transaction
+from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from workbench.models import Annotator, Claim, Comparison, Completion, Dataset, Prompt, Purpose, Ranking
+from workbench.pipeline.annotate import queue, statements
+from workbench.pipeline.annotate.queue import Drawn
+
+# What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
+HOLD = 6
+ATTEMPTS = 5
+BLOCK = 4
+RANKED = range(3, 10)  # how many Completions can be ranked at once: each has a digit
+# A repeat comes when at least so many others have come in between.
+REPEAT_AFTER = 20
+# How likely gold or a repeat with an expired lease is to come next: about as soon as work comes back.
+COMES_BACK = 0.1
+MOST_GIVEN_BACK = 500  # expired leases at once
+
+Row = TypeVar("Row", bound=Model)
+
+
+def draw(*seed: object) -> float:
+    """A number in [0, 1) that is the same for the same seed on every machine."""
+    digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def side_at(number: int, annotator: Annotator) -> str:
+    """Which completion ("a" or "b") the annotator's Comparison of this number has on the left. In permuted
+    blocks of four, so that each side is on the left equally often, and nobody can tell the next."""
+    block, position = divmod(number, BLOCK)
+    places = sorted(range(BLOCK), key=lambda place: draw("left", annotator.pk, block, place))
+    return "a" if places.index(position) < BLOCK // 2 else "b"
+
+
+def left_in(shown: Sequence[int], comparison: Comparison) -> str:
+    """Which completion of the Comparison ("a" or "b") comes before the other in a ranking."""
+    return "a" if shown.index(comparison.a_id) < shown.index(comparison.b_id) else "b"
+
+
+def next_claim(
+    dataset: Dataset, annotator: Annotator, have: Collection[int] = (), again: bool = False
+) -> Claim | None:
+    """Lease a Comparison to the annotator: a held one that the page does not have, else a new one.
+
+    Nobody gets a Comparison twice, and no more people than the overlap hold one at any time. In order:
+    1. lock the annotator, and free the places of expired leases;
+    2. hand out again what the annotator holds and the page lacks; with HOLD of these, nothing new;
+    3. by chance, gold or a repeat;
+    4. the next of the queue, or gold or a repeat that was put off, if its turn comes first.
+
+    have: primary keys of the Comparisons that the page has.
+    again: also hand out those that the annotator skipped.
+    None: nothing is open to them (`progress.what_is_left` says why), or HOLD of theirs wait for an answer."""
+    for _ in range(ATTEMPTS):
+        with transaction.atomic():
+            ((last, is_any_expired, is_control_put_off),) = statements.lock_and_count(
+                annotator.pk, timezone.now()
+            )
+            number = 0 if last is None else last + 1
+            if is_any_expired:
+                give_back_expired()
+            items = _items(statements.live_claims(annotator.pk, dataset.pk))
+            if missing := next((claims for claims in items if not _is_on_page(claims, have)), None):
+                return _extend(missing, dataset)
+            if len(items) >= HOLD:
+                return None
+            if control := _new_control(dataset, annotator, number):
+                return control
+            drawn = queue.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
+            if is_control_put_off and (control := _control_put_off(dataset, annotator, again, drawn)):
+                return _extend([control], dataset)
+            if drawn and (claim := _lease(drawn, dataset, annotator, number)):
+                return claim
+        # Comparisons that others hold locked were passed over: they may still have a free place afterwards.
+        if not any(part.exists() for part in queue.open_parts(dataset, annotator, again)):
+            break
+        time.sleep(0.02)
+    return None
+
+
+def _items(claims: Iterable[Claim]) -> list[list[Claim]]:
+    """The Claims in order, those of one ranking together."""
+    items: dict[tuple[str, int], list[Claim]] = {}
+    for claim in sorted(claims, key=lambda claim: (claim.number, claim.pk)):
+        key = ("ranking", claim.ranking_id) if claim.ranking_id else ("claim", claim.pk)
+        items.setdefault(key, []).append(claim)
+    return list(items.values())
+
+
+def _is_on_page(claims: Iterable[Claim], have: Collection[int]) -> bool:
+    return any(claim.comparison_id in have for claim in claims)
+
+
+def _expiry(dataset: Dataset) -> datetime:
+    return timezone.now() + timedelta(minutes=dataset.lease_minutes)
+
+
+def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
+    expires_at = _expiry(dataset)
+    claims[0].expires_at, claims[0].state = expires_at, Claim.State.LIVE
+    rows = Claim.objects.filter(pk__in=[claim.pk for claim in claims])
+    rows.update(expires_at=expires_at, state=Claim.State.LIVE)
+    return claims[0]
+
+
+# --- gold and repeats ---------------------------------------------------------------------------------------
+
+
+def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+    """A Claim on gold or on a repeat, when chance says so and there is one."""
+    # True chance: an annotator could compute what a seed draws.
+    chance = random.random()
+    if chance < dataset.gold_share:
+        had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
+        golds = dataset.comparisons.gold().filter(_is_shown_as_pair(dataset)).exclude(Exists(had))
+        if comparison := _first_from(golds, "random_rank", random.random()):
+            (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
+            claim.purpose = Purpose.GOLD
+            claim.save()
+            return claim
+    elif chance < dataset.gold_share + dataset.repeat_share:
+        claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset)
+        repeats = claims.filter(purpose=Purpose.REPEAT, comparison=OuterRef("comparison"))
+        done = claims.filter(purpose=Purpose.WORK, state=Claim.State.DONE, number__lte=number - REPEAT_AFTER)
+        done = done.filter(_is_shown_as_pair(dataset, "comparison__")).exclude(Exists(repeats))
+        if first_claim := _first_from(done, "number", number * random.random()):
+            comparison = first_claim.comparison
+            (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
+            claim.purpose, claim.left = Purpose.REPEAT, "b" if first_claim.left == "a" else "a"
+            claim.save()
+            return claim
+    return None
+
+
+def _is_shown_as_pair(dataset: Dataset, path: str = "") -> Q:
+    """Where completions are ranked, a pair out of three or more would give itself away as gold or a
+    repeat."""
+    if not dataset.allows_ranking:
+        return Q()
+    siblings = Completion.objects.filter(prompt__dataset=dataset).order_by().values("prompt")
+    ranked = siblings.annotate(n=Count("pk")).filter(n__in=RANKED).values("prompt")
+    return ~Q(**{f"{path}prompt__in": ranked})
+
+
+def _first_from(rows: QuerySet[Row], field: str, start: float) -> Row | None:
+    """The first row from `start` on in the order of `field`, else the first of all; one query in any case."""
+    pks = rows.order_by(field).values("pk")
+    from_start = pks.filter(**{f"{field}__gte": start})
+    return rows.filter(pk=Coalesce(Subquery(from_start[:1]), Subquery(pks[:1]))).first()
+
+
+def _control_put_off(
+    dataset: Dataset, annotator: Annotator, again: bool, drawn: Drawn | None
+) -> Claim | None:
+    """The annotator's gold or repeat that expired, or with `again` was skipped, when its turn has come: among
+    skipped work in the order of the skips, else at random, and last when there is no work left."""
+    states = [Claim.State.EXPIRED, Claim.State.SKIPPED] if again else [Claim.State.EXPIRED]
+    claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset, state__in=states)
+    controls = claims.filter(statements.CONTROLS).exclude(purpose=Purpose.GOLD, comparison__gold_outcome="")
+    control = controls.select_related("suggestion__version").order_by("expires_at", "pk").first()
+    if control is None or drawn is None:
+        return control
+    skipped = claims.filter(comparison=drawn.comparison, state=Claim.State.SKIPPED).first()
+    if skipped:
+        return control if control.expires_at < skipped.expires_at else None
+    is_expired = control.state == Claim.State.EXPIRED
+    return control if is_expired and random.random() < COMES_BACK else None
+
+
+# --- work ---------------------------------------------------------------------------------------------------
+
+
+def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+    """The Claim on what was drawn. Where Completions are ranked, also the Claims on the other Comparisons of
+    its Prompt; None when somebody else is being handed that Prompt."""
+    first = drawn.comparison
+    comparisons = _lock_siblings(dataset, annotator, first) if dataset.allows_ranking else [first]
+    if comparisons is None:
+        return None
+    ranking = _new_ranking(annotator, comparisons, number) if len(comparisons) > 1 else None
+    others: dict[int, list[Claim]] = {comparison.pk: [] for comparison in comparisons}
+    had: dict[int, Claim] = {}
+    for claim in statements.work_on(others):
+        others[claim.comparison_id].append(claim)
+        if claim.annotator_id == annotator.pk:
+            had[claim.comparison_id] = claim
+    untouched = [comparison.pk for comparison in comparisons if not comparison.claimed]
+    chance = drawn.chance_of(untouched)
+    never_had = [comparison for comparison in comparisons if comparison.pk not in had]
+    new = _new_claims(never_had, dataset, annotator, number, mode_of=first)
+    by_comparison = had | {claim.comparison_id: claim for claim in new}
+    claims = [by_comparison[comparison.pk] for comparison in comparisons]
+    for comparison, claim in zip(comparisons, claims, strict=True):
+        if ranking:
+            claim.ranking, claim.left = ranking, left_in(ranking.shown, comparison)
+        begun = next((other for other in others[comparison.pk] if other.slot is not None), None)
+        if begun:
+            claim.strategy, claim.propensity = begun.strategy, begun.propensity
+        elif chance:
+            claim.strategy, claim.propensity = drawn.strategy, chance
+        claim.slot = free_slot(others[comparison.pk])
+        claim.state = Claim.State.LIVE
+        claim.expires_at = _expiry(dataset)
+    Claim.objects.bulk_create(new)
+    Claim.objects.bulk_update(
+        had.values(), ["ranking", "left", "strategy", "propensity", "slot", "state", "expires_at"]
+    )
+    Comparison.objects.filter(pk__in=others).update(claimed=F("claimed") + 1)
+    return claims[0]
+
+
+def free_slot(claims: Iterable[Claim]) -> int:
+    """The lowest place that none of these Claims holds."""
+    held = {claim.slot for claim in claims}
+    return next(slot for slot in count() if slot not in held)
+
+
+def _lock_siblings(dataset: Dataset, annotator: Annotator, first: Comparison) -> list[Comparison] | None:
+    """Lock, with the locked `first`, all Comparisons of its Prompt that are open to the annotator, so that
+    its Completions can be ranked at once. Pairs that nobody has made yet are made. `first` alone where that
+    leaves fewer than three Completions, or more than nine. None when somebody else is being handed the same
+    Prompt."""
+    prompts = Prompt.objects.filter(pk=first.prompt_id)
+    if not prompts.select_for_update(of=("self",), skip_locked=True).exists():
+        return None
+    completions = list(Completion.objects.filter(prompt=first.prompt_id).order_by("sha256"))
+    if len(completions) not in RANKED:
+        return [first]
+    pairs = list(combinations(completions, 2))
+    if Comparison.objects.filter(prompt=first.prompt_id).count() < len(pairs):
+        missing = [Comparison(dataset=dataset, prompt_id=first.prompt_id, a=a, b=b) for a, b in pairs]
+        Comparison.objects.bulk_create(missing, ignore_conflicts=True)
+        Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True)
+    siblings = Comparison.objects.filter(prompt=first.prompt_id).exclude(pk=first.pk)
+    open_siblings = siblings.unfilled(dataset.initial_overlap).open_to(annotator.pk)
+    locked = open_siblings.select_for_update(of=("self",), skip_locked=True)
+    comparisons = [first, *locked.order_by("pk")]
+    ranked = {pk for comparison in comparisons for pk in (comparison.a_id, comparison.b_id)}
+    return comparisons if len(ranked) in RANKED else [first]
+
+
+def _new_ranking(annotator: Annotator, comparisons: Sequence[Comparison], number: int) -> Ranking:
+    """Positions are drawn by lot, and turned round for every second ranking: so each of two Completions is
+    before the other equally often."""
+    completions = {pk for comparison in comparisons for pk in (comparison.a_id, comparison.b_id)}
+    pair, is_second = divmod(number, 2)
+    lots = [draw("positions", annotator.pk, pair, place) for place in range(len(completions))]
+    by_lot = [pk for _, pk in sorted(zip(lots, sorted(completions), strict=True))]
+    return Ranking.objects.create(
+        annotator=annotator,
+        prompt_id=comparisons[0].prompt_id,
+        shown=by_lot[::-1] if is_second else by_lot,
+    )
+
+
+def _new_claims(
+    comparisons: Sequence[Comparison],
+    dataset: Dataset,
+    annotator: Annotator,
+    number: int,
+    mode_of: Comparison,
+) -> list[Claim]:
+    """Unsaved Claims, all of one mode, which `mode_of` draws: of a ranking, its first Comparison."""
+    blind = draw("mode", annotator.pk, mode_of.pk) < dataset.blind_share
+    pks = [] if blind else [comparison.pk for comparison in comparisons]
+    suggestions = {
+        suggestion.comparison_id: suggestion
+        for suggestion in (statements.suggestions_to_show(pks) if pks else ())
+    }
+    return [
+        Claim(
+            comparison=comparison,
+            annotator=annotator,
+            number=number,
+            left=side_at(number, annotator),
+            mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
+            suggestion=suggestions.get(comparison.pk),
+            expires_at=_expiry(dataset),
+        )
+        for comparison in comparisons
+    ]
+
+
+# --- leases -------------------------------------------------------------------------------------------------
+
+
+def give_back(claims: Collection[Claim], **changes: object) -> None:
+    """Free the places of these Claims, and make these changes of the Claims."""
+    freed = Counter(claim.comparison_id for claim in claims if claim.slot is not None)
+    Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(slot=None, **changes)
+    for places in set(freed.values()):
+        pks = [pk for pk, number in freed.items() if number == places]
+        Comparison.objects.filter(pk__in=pks).update(claimed=F("claimed") - places)
+
+
+def give_back_expired() -> None:
+    """Free the places of expired leases in all Datasets: people who went away keep nothing from the
+    others."""
+    expired = Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
+    with transaction.atomic():
+        # One statement locks the Comparison too: two of these at once would deadlock otherwise.
+        locked = expired.select_related("comparison").select_for_update(
+            of=("self", "comparison"), skip_locked=True, no_key=True
+        )
+        if claims := list(locked[:MOST_GIVEN_BACK]):
+            give_back(claims, state=Claim.State.EXPIRED)
+
+
+def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
+    """Renew the leases on these Comparisons. Returns those that the annotator holds: the others have gone to
+    somebody else meanwhile."""
+    items = _items(statements.live_claims(annotator.pk, dataset.pk))
+    held = [claim for claims in items if _is_on_page(claims, have) for claim in claims]
+    Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))
+    return [claim.comparison_id for claim in held if claim.comparison_id in have]

@@ -1,0 +1,218 @@
+"""The statements that run for every pair that is handed out and for every answer, compiled once a process.
+
+Arguments are primary keys. All other queries of the stage are ordinary querysets."""
+
+from collections.abc import Collection
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+
+from workbench.db.compiled import Compiled
+from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, Purpose, Strategy, Suggestion
+from workbench.models.annotation import ComparisonQuerySet
+
+LEVELS = 4
+"""Begun Comparisons are read by how many of their places are claimed: the fullest first, so many levels."""
+MOST_UNTOUCHED_COUNTED = 1000
+RANK_FIELDS = {Strategy.UNCERTAIN: "uncertainty_rank", Strategy.DISAGREEMENT: "disagreement_rank"}
+CONTROLS = ~Q(purpose=Purpose.WORK)
+
+
+# --- who asks -----------------------------------------------------------------------------------------------
+
+
+@Compiled
+def dataset_of_staff(pk: int) -> QuerySet[Dataset]:
+    return Dataset.objects.filter(pk=pk).with_role_of_staff()
+
+
+@Compiled
+def dataset_of_member(pk: int, user: int) -> QuerySet[Dataset]:
+    return Dataset.objects.filter(pk=pk).with_role_of_member(user)
+
+
+@Compiled
+def annotator_of(user: int) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(user=user)
+
+
+@Compiled
+def lock(annotator: int) -> QuerySet[Annotator, tuple[int]]:
+    """One annotator's requests come one after the other: two tabs, or a double submit, cannot interleave."""
+    return Annotator.objects.select_for_update(no_key=True).filter(pk=annotator).values_list("pk")
+
+
+@Compiled
+def lock_and_count(annotator: int, now: datetime) -> QuerySet[Annotator, tuple[int | None, bool, bool]]:
+    """As `lock`: the number of the annotator's last Claim, whether any lease has expired (of anybody), and
+    whether this annotator has put off gold or a repeat."""
+    claims = Claim.objects.filter(annotator=OuterRef("pk"))
+    put_off = claims.filter(CONTROLS, state__in=[Claim.State.EXPIRED, Claim.State.SKIPPED])
+    annotators = Annotator.objects.select_for_update(no_key=True).filter(pk=annotator)
+    return annotators.values_list(
+        Subquery(claims.order_by("-number").values("number")[:1]),
+        Exists(Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=now)),
+        Exists(put_off),
+    )
+
+
+# --- what is handed out -------------------------------------------------------------------------------------
+
+
+@Compiled
+def live_claims(annotator: int, dataset: int) -> QuerySet[Claim]:
+    """Unsorted: SQLite would sort by reading all Claims that the annotator ever had."""
+    claims = Claim.objects.filter(annotator=annotator, state=Claim.State.LIVE, comparison__dataset=dataset)
+    return claims.select_related("suggestion__version")
+
+
+@Compiled
+def work_on(comparisons: Collection[int]) -> QuerySet[Claim]:
+    return Claim.objects.filter(comparison__in=comparisons, purpose=Purpose.WORK).order_by("pk")
+
+
+@Compiled
+def suggestions_to_show(comparisons: Collection[int]) -> QuerySet[Suggestion]:
+    return Suggestion.objects.filter(comparison__in=comparisons).to_show()
+
+
+@Compiled
+def comparison_with_texts(comparison: int) -> QuerySet[Comparison]:
+    """With `has_suggestion`: whether there is a Suggestion to show."""
+    suggestions = Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()
+    comparisons = Comparison.objects.filter(pk=comparison).select_related("prompt", "a", "b")
+    return comparisons.annotate(has_suggestion=Exists(suggestions))
+
+
+# --- the answer ---------------------------------------------------------------------------------------------
+
+
+@Compiled
+def comparison_in(dataset: int, comparison: int) -> QuerySet[Comparison]:
+    return Comparison.objects.filter(dataset=dataset, pk=comparison)
+
+
+@Compiled
+def lock_claim(annotator: int, comparison: int, claim: int) -> QuerySet[Claim]:
+    return _locked(Claim.objects.filter(annotator=annotator, comparison=comparison, pk=claim))
+
+
+@Compiled
+def lock_first_claim(annotator: int, comparison: int) -> QuerySet[Claim]:
+    """The annotator's Claim that is no repeat."""
+    claims = Claim.objects.filter(annotator=annotator, comparison=comparison)
+    return _locked(claims.exclude(purpose=Purpose.REPEAT))
+
+
+def _locked(claims: QuerySet[Claim]) -> QuerySet[Claim]:
+    return claims.select_for_update(of=("self",)).select_related("suggestion__version", "ranking")
+
+
+@Compiled
+def sent_before(keys: Collection[UUID]) -> QuerySet[Judgment]:
+    """The Judgments with these idempotency keys."""
+    return Judgment.objects.filter(idempotency_key__in=keys).order_by()
+
+
+@Compiled
+def answers_of(annotator: int, comparisons: Collection[int]) -> QuerySet[Judgment]:
+    """What the annotator says now of these Comparisons, in work, gold and repeats."""
+    unchanged = Judgment.objects.unchanged()
+    return unchanged.filter(annotator=annotator, comparison__in=comparisons).order_by()
+
+
+# --- the queue ----------------------------------------------------------------------------------------------
+
+
+def read_windows(dataset: Dataset, start: float, size: int) -> tuple[list[tuple[Strategy | None, int]], int]:
+    """The first `size` primary keys of each window of the queue, in order, each with the strategy that draws
+    from its window; None for what has been begun. Then how many Comparisons nobody has begun, at most
+    MOST_UNTOUCHED_COUNTED.
+
+    start: where in the random order to begin, in [0, 1)."""
+    windows = _windows(tuple(dataset.strategies), dataset.initial_overlap, size)
+    parts = [window.sql(dataset.pk, start) for _, window in windows]
+    untouched_sql, untouched_params = _untouched.sql(dataset.pk)
+    selects = [
+        f"SELECT {n}, part{n}.* FROM ({sql}) part{n}"  # noqa: S608 - the ORM's own SQL
+        for n, (sql, _) in enumerate(parts)
+    ]
+    selects.append(f"SELECT {len(windows)}, COUNT(*) FROM ({untouched_sql}) untouched")  # noqa: S608
+    params = [param for _, part_params in parts for param in part_params]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(selects), [*params, *untouched_params])
+        rows: list[tuple[int, int]] = sorted(cursor.fetchall(), key=lambda row: row[0])
+    _, untouched = rows.pop()
+    return [(windows[n][0], pk) for n, pk in rows], untouched
+
+
+@Compiled
+def open_among(annotator: int, pks: Collection[int]) -> QuerySet[Comparison, tuple[int]]:
+    """Which of these Comparisons are open to the annotator."""
+    comparisons = Comparison.objects.filter(pk__in=pks).open_to(annotator)
+    return comparisons.order_by().values_list("pk")
+
+
+@Compiled
+def lock_open(annotator: int, pk: int, initial_overlap: int) -> QuerySet[Comparison]:
+    """The Comparison, locked, if nobody else holds it locked and it is still open to the annotator."""
+    comparisons = Comparison.objects.filter(pk=pk).unfilled(initial_overlap).open_to(annotator)
+    return comparisons.select_for_update(of=("self",), skip_locked=True)
+
+
+@Compiled
+def _untouched(dataset: int) -> QuerySet[Comparison, tuple[int]]:
+    untouched = Comparison.objects.filter(dataset=dataset).claimed_by(0)
+    return untouched.order_by().values_list("pk")[:MOST_UNTOUCHED_COUNTED]
+
+
+Window = tuple[Strategy | None, Compiled[[int, float], tuple[int]]]
+
+
+@lru_cache
+def _windows(strategies: tuple[Strategy, ...], initial_overlap: int, size: int) -> list[Window]:
+    """The windows of a Dataset with these strategies, `size` Comparisons of each."""
+
+    def window(number: int) -> Compiled[[int, float], tuple[int]]:
+        def pks(dataset: int, start: float) -> QuerySet[Comparison, tuple[int]]:
+            comparisons = Comparison.objects.filter(dataset=dataset)
+            _, part = window_querysets(comparisons, start, strategies, initial_overlap)[number]
+            return part.values_list("pk")[:size]
+
+        return Compiled(pks)
+
+    parts = window_querysets(Comparison.objects.all(), 0.0, strategies, initial_overlap)
+    return [(strategy, window(number)) for number, (strategy, _) in enumerate(parts)]
+
+
+def window_querysets(
+    comparisons: ComparisonQuerySet, start: float, strategies: Collection[Strategy], initial_overlap: int
+) -> list[tuple[Strategy | None, QuerySet[Comparison]]]:
+    """The windows in the order in which they are read: what calls for one more person, what has been begun,
+    what nobody has begun."""
+    begun = _from_start(comparisons.calling_more(), start)
+    for people in range(initial_overlap - 1, max(0, initial_overlap - 1 - LEVELS), -1):
+        # One number of people a window: of "fewer than", SQLite reads all to sort them.
+        level = comparisons.claimed_by(people)
+        if Strategy.DISAGREEMENT in strategies:
+            begun.append(_by_rank(level, "disagreement_rank"))
+        begun += _from_start(level, start)
+    untouched = comparisons.claimed_by(0)
+    return [
+        *((None, part) for part in begun),
+        *((which, _by_rank(untouched, rank)) for which, rank in RANK_FIELDS.items() if which in strategies),
+        *((Strategy.RANDOM, part) for part in _from_start(untouched, start)),
+    ]
+
+
+def _from_start(comparisons: QuerySet[Comparison], start: float) -> list[QuerySet[Comparison]]:
+    """The random order: from `start` to its end, then from its beginning."""
+    ordered = comparisons.order_by("random_rank")
+    return [ordered.filter(random_rank__gte=start), ordered.filter(random_rank__lt=start)]
+
+
+def _by_rank(comparisons: QuerySet[Comparison], rank: str) -> QuerySet[Comparison]:
+    return comparisons.filter(**{f"{rank}__isnull": False}).order_by(rank)
