@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scoring.likeness import ALIKE, likeness, shingles_in
+from scoring.likeness import ALIKE, likeness, signature
+from scoring.normalise import normalised_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +51,7 @@ class Text:
     def of(cls, prompt: str) -> Text:
         """Of the text that a scorer is given (see scoring.formats.flatten_messages)."""
         texts = [prompt, *([opening] if (opening := opening_of(prompt)) else [])]
-        return cls(tuple(dict.fromkeys(digest_of(text) for text in texts)), shingles_in(prompt))
+        return cls(tuple(dict.fromkeys(map(normalised_digest, texts))), signature(prompt))
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,6 @@ def _first(runs: NDArray[np.uint32]) -> list[int]:
     """So many of the sorted runs that two texts that are alike have one of them in common."""
     kept: list[int] = runs[: len(runs) - math.ceil(ALIKE * len(runs)) + 1].tolist()
     return kept
-
-
-def digest_of(text: str) -> str:
-    """sha256 in hex of the normalised text (NFKC, case folded, white space collapsed)."""
-    words = unicodedata.normalize("NFKC", text).casefold().split()
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
 def opening_of(prompt: str) -> str:

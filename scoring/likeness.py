@@ -1,15 +1,16 @@
 """When two texts of prompts are near-duplicates: 0.7 of all their runs of 3 words in common (Jaccard).
 
-Texts of fewer than 20 words never are: one word makes another question of them. Words are those after
-normalising (NFKC, case folded, all but letters and digits taken for white space; in scripts that put no
-space between words each character is a word). Nothing here imports torch."""
+Texts of fewer than 20 words never are near-duplicates: one word makes another question of a short text.
+Words are runs of letters and digits in the normalised text; in scripts that put no space between words each
+character is a word. Nothing here imports torch."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 import zlib
 from typing import TYPE_CHECKING
+
+from scoring.normalise import normalise, shingles_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ LEAST_WORDS = 20
 RUN = 3
 ALIKE = 0.7
 MOST_CHARACTERS = 100_000
-"""Of a longer prompt this much is looked at, which bounds memory."""
+"""Only the first characters of a longer text are compared, which bounds memory."""
 
 _SPACELESS = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
@@ -29,25 +30,23 @@ _ASCII_WORD = re.compile(r"[^\W_]+")
 _ASCII_LONG = re.compile(rf"[\W_]*+(?:[^\W_]++[\W_]++){{{LEAST_WORDS - 1}}}[^\W_]")
 
 
-def words_in(text: str) -> list[str]:
-    """The normalised words of a text; [] for one that is certainly short."""
+def _words_of_long(text: str) -> list[str]:
+    """The words of a text; [] for a text that certainly has fewer than 20."""
     text = text[:MOST_CHARACTERS]
     if text.isascii():
         return _ASCII_WORD.findall(text.lower()) if _ASCII_LONG.match(text) else []
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(normalise(text))
 
 
-def shingles_in(text: str) -> Shingles | None:
-    """Hashes of the runs of 3 words, sorted, each once; None for a text too short to be like another."""
-    words = words_in(text)
+def signature(text: str) -> Shingles | None:
+    """Hashes of the runs of 3 words, sorted, each once; None for a text of fewer than 20 words."""
+    words = _words_of_long(text)
     if len(words) < LEAST_WORDS:
         return None
     import numpy as np
 
-    runs = (
-        zlib.crc32(" ".join(words[start : start + RUN]).encode()) for start in range(len(words) - RUN + 1)
-    )
-    return np.unique(np.fromiter(runs, dtype=np.uint32, count=len(words) - RUN + 1))
+    hashes = map(zlib.crc32, shingles_in(words, RUN))
+    return np.unique(np.fromiter(hashes, dtype=np.uint32, count=len(words) - RUN + 1))
 
 
 def likeness(one: Shingles, other: Shingles) -> float:

@@ -8,10 +8,11 @@ Nothing here imports torch, numpy or Django.
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
+
+from scoring.normalise import normalised_digest
 
 Message = dict[str, Any]
 """One turn of a conversation."""
@@ -121,10 +122,9 @@ def answer_digest(text: str) -> str:
 
 
 def group_digest(messages: Sequence[Message]) -> str:
-    """sha256 in hex of the normalised text (NFKC, case folded, white space collapsed). Prompts with the same
-    digest belong to one group: splits keep a group whole, so that no test prompt is seen in training."""
-    words = unicodedata.normalize("NFKC", " ".join(map(said, messages))).casefold().split()
-    return text_digest(" ".join(words))
+    """The normalised_digest of the conversation. Prompts with the same digest belong to one group: splits
+    keep a group whole, so that no test prompt is seen in training."""
+    return normalised_digest(" ".join(map(said, messages)))
 
 
 # --- how they read ------------------------------------------------------------------------------------------

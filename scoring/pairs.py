@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from typing import Any
 
 from scoring.formats import Pair, flatten_messages
 from scoring.groups import grouped
+from scoring.normalise import normalised_digest
 from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of, tree_of
 from scoring.rows.formats import PACKINGS, Reading, is_table, known_name, open_rows
 from scoring.rows.reading import Reader
@@ -271,12 +271,6 @@ def pair_of_row(row: Mapping[str, Any], *, strip_citations: bool = False) -> Lab
     return sink.pairs[0]
 
 
-def prompt_group(prompt: str) -> str:
-    """Prompts that differ in case, width of characters or white space only are of one group."""
-    words = unicodedata.normalize("NFKC", prompt).casefold().split()
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()
-
-
 # --- Drafts to pairs ----------------------------------------------------------------------------------------
 
 
@@ -316,7 +310,7 @@ def pairs_of(
         left_out[NOTHING] += 1
         return
     prompt = flatten_messages(draft.messages)
-    own_group, tree = prompt_group(prompt), tree_of(draft)
+    own_group, tree = normalised_digest(prompt), tree_of(draft)
     for comparison in draft.comparisons:
         a, b = (draft.completions[at].text for at in (comparison.first, comparison.second))
         target = target_of(comparison, shape)

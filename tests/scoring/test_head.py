@@ -8,6 +8,7 @@ from scoring import learnt
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.engine import load
 from scoring.head import fit_head
+from scoring.normalise import normalised_digest
 from tests.scoring.models import Card, save_bert, save_encoder, sentence
 
 
@@ -50,7 +51,7 @@ def test_a_fitted_head_says_which_prompts_it_was_fitted_to(encoder, tmp_path):
     assert record is not None
     assert record.whole
     assert {text.digests[0] for text in record.texts["trained"]} == {
-        learnt.digest_of(prompt) for prompt, *_ in triples(20)
+        normalised_digest(prompt) for prompt, *_ in triples(20)
     }
 
 

@@ -22,6 +22,7 @@ from scoring.config import PRESETS, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.model import Padded, quietly
+from scoring.normalise import normalised_digest
 from scoring.pairs import DataError, LabelledPair, TrainingData
 from scoring.train import Run, bradley_terry_loss, preference_loss, train
 from scoring.trainable import TrainableBert
@@ -364,7 +365,7 @@ def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(mod
     first, second, other = (learnt.read(tmp_path / name) for name in ("first", "second", "other"))
 
     def digests(pairs):
-        return {learnt.digest_of(pair.prompt) for pair in pairs}
+        return {normalised_digest(pair.prompt) for pair in pairs}
 
     def of(record, use):
         return {digest for text in record.texts[use] for digest in text.digests}

@@ -6,7 +6,6 @@ contamination analysis of Brown et al. 2020, arXiv:2005.14165, appendix C), or a
 is all that can be asked of shorter ones and of languages that put no space between words."""
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from django.core.files.storage import default_storage
 
 from scoring.formats import BadLine, prompt_text, read_rows
 from scoring.messages import said
+from scoring.normalise import shingles_in, words_in
 from workbench.db.storage import kept
 from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
@@ -70,17 +70,13 @@ class Leak:
 
 
 def shingles(text: str) -> set[bytes]:
-    """8-byte digests of every 13 words in a row of the normalised text; of the whole when it is shorter.
-    Normalised: NFKC, case folded, all but letters and digits taken for white space."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(c if c.isalnum() else " " for c in folded).split()
-    if len(words) < WORDS:
-        return {_digest(words)} if words else set()
-    return {_digest(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)}
-
-
-def _digest(words: list[str]) -> bytes:
-    return hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
+    """8-byte digests of every 13 words in a row of the normalised text; of all its words when they are
+    fewer."""
+    words = words_in(text)
+    if not words:
+        return set()
+    runs = shingles_in(words, min(len(words), WORDS))
+    return {hashlib.blake2b(run, digest_size=8).digest() for run in runs}
 
 
 def text_of(messages: Iterable[Message]) -> str:

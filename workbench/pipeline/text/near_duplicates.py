@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from scoring.likeness import ALIKE, LEAST_WORDS, likeness, shingles_in, words_in
+from scoring.likeness import ALIKE, likeness, signature
 from scoring.messages import Message, said
 
 if TYPE_CHECKING:
@@ -23,23 +23,14 @@ if TYPE_CHECKING:
 
     Shingles = NDArray[np.uint32]
 
-__all__ = ["ALIKE", "LEAST_WORDS", "keys_of", "likeness", "minima_of", "shingles_of", "words_of"]
+__all__ = ["ALIKE", "keys_of", "likeness", "minima_of", "shingles_of"]
 
 BANDS, MINIMA = 8, 4
 
 
-def words_of(messages: Sequence[Message]) -> list[str]:
-    """The normalised words of a prompt; [] for one that is certainly short."""
-    return words_in(_text(messages))
-
-
 def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
     """Hashes of the runs of 3 words, sorted, each once; None for a prompt too short to be like another."""
-    return shingles_in(_text(messages))
-
-
-def _text(messages: Sequence[Message]) -> str:
-    return " ".join(said(message) for message in messages if message["role"] != "system")
+    return signature(" ".join(said(message) for message in messages if message["role"] != "system"))
 
 
 def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":
