@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from scoring.learnt import Record, texts_of
 from tests.factories import (
     AnnotatorFactory,
@@ -13,6 +15,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, Dataset, ModelVersion
+from workbench.pipeline.quality import accuracy
 from workbench.pipeline.text import learnt
 
 
@@ -50,6 +53,20 @@ def judged_blind(comparison: Comparison, outcome: str = "a", by: Annotator | Non
 def has_learnt(version: ModelVersion, prompts: Sequence[str], chosen: Sequence[str] = ()) -> None:
     learnt.remember(
         version, Record({"trained": texts_of(prompts), "chosen": texts_of(chosen)}, source="a file")
+    )
+
+
+def measured(version: ModelVersion, dataset: Dataset, label_source: str = "all") -> accuracy.Measured:
+    """The version against one label source or both together, from the rows of this moment."""
+    heard = accuracy.heard(dataset)
+    places = [place for place, name in enumerate(accuracy.LABEL_SOURCES) if label_source in (name, "all")]
+    said = accuracy.majority(heard.counts[:, places].sum(axis=1))
+    return accuracy.measure(
+        accuracy.margins(version, heard.keys),
+        np.where(said >= 0, said, np.nan),
+        heard.groups,
+        heard.lengths,
+        learnt.seen(version, dataset),
     )
 
 

@@ -63,7 +63,6 @@ urlpatterns = [
     path("models/<id:pk>/activate/", versions.version_activate, name="version_activate"),
     path("models/<id:pk>/retire/", versions.version_retire, name="version_retire"),
     path("datasets/<id:pk>/quality/", quality.quality, name="quality"),
-    path("datasets/<id:pk>/quality/compute/", quality.quality_compute, name="quality_compute"),
     path("datasets/<id:pk>/quality/figures.json", quality.quality_report, name="quality_report"),
     path("datasets/<id:pk>/quality/charts/<str:name>", quality.quality_chart, name="quality_chart"),
     path(

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 import pytest
@@ -302,17 +303,16 @@ def test_a_page_and_its_part_are_not_taken_for_each_other_by_a_cache(dataset, al
 
 
 def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_beside_longest(
-    dataset, rita, as_user
+    dataset, rita, as_user, store_figures
 ):
     version = ModelVersionFactory.create(state="active", name="rm-1", notice="This is the demo model.")
-    longest = ModelVersion.objects.get(name="longest")
     label = AnnotatorFactory.create(user=None, source="file.jsonl")
-    for index in range(4):
+    for index in range(20):
         comparison = ComparisonFactory.create(prompt__dataset=dataset)
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
-        SuggestionFactory.create(comparison=comparison, version=longest, margin=-1.0)
-        JudgmentFactory.create(comparison=comparison, outcome="b" if index == 0 else "a")
+        JudgmentFactory.create(comparison=comparison, outcome="b" if index < 5 else "a")
         JudgmentFactory.create(comparison=comparison, annotator=label, outcome="a", stage="imported")
+    store_figures(dataset)
 
     html = page(as_user(rita), "dataset", dataset.pk)
 
@@ -320,30 +320,37 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
     assert "This is the demo model." in worth
     assert "not calibrated" in worth
     people, labels, both = worth.split("<tbody>")[1:]
-    assert "<b>75 %</b>" in people  # 3 of 4
-    assert "0 to 100 %" in people  # four prompts
+    assert "<b>75 %</b>" in people  # 15 of 20
     assert "longest" in people
-    assert "<b>100 %</b>" in labels  # 4 of 4
+    assert "<b>100 %</b>" in labels  # 20 of 20
     assert "<b>100 %</b>" in both  # a vote against a label is no majority
+    assert "Up to date" in worth
 
 
-@pytest.mark.parametrize(("right", "said"), [(0, True), (8, True), (10, False)])
-def test_a_model_that_is_worse_than_taking_the_longer_says_so(right, said, dataset, rita, as_user):
-    version = ModelVersionFactory.create(state="active")
-    for index in range(10):
+@pytest.mark.parametrize(
+    ("right", "said"), [(0, "is worse than"), (32, "is not clearly better than"), (40, "")]
+)
+def test_a_model_that_is_not_better_than_taking_the_longer_says_so(
+    right, said, dataset, rita, as_user, store_figures
+):
+    version = ModelVersionFactory.create(state="active", name="rm-1")
+    for index in range(40):
         comparison = ComparisonFactory.create(prompt__dataset=dataset, a__text="a long answer", b__text="no")
         outcome = "a" if index % 5 else "b"
         margin = 1.0 if (outcome == "a") == (index < right) else -1.0
         SuggestionFactory.create(comparison=comparison, version=version, margin=margin)
         JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    store_figures(dataset)
 
     html = page(as_user(rita), "dataset", dataset.pk)
 
-    assert ("Ignore this model’s picks for now" in html) is said
+    assert (f"rm-1 {said} picking the longer answer" in html) is bool(said)
+    assert ("Its picks may not help here" in html) is bool(said)
 
 
-def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, rita, as_user):
+def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, rita, as_user, store_figures):
     planted = memorised(dataset, state="active")
+    store_figures(dataset)
 
     worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
@@ -352,13 +359,37 @@ def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, 
     assert "is not known" not in worth
 
 
+def test_the_overview_says_how_far_people_agree_as_quality_does(dataset, rita, as_user, store_figures):
+    ModelVersionFactory.create(state="active")
+    for index in range(20):
+        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        for outcome in ("a", "a" if index else "b"):
+            JudgmentFactory.create(comparison=comparison, outcome=outcome)
+    store_figures(dataset)
+    client = as_user(rita)
+
+    said = [
+        re.search(r"Two people agree in (.*?) of cases, on 20 pairs", page(client, name, dataset.pk))
+        for name in ("dataset", "quality")
+    ]
+
+    assert said[0][1] == said[1][1].replace("\N{NO-BREAK SPACE}", " ") == "95 % (80 to 100)"
+
+
 def test_without_judgments_no_accuracy_is_claimed(dataset, rita, as_user):
     ModelVersionFactory.create(state="active")
 
     worth = page(as_user(rita), "dataset", dataset.pk).partition('id="worth"')[2]
 
-    assert "Nothing to compare yet" in worth
+    assert "No votes yet" in worth
     assert "%" not in worth
+
+
+def test_before_the_first_report_the_overview_says_that_it_comes_by_itself(dataset, rita, as_user):
+    ModelVersionFactory.create(state="active")
+    JudgmentFactory.create(comparison__prompt__dataset=dataset)
+
+    assert "The first figures appear by themselves" in page(as_user(rita), "dataset", dataset.pk)
 
 
 def test_without_an_active_model_the_page_says_so(dataset, rita, as_user):
@@ -656,17 +687,18 @@ def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow
 
 
 @pytest.mark.parametrize("n", [1, 30])
-def test_the_overview_takes_15_queries_for_one_comparison_and_for_thirty(
-    dataset, alice, as_user, django_assert_num_queries, n
+def test_the_overview_takes_12_queries_for_one_comparison_and_for_thirty(
+    dataset, alice, as_user, django_assert_num_queries, store_figures, n
 ):
     version = ModelVersionFactory.create(state="active")
     for _ in range(n):
         comparison = ComparisonFactory.create(prompt__dataset=dataset)
         JudgmentFactory.create(comparison=comparison)
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
+    store_figures(dataset)
     client = as_user(alice)
 
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(12):
         assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200
 
 

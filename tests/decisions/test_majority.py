@@ -186,30 +186,3 @@ def test_wilson_gives_the_published_interval():
 def test_nothing_counted_gives_no_share_and_no_interval():
     assert wilson(0, 0) is None
     assert (Share(0, 0).value, Share(0, 0).low, Share(0, 0).high) == (None, None, None)
-
-
-def test_the_agreement_of_an_empty_dataset_claims_nothing(dataset):
-    assert majority.among(dataset) == Share(0, 0)
-
-
-def test_agreement_is_of_comparisons_with_two_opinions_or_more(dataset):
-    judged(dataset, "a", "a")
-    judged(dataset, "a", "b")
-    judged(dataset, "a", "b", "b", "cannot_judge")
-    judged(dataset, "tie")
-    judged(dataset)
-
-    assert majority.among(dataset) == Share(1, 3)
-
-
-def test_labels_that_came_with_the_data_can_be_told_from_people(dataset):
-    for said in ("b", "a"):
-        comparison = judged(dataset, "a", "a")
-        label(comparison, said)
-
-    shares = {
-        label_sources: majority.among(dataset, label_sources)
-        for label_sources in ("all", "people", "imported")
-    }
-
-    assert shares == {"all": Share(1, 2), "people": Share(2, 2), "imported": Share(0, 0)}

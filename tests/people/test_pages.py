@@ -5,8 +5,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import AnnotatorFactory, ComparisonFactory, JudgmentFactory, UserFactory
-from workbench.models import Judgment, Member, Run
-from workbench.worker import tasks
+from workbench.models import Judgment, Member
 
 pytestmark = pytest.mark.django_db
 
@@ -128,7 +127,7 @@ def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since
         assert "too few votes yet" in told.split("Right on known answers")[1]
 
 
-def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_have_the_rest(
+def test_before_anything_is_computed_the_page_has_the_members_and_says_when_the_rest_comes(
     dataset, alice, as_user
 ):
     url = reverse("people", args=[dataset.pk])
@@ -138,23 +137,7 @@ def test_before_anything_is_computed_the_page_has_the_members_and_says_how_to_ha
 
     assert "alice" in nothing
     assert "No votes yet" in nothing
-    assert "Update now" not in nothing
-    assert "Update now" in judged
-
-
-def test_computing_from_here_leads_back_here(
-    dataset, alice, as_user, monkeypatch, django_capture_on_commit_callbacks
-):
-    enqueued = []
-    monkeypatch.setattr(tasks.compute_statistics, "delay", enqueued.append)
-    client, url = as_user(alice), reverse("people", args=[dataset.pk])
-
-    with django_capture_on_commit_callbacks(execute=True):
-        answer = client.post(reverse("quality_compute", args=[dataset.pk]), {"tab": "people"}, follow=True)
-
-    assert answer.redirect_chain == [(url, 302)]
-    assert "Updating. The figures appear" in answer.content.decode()
-    assert enqueued == [Run.objects.get(kind="statistics").pk]
+    assert "The first figures appear by themselves" in judged
 
 
 def test_imported_voices_are_listed_apart_with_their_counts(dataset, alice, as_user, store_figures):

@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from tests.factories import AnnotatorFactory, DatasetFactory, ModelVersionFactory, SuggestionFactory
-from tests.planted import has_learnt, judged_blind, labelled, memorised
+from tests.planted import has_learnt, judged_blind, labelled, measured, memorised
 from workbench.models import Claim, Judgment
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.text.splits import split_of
@@ -15,12 +15,10 @@ pytestmark = pytest.mark.django_db
 def test_a_model_that_memorised_its_training_prompts_shows_what_it_is_worth_on_the_others(dataset):
     planted = memorised(dataset)
 
-    found = accuracy.of(planted.version, dataset)
+    found = measured(planted.version, dataset)
 
     assert found.share.value == planted.share == 25 / 40
-    assert (found.n, found.measured.learnt, found.known) == (40, 60, "yes")
-    assert found.counted == {"people": 0, "imported": 40}
-    assert found.left_out == "Left out: 60 pairs of prompts that the model was trained on."
+    assert (found.decided, found.learnt) == (40, 60)
     low, high = found.share.low, found.share.high
     assert 0.4 < low < found.share.value < high < 0.8
 
@@ -32,9 +30,9 @@ def test_the_same_pairs_in_another_dataset_are_left_out_as_well(dataset):
         copy = labelled(other, comparison.prompt.messages[0]["content"].upper())
         SuggestionFactory.create(comparison=copy, version=planted.version, margin=1.0 - 2 * (number % 2))
 
-    found = accuracy.of(planted.version, other)
+    found = measured(planted.version, other)
 
-    assert (found.n, found.measured.learnt, found.share.value) == (0, 30, None)
+    assert (found.decided, found.learnt, found.share.value) == (0, 30, None)
 
 
 def answered(comparison, *, mode="blind", strategy="random", outcome="a", **fields):
@@ -70,13 +68,13 @@ def test_votes_beside_a_suggestion_and_on_picked_pairs_are_counted_apart(dataset
     answered(pairs[2], strategy="uncertain")
     answered(pairs[3], outcome="b")
 
-    found = accuracy.of(version, dataset, "people")
+    found = measured(version, dataset, "people")
 
-    assert (found.share.value, found.n) == (0.5, 2)
-    assert found.set_aside == {"led": 1, "picked": 1, "asked_after": 0}
-    assert found.left_out == (
-        "Left out: 1 vote given after the model’s pick was shown, 1 vote on pairs that were "
-        "not picked at random."
+    assert (found.share.value, found.decided) == (0.5, 2)
+    assert accuracy.heard(dataset).set_aside == {"led": 1, "picked": 1, "asked_after": 0}
+    assert accuracy.left_out_in_words(0, accuracy.heard(dataset).set_aside) == (
+        "Left out: 1 vote given after the model’s pick was shown, 1 vote on pairs that were not picked at "
+        "random."
     )
 
 
@@ -89,11 +87,11 @@ def test_a_pair_counts_once_by_what_more_than_half_say(dataset):
     judged_blind(clear, "b")
     judged_blind(split, "b")
 
-    both, people = accuracy.of(version, dataset), accuracy.of(version, dataset, "people")
+    both, people = measured(version, dataset), measured(version, dataset, "people")
 
-    assert (both.n, both.share.value, both.undecided) == (1, 1.0, {"no majority": 1})
-    assert both.counted == {"people": 1, "imported": 0}
-    assert (people.n, people.share.value) == (1, 0.0)
+    assert (both.decided, both.share.value) == (1, 1.0)
+    assert accuracy.undecided(*accuracy.heard(dataset).said()) == {"no majority": 1}
+    assert (people.decided, people.share.value) == (1, 0.0)
 
 
 def test_the_length_rule_is_the_one_that_is_right_more_often_on_training_prompts(dataset):
@@ -104,11 +102,11 @@ def test_the_length_rule_is_the_one_that_is_right_more_often_on_training_prompts
         right = number % 3 > 0
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0 if right else -1.0)
 
-    measured = accuracy.of(version, dataset).measured
+    found = measured(version, dataset)
 
-    assert (measured.rule, measured.rule_share.value) == ("shortest", 1.0)
-    assert measured.over_rule.value == pytest.approx(-1 / 3)
-    assert measured.beats_rule is False
+    assert (found.rule, found.rule_share.value) == ("shortest", 1.0)
+    assert found.over_rule.value == pytest.approx(-1 / 3)
+    assert accuracy.beats_rule(found.over_rule.low, found.over_rule.high) is False
 
 
 def test_the_rule_is_not_chosen_by_prompts_that_are_kept_for_testing(dataset):
@@ -133,14 +131,23 @@ def test_a_figure_above_the_human_ceiling_carries_a_warning(dataset):
         for place, by in enumerate(people):
             judged_blind(comparison, "b" if place == 0 and number % 2 else "a", by)
 
-    found = accuracy.of(version, dataset)
+    share, ceiling = measured(version, dataset).share.value, accuracy.heard(dataset).ceiling()
 
-    assert found.share.value == 1.0
-    assert 0.8 < found.ceiling.value < 1.0
-    assert "above the human ceiling" in found.warning
+    assert share == 1.0
+    assert 0.8 < ceiling.value < 1.0
+    assert "above the human ceiling" in ceiling.warning(share)
 
 
 def test_nothing_counted_is_no_figure(dataset):
-    found = accuracy.of(ModelVersionFactory.create(), dataset)
+    found = measured(ModelVersionFactory.create(), dataset)
 
-    assert (found.share.value, found.n, found.warning, found.known) == (None, 0, "", "no")
+    assert (found.share.value, found.decided) == (None, 0)
+    assert accuracy.heard(dataset).ceiling() == accuracy.Ceiling(None, None, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.01, 0.1, True), (-0.1, -0.01, False), (-0.1, 0.1, None), (0.0, 0.1, None), (None, None, None)],
+)
+def test_a_model_beats_the_length_rule_where_the_whole_interval_says_so(low, high, said):
+    assert accuracy.beats_rule(low, high) is said

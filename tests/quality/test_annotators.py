@@ -17,6 +17,7 @@ from tests.factories import (
     ModelVersionFactory,
     SuggestionFactory,
 )
+from tests.planted import measured
 from tests.votes import record_judgment
 from workbench.models import Claim, Comparison, Judgment
 from workbench.pipeline.annotate import answers, handout
@@ -25,7 +26,7 @@ from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.annotate.progress import last_answered, progress_in, progress_of
 from workbench.pipeline.decisions import majority
 from workbench.pipeline.model import calibration
-from workbench.pipeline.quality import accuracy, annotators
+from workbench.pipeline.quality import annotators
 from workbench.pipeline.review import decide, queue
 
 pytestmark = pytest.mark.django_db
@@ -174,7 +175,7 @@ def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
     SuggestionFactory.create(comparison=comparison, version=version)
     voter = AnnotatorFactory.create()
     JudgmentFactory.create(comparison=comparison, annotator=voter, outcome="a", mode="blind")
-    figures = accuracy.of(version, dataset, "people")
+    figures = measured(version, dataset, "people")
     for purpose in ("gold", "repeat"):
         first = JudgmentFactory.create(
             comparison=comparison,
@@ -191,8 +192,8 @@ def test_no_figure_counts_gold_or_repeats_as_votes(dataset):
 
     majority.derive(dataset)
 
-    assert accuracy.of(version, dataset, "people") == figures
-    assert figures.n == 1
+    assert measured(version, dataset, "people") == figures
+    assert figures.decided == 1
     assert comparison.decisions.get().votes == 1
     assert not Comparison.objects.all().people_disagree().exists()
     assert [answer[3] for answer in calibration._answers(version, dataset, labels=True)] == [1.0]

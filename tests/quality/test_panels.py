@@ -31,6 +31,8 @@ def sliced(kind: str, label: str, accuracy: float | None, over: float = 0.1) -> 
         "random": figure(0.5),
         "over_longest": figure(over if accuracy else None),
         "ceiling": figure(0.9),
+        "by_rule": figure(accuracy and accuracy - over),
+        "over_rule": figure(over if accuracy else None),
     }
 
 
@@ -50,6 +52,7 @@ def made(**changes: Any) -> dict[str, Any]:
     model = {
         "version": "reward-1",
         "pk": 1,
+        "rule": "longest",
         "kind": "transformer",
         "calibrated": True,
         "temperature": 1.0,

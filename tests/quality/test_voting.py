@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from scoring.evaluate import human_ceiling
 from tests.conftest import SHARED
 from workbench.pipeline.quality.columns import ORDINAL
 from workbench.pipeline.quality.figures import Figure
-from workbench.pipeline.quality.voting import Agreement, agreement, ceiling
+from workbench.pipeline.quality.voting import Agreement, agreement, ceiling, raw_agreement
 
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), example C: four observers, twelve units.
 # Gwet's Handbook of Inter-Rater Reliability gives AC1 for the same ratings.
@@ -92,12 +93,25 @@ def test_the_interval_of_clustered_opinions_is_wider_than_that_of_independent_on
     assert clustered.high - clustered.low > 2 * (independent.high - independent.low)
 
 
-def test_two_people_who_agree_in_73_of_100_leave_84_to_a_perfect_model():
-    found = ceiling(Figure(0.73, 0.66, 0.8, 500, 100))
+def test_one_opinion_alone_agrees_with_nobody_and_three_count_as_three_pairs():
+    counts = np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]] * 5)
 
-    assert found.value == pytest.approx(0.839, abs=5e-4)
-    assert found.low == pytest.approx(0.783, abs=5e-4)
-    assert ceiling(Figure(0.5, 0.4, 0.6, 500, 100)).value is None
+    found = of(counts)
+
+    assert found.raw.value == pytest.approx((1 + 0 + 1 / 3) / 3)
+    assert (found.units, found.raw) == (15, raw_agreement(counts, np.arange(len(counts))))
+
+
+def test_two_people_who_agree_in_73_of_100_leave_84_to_a_perfect_model():
+    def sides(agree: int) -> np.ndarray:
+        return np.array([[2.0, 0.0]] * agree + [[1.0, 1.0]] * (100 - agree))
+
+    found, at_chance = (ceiling(sides(agree), np.arange(100) < agree, np.arange(100)) for agree in (73, 50))
+
+    assert found.agreement.value == 0.73
+    assert found.share.value == pytest.approx(0.839, abs=5e-4)
+    assert found.share.low == pytest.approx(human_ceiling(found.agreement.low))
+    assert (at_chance.share.value, at_chance.agreement.value, at_chance.votes) == (None, 0.5, 1)
 
 
 @pytest.mark.real_data

@@ -15,7 +15,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Comparison, Dataset, Flag, ModelVersion, ReviewQueue, Statistics
-from workbench.pipeline.quality.report import FORMAT
+from workbench.pipeline import quality
 from workbench.pipeline.review import queue as review_queue
 
 pytestmark = pytest.mark.django_db
@@ -50,11 +50,9 @@ def report(dataset: Dataset, version: ModelVersion, low: float, label_source: st
     """A stored report in which the model is ahead of the length rule by `low` at least."""
     share = {"value": 0.7, "low": 0.65, "high": 0.75, "n": 200, "prompts": 200}
     over = {**share, "value": low + 0.05, "low": low, "high": low + 0.1}
-    row = {"kind": "all", "accuracy": share, "by_rule": share, "over_rule": over}
-    told = {
-        "format": FORMAT,
-        "against": {label_source: [{"pk": version.pk, "rule": "shortest", "slices": [row]}]},
-    }
+    row = {"kind": "all", "accuracy": share, "by_rule": share, "over_rule": over, "ceiling": share}
+    model = {"pk": version.pk, "rule": "shortest", "slices": [row], "learnt": 0, "known": "yes", "ece": share}
+    told = {**quality.compute(dataset), "against": {label_source: [model]}}
     Statistics.objects.update_or_create(
         dataset=dataset,
         defaults={

@@ -97,7 +97,6 @@ TABLE = {
     "straight_on": Row("POST", "", to(204, LOGGED_IN)),
     "gold": Row("POST", "comparison", to(302, REVIEWER)),
     "quality": Row("GET", "dataset", REVIEWER),
-    "quality_compute": Row("POST", "dataset", to(302, REVIEWER)),
     "quality_report": Row("GET", "figures", ADMIN),
     "quality_table": Row("GET", "table of figures", REVIEWER),
     "quality_chart": Row("GET", "chart", REVIEWER),

@@ -109,10 +109,6 @@ def pressed_release(client, dataset: Dataset, *_: object):
     return client.post(reverse("releases", args=[dataset.pk]), order)
 
 
-def pressed_statistics(client, dataset: Dataset, *_: object):
-    return client.post(reverse("quality_compute", args=[dataset.pk]))
-
-
 def pressed_evaluate(client, dataset: Dataset, model: ModelVersion, *_: object):
     return client.post(reverse("model_evaluate", args=[dataset.pk]), {"version": model.pk})
 
@@ -132,7 +128,7 @@ def pressed_retry(client, dataset: Dataset, *_: object):
 
 
 BUTTONS: list[Callable] = [
-    pressed_import, pressed_release, pressed_statistics, pressed_evaluate, pressed_train, pressed_leakage,
+    pressed_import, pressed_release, pressed_evaluate, pressed_train, pressed_leakage,
     pressed_retry,
 ]  # fmt: skip
 

@@ -115,14 +115,14 @@ class ReviewFilterForm(forms.Form):
         """The Dataset with what waits in each queue, where that is quickly counted, and `told`. One query."""
         version = self.looked_at
         found = Dataset.objects.filter(pk=self.dataset.pk).with_quick_queue_counts(version, QUICKLY_COUNTED)
-        counted = found.with_told(quality.told(version)).with_newest_completion().get()
+        counted = found.with_told(quality.in_report(version)).with_newest_completion().get()
         self.dataset.newest_completion = counted.newest
         return counted
 
     @property
-    def unseen(self) -> quality.Unseen | None:
+    def unseen(self) -> quality.ModelAccuracy | None:
         """How good the version is here, as far as the last report says."""
-        return quality.unseen(self.counted.told)
+        return quality.from_cells(self.counted.told)
 
     @property
     def first_queue(self) -> str:

@@ -100,7 +100,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
     def with_told(self, told: Subquery) -> Self:
-        """Annotate `told`: a row of the stored report (see pipeline.quality.told)."""
+        """Annotate `told`: a row of the stored report (see pipeline.quality.in_report)."""
         return self.annotate(told=told)
 
     def with_newest_completion(self) -> Self:

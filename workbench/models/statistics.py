@@ -1,18 +1,13 @@
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.db.models import Exists, OuterRef
 
 from workbench.models.annotation import Comparison, Judgment
 
-if TYPE_CHECKING:
-    from workbench.models.scores import ModelVersion
-
 
 class Statistics(models.Model):
     """The figures of a Dataset as a Run has computed them, and the moment of the data that they describe.
-    Pages read `report` and count nothing themselves; its shape is that of `pipeline.quality.compute`, with
-    the `charts` that were drawn of it."""
+    Pages read `report` and count nothing themselves; its shape is a
+    pipeline.quality.reports.Report."""
 
     MOST_COUNTED = 10_000
 
@@ -51,7 +46,3 @@ class Statistics(models.Model):
         here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=self.dataset_id)
         newer = Judgment.objects.filter(Exists(here), pk__gt=self.last_judgment)
         return newer.order_by()[: self.MOST_COUNTED].count()
-
-    def is_stale(self, active: "ModelVersion | None") -> bool:
-        """Whether there are newer Judgments, or another version is active now."""
-        return self.version_id != (active and active.pk) or self.judgments_since > 0

@@ -28,12 +28,11 @@ from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline import quality
 from workbench.pipeline.annotate.progress import progress_in
 from workbench.pipeline.datasets import archiving, deleting
-from workbench.pipeline.decisions import majority
-from workbench.pipeline.quality import accuracy
 from workbench.pipeline.scoring import batches, cuts
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
 from workbench.views import Request
+from workbench.views.quality import as_of
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
 from workbench.worker import enqueue, tasks
 
@@ -59,7 +58,7 @@ def next_steps(dataset: Dataset) -> list[Step]:
 
     First comes what the Dataset lacks: data, people, judgments, reviews. Where the model and people differ is
     a reason to look only for a model that is better than the length rule here."""
-    unseen = quality.unseen(dataset.told)
+    unseen = quality.from_cells(dataset.told)
     is_admin = dataset.role == Role.ADMIN
     open_places = dataset.wanted_count - dataset.judged_count
     alone = dataset.member_count <= 1 and not dataset.judged_count
@@ -87,18 +86,8 @@ def _model_reviews(count: int) -> str:
     return f"Review {count:,} model disagreement{'s' * (count != 1)}"
 
 
-SOURCE_NAMES = {"people": "people", "imported": "imported labels", "all": "both"}
-
-
-def worth_of(dataset: Dataset, version: ModelVersion | None) -> list[tuple[str, accuracy.Accuracy]]:
-    """What the version is worth here, against each kind of label source that prefers one side here, and
-    against both together as on the Model page."""
-    found = accuracy.by_voice(version, dataset) if version else {}
-    return [(SOURCE_NAMES[label_source], figure) for label_source, figure in found.items() if figure.tried]
-
-
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    return datasets.with_judging_counts(version).with_told(quality.told(version))
+    return datasets.with_judging_counts(version).with_told(quality.in_report(version))
 
 
 @require_safe
@@ -155,7 +144,7 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         Dataset.objects.filter(pk=visible.pk)
         .with_role_of(access.person(request.user))
         .with_loop_counts(version)
-        .with_told(quality.told(version))
+        .with_told(quality.in_report(version))
         .get()
     )
     runs = list(Run.objects.of(dataset).open().for_list())
@@ -176,14 +165,26 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     if runs and request.htmx and "whole" not in request.GET:
         return render(request, "datasets/live.html", context | {"polled": True})
     context |= {
-        "accuracy_by_label_source": worth_of(dataset, version),
-        "agree": majority.among(dataset, "people"),
+        **_figures(dataset, version),
         "polled": request.htmx,
         "rest": request.htmx,
     }
     if request.htmx:
         return render(request, "datasets/live.html", context, status=200 if runs else STOP_POLLING)
     return render(request, "datasets/dataset.html", context)
+
+
+def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, Any]:
+    """What the stored report says of the version that serves, and of people."""
+    stored = quality.stored(dataset)
+    if stored is None:
+        return as_of(dataset, None)
+    agreements = stored.report["agreement"].get("people")
+    return {
+        **as_of(dataset, stored),
+        "accuracies": quality.accuracies(stored.report, version),
+        "agreement": agreements["all"] if agreements else None,
+    }
 
 
 def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:

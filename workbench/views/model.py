@@ -1,6 +1,7 @@
 """The Model tab of a Dataset: what each version is worth here, retraining, comparing, promoting, lineage."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,15 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
+from workbench.pipeline import quality
 from workbench.pipeline.model import evaluation, promotion, training
 from workbench.pipeline.model.evaluation import Compared
+from workbench.pipeline.quality.accuracy import beats_rule
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.views import Request
 from workbench.views.datasets import are_large
+from workbench.views.quality import as_of
 from workbench.views.runs import workforce
 from workbench.views.versions import enqueue_scoring
 from workbench.worker import enqueue, tasks
@@ -30,46 +34,57 @@ EVALUATIONS_SHOWN = 30
 
 @dataclass(frozen=True)
 class Cell:
-    """A version's accuracy on one Dataset, with the length rule beside it; None = not evaluated."""
+    """A version's accuracy on one Dataset, with the length rule beside it; None = not known."""
 
-    found: Evaluation | None
+    evaluation: Evaluation | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    decided: int = 0
+    rule: str = ""
+    by_rule: float | None = None
+    beats_rule: bool | None = None
+    ece: float | None = None
+    warning: str = ""
+    remarks: Sequence[str] = ()
 
-    @property
-    def own(self) -> dict[str, Any] | None:
-        return self.found.own if self.found and self.found.own["accuracy"] is not None else None
+    @classmethod
+    def of(cls, evaluation: Evaluation | None, stored: quality.ModelAccuracy | None = None) -> "Cell":
+        """By the stored report, which is never long out of date, else by the evaluation."""
+        return cls.of_report(stored, evaluation) if stored else cls.of_evaluation(evaluation)
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        own = self.own
-        return (own["clustered"] or own["wilson"]) if own else None
+    @classmethod
+    def of_report(cls, stored: quality.ModelAccuracy, evaluation: Evaluation | None) -> "Cell":
+        share, low, high = (stored.accuracy[name] for name in ("value", "low", "high"))
+        return cls(
+            evaluation,
+            share,
+            None if low is None or high is None else (low, high),
+            stored.accuracy["n"],
+            stored.rule,
+            stored.by_rule["value"] if stored.by_rule else None,
+            stored.beats_rule,
+            stored.ece["value"] if stored.ece else None,
+            stored.warning,
+            [sentence for sentence in (stored.left_out, stored.unknown) if sentence],
+        )
 
-    @property
-    def remarks(self) -> list[str]:
-        """What must be said beside the figure."""
-        return evaluation.remarks(self.found) if self.found else []
-
-    @property
-    def warning(self) -> str:
-        """That the figure is too good to be true; "" where it is not."""
-        return evaluation.warning(self.found) if self.found else ""
-
-    @property
-    def rule(self) -> str:
-        """The length rule: longest or shortest."""
-        return str(self.found.figures["rule"]["rule"]) if self.found else ""
-
-    @property
-    def by_rule(self) -> float | None:
-        share: float | None = self.found.figures["rule"]["rule_share"]["value"] if self.found else None
-        return share
-
-    @property
-    def beats_rule(self) -> bool | None:
-        """None where the paired interval leaves it open."""
-        over = self.found.figures["rule"]["over_rule"] if self.found else None
-        if not over or over["low"] is None:
-            return None
-        return True if over["low"] > 0 else False if over["high"] < 0 else None
+    @classmethod
+    def of_evaluation(cls, found: Evaluation | None) -> "Cell":
+        if found is None or found.own["accuracy"] is None:
+            return cls(found)
+        own, rule = found.own, found.figures["rule"]
+        return cls(
+            found,
+            own["accuracy"],
+            own["clustered"] or own["wilson"],
+            own["decided"],
+            rule["rule"],
+            rule["rule_share"]["value"],
+            beats_rule(rule["over_rule"]["low"], rule["over_rule"]["high"]),
+            own["calibrated_ece"],
+            evaluation.warning(found),
+            evaluation.remarks(found),
+        )
 
 
 @dataclass(frozen=True)
@@ -82,14 +97,9 @@ class VersionRow:
     @property
     def rate(self) -> float | None:
         """Texts it scored a second when it was last evaluated."""
-        rates = (cell.found.figures.get("texts_per_second") for cell in self.cells if cell.found)
+        evaluations = (cell.evaluation for cell in self.cells if cell.evaluation)
+        rates = (found.figures.get("texts_per_second") for found in evaluations)
         return next((rate for rate in rates if rate), None)
-
-    @property
-    def ece(self) -> float | None:
-        own = self.cells[0].own
-        share: float | None = own["calibrated_ece"] if own else None
-        return share
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -125,6 +135,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "runs": list(runs)[:8],
         "workforce": workforce(open_runs),
         "outlook": _outlook(form),
+        **as_of(dataset, quality.stored(dataset)),
     }
     return render(request, "model/model.html", context, status=400 if form.errors else 200)
 
@@ -136,10 +147,14 @@ def _rows(measured_on: list[Dataset]) -> list[VersionRow]:
         .exclude(state=ModelVersion.State.RETIRED)
         .select_related("base", "release__dataset")
     )
-    return [
-        VersionRow(version, [Cell(newest.get(version.pk, {}).get(on.pk)) for on in measured_on])
-        for version in versions
-    ]
+    reports = quality.stored_of(measured_on)
+
+    def cell(version: ModelVersion, on: Dataset) -> Cell:
+        stored = reports.get(on.pk)
+        figures = quality.overall(stored.report, version) if stored else None
+        return Cell.of(newest.get(version.pk, {}).get(on.pk), figures)
+
+    return [VersionRow(version, [cell(version, on) for on in measured_on]) for version in versions]
 
 
 def _outlook(form: RetrainForm) -> dict[str, Any]:
@@ -191,7 +206,9 @@ def model_compare(request: Request, pk: int) -> HttpResponse:
     if form.is_valid():
         new, old = form.cleaned_data["new"], form.cleaned_data["old"]
         newest = Evaluation.objects.on(dataset).filter(version=new).newest_first().first()
-        context |= {"new": new, "old": old, "cell": Cell(newest)}
+        stored = quality.stored(dataset)
+        figures = quality.overall(stored.report, new) if stored else None
+        context |= {"new": new, "old": old, "cell": Cell.of(newest, figures)}
         at_once = request.htmx or "now" in request.GET
         if not at_once and are_large([dataset, *Dataset.objects.filter(frozen=True)]):
             return render(request, "model/compare.html", {**context, "comparing": True})
@@ -267,7 +284,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "chain": _chain(version),
         "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
-        "evaluations": [Cell(found) for found in evaluations[:EVALUATIONS_SHOWN]],
+        "evaluations": [Cell.of_evaluation(found) for found in evaluations[:EVALUATIONS_SHOWN]],
         "promotions": Promotion.objects.history().filter(version=version),
         "active": ModelVersion.objects.active(),
     }

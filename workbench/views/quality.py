@@ -7,31 +7,21 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
 from workbench.pipeline import quality as pipeline
 from workbench.pipeline.quality import charts
-from workbench.pipeline.quality.panels import (
-    SOURCE_NAMES,
-    Column,
-    Panel,
-    data_in_words,
-    in_words,
-    label_sources,
-    names_of,
-    panels,
-    plan,
-)
+from workbench.pipeline.quality.panels import Column, Panel, data_in_words, in_words, names_of, panels, plan
+from workbench.pipeline.quality.reports import SOURCE_NAMES, label_sources
 from workbench.pipeline.text.spreadsheets import plain_cell
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
-from workbench.worker import enqueue, tasks
 
 ROWS_SHOWN = 60
 
@@ -176,15 +166,6 @@ def _path(stored: Statistics, name: str) -> str | None:
     """Path in Django's storage of the chart of this name, which ends in a digest."""
     start = f"{charts.folder(stored.dataset)}/{name}-"
     return next((path for path in stored.charts if path.startswith(start)), None)
-
-
-@require_POST
-def quality_compute(request: HttpRequest, pk: int) -> HttpResponse:
-    """Have a worker compute the figures, unless one is at it already; back to the page that asked."""
-    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    run = pipeline.begin(dataset, access.person(request.user))
-    enqueue.enqueue(tasks.compute_statistics, run.pk)
-    return redirect("people" if request.POST.get("tab") == "people" else "quality", pk=pk)
 
 
 @require_safe

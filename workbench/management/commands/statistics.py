@@ -6,7 +6,8 @@ from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import quality
-from workbench.pipeline.quality.panels import SOURCE_NAMES, Kind, data_in_words, in_words, plan, warning_of
+from workbench.pipeline.quality.panels import Kind, data_in_words, in_words, plan, warning_of
+from workbench.pipeline.quality.reports import SOURCE_NAMES
 from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.text import learnt
 from workbench.worker import tasks

@@ -1,4 +1,4 @@
-"""What people agree on: the Decisions that follow from Judgments, and agreement and accuracy in figures."""
+"""What people agree on: the Decisions that follow from Judgments."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from django.db.models import (
     BooleanField,
     Case,
     CharField,
-    Count,
     DateTimeField,
     F,
     FilteredRelation,
@@ -21,10 +20,8 @@ from django.db.models import (
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from workbench.models import Comparison, Dataset, Decision, Judgment, Outcome
+from workbench.models import Comparison, Dataset, Decision, Outcome
 from workbench.models.annotation import ComparisonQuerySet
-from workbench.pipeline.quality.accuracy import LabelSource
-from workbench.pipeline.quality.shares import Share
 
 CHUNK = 1_000
 PASSES = 3
@@ -166,24 +163,3 @@ def _insert(decided: QuerySet[Any, Any]) -> int:
         into = f"INSERT INTO {table} ({', '.join(columns)})"
         cursor.execute(f"{into} {select} ON CONFLICT DO NOTHING", params)
         return int(cursor.rowcount)
-
-
-def among(dataset: Dataset, label_sources: LabelSource = "all") -> Share:
-    """How far current opinions agree: of the Comparisons with two or more, those where all are the same.
-    `label_sources`: everybody, people who log in, or imported labels alone."""
-    shared = (
-        _current(dataset, label_sources)
-        .exclude(outcome=Outcome.CANNOT_JUDGE)
-        .values("comparison")
-        .annotate(opinions=Count("pk"), kinds=Count("outcome", distinct=True))
-        .filter(opinions__gte=2)
-    )
-    counted = shared.aggregate(n=Count("comparison"), k=Count("comparison", filter=Q(kinds=1)))
-    return Share(counted["k"], counted["n"])
-
-
-def _current(dataset: Dataset, label_sources: LabelSource) -> QuerySet[Judgment]:
-    judgments = Judgment.objects.of(dataset).current().order_by()
-    if label_sources == "all":
-        return judgments
-    return judgments.filter(annotator__user__isnull=label_sources == "imported")

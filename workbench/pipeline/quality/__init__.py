@@ -6,22 +6,40 @@ no database; `report` puts all together, `updating` says when a new one is due, 
 tables, and `charts` draws it.
 docs/explanation/quality.md says what each figure means."""
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from workbench.models import Dataset, ModelVersion, Run, Statistics
 from workbench.pipeline.quality import charts
-from workbench.pipeline.quality.report import FORMAT, Report, compute
-from workbench.pipeline.quality.unseen import Unseen, told, unseen
+from workbench.pipeline.quality.model_accuracy import (
+    ModelAccuracy,
+    accuracies,
+    from_cells,
+    in_report,
+    overall,
+)
+from workbench.pipeline.quality.report import compute
+from workbench.pipeline.quality.reports import FORMAT, Report
 from workbench.pipeline.quality.updating import begin, begin_if_stale
 from workbench.pipeline.runs.lifecycle import is_called_off
 
-__all__ = ["Report", "Unseen", "begin", "begin_if_stale", "carry_out", "compute", "stored", "told", "unseen"]
+__all__ = [
+    "ModelAccuracy", "Report", "accuracies", "begin", "begin_if_stale", "carry_out", "compute", "from_cells",
+    "in_report", "overall", "stored", "stored_of",
+]  # fmt: skip
 
 
 def stored(dataset: Dataset) -> Statistics | None:
     """What a Run has last computed of the dataset; None before that, and where it is of another format."""
     found = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
     return found if found and found.report.get("format") == FORMAT else None
+
+
+def stored_of(datasets: Sequence[Dataset]) -> dict[int, Statistics]:
+    """What `stored` gives for each of them, by primary key; one query."""
+    rows = Statistics.objects.filter(dataset__in=datasets, report__format=FORMAT)
+    return {row.dataset_id: row for row in rows}
 
 
 def carry_out(run: Run) -> Statistics | None:

@@ -7,7 +7,6 @@ counts once, by what more than half of the counted opinions say."""
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from statistics import median_low
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from django.db.models.functions import Length
 
 from scoring import evaluate as figures_of
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
-from workbench.pipeline.text import learnt
+from workbench.pipeline.quality import voting
 from workbench.pipeline.text.learnt import Seen
 from workbench.pipeline.text.splits import split_of
 
@@ -46,26 +45,18 @@ class Heard:
     counts: Vector
     set_aside: dict[str, int] = field(default_factory=dict)
 
-    def said(self, label_source: LabelSource = "all") -> tuple[Vector, Vector]:
-        """(target, opinions) of each pair: 1 where more than half prefer a, 0 for b, 0.5 for a tie, -1 where
-        they call both bad; NaN where no outcome has more than half."""
-        counts = (
-            self.counts.sum(axis=1)
-            if label_source == "all"
-            else self.counts[:, LABEL_SOURCES.index(label_source)]
-        )
+    def said(self) -> tuple[Vector, Vector]:
+        """(target, opinions) of each pair, target as `majority` has it."""
+        counts = self.counts.sum(axis=1)
         return majority(counts), counts.sum(axis=1)
 
-    def ceiling(self, label_source: LabelSource = "all") -> "Ceiling":
-        """That of the labels that are given by the label source, whatever a model has scored or learnt of
-        them."""
-        counts = (
-            self.counts.sum(axis=1)
-            if label_source == "all"
-            else self.counts[:, LABEL_SOURCES.index(label_source)]
-        )
+    def ceiling(self) -> "Ceiling":
+        """That of all labels, whatever a model has scored or learnt of them."""
+        counts = self.counts.sum(axis=1)
         target = majority(counts)
-        return ceiling(counts[:, :2], np.isfinite(target) & (target >= 0))
+        group = np.unique(self.groups, return_inverse=True)[1]
+        found = voting.ceiling(counts[:, :2], np.isfinite(target) & (target >= 0), group)
+        return Ceiling(found.share.value, found.agreement.value, found.agreement.n, found.votes)
 
 
 def majority(counts: Vector) -> Vector:
@@ -160,25 +151,21 @@ class Measured:
     rule_share: Share
     over_rule: Share
 
-    @property
-    def beats_rule(self) -> bool | None:
-        """Whether it is better than the length rule; None where the paired interval leaves that open."""
-        if self.over_rule.low is None or self.over_rule.high is None:
-            return None
-        return True if self.over_rule.low > 0 else False if self.over_rule.high < 0 else None
 
-    @property
-    def no_better(self) -> bool:
-        """Whether the length rule is right as often here, as far as is seen."""
-        own, rule = self.share.value, self.rule_share.value
-        return own is not None and rule is not None and own <= rule
+def beats_rule(low: float | None, high: float | None) -> bool | None:
+    """Whether a model is better than the length rule, from the 95 % interval of its accuracy less the rule's,
+    on the same pairs: True where all of it is above 0, False where all of it is below. None where the
+    interval leaves that open, or where there is none."""
+    if low is None or high is None:
+        return None
+    return True if low > 0 else False if high < 0 else None
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a model without any error would reach against these labels (scoring.evaluate.human_ceiling):
-    `agreement` is how often two people choose the same side, as a mean over the `twos`, the pairs that two or
-    more judged; `votes` stand behind a label. All None where no two people judged the same pair."""
+    """What a model without any error would reach against these labels (see voting.ceiling). agreement: how
+    often two opinions for a side are the same, as a mean over `twos`, the pairs with two such opinions or
+    more; votes: behind a label. None where there is not enough data."""
 
     value: float | None = None
     agreement: float | None = None
@@ -188,53 +175,6 @@ class Ceiling:
     def warning(self, share: float | None) -> str:
         """A sentence where the share is above it, else ""."""
         return figures_of.above_ceiling(share, self.value, self.twos)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """What a page or command shows of a version on a Dataset. `known`: whether what it has learnt is known;
-    `counted`: pairs that count, by whose opinions they have; `set_aside` as in Heard; `undecided`: pairs left
-    out, by reason."""
-
-    version: ModelVersion
-    label_source: LabelSource
-    measured: Measured
-    ceiling: Ceiling
-    known: ModelVersion.Known
-    counted: dict[str, int]
-    undecided: dict[str, int]
-    set_aside: dict[str, int]
-
-    @property
-    def share(self) -> Share:
-        return self.measured.share
-
-    @property
-    def n(self) -> int:
-        """Pairs that count: with a preferred side, scored, and not learnt."""
-        return self.measured.decided
-
-    @property
-    def tried(self) -> bool:
-        """Whether it has scored a pair that anybody prefers a side of, learnt or not."""
-        return self.measured.decided + self.measured.learnt > 0
-
-    @property
-    def beware(self) -> str:
-        """A sentence where it is not known what the version has learnt, else ""."""
-        return learnt.beware(self.known)
-
-    @property
-    def warning(self) -> str:
-        """A sentence where the figure is too good to be true, else ""."""
-        return self.ceiling.warning(self.share.value)
-
-    @property
-    def left_out(self) -> str:
-        """What was left out, in words; "" where nothing was."""
-        return left_out_in_words(
-            self.measured.learnt, self.set_aside if self.label_source != "imported" else {}
-        )
 
 
 def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the model") -> str:
@@ -248,55 +188,6 @@ def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the m
     told = told if learnt_pairs else []
     told += [f"{n:,} vote{'s' * (n != 1)} {reasons[why]}" for why, n in aside.items() if n]
     return f"Left out: {', '.join(told)}." if told else ""
-
-
-def of(
-    version: ModelVersion,
-    dataset: Dataset,
-    label_source: LabelSource = "all",
-    *,
-    found: Heard | None = None,
-) -> Accuracy:
-    """The version's accuracy on the dataset, against one label source or both. `found` spares a second
-    reading of the same."""
-    found = heard(dataset) if found is None else found
-    return _of(version, label_source, found, learnt.seen(version, dataset), margins(version, found.keys))
-
-
-def by_voice(version: ModelVersion, dataset: Dataset) -> dict[LabelSource, Accuracy]:
-    """Against each label source that has said something, and against both together where both have."""
-    found = heard(dataset)
-    said = [label_source for place, label_source in enumerate(LABEL_SOURCES) if found.counts[:, place].any()]
-    if not said:
-        return {}
-    seen, margin = learnt.seen(version, dataset), margins(version, found.keys)
-    together: list[LabelSource] = ["all"] if len(said) > 1 else []
-    return {
-        label_source: _of(version, label_source, found, seen, margin) for label_source in [*said, *together]
-    }
-
-
-def _of(
-    version: ModelVersion, label_source: LabelSource, found: Heard, seen: Seen, margin: Vector
-) -> Accuracy:
-    target, opinions = found.said(label_source)
-    usable = np.isfinite(target) & (target >= 0)
-    measured = measure(margin, np.where(usable, target, np.nan), found.groups, found.lengths, seen)
-    use = usable & np.isfinite(margin) & ~_has(seen, found.groups)
-    of_voice = found.counts.sum(axis=2) > 0
-    people, labels = (use & of_voice[:, place] for place in (0, 1))
-    return Accuracy(
-        version=version,
-        label_source=label_source,
-        measured=measured,
-        ceiling=found.ceiling(label_source),
-        known=seen.known,
-        counted={"people": int((people).sum()), "imported": int((labels & ~people).sum())}
-        if label_source == "all"
-        else {label_source: int(use.sum())},
-        undecided=undecided(target, opinions),
-        set_aside=found.set_aside,
-    )
 
 
 def undecided(target: Vector, opinions: Vector) -> dict[str, int]:
@@ -368,24 +259,3 @@ def length_rule(target: Vector, lengths: Vector, groups: Sequence[str]) -> str:
     use = np.array([train[group] for group in groups], dtype=bool) & np.isfinite(target) & (target != 0.5)
     ahead = np.sign(lengths[use, 0] - lengths[use, 1]) * np.sign(target[use] - 0.5)
     return "shortest" if ahead.sum() < 0 else "longest"
-
-
-def ceiling(sides: Vector, decided: npt.NDArray[np.bool_]) -> Ceiling:
-    """From opinions for a and b (pairs, 2), and which of the pairs have a label. People's agreement is of all
-    pairs: those on which they agreed, and so have a label, are the easy ones."""
-    total = sides.sum(axis=1)
-    shared, of_both = sides[total > 1], total[total > 1]
-    if not len(shared):
-        return Ceiling()
-    share = float(((shared * (shared - 1)).sum(axis=1) / (of_both * (of_both - 1))).mean())
-    votes = votes_behind(sides[decided])
-    # Who agree no more often than coins tell nothing of what is right.
-    best = figures_of.human_ceiling(share, votes) if share > 0.5 else None
-    return Ceiling(best, share, len(shared), votes)
-
-
-def votes_behind(sides: Vector) -> int:
-    """How many votes stand behind a label as a rule, an odd number, from those for a and b (pairs, 2)."""
-    total = sides.sum(axis=1)
-    votes = int(median_low(total[total > 0].astype(int).tolist() or [1]))
-    return max(1, votes if votes % 2 else votes - 1)

@@ -18,7 +18,8 @@ from django.core.files.storage import default_storage
 from workbench.db.storage import delete_folder
 from workbench.models import Dataset, Statistics
 from workbench.pipeline.quality.figures import known
-from workbench.pipeline.quality.panels import Panel, label_sources, names_of, panels
+from workbench.pipeline.quality.panels import Panel, names_of, panels
+from workbench.pipeline.quality.reports import label_sources
 
 # vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
 FONT = 'Arial, "Liberation Sans", Arimo, Helvetica, sans-serif'

@@ -12,12 +12,12 @@ from scoring.evaluate import above_ceiling
 from workbench.models import Annotator
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.figures import ENOUGH, known
+from workbench.pipeline.quality.reports import SOURCE_NAMES
 from workbench.pipeline.text import learnt
 
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
 Row = dict[str, Any]
 
-SOURCE_NAMES = {"people": "people", "imported": "imported labels"}
 MOST_DRAWN = 20
 """Rows in a chart: more than that are read in the table."""
 
@@ -92,11 +92,6 @@ def names_of(report: Mapping[str, Any]) -> dict[int, str]:
     """The names of the annotators that the report tells of, by primary key; one query."""
     told = [each["annotator"] for each in report["annotators"]]
     return {each.pk: str(each) for each in Annotator.objects.filter(pk__in=told).select_related("user")}
-
-
-def label_sources(report: Mapping[str, Any]) -> list[str]:
-    """Those that have said something, people first."""
-    return [label_source for label_source in SOURCE_NAMES if label_source in report["agreement"]]
 
 
 # --- words --------------------------------------------------------------------------------------------------
@@ -293,7 +288,7 @@ def _accuracy(report: Mapping[str, Any], model: Mapping[str, Any], label_source:
     if known(every["accuracy"]):
         says = (
             f"{name} agrees with {SOURCE_NAMES[label_source]} on {in_words(every['accuracy'])} of "
-            f"{_count(every['accuracy']['n'], 'pair')}. {_beside_longest(every)}"
+            f"{_count(every['accuracy']['n'], 'pair')}. {_beside_rule(every, model['rule'])}"
         )
         if known(every["ceiling"]):
             says += (
@@ -349,17 +344,17 @@ def _warned(every: Row) -> str:
     return f" {warning}" if warning else ""
 
 
-def _beside_longest(every: Row) -> str:
-    over = every["over_longest"]
-    if not known(over):
-        return "How often picking the longer answer agrees is not known."
-    longest = f"Picking the longer answer agrees on {in_words(every['longest'])}"
-    if over["low"] > 0:
+def _beside_rule(every: Row, rule: str) -> str:
+    over = every.get("over_rule")
+    answer = "longer" if rule == "longest" else "shorter"
+    if not over or not known(over):
+        return f"How often picking the {answer} answer agrees is not known."
+    length = f"Picking the {answer} answer agrees on {in_words(every['by_rule'])}"
+    better = accuracy.beats_rule(over["low"], over["high"])
+    if better:
         more = shares.points_with_interval(over["value"], _bounds(over))
-        return f"{longest}, so the model is ahead: {more}."
-    if over["high"] < 0:
-        return f"{longest}, which is better."
-    return f"{longest}. The difference may be chance."
+        return f"{length}, so the model is ahead: {more}."
+    return f"{length}, which is better." if better is False else f"{length}. The difference may be chance."
 
 
 def _slices_described(name: str, rows: Sequence[Row]) -> str:

@@ -47,20 +47,18 @@ from workbench.pipeline.quality.figures import (
     unknown,
     wilson_share,
 )
+from workbench.pipeline.quality.reports import FORMAT, Report
 from workbench.pipeline.quality.skill import Skills, one_coin
 from workbench.pipeline.quality.voting import agreement, ceiling
 from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
-Report = dict[str, Any]
-
 MOST_VERSIONS = 8
 MOST_ROWS = 20
 MOST_WEEKS = 52
 MOST_ANNOTATORS = 500
 WEEK_SECONDS = 7 * 86_400
-FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -102,51 +100,7 @@ class Said:
 
 
 def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
-    """All figures of the dataset now. Raises Cancelled when `progress` answers False.
-
-    A Figure is {value, low, high, n, prompts} and, where value, low and high are null, `why` ("not enough
-    data" or a sentence). Intervals are 95 %; those with prompts above 0 are bootstrapped over whole prompts.
-    A label source is "people" or "imported"; only those that have said something are there.
-
-        format        4; whoever reads another number shows nothing
-        data          {taken_at, comparisons, judgments (rows of any kind), last_judgment (primary key),
-                      opinions, of these votes (of people) and labels (of files), version (name of the one
-                      that serves, or null), seconds (what computing took)}
-        sample        label_source -> {answers, led, picked, asked_after}: the independent answers, of which
-                      `against`, `audit` and the ceilings are, and how many were left out as the Suggestion
-                      may have led them, as the queue picked their Comparison, or as they were asked for
-                      because of earlier answers
-        agreement     label_source -> {all, unseen, by_source, by_guidelines, by_week}: rows {label, units,
-                      opinions, raw, alpha, alpha_ordinal, ac1}; the last three are lists of rows. unseen: of
-                      independent answers alone, see sample (null for imported); units: Comparisons with two
-                      opinions or more; by_week: labels are Mondays, oldest first, by the latest opinion
-        annotators    [{annotator (primary key), imported, votes, week (votes of the seven days before),
-                      skill, gold, consistent, left, towards, away, seconds, per_hour (number or null)}],
-                      most votes first: all people, and what others are among the first 500. skill: of
-                      one-coin Dawid-Skene; gold to away as in pipeline/quality/annotators
-        everybody     {gold, consistent, left, towards, away}: of all people together
-        aggregation   {rule (the Dataset's), annotators, comparisons, votes_per_annotator, enough (for skill
-                      to decide), decided_by_majority, decided_by_skill, differ, mean_skill, posterior: mean
-                      of {a, b, tie, both_bad}}
-        seconds       {all, by_length: [{label, seconds}]}: median from shown to answered
-        pace          {per_hour, by_week: [{week, judgments, annotators, hours}]}
-        against       label_source -> [version]: {version, pk, kind, calibrated, temperature, n, learnt,
-                      known, rule, slices, confidence_auc, ece, bins, histogram}, the serving version first,
-                      `longest` and `random` not among them. All of pairs, each counted once, in prompt
-                      groups that the version has not learnt; learnt: pairs left out for that; known:
-                      whether that is all (see ModelVersion.learnt); rule: the length rule, see
-                      pipeline/quality/accuracy. slices: rows {kind,
-                      label, accuracy, wilson: [low, high], longest, random, over_longest, ceiling}; the first
-                      is of everything (kind "all", with by_rule and over_rule), the others are of kind
-                      "length" (of the two texts), "preferred" (was the longer one preferred), "source",
-                      "topic" and "truncated". confidence_auc: AUC of |margin| for "the model is right"; ece
-                      and bins, as scoring.calibrate.Bin: of groups that no temperature is fitted on, none
-                      while uncalibrated; histogram: {edges, a, tie, b}
-        audit         label_source -> [{version, pk, n, prompts, people, model, excess, people_given_margin}]:
-                      log-odds by feature, see quality/audit
-        plan          [{goal "accuracy" or "alpha", version, within, now (half the interval, or null),
-                      judgments (that many more; null = not known), seconds (a Judgment), hours, measured}]
-    """
+    """All figures of the dataset now. Raises Cancelled when `progress` answers False."""
     started = time.monotonic()
     data = _read(dataset, progress)
     answers = data.answers
@@ -176,16 +130,22 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
         "against": {},
         "audit": {},
     }
+    models = [version for version in data.versions if not _is_rule(version)]
     for label_source in label_sources:
         _beat(progress, data)
         said = _said(data, samples[label_source].chosen)
         slices = list(_slices(data, said))
-        models = [version for version in data.versions if not _is_rule(version)]
         found["against"][label_source] = [
             _against(data, version, said, slices, seen[version.pk]) for version in models
         ]
         found["audit"][label_source] = [
             _audit(data, version, samples[label_source].chosen, seen[version.pk]) for version in models
+        ]
+    if len(samples) > 1:
+        said = _said(data, samples["people"].chosen | samples["imported"].chosen)
+        slices = [next(_slices(data, said))]
+        found["against"]["all"] = [
+            _against(data, version, said, slices, seen[version.pk]) for version in models
         ]
     found["plan"] = _plan(found, seconds)
     found["data"] = {
@@ -415,12 +375,13 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
     """Parts of the pairs that `said` is of, each a mask over them."""
     pairs, pair = data.pairs, said.pair
     sides = said.counts[:, :2]
-    votes = accuracy.votes_behind(sides[pair])
+    decided = np.zeros(len(pairs.pk), dtype=bool)
+    decided[pair] = True
+    group = np.unique(pairs.groups, return_inverse=True)[1][pairs.prompt]
 
     def part(kind: str, label: str, of: Mask) -> against.Slice:
-        shared = of & (sides.sum(axis=1) > 0)
-        agree = agreement(sides[shared], pairs.prompt[shared], ORDINAL[:2] // 2).raw
-        return against.Slice(kind, label, of[pair], ceiling(agree, votes))
+        best = ceiling(sides[of], decided[of], group[of])
+        return against.Slice(kind, label, of[pair], best.share)
 
     yield part("all", "all", np.ones(len(pairs.pk), dtype=bool))
     a, b = pairs.length[pairs.a], pairs.length[pairs.b]
@@ -433,11 +394,9 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
     none = unknown(0, why="not defined: a ceiling is of pairs, not of what was preferred")
     yield against.Slice("preferred", "longer answer", (ahead > 0) & ~alike[pair], none)
     yield against.Slice("preferred", "shorter answer", (ahead < 0) & ~alike[pair], none)
-    asked = np.zeros(len(pairs.pk), dtype=bool)
-    asked[pair] = True
-    for label, of in _by_source(pairs, asked):
+    for label, of in _by_source(pairs, decided):
         yield part("source", label, of)
-    size = np.bincount(pairs.topic[asked & (pairs.topic >= 0)], minlength=len(pairs.topics))
+    size = np.bincount(pairs.topic[decided & (pairs.topic >= 0)], minlength=len(pairs.topics))
     for place in np.argsort(-size, kind="stable")[:MOST_ROWS].tolist():
         yield part("topic", pairs.topics[place], pairs.topic == place)
 

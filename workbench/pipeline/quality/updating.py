@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from workbench.models import Dataset, Judgment, ModelVersion, Promotion, Run, Statistics, User
-from workbench.pipeline.quality.report import FORMAT
+from workbench.pipeline.quality.reports import FORMAT
 
 NEW_VOTES = 50
 NEW_SHARE = 0.05

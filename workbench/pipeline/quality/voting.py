@@ -6,11 +6,22 @@ where random sides would make any two people look as if they threw coins."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median_low
 
 import numpy as np
 
 from scoring.evaluate import human_ceiling
-from workbench.pipeline.quality.figures import Figure, Index, Matrix, Vector, bootstrap, ratio, summed
+from workbench.pipeline.quality.figures import (
+    Figure,
+    Index,
+    Mask,
+    Matrix,
+    Vector,
+    bootstrap,
+    ratio,
+    summed,
+    unknown,
+)
 
 
 @dataclass(frozen=True)
@@ -99,17 +110,43 @@ def _ac1(added: Matrix, size: int, categories: int) -> Vector:
     return found
 
 
-def ceiling(agree: Figure, votes: int = 1) -> Figure:
-    """How often a perfect model would be right against labels by majority of so many votes, where two people
-    who answer a or b agree so often: both err with the same chance q, each by themselves, so agree = q² +
-    (1 - q)² and q = (1 - √(2 agree - 1)) / 2. Not defined at or under one half."""
+def raw_agreement(counts: Matrix, prompt: Index) -> Figure:
+    """How often two opinions on one Comparison are the same: the mean over Comparisons with two opinions or
+    more. counts and prompt as for `agreement`, of which this is `raw`."""
+    sums = summed(unit_sums(counts)[:, :2], prompt)
+    units = int((counts.sum(axis=1) >= 2).sum())
+    [figure] = bootstrap(sums, [ratio], n=units, prompts=int((sums[:, 1] > 0).sum()))
+    return figure
 
-    def best(share: float) -> float:
-        return human_ceiling(share, votes)
 
+@dataclass(frozen=True)
+class Ceiling:
+    """What a model without any error would reach against labels by majority of `votes`, and the agreement of
+    people that the figure follows from."""
+
+    share: Figure
+    agreement: Figure
+    votes: int
+
+
+def ceiling(sides: Matrix, decided: Mask, prompt: Index) -> Ceiling:
+    """From opinions for a and b (pairs, 2), which of the pairs have a label, and prompts as for `agreement`.
+
+    People's agreement is of all pairs: those with a label are the easy ones, as people agreed on them. Two
+    people err with the same chance q, each alone: agreement = q² + (1 - q)², so
+    q = (1 - √(2 agreement - 1)) / 2. Not defined at or under one half."""
+    agree, votes = raw_agreement(sides, prompt), votes_behind(sides[decided])
     if agree.value is None or agree.low is None or agree.high is None:
-        return agree
+        return Ceiling(agree, agree, votes)
     if agree.value <= 0.5:
         why = "not defined: people agree no more often than by chance"
-        return Figure(None, None, None, agree.n, agree.prompts, why)
-    return Figure(best(agree.value), best(agree.low), best(agree.high), agree.n, agree.prompts)
+        return Ceiling(unknown(agree.n, agree.prompts, why), agree, votes)
+    value, low, high = (human_ceiling(share, votes) for share in (agree.value, agree.low, agree.high))
+    return Ceiling(Figure(value, low, high, agree.n, agree.prompts), agree, votes)
+
+
+def votes_behind(sides: Matrix) -> int:
+    """How many votes stand behind a label as a rule, an odd number, from those for a and b (pairs, 2)."""
+    total = sides.sum(axis=1)
+    votes = int(median_low(total[total > 0].astype(int).tolist() or [1]))
+    return max(1, votes if votes % 2 else votes - 1)
