@@ -1,7 +1,7 @@
-"""Model folders: what is in one, whether it may be trusted, and how one is copied or fetched.
+"""Model folders: check whether one can be trusted, and fetch one from the hub.
 
 A checkpoint is an ordinary `transformers` folder: config.json, safetensors weights, tokenizer files.
-Every file is judged before any of it is loaded, and nothing else in the folder is ever opened.
+Every file is checked before any of them is loaded. No other file of the folder is ever opened.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +32,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-"""Every file of a folder that has a say in which tokens a text becomes."""
+"""Every file that can change the tokens of a text."""
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -49,14 +46,14 @@ ITEM_BYTES = {
     "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 FLOATS = {"F16", "BF16", "F32", "F64"}
-# Tables of positions and masks that older versions of `transformers` saved; no weights.
+# Older versions of `transformers` saved these tables of positions and masks. They are not weights.
 TABLES = ("position_ids", "token_type_ids", ".attn.bias", ".attn.masked_bias")
 TEMPLATE_KEY = "scoring_template"
-"""Where config.json of a checkpoint that was trained here says how its texts are encoded."""
+"""Key in the config.json of a checkpoint trained here: how its texts are encoded."""
 TEMPLATE = "bert-pair"
-# What config.json counts of which each has tensors of its own.
+# Counts in config.json of layers, each with tensors of its own.
 COUNTS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"}
-# Families that count positions from the padding id on.
+# These families count positions from the padding id on.
 OFFSET_FAMILIES = ("camembert", "mpnet", "data2vec-text", "ibert", "luke", "xmod", "markuplm", "longformer")
 
 
@@ -65,19 +62,19 @@ class CheckpointError(ValueError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an error of a library says, on one line and not for ever."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    """The type and message of a library's error on one line, at most 300 characters of message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:300]}" if message else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model folder that passed every check that needs no loading.
+    """A model folder that passed every check short of loading.
 
-    `weights_sha256` is that of the safetensors file, or, of several, that of their "name sha256" lines;
-    `tokenizer_sha256` is always made of such lines. `parameters` is counted from the safetensors
-    headers. `max_positions` is the longest input the position embeddings allow. `stated_template` is what
-    config.json says of how the texts of its training were encoded, or empty.
+    `weights_sha256` is the digest of the safetensors file. For several files, and always for
+    `tokenizer_sha256`, it is the digest of the lines "name sha256". `parameters` is counted from the
+    safetensors headers. `max_positions` is the longest input in tokens. `stated_template` is the value of
+    TEMPLATE_KEY in config.json, or empty.
     """
 
     path: Path
@@ -90,11 +87,11 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Verify a model folder. Raises CheckpointError with the reason for the first thing that is wrong."""
+    """Verify a model folder. Raises CheckpointError with the first fault."""
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a folder")
-    _refuse_company(path)
+    _refuse_other_files(path)
     config = _read_json(path, "config.json")
     architecture = _one_output_classifier(config)
     _refuse_settings(config)
@@ -114,8 +111,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def _refuse_company(path: Path) -> None:
-    """Refuse a folder for what else lies in it: pickles, code, adapters, ways out."""
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a folder with pickles, code, adapters, or symlinks that leave it."""
     root = path.resolve()
     for entry in sorted(path.iterdir()):
         if entry.is_symlink() and not entry.resolve().is_relative_to(root):
@@ -175,7 +172,7 @@ def _one_output_classifier(config: Mapping[str, Any]) -> str:
 
 
 def _refuse_settings(config: Mapping[str, Any]) -> None:
-    """Refuse what would make `transformers` compute something else than the weights in the file say."""
+    """Refuse settings that make `transformers` compute something other than the weights in the file."""
     for key in ("quantization_config", "compression_config"):
         if config.get(key):
             raise CheckpointError(f"config.json has a {key}; quantised weights are not supported")
@@ -197,20 +194,20 @@ def _refuse_settings(config: Mapping[str, Any]) -> None:
 
 
 def refuse_chat_template(path: Path) -> None:
-    """Raise CheckpointError for a model that reads conversations by a template of its own."""
-    found = next((name for name in CHAT_TEMPLATES if (path / name).exists()), None)
-    if found is None and (path / "tokenizer_config.json").is_file():
+    """Raise CheckpointError for a model with a chat template."""
+    file_name = next((name for name in CHAT_TEMPLATES if (path / name).exists()), None)
+    if file_name is None and (path / "tokenizer_config.json").is_file():
         settings = _read_json(path, "tokenizer_config.json")
-        found = "tokenizer_config.json" if settings.get("chat_template") else None
-    if found:
+        file_name = "tokenizer_config.json" if settings.get("chat_template") else None
+    if file_name:
         raise CheckpointError(
-            f"the model has a chat template ({found}); such models are not supported yet, "
+            f"the model has a chat template ({file_name}); such models are not supported yet, "
             "because plain pairs of texts would get wrong scores"
         )
 
 
 def _number_of_outputs(config: Mapping[str, Any]) -> int:
-    """As `transformers` counts: num_labels, else the label names, else two."""
+    """num_labels, else the number of label names, else two, as in `transformers`."""
     if "num_labels" in config:
         outputs = config["num_labels"]
         return outputs if isinstance(outputs, int) else -1
@@ -259,9 +256,9 @@ def _shapes(path: Path, files: Iterable[str]) -> dict[str, tuple[int, ...]]:
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
     """Tensor name -> shape of a safetensors file, from its header alone.
 
-    The layout is checked as the format demands: eight bytes of header length, a JSON header, then
-    tensors that fill the rest of the file without gap or overlap. Raises ValueError (KeyError,
-    TypeError for a header of another form); allocates no more than 16 MiB whatever the header claims.
+    The file must have eight bytes of header length, a JSON header, then tensors without gap or overlap.
+    Raises ValueError, or KeyError or TypeError for a header of another form. Allocates at most 16 MiB,
+    whatever the header claims.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -296,7 +293,7 @@ def _check_layout(header: Mapping[str, Any], data_bytes: int) -> None:
 
 
 def _refuse_quantised(file: Path, header: Mapping[str, Any]) -> None:
-    """Refuse whole numbers in the place of weights: without their scales they are another model's."""
+    """Refuse integer weights: their scales are not read here, so the scores would be wrong."""
     for name, tensor in header.items():
         if tensor["dtype"] not in FLOATS and not name.endswith(TABLES):
             raise CheckpointError(
@@ -306,7 +303,7 @@ def _refuse_quantised(file: Path, header: Mapping[str, Any]) -> None:
 
 
 def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a config that would build more than the file holds, before anything is built from it."""
+    """Refuse a config that describes a larger network than the file holds."""
     largest = max((max(shape, default=1) for shape in shapes.values()), default=1)
     for key in COUNTS & config.keys():
         value = config[key]
@@ -326,7 +323,7 @@ def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int,
 
 
 def _max_positions(config: Mapping[str, Any]) -> int:
-    """Models of the RoBERTa family count positions from the padding id on, so two are lost."""
+    """The longest input in tokens. RoBERTa's family counts positions from the padding id on: two fewer."""
     positions = config.get("max_position_embeddings", config.get("n_positions", 512))
     if type(positions) is not int or positions < 1:
         raise CheckpointError(f"config.json says max_position_embeddings {positions!r}, which is not a count")
@@ -357,47 +354,18 @@ def _sha256_of_files(path: Path, names: Iterable[str]) -> str:
 
 
 def files_of(checkpoint: Checkpoint) -> list[str]:
-    """The names of the files that make up the checkpoint; nothing else in its folder belongs to it."""
+    """Names of the checkpoint's files. Any other file in the folder does not belong to it."""
     path = checkpoint.path
     index = [INDEX] if (path / INDEX).exists() else []
     return ["config.json", *index, *_weight_files(path), *_tokenizer_files(path)]
 
 
-def copy_into(checkpoint: Checkpoint, target_dir: str | Path) -> Checkpoint:
-    """Copy the checkpoint's own files to a folder that appears whole or not at all.
-
-    The copy is verified before it takes its name. A target that already holds the same checkpoint is
-    left as it is, so that workers may race; any other existing target raises CheckpointError.
-    """
-    target = Path(target_dir)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        whole = Path(scratch) / "checkpoint"
-        whole.mkdir()
-        for name in files_of(checkpoint):
-            shutil.copyfile(checkpoint.path / name, whole / name)
-        copy = open_checkpoint(whole)
-        if not same_model(copy, checkpoint):
-            raise CheckpointError(f"{checkpoint.path} changed while it was copied")
-        try:
-            os.rename(whole, target)
-        except OSError:
-            if not target.is_dir() or not same_model(open_checkpoint(target), checkpoint):
-                raise CheckpointError(f"{target} exists already and holds another model") from None
-    return open_checkpoint(target)
-
-
-def same_model(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether two folders score alike: the same weights and the same tokenizer."""
-    return (one.weights_sha256, one.tokenizer_sha256) == (other.weights_sha256, other.tokenizer_sha256)
-
-
 def fetch(repo_id: str, revision: str, target_dir: str | Path | None = None) -> Path:
-    """Download a pinned model from the hub into a folder of real files, and return it.
+    """Download config.json, safetensors and tokenizer files of a pinned model; return their folder.
 
-    Only config.json, safetensors and tokenizer files are asked for. `revision` must be a full commit
-    hash: a branch can change under a registered model. Without `target_dir` the folder lies in the
-    user's Hugging Face cache. Raises CheckpointError in plain words; `open_checkpoint` judges what came.
+    `revision` must be a full commit hash: a branch can change under a registered model. Without
+    `target_dir` the folder is in the user's Hugging Face cache. Raises CheckpointError. The files are not
+    checked yet: `open_checkpoint` does that.
     """
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise CheckpointError(
@@ -421,9 +389,9 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        # Asked first, because snapshot_download returns whatever lies in the folder when the hub is away.
-        offered = [file.rfilename for file in HfApi().model_info(repo_id, revision=revision).siblings or []]
-        weights = [name for name in offered if re.fullmatch(r"[\w.-]+\.safetensors", name)]
+        # Without this request, snapshot_download returns an incomplete folder when the hub is away.
+        files = [file.rfilename for file in HfApi().model_info(repo_id, revision=revision).siblings or []]
+        weights = [name for name in files if re.fullmatch(r"[\w.-]+\.safetensors", name)]
         if not weights:
             raise CheckpointError(f"{repo_id} has no .safetensors file at {revision}")
         wanted = ["config.json", INDEX, *TOKENIZER_FILES, *weights]
@@ -437,5 +405,5 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
     except CheckpointError:
         raise
     except Exception as error:
-        # Which HTTP library raises depends on the version of huggingface-hub.
+        # Each version of huggingface-hub uses another HTTP library, with errors of its own.
         raise CheckpointError(f"{repo_id} could not be fetched from the model hub: {error}") from error

@@ -118,21 +118,6 @@ class PairedComparison:
     slices: tuple[SliceDifference, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BestOfN:
-    """How often the completion a model puts first is one that people put first, over prompts.
-
-    `chance` is what a random choice gets. Where several completions share the top score, each of them
-    counts its part.
-    """
-
-    prompts: int
-    completions: int
-    accuracy: float | None
-    interval: Interval | None
-    chance: float | None
-
-
 def evaluate(
     margins: Numbers,
     outcomes: Numbers,
@@ -386,37 +371,6 @@ def above_ceiling(share: float | None, ceiling: float | None, twos: int = NEEDED
     return (
         f"{shares.in_words(share)} is {over}: people do not agree that well with each other. The model may "
         "have learnt these labels, or the labels follow the model."
-    )
-
-
-def best_of_n(
-    scores: Numbers, values: Numbers, prompts: Labels, groups: Labels | None = None, *, seed: int = 0
-) -> BestOfN:
-    """Over completions (N,): their scores, what people think of them, and the prompt each answers.
-
-    A larger value is better; only prompts with two or more completions, not all of one value, count.
-    `groups` (N,) are prompt groups for the interval; each prompt is its own when None.
-    """
-    score, value = np.asarray(scores, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    prompt = _codes(prompts, len(score))
-    group = prompt if groups is None else _codes(groups, len(score))
-    hits, chances, of, used = [], [], [], 0
-    order = np.argsort(prompt, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(prompt[order])) + 1) if len(score) else []:
-        best = value[members] == value[members].max()
-        if best.all():
-            continue
-        top = score[members] == score[members].max()
-        hits.append(float(best[top].mean()))
-        chances.append(float(best.mean()))
-        of.append(group[members[0]])
-        used += len(members)
-    return BestOfN(
-        prompts=len(hits),
-        completions=used,
-        accuracy=float(np.mean(hits)) if hits else None,
-        interval=clustered_interval(hits, of, seed=seed) if hits else None,
-        chance=float(np.mean(chances)) if hits else None,
     )
 
 

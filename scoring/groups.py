@@ -1,8 +1,11 @@
-"""Which prompts belong together, so that no split tears them: what an import groups by, for pairs in memory.
+"""Prompt groups of pairs in memory, by the rules of an import: a split never divides a group.
 
-Prompts are one group that are one text, near-duplicates (see scoring.likeness), turns of one conversation
-(the same system's and first user's turn, of five words or more, or the same tree by a column of the file), or
-of one group by the file's own `group`. Nothing here imports torch or Django.
+Two prompts are of one group in any of these cases:
+- their texts are equal or near-duplicates (see scoring.likeness);
+- their conversations begin alike: the same system turn and first user turn, of five words or more;
+- the file gives them the same tree or the same `group`.
+
+Nothing here imports torch or Django.
 """
 
 from __future__ import annotations
@@ -22,64 +25,68 @@ if TYPE_CHECKING:
     from scoring.pairs import LabelledPair
 
 MOST_COMPARED = 64
-"""Texts that a text is compared with for each run of words in common: thousands may be of one template."""
+"""At most this many texts are compared for one run of words: thousands may share a template."""
 
-
-_AFTER_ALL = "\U0010ffff"
-"""What is no group of a file begins so: it is greater than any group, and never the name of one."""
+_AFTER_GROUPS = "\U0010ffff"
+"""Prefix of keys that are not groups of a file. It sorts after every group, so no key names a set."""
 
 
 class _Sets:
-    """Things that are joined to sets, whose name is the smallest of them."""
+    """Disjoint sets (union-find); the smallest member names its set."""
 
     def __init__(self) -> None:
-        self._above: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
 
-    def of(self, thing: str) -> str:
-        above = self._above
-        while (up := above.setdefault(thing, thing)) != thing:
-            above[thing] = above[up]
-            thing = up
-        return thing
+    def name_of(self, member: str) -> str:
+        parents = self._parents
+        while (parent := parents.setdefault(member, member)) != member:
+            parents[member] = parents[parent]
+            member = parent
+        return member
 
-    def join(self, one: str, other: str) -> None:
-        one, other = sorted((self.of(one), self.of(other)))
-        self._above[other] = one
+    def join(self, first: str, second: str) -> None:
+        smaller, larger = sorted((self.name_of(first), self.name_of(second)))
+        self._parents[larger] = smaller
 
 
 def grouped(pairs: Sequence[LabelledPair]) -> list[LabelledPair]:
-    """The pairs, those that belong together under one `group`, whatever their order."""
+    """The same pairs, with one `group` for all prompts that belong together, in any order of pairs."""
     sets = _Sets()
     texts = {prompt: Text.of(prompt) for prompt in dict.fromkeys(pair.prompt for pair in pairs)}
     for pair in pairs:
         for key in (*texts[pair.prompt].digests, *([f"tree:{pair.tree}"] if pair.tree else [])):
-            sets.join(f"{_AFTER_ALL}{key}", pair.group)
+            sets.join(f"{_AFTER_GROUPS}{key}", pair.group)
     group_of = {pair.prompt: pair.group for pair in pairs}
-    for one, other in _near_duplicates({prompt: text.runs for prompt, text in texts.items()}):
-        sets.join(group_of[one], group_of[other])
+    for first, second in _near_duplicates({prompt: text.runs for prompt, text in texts.items()}):
+        sets.join(group_of[first], group_of[second])
+    names = [sets.name_of(pair.group) for pair in pairs]
     return [
-        pair if (own := sets.of(pair.group)) == pair.group else replace(pair, group=own) for pair in pairs
+        pair if name == pair.group else replace(pair, group=name)
+        for pair, name in zip(pairs, names, strict=True)
     ]
 
 
-def _near_duplicates(runs: dict[str, NDArray[np.uint32] | None]) -> Iterator[tuple[str, str]]:
-    """Pairs of prompts that are near-duplicates. Two such have a run in common among the rarest of each, as
-    many as may be lacking and one: these alone are looked up."""
+def _near_duplicates(runs_of: dict[str, NDArray[np.uint32] | None]) -> Iterator[tuple[str, str]]:
+    """Pairs of prompts that are near-duplicates.
+
+    Of two near-duplicates with n runs each, at most n - ceil(ALIKE n) runs of either are not shared. So one
+    of its n - ceil(ALIKE n) + 1 rarest runs is shared, and only these are looked up.
+    """
     import numpy as np
 
-    long = {prompt: of for prompt, of in runs.items() if of is not None}
-    if not long:
+    long_prompts = {prompt: runs for prompt, runs in runs_of.items() if runs is not None}
+    if not long_prompts:
         return
-    known, counts = np.unique(np.concatenate(list(long.values())), return_counts=True)
-    having: dict[int, list[str]] = {}
-    for prompt, own in long.items():
-        rarest = own[np.lexsort((own, counts[np.searchsorted(known, own)]))]
-        met: dict[str, None] = {}
-        for run in rarest[: len(own) - math.ceil(ALIKE * len(own)) + 1].tolist():
-            before = having.setdefault(run, [])
-            met.update(dict.fromkeys(before))
-            if len(before) < MOST_COMPARED:
-                before.append(prompt)
-        for other in met:
-            if likeness(own, long[other]) >= ALIKE:
-                yield prompt, other
+    all_runs, counts = np.unique(np.concatenate(list(long_prompts.values())), return_counts=True)
+    prompts_with: dict[int, list[str]] = {}
+    for prompt, runs in long_prompts.items():
+        rarest = runs[np.lexsort((runs, counts[np.searchsorted(all_runs, runs)]))]
+        candidates: dict[str, None] = {}
+        for run in rarest[: len(runs) - math.ceil(ALIKE * len(runs)) + 1].tolist():
+            earlier = prompts_with.setdefault(run, [])
+            candidates.update(dict.fromkeys(earlier))
+            if len(earlier) < MOST_COMPARED:
+                earlier.append(prompt)
+        for candidate in candidates:
+            if likeness(runs, long_prompts[candidate]) >= ALIKE:
+                yield prompt, candidate

@@ -1,5 +1,7 @@
-"""The distance in logits below which bf16 leaves the order of two siblings open. No torch: whoever stores
-Scores compares by it as well."""
+"""The guard: the distance in logits below which bf16 may swap two completions of one prompt.
+
+Nothing here imports torch: the pipeline compares stored Scores by the guard too.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,12 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
-# From how much two errors differ, as a root mean square, to the guard; and from the largest difference that a
-# call has seen. See guard_of.
-FACTOR = 5.0
-WIDER = 1.25
+FACTOR = 5.0  # see guard_of
+WIDER = 1.25  # guard / largest difference of two siblings' errors in a call
 
 
 def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> list[int]:
-    """Indices of values that stand within `guard` of another value of the same prompt, sorted."""
+    """Sorted indices of values within `guard` of another value of the same prompt."""
     siblings: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
         siblings.setdefault(prompt, []).append(index)
@@ -32,21 +32,19 @@ def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> 
 
 
 def guard_of(errors: Values, factor: float = FACTOR) -> float:
-    """By how much two of these errors, (N,), differ as a root mean square, were they independent, times a
-    factor.
+    """factor sqrt(2 mean(errors^2)), in logits, for errors (N,) of bf16 against fp32.
 
-    Not from the largest error: that grows with the sample, and two siblings seldom have it both, in opposite
-    directions. Errors are close to normal (a kurtosis of 3.5 was measured on 1,501 real answers) and those of
-    siblings correlated (0.3 there), so that a factor of 5 is six standard deviations of what can turn two of
-    them round.
+    sqrt(2 mean(errors^2)) is the RMS difference of two independent errors. The largest error would be a poor
+    measure: it grows with the sample. Errors are close to normal (kurtosis 3.5 on 1,501 real answers), and
+    errors of siblings are correlated (0.3). So a factor of 5 is six standard deviations of a difference.
     """
     return factor * float(np.sqrt(2 * np.mean(errors**2)))
 
 
 def largest_difference(prompts: Sequence[Hashable], errors: Values) -> float:
-    """By how much the errors, (N,), of two completions of one prompt differ at most; 0.0 without siblings."""
-    reach: dict[Hashable, tuple[float, float]] = {}
+    """max |error_i - error_j| over two completions of one prompt; 0.0 without siblings. `errors`: (N,)."""
+    ranges: dict[Hashable, tuple[float, float]] = {}
     for prompt, error in zip(prompts, errors.tolist(), strict=True):
-        low, high = reach.get(prompt, (error, error))
-        reach[prompt] = min(low, error), max(high, error)
-    return max((high - low for low, high in reach.values()), default=0.0)
+        low, high = ranges.get(prompt, (error, error))
+        ranges[prompt] = min(low, error), max(high, error)
+    return max((high - low for low, high in ranges.values()), default=0.0)

@@ -1,5 +1,8 @@
-"""Which prompts a checkpoint has learnt, as a file beside its weights: digests and no texts, so that whoever
-registers the checkpoint can leave these prompts out of every figure. Nothing here imports torch."""
+"""The prompts that a checkpoint has learnt, as a file of digests beside its weights.
+
+Whoever registers the checkpoint can leave these prompts out of every figure. The file holds no texts.
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ if TYPE_CHECKING:
 FILE = "learnt.jsonl.gz"
 FORMAT = 1
 OPENING_WORDS = 5
-"""A first turn of fewer words ("Hello") says nothing of what a conversation is about."""
+"""A shorter first turn ("Hello") does not tell two conversations apart."""
 
 Use = Literal["trained", "chosen"]
-"""The weights were fitted to it, or it decided which weights were kept."""
+"""trained: the weights were fitted to the prompt. chosen: the prompt decided which weights were kept."""
 
 _OPENING = re.compile(
     r"((?:System: .*?\n\n)?)User: (.*?)\n\n(?:Assistant|User|Tool|Function)(?: \([^\n]*?\))?: ", re.DOTALL
@@ -36,28 +39,30 @@ _OPENING = re.compile(
 
 
 class BadRecord(ValueError):
-    """A record that cannot be read; the message is a sentence."""
+    """A record that cannot be read."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt without its words. `digests`: of its text, and of the opening of a conversation, which all
-    that begin likewise share; `runs`: what near-duplicates are found by (see scoring.likeness), or None."""
+    """A prompt without its words.
+
+    `digests`: of the text, and of the opening of a conversation, which all its continuations share. `runs`:
+    the signature of scoring.likeness, which finds near-duplicates; None for a short text.
+    """
 
     digests: tuple[str, ...]
     runs: NDArray[np.uint32] | None
 
     @classmethod
     def of(cls, prompt: str) -> Text:
-        """Of the text that a scorer is given (see scoring.formats.flatten_messages)."""
+        """`prompt` is the text for a scorer (see scoring.formats.flatten_messages)."""
         texts = [prompt, *([opening] if (opening := opening_of(prompt)) else [])]
         return cls(tuple(dict.fromkeys(map(normalised_digest, texts))), signature(prompt))
 
 
 @dataclass(frozen=True)
 class Record:
-    """Texts by what they were used for. `whole`: what the base had learnt is among them, or it had learnt
-    nothing of this kind; False where that is not on record."""
+    """Texts by use. `whole`: whether everything that the base model had learnt is among them."""
 
     texts: Mapping[Use, Sequence[Text]] = field(default_factory=dict)
     whole: bool = True
@@ -65,7 +70,7 @@ class Record:
 
 
 class Known:
-    """The texts of a record, to be met again: equal, near-duplicates, or beginning alike."""
+    """An index of a record's texts. `prompt in known`: equal, a near-duplicate, or the same opening."""
 
     def __init__(self, record: Record) -> None:
         self._digests: set[str] = set()
@@ -75,7 +80,7 @@ class Known:
             for text in texts:
                 self._digests |= set(text.digests)
                 if text.runs is not None:
-                    for run in _first(text.runs):
+                    for run in _indexed(text.runs):
                         self._by_run.setdefault(run, []).append(len(self._long))
                     self._long.append(text.runs)
 
@@ -86,45 +91,49 @@ class Known:
         runs = text.runs
         if runs is None:
             return False
-        met = {place for run in _first(runs) for place in self._by_run.get(run, ())}
-        return any(likeness(runs, self._long[place]) >= ALIKE for place in met)
+        candidates = {place for run in _indexed(runs) for place in self._by_run.get(run, ())}
+        return any(likeness(runs, self._long[place]) >= ALIKE for place in candidates)
 
 
-def _first(runs: NDArray[np.uint32]) -> list[int]:
-    """So many of the sorted runs that two texts that are alike have one of them in common."""
-    kept: list[int] = runs[: len(runs) - math.ceil(ALIKE * len(runs)) + 1].tolist()
-    return kept
+def _indexed(runs: NDArray[np.uint32]) -> list[int]:
+    """The first n - ceil(ALIKE n) + 1 of n sorted runs: two near-duplicates share one of them."""
+    indexed: list[int] = runs[: len(runs) - math.ceil(ALIKE * len(runs)) + 1].tolist()
+    return indexed
 
 
 def opening_of(prompt: str) -> str:
-    """The system's and the first user's turn of a conversation of several turns, as a prompt of its own; ""
-    for a prompt of one turn, and for an opening of fewer than five words."""
-    found = _OPENING.match(prompt)
-    if found is None or len(found[2].split()) < OPENING_WORDS:
+    """The system turn and first user turn of a conversation, as a prompt.
+
+    "" for a prompt of one turn, and for an opening of fewer than five words.
+    """
+    match = _OPENING.match(prompt)
+    if match is None or len(match[2].split()) < OPENING_WORDS:
         return ""
-    return f"{found[1]}User: {found[2]}" if found[1] else found[2]
+    system, question = match.groups()
+    return f"{system}User: {question}" if system else question
 
 
 def texts_of(prompts: Iterable[str]) -> list[Text]:
-    """Each prompt once, in the order of its digest."""
-    found = {text.digests[0]: text for text in map(Text.of, dict.fromkeys(prompts))}
-    return [found[digest] for digest in sorted(found)]
+    """Each prompt once, sorted by digest."""
+    texts = {text.digests[0]: text for text in map(Text.of, dict.fromkeys(prompts))}
+    return [texts[digest] for digest in sorted(texts)]
 
 
 def of_training(data: TrainingData, *, base: Record | None, source: str = "") -> Record:
-    """What comes of a training on the data, begun with weights that have learnt what `base` says (None: that
-    is not on record)."""
-    own: dict[Use, list[Text]] = {
+    """The record of a training run. `base` is the record of its initial weights, None for no record."""
+    new_texts: dict[Use, list[Text]] = {
         "trained": texts_of(pair.prompt for pair in data.train),
         "chosen": texts_of(pair.prompt for pair in data.validation),
     }
-    known = base.texts if base else {}
-    joined: dict[Use, Sequence[Text]] = {use: [*known.get(use, ()), *texts] for use, texts in own.items()}
+    base_texts = base.texts if base else {}
+    joined: dict[Use, Sequence[Text]] = {
+        use: [*base_texts.get(use, ()), *texts] for use, texts in new_texts.items()
+    }
     return Record(joined, whole=base is not None and base.whole, source=source)
 
 
 def write(folder: Path, record: Record) -> None:
-    """The record as a file in the checkpoint's folder."""
+    """Write the record into a checkpoint's folder."""
     with gzip.open(folder / FILE, "wt", encoding="utf-8") as file:
         file.write(json.dumps({"format": FORMAT, "whole": record.whole, "source": record.source}) + "\n")
         for use, texts in record.texts.items():
@@ -134,7 +143,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> Record | None:
-    """The record of a checkpoint's folder; None where it has none. Raises BadRecord."""
+    """The record in a checkpoint's folder, None without one. Raises BadRecord."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -143,14 +152,14 @@ def read(folder: Path) -> Record | None:
             head = json.loads(file.readline())
             if head.get("format") != FORMAT:
                 raise BadRecord(f"{FILE} has format {head.get('format')}, which this version can't read")
-            found: dict[Use, list[Text]] = {"trained": [], "chosen": []}
+            texts: dict[Use, list[Text]] = {"trained": [], "chosen": []}
             for use, text in _texts(map(json.loads, file)):
-                found[use].append(text)
+                texts[use].append(text)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise (
             error if isinstance(error, BadRecord) else BadRecord(f"{FILE} can't be read: {error}")
         ) from None
-    return Record(found, whole=bool(head["whole"]), source=str(head.get("source", "")))
+    return Record(texts, whole=bool(head["whole"]), source=str(head.get("source", "")))
 
 
 def _texts(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[Use, Text]]:

@@ -1,8 +1,8 @@
-"""When two texts of prompts are near-duplicates: 0.7 of all their runs of 3 words in common (Jaccard).
+"""Near-duplicate prompts: two texts whose runs of 3 words have a Jaccard index of 0.7 or more.
 
-Texts of fewer than 20 words never are near-duplicates: one word makes another question of a short text.
-Words are runs of letters and digits in the normalised text; in scripts that put no space between words each
-character is a word. Nothing here imports torch."""
+Texts of fewer than 20 words are never near-duplicates: a single word can change a short question. Words are
+runs of letters and digits in the normalised text; in scripts without spaces each character is a word.
+Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def signature(text: str) -> Shingles | None:
     return np.unique(np.fromiter(hashes, dtype=np.uint32, count=len(words) - RUN + 1))
 
 
-def likeness(one: Shingles, other: Shingles) -> float:
+def likeness(first: Shingles, second: Shingles) -> float:
     """Jaccard index of two texts' shingles."""
     import numpy as np
 
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    return common / (len(one) + len(other) - common)
+    common = len(np.intersect1d(first, second, assume_unique=True))
+    return common / (len(first) + len(second) - common)

@@ -1,5 +1,6 @@
-"""Prompt texts without what makes no difference between two prompts: the width of characters, case, white
-space. Everything that asks whether two prompts are the same or alike normalises here.
+"""Normalised prompt texts: prompts that differ only in width of characters, case or white space are equal.
+
+Every comparison of two prompts normalises here.
 
 Nothing here imports torch or Django."""
 

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertModel
 
-from scoring.checkpoint import CheckpointError, copy_into, fetch, files_of, open_checkpoint
+from scoring.checkpoint import CheckpointError, fetch, files_of, open_checkpoint
 from tests.scoring.hub import COMMIT, hub_with
 from tests.scoring.models import TINY, save_bert, spoilt_folder
 
@@ -276,57 +275,6 @@ print(*sorted(os.path.basename(path) for path in opened if path.startswith(sys.a
     opened = set(done.stdout.split())
     assert {"config.json", "model.safetensors"} <= opened
     assert opened <= set(files_of(open_checkpoint(folder)))
-
-
-def test_a_copy_holds_the_checkpoints_files_and_no_others(folder, tmp_path):
-    (folder / "notes.md").write_text("private")
-
-    copy = copy_into(open_checkpoint(folder), tmp_path / "store" / "copy")
-
-    assert sorted(os.listdir(copy.path)) == sorted(files_of(open_checkpoint(folder)))
-    assert copy.weights_sha256 == open_checkpoint(folder).weights_sha256
-    assert os.listdir(tmp_path / "store") == ["copy"]
-
-
-def test_copying_twice_leaves_the_first_copy(tiny, tmp_path):
-    first = copy_into(open_checkpoint(tiny), tmp_path / "copy")
-    inode = (first.path / "config.json").stat().st_ino
-
-    second = copy_into(open_checkpoint(tiny), tmp_path / "copy")
-
-    assert second == first
-    assert (first.path / "config.json").stat().st_ino == inode
-
-
-def test_a_copy_never_replaces_another_model(tiny, tmp_path):
-    other = save_bert(tmp_path / "other", seed=1)
-
-    with pytest.raises(CheckpointError, match="exists already and holds another model"):
-        copy_into(open_checkpoint(tiny), other)
-
-    assert open_checkpoint(other).weights_sha256 != open_checkpoint(tiny).weights_sha256
-    assert os.listdir(tmp_path) == ["other"]
-
-
-def test_a_copy_that_fails_leaves_nothing(folder, tmp_path):
-    checkpoint = open_checkpoint(folder)
-    (folder / "config.json").write_text("{}")
-
-    with pytest.raises(CheckpointError):
-        copy_into(checkpoint, tmp_path / "store" / "copy")
-
-    assert os.listdir(tmp_path / "store") == []
-
-
-def test_a_model_that_changes_while_it_is_copied_is_refused(folder, tmp_path):
-    checkpoint = open_checkpoint(folder)
-    other = save_bert(tmp_path / "other", seed=1)
-    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
-
-    with pytest.raises(CheckpointError, match="changed while it was copied"):
-        copy_into(checkpoint, tmp_path / "store" / "copy")
-
-    assert os.listdir(tmp_path / "store") == []
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "abc1234", "A" * 40, "", f"{COMMIT}\n"])

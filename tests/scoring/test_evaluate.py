@@ -13,7 +13,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 from scoring.evaluate import (
     auc,
-    best_of_n,
     by_length,
     clustered_interval,
     compare,
@@ -350,19 +349,6 @@ def test_the_ceiling_is_what_simulated_people_allow():
     one, two = draw.random((2, 200_000)) < 0.15  # two people who err independently
 
     assert human_ceiling(float((one == two).mean())) == pytest.approx(0.85, abs=0.005)
-
-
-def test_best_of_n_counts_the_prompts_whose_best_completion_comes_first():
-    scores = [3, 1, 2, 5, 5, 0, 1, 2, 9]
-    values = [1, 0, 0, 1, 0, 0, 4, 4, 7]
-    prompts = ["p", "p", "p", "q", "q", "q", "r", "r", "alone"]
-
-    found = best_of_n(scores, values, prompts)
-
-    assert (found.prompts, found.completions) == (2, 6)
-    assert found.accuracy == pytest.approx((1 + 0.5) / 2)
-    assert found.chance == pytest.approx(1 / 3)
-    assert best_of_n([1.0], [1.0], ["p"]).accuracy is None
 
 
 def test_length_slices_look_at_the_preferred_side():
