@@ -88,12 +88,12 @@ def test_a_command_killed_at_any_moment_leaves_all_or_nothing_and_can_be_repeate
     out = killed_at(moment, judged, tmp_path)
 
     left = list(Release.objects.all())
-    assert all(releases.verify(release, rebuild=False).intact for release in left)
-    assert not out.exists() or releases.verify(left[-1], out, rebuild=False).intact
+    assert not any(releases.verify(release, rebuild=False).damaged for release in left)
+    assert not out.exists() or not releases.verify(left[-1], out, rebuild=False).damaged
     call_command("release", judged.name, out=tmp_path / "again")
     release = Release.objects.order_by("-number")[0]
     assert release.number == len(left) + 1
-    assert releases.verify(release, tmp_path / "again", rebuild=False).intact
+    assert not releases.verify(release, tmp_path / "again", rebuild=False).damaged
     assert release.rows == ROWS
 
 
@@ -132,7 +132,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
     assert lost == run
     assert (run.state, run.attempts) == ("done", 2)
     assert (release.number, release.rows) == (1, ROWS)
-    assert releases.verify(release).intact
+    assert not releases.verify(release).damaged
 
 
 def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged, tmp_path):
@@ -146,5 +146,5 @@ def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged,
 
     assert [process.wait() for process in both] == [0, 0], (tmp_path / "log").read_text()
     release.refresh_from_db()
-    assert releases.verify(release).intact
+    assert not releases.verify(release).damaged
     assert Release.objects.count() == 1

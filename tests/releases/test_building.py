@@ -299,7 +299,7 @@ def test_after_a_release_that_was_split_otherwise_nothing_is_built(dataset, othe
     old = built(dataset)
     Release.objects.update(manifest={**old.manifest, "split": {**old.manifest["split"], **other}})
 
-    with pytest.raises(releases.ReleaseError, match=r"Release 1 of .* test prompts would come into training"):
+    with pytest.raises(releases.ReleaseError, match=r"Release 1 of .* move its test prompts into training"):
         built(dataset)
 
     assert Release.objects.count() == 1

@@ -307,7 +307,7 @@ def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset
     assert Decision.objects.filter(is_current=True, outcome="a").exists()
 
 
-def test_rows_that_trl_would_tear_are_counted_and_told(dataset):
+def test_rows_that_trl_would_misread_are_counted_and_named(dataset):
     pair(dataset, "a", "Which?", ("The Elbe", "The Alps"))
     pair(dataset, "a", "Where?", ("Here", "There"))
 
@@ -315,7 +315,7 @@ def test_rows_that_trl_would_tear_are_counted_and_told(dataset):
 
     assert release.manifest["profiles"]["trl-implicit"]["torn"] == 1
     assert release.manifest["profiles"]["preference"]["torn"] == 0
-    assert "TRL would tear 1 of the rows of trl-implicit" in (folder(release) / "README.md").read_text()
+    assert "TRL would misread 1 row of trl-implicit" in (folder(release) / "README.md").read_text()
     torn = [extract_prompt(row)["prompt"] for row in rows(release, "trl-implicit")]
     assert sum(not prompt.endswith("\n\nAssistant:") for prompt in torn) == 1
 
@@ -462,7 +462,7 @@ def test_a_column_of_dates_alone_is_refused_in_words_and_kept_as_parquet(
     dataset, monkeypatch, times, elsewhere
 ):
     if elsewhere:
-        monkeypatch.setattr("workbench.pipeline.releases.building.PROVEN_HERE_BYTES", 0)
+        monkeypatch.setattr("workbench.pipeline.releases.building.LOADED_HERE_BYTES", 0)
     of_dates(dataset, times)
 
     with pytest.raises(releases.ReleaseError) as refused:

@@ -1,7 +1,7 @@
-"""Releases: the settled part of a Dataset as files that load at the first try and can be rebuilt to the byte.
+"""Releases: the decided part of a Dataset as files that `datasets` loads. Equal data gives equal bytes.
 
-`cases` reads, `filters` narrow, `profiles` shape, `files` write, `manifest` and `card` tell, `proof` opens
-what was written, `building` does the whole, and `history` compares Releases later."""
+`cases` reads, `filters` narrow, `profiles` shape, `files` write, `manifest` and `card` describe, `proof`
+loads the files, `building` does all of this, and `history` compares Releases later."""
 
 from workbench.pipeline.releases.building import (
     Recipe,
@@ -10,7 +10,6 @@ from workbench.pipeline.releases.building import (
     build,
     copy_to,
     count_now,
-    made,
     names_of,
     refuse_unusable,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "count_now",
     "diff",
     "in_folder",
-    "made",
     "names_of",
     "refuse_unusable",
     "split_of",

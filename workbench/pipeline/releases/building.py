@@ -1,4 +1,4 @@
-"""From a Dataset to a Release: settle, take a snapshot, write the files, prove them, keep them."""
+"""Build a Release: derive Decisions, take a snapshot, write the files, load them, store them."""
 
 import hashlib
 import os
@@ -10,9 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 from django.conf import settings
@@ -26,10 +25,10 @@ from workbench.db.storage import delete_folder
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
 from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.releases import card, manifest, proof
-from workbench.pipeline.releases.cases import CHUNK, Case, Kept, LeftOut, cases, kept_by
+from workbench.pipeline.releases.cases import CHUNK, Case, LeftOut, cases, extras_of
 from workbench.pipeline.releases.files import FORMATS, RowFile
 from workbench.pipeline.releases.filters import BadFilter, Filters, count
-from workbench.pipeline.releases.manifest import Counts, Manifest, manifest_of
+from workbench.pipeline.releases.manifest import Counts, FileFacts, Manifest, manifest_of
 from workbench.pipeline.releases.profiles import PROFILES, Profile
 from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
 from workbench.pipeline.text import splits
@@ -37,7 +36,7 @@ from workbench.pipeline.text.splits import SPLITS, Split, split_of
 
 LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60
-PROVEN_HERE_BYTES = 8 * 2**20
+LOADED_HERE_BYTES = 8 * 2**20
 _FULL_DISK = "The disk is full, so nothing was kept. Make room and try again."
 
 
@@ -47,19 +46,15 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a Release is made of: of which profiles, in which formats, narrowed by which filters."""
+    """The profiles, formats and filters of a Release."""
 
     profiles: Sequence[Profile]
     formats: Sequence[str]
     filters: Filters
 
-    def keeping(self, kept: Kept) -> "Recipe":
-        """The same, of profiles with the columns that it takes to write all that is kept."""
-        return replace(self, profiles=[profile.keeping(kept) for profile in self.profiles])
-
     @classmethod
     def of(cls, release: Release) -> "Recipe":
-        """The recipe in the row of a release. Raises ReleaseError when it cannot be followed."""
+        """The recipe in the row of a release. Raises ReleaseError for a recipe that cannot be followed."""
         for name in release.profiles:
             if name not in PROFILES:
                 raise ReleaseError(f'There is no profile "{name}"; there are {", ".join(PROFILES)}.')
@@ -77,8 +72,8 @@ class Recipe:
 
 
 def begin(release: Release) -> Release:
-    """Store the row of a Release that a worker will build, under the next number. Raises ReleaseError when
-    its recipe cannot be followed."""
+    """Store the row of a Release for a worker to build, under the next number. Raises ReleaseError for a
+    recipe that cannot be followed."""
     Recipe.of(release)
     with _next_number(release.dataset) as number:
         release.number = number
@@ -89,75 +84,78 @@ def begin(release: Release) -> Release:
 def build(release: Release, progress: Progress = never_stop) -> Release:
     """Write the files of the release into Django's storage and make it ready, in one step at the very end.
 
-    A release that is not saved yet gets its number then, so that a build that dies leaves no row. One that
-    failed or was interrupted may be built again; one that is ready is left as it is.
-    Raises ReleaseError when the recipe cannot be followed, nothing is decided, `datasets` can load none
-    of the files, or the disk is full; Cancelled when `progress` answered False. Nothing is kept in any of
-    these cases, and nobody else is locked out meanwhile."""
-    with made(release, progress) as (folder, facts):
-        return _keep(release, facts, folder)
+    An unsaved release gets its number in that step, so that a build that dies leaves no row. A failed or
+    interrupted release may be built again; a ready release stays as it is. Nobody waits for a lock while the
+    files are written.
+    Raises ReleaseError, with nothing stored, when the recipe cannot be followed, nothing is decided,
+    `datasets` can load none of the files, or the disk is full. Raises Cancelled when `progress` answers
+    False."""
+    with built_in_scratch(release, progress) as (folder, facts):
+        return _store(release, facts, folder)
 
 
 @contextmanager
-def made(release: Release, progress: Progress = never_stop) -> Iterator[tuple[Path, Manifest]]:
-    """A scratch folder with the files of the release, proven loadable, and their manifest. Raises as `build`
-    does; stores nothing but derived Decisions."""
+def built_in_scratch(release: Release, progress: Progress = never_stop) -> Iterator[tuple[Path, Manifest]]:
+    """A scratch folder with the files of the release, which `datasets` has loaded, and their manifest. Stores
+    nothing but derived Decisions. Raises as `build` does."""
     recipe = Recipe.of(release)
     _refuse_other_splits()
     scratch = settings.DATA_DIR / "releases-being-built"
-    with _plain_words_for_a_full_disk():
+    with _full_disk_refused():
         scratch.mkdir(parents=True, exist_ok=True)
-        _sweep(scratch)
+        _delete_abandoned(scratch)
         with (
             tempfile.TemporaryDirectory(dir=scratch) as name,
             tempfile.TemporaryDirectory(dir=scratch) as cache,
         ):
             aggregation.derive(release.dataset)
-            facts = _proven(write(release.dataset, recipe, Path(name), progress), Path(cache), progress)
-            yield Path(name), facts
+            files = write(release.dataset, recipe, Path(name), progress)
+            while faults := _load(files, Path(cache), progress):
+                files.leave_out(faults)
+            yield files.folder, files.facts
 
 
 def _refuse_other_splits() -> None:
-    """Raise ReleaseError when a Release was split in another way than this program would split now: what one
-    tested on, the next would train on."""
-    told = Release.objects.ready().annotate(split=KeyTransform("split", "manifest"))
-    for name, number, split in told.values_list("dataset__name", "number", "split").iterator():
+    """Raise ReleaseError when an earlier Release has another split: its test prompts would become training
+    prompts."""
+    releases = Release.objects.ready().annotate(split=KeyTransform("split", "manifest"))
+    for name, number, split in releases.values_list("dataset__name", "number", "split").iterator():
         if (split["salt"], split["shares"]) != (splits.SALT, splits.SHARES):
             raise ReleaseError(
-                f"Release {number} of {name} was split by another salt or in other shares than this program "
-                "would take, so its test prompts would come into training. Nothing was built."
+                f"Release {number} of {name} was split with another salt or other shares. A new release "
+                "would move its test prompts into training. Nothing was built."
             )
 
 
-def _sweep(scratch: Path) -> None:
-    """Remove what builds that were killed have left: anything of yesterday, as no build takes a day."""
+def _delete_abandoned(scratch: Path) -> None:
+    """Delete the folders of builds that were killed: no build takes a day."""
     for folder in scratch.iterdir():
-        with suppress(FileNotFoundError):  # another build sweeps at the same moment
+        with suppress(FileNotFoundError):  # another build deletes them at the same moment
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
-    """(Comparisons decided for a side that the filters let through, all that are), as Decisions stand.
-    Raises BadFilter."""
+    """(Comparisons decided for a side that pass the filters, Comparisons decided for a side), by the current
+    Decisions. Raises BadFilter."""
     return count(dataset, filters, ModelVersion.objects.serving(dataset))
 
 
 def copy_to(release: Release, folder: Path) -> None:
-    """Copy the files of a ready release to `folder`, which appears whole or not at all. Raises ReleaseError
-    when there is something in it already, or it cannot be written."""
+    """Copy the files of a ready release to `folder`, all or none. Raises ReleaseError when the folder is not
+    empty or cannot be written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            whole = Path(scratch) / folder.name
-            whole.mkdir()
+            copy = Path(scratch) / folder.name
+            copy.mkdir()
             for name in names_of(release.manifest):
                 with (
                     default_storage.open(f"{release.folder}/{name}") as source,
-                    (whole / name).open("wb") as to,
+                    (copy / name).open("wb") as target,
                 ):
-                    to.writelines(source.chunks())
-            os.rename(whole, folder)  # fails on a folder that has something in it
+                    target.writelines(source.chunks())
+            os.rename(copy, folder)  # fails on a folder that is not empty
     except OSError as error:
         raise ReleaseError(
             f"{release} is ready, but cannot be copied to {folder}: {error.strerror}."
@@ -165,18 +163,18 @@ def copy_to(release: Release, folder: Path) -> None:
 
 
 def names_of(facts: Manifest) -> list[str]:
-    """Every file of a release, its manifest too."""
+    """Names of all files of a release, the manifest too."""
     return [*facts["files"], manifest.NAME]
 
 
 def refuse_unusable(folder: Path) -> None:
     """Raise ReleaseError unless `folder` is new or empty: a Release never mixes with other files."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ReleaseError(f"{folder} is there already and not an empty folder; name a new one.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ReleaseError(f"{folder} exists and is not an empty folder. Name a new folder.")
 
 
 @contextmanager
-def _plain_words_for_a_full_disk() -> Iterator[None]:
+def _full_disk_refused() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -191,9 +189,9 @@ def _plain_words_for_a_full_disk() -> Iterator[None]:
 
 @contextmanager
 def _next_number(dataset: Dataset) -> Iterator[int]:
-    """The next free number; whoever asks at the same moment waits until this one is taken."""
+    """The next free number, locked for the body of `with`. Raises Cancelled when the dataset is gone."""
     with transaction.atomic():
-        # no_key: imports and Runs name the Dataset, and should not wait while a bucket takes the files.
+        # no_key: imports and Runs refer to the Dataset, and should not wait for the upload to a bucket.
         if not Dataset.objects.there().select_for_update(no_key=True).filter(pk=dataset.pk).first():
             raise Cancelled
         last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
@@ -201,8 +199,8 @@ def _next_number(dataset: Dataset) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class Written:
-    """Files of one snapshot in a folder, and what goes beside them."""
+class WrittenFiles:
+    """The files of one snapshot, in a folder."""
 
     dataset: Dataset
     folder: Path
@@ -210,25 +208,25 @@ class Written:
     guidelines: str
 
     def finish(self) -> None:
-        """Write, or write again, what tells of the files: the calls that load them, card and manifest."""
+        """Write the card and the manifest, with the calls that load the files; may be called again."""
         facts = self.facts
         for name in (card.NAME, LLAMA_FACTORY):
             facts["files"].pop(name, None)
         for name, calls in proof.calls_of(facts["files"], facts["profiles"]).items():
             facts["profiles"][name]["load"] = calls
         _add(facts, self.folder, card.NAME, card.card_of(facts, self.guidelines).encode())
-        if facts["profiles"].get("llama-factory", {}).get("rows"):
-            _add(facts, self.folder, LLAMA_FACTORY, _json(_dataset_info(self.dataset, facts)))
+        if info := _dataset_info(self.dataset, facts):
+            _add(facts, self.folder, LLAMA_FACTORY, _json(info))
         (self.folder / manifest.NAME).write_bytes(_json(facts))
 
     def leave_out(self, faults: Sequence[proof.Fault]) -> None:
-        """Keep what loads, and say why the rest is not there. Raises ReleaseError when nothing loads."""
-        facts, gone = self.facts, {(fault.profile, fault.format) for fault in faults}
+        """Delete the files that do not load, and note why. Raises ReleaseError when no file is left."""
+        facts, faulty = self.facts, {(fault["profile"], fault["format"]) for fault in faults}
         for name, file in list(facts["files"].items()):
-            if (file["profile"], file["format"]) in gone:
+            if (file["profile"], file["format"]) in faulty:
                 (self.folder / name).unlink()
                 del facts["files"][name]
-        facts["not_written"] += [asdict(fault) for fault in faults]
+        facts["not_written"] += faults
         if not any(file["profile"] for file in facts["files"].values()):
             whys = " ".join(fault["why"] for fault in facts["not_written"])
             raise ReleaseError(f"Nothing was kept. {whys}")
@@ -237,50 +235,51 @@ class Written:
         self.finish()
 
 
-def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = never_stop) -> Written:
+def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = never_stop) -> WrittenFiles:
     """Write files and manifest of one snapshot into the folder, in one pass and in constant memory."""
     with snapshot() as using:
         version = ModelVersion.objects.using(using).serving(dataset)
         total = Comparison.objects.using(using).filter(dataset=dataset).count()
-        recipe = recipe.keeping(kept_by(dataset, using))
+        extras = extras_of(dataset, using)
+        recipe = replace(recipe, profiles=[profile.with_columns_for(extras) for profile in recipe.profiles])
         with _Files(folder, recipe) as files:
             try:
-                read = cases(dataset, using, filters=recipe.filters, version=version)
+                stream = cases(dataset, using, filters=recipe.filters, version=version)
             except BadFilter as error:
                 raise ReleaseError(str(error)) from None
-            with closing(read):  # before its connection is, whatever ends the loop
-                for done, case in enumerate(read):
+            with closing(stream):  # before its connection is closed, whatever ends the loop
+                for done, case in enumerate(stream):
                     if done % CHUNK == 0 and not progress(done, total):
                         raise Cancelled
                     files.add(case)
         if not files.open:
-            raise ReleaseError(_nothing(dataset, files.counts))
+            raise ReleaseError(_nothing_to_release(dataset, files.counts))
         facts = manifest_of(
             dataset, version, recipe.profiles, recipe.filters, files.counts, files.facts(), using
         )
-        of_dataset = Guidelines.objects.using(using).filter(dataset=dataset).order_by("-number")
-        newest = of_dataset.values_list("text", flat=True).first()
-    written = Written(dataset, folder, facts, newest or "")
+        guidelines = Guidelines.objects.using(using).filter(dataset=dataset).order_by("-number")
+        newest = guidelines.values_list("text", flat=True).first()
+    written = WrittenFiles(dataset, folder, facts, newest or "")
     written.finish()
     return written
 
 
-def _nothing(dataset: Dataset, counts: Counts) -> str:
-    counted = ", ".join(
+def _nothing_to_release(dataset: Dataset, counts: Counts) -> str:
+    outcomes = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in counts.by_outcome.most_common()
     )
     why = "has nothing to release yet"
     if counts.by_outcome.keys() == {LeftOut.FILTERED.value}:
-        why = "has nothing that the filters let through"
-    return f"{dataset} {why}. Its pairs: {counted or 'none'}."
+        why = "has no pair that passes the filters"
+    return f"{dataset} {why}. Its pairs: {outcomes or 'none'}."
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def _add(facts: Manifest, folder: Path, name: str, content: bytes) -> None:
-    """Write a file that holds no rows, and enter it in the manifest."""
+    """Write a file without rows, and add it to the manifest."""
     (folder / name).write_bytes(content)
     facts["files"][name] = {
         "profile": None,
@@ -292,22 +291,22 @@ def _add(facts: Manifest, folder: Path, name: str, content: bytes) -> None:
     }
 
 
-def _dataset_info(dataset: Dataset, facts: Manifest) -> dict[str, Any]:
-    """What LLaMA-Factory wants to know of each file, by a name of ours."""
+def _dataset_info(dataset: Dataset, facts: Manifest) -> dict[str, object]:
+    """The description of each file for LLaMA-Factory."""
     return {
-        f"{dataset.name}_{it['split']}": {
+        f"{dataset.name}_{file['split']}": {
             "file_name": name,
             "formatting": "sharegpt",
             "ranking": True,
             "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
         }
-        for name, it in facts["files"].items()
-        if it["profile"] == "llama-factory"
+        for name, file in facts["files"].items()
+        if file["profile"] == "llama-factory"
     }
 
 
 class _Files(ExitStack):
-    """All files of rows of one build, written in one pass over the cases, and what was counted on the way."""
+    """All files of rows of one build, and the counts of the pass that writes them."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         super().__init__()
@@ -317,39 +316,39 @@ class _Files(ExitStack):
 
     def add(self, case: Case) -> None:
         split = split_of(case.group)
-        self.counts.see(case, split)
-        wanted = [profile for profile in self._recipe.profiles if self._wants(profile, case, split)]
-        if wanted:
-            self.counts.release(case, split)
-        for profile in wanted:
+        self.counts.count(case, split)
+        profiles = [profile for profile in self._recipe.profiles if self._takes(profile, case, split)]
+        if profiles:
+            self.counts.count_released(case, split)
+        for profile in profiles:
             self.counts.torn[profile.name] += profile.torn(case)
             files = [self._file(profile, split, name) for name in self._recipe.formats]
             for row in profile.rows(case):
                 for file in files:
                     file.write(row)
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What the manifest says of each file, in the order of profiles, formats and splits."""
+    def facts(self) -> dict[str, FileFacts]:
+        """The facts of each file, in the order of profiles, formats and splits."""
         keys = [
             (profile.name, split, name)
             for profile in self._recipe.profiles
             for name in self._recipe.formats
             for split in SPLITS
         ]
-        return {self.open[key].path.name: self._fact(*key) for key in keys if key in self.open}
-
-    def _fact(self, profile: str, split: Split, name: str) -> dict[str, Any]:
-        file = self.open[profile, split, name]
         return {
-            "profile": profile,
-            "split": split,
-            "format": name,
-            "rows": file.rows,
-            "bytes": file.size,
-            "sha256": file.sha256,
+            file.path.name: {
+                "profile": profile,
+                "split": split,
+                "format": name,
+                "rows": file.rows,
+                "bytes": file.size,
+                "sha256": file.sha256,
+            }
+            for profile, split, name in keys
+            if (file := self.open.get((profile, split, name)))
         }
 
-    def _wants(self, profile: Profile, case: Case, split: Split) -> bool:
+    def _takes(self, profile: Profile, case: Case, split: Split) -> bool:
         reason = profile.left_out(case, split)
         if reason is None and profile.undecided_too and case.filtered:
             reason = LeftOut.FILTERED
@@ -358,7 +357,7 @@ class _Files(ExitStack):
         return reason is None
 
     def _file(self, profile: Profile, split: Split, name: str) -> RowFile:
-        # Opened at its first row: a file without rows is one that `datasets` cannot load.
+        # Opened at its first row: `datasets` cannot load a file without rows.
         key = profile.name, split, name
         if key not in self.open:
             path = self._folder / f"{profile.name}.{split}.{name}"
@@ -366,31 +365,24 @@ class _Files(ExitStack):
         return self.open[key]
 
 
-def _proven(written: Written, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of what loads by the calls in it; what does not load is left out, with the reason. Raises
-    ReleaseError when nothing loads, Cancelled when it was stopped."""
-    while faults := _prove(written, cache, progress):
-        written.leave_out(faults)
-    return written.facts
+def _load(files: WrittenFiles, cache: Path, progress: Progress) -> list[proof.Fault]:
+    """The faults of the files when they are loaded as their readers will load them.
+
+    A small release is loaded in this process: to start another would take longer. A large release is loaded
+    in a process of its own, as `datasets` keeps some 230 MB of memory for 600 MB of rows."""
+    total = files.facts["comparisons"]["total"]
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # its own: `datasets` would reuse the rows in it
+        if sum(file["bytes"] for file in files.facts["files"].values()) <= LOADED_HERE_BYTES:
+            return proof.check(files.folder, Path(scratch))
+        return _load_in_process(files.folder, Path(scratch), lambda: progress(total, total))
 
 
-def _prove(written: Written, cache: Path, progress: Progress) -> list[proof.Fault]:
-    """Load everything as its readers will. A small release is loaded here, since to start a process takes
-    longer than to load it; a large one in a process of its own, as `datasets` keeps hold of some 230 MB for
-    600 MB of rows."""
-    total = written.facts["comparisons"]["total"]
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # a folder that changed is no folder to remember
-        if sum(file["bytes"] for file in written.facts["files"].values()) <= PROVEN_HERE_BYTES:
-            return proof.check(written.folder, Path(scratch))
-        return _prove_elsewhere(written.folder, Path(scratch), lambda: progress(total, total))
-
-
-def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> list[proof.Fault]:
+def _load_in_process(folder: Path, cache: Path, go_on: Callable[[], bool]) -> list[proof.Fault]:
     command = [sys.executable, "-P", proof.__file__, str(folder), str(cache)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own file
         while True:
             try:
-                _, said = child.communicate(timeout=2)
+                _, errors = child.communicate(timeout=2)
                 break
             except subprocess.TimeoutExpired:
                 if not go_on():
@@ -399,14 +391,15 @@ def _prove_elsewhere(folder: Path, cache: Path, go_on: Callable[[], bool]) -> li
     if child.returncode in proof.FULL:
         raise OSError(child.returncode, os.strerror(child.returncode))
     if child.returncode:
-        why = said.strip().rsplit("\n", 1)[-1]
+        why = errors.strip().rsplit("\n", 1)[-1]
         raise ReleaseError(f"The files were written but not kept, as they could not be loaded: {why}")
-    return [proof.Fault(**fault) for fault in orjson.loads((cache / proof.FAULTS).read_bytes())]
+    faults: list[proof.Fault] = orjson.loads((cache / proof.FAULTS).read_bytes())
+    return faults
 
 
-def _keep(release: Release, facts: Manifest, folder: Path) -> Release:
-    """Move the files into storage and make the release ready, under a lock: of two workers that built the
-    same one, the second finds it ready and keeps its hands off the files."""
+def _store(release: Release, facts: Manifest, folder: Path) -> Release:
+    """Move the files into storage and make the release ready, under a lock: when two workers have built one
+    release, the second finds a ready release and leaves its files alone."""
     with _next_number(release.dataset) as number:
         if stored := Release.objects.select_for_update().filter(pk=release.pk).first():
             if stored.is_ready:
@@ -429,12 +422,12 @@ def _keep(release: Release, facts: Manifest, folder: Path) -> Release:
 
 
 class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
-    """A file that a local storage may rename into place; another kind of storage reads it."""
+    """A file that a local storage may rename into place; other storages read the file."""
 
     def temporary_file_path(self) -> str:
         return str(self.name)
 
 
 def clear_storage(release: Release) -> None:
-    """Delete whatever a build that was interrupted left in the release's folder."""
+    """Delete the folder of the release, which an interrupted build may have left."""
     delete_folder(release.folder)

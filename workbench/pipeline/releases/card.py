@@ -1,11 +1,11 @@
-"""The data set card: README.md with the header that the hub and `datasets` read."""
+"""The dataset card: README.md, with the header that the hub and `datasets` read."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from scoring import shares
 from workbench.pipeline.releases import proof
-from workbench.pipeline.releases.manifest import Manifest
+from workbench.pipeline.releases.manifest import Manifest, ProfileFacts, ShareFacts
 
 NAME = "README.md"
 _SIZES = (
@@ -48,7 +48,8 @@ _HUB_LICENCES = frozenset(
 
 
 def card_of(manifest: Manifest, guidelines: str) -> str:
-    """The card as text. `guidelines` is what annotators are asked to do today."""
+    """The card as text, with the newest guidelines."""
+    quoted = "\n".join(f"> {line}" for line in guidelines.split("\n"))
     parts = [
         _header(manifest),
         f"# {manifest['dataset']['name']}",
@@ -59,85 +60,89 @@ def card_of(manifest: Manifest, guidelines: str) -> str:
         _figures(manifest),
         _limits(manifest),
         _licences(manifest),
-        f"## Guidelines\n\n{_quoted(guidelines)}" if guidelines else "",
+        f"## Guidelines\n\n{quoted}" if guidelines else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _header(manifest: Manifest) -> str:
-    """JSON is YAML: each value is written as JSON, so that no name can break out of its line."""
+    """The header in YAML. Each value is JSON, which is YAML too, so no name can break out of its line."""
     rows = sum(sum(profile["rows"].values()) for profile in manifest["profiles"].values())
     size = next((words for limit, words in _SIZES if rows < limit), "100M<n<1B")
-    licences = sorted({each["licence"].strip() or "not stated" for each in manifest["sources"]})
-    known = [licence.lower() for licence in licences]
-    if not _HUB_LICENCES.issuperset(known):
-        known = ["other"]
-    values: dict[str, Any] = {
+    licences = sorted({source["licence"].strip() or "not stated" for source in manifest["sources"]})
+    hub_licences = [licence.lower() for licence in licences]
+    if not _HUB_LICENCES.issuperset(hub_licences):
+        hub_licences = ["other"]
+    values: dict[str, object] = {
         "pretty_name": manifest["dataset"]["name"],
-        "license": known[0] if len(known) == 1 else known,
+        "license": hub_licences[0] if len(hub_licences) == 1 else hub_licences,
         "size_categories": [size],
         "tags": ["preference", "reward-model", "human-feedback"],
         "configs": _configs(manifest),
     }
-    if typed := [_types(name, manifest) for name, it in manifest["profiles"].items() if _needs_types(it)]:
-        values["dataset_info"] = typed
-    if known == ["other"]:
+    profiles = manifest["profiles"].items()
+    if infos := [_dataset_info(name, profile) for name, profile in profiles if _needs_types(profile)]:
+        values["dataset_info"] = infos
+    if hub_licences == ["other"]:
         values["license_name"] = ", ".join(licences)
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     return "\n".join(["---", *lines, "---"])
 
 
-def _configs(manifest: Manifest) -> list[dict[str, Any]]:
-    """A configuration for each profile in the one format that `datasets` reads in a folder by its card."""
+def _configs(manifest: Manifest) -> list[dict[str, object]]:
+    """A configuration for each profile. `datasets` reads one format from a card."""
     kind = proof.format_of_card(manifest["files"])
     return [
         {
             "config_name": name,
             "data_files": [
-                {"split": it["split"], "path": path}
-                for path, it in manifest["files"].items()
-                if (it["profile"], it["format"]) == (name, kind)
+                {"split": file["split"], "path": path}
+                for path, file in manifest["files"].items()
+                if (file["profile"], file["format"]) == (name, kind)
             ],
-            **proof.card_options(kind, profile["columns"]),
+            **(_csv_options(profile) if kind == "csv" else {}),
         }
         for name, profile in manifest["profiles"].items()
         if kind in profile["load"]
     ]
 
 
+def _csv_options(profile: ProfileFacts) -> dict[str, object]:
+    """A CSV has no types: pandas would read the text "42" as a number, and the text "None" as no value."""
+    features = [{"name": name, "dtype": kind} for name, kind in profile["columns"].items()]
+    return {"keep_default_na": False, "features": features}
+
+
 def _loading(manifest: Manifest) -> str:
-    """The calls that were carried out before the Release was kept."""
+    """The calls that have loaded the files."""
     calls = [call for profile in manifest["profiles"].values() for call in profile["load"].values()]
     names = ", ".join(name for name in proof.NAMES if any(f"{name}(" in call for call in calls))
     lines = ["## Load", "", f"{proof.FOLDER} stands for the folder of this file.", ""]
     lines += ["```python", f"from datasets import {names}", "", *calls, "```"]
-    lines += [
-        line for name, it in manifest["profiles"].items() if it["torn"] for line in ("", _torn(name, it))
-    ]
+    for name, profile in manifest["profiles"].items():
+        if torn := profile["torn"]:
+            warning = (
+                f"TRL would misread {torn:,} {'row' if torn == 1 else 'rows'} of {name}: both answers "
+                "begin with the same words, and TRL takes these for the prompt. Use another profile with TRL."
+            )
+            lines += ["", warning]
     for fault in manifest["not_written"]:
         lines += ["", fault["why"]]
     return "\n".join(lines)
 
 
-def _torn(name: str, profile: dict[str, Any]) -> str:
-    return (
-        f"TRL would misread {profile['torn']:,} rows of {name}: both answers begin with the same words, and "
-        "TRL takes these for the prompt. Use another profile with TRL."
-    )
-
-
 _JSON = {"object": {"dtype": "json"}, "objects": {"list": "json"}}
 
 
-def _needs_types(profile: dict[str, Any]) -> bool:
-    """JSON of any keys: each file has its own, so what `datasets` would make of them differs by file."""
+def _needs_types(profile: ProfileFacts) -> bool:
+    """Whether the profile has JSON. Its keys differ by file, so `datasets` would infer other types."""
     return bool(profile["rows"]) and not _JSON.keys().isdisjoint(profile["columns"].values())
 
 
-def _types(profile: str, manifest: Manifest) -> dict[str, Any]:
-    columns = manifest["profiles"][profile]["columns"]
-    features = [{"name": name, **_JSON.get(kind, {"dtype": kind})} for name, kind in columns.items()]
-    return {"config_name": profile, "features": features}
+def _dataset_info(name: str, profile: ProfileFacts) -> dict[str, object]:
+    columns = profile["columns"]
+    features = [{"name": column, **_JSON.get(kind, {"dtype": kind})} for column, kind in columns.items()]
+    return {"config_name": name, "features": features}
 
 
 def _contents(manifest: Manifest) -> str:
@@ -146,26 +151,26 @@ def _contents(manifest: Manifest) -> str:
         rows = ", ".join(f"{count} {split}" for split, count in profile["rows"].items()) or "none"
         lines.append(f"| {name} | {rows} | {', '.join(profile['columns'])} | {profile['reads']} |")
     for name, profile in manifest["profiles"].items():
-        left = [f"{count} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()]
-        lines += ["", f"Left out of {name}: {', '.join(left) or 'nothing'}."]
+        left_out = [f"{count} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()]
+        lines += ["", f"Left out of {name}: {', '.join(left_out) or 'nothing'}."]
     split = manifest["split"]
-    told = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
-    lines += ["", f"Splits ({told}) are by {split['by']}. A prompt never changes its split."]
+    sizes = ", ".join(f"{name} {shares.in_words(share)}" for name, share in split["shares"].items())
+    lines += ["", f"Splits ({sizes}) are by {split['by']}. A prompt never changes its split."]
     lines += ["", "manifest.json has all counts, the sha256 of each file, and the rule of each profile."]
     return "\n".join(lines)
 
 
 def _collection(manifest: Manifest) -> str:
     version = manifest["model_version"]
-    imported = sum(1 for each in manifest["annotators"] if each["imported_from"])
-    judged = (
+    imported = sum(1 for annotator in manifest["annotators"] if annotator["imported_from"])
+    votes = (
         f"People per pair: {manifest['dataset']['overlap']}. "
         f"People who voted: {len(manifest['annotators']) - imported}. "
         f"Sources of imported labels: {imported}. "
         f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
         "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
     )
-    settled = (
+    labels = (
         f"Final labels by method: {_listed(manifest['comparisons']['released_by_method'])} "
         "(agreement: all votes are the same; majority: more than half of the votes; aggregation: likeliest "
         "by the votes and the skill of the annotators; reviewer: settled by a person)."
@@ -174,8 +179,8 @@ def _collection(manifest: Manifest) -> str:
     if version:
         weights = version["weights_sha256"][:12] or "none"
         model = f"Model whose picks were shown: {version['name']}, weights {weights}."
-    narrowed = f"Filters: {_listed(manifest['filters'])}." if manifest["filters"] else ""
-    return "\n\n".join(filter(None, ["## Collection", judged, settled, model, narrowed]))
+    filters = f"Filters: {_listed(manifest['filters'])}." if manifest["filters"] else ""
+    return "\n\n".join(filter(None, ["## Collection", votes, labels, model, filters]))
 
 
 def _figures(manifest: Manifest) -> str:
@@ -191,8 +196,8 @@ def _figures(manifest: Manifest) -> str:
     )
 
 
-def _share(share: dict[str, Any]) -> str:
-    if not share["n"]:
+def _share(share: ShareFacts) -> str:
+    if share["low"] is None or share["high"] is None:
         return "not enough data."
     interval = f"95 % interval {shares.between((share['low'], share['high']))}"
     return f"{shares.in_words(share['k'] / share['n'])} of {share['n']} ({interval})."
@@ -200,12 +205,12 @@ def _share(share: dict[str, Any]) -> str:
 
 def _limits(manifest: Manifest) -> str:
     comparisons = manifest["comparisons"]
-    here = f"{comparisons['released']} of {comparisons['total']} pairs are in this release"
-    unclear = (
+    pairs = f"{comparisons['released']} of {comparisons['total']} pairs are in this release"
+    ties = (
         "Most profiles leave out ties, pairs with two bad answers, and pairs that nobody could judge. "
         "Preferences look clearer there than they are."
     )
-    limits = [f"{here}. All pairs by final label: {_listed(comparisons['by_outcome'])}.", unclear]
+    limits = [f"{pairs}. All pairs by final label: {_listed(comparisons['by_outcome'])}.", ties]
     if manifest["figures"]["unanimous"]["n"] == 0:
         limits.append("No pair has two votes, so agreement is not known.")
     if "imported" in manifest["judgments"]["by_stage"]:
@@ -215,15 +220,12 @@ def _limits(manifest: Manifest) -> str:
 
 def _licences(manifest: Manifest) -> str:
     lines = ["## Licences and sources", "", "| written by | answers | licence |", "|---|---|---|"]
-    for each in manifest["sources"]:
-        cells = (each["source"] or "not known", str(each["completions"]), each["licence"] or "not stated")
+    for source in manifest["sources"]:
+        licence = source["licence"] or "not stated"
+        cells = (source["source"] or "not known", str(source["completions"]), licence)
         lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
     return "\n".join(lines)
 
 
-def _listed(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items()) or "none"
-
-
-def _quoted(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.split("\n"))
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items()) or "none"

@@ -1,4 +1,4 @@
-"""Every Comparison of a Dataset: one moment of the database, in an order that content alone fixes."""
+"""Every Comparison of a Dataset at one moment, in an order that depends on the contents alone."""
 
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any
+from typing import NamedTuple, TypedDict
 from uuid import UUID
 
 from django.db import models
@@ -30,7 +30,6 @@ from workbench.pipeline.releases.filters import Filters, passing
 
 CHUNK = 500
 EVERYTHING = Filters()
-_NO_DECISION: list[Any] = ["", "", "", "", None, 0, 0]
 
 
 class LeftOut(models.TextChoices):
@@ -55,27 +54,34 @@ class LeftOut(models.TextChoices):
 
 
 _LICENCE = ("licence", "license")
-_OF_OUTCOME = {
+LEFT_OUT_FOR: dict[str, LeftOut] = {
     Outcome.TIE: LeftOut.TIE,
     Outcome.BOTH_BAD: LeftOut.BOTH_BAD,
     Outcome.CANNOT_JUDGE: LeftOut.CANNOT_JUDGE,
     Decision.DROP: LeftOut.DROPPED,
 }
+"""The reason to leave out a case by its outcome, where the rule of a profile does not name the outcome."""
+
+
+class FlagFacts(TypedDict):
+    annotator: str
+    reason: str
+    note: str
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One Completion of the pair; `conversation` is None where it is one assistant message of the text."""
+    """A Completion; `conversation` is None where the only message is `text`, by the assistant."""
 
     text: str
     sha256: str
     source: str
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     conversation: list[Message] | None = None
 
     @property
     def messages(self) -> list[Message]:
-        """The messages of the answer, whole."""
         return self.conversation or [{"role": "assistant", "content": self.text}]
 
     @property
@@ -84,20 +90,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The Prompt of the pair."""
+class Question:
+    """A Prompt."""
 
     messages: list[Message]
     sha256: str
     group: str
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     external_id: str = ""
-    tools: Any = None
+    tools: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One Judgment, with its annotator under a pseudonym."""
+    """A Judgment, with its annotator under a pseudonym."""
 
     pseudonym: UUID
     imported: bool
@@ -112,29 +118,35 @@ class Vote:
     is_current: bool
     at: datetime
     comment: str
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
+
+
+class Label(NamedTuple):
+    """The current Decision of a Comparison; "" = none. `posterior` has the probability of each outcome where
+    aggregation decided. `votes` counts the opinions, `votes_for` the opinions for the outcome."""
+
+    outcome: str = ""
+    method: str = ""
+    reason: str = ""
+    note: str = ""
+    posterior: dict[str, float] | None = None
+    votes: int = 0
+    votes_for: int = 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """One Comparison with all that any profile may write of it. `outcome`, `method`, `reason` and `note` are
-    those of the current Decision ("" = none), `decided_votes` its opinions and how many of them are for the
-    outcome; `posterior` is the probability of each outcome where aggregation decided; `flags` are all that
-    were raised, `by_skill` says that the Dataset decides by aggregation."""
+    """One Comparison with all that a profile may write. `flags` has closed flags too. `by_skill`: the Dataset
+    decides by aggregation."""
 
-    prompt: Asked
+    prompt: Question
     external_id: str
-    pair_metadata: dict[str, Any]
+    metadata: dict[str, object]
     a: Answer
     b: Answer
-    outcome: str
-    method: str
-    reason: str
-    note: str
-    posterior: dict[str, float] | None
-    decided_votes: list[int]
+    label: Label
     votes: list[Vote]
-    flags: list[dict[str, Any]]
+    flags: list[FlagFacts]
     filtered: bool
     by_skill: bool
 
@@ -143,43 +155,39 @@ class Case:
         return self.prompt.messages
 
     @property
-    def prompt_sha256(self) -> str:
-        return self.prompt.sha256
-
-    @property
     def group(self) -> str:
         return self.prompt.group
 
     @property
-    def prompt_metadata(self) -> dict[str, Any]:
-        return self.prompt.metadata
+    def outcome(self) -> str:
+        return self.label.outcome
+
+    @property
+    def method(self) -> str:
+        return self.label.method
 
     @property
     def flagged(self) -> bool:
         return any(flag["open"] for flag in self.flags)
 
-    @property
-    def tools(self) -> Any:
-        return self.prompt.tools
-
     @cached_property
     def says_text_alone(self) -> bool:
-        """True where a text says all of it: no tools, calls, results or reasoning, one message an answer."""
+        """Whether a text can hold the whole case: no tools, calls, results or reasoning; each answer is one
+        message."""
         answers = [self.a.messages, self.b.messages]
         return (
-            self.tools is None
+            self.prompt.tools is None
             and all(len(messages) == 1 for messages in answers)
             and all(map(says_text_alone, chain(self.messages, *answers)))
         )
 
     @cached_property
     def is_plain(self) -> bool:
-        """True where every message is a role and a text, and each answer one message."""
-        answers = (self.a, self.b)
+        """Whether every message is a role and a text, and each answer is one message."""
         return (
-            self.tools is None
+            self.prompt.tools is None
             and all(map(is_plain, self.messages))
-            and not any(a.conversation for a in answers)
+            and not (self.a.conversation or self.b.conversation)
         )
 
     @cached_property
@@ -195,20 +203,22 @@ class Case:
         return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
 
     def licence_of(self, answer: Answer) -> str:
-        """The licence that the text, its row or its prompt came with, where the file named one of its own,
-        else that of the file; "" = that of the Dataset."""
-        places = (answer.metadata, self.pair_metadata, self.prompt_metadata)
-        named = (place.get(key) for place in places for key in _LICENCE)
-        said = (*named, answer.metadata.get(FILE_LICENCE))
-        return next((licence.strip() for licence in said if isinstance(licence, str) and licence.strip()), "")
+        """The licence of the answer, of its pair or of its prompt, else of their file; "" = the Dataset's."""
+        places = (answer.metadata, self.metadata, self.prompt.metadata)
+        values = [place.get(key) for place in places for key in _LICENCE]
+        values.append(answer.metadata.get(FILE_LICENCE))
+        return next((value.strip() for value in values if isinstance(value, str) and value.strip()), "")
 
     @property
     def barred(self) -> LeftOut | None:
-        """Why no profile of decided pairs may have it, whatever the outcome; None = it may."""
+        """Why no profile of decided pairs may have the case, whatever the outcome; None = they may."""
         if self.flagged:
             return LeftOut.FLAGGED
+        if not self.outcome and self.tally:
+            return LeftOut.UNDECIDED
         if not self.outcome:
-            return self._undecided()
+            judged = any(vote.is_current for vote in self.votes)
+            return LeftOut.CANNOT_JUDGE if judged else LeftOut.NOT_JUDGED
         if self._outdated():
             return LeftOut.CHANGED
         if self.outcome == Decision.DROP:
@@ -219,9 +229,10 @@ class Case:
 
     @property
     def decided(self) -> str:
-        """The outcome that follows from the votes beside it, "" where none does: what a reviewer said, or
-        what the rule of the Dataset makes of them. The current Decision may be one vote behind, since it
-        is settled just before the snapshot: then the majority stands in, as on the pages."""
+        """The outcome by a reviewer, or by the rule of the Dataset from the votes of the case; "" = none.
+
+        The Decision may lack a vote, as Decisions are derived just before the snapshot. Then the majority
+        stands in, as on the pages."""
         if self.method == Decision.Method.REVIEWER:
             return self.outcome
         if self.flagged:
@@ -233,30 +244,20 @@ class Case:
         ((leading, count),) = self.tally.most_common(1) or [("", 0)]
         return leading if 2 * count > self.tally.total() else ""
 
-    def _undecided(self) -> LeftOut:
-        if self.tally:
-            return LeftOut.UNDECIDED
-        return LeftOut.CANNOT_JUDGE if any(vote.is_current for vote in self.votes) else LeftOut.NOT_JUDGED
-
     def _outdated(self) -> bool:
-        # Agreement is settled in a transaction of its own just before the snapshot; a Judgment that came
-        # between the two would make a Decision and the votes beside it contradict each other.
+        # Decisions are derived in a transaction of their own, just before the snapshot. After a Judgment
+        # between the two, the Decision contradicts the votes of the case.
         if self.method == Decision.Method.REVIEWER:
             return False
-        return self.decided_votes != [self.tally.total(), self.tally[self.outcome]]
-
-
-def left_out_for(outcome: str) -> LeftOut:
-    """The reason that a profile gives when its rule has no use for a decided outcome."""
-    return _OF_OUTCOME[outcome]
+        return (self.label.votes, self.label.votes_for) != (self.tally.total(), self.tally[self.outcome])
 
 
 def cases(
     dataset: Dataset, using: str, *, filters: Filters = EVERYTHING, version: ModelVersion | None = None
 ) -> Generator[Case]:
-    """All Comparisons of the dataset in the order of their prompt's sha256 and then their pair's; those that
-    `filters` keep back say so. Holds CHUNK of them at a time: keys are streamed in order, texts fetched by
-    key. `version` is the one whose confidence the filters ask for. Raises BadFilter."""
+    """All Comparisons of the dataset, by the sha256 of the prompt, of a and of b. A Comparison that does not
+    pass `filters` is marked as `filtered`. Memory: CHUNK Comparisons; keys are streamed in order, texts
+    fetched by key. The filters may ask for the confidence of `version`. Raises BadFilter."""
     comparisons = Comparison.objects.using(using).filter(dataset=dataset)
     passed = passing(comparisons, filters, version)
     ordered = (
@@ -265,26 +266,27 @@ def cases(
         .iterator(chunk_size=CHUNK)
     )
     by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
-    return _streamed(ordered, passed if filters != EVERYTHING else None, by_skill, using)
+    # The generator is a function of its own, so that a bad filter is refused at this call.
+    return _in_chunks(ordered, passed if filters != EVERYTHING else None, by_skill, using)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What the Prompts and Completions of a Dataset have beside messages of role and text: `whole` when any
-    message holds more, or an answer has several; `tools` when any Prompt came with tools."""
+class Extras:
+    """What a Dataset holds beside messages of a role and a text. `whole`: some message holds more, or some
+    answer has several messages. `tools`: some Prompt came with tools."""
 
     whole: bool = False
     tools: bool = False
 
 
-def kept_by(dataset: Dataset, using: str) -> Kept:
+def extras_of(dataset: Dataset, using: str) -> Extras:
     prompts = Prompt.objects.using(using).of(dataset)
     answers = Completion.objects.using(using).of(dataset).filter(conversation__isnull=False)
     whole = prompts.exclude(reading=None).exists() or answers.exists()
-    return Kept(whole, prompts.filter(tools__isnull=False).exists())
+    return Extras(whole, prompts.filter(tools__isnull=False).exists())
 
 
-def _streamed(
+def _in_chunks(
     ordered: Iterator[tuple[int, int, int, int]],
     passed: ComparisonQuerySet | None,
     by_skill: bool,
@@ -302,51 +304,40 @@ def _filled(
 ) -> Iterator[Case]:
     keys = [key for key, *_ in chunk]
     prompts = {
-        key: Asked(*rest)
-        for key, *rest in Prompt.objects.using(using)
+        key: Question(*values)
+        for key, *values in Prompt.objects.using(using)
         .filter(pk__in={prompt for _, prompt, _, _ in chunk})
         .values_list("pk", "messages", "sha256", "group", "metadata", "external_id", "tools")
     }
     answers = {
-        key: Answer(*rest)
-        for key, *rest in Completion.objects.using(using)
+        key: Answer(*values)
+        for key, *values in Completion.objects.using(using)
         .filter(pk__in={side for _, _, *sides in chunk for side in sides})
         .values_list("pk", "text", "sha256", "source", "metadata", "conversation")
     }
-    decisions: dict[int, list[Any]] = {
-        key: rest
-        for key, *rest in Decision.objects.using(using)
+    labels = {
+        row[0]: Label(*row[1:])
+        for row in Decision.objects.using(using)
         .current()
         .filter(comparison__in=keys)
         .values_list(
             "comparison_id", "outcome", "method", "reason", "note", "posterior", "votes", "votes_for"
         )
     }
-    pairs: dict[int, list[Any]] = {
-        key: rest
-        for key, *rest in Comparison.objects.using(using)
-        .filter(pk__in=keys)
-        .values_list("pk", "external_id", "metadata")
-    }
+    comparisons = Comparison.objects.using(using).filter(pk__in=keys)
+    pairs = {key: pair for key, *pair in comparisons.values_list("pk", "external_id", "metadata")}
     flags = _flags(keys, using)
-    through = keys if passed is None else passed.filter(pk__in=keys).values_list("pk", flat=True)
-    unfiltered = set(through)
+    unfiltered = set(keys if passed is None else passed.filter(pk__in=keys).values_list("pk", flat=True))
     votes = _votes(keys, using)
     for key, prompt, a, b in chunk:
-        outcome, method, reason, note, posterior, *counts = decisions.get(key, _NO_DECISION)
         external_id, metadata = pairs[key]
         yield Case(
             prompt=prompts[prompt],
             external_id=external_id,
-            pair_metadata=metadata,
+            metadata=metadata,
             a=answers[a],
             b=answers[b],
-            outcome=outcome,
-            method=method,
-            reason=reason,
-            note=note,
-            posterior=posterior,
-            decided_votes=counts,
+            label=labels.get(key, Label()),
             votes=votes[key],
             flags=flags[key],
             filtered=key not in unfiltered,
@@ -354,14 +345,15 @@ def _filled(
         )
 
 
-def _flags(keys: Iterable[int], using: str) -> dict[int, list[dict[str, Any]]]:
+def _flags(keys: Iterable[int], using: str) -> dict[int, list[FlagFacts]]:
     raised = Flag.objects.using(using).filter(comparison__in=keys).order_by("created_at", "pk")
-    flags: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    flags: dict[int, list[FlagFacts]] = defaultdict(list)
     for key, pseudonym, reason, note, closed in raised.values_list(
         "comparison_id", "annotator__pseudonym", "reason", "note", "closed_at"
     ):
-        told = {"annotator": str(pseudonym), "reason": reason, "note": note, "open": closed is None}
-        flags[key].append(told)
+        flags[key].append(
+            {"annotator": str(pseudonym), "reason": reason, "note": note, "open": closed is None}
+        )
     return flags
 
 
@@ -390,6 +382,6 @@ def _votes(keys: Iterable[int], using: str) -> dict[int, list[Vote]]:
         )
     )
     votes: dict[int, list[Vote]] = defaultdict(list)
-    for key, pseudonym, user, *rest in rows:
-        votes[key].append(Vote(pseudonym, user is None, *rest))
+    for key, pseudonym, user, *values in rows:
+        votes[key].append(Vote(pseudonym, user is None, *values))
     return votes

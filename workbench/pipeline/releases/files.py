@@ -3,11 +3,11 @@
 import csv
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 import pyarrow as pa
@@ -15,19 +15,20 @@ import pyarrow.parquet as pq
 
 from workbench.pipeline.text.spreadsheets import plain_cell
 
-Row = dict[str, Any]
+Row = Mapping[str, object]
 Columns = Mapping[str, str]
 
-# Characters that str.splitlines() takes for the end of a line and JSON does not escape by itself.
+# str.splitlines() ends a line at these characters, and JSON does not escape them.
 _LINE_ENDS = {"\u0085": rb"\u0085", "\u2028": rb"\u2028", "\u2029": rb"\u2029"}
 
-_ROWS_A_GROUP = 1_000
-_BYTES_A_GROUP = 4 * 2**20
+_ROWS_PER_GROUP = 1_000
+_BYTES_PER_GROUP = 4 * 2**20
 
 
 def json_line(row: Row) -> bytes:
-    """The row as one line of JSON in UTF-8, keys in their order. A line stays one line also for readers that
-    take U+0085, U+2028 or U+2029 for a line's end: these are written as escapes, which decode to the same."""
+    """The row as one line of JSON in UTF-8, keys in their order.
+
+    U+0085, U+2028 and U+2029 are escaped, as some readers end a line there."""
     line = orjson.dumps(row)
     for character, escape in _LINE_ENDS.items():
         line = line.replace(character.encode(), escape)
@@ -53,7 +54,7 @@ _ARROW = {
 
 
 class _Sink(Protocol):
-    """Something that takes rows and, when closed, has written a file."""
+    """Writes rows to a file, which is complete after `close`."""
 
     def write(self, row: Row) -> None: ...
     def close(self) -> None: ...
@@ -73,7 +74,7 @@ class _Jsonl:
 class _GzippedJsonl:
     def __init__(self, path: Path, columns: Columns) -> None:
         self._raw = path.open("wb")
-        # No name and no time inside, or two builds of one state would differ.
+        # Without a name and a time, so that two builds of one state have the same bytes.
         self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
 
     def write(self, row: Row) -> None:
@@ -85,7 +86,7 @@ class _GzippedJsonl:
 
 
 class _Parquet:
-    """Rows are held until there are enough for a row group, by number or by size."""
+    """Holds rows until a row group is full, by number or by size."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self._schema = pa.schema([(name, _ARROW[kind]) for name, kind in columns.items()])
@@ -96,11 +97,11 @@ class _Parquet:
     def write(self, row: Row) -> None:
         self._rows.append(row)
         self._size += sum(len(value) for value in row.values() if isinstance(value, str | list))
-        if len(self._rows) >= _ROWS_A_GROUP or self._size >= _BYTES_A_GROUP:
+        if len(self._rows) >= _ROWS_PER_GROUP or self._size >= _BYTES_PER_GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        columns = [_column([row[it.name] for row in self._rows], it.type) for it in self._schema]
+        columns = [_column([row[field.name] for row in self._rows], field.type) for field in self._schema]
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._rows, self._size = [], 0
 
@@ -110,17 +111,19 @@ class _Parquet:
         self._writer.close()
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """JSON goes into its column as the text of each object, which `datasets` reads again."""
+def _column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
+    """Values as a column; JSON as the text of each object, which `datasets` parses."""
     if kind == _ARROW["object"]:
         return pa.array([_json_text(value) for value in values], pa.string()).cast(kind)
     if kind == _ARROW["objects"]:
-        lists = [None if value is None else [_json_text(item) for item in value] for value in values]
+        lists = [
+            [_json_text(item) for item in value] if isinstance(value, list) else None for value in values
+        ]
         return pa.array(lists, pa.list_(pa.string())).cast(kind)
     return pa.array(values, kind)
 
 
-def _json_text(value: Any) -> str:
+def _json_text(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
@@ -144,11 +147,11 @@ _SINKS: dict[str, type[_Jsonl | _GzippedJsonl | _Parquet | _Csv]] = {
     "csv": _Csv,
 }
 FORMATS = tuple(_SINKS)
-"""How a profile may be written; also the ending of the file's name."""
+"""The formats of a file of rows, and the endings of its name."""
 
 
 class RowFile(AbstractContextManager["RowFile"]):
-    """One file of rows being written. `rows` counts them; `sha256` and `size` are there once it is closed."""
+    """A file of rows. `rows` counts the rows so far; `sha256` and `size` are set on exit."""
 
     def __init__(self, path: Path, format: str, columns: Columns) -> None:  # noqa: A002 - the word of the manifest
         self.path = path

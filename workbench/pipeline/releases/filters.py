@@ -1,4 +1,4 @@
-"""What a Release may be narrowed to: an allowlist, asked of the database in one way by count and by build."""
+"""The filters of a Release. The count before a build and the build ask the database in the same way."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,12 @@ from workbench.models.annotation import ComparisonQuerySet
 
 
 class BadFilter(ValueError):
-    """A filter that is unknown or has a value it cannot have; the message is a sentence for people."""
+    """An unknown filter, or a bad value; the message is a sentence for people."""
 
 
-FEW = 10
+FilterValue = str | int | float | Sequence[str]
+
+NAMES_SHOWN = 10
 _LABELS = {
     "method": "Final label by",
     "min_votes": "Minimum votes per pair",
@@ -36,11 +38,11 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Filters:
-    """Every filter that there is; None or an empty tuple lets everything pass.
+    """All filters; None or an empty tuple lets every Comparison pass.
 
-    Days are whole days in UTC, both included. Lengths are in characters. `min_posterior` lets pass what a
-    reviewer decided, and else what aggregation decided with that probability. `min_confidence` is the
-    calibrated probability, 0.5 to 1, that the model active at the time gives to the side it prefers."""
+    Days are whole days in UTC, both included. Lengths are in characters. `min_posterior` is a probability by
+    aggregation; Decisions by a reviewer always pass. `min_confidence`, 0.5 to 1, is the calibrated
+    probability of the side that the active model prefers."""
 
     method: tuple[str, ...] = ()
     min_votes: int | None = None
@@ -55,122 +57,119 @@ class Filters:
     without_groups: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> "Filters":
-        """From text, as a command line or stored JSON has it. Raises BadFilter."""
+    def parse(cls, values: Mapping[str, object]) -> "Filters":
+        """Filters from a command line, a form or stored JSON. Raises BadFilter."""
         kinds = get_type_hints(cls)
         for name in values:
             if name not in kinds:
                 raise BadFilter(f'There is no filter "{name}"; there are {", ".join(kinds)}.')
-        parsed = {name: _parsed(name, kinds[name], value) for name, value in values.items() if value}
-        return cls(**parsed)
+        return cls(**{name: _parsed(name, kinds[name], value) for name, value in values.items() if value})
 
-    def as_json(self) -> dict[str, Any]:
-        """Those that are set, as JSON takes them and `parse` reads them."""
-        shown = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+    def as_json(self) -> dict[str, FilterValue]:
+        """The filters that are set, as `parse` reads them from JSON."""
+        values = {name: value for name, value in asdict(self).items() if value not in (None, ())}
         return {
-            name: value.isoformat() if isinstance(value, date) else value for name, value in shown.items()
+            name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()
         }
 
     def in_words(self) -> dict[str, str]:
-        """Label and value of those that are set."""
-        return {
-            _LABELS[name]: _few(value) if isinstance(value, tuple | list) else str(value)
-            for name, value in self.as_json().items()
-        }
+        """Label and value of each filter that is set."""
+        return {_LABELS[name]: _value_in_words(value) for name, value in self.as_json().items()}
 
 
-def _few(values: Sequence[str]) -> str:
-    return ", ".join(values) if len(values) <= FEW else f"({len(values):,} of them, named in manifest.json)"
+def _value_in_words(value: FilterValue) -> str:
+    if not isinstance(value, tuple | list):
+        return str(value)
+    if len(value) > NAMES_SHOWN:
+        return f"({len(value):,} of them, named in manifest.json)"
+    return ", ".join(value)
 
 
-def _parsed(name: str, kind: Any, value: Any) -> Any:
+def _parsed(name: str, kind: object, value: Any) -> Any:
     if kind == tuple[str, ...]:
         values = (value,) if isinstance(value, str) else tuple(value)
         if name == "method" and (unknown := set(values) - set(Decision.Method.values)):
-            known = ", ".join(Decision.Method.values)
-            raise BadFilter(f'method is one of {known}, not "{unknown.pop()}".')
+            methods = ", ".join(Decision.Method.values)
+            raise BadFilter(f'method is one of {methods}, not "{unknown.pop()}".')
         return values
-    wanted = next(each for each in get_args(kind) if each is not type(None))
+    (number_or_day,) = set(get_args(kind)) - {type(None)}
     try:
-        if wanted is date:
+        if number_or_day is date:
             return value if isinstance(value, date) else date.fromisoformat(value)
-        return wanted(value)
+        return number_or_day(value)
     except (TypeError, ValueError):
-        what = {date: "a day like 2026-05-31", int: "a whole number", float: "a number"}[wanted]
-        raise BadFilter(f'{name} takes {what}, not "{value}".') from None
+        words = {date: "a day like 2026-05-31", int: "a whole number", float: "a number"}[number_or_day]
+        raise BadFilter(f'{name} takes {words}, not "{value}".') from None
 
 
 def passing(
     comparisons: ComparisonQuerySet, filters: Filters, version: ModelVersion | None
 ) -> ComparisonQuerySet:
-    """Those whose current Decision, texts and Suggestion pass every filter. Raises BadFilter when a filter
-    on the model's confidence is set and no calibrated model is active."""
-    decided = Decision.objects.current().filter(_of_decision(filters), comparison=OuterRef("pk"))
-    passed = comparisons.filter(Exists(decided), _of_texts(filters))
+    """The comparisons whose current Decision, texts and Suggestion pass every filter. Raises BadFilter for
+    `min_confidence` without an active model that is calibrated."""
+    decisions = Decision.objects.current().filter(_decision_passes(filters), comparison=OuterRef("pk"))
+    passed = comparisons.filter(Exists(decisions), _texts_pass(filters))
     if filters.without_groups:
         passed = passed.exclude(prompt__group__in=filters.without_groups)
     if filters.judged_from or filters.judged_until:
-        passed = passed.annotate(last_judged=_last_judged()).filter(_of_days(filters))
+        judgments = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by()
+        last = judgments.values("comparison").annotate(last=Max("created_at")).values("last")
+        passed = passed.annotate(last_judged=Subquery(last)).filter(_days_pass(filters))
     if filters.min_confidence is not None:
-        passed = passed.filter(Exists(_confident(filters.min_confidence, version)))
+        passed = passed.filter(_confidence_passes(filters.min_confidence, version))
     return passed
 
 
-def _of_decision(filters: Filters) -> Q:
-    wanted = Q()
+def _decision_passes(filters: Filters) -> Q:
+    condition = Q()
     if filters.method:
-        wanted &= Q(method__in=filters.method)
+        condition &= Q(method__in=filters.method)
     if filters.min_votes is not None:
-        wanted &= Q(votes__gte=filters.min_votes)
+        condition &= Q(votes__gte=filters.min_votes)
     if filters.min_agreement is not None:
-        wanted &= Q(votes__gt=0, votes_for__gte=Cast(F("votes"), FloatField()) * filters.min_agreement)
+        condition &= Q(votes__gt=0, votes_for__gte=Cast(F("votes"), FloatField()) * filters.min_agreement)
     if filters.min_posterior is not None:
-        wanted &= Q(method=Decision.Method.REVIEWER) | Q(probability__gte=filters.min_posterior)
-    return wanted
+        condition &= Q(method=Decision.Method.REVIEWER) | Q(probability__gte=filters.min_posterior)
+    return condition
 
 
-def _of_texts(filters: Filters) -> Q:
-    wanted = Q()
+def _texts_pass(filters: Filters) -> Q:
+    condition = Q()
     for side in ("a", "b"):
         if filters.source:
-            wanted &= Q(**{f"{side}__source__in": filters.source})
+            condition &= Q(**{f"{side}__source__in": filters.source})
         length = Length(f"{side}__text")
         if filters.min_length is not None:
-            wanted &= Q(GreaterThanOrEqual(length, filters.min_length))
+            condition &= Q(GreaterThanOrEqual(length, filters.min_length))
         if filters.max_length is not None:
-            wanted &= Q(LessThanOrEqual(length, filters.max_length))
-    return wanted
+            condition &= Q(LessThanOrEqual(length, filters.max_length))
+    return condition
 
 
-def _last_judged() -> Subquery:
-    current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by()
-    return Subquery(current.values("comparison").annotate(last=Max("created_at")).values("last"))
-
-
-def _of_days(filters: Filters) -> Q:
-    wanted = Q()
+def _days_pass(filters: Filters) -> Q:
+    condition = Q()
     if filters.judged_from:
-        wanted &= Q(last_judged__gte=datetime.combine(filters.judged_from, time.min, UTC))
+        condition &= Q(last_judged__gte=datetime.combine(filters.judged_from, time.min, UTC))
     if filters.judged_until:
-        wanted &= Q(last_judged__lte=datetime.combine(filters.judged_until, time.max, UTC))
-    return wanted
+        condition &= Q(last_judged__lte=datetime.combine(filters.judged_until, time.max, UTC))
+    return condition
 
 
-def _confident(share: float, version: ModelVersion | None) -> Any:
+def _confidence_passes(confidence: float, version: ModelVersion | None) -> Exists:
     if version is None or version.temperature is None:
         raise BadFilter(
             "min_confidence needs an active model that is calibrated; a raw margin is no probability."
         )
-    if not 0.5 <= share < 1:
+    if not 0.5 <= confidence < 1:
         raise BadFilter("min_confidence is a probability from 0.5 to less than 1.")
-    margin = version.temperature * math.log(share / (1 - share))
-    return Suggestion.objects.annotate(size=Abs("margin")).filter(
-        comparison=OuterRef("pk"), version=version, size__gte=margin
-    )
+    margin = version.temperature * math.log(confidence / (1 - confidence))
+    suggestions = Suggestion.objects.annotate(size=Abs("margin"))
+    return Exists(suggestions.filter(comparison=OuterRef("pk"), version=version, size__gte=margin))
 
 
 def count(dataset: Dataset, filters: Filters, version: ModelVersion | None) -> tuple[int, int]:
-    """(Comparisons decided for a side that pass, all decided for a side), flagged ones in neither."""
+    """(Comparisons decided for a side that pass, Comparisons decided for a side); neither counts Comparisons
+    with an open flag."""
     decided = Comparison.objects.filter(
         dataset=dataset, decisions__is_current=True, decisions__outcome__in=["a", "b"]
     ).exclude(pk__in=Comparison.objects.filter(dataset=dataset).flagged().values("pk"))

@@ -1,24 +1,141 @@
-"""What a Release says of itself: counted in the same pass that writes the rows, true for ever."""
+"""The manifest of a Release: what the files hold, counted in the pass that writes the rows."""
 
 import hashlib
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
-from typing import Any
+from typing import TypedDict
 
 from scoring.messages import FLATTENING
 from workbench.models import Annotator, Dataset, Decision, Guidelines, ModelVersion, Outcome
 from workbench.pipeline.quality.shares import Share
 from workbench.pipeline.releases.cases import Case, LeftOut
-from workbench.pipeline.releases.filters import Filters
+from workbench.pipeline.releases.filters import Filters, FilterValue
 from workbench.pipeline.releases.profiles import Profile
+from workbench.pipeline.releases.proof import Fault
 from workbench.pipeline.text.splits import SALT, SHARES, SPLITS, Split
 
-Manifest = dict[str, Any]
 NAME = "manifest.json"
 UNUSED = "left out and counted"
+
+
+class DatasetFacts(TypedDict):
+    name: str
+    description: str
+    licence: str
+    overlap: int
+    blind_share: float
+    aggregation: str
+
+
+class GuidelinesFacts(TypedDict):
+    number: int
+    sha256: str
+    judgments: int
+
+
+class ModelFacts(TypedDict):
+    name: str
+    origin: str
+    revision: str
+    weights_sha256: str
+    tokenizer_sha256: str
+    template: str
+    max_length: int
+    precision: str
+    temperature: float | None
+
+
+class SplitFacts(TypedDict):
+    by: str
+    salt: str
+    shares: dict[Split, float]
+    groups: dict[Split, int]
+
+
+class ComparisonFacts(TypedDict):
+    total: int
+    by_outcome: dict[str, int]
+    by_split: dict[Split, dict[str, int]]
+    released: int
+    released_by_method: dict[str, int]
+
+
+class ProfileFacts(TypedDict):
+    """`load` has the call that loads the profile in each of its formats."""
+
+    purpose: str
+    reads: str
+    columns: dict[str, str]
+    rule: dict[str, str]
+    rows: dict[Split, int]
+    torn: int
+    left_out: dict[str, int]
+    load: dict[str, str]
+
+
+class ShareFacts(TypedDict):
+    """k of n with its 95 % interval (Wilson); null where n is 0."""
+
+    k: int
+    n: int
+    low: float | None
+    high: float | None
+
+
+class FigureFacts(TypedDict):
+    unanimous: ShareFacts
+    longer_preferred: ShareFacts
+    left_preferred: ShareFacts
+
+
+class JudgmentFacts(TypedDict):
+    by_stage: dict[str, int]
+
+
+class AnnotatorFacts(TypedDict):
+    pseudonym: str
+    imported_from: str | None
+    judgments: int
+
+
+class SourceFacts(TypedDict):
+    source: str
+    licence: str
+    completions: int
+
+
+class FileFacts(TypedDict):
+    """`profile`, `split`, `format` and `rows` are null for a file that holds no rows."""
+
+    profile: str | None
+    split: Split | None
+    format: str | None
+    rows: int | None
+    bytes: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    dataset: DatasetFacts
+    guidelines: list[GuidelinesFacts]
+    model_version: ModelFacts | None
+    flattening: int
+    aggregation: dict[str, str]
+    filters: dict[str, FilterValue]
+    split: SplitFacts
+    comparisons: ComparisonFacts
+    profiles: dict[str, ProfileFacts]
+    left_out: dict[str, str]
+    figures: FigureFacts
+    judgments: JudgmentFacts
+    annotators: list[AnnotatorFacts]
+    sources: list[SourceFacts]
+    software: dict[str, str]
+    files: dict[str, FileFacts]
+    not_written: list[Fault]
 
 
 @dataclass
@@ -26,29 +143,30 @@ class Counts:
     """What one pass over the cases counts. "Released" is a case that gave at least one profile a row."""
 
     left_out: dict[str, Counter[str]]
-    outcomes: dict[Split, Counter[str]] = field(default_factory=lambda: {it: Counter() for it in SPLITS})
+    outcomes: dict[Split, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
     methods: Counter[str] = field(default_factory=Counter)
     annotators: Counter[str] = field(default_factory=Counter)
     guidelines: Counter[int] = field(default_factory=Counter)
     sources: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)
     groups: dict[Split, set[bytes]] = field(default_factory=lambda: {split: set() for split in SPLITS})
-    shared: Counter[str] = field(default_factory=Counter)
-    longer: Counter[str] = field(default_factory=Counter)
+    votes: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[str] = field(default_factory=Counter)
     sides: Counter[str] = field(default_factory=Counter)
     torn: Counter[str] = field(default_factory=Counter)
 
-    def see(self, case: Case, split: Split) -> None:
+    def count(self, case: Case, split: Split) -> None:
+        """Count a case, released or not."""
         self.outcomes[split][str(case.barred or case.outcome)] += 1
         if case.tally.total() >= 2:
-            self.shared["same" if len(case.tally) == 1 else "different"] += 1
+            self.votes["same" if len(case.tally) == 1 else "different"] += 1
 
     @property
     def by_outcome(self) -> Counter[str]:
-        """Of all splits together."""
+        """Cases of all splits by outcome."""
         return sum(self.outcomes.values(), Counter())
 
-    def release(self, case: Case, split: Split) -> None:
+    def count_released(self, case: Case, split: Split) -> None:
         self.groups[split].add(bytes.fromhex(case.group))
         self.methods[case.method or "undecided"] += 1
         self.sources.update((answer.source, case.licence_of(answer)) for answer in (case.a, case.b))
@@ -61,7 +179,7 @@ class Counts:
                     self.sides["left" if vote.outcome == vote.left else "right"] += 1
         if case.outcome in (Outcome.A, Outcome.B):
             better, worse = (len(answer.text) for answer in case.preferred)
-            self.longer["longer" if better > worse else "shorter" if better < worse else "equal"] += 1
+            self.lengths["longer" if better > worse else "shorter" if better < worse else "equal"] += 1
 
 
 def manifest_of(
@@ -70,11 +188,11 @@ def manifest_of(
     profiles: Sequence[Profile],
     filters: Filters,
     counts: Counts,
-    files: dict[str, dict[str, Any]],
+    files: dict[str, FileFacts],
     using: str,
 ) -> Manifest:
-    """What a reader of the files must know. It names neither its Release's number nor the hour: the same
-    state built twice gives the same bytes."""
+    """What a reader of the files must know. The manifest names neither the number of its Release nor the
+    hour: two builds of one state have the same bytes."""
     return {
         "dataset": {
             "name": dataset.name,
@@ -87,7 +205,7 @@ def manifest_of(
         "guidelines": _guidelines(dataset, counts, using),
         "model_version": _model_version(version),
         "flattening": FLATTENING,
-        "aggregation": {method.value: method.label for method in Decision.Method},
+        "aggregation": {method.value: str(method.label) for method in Decision.Method},
         "filters": filters.as_json(),
         "split": {
             "by": "prompt group: near-identical prompts are in one split",
@@ -97,19 +215,21 @@ def manifest_of(
         },
         "comparisons": {
             "total": counts.by_outcome.total(),
-            "by_outcome": dict(sorted(counts.by_outcome.items())),
-            "by_split": {split: dict(sorted(counted.items())) for split, counted in counts.outcomes.items()},
+            "by_outcome": _sorted(counts.by_outcome),
+            "by_split": {split: _sorted(outcomes) for split, outcomes in counts.outcomes.items()},
             "released": counts.methods.total(),
-            "released_by_method": dict(sorted(counts.methods.items())),
+            "released_by_method": _sorted(counts.methods),
         },
         "profiles": {profile.name: _profile(profile, counts, files) for profile in profiles},
-        "left_out": {reason.value: reason.label for reason in LeftOut},
+        "left_out": {reason.value: str(reason.label) for reason in LeftOut},
         "figures": {
-            "unanimous": _share(counts.shared, "same"),
-            "longer_preferred": _share(counts.longer, "longer", without="equal"),
-            "left_preferred": _share(counts.sides, "left"),
+            "unanimous": _share(counts.votes["same"], counts.votes.total()),
+            "longer_preferred": _share(
+                counts.lengths["longer"], counts.lengths["longer"] + counts.lengths["shorter"]
+            ),
+            "left_preferred": _share(counts.sides["left"], counts.sides.total()),
         },
-        "judgments": {"by_stage": dict(sorted(counts.stages.items()))},
+        "judgments": {"by_stage": _sorted(counts.stages)},
         "annotators": _annotators(counts.annotators, using),
         "sources": [
             {"source": source, "licence": licence or dataset.licence, "completions": count}
@@ -124,21 +244,21 @@ def manifest_of(
     }
 
 
-def _guidelines(dataset: Dataset, counts: Counts, using: str) -> list[dict[str, Any]]:
+def _guidelines(dataset: Dataset, counts: Counts, using: str) -> list[GuidelinesFacts]:
     """The versions that released Judgments were made under, and the newest."""
-    of_dataset = list(Guidelines.objects.using(using).filter(dataset=dataset).order_by("number"))
+    versions = list(Guidelines.objects.using(using).filter(dataset=dataset).order_by("number"))
     return [
         {
-            "number": each.number,
-            "sha256": hashlib.sha256(each.text.encode()).hexdigest(),
-            "judgments": counts.guidelines[each.number],
+            "number": guidelines.number,
+            "sha256": hashlib.sha256(guidelines.text.encode()).hexdigest(),
+            "judgments": counts.guidelines[guidelines.number],
         }
-        for each in of_dataset
-        if counts.guidelines[each.number] or each == of_dataset[-1]
+        for guidelines in versions
+        if counts.guidelines[guidelines.number] or guidelines == versions[-1]
     ]
 
 
-def _model_version(version: ModelVersion | None) -> dict[str, Any] | None:
+def _model_version(version: ModelVersion | None) -> ModelFacts | None:
     if version is None:
         return None
     return {
@@ -154,7 +274,7 @@ def _model_version(version: ModelVersion | None) -> dict[str, Any] | None:
     }
 
 
-def _profile(profile: Profile, counts: Counts, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _profile(profile: Profile, counts: Counts, files: Mapping[str, FileFacts]) -> ProfileFacts:
     return {
         "purpose": profile.purpose,
         "reads": profile.reads,
@@ -162,31 +282,35 @@ def _profile(profile: Profile, counts: Counts, files: dict[str, dict[str, Any]])
         "rule": {name: profile.rule.get(name, UNUSED) for name in (*Outcome.values, Decision.DROP)},
         "rows": rows_of(profile.name, files),
         "torn": counts.torn[profile.name],
-        "left_out": dict(sorted(counts.left_out[profile.name].items())),
+        "left_out": _sorted(counts.left_out[profile.name]),
+        "load": {},
     }
 
 
-def rows_of(profile: str, files: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """How many rows of the profile each split has."""
-    rows = {it["split"]: it["rows"] for it in files.values() if it["profile"] == profile}
+def rows_of(profile: str, files: Mapping[str, FileFacts]) -> dict[Split, int]:
+    """Rows of the profile in each split that has some."""
+    rows = {file["split"]: file["rows"] or 0 for file in files.values() if file["profile"] == profile}
     return {split: rows[split] for split in SPLITS if split in rows}
 
 
-def _share(counts: Counter[str], wanted: str, without: str = "") -> dict[str, Any]:
-    """k of n with its 95 % interval (Wilson); null where n is 0."""
-    share = Share(counts[wanted], counts.total() - counts[without])
-    return {"k": share.k, "n": share.n, "low": share.low, "high": share.high}
+def _share(k: int, n: int) -> ShareFacts:
+    share = Share(k, n)
+    return {"k": k, "n": n, "low": share.low, "high": share.high}
 
 
-def _annotators(counted: Counter[str], using: str) -> list[dict[str, Any]]:
-    """Whose current Judgments the released Comparisons have: people by pseudonym alone, label sources also by
-    the name that they were imported under."""
-    known = Annotator.objects.using(using).filter(pseudonym__in=counted).order_by("pseudonym")
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def _annotators(judgments: Counter[str], using: str) -> list[AnnotatorFacts]:
+    """The annotators whose current Judgments the released Comparisons have: people by pseudonym alone, label
+    sources also by the name that they were imported under."""
+    annotators = Annotator.objects.using(using).filter(pseudonym__in=judgments).order_by("pseudonym")
     return [
         {
             "pseudonym": str(annotator.pseudonym),
             "imported_from": annotator.source or None,
-            "judgments": counted[str(annotator.pseudonym)],
+            "judgments": judgments[str(annotator.pseudonym)],
         }
-        for annotator in known
+        for annotator in annotators
     ]

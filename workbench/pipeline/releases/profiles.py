@@ -1,37 +1,35 @@
-"""The shapes of a Release: for each profile its columns and what it does with each outcome."""
+"""The profiles of a Release: columns, and a rule for each outcome."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from scoring.formats import flatten_messages
 from scoring.rows.drafts import NO_BLANK_AFTER_ROLE, TRANSCRIPT
 from scoring.rows.shapes.pairs import transcript
 from workbench.models import Decision, Outcome
 from workbench.models.dataset import Message
-from workbench.pipeline.releases.cases import Answer, Case, Kept, LeftOut, left_out_for
+from workbench.pipeline.releases.cases import LEFT_OUT_FOR, Answer, Case, Extras, LeftOut
+from workbench.pipeline.releases.files import Row
 from workbench.pipeline.text.splits import SPLITS, Split
 
-Row = dict[str, Any]
 Write = Callable[[Case], Iterator[Row]]
 
 NESTED = frozenset({"messages", "message", "turns", "turn", "objects", "object"})
-"""Column types that a flat file cannot hold. `messages` is a list of {role, content} and `message` one of
-them; `turns` and `turn` are the same spelled {from, value}; `object` is JSON
-of any kind and `objects` a list of such. The other types are those of `datasets`."""
+"""Column types that a CSV cannot hold: `message` = {role, content}, `turn` = {from, value}, `object` = any
+JSON; `messages`, `turns` and `objects` are lists of them. All other column types are types of `datasets`."""
 
 WHOLE = {"messages": "objects", "message": "object"}
-"""What these columns are where messages hold more than a role and a text."""
+"""The types of these columns in a Dataset whose messages hold more than a role and a text."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`columns` gives each column's type; `rule` says what becomes of each decided outcome that the profile
-    uses: those it does not name are left out and counted. `reads` names who reads it, and how; `torn` says
-    whether TRL would take words of the answers for the prompt. `reading` when its texts are the reading view,
-    whatever the messages hold; another profile of texts leaves such out."""
+    """`columns`: the type of each column. `rule`: for an outcome, how its cases are written; cases of other
+    outcomes are left out and counted. `reads`: the readers of the profile. `torn`: whether TRL would take
+    words of the answers for the prompt. `reading`: the texts are the reading view, whatever the messages
+    hold; another profile of texts leaves out messages that hold more than a text."""
 
     name: str
     purpose: str
@@ -51,42 +49,40 @@ class Profile:
 
     @property
     def is_whole(self) -> bool:
-        """True where messages are written as they came, whatever they hold."""
+        """Whether messages are written as they came, whatever they hold."""
         return not WHOLE.keys().isdisjoint(self.columns.values())
 
-    def keeping(self, kept: Kept) -> "Profile":
-        """The same with the columns that it takes to write all that is kept."""
+    def with_columns_for(self, extras: Extras) -> "Profile":
+        """The profile with columns that can hold the extras."""
         if not self.is_whole:
             return self
-        columns = {name: WHOLE.get(kind, kind) if kept.whole else kind for name, kind in self.columns.items()}
-        return replace(self, columns=columns | ({"tools": "object"} if kept.tools else {}))
+        columns = dict(self.columns)
+        if extras.whole:
+            columns = {name: WHOLE.get(kind, kind) for name, kind in columns.items()}
+        return replace(self, columns=columns | ({"tools": "object"} if extras.tools else {}))
 
     def rows(self, case: Case) -> Iterator[Row]:
-        """What is written of a case that is not left out."""
+        """The rows of a case that is not left out."""
         for row in self.write(case):
-            yield row | {"tools": case.tools} if self.columns.get("tools") == "object" else row
+            yield {**row, "tools": case.prompt.tools} if self.columns.get("tools") == "object" else row
 
-    def _says(self, case: Case) -> bool:
-        """Whether the columns can say all that the case holds."""
-        if self.reading or (not NESTED.isdisjoint(self.columns.values()) and not self._spells_turns):
-            return True
-        return case.is_plain if self._spells_turns else case.says_text_alone
-
-    @property
-    def _spells_turns(self) -> bool:
-        return "turns" in self.columns.values()
+    def _can_hold(self, case: Case) -> bool:
+        """Whether the columns can hold the whole case."""
+        if "turns" in self.columns.values():
+            return self.reading or case.is_plain
+        return self.reading or not self.is_flat or case.says_text_alone
 
     def left_out(self, case: Case, split: Split) -> LeftOut | None:
-        """Why the case gives this profile no row; None = it gives at least one."""
+        """Why the profile has no row of the case; None = it has at least one."""
         if self.undecided_too:
             return None if case.votes else LeftOut.NOT_JUDGED
         if barred := case.barred:
             return barred
         if case.outcome not in self.rule:
-            return left_out_for(case.outcome)
+            return LEFT_OUT_FOR[case.outcome]
         if split not in self.splits:
             return LeftOut.OTHER_SPLIT
-        if not self._says(case):
+        if not self._can_hold(case):
             return LeftOut.MESSAGES
         return None if self.fits(case) else LeftOut.TURNS
 
@@ -96,47 +92,46 @@ def prompt_text(case: Case) -> str:
 
 
 def pair_id(case: Case) -> str:
-    """A name of the pair that its content alone fixes."""
-    texts = sorted((case.a.sha256, case.b.sha256))
-    return hashlib.sha256("".join((case.prompt_sha256, *texts)).encode()).hexdigest()[:24]
+    """An id that depends on the contents of the pair alone."""
+    answers = sorted((case.a.sha256, case.b.sha256))
+    return hashlib.sha256("".join((case.prompt.sha256, *answers)).encode()).hexdigest()[:24]
 
 
 def margin(case: Case) -> float:
-    """How much clearer the preferred side is than the other, 0 to 1: votes for it less votes against it, as
-    a share of all opinions; where aggregation decided, the difference of their probabilities. 1 where a
-    reviewer decided, whose word is not a count."""
+    """How clearly the preferred side leads, 0 to 1: (votes for it - votes against it) / opinions. Where
+    aggregation decided: the difference of the probabilities. Where a reviewer decided: 1."""
     if case.method == Decision.Method.REVIEWER or not case.tally:
         return 1.0
     other = Outcome.B if case.outcome == Outcome.A else Outcome.A
-    if case.posterior:
-        return max(0.0, case.posterior[case.outcome] - case.posterior[other])
+    if posterior := case.label.posterior:
+        return max(0.0, posterior[case.outcome] - posterior[other])
     return (case.tally[case.outcome] - case.tally[other]) / case.tally.total()
 
 
 def shares(case: Case) -> tuple[float, float, float]:
-    """Shares of a, b and tie among the opinions for one of these three; where aggregation decided, their
-    probabilities. A reviewer's decision counts alone."""
+    """Shares of a, b and tie among the opinions for one of the three. Where aggregation decided: shares of
+    their probabilities. Where a reviewer decided: 1 for the outcome."""
     three = (Outcome.A, Outcome.B, Outcome.TIE)
     if case.method == Decision.Method.REVIEWER or not case.tally:
         decided = case.outcome if case.outcome in three else Outcome.TIE
         weights = [float(outcome == decided) for outcome in three]
     else:
-        weights = [(case.posterior or case.tally)[outcome] for outcome in three]
+        weights = [(case.label.posterior or case.tally)[outcome] for outcome in three]
     a, b, tie = (weight / sum(weights) for weight in weights)
     return a, b, tie
 
 
 def strength(case: Case) -> float:
-    """Mean strength of the opinions for the outcome, on their source's own scale: 1 (better) and 2 (much
-    better) where people are asked on our pages. 0 where nobody was asked, and for a tie."""
+    """Mean strength of the opinions for the outcome, on the scale of their source: 1 (better) and 2 (much
+    better) for votes on our pages. 0 for a tie, and where no opinion has a strength."""
     if case.outcome not in (Outcome.A, Outcome.B):
         return 0.0
-    given = [
+    strengths = [
         vote.strength
         for vote in case.votes
         if vote.is_current and vote.outcome == case.outcome and vote.strength is not None
     ]
-    return sum(given) / len(given) if given else 0.0
+    return sum(strengths) / len(strengths) if strengths else 0.0
 
 
 def _pair(prompt: str, preferred: str, rejected: str) -> Write:
@@ -158,10 +153,10 @@ def _pair_with_margin(case: Case) -> Iterator[Row]:
 
 
 def _transcripts(case: Case) -> Iterator[Row]:
-    before = case.prompt_metadata.get(TRANSCRIPT) or transcript(case.messages)
+    before = case.prompt.metadata.get(TRANSCRIPT) or transcript(case.messages)
     better, worse = (
-        f"{before}\n\nAssistant:{'' if it.metadata.get(NO_BLANK_AFTER_ROLE) else ' '}{it.text}"
-        for it in case.preferred
+        f"{before}\n\nAssistant:{'' if answer.metadata.get(NO_BLANK_AFTER_ROLE) else ' '}{answer.text}"
+        for answer in case.preferred
     )
     yield {"chosen": better, "rejected": worse}
 
@@ -231,19 +226,19 @@ def _soft(case: Case) -> Iterator[Row]:
 
 
 NOT_ASKED = -1
-"""Strength of a vote that was not asked for one: 0 is a strength of its own on some scales."""
+"""The strength of a vote without a strength. 0 is a strength on some scales."""
 
 
-def as_json(value: Any) -> str:
-    """The value as JSON text, "" for nothing: a cell that every format can hold. Keys are sorted, as one
-    database keeps them in another order than the other."""
+def as_json(value: object) -> str:
+    """The value as JSON text, "" for nothing: every format can hold a text. Keys are sorted, as their order
+    depends on the database."""
     if not value:
         return ""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def whole_json(value: Any) -> str:
-    """The same for messages and tools, whose keys keep the order in which they came."""
+def whole_json(value: object) -> str:
+    """Messages or tools as JSON text, "" for None. Keys keep the order in which they came."""
     return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -252,31 +247,31 @@ def _is_one_text(messages: list[Message]) -> bool:
 
 
 def _votes(case: Case) -> Iterator[Row]:
-    asked = case.prompt
+    prompt = case.prompt
     of_pair = {
         "pair_id": pair_id(case),
         "prompt": prompt_text(case),
         "completion_a": case.a.text,
         "completion_b": case.b.text,
     }
-    after = {
+    of_label_and_sources = {
         "decided": case.decided,
         "method": case.method if case.decided == case.outcome else "",
-        "reason": case.reason,
-        "note": case.note,
+        "reason": case.label.reason,
+        "note": case.label.note,
         "flags": as_json(case.flags),
         "id": case.external_id,
-        "prompt_id": asked.external_id,
+        "prompt_id": prompt.external_id,
         "source_a": case.a.source,
         "source_b": case.b.source,
-        "messages": "" if _is_one_text(asked.messages) else whole_json(asked.messages),
-        "tools": whole_json(asked.tools),
+        "messages": "" if _is_one_text(prompt.messages) else whole_json(prompt.messages),
+        "tools": whole_json(prompt.tools),
         "messages_a": whole_json(case.a.conversation),
         "messages_b": whole_json(case.b.conversation),
-        "prompt_metadata": as_json(asked.metadata),
+        "prompt_metadata": as_json(prompt.metadata),
         "metadata_a": as_json(case.a.metadata),
         "metadata_b": as_json(case.b.metadata),
-        "pair_metadata": as_json(case.pair_metadata),
+        "pair_metadata": as_json(case.metadata),
     }
     for vote in case.votes:
         yield {
@@ -295,7 +290,7 @@ def _votes(case: Case) -> Iterator[Row]:
             "guidelines": vote.guidelines or 0,
             "judged_at": int(vote.at.timestamp()),
             "vote_metadata": as_json(vote.metadata),
-            **after,
+            **of_label_and_sources,
         }
 
 
@@ -313,7 +308,7 @@ def _rewardbench(case: Case) -> Iterator[Row]:
 
 
 def _alternates(case: Case) -> bool:
-    """Perhaps a system message, then user and assistant in turn, the user last."""
+    """Whether user and assistant take turns, from user to user; a system message may come first."""
     roles = [message["role"] for message in case.messages]
     turns = roles[1:] if roles[0] == "system" else roles
     return len(turns) % 2 == 1 and all(
@@ -322,7 +317,6 @@ def _alternates(case: Case) -> bool:
 
 
 def _answers_once(case: Case) -> bool:
-    """Each answer is one message."""
     return len(case.a.messages) == len(case.b.messages) == 1
 
 
@@ -331,8 +325,8 @@ def _of_two_speakers(case: Case) -> bool:
 
 
 def _begin_alike(case: Case) -> bool:
-    """Both answers begin with the same character: TRL's extract_prompt takes the longest common beginning of
-    two transcripts for the prompt."""
+    """Whether both answers begin with the same character. TRL's extract_prompt takes the longest common
+    prefix of two transcripts for the prompt."""
     return case.a.text[:1] == case.b.text[:1]
 
 
