@@ -1,20 +1,17 @@
 """How large the body of a request may be, and who may send files: settled before a byte of it is read."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import SuspiciousOperation
-from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import Resolver404, resolve
 
 from workbench import access
 from workbench.models import Role
+from workbench.upload_handlers import Receiver
 
 MEGABYTE = 2**20
 USUAL_BODY = MEGABYTE
@@ -74,36 +71,3 @@ def _length(request: HttpRequest) -> int:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         return 0
-
-
-class NoFiles(FileUploadHandler):
-    """The upload handler of every view that takes no files."""
-
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        raise SuspiciousOperation("Files can be sent to Import only.")
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        return None
-
-    def file_complete(self, file_size: int) -> None:
-        return None
-
-
-class ReceivedFile(TemporaryUploadedFile):
-    """A file that was sent, with the sha256 of what came."""
-
-    digest: "hashlib._Hash"
-
-
-class Receiver(TemporaryFileUploadHandler):
-    """Receives files into temporary files, with the sha256 of what came."""
-
-    file: ReceivedFile
-
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        super().new_file(*args, **kwargs)
-        self.file.digest = hashlib.sha256()
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        self.file.digest.update(raw_data)
-        super().receive_data_chunk(raw_data, start)

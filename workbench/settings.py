@@ -207,7 +207,7 @@ STORAGES = {
 }
 FILE_UPLOAD_PERMISSIONS = 0o600
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", 4 * 1024**3)
-FILE_UPLOAD_HANDLERS = ["workbench.bodies.NoFiles"]
+FILE_UPLOAD_HANDLERS = ["workbench.upload_handlers.NoFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 
 

@@ -21,9 +21,9 @@ from workbench.forms.releases import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
 from workbench.pipeline import releases as pipeline
 from workbench.pipeline.decisions import deciding
+from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
 from workbench.views import Request
-from workbench.views.imports import shown
 from workbench.views.runs import STOP_POLLING, workforce
 from workbench.worker import enqueue, tasks
 
@@ -146,7 +146,7 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
 def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Request) -> None:
     """Store the files and the Run that reads them, unless one goes on already."""
     if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
-        sent = [(shown(file.name or "file"), file) for file in files]
+        sent = [(printable_name(file.name or "file"), file) for file in files]
         with leakage.begin(dataset, sent, column) as run:
             run.created_by = access.person(request.user)
             run.save()

@@ -23,7 +23,7 @@ from workbench.models import (
     ScoreBatch,
     User,
 )
-from workbench.pipeline.imports import run as imports
+from workbench.pipeline import imports
 from workbench.pipeline.quality import charts
 from workbench.pipeline.releases.building import clear_storage
 from workbench.pipeline.runs import lifecycle

@@ -1,6 +1,16 @@
 """Import: files in, Prompts, Completions, Comparisons and Judgments out.
 
-files -> rows with line numbers -> a Shape's Drafts -> spool on disk -> one transaction.
+A row of a file has seven forms on its way, in this order:
+
+1. bytes: the file, unpacked (scoring.rows.formats)
+2. Row: one object of the file, with its line (scoring.rows.formats)
+3. Draft: a prompt with its answers, pairs and labels, by the Shape of the file (scoring.rows.reading)
+4. PackedRow: the Draft with digests, JSON texts and the canonical order of its pairs (packed)
+5. bytes again: the PackedRow on disk, while the whole file is checked and prompts are grouped (spool, groups)
+6. PackedRow again, with the group of its prompt (spool)
+7. tuples of column values, which one transaction inserts, a table at a time (store, db.bulk)
+
+importing drives this for a file, preview for its first rows, run for an upload by a worker.
 """
 
 from scoring.rows.drafts import PAIRS_POLICIES, Draft, ImportOptions
@@ -12,7 +22,8 @@ from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from scoring.rows.shapes.votes import without_citations
 from workbench.pipeline.imports.importing import ImportResult, import_file
 from workbench.pipeline.imports.preview import Preview, preview
-from workbench.pipeline.imports.run import carry_out, rejects_path
+from workbench.pipeline.imports.run import begin, carry_out
+from workbench.pipeline.imports.uploads import delete_files, has_rejects, keep, printable_name, rejects_path
 
 __all__ = [
     "COLUMN_WORDS",
@@ -24,13 +35,18 @@ __all__ = [
     "ImportResult",
     "Preview",
     "Problem",
+    "begin",
     "carry_out",
+    "delete_files",
     "endings",
     "escaped",
+    "has_rejects",
     "import_file",
     "is_table",
+    "keep",
     "known_name",
     "preview",
+    "printable_name",
     "read_file",
     "rejects_path",
     "without_citations",

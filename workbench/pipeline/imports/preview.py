@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from scoring.messages import Message
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
@@ -28,6 +29,31 @@ PREVIEW_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
+class Example:
+    """The first pair of a row, as an annotator would see it. `labels` is in words, as in "2 × left is
+    better, 1 × tie"; `more` counts the further pairs of the row."""
+
+    line: int
+    messages: list[Message]
+    left: str
+    right: str
+    labels: str
+    more: int
+
+    @classmethod
+    def of(cls, draft: Draft) -> "Example":
+        pair = draft.comparisons[0]
+        left, right = draft.completions[pair.first].text, draft.completions[pair.second].text
+        words = {outcome: word.lower() for outcome, word in Outcome.page_words().items()}
+        words |= {"a": "left is better", "b": "right is better"}
+        counts = Counter(words[judgment.outcome] for judgment in pair.judgments)
+        labels = ", ".join(
+            f"{count} × {word}" if len(pair.judgments) > 1 else word for word, count in counts.items()
+        )
+        return cls(draft.line, draft.messages, left, right, labels, len(draft.comparisons) - 1)
+
+
+@dataclass(frozen=True)
 class Preview:
     """What a file looks like, from its first rows; `whole` when the file has no others. `result` counts what
     an import of these `read` rows would find and add. `title` names the recognised format in words, "" for
@@ -38,7 +64,7 @@ class Preview:
     ranked: bool
     result: ImportResult
     read: int
-    examples: tuple[Draft, ...]
+    examples: tuple[Example, ...]
     whole: bool
 
 
@@ -96,7 +122,7 @@ class _FirstRows:
     """The sink of a preview. Raises _Enough after the last row that the preview needs."""
 
     def __init__(self) -> None:
-        self.examples: list[Draft] = []
+        self.examples: list[Example] = []
         self.packed: list[PackedRow] = []
         self.texts: list[LinkedText | None] = []
         self.problems: list[Problem] = []
@@ -109,7 +135,7 @@ class _FirstRows:
         self._pairs += len(draft.comparisons)
         self.texts.append(LinkedText.of(row.sha256, row.group, draft, near_duplicates=True))
         if len(self.examples) < SHOWN_EXAMPLES and draft.comparisons:
-            self.examples.append(draft)
+            self.examples.append(Example.of(draft))
         self._stop_when_enough()
 
     def refuse(self, problem: Problem) -> None:

@@ -1,0 +1,42 @@
+"""What happens to a file in the body of a request: most views refuse it, Import and the leakage page receive
+it. bodies.py chooses the handler before a byte is read."""
+
+import hashlib
+from typing import Any
+
+from django.core.exceptions import SuspiciousOperation
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+
+
+class NoFiles(FileUploadHandler):
+    """The upload handler of every view that takes no files."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        raise SuspiciousOperation("Files can be sent to Import only.")
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        return None
+
+    def file_complete(self, file_size: int) -> None:
+        return None
+
+
+class ReceivedFile(TemporaryUploadedFile):
+    """A file that was sent, with the sha256 of its bytes."""
+
+    digest: "hashlib._Hash"
+
+
+class Receiver(TemporaryFileUploadHandler):
+    """Receives files into temporary files, and hashes their bytes on the way."""
+
+    file: ReceivedFile
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.file.digest = hashlib.sha256()
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        self.file.digest.update(raw_data)
+        super().receive_data_chunk(raw_data, start)
