@@ -53,6 +53,8 @@ def made(**changes: Any) -> dict[str, Any]:
         "version": "reward-1",
         "pk": 1,
         "rule": "longest",
+        "learnt": 0,
+        "known": "yes",
         "kind": "transformer",
         "calibrated": True,
         "temperature": 1.0,

@@ -12,6 +12,7 @@ from workbench.models.dataset import answer_digest, group_digest, messages_diges
 from workbench.pipeline import quality
 from workbench.pipeline.quality import against, audit, planning, voting
 from workbench.pipeline.quality.figures import Figure, median, unknown, wilson_share
+from workbench.pipeline.quality.shares import Share
 from workbench.pipeline.quality.skill import one_coin
 
 PROMPTS, EACH, VOTES = 60, 8, 3
@@ -191,7 +192,7 @@ def test_where_rounding_leaves_no_variance_there_is_no_figure(variance):
 def test_medians_and_single_annotators_shares_hold_the_truth():
     random = np.random.default_rng(7)
     medians = [median(random.lognormal(3, 1, 60)) for _ in range(300)]
-    shares = [wilson_share(random.binomial(40, 0.6), 40) for _ in range(300)]
+    shares = [wilson_share(Share(random.binomial(40, 0.6), 40)) for _ in range(300)]
 
     assert np.mean([holds(each, np.exp(3)) for each in medians]) >= 0.92
     assert np.mean([holds(each, 0.6) for each in shares]) >= 0.92

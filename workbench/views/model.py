@@ -54,10 +54,10 @@ class Cell:
 
     @classmethod
     def of_report(cls, stored: quality.ModelAccuracy, evaluation: Evaluation | None) -> "Cell":
-        share, low, high = (stored.accuracy[name] for name in ("value", "low", "high"))
+        low, high = stored.accuracy["low"], stored.accuracy["high"]
         return cls(
             evaluation,
-            share,
+            stored.accuracy["value"],
             None if low is None or high is None else (low, high),
             stored.accuracy["n"],
             stored.rule,

@@ -11,8 +11,8 @@ from workbench.forms.people import MemberForm, RoleForm
 from workbench.models import Member, Role
 from workbench.pipeline import quality
 from workbench.pipeline.quality import annotators
-from workbench.pipeline.quality.figures import known
 from workbench.pipeline.quality.panels import names_of
+from workbench.pipeline.quality.reports import Checks, StoredFigure, known
 from workbench.views.quality import as_of, computing
 
 LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
@@ -38,17 +38,17 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
         "roles": Role.choices,
         **computing(dataset),
         **as_of(dataset, stored),
-        **(_told(stored.report, members) if stored else {}),
+        **(_reliability(stored.report, members) if stored else {}),
     }
     return render(request, "people/people.html", context, status=400 if form.errors else 200)
 
 
-def _told(report: quality.Report, members: Sequence[Member]) -> dict[str, Any]:
+def _reliability(report: quality.Report, members: Sequence[Member]) -> dict[str, Any]:
     """What the report says of each member, of whoever else has judged here, and how the answers hold: of all
     people together, then of each member who has answered."""
     rows = {row["annotator"]: row for row in report["annotators"]}
     names = names_of(report)
-    own = [(member, rows.pop(member.annotator, None)) for member in members]
+    own = [(member, rows.pop(member.annotator or 0, None)) for member in members]
     of_members = [(str(member.user), _shares(row)) for member, row in own if row]
     return {
         "members": own,
@@ -57,9 +57,12 @@ def _told(report: quality.Report, members: Sequence[Member]) -> dict[str, Any]:
     }
 
 
-def _shares(row: dict[str, Any]) -> list[tuple[str, dict[str, Any], bool]]:
+def _shares(row: Checks) -> list[tuple[str, StoredFigure, bool]]:
     """Name, share, and whether there is enough to show it, as people/quality.html takes them."""
-    return [(name, row[key], known(row[key])) for key, name in annotators.NAMES.items()]
+    figures = (row["gold"], row["consistent"], row["left"], row["towards"], row["away"])
+    return [
+        (name, figure, known(figure)) for name, figure in zip(annotators.NAMES.values(), figures, strict=True)
+    ]
 
 
 @require_POST

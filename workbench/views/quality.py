@@ -18,7 +18,7 @@ from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statist
 from workbench.pipeline import quality as pipeline
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.panels import Column, Panel, data_in_words, in_words, names_of, panels, plan
-from workbench.pipeline.quality.reports import SOURCE_NAMES, label_sources
+from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, label_sources
 from workbench.pipeline.text.spreadsheets import plain_cell
 from workbench.views import Request
 from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
@@ -138,13 +138,13 @@ def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict
     }
 
 
-def _label_source(report: Mapping[str, Any], asked: str) -> str:
+def _label_source(report: Report, asked: str) -> str:
     """The label source asked for, else the first that has said something; "" where nobody has."""
     heard = label_sources(report)
     return asked if asked in heard else next(iter(heard), "")
 
 
-def _panels(dataset: Dataset, report: Mapping[str, Any], label_source: str) -> list[Panel]:
+def _panels(dataset: Dataset, report: Report, label_source: str) -> list[Panel]:
     """Those that the visitor may see: what is about single annotators is for admins."""
     if not label_source:
         return []

@@ -6,8 +6,8 @@ from workbench.management.base import WorkbenchCommand, dataset_to_change
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import quality
-from workbench.pipeline.quality.panels import Kind, data_in_words, in_words, plan, warning_of
-from workbench.pipeline.quality.reports import SOURCE_NAMES
+from workbench.pipeline.quality.panels import Kind, data_in_words, in_words, plan
+from workbench.pipeline.quality.reports import SOURCE_NAMES, ModelRow, StoredFigure
 from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.text import learnt
 from workbench.worker import tasks
@@ -18,9 +18,6 @@ examples:
   manage.py statistics Kitchen --queue      leave the work to the workers
   manage.py statistics Kitchen --json       print all stored figures as one line of JSON
 """
-
-
-AGREEMENTS = {"raw": "same vote", "alpha": "alpha", "alpha_ordinal": "alpha, ordinal", "ac1": "AC1"}
 
 
 class Command(WorkbenchCommand):
@@ -59,44 +56,47 @@ class Command(WorkbenchCommand):
             raise
         if stored is None:
             raise CommandError(f"{run} was cancelled. The figures stored before are unchanged.")
-        return dict(stored.report)
+        report: quality.Report = stored.report
+        return report
 
 
 def told(dataset: Dataset, report: quality.Report) -> str:
     """The main figures in lines for people."""
     lines = [f"{dataset}: {data_in_words(report['data'])}"]
-    for label_source, found in report["agreement"].items():
-        every = found["all"]
-        lines.append(
-            f"Agreement of {SOURCE_NAMES[label_source]}, {every['units']:,} pairs with two votes or more:"
-        )
+    for label_source, agreements in report["agreement"].items():
+        every = agreements["all"]
         lines += [
-            f"  {word:<14} {_told(every[name], 'share' if name == 'raw' else 'number')}"
-            for name, word in AGREEMENTS.items()
+            f"Agreement of {SOURCE_NAMES[label_source]}, {every['units']:,} pairs with two votes or more:",
+            _line("same vote", every["raw"]),
+            _line("alpha", every["alpha"], "number"),
+            _line("alpha, ordinal", every["alpha_ordinal"], "number"),
+            _line("AC1", every["ac1"], "number"),
         ]
-    for label_source, versions in report["against"].items():
-        for each in versions:
-            every = each["slices"][0]
-            pairs = f"{every['accuracy']['n']:,} pairs{_without(each)}"
+    for label_source, models in report["against"].items():
+        for model in models:
+            pairs = model["slices"][0]
+            beside = f"{model['version']} against {SOURCE_NAMES[label_source]}"
+            warning = quality.ModelAccuracy.of(label_source, model, report).warning
             lines += [
-                f"{each['version']} against {SOURCE_NAMES[label_source]}, {pairs}:",
-                *(
-                    f"  {name:<14} {_told(every[name])}"
-                    for name in ("accuracy", "longest", "random", "ceiling")
-                ),
-                *filter(None, [warning_of(every)]),
-                f"  {'confidence':<14} {_told(each['confidence_auc'])}",
-                f"  {'ECE':<14} {_told(each['ece'], 'number')}",
+                f"{beside}, {pairs['accuracy']['n']:,} pairs{_without(model)}:",
+                _line("accuracy", pairs["accuracy"]),
+                _line("longest", pairs["longest"]),
+                _line("random", pairs["random"]),
+                _line("ceiling", pairs["ceiling"]),
+                *([warning] if warning else []),
+                _line("confidence", model["confidence_auc"]),
+                _line("ECE", model["ece"], "number"),
             ]
     return "\n".join([*lines, *plan(report)])
 
 
-def _without(each: dict[str, Any]) -> str:
-    """What the pairs of a version leave out, and what is not known."""
-    out = f", without {each['learnt']:,} of prompts that the model was trained on" if each["learnt"] else ""
-    unknown = learnt.UNKNOWN[ModelVersion.Known(each["known"])]
-    return f"{out} ({unknown})" if unknown else out
+def _without(model: ModelRow) -> str:
+    """Which pairs are left out, and what is not known."""
+    n = model["learnt"]
+    left_out = f", without {n:,} of prompts that the model was trained on" if n else ""
+    unknown = learnt.UNKNOWN[ModelVersion.Known(model["known"])]
+    return f"{left_out} ({unknown})" if unknown else left_out
 
 
-def _told(figure: dict[str, Any], kind: Kind = "share") -> str:
-    return f"{in_words(figure, kind)}, n {figure['n']:,}"
+def _line(name: str, figure: StoredFigure, kind: Kind = "share") -> str:
+    return f"  {name:<14} {in_words(figure, kind)}, n {figure['n']:,}"

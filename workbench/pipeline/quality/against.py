@@ -6,14 +6,15 @@ Pure numpy over arrays of answers; the arithmetic that evaluation of a checkpoin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
-from scoring.calibrate import reliability, wilson
+from scoring.calibrate import Bin, reliability, wilson
 from scoring.evaluate import auc
 from workbench.pipeline.quality.figures import Figure, Index, Mask, Matrix, Vector, bootstrap, summed, unknown
+from workbench.pipeline.quality.reports import BinRow, Histogram, SliceRow, StoredFigure
 
 BINS = 10
 LEVELS = 200
@@ -43,8 +44,15 @@ class Trial:
     random: Vector
 
 
-def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[dict[str, Any]]:
-    """Each slice as JSON: {kind, label, accuracy, wilson, longest, random, over_longest, ceiling}.
+class Calibration(TypedDict):
+    """See ModelRow."""
+
+    ece: StoredFigure
+    bins: list[BinRow]
+
+
+def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[SliceRow]:
+    """A row for each slice.
 
     accuracy: Figure of answers for a or b that the sign of the margin predicts, half where it is 0, with the
     interval of the bootstrap over prompts; wilson: [low, high] as if answers were independent; longest,
@@ -57,7 +65,7 @@ def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[dict[str, Any]]:
     return [_accuracy(each, values[use & each.chosen], trial.prompt[use & each.chosen]) for each in slices]
 
 
-def _accuracy(part: Slice, values: Matrix, prompt: Index) -> dict[str, Any]:
+def _accuracy(part: Slice, values: Matrix, prompt: Index) -> SliceRow:
     n = len(values)
     statistics = [
         lambda added: added[..., 0] / added[..., 4],
@@ -112,10 +120,9 @@ def confidence_auc(trial: Trial) -> Figure:
     return Figure(exact, figure.low + moved, figure.high + moved, n, figure.prompts)
 
 
-def calibration(trial: Trial, temperature: float | None) -> dict[str, Any]:
-    """{ece: Figure, bins: [...]}: the expected calibration error in ten bins of the calibrated probability,
-    and the bins of the reliability diagram that have answers in them ({lower, upper, n, predicted, observed,
-    low, high}, see `scoring.calibrate.Bin`). Of an uncalibrated version neither."""
+def calibration(trial: Trial, temperature: float | None) -> Calibration:
+    """The expected calibration error in ten bins of the calibrated probability,
+    and the bins of the reliability diagram that have answers in them. Of an uncalibrated version neither."""
     use = np.isfinite(trial.margin)
     n = int(use.sum())
     if temperature is None:
@@ -123,7 +130,7 @@ def calibration(trial: Trial, temperature: float | None) -> dict[str, Any]:
     if not n:
         return {"ece": unknown(n).as_json(), "bins": []}
     margin, target = trial.margin[use], trial.target[use]
-    bins = [asdict(each) for each in reliability(margin, target, temperature) if each.n]
+    bins = [_as_json(found) for found in reliability(margin, target, temperature) if found.n]
     confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
     place = np.minimum(((confidence - 0.5) * 2 * BINS).astype(np.int64), BINS - 1)
     gap = confidence - _agreed(margin, target)
@@ -137,7 +144,7 @@ def calibration(trial: Trial, temperature: float | None) -> dict[str, Any]:
         axis=1,
     )
     [ece] = bootstrap(sums, [lambda added: np.abs(added[..., :BINS]).sum(-1) / added[..., BINS]], n=n)
-    return {"ece": ece.as_json(), "bins": [_rounded(each) for each in bins]}
+    return {"ece": ece.as_json(), "bins": bins}
 
 
 def _agreed(margin: Vector, target: Vector) -> Vector:
@@ -145,13 +152,21 @@ def _agreed(margin: Vector, target: Vector) -> Vector:
     return np.where(margin > 0, target, np.where(margin < 0, 1 - target, 0.5))
 
 
-def _rounded(each: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(x, 6) if isinstance(x, float) else x for name, x in each.items()}
+def _as_json(found: Bin) -> BinRow:
+    return {
+        "lower": round(found.lower, 6),
+        "upper": round(found.upper, 6),
+        "n": found.n,
+        "predicted": round(found.predicted, 6),
+        "observed": round(found.observed, 6),
+        "low": round(found.low, 6),
+        "high": round(found.high, 6),
+    }
 
 
-def histogram(trial: Trial) -> dict[str, Any]:
-    """{edges: (21,), a: (20,), tie: (20,), b: (20,)}: answers by margin and what people said. The edges reach
-    to the 99th percentile of |margin|; what lies beyond counts in the outermost bins."""
+def histogram(trial: Trial) -> Histogram:
+    """Answers by margin in 20 bins, and what people said. The edges reach to the 99th percentile of
+    |margin|, and the outermost bins count what lies beyond."""
     use = np.isfinite(trial.margin)
     margin, target = trial.margin[use], trial.target[use]
     reach = float(np.quantile(np.abs(margin), 0.99)) if len(margin) else 0.0
@@ -161,4 +176,5 @@ def histogram(trial: Trial) -> dict[str, Any]:
         name: np.bincount(place[target == value], minlength=HISTOGRAM_BINS).tolist()
         for name, value in (("a", 1.0), ("tie", 0.5), ("b", 0.0))
     }
-    return {"edges": [round(edge, 6) for edge in edges.tolist()], **counts}
+    rounded = [round(edge, 6) for edge in edges.tolist()]
+    return {"edges": rounded, "a": counts["a"], "tie": counts["tie"], "b": counts["b"]}

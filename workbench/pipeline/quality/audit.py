@@ -8,12 +8,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
 from workbench.pipeline.quality.columns import MARKDOWN
 from workbench.pipeline.quality.figures import ENOUGH, Figure, Index, Mask, Matrix, Vector, unknown
+from workbench.pipeline.quality.reports import Audit, StoredFigure
 
 MOST_ANSWERS = 100_000
 ENOUGH_ANSWERS = 100
@@ -44,8 +44,8 @@ def style_of(length: tuple[Vector, Vector], markdown: tuple[Matrix, Matrix]) -> 
     return np.concatenate([longer[:, None], marked], axis=1)
 
 
-def audit(choices: Choices) -> dict[str, Any]:
-    """{n, prompts, people, model, excess, people_given_margin}: each a Figure by name of feature, a log-odds.
+def audit(choices: Choices) -> Audit:
+    """Log-odds by name of feature.
 
     people: of a for people, per doubling (length) or per doubling of 1 + count (markdown); `side`: for the
     completion on the left. model: the same for what the model prefers of the same pairs. excess: model less
@@ -69,13 +69,14 @@ def audit(choices: Choices) -> dict[str, Any]:
         given = fit(choices.chose, beside, choices.prompt)
     each = np.eye(2 * size + 1)
     people, model = each[:size], each[size + 1 :]
-    told = {
+    return {
+        "n": n,
+        "prompts": prompts,
         "people": both.figures([*STYLE, "side"], each[: size + 1], n, prompts),
         "model": both.figures(STYLE, model, n, prompts),
         "excess": both.figures(STYLE, model - people, n, prompts),
         "people_given_margin": given.figures([*STYLE, "side", "margin"], np.eye(size + 2), n, prompts),
     }
-    return {"n": n, "prompts": prompts, **told}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Fit:
 
     def figures(
         self, names: Sequence[str], contrasts: Matrix, n: int, prompts: int
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, StoredFigure]:
         """A Figure for each contrast (row) of the coefficients, as JSON by name."""
         found = {}
         for name, contrast in zip(names, contrasts, strict=True):

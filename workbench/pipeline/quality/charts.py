@@ -17,9 +17,8 @@ from django.core.files.storage import default_storage
 
 from workbench.db.storage import delete_folder
 from workbench.models import Dataset, Statistics
-from workbench.pipeline.quality.figures import known
 from workbench.pipeline.quality.panels import Panel, names_of, panels
-from workbench.pipeline.quality.reports import label_sources
+from workbench.pipeline.quality.reports import AnyFigure, KnownFigure, Report, known, label_sources
 
 # vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
 FONT = 'Arial, "Liberation Sans", Arimo, Helvetica, sans-serif'
@@ -51,7 +50,7 @@ THEMES = {
 }
 
 
-def draw(report: Mapping[str, Any], names: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
+def draw(report: Report, names: Mapping[int, str]) -> Iterator[tuple[str, bytes]]:
     """(name, SVG) of each chart of the report in each theme; the name is that of `chart_name`."""
     for label_source in label_sources(report):
         for panel in panels(report, label_source, names):
@@ -84,7 +83,7 @@ def checked(svg: bytes) -> bytes:
     return svg
 
 
-def store(dataset: Dataset, report: Mapping[str, Any]) -> list[str]:
+def store(dataset: Dataset, report: Report) -> list[str]:
     """Draw the report's charts into Django's storage; their paths. They are named by what is in them, so that
     what browsers keep is never of another report."""
     stored = []
@@ -172,8 +171,8 @@ def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
-def _span(figure: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: figure[name] for name in ("value", "low", "high")}
+def _span(figure: AnyFigure) -> dict[str, Any]:
+    return {"value": figure["value"], "low": figure["low"], "high": figure["high"]}
 
 
 # --- each chart ---------------------------------------------------------------------------------------------
@@ -231,7 +230,7 @@ def _left(panel: Panel, theme: Theme) -> dict[str, Any]:
 _LEANING = ["within chance", "favours a side"]
 
 
-def _leans(figure: Mapping[str, Any]) -> str:
+def _leans(figure: KnownFigure) -> str:
     return _LEANING[int(figure["low"] > 0.5 or figure["high"] < 0.5)]
 
 

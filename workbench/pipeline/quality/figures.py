@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from scoring.calibrate import wilson
 from scoring.evaluate import percentile_interval, resample
+from workbench.pipeline.quality.reports import StoredFigure
+from workbench.pipeline.quality.shares import Share
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -39,15 +39,17 @@ class Figure:
     prompts: int = 0
     why: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """Rounded to six places, which no interval here is good for."""
-        rounded = {name: round(x, 6) if isinstance(x, float) else x for name, x in asdict(self).items()}
-        return {name: x for name, x in rounded.items() if name != "why" or x}
-
-
-def known(figure: Mapping[str, Any] | None) -> bool:
-    """Whether a Figure, as a report stores it, has a value."""
-    return figure is not None and figure["value"] is not None
+    def as_json(self) -> StoredFigure:
+        """Rounded to six places, more than any interval here is good for."""
+        value, low, high = (None if x is None else round(x, 6) for x in (self.value, self.low, self.high))
+        stored: StoredFigure = {
+            "value": value,
+            "low": low,
+            "high": high,
+            "n": self.n,
+            "prompts": self.prompts,
+        }
+        return {**stored, "why": self.why} if self.why else stored
 
 
 def unknown(n: int, prompts: int = 0, why: str = "not enough data") -> Figure:
@@ -96,12 +98,11 @@ def ratio(sums: Matrix) -> Vector:
     return found
 
 
-def wilson_share(k: float, n: int) -> Figure:
-    """A share k of n independent answers, of one annotator for one."""
-    if n < ENOUGH:
-        return unknown(n)
-    low, high = wilson(k / n, n)
-    return Figure(k / n, low, high, n)
+def wilson_share(share: Share) -> Figure:
+    """A share of independent answers, as those of one annotator are."""
+    if share.n < ENOUGH:
+        return unknown(share.n)
+    return Figure(share.value, share.low, share.high, share.n)
 
 
 def median(values: Vector) -> Figure:

@@ -18,7 +18,6 @@ from django.db.models.functions import JSONObject
 from scoring.evaluate import above_ceiling
 from workbench.models import ModelVersion, Statistics
 from workbench.pipeline.quality import accuracy
-from workbench.pipeline.quality.figures import known
 from workbench.pipeline.quality.reports import (
     FORMAT,
     SOURCE_NAMES,
@@ -27,6 +26,7 @@ from workbench.pipeline.quality.reports import (
     Sample,
     SliceRow,
     StoredFigure,
+    known,
 )
 from workbench.pipeline.text import learnt
 
@@ -72,8 +72,13 @@ class ModelAccuracy:
     @property
     def left_out(self) -> str:
         """Which pairs and votes the accuracy is not of, in a sentence; "" where nothing is left out."""
-        reasons = ("led", "picked", "asked_after")
-        aside = {name: count for name, count in (self.sample or {}).items() if name in reasons}
+        if self.sample is None:
+            return accuracy.left_out_in_words(self.learnt, {})
+        aside = {
+            "led": self.sample["led"],
+            "picked": self.sample["picked"],
+            "asked_after": self.sample["asked_after"],
+        }
         return accuracy.left_out_in_words(self.learnt, aside)
 
     @property

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from workbench.pipeline.quality.figures import Figure
+from workbench.pipeline.quality.reports import Goal
 
 ACCURACY_WITHIN = 0.02
 ALPHA_WITHIN = 0.05
 _Z = 1.959964
 
 
-def for_accuracy(
-    name: str, accuracy: Figure, seconds: float | None, within: float = ACCURACY_WITHIN
-) -> dict[str, Any]:
+def for_accuracy(name: str, accuracy: Figure, seconds: float | None, within: float = ACCURACY_WITHIN) -> Goal:
     """To know a model's accuracy within ± `within`.
 
     An interval narrows with the root of what it is made of, so half its width now, squared, over `within`
@@ -28,9 +26,7 @@ def for_accuracy(
     )
 
 
-def for_alpha(
-    alpha: Figure, opinions: int, seconds: float | None, within: float = ALPHA_WITHIN
-) -> dict[str, Any]:
+def for_alpha(alpha: Figure, opinions: int, seconds: float | None, within: float = ALPHA_WITHIN) -> Goal:
     """To bring Krippendorff's alpha within ± `within`, when it is of `opinions` opinions now and as many
     people go on judging each Comparison. Not known before there is an interval."""
     half = _half(alpha)
@@ -53,7 +49,7 @@ def _plan(
     seconds: float | None,
     *,
     measured: bool,
-) -> dict[str, Any]:
+) -> Goal:
     hours = None if more is None or seconds is None else round(more * seconds / 3600, 1)
     return {
         "goal": goal,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from django.utils import timezone
@@ -22,8 +21,17 @@ from workbench.models import (
     Outcome,
     Suggestion,
 )
-from workbench.pipeline.quality import accuracy, against, annotators, planning, work
+from workbench.pipeline.quality import accuracy, annotators, planning, reports, work
 from workbench.pipeline.quality.accuracy import Measured
+from workbench.pipeline.quality.against import (
+    Slice,
+    Trial,
+    accuracies,
+    calibration,
+    confidence_auc,
+    histogram,
+)
+from workbench.pipeline.quality.annotators import Quality
 from workbench.pipeline.quality.audit import Choices, audit, style_of
 from workbench.pipeline.quality.columns import (
     ORDINAL,
@@ -47,7 +55,20 @@ from workbench.pipeline.quality.figures import (
     unknown,
     wilson_share,
 )
-from workbench.pipeline.quality.reports import FORMAT, Report
+from workbench.pipeline.quality.reports import (
+    FORMAT,
+    Aggregation,
+    AgreementRow,
+    Agreements,
+    AnnotatorRow,
+    AuditRow,
+    Checks,
+    Goal,
+    ModelRow,
+    Report,
+    SliceRow,
+    StoredFigure,
+)
 from workbench.pipeline.quality.skill import Skills, one_coin
 from workbench.pipeline.quality.voting import agreement, ceiling
 from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
@@ -84,15 +105,21 @@ class Sample:
     chosen: Mask
     set_aside: dict[str, int]
 
-    def as_json(self) -> dict[str, int]:
-        return {"answers": int(self.chosen.sum()), **self.set_aside}
+    def as_json(self) -> reports.Sample:
+        led, picked, asked_after = (self.set_aside[name] for name in ("led", "picked", "asked_after"))
+        return {
+            "answers": int(self.chosen.sum()),
+            "led": led,
+            "picked": picked,
+            "asked_after": asked_after,
+        }
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one label source says of the pairs that may be counted, each once, by what more than half of its
-    opinions say: the place of each pair, and 1 for a, 0 for b, 0.5 for a tie. `counts`: opinions by pair and
-    outcome, of all pairs."""
+class Labels:
+    """What more than half of the opinions of a label source say, one entry a pair that may be counted: the
+    place of the pair, and target 1 for a, 0 for b, 0.5 for a tie. counts: opinions by pair and outcome, of
+    all pairs."""
 
     pair: Index
     target: Vector
@@ -114,62 +141,59 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
     # Read anew: those of the data belong to the snapshot, which is over.
     versions = ModelVersion.objects.select_related("release").in_bulk([each.pk for each in data.versions])
     seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
-    paced, per_hour, seconds = work.pace(answers)
+    pace, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
-    found: Report = {
+    agreement = {
+        label_source: _agreements(data, label_source, chosen, samples[label_source].chosen)
+        for label_source, chosen in label_sources.items()
+    }
+    qualities = annotators.by_annotator(dataset)
+    models = [version for version in data.versions if not _is_rule(version)]
+    against: dict[str, list[ModelRow]] = {}
+    audits: dict[str, list[AuditRow]] = {}
+    for label_source in label_sources:
+        rows = len(data.pairs.pk) + len(answers)
+        if not progress(rows, rows):
+            raise Cancelled
+        chosen = samples[label_source].chosen
+        labels = _labels(data, chosen)
+        slices = list(_slices(data, labels))
+        against[label_source] = [
+            _against(data, version, labels, slices, seen[version.pk]) for version in models
+        ]
+        audits[label_source] = [_audit(data, version, chosen, seen[version.pk]) for version in models]
+    if len(samples) > 1:
+        labels = _labels(data, samples["people"].chosen | samples["imported"].chosen)
+        slices = [next(_slices(data, labels))]
+        against["all"] = [_against(data, version, labels, slices, seen[version.pk]) for version in models]
+    return {
         "format": FORMAT,
         "sample": {label_source: sample.as_json() for label_source, sample in samples.items()},
-        "agreement": {
-            label_source: _agreements(data, label_source, chosen, samples[label_source].chosen)
-            for label_source, chosen in label_sources.items()
-        },
-        **_annotators(dataset, data, skills, per_hour),
+        "agreement": agreement,
+        "annotators": _annotators(data, qualities, skills, per_hour),
+        "everybody": _checks(annotators.together(qualities.values())),
         "aggregation": _aggregation(dataset, data, skills),
         "seconds": work.reading(answers, data.pairs),
-        "pace": paced,
-        "against": {},
-        "audit": {},
+        "pace": pace,
+        "against": against,
+        "audit": audits,
+        "plan": _plan(agreement, against, seconds),
+        "data": {
+            "taken_at": data.taken_at.isoformat(timespec="seconds"),
+            "comparisons": len(data.pairs.pk),
+            "judgments": len(answers),
+            "last_judgment": answers.last,
+            "opinions": int(votes.sum()),
+            "votes": int((votes & ~answers.imported).sum()),
+            "labels": int((votes & answers.imported).sum()),
+            "version": data.serving,
+            "seconds": round(time.monotonic() - started, 2),
+        },
     }
-    models = [version for version in data.versions if not _is_rule(version)]
-    for label_source in label_sources:
-        _beat(progress, data)
-        said = _said(data, samples[label_source].chosen)
-        slices = list(_slices(data, said))
-        found["against"][label_source] = [
-            _against(data, version, said, slices, seen[version.pk]) for version in models
-        ]
-        found["audit"][label_source] = [
-            _audit(data, version, samples[label_source].chosen, seen[version.pk]) for version in models
-        ]
-    if len(samples) > 1:
-        said = _said(data, samples["people"].chosen | samples["imported"].chosen)
-        slices = [next(_slices(data, said))]
-        found["against"]["all"] = [
-            _against(data, version, said, slices, seen[version.pk]) for version in models
-        ]
-    found["plan"] = _plan(found, seconds)
-    found["data"] = {
-        "taken_at": data.taken_at.isoformat(timespec="seconds"),
-        "comparisons": len(data.pairs.pk),
-        "judgments": len(answers),
-        "last_judgment": answers.last,
-        "opinions": int(votes.sum()),
-        "votes": int((votes & ~answers.imported).sum()),
-        "labels": int((votes & answers.imported).sum()),
-        "version": data.serving,
-        "seconds": round(time.monotonic() - started, 2),
-    }
-    return found
 
 
 def _is_rule(version: ModelVersion) -> bool:
     return version.kind == ModelVersion.Kind.BASELINE and version.name in ("longest", "shortest", "random")
-
-
-def _beat(progress: Progress, data: Data) -> None:
-    rows = len(data.pairs.pk) + len(data.answers)
-    if not progress(rows, rows):
-        raise Cancelled
 
 
 def _read(dataset: Dataset, progress: Progress) -> Data:
@@ -239,14 +263,23 @@ def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample
 # --- people against people ----------------------------------------------------------------------------------
 
 
-def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> dict[str, Any]:
+def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> Agreements:
     pairs, answers = data.pairs, data.answers
     votes = answers.current & chosen
     counts = counted(answers, votes, len(pairs.pk))
 
-    def row(label: str, counts: Matrix, of: Mask | None = None) -> dict[str, Any]:
+    def row(label: str, counts: Matrix, of: Mask | None = None) -> AgreementRow:
         use = counts.sum(axis=1) > 0 if of is None else of & (counts.sum(axis=1) > 0)
-        return {"label": label, **_as_json(asdict(agreement(counts[use], pairs.prompt[use], ORDINAL)))}
+        agreed = agreement(counts[use], pairs.prompt[use], ORDINAL)
+        return {
+            "label": label,
+            "units": agreed.units,
+            "opinions": agreed.opinions,
+            "raw": agreed.raw.as_json(),
+            "alpha": agreed.alpha.as_json(),
+            "alpha_ordinal": agreed.alpha_ordinal.as_json(),
+            "ac1": agreed.ac1.as_json(),
+        }
 
     def of_guidelines(key: int) -> Matrix:
         return counted(answers, votes & (answers.guidelines == key), len(pairs.pk))
@@ -273,11 +306,6 @@ def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> di
     }
 
 
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """Of a dataclass as a dict: Figures in it as they are stored."""
-    return {name: Figure(**x).as_json() if isinstance(x, dict) else x for name, x in values.items()}
-
-
 def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
     """(source, Comparisons with a text of it), most first; none where all are of one."""
     a, b = pairs.source[pairs.a], pairs.source[pairs.b]
@@ -300,9 +328,11 @@ def skills_of(pairs: Pairs, answers: Answers) -> Skills:
     return one_coin(answers.pair[use], answers.annotator[use], answers.outcome[use], shape)
 
 
-def _annotators(dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int, float]) -> dict[str, Any]:
+def _annotators(
+    data: Data, qualities: Mapping[int, Quality], skills: Skills, per_hour: Mapping[int, float]
+) -> list[AnnotatorRow]:
+    """All people, and label sources that are among the first by votes."""
     answers = data.answers
-    qualities = annotators.by_annotator(dataset)
 
     def counted_of(chosen: Mask) -> Index:
         return np.bincount(answers.annotator[chosen], minlength=len(answers.annotators))
@@ -311,10 +341,10 @@ def _annotators(dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int
     week = counted_of(answers.current & (answers.at > data.taken_at.timestamp() - WEEK_SECONDS))
     timed = answers.first & np.isfinite(answers.seconds)
     most_first = np.argsort(-votes, kind="stable")
-    told = answers.person[most_first] | (np.arange(len(votes)) < MOST_ANNOTATORS)
-    rows = []
-    for place in most_first[told].tolist():
-        held = qualities.get(int(answers.annotators[place]), annotators.Quality())
+    listed = answers.person[most_first] | (np.arange(len(votes)) < MOST_ANNOTATORS)
+    rows: list[AnnotatorRow] = []
+    for place in most_first[listed].tolist():
+        quality = qualities.get(int(answers.annotators[place]), Quality())
         n = int(skills.votes[place])
         skill = Figure(float(skills.skill[place]), float(skills.low[place]), float(skills.high[place]), n)
         rows.append(
@@ -324,20 +354,25 @@ def _annotators(dataset: Dataset, data: Data, skills: Skills, per_hour: dict[int
                 "votes": int(votes[place]),
                 "week": int(week[place]),
                 "skill": (skill if n >= annotators.ENOUGH else unknown(n)).as_json(),
-                **_of_quality(held),
+                **_checks(quality),
                 "seconds": median(answers.seconds[timed & (answers.annotator == place)]).as_json(),
                 "per_hour": round(per_hour[place], 1) if place in per_hour else None,
             }
         )
-    return {"annotators": rows, "everybody": _of_quality(annotators.together(qualities.values()))}
+    return rows
 
 
-def _of_quality(held: annotators.Quality) -> dict[str, Any]:
-    shares = {name: getattr(held, name) for name in annotators.NAMES}
-    return {name: wilson_share(share.k, share.n).as_json() for name, share in shares.items()}
+def _checks(quality: Quality) -> Checks:
+    return {
+        "gold": wilson_share(quality.gold).as_json(),
+        "consistent": wilson_share(quality.consistent).as_json(),
+        "left": wilson_share(quality.left).as_json(),
+        "towards": wilson_share(quality.towards).as_json(),
+        "away": wilson_share(quality.away).as_json(),
+    }
 
 
-def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]:
+def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> Aggregation:
     answers = data.answers
     counts = counted(answers, answers.current, len(data.pairs.pk))
     opinions = counts.sum(axis=1)
@@ -363,25 +398,25 @@ def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> dict[str, Any]
 # --- models against people ----------------------------------------------------------------------------------
 
 
-def _said(data: Data, chosen: Mask) -> Said:
+def _labels(data: Data, chosen: Mask) -> Labels:
     counts = counted(data.answers, chosen, len(data.pairs.pk))
     target = accuracy.majority(counts)
     # "Both bad" prefers neither text, and is no tie between good ones.
     pair = np.flatnonzero(np.isfinite(target) & (target >= 0))
-    return Said(pair, target[pair], counts)
+    return Labels(pair, target[pair], counts)
 
 
-def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
-    """Parts of the pairs that `said` is of, each a mask over them."""
-    pairs, pair = data.pairs, said.pair
-    sides = said.counts[:, :2]
+def _slices(data: Data, labels: Labels) -> Iterator[Slice]:
+    """Parts of the labelled pairs, each a mask over them; first all of them."""
+    pairs, pair = data.pairs, labels.pair
+    sides = labels.counts[:, :2]
     decided = np.zeros(len(pairs.pk), dtype=bool)
     decided[pair] = True
     group = np.unique(pairs.groups, return_inverse=True)[1][pairs.prompt]
 
-    def part(kind: str, label: str, of: Mask) -> against.Slice:
+    def part(kind: str, label: str, of: Mask) -> Slice:
         best = ceiling(sides[of], decided[of], group[of])
-        return against.Slice(kind, label, of[pair], best.share)
+        return Slice(kind, label, of[pair], best.share)
 
     yield part("all", "all", np.ones(len(pairs.pk), dtype=bool))
     a, b = pairs.length[pairs.a], pairs.length[pairs.b]
@@ -390,10 +425,10 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
     yield part("length", "similar: the longer answer is at most a quarter longer", alike)
     yield part("length", "between", ~alike & ~apart)
     yield part("length", "different: the longer answer is at least twice as long", apart)
-    ahead = np.sign(said.target - 0.5) * (a[pair] - b[pair])
+    ahead = np.sign(labels.target - 0.5) * (a[pair] - b[pair])
     none = unknown(0, why="not defined: a ceiling is of pairs, not of what was preferred")
-    yield against.Slice("preferred", "longer answer", (ahead > 0) & ~alike[pair], none)
-    yield against.Slice("preferred", "shorter answer", (ahead < 0) & ~alike[pair], none)
+    yield Slice("preferred", "longer answer", (ahead > 0) & ~alike[pair], none)
+    yield Slice("preferred", "shorter answer", (ahead < 0) & ~alike[pair], none)
     for label, of in _by_source(pairs, decided):
         yield part("source", label, of)
     size = np.bincount(pairs.topic[decided & (pairs.topic >= 0)], minlength=len(pairs.topics))
@@ -401,13 +436,13 @@ def _slices(data: Data, said: Said) -> Iterator[against.Slice]:
         yield part("topic", pairs.topics[place], pairs.topic == place)
 
 
-def _trial(data: Data, version: ModelVersion, said: Said, out: Mask) -> against.Trial:
+def _trial(data: Data, version: ModelVersion, labels: Labels, out: Mask) -> Trial:
     """The version on the pairs, without a margin where its prompt group is `out` (a mask over prompts)."""
-    pairs, pair = data.pairs, said.pair
+    pairs, pair = data.pairs, labels.pair
     drawn = [data.margins[each.pk] for each in data.versions if _is_rule(each) and each.name == "random"]
-    return against.Trial(
+    return Trial(
         prompt=pairs.prompt[pair],
-        target=said.target,
+        target=labels.target,
         margin=np.where(out[pairs.prompt[pair]], np.nan, data.margins[version.pk][pair]),
         longest=(pairs.length[pairs.a] - pairs.length[pairs.b])[pair],
         random=drawn[0][pair] if drawn else np.full(len(pair), np.nan),
@@ -415,31 +450,31 @@ def _trial(data: Data, version: ModelVersion, said: Said, out: Mask) -> against.
 
 
 def _against(
-    data: Data, version: ModelVersion, said: Said, slices: Sequence[against.Slice], seen: Seen
-) -> dict[str, Any]:
-    pairs, pair = data.pairs, said.pair
+    data: Data, version: ModelVersion, labels: Labels, slices: Sequence[Slice], seen: Seen
+) -> ModelRow:
+    pairs, pair = data.pairs, labels.pair
     out = np.array([group in seen for group in pairs.groups], dtype=bool)
-    trial = _trial(data, version, said, out)
+    trial = _trial(data, version, labels, out)
     cut = data.cut[version.pk][pair]
     none = unknown(0, why="not defined: a ceiling is of people, not of what a model could read")
     truncated = [
-        against.Slice("truncated", "in full", ~cut, none),
-        against.Slice("truncated", "cut off", cut, none),
+        Slice("truncated", "in full", ~cut, none),
+        Slice("truncated", "cut off", cut, none),
     ]
     groups = [pairs.groups[place] for place in pairs.prompt[pair].tolist()]
     measured = accuracy.measure(
         data.margins[version.pk][pair],
-        said.target,
+        labels.target,
         groups,
         np.stack([pairs.length[pairs.a], pairs.length[pairs.b]], axis=1)[pair],
         seen,
     )
     by_chance = np.where(np.isfinite(trial.margin), trial.random, np.nan)
-    chance = accuracy.share_of(by_chance, said.target, groups, seen)
+    chance = accuracy.share_of(by_chance, labels.target, groups, seen)
     # A temperature is fitted on some of the groups: what it is worth is asked of the others.
     not_fitted = np.array([seen.measures_calibration(group) for group in pairs.groups], dtype=bool)
-    held_out = _trial(data, version, said, ~not_fitted)
-    rows = against.accuracies(trial, [*slices, *(truncated if cut.any() else [])])
+    held_out = _trial(data, version, labels, ~not_fitted)
+    rows = accuracies(trial, [*slices, *(truncated if cut.any() else [])])
     return {
         "version": version.name,
         "pk": version.pk,
@@ -451,33 +486,33 @@ def _against(
         "known": seen.known,
         "rule": measured.rule,
         "slices": [_as_everywhere(rows[0], measured, chance), *rows[1:]],
-        "confidence_auc": against.confidence_auc(trial).as_json(),
-        **against.calibration(held_out, version.temperature),
-        "histogram": against.histogram(trial),
+        "confidence_auc": confidence_auc(trial).as_json(),
+        **calibration(held_out, version.temperature),
+        "histogram": histogram(trial),
     }
 
 
-def _as_everywhere(row: dict[str, Any], measured: Measured, chance: accuracy.Share) -> dict[str, Any]:
+def _as_everywhere(row: SliceRow, measured: Measured, chance: accuracy.Share) -> SliceRow:
     """The row of all pairs with the accuracy that every page shows, and beside it the length rule's and that
     of `random`."""
     if row["accuracy"]["value"] is None:
         return row
 
-    def shown(share: accuracy.Share) -> dict[str, Any]:
+    def stored(share: accuracy.Share) -> StoredFigure:
         if share.value is None or share.low is None or share.high is None:
             return unknown(measured.decided, measured.groups).as_json()
         return Figure(share.value, share.low, share.high, measured.decided, measured.groups).as_json()
 
     return {
         **row,
-        "accuracy": shown(measured.share),
-        "random": shown(chance),
-        "by_rule": shown(measured.rule_share),
-        "over_rule": shown(measured.over_rule),
+        "accuracy": stored(measured.share),
+        "random": stored(chance),
+        "by_rule": stored(measured.rule_share),
+        "over_rule": stored(measured.over_rule),
     }
 
 
-def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> dict[str, Any]:
+def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> AuditRow:
     pairs, answers = data.pairs, data.answers
     out = np.array([group in seen for group in pairs.groups], dtype=bool)
     margin = np.where(out[pairs.prompt], np.nan, data.margins[version.pk])
@@ -501,18 +536,16 @@ def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> dict[
 # --- what it takes to know more -----------------------------------------------------------------------------
 
 
-def _plan(found: Report, seconds: float | None) -> list[dict[str, Any]]:
-    """From people's answers; from those of files where people have said nothing yet."""
-    label_source = next(iter(found["agreement"]), None)
+def _plan(
+    agreement: Mapping[str, Agreements], against: Mapping[str, list[ModelRow]], seconds: float | None
+) -> list[Goal]:
+    """From people's answers; from imported labels where there are no answers of people."""
+    label_source = next(iter(agreement), None)
     if label_source is None:
         return []
     plan = [
-        planning.for_accuracy(each["version"], _figure(each["slices"][0]["accuracy"]), seconds)
-        for each in found["against"][label_source]
+        planning.for_accuracy(row["version"], Figure(**row["slices"][0]["accuracy"]), seconds)
+        for row in against[label_source]
     ]
-    every = found["agreement"][label_source]["all"]
-    return [*plan, planning.for_alpha(_figure(every["alpha"]), every["opinions"], seconds)]
-
-
-def _figure(stored: dict[str, Any]) -> Figure:
-    return Figure(**stored)
+    every = agreement[label_source]["all"]
+    return [*plan, planning.for_alpha(Figure(**every["alpha"]), every["opinions"], seconds)]

@@ -5,7 +5,7 @@ Intervals are 95 %. A label source is "people" or "imported"; only those with op
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeGuard
 
 FORMAT = 5
 """A report with another number is not shown and is computed anew."""
@@ -23,6 +23,24 @@ class StoredFigure(TypedDict):
     prompts: int
     why: NotRequired[str]
     """Where value, low and high are null: "not enough data" or a sentence."""
+
+
+class KnownFigure(TypedDict):
+    """A StoredFigure that has a value."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: int
+
+
+AnyFigure = StoredFigure | KnownFigure
+
+
+def known(figure: StoredFigure | None) -> TypeGuard[KnownFigure]:
+    """Whether the figure has a value."""
+    return figure is not None and figure["value"] is not None
 
 
 class Data(TypedDict):
@@ -204,17 +222,20 @@ class ModelRow(TypedDict):
     histogram: Histogram
 
 
-class AuditRow(TypedDict):
+class Audit(TypedDict):
     """Log-odds by feature (see pipeline/quality/audit)."""
 
-    version: str
-    pk: int
     n: int
     prompts: int
     people: dict[str, StoredFigure]
     model: dict[str, StoredFigure]
     excess: dict[str, StoredFigure]
     people_given_margin: dict[str, StoredFigure]
+
+
+class AuditRow(Audit):
+    version: str
+    pk: int
 
 
 class Goal(TypedDict):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
 from workbench.pipeline.quality.columns import Answers, Pairs
 from workbench.pipeline.quality.figures import Figure, Index, Mask, Vector, median, unknown
+from workbench.pipeline.quality.reports import Pace, Seconds, SecondsRow, Week
 
 BREAK_SECONDS = 600
 """A longer time from one answer to the next is a break, and no work."""
@@ -38,13 +38,9 @@ def working_seconds(answers: Answers, chosen: Mask) -> tuple[Index, Vector]:
     return place[1:][use], gap[use].astype(np.float64)
 
 
-def pace(answers: Answers) -> tuple[dict[str, Any], dict[int, float], float | None]:
+def pace(answers: Answers) -> tuple[Pace, dict[int, float], float | None]:
     """What people do in a week, what each of them does in an hour of work, and the mean seconds of work that
-    a Judgment takes (None = not enough data).
-
-    ({per_hour: Figure, by_week: [{week, judgments, annotators, hours}]}, {place of annotator: per hour},
-    mean)
-    """
+    a Judgment takes (None = not enough data): (pace, {place of annotator: per hour}, mean)."""
     chosen = answers.first & ~answers.imported
     place, seconds = working_seconds(answers, chosen)
     annotator = answers.annotator[place]
@@ -53,7 +49,7 @@ def pace(answers: Answers) -> tuple[dict[str, Any], dict[int, float], float | No
     enough = np.flatnonzero((n >= 10) & (spent > 0))
     by_annotator = {int(each): float(3600 * n[each] / spent[each]) for each in enough}
     monday = week_of(answers.at)
-    weeks = []
+    weeks: list[Week] = []
     for start in np.unique(monday[chosen]).tolist()[-52:]:
         of_week = chosen & (monday == start)
         weeks.append(
@@ -77,13 +73,13 @@ def _inverse(seconds: Figure) -> Figure:
     return Figure(3600 / seconds.value, 3600 / seconds.high, 3600 / seconds.low, seconds.n)
 
 
-def reading(answers: Answers, pairs: Pairs) -> dict[str, Any]:
-    """{all: Figure, by_length: [{label, seconds: Figure}]}: median seconds from shown to answered, as the
-    page measured them, of first answers; by the characters of both texts, in thirds."""
+def reading(answers: Answers, pairs: Pairs) -> Seconds:
+    """Median seconds from shown to answered, as the page measured them, of first answers; by the
+    characters of both texts, in thirds."""
     chosen = answers.first & ~answers.imported & np.isfinite(answers.seconds)
     seconds, pair = answers.seconds[chosen], answers.pair[chosen]
     length = (pairs.length[pairs.a] + pairs.length[pairs.b])[pair]
-    rows = []
+    rows: list[SecondsRow] = []
     if len(length):
         one, two = (int(edge) for edge in np.quantile(length, [1 / 3, 2 / 3]))
         thirds = [
