@@ -175,7 +175,7 @@ def test_a_benchmark_that_cannot_be_read_fails_its_run_with_the_line(dataset, re
     run = reported(("bad.jsonl", '{"prompt": "x"}\n{"question": "y"}\n'))
 
     assert run.state == "failed"
-    assert run.error.startswith('bad.jsonl, line 2: there is no column "prompt"')
+    assert run.error.startswith('bad.jsonl, line 2: no column "prompt"')
 
 
 def test_a_report_that_cannot_be_ordered_leaves_no_file_behind(dataset, reported, monkeypatch):

@@ -107,7 +107,7 @@ def test_the_command_reports_benchmarks_and_writes_groups_that_a_release_can_do_
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"prompt": "x"}\n{"question": "y"}\n', 'line 2: there is no column "prompt", but question'),
+        ('{"prompt": "x"}\n{"question": "y"}\n', 'line 2: no column "prompt". Columns: question'),
         ('{"prompt": 3}\n', "line 1: a prompt should be text or a list of messages, not int"),
         ('{"prompt": ["x"]}\n', "line 1: a prompt that is a list holds messages, each an object"),
         ('{"prompt"', "line 1: not JSON"),

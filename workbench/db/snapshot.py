@@ -1,4 +1,4 @@
-"""One moment of the database, for what reads much of it and takes its time."""
+"""One moment of the database, for long reads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ ALIAS = "snapshot"
 
 @contextmanager
 def snapshot() -> Iterator[str]:
-    """Alias of a database connection whose reads all see one moment, while others go on writing.
+    """Alias of a database connection whose reads all see one moment, while other connections write.
 
-    A second connection, as progress is committed on the first meanwhile: REPEATABLE READ and read only on
-    PostgreSQL; on SQLite a plain BEGIN, which in WAL mode keeps its view and takes no write lock (the
-    project's IMMEDIATE would stop every annotator until the build ends). Inside a caller's transaction
-    the caller's connection is used, as no other could see what it has not committed."""
+    The connection is a second one, as the first commits progress meanwhile. PostgreSQL: REPEATABLE READ, READ
+    ONLY. SQLite: a plain BEGIN, which keeps its view in WAL mode and takes no write lock; the IMMEDIATE of
+    the project would stop all annotators. Inside a transaction of the caller: the connection of the caller,
+    as no other sees its uncommitted rows."""
     if connection.in_atomic_block:
         yield DEFAULT_DB_ALIAS
         return

@@ -1,16 +1,16 @@
-"""Files into Django's storage, without strays."""
+"""Files in Django's storage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO
 
 from django.core.files.storage import Storage, default_storage
 
 
 @contextmanager
-def kept(path: str, file: Any) -> Iterator[str]:
-    """Store the file at `path`, a new name of our own; gives where it lies. When storing it, even halfway, or
-    the body of `with` fails, nothing of it is left."""
+def stored(path: str, file: IO[bytes]) -> Iterator[str]:
+    """Store the file at `path`, which must be new, and give the path that the storage chose. The file is
+    deleted when storing it or the body of `with` fails."""
     try:
         path = default_storage.save(path, file)
         yield path
@@ -20,16 +20,15 @@ def kept(path: str, file: Any) -> Iterator[str]:
 
 
 def names_in(folder: str, storage: Storage = default_storage) -> list[str]:
-    """The files in a folder, [] where there is none. Not by asking whether it exists: a bucket has no
-    folders, and says no."""
-    try:
+    """Names of the files in a folder, [] for no folder."""
+    try:  # `exists` is no test: a bucket has no folders
         return storage.listdir(folder)[1]
     except FileNotFoundError:
         return []
 
 
 def delete_folder(folder: str, storage: Storage = default_storage) -> None:
-    """Delete a folder with its files, where there is one."""
+    """Delete a folder with its files; do nothing for no folder."""
     for name in names_in(folder, storage):
         storage.delete(f"{folder}/{name}")
     storage.delete(folder)

@@ -10,7 +10,7 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         return self.filter(state=Release.State.READY)
 
     def for_list(self) -> Self:
-        """With all that a line about each names; `files` of the manifest without the rest of it."""
+        """Releases for a list, with `files` of the manifest instead of the whole manifest."""
         files = KeyTransform("files", "manifest")
         return self.select_related("run", "created_by").annotate(files=files).defer("manifest")
 
@@ -50,13 +50,12 @@ class Release(models.Model):
 
     @property
     def folder(self) -> str:
-        """Folder of its files in Django's storage."""
+        """The folder of the files in Django's storage."""
         return f"releases/{self.id}"
 
 
 class Download(models.Model):
-    """Who took which file of a Release, and when: the audit trail. A download that was resumed has a row for
-    each request."""
+    """One request for a file of a Release, for the audit trail. A resumed download has several rows."""
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="downloads")
     file = models.CharField(max_length=200)

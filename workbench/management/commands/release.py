@@ -8,6 +8,7 @@ from workbench.management.base import WorkbenchCommand, dataset_named, refuse_ar
 from workbench.management.progress import shown
 from workbench.models import Dataset, Release, Run
 from workbench.pipeline import releases
+from workbench.pipeline.releases import FilterValue, Manifest
 
 EXAMPLES = """
 examples:
@@ -49,7 +50,7 @@ class Command(WorkbenchCommand):
             metavar="NAME=VALUE",
             help="leave out pairs that don't pass; repeat for several. Separate values by commas, or name "
             "a file of values, one a line, as @FILE. Filters: "
-            + ", ".join(each.name for each in fields(releases.Filters)),
+            + ", ".join(field.name for field in fields(releases.Filters)),
         )
         parser.add_argument("--number", type=int, help="write this release out again and build none")
 
@@ -65,7 +66,7 @@ class Command(WorkbenchCommand):
             releases.copy_to(release, options["out"])
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.answer(_told(release, options["out"]), _facts(release), options)
+        self.answer(_in_words(release, options["out"]), _facts(release), options)
 
     def _build(self, dataset: Dataset, options: dict[str, Any]) -> Release:
         refuse_archived(dataset)
@@ -75,53 +76,55 @@ class Command(WorkbenchCommand):
             formats=list(dict.fromkeys(options["format"] or ["jsonl"])),
             filters=_filters(options["filter"]),
         )
-        with shown(Run.Kind.RELEASE, f"Release of {dataset}") as told:
-            return releases.build(release, told)
+        with shown(Run.Kind.RELEASE, f"Release of {dataset}") as progress:
+            return releases.build(release, progress)
 
 
-def _filters(given: list[str]) -> dict[str, Any]:
-    """As a Release stores them. Raises CommandError for what is no filter."""
-    values: dict[str, Any] = {}
-    for each in given:
-        name, _, value = each.partition("=")
-        values[name] = _several(value) if name in {"method", "source", "without_groups"} else value
+def _filters(arguments: list[str]) -> dict[str, FilterValue]:
+    """The filters of NAME=VALUE arguments, as a Release stores them. Raises CommandError for a bad filter."""
+    values: dict[str, object] = {}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        values[name] = _values(value) if name in {"method", "source", "without_groups"} else value
     try:
         return releases.Filters.parse(values).as_json()
     except releases.BadFilter as error:
         raise CommandError(str(error)) from None
 
 
-def _several(value: str) -> list[str]:
-    """Values with a comma between them, or one a line of the file that an @ names. Raises CommandError."""
-    if not value.startswith("@"):
-        return value.split(",")
+def _values(text: str) -> list[str]:
+    """Values separated by commas; for @FILE, the lines of the file. Raises CommandError."""
+    if not text.startswith("@"):
+        return text.split(",")
     try:
-        return Path(value[1:]).read_text().split()
+        return Path(text[1:]).read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{value[1:]} can't be read: {error}") from None
+        raise CommandError(f"{text[1:]} can't be read: {error}") from None
 
 
-def _facts(release: Release) -> dict[str, Any]:
-    manifest = release.manifest
+def _facts(release: Release) -> dict[str, object]:
+    manifest: Manifest = release.manifest
+    profiles = manifest["profiles"].items()
     return {
         "release": release.number,
         "rows": release.rows,
-        "rows_by_profile": {name: sum(it["rows"].values()) for name, it in manifest["profiles"].items()},
+        "rows_by_profile": {name: sum(profile["rows"].values()) for name, profile in profiles},
         "files": {name: file["sha256"] for name, file in manifest["files"].items()},
-        "left_out": {name: it["left_out"] for name, it in manifest["profiles"].items()},
-        "not_written": manifest.get("not_written", []),
+        "left_out": {name: profile["left_out"] for name, profile in profiles},
+        "not_written": manifest["not_written"],
     }
 
 
-def _told(release: Release, folder: Path) -> str:
+def _in_words(release: Release, folder: Path) -> str:
+    manifest: Manifest = release.manifest
     lines = [f"{release} is in {folder}:"]
-    for name, file in release.manifest["files"].items():
+    for name, file in manifest["files"].items():
         size = f"{file['rows']:>9,} rows " if file["rows"] else f"{file['bytes']:>9,} bytes"
         lines.append(f"  {name:<32} {size} sha256 {file['sha256'][:12]}")
-    for name, profile in release.manifest["profiles"].items():
-        left = ", ".join(
+    for name, profile in manifest["profiles"].items():
+        left_out = ", ".join(
             f"{count:,} {reason.replace('_', ' ')}" for reason, count in profile["left_out"].items()
         )
-        lines.append(f"  left out of {name}: {left or 'nothing'}")
-    lines += [f"  {fault['why']}" for fault in release.manifest.get("not_written", ())]
+        lines.append(f"  left out of {name}: {left_out or 'nothing'}")
+    lines += [f"  {fault['why']}" for fault in manifest["not_written"]]
     return "\n".join(lines)

@@ -25,27 +25,27 @@ class Command(WorkbenchCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         dataset = dataset_named(options["name"])
-        old, new = (release_numbered(dataset, options[which]) for which in ("old", "new"))
+        old, new = (release_numbered(dataset, options[name]) for name in ("old", "new"))
         try:
-            found = releases.diff(old, new)
+            changes = releases.diff(old, new)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.answer(_told(found), asdict(found), options)
+        self.answer(_in_words(changes), asdict(changes), options)
 
 
-def _told(found: releases.Diff) -> str:
+def _in_words(changes: releases.Diff) -> str:
     lines = [
         f"{name}: {rows.added:,} rows added, {rows.removed:,} removed, {rows.flipped:,} flipped"
         + (f", {rows.moved:,} in another split" if rows.moved else "")
-        for name, rows in found.profiles.items()
+        for name, rows in changes.profiles.items()
     ]
-    lines += [f"{name}: {where}" for name, where in sorted(found.missing.items())]
+    lines += [f"{name}: {where}" for name, where in sorted(changes.missing.items())]
     lines += [
         f"{name.replace('_', ' ')}: {before:,} -> {after:,} pairs"
-        for name, (before, after) in found.outcomes.items()
+        for name, (before, after) in changes.outcomes.items()
     ]
     lines += [
         f"{name.replace('_', ' ')}: {json.dumps(before)} -> {json.dumps(after)}"
-        for name, (before, after) in found.settings.items()
+        for name, (before, after) in changes.settings.items()
     ]
     return "\n".join(lines)

@@ -54,8 +54,7 @@ class Command(WorkbenchCommand):
         if options["groups_to"]:
             groups = leakage.groups_of(leaks)
             options["groups_to"].write_text("".join(f"{group}\n" for group in groups))
-        facts = [leakage.facts_of(leak) for leak in leaks]
-        self.answer(_told(leaks), facts, options)
+        self.answer(_in_words(leaks), [leak.facts for leak in leaks], options)
 
 
 def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:
@@ -66,7 +65,7 @@ def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:
         raise CommandError(str(error)) from None
 
 
-def _told(leaks: list[leakage.Leak]) -> str:
+def _in_words(leaks: list[leakage.Leak]) -> str:
     lines = []
     for leak in leaks:
         counts = ", ".join(f"{alike.prompts:,} in {split}" for split, alike in leak.by_split.items())

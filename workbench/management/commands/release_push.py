@@ -34,7 +34,7 @@ class Command(WorkbenchCommand):
         if not token:
             raise CommandError("Set HF_TOKEN to a token of the hub with write access to the repository.")
         if options["repository"].count("/") != 1:
-            raise CommandError(f'"{options["repository"]}" is not a repository: give owner/name.')
+            raise CommandError(f'"{options["repository"]}" is not a repository. Name it as owner/name.')
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 releases.copy_to(release, Path(scratch) / "release")
@@ -45,22 +45,22 @@ class Command(WorkbenchCommand):
 
 
 def _push(folder: Path, number: int, token: str, options: dict[str, Any]) -> str:
-    """The address of the commit. Raises CommandError with the hub's words when it refuses."""
+    """Upload the folder; the address of the commit. Raises CommandError when the hub refuses."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
-    where = {"repo_id": options["repository"], "repo_type": "dataset"}
+    repository = {"repo_id": options["repository"], "repo_type": "dataset"}
     try:
-        hub.create_repo(**where, private=options["private"] or None, exist_ok=True)
-        # Files of an earlier Release that this one does not have would be loaded along with it.
+        hub.create_repo(**repository, private=options["private"] or None, exist_ok=True)
+        # Files of an earlier Release would be loaded with the files of this one.
         commit = hub.upload_folder(
-            **where,
+            **repository,
             folder_path=folder,
             commit_message=f"Release {number}",
             delete_patterns="*",
         )
-        hub.create_tag(**where, tag=f"release-{number}", revision=commit.oid, exist_ok=True)
+        hub.create_tag(**repository, tag=f"release-{number}", revision=commit.oid, exist_ok=True)
     except (HfHubHTTPError, OSError) as error:
         raise CommandError(f"The hub refused the upload: {error}") from None
     return str(commit.commit_url)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +38,31 @@ class Command(WorkbenchCommand):
         dataset = dataset_named(options["name"])
         if options["folder"] and not options["number"]:
             raise CommandError("--folder needs --number: which release is the folder a copy of?")
-        numbered = [release_numbered(dataset, options["number"])] if options["number"] else None
-        chosen = numbered or list(dataset.releases.ready().order_by("number"))
-        if not chosen:
+        if options["number"]:
+            checked = [release_numbered(dataset, options["number"])]
+        else:
+            checked = list(dataset.releases.ready().order_by("number"))
+        if not checked:
             raise CommandError(f"{dataset} has no release that is ready: manage.py release builds one.")
-        results = {}
-        for release in chosen:
-            found = releases.verify(release, options["folder"], rebuild=not options["files_only"])
-            results[release.number] = {"damaged": found.damaged, "changed": found.changed}
+        results: dict[int, releases.Verified] = {}
+        for release in checked:
+            result = releases.verify(release, options["folder"], rebuild=not options["files_only"])
+            results[release.number] = result
             if not options["json"]:
-                self.stdout.write(f"{release}: {_told(found)}")
+                self.stdout.write(f"{release}: {_in_words(result)}")
         if options["json"]:
-            self.stdout.write(json.dumps(results))
-        if damaged := [number for number, it in results.items() if it["damaged"]]:
+            self.stdout.write(json.dumps({number: asdict(result) for number, result in results.items()}))
+        if damaged := [number for number, result in results.items() if result.damaged]:
             raise CommandError(
                 f"Damaged: release {', '.join(map(str, damaged))}. Restore the files from a backup."
             )
 
 
-def _told(found: releases.Verified) -> str:
-    if found.damaged:
-        return "; ".join(f"{name} {what}" for name, what in found.damaged.items()) + "."
-    if found.changed is None:
+def _in_words(result: releases.Verified) -> str:
+    if result.damaged:
+        return "; ".join(f"{name} {damage}" for name, damage in result.damaged.items()) + "."
+    if result.changed is None:
         return "every file is unchanged."
-    if not found.changed:
+    if not result.changed:
         return "every file is unchanged, and the database gives the same bytes today."
-    return f"every file is unchanged. Today the database would give another {', '.join(found.changed)}."
+    return f"every file is unchanged. Today the database would give another {', '.join(result.changed)}."

@@ -5,7 +5,7 @@ import uuid
 from django.core.files.storage import default_storage
 
 from scoring.rows.rows import escaped
-from workbench.db.storage import kept
+from workbench.db.storage import stored
 from workbench.models import Dataset, Run, Upload, User
 from workbench.upload_handlers import ReceivedFile
 
@@ -13,7 +13,7 @@ from workbench.upload_handlers import ReceivedFile
 def keep(file: ReceivedFile, dataset: Dataset, user: User) -> Upload:
     """Store the file under a name of our own, with its row."""
     pk = uuid.uuid4()
-    with kept(f"uploads/{pk}", file) as path:
+    with stored(f"uploads/{pk}", file) as path:
         return Upload.objects.create(
             pk=pk,
             dataset=dataset,

@@ -15,9 +15,10 @@ from workbench.pipeline.releases.building import (
 )
 from workbench.pipeline.releases.cases import LeftOut
 from workbench.pipeline.releases.files import FORMATS
-from workbench.pipeline.releases.filters import BadFilter, Filters
+from workbench.pipeline.releases.filters import BadFilter, Filters, FilterValue
 from workbench.pipeline.releases.history import Diff, ProfileDiff, Verified, diff, verify
 from workbench.pipeline.releases.manifest import NAME as MANIFEST
+from workbench.pipeline.releases.manifest import FileFacts, Manifest
 from workbench.pipeline.releases.profiles import DEFAULT_PROFILES, PROFILES, Profile
 from workbench.pipeline.releases.proof import in_folder
 from workbench.pipeline.text.splits import SPLITS, split_of
@@ -30,8 +31,11 @@ __all__ = [
     "SPLITS",
     "BadFilter",
     "Diff",
+    "FileFacts",
+    "FilterValue",
     "Filters",
     "LeftOut",
+    "Manifest",
     "Profile",
     "ProfileDiff",
     "Recipe",

@@ -1,1 +1,1 @@
-"""Which prompts are alike, which split each is in, and which of them a model has learnt."""
+"""Prompt texts: near-duplicates, splits, leakage, and what a model has learnt."""

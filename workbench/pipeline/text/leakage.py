@@ -1,16 +1,15 @@
-"""Prompts that training and evaluation share: between the splits of a Dataset, with other Datasets, and with
-the prompts of a benchmark.
+"""Leakage: prompts of a Dataset that are like test prompts of the Dataset, of another or of a benchmark.
 
-Two prompts are called alike when they have 13 words in a row in common after normalising (as in the
-contamination analysis of Brown et al. 2020, arXiv:2005.14165, appendix C), or are the same as a whole, which
-is all that can be asked of shorter ones and of languages that put no space between words."""
+Two prompts are alike when their normalised texts share 13 words in a row (as in the contamination analysis of
+Brown et al. 2020, arXiv:2005.14165, appendix C). Shorter prompts are alike when all their words are the same;
+so are long prompts in languages without spaces between words."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, BinaryIO, cast
+from typing import IO, BinaryIO, TypedDict, cast
 from uuid import uuid4
 
 from django.core.files.base import ContentFile
@@ -19,7 +18,7 @@ from django.core.files.storage import default_storage
 from scoring.formats import BadLine, prompt_text, read_rows
 from scoring.messages import said
 from scoring.normalise import shingles_in, words_in
-from workbench.db.storage import kept
+from workbench.db.storage import stored
 from workbench.models import Dataset, Prompt, Run
 from workbench.models.dataset import Message
 from workbench.pipeline.runs.lifecycle import is_called_off
@@ -32,11 +31,11 @@ CHUNK = 2_000
 PROMPT = "prompt"
 
 Tick = Callable[[int], None]
-"""Told how many prompts were read since it was last called; what it raises stops the work."""
+"""Takes the number of prompts read since the last call; an exception of it stops the work."""
 
 
 class BadReference(ValueError):
-    """A file of prompts that cannot be read; the message is a sentence that names the line."""
+    """A file of prompts that cannot be read; the message names the line."""
 
 
 def _no_tick(read: int) -> None:
@@ -45,8 +44,8 @@ def _no_tick(read: int) -> None:
 
 @dataclass
 class Alike:
-    """Prompts of one split that are like some of a reference: how many, their groups, and the keys of the
-    first few."""
+    """Prompts of one split that are like some prompt of a reference; `examples` has primary keys of the first
+    few."""
 
     prompts: int = 0
     groups: set[str] = field(default_factory=set)
@@ -61,17 +60,34 @@ class Alike:
 
 @dataclass(frozen=True)
 class Leak:
-    """What a Dataset shares with one reference, by the Dataset's splits. For a reference within the Dataset
-    or in another Dataset only what crosses splits is a leak: training prompts like theirs for testing."""
+    """Prompts of a Dataset, by its splits, that are like prompts of a reference; `size` counts the prompts of
+    the reference."""
 
     reference: str
     size: int
     by_split: dict[Split, Alike]
 
+    @property
+    def facts(self) -> "LeakFacts":
+        return {
+            "reference": self.reference,
+            "size": self.size,
+            "alike": {split: alike.prompts for split, alike in self.by_split.items()},
+            "examples": {split: alike.examples for split, alike in self.by_split.items()},
+        }
+
+
+class LeakFacts(TypedDict):
+    """A leak as JSON, in the result of a Run and with --json."""
+
+    reference: str
+    size: int
+    alike: dict[Split, int]
+    examples: dict[Split, list[int]]
+
 
 def shingles(text: str) -> set[bytes]:
-    """8-byte digests of every 13 words in a row of the normalised text; of all its words when they are
-    fewer."""
+    """8-byte digests of each 13 words in a row of the normalised text; of all words where there are fewer."""
     words = words_in(text)
     if not words:
         return set()
@@ -84,32 +100,32 @@ def text_of(messages: Iterable[Message]) -> str:
 
 
 def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:
-    """Training and validation prompts of the dataset that are like its own test prompts. Holds the digests
-    of the test prompts alone: some 8 bytes a word and more for the set."""
-    test, size = _reference(dataset, ("test",), tick)
-    return Leak("its own test split", size, _alike(dataset, test, ("train", "validation"), tick))
+    """Training and validation prompts of the dataset that are like its test prompts. Memory: a digest of 8
+    bytes for each word of the test prompts, and the set."""
+    digests, size = _reference(dataset, ("test",), tick)
+    return Leak("its own test split", size, _alike(dataset, digests, ("train", "validation"), tick))
 
 
 def with_other(dataset: Dataset, other: Dataset, tick: Tick = _no_tick) -> Leak:
-    """Training and validation prompts of the dataset that are like the test prompts of the other; where the
-    other is frozen, prompts of any split that are like any of its own."""
+    """Training and validation prompts of the dataset that are like test prompts of the other; where the other
+    is frozen, prompts of any split that are like any prompt of the other."""
     if other.frozen:
-        known, size = _reference(other, SPLITS, tick)
-        return Leak(f"all of {other}", size, _alike(dataset, known, SPLITS, tick))
-    test, size = _reference(other, ("test",), tick)
-    return Leak(f"the test split of {other}", size, _alike(dataset, test, ("train", "validation"), tick))
+        digests, size = _reference(other, SPLITS, tick)
+        return Leak(f"all of {other}", size, _alike(dataset, digests, SPLITS, tick))
+    digests, size = _reference(other, ("test",), tick)
+    return Leak(f"the test split of {other}", size, _alike(dataset, digests, ("train", "validation"), tick))
 
 
 def with_texts(dataset: Dataset, name: str, texts: Iterable[str], tick: Tick = _no_tick) -> Leak:
-    """Prompts of any split of the dataset that are like the given texts, the prompts of a benchmark."""
-    known: set[bytes] = set()
+    """Prompts of any split of the dataset that are like the texts, the prompts of a benchmark."""
+    digests: set[bytes] = set()
     size = 0
     for text in texts:
-        known |= shingles(text)
+        digests |= shingles(text)
         size += 1
         if size % CHUNK == 0:
             tick(0)
-    return Leak(name, size, _alike(dataset, known, SPLITS, tick))
+    return Leak(name, size, _alike(dataset, digests, SPLITS, tick))
 
 
 def _prompts(dataset: Dataset, tick: Tick) -> Iterator[tuple[int, list[Message], str]]:
@@ -121,27 +137,28 @@ def _prompts(dataset: Dataset, tick: Tick) -> Iterator[tuple[int, list[Message],
 
 
 def _reference(dataset: Dataset, splits: Sequence[Split], tick: Tick) -> tuple[set[bytes], int]:
-    known: set[bytes] = set()
+    """(digests of the prompts in the splits, number of these prompts)."""
+    digests: set[bytes] = set()
     size = 0
     for _, messages, group in _prompts(dataset, tick):
         if split_of(group) in splits:
-            known |= shingles(text_of(messages))
+            digests |= shingles(text_of(messages))
             size += 1
-    return known, size
+    return digests, size
 
 
-def _alike(dataset: Dataset, known: set[bytes], splits: Iterable[Split], tick: Tick) -> dict[Split, Alike]:
-    found = {split: Alike() for split in splits}
+def _alike(dataset: Dataset, digests: set[bytes], splits: Iterable[Split], tick: Tick) -> dict[Split, Alike]:
+    by_split = {split: Alike() for split in splits}
     for key, messages, group in _prompts(dataset, tick):
-        alike = found.get(split_of(group))
-        if alike is not None and not known.isdisjoint(shingles(text_of(messages))):
+        alike = by_split.get(split_of(group))
+        if alike is not None and not digests.isdisjoint(shingles(text_of(messages))):
             alike.add(key, group)
-    return found
+    return by_split
 
 
 def texts_in(file: BinaryIO, name: str, column: str = PROMPT) -> Iterator[str]:
-    """The prompts of a benchmark: of a column of a .jsonl file, as text or as messages; of any other file one
-    a line. Raises BadReference."""
+    """The prompts of a benchmark. A .jsonl file has them in a column, as text or messages; any other file
+    has one a line. Raises BadReference."""
     return _of_column(file, name, column) if PurePath(name).suffix == ".jsonl" else _of_lines(file, name)
 
 
@@ -159,8 +176,8 @@ def _of_column(file: BinaryIO, name: str, column: str) -> Iterator[str]:
     try:
         for number, row in read_rows(file):
             if column not in row:
-                found = ", ".join(row) or "no column"
-                raise BadReference(f'{name}, line {number}: there is no column "{column}", but {found}.')
+                columns = ", ".join(row) or "none"
+                raise BadReference(f'{name}, line {number}: no column "{column}". Columns: {columns}.')
             yield _text(row[column], f"{name}, line {number}")
     except BadLine as error:
         raise BadReference(f"{name}: {error}") from None
@@ -178,7 +195,7 @@ def _text(value: object, place: str) -> str:
 
 
 def groups_of(leaks: Iterable[Leak]) -> list[str]:
-    """The groups of all prompts that were found, sorted: what a Release can be made without."""
+    """The groups of all prompts with a leak, sorted; a Release can leave them out."""
     return sorted({group for leak in leaks for alike in leak.by_split.values() for group in alike.groups})
 
 
@@ -186,28 +203,28 @@ def groups_of(leaks: Iterable[Leak]) -> list[str]:
 
 
 @contextmanager
-def begin(dataset: Dataset, files: Sequence[tuple[str, Any]], column: str) -> Iterator[Run]:
-    """A waiting Run, to be saved in the body of `with`, that compares the dataset with all others and with
-    `files`, each (name as shown, file as storages take it). They are stored under names of our own until the
-    Run has ended well; when the body fails, they go."""
+def begin(dataset: Dataset, files: Sequence[tuple[str, IO[bytes]]], column: str) -> Iterator[Run]:
+    """A waiting Run, to be saved in the body of `with`, that compares the dataset with all other datasets and
+    with `files`: (name to show, file). The files stay in storage until the Run is done, and are deleted when
+    the body fails."""
     run = Run(kind=Run.Kind.LEAKAGE, dataset=dataset, params={"column": column or PROMPT, "files": []})
     with ExitStack() as stack:
         for name, file in files:
-            path = stack.enter_context(kept(f"leakage/benchmark-{uuid4()}", file))
+            path = stack.enter_context(stored(f"leakage/benchmark-{uuid4()}", file))
             run.params["files"].append({"name": name, "path": path})
         yield run
 
 
 def carry_out(run: Run) -> None:
-    """Make the report of the Run and end it. Raises Cancelled when somebody has cancelled it."""
+    """Write the report of the Run and end the Run. Raises Cancelled."""
     dataset = run.dataset
     if dataset is None:
         run.fail("The dataset is gone.")
         return
     others = list(Dataset.objects.there().exclude(pk=dataset.pk).order_by("name"))
-    own, files = dataset.prompts.count(), run.params["files"]
-    references = 1 + len(others) + len(files)
-    total = own * (1 + references) + Prompt.objects.exclude(dataset=dataset).count()
+    files = run.params["files"]
+    passes = 2 + len(others) + len(files)  # the test split, then one for each reference
+    total = dataset.prompts.count() * passes + Prompt.objects.exclude(dataset=dataset).count()
     done = 0
 
     def tick(read: int) -> None:
@@ -218,28 +235,28 @@ def carry_out(run: Run) -> None:
 
     leaks = [within(dataset, tick), *(with_other(dataset, other, tick) for other in others)]
     try:
-        for told in files:
-            with default_storage.open(told["path"]) as file:
-                texts = texts_in(cast("BinaryIO", file), told["name"], run.params["column"])
-                leaks.append(with_texts(dataset, told["name"], texts, tick))
+        for sent in files:
+            with default_storage.open(sent["path"]) as file:
+                texts = texts_in(cast("BinaryIO", file), sent["name"], run.params["column"])
+                leaks.append(with_texts(dataset, sent["name"], texts, tick))
     except BadReference as error:
         run.fail(str(error))
         return
     groups = groups_of(leaks)
-    default_storage.delete(_groups_path(run))  # of a try that was killed here
+    default_storage.delete(_groups_path(run))  # of an attempt that was killed here
     default_storage.save(_groups_path(run), ContentFile("\n".join(groups).encode()))
-    if not run.finish(groups=len(groups), references=[facts_of(leak) for leak in leaks]):
+    if not run.finish(groups=len(groups), references=[leak.facts for leak in leaks]):
         if is_called_off(run):
             default_storage.delete(_groups_path(run))
         return
-    for told in files:
-        default_storage.delete(told["path"])
+    for sent in files:
+        default_storage.delete(sent["path"])
 
 
 def delete_files(run: Run) -> None:
-    """Delete what the Run of a report has stored or was sent."""
-    for told in run.params.get("files", []):
-        default_storage.delete(told["path"])
+    """Delete the files of the Run of a report."""
+    for sent in run.params.get("files", []):
+        default_storage.delete(sent["path"])
     default_storage.delete(_groups_path(run))
 
 
@@ -247,22 +264,12 @@ def _groups_path(run: Run) -> str:
     return f"leakage/groups-{run.pk}"
 
 
-def facts_of(leak: Leak) -> dict[str, Any]:
-    """A leak as JSON takes it."""
-    return {
-        "reference": leak.reference,
-        "size": leak.size,
-        "alike": {split: alike.prompts for split, alike in leak.by_split.items()},
-        "examples": {split: alike.examples for split, alike in leak.by_split.items()},
-    }
-
-
 def latest(dataset: Dataset) -> Run | None:
-    """The last report that is done."""
+    """The newest report that is done."""
     return dataset.runs.filter(kind=Run.Kind.LEAKAGE, state=Run.State.DONE).order_by("-pk").first()
 
 
 def groups_found(run: Run) -> tuple[str, ...]:
-    """The groups that the report of a Run that is done found."""
+    """The groups with a leak, by the report of a Run that is done."""
     with default_storage.open(_groups_path(run)) as file:
         return tuple(file.read().decode().split())

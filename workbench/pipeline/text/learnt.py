@@ -1,10 +1,10 @@
-"""What a ModelVersion has learnt, and which prompt groups of a Dataset that is.
+"""The prompts that a ModelVersion has learnt, and the prompt groups of a Dataset with such a prompt.
 
-A training leaves its prompts as digests (scoring.learnt); they are kept as sets that versions share, a
-version has those of its base too. A prompt of any Dataset has been learnt when its text is the same after
-normalising, when it is a near-duplicate (pipeline.text.near_duplicates), or when the one is a conversation
-that begins like the other. Then its whole group has. Where that is so is worked out when a set or a Prompt
-comes, and pages only read it."""
+A training records digests of its prompts (scoring.learnt). Versions share the sets of digests, and a version
+has the sets of its base too. A version has learnt a prompt group when one of its prompts has the same
+normalised text as a recorded prompt, is a near-duplicate (pipeline.text.near_duplicates), or is a
+conversation that begins like the recorded prompt or the other way round. The groups are found when a set or
+a Prompt is stored, and pages only read them."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from django.db import transaction
 from django.db.models import Max
@@ -41,16 +41,20 @@ if TYPE_CHECKING:
 CHUNK = 500
 INSERTED = 2_000
 
-Alive = Callable[[], None]
+_T = TypeVar("_T")
+Tick = Callable[[], None]
+"""Called now and then; an exception of it stops the work."""
 
 
-def _alive() -> None:
+def _no_tick() -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The groups of one Dataset that a version has learnt, and whether that is all there is to know."""
+    """The groups of one Dataset that a version has learnt. `known`: whether these are all. `trained`: the
+    weights were fitted to the group. `chosen`: the group decided which weights were kept. `by_split`: the
+    training split was learnt."""
 
     known: ModelVersion.Known
     trained: frozenset[int] = frozenset()
@@ -58,44 +62,41 @@ class Seen:
     by_split: bool = False
 
     def __contains__(self, group: str) -> bool:
-        """Whether the group taught the version, or decided which of its weights were kept."""
-        number = _number(group)
-        return (
-            number in self.trained or number in self.chosen or (self.by_split and split_of(group) == "train")
-        )
+        """Whether the weights were fitted to the group, or chosen by the group."""
+        return self.taught(group) or _number(group) in self.chosen
 
     def taught(self, group: str) -> bool:
         """Whether the weights were fitted to the group."""
         return _number(group) in self.trained or (self.by_split and split_of(group) == "train")
 
     def may_calibrate(self, group: str) -> bool:
-        """Whether a temperature may be fitted on the group: one that taught nothing, and that no calibrated
-        figure is of."""
+        """Whether a temperature may be fitted on the group: the weights were not fitted to the group, and no
+        calibrated figure uses the group."""
         if self.taught(group):
             return False
         split = split_of(group)
         return _number(group) in self.chosen or split == ("validation" if self.by_split else "train")
 
     def measures_calibration(self, group: str) -> bool:
-        """Whether figures at the fitted temperature may be of the group."""
+        """Whether figures at the fitted temperature may use the group."""
         return group not in self and not self.may_calibrate(group)
 
 
 def _number(group: str) -> int:
-    """The first 8 bytes of a group's digest. Of a million groups two are the same with a chance of 1 in 40
-    million."""
+    """The first 8 bytes of a group's digest. The chance that two of a million groups have the same number is
+    1 in 40 million."""
     try:
         return int(group[:16], 16)
-    except ValueError:  # a file may name its groups as it likes
+    except ValueError:  # the name of a group in a file, which need not be a digest
         return int(hashlib.sha256(group.encode()).hexdigest()[:16], 16)
 
 
-# --- what was learnt is put on record -----------------------------------------------------------------------
+# --- recording ----------------------------------------------------------------------------------------------
 
 
 def remember_folder(version: ModelVersion, folder: Path) -> None:
-    """Put on record what the version's checkpoint folder says that it has learnt, and what is known here of
-    the weights that its training began with. Raises BadRecord."""
+    """Record the prompts that the version has learnt by its checkpoint folder, and the prompts of the version
+    here that its training began with. Raises BadRecord."""
     record = read(folder)
     if record is not None:
         remember(version, record, base=None if record.whole else _base_of(folder))
@@ -105,28 +106,28 @@ def _base_of(folder: Path) -> ModelVersion | None:
     """The version here with the weights that the training of a folder began with."""
     try:
         weights = json.loads((folder / "training.json").read_text())["base"]["weights"]
-        known = list(weights.values())
+        digests = list(weights.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return ModelVersion.objects.filter(weights_sha256=known[0]).first() if len(known) == 1 else None
+    return ModelVersion.objects.filter(weights_sha256=digests[0]).first() if len(digests) == 1 else None
 
 
 def remember(
     version: ModelVersion,
     record: Record | None,
-    alive: Alive = _alive,
+    tick: Tick = _no_tick,
     *,
     base: ModelVersion | None = None,
 ) -> None:
-    """Put on record what the version has learnt, and all that its base had: for a version whose record is
-    None, that is not known. Finds the prompts in every Dataset; written whole or not at all."""
+    """Record the prompts that the version and its base have learnt, all or none, and find them in every
+    Dataset. A record of None means that the prompts are not known."""
     if record is None:
         return
     base = base or version.base
     with transaction.atomic():
         for use, texts in record.texts.items():
             if texts:
-                prompts = _kept(texts, record.source, alive)
+                prompts = _prompt_set(texts, record.source, tick)
                 Learnt.objects.get_or_create(version=version, prompts=prompts, use=use)
         whole = record.whole
         if base is not None:
@@ -137,55 +138,57 @@ def remember(
         version.learnt_on_record = known.YES if whole else known.PARTLY
         version.save(update_fields=["learnt_on_record"])
     for dataset in Dataset.objects.there().order_by("pk"):
-        look_through(dataset, alive)
+        look_through(dataset, tick)
 
 
-def _kept(texts: Sequence[Text], source: str, alive: Alive) -> PromptSet:
-    """The set of these prompts, stored once."""
-    digest = hashlib.sha256("\n".join(sorted({text.digests[0] for text in texts})).encode()).hexdigest()
-    prompts, new = PromptSet.objects.get_or_create(
-        sha256=digest, defaults={"source": source[:300], "size": len({t.digests[0] for t in texts})}
+def _prompt_set(texts: Sequence[Text], source: str, tick: Tick) -> PromptSet:
+    """The set of these prompts, which is stored once."""
+    digests = sorted({text.digests[0] for text in texts})
+    prompts, is_new = PromptSet.objects.get_or_create(
+        sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        defaults={"source": source[:300], "size": len(digests)},
     )
-    if new:
+    if is_new:
         keys: dict[int, int | None] = {}
         for chunk in _chunks(texts, CHUNK):
-            alive()
+            tick()
             _add(prompts, chunk, keys)
         rows = (LearntKey(key=key, prompts=prompts, text_id=text) for key, text in keys.items())
         for part in _chunks(rows, INSERTED):
-            alive()
+            tick()
             LearntKey.objects.bulk_create(part)
     return prompts
 
 
 def _add(prompts: PromptSet, texts: Sequence[Text], keys: dict[int, int | None]) -> None:
-    """Store the long ones, and note the keys of all."""
-    long = [text.runs for text in texts if text.runs is not None]
-    stored = LearntText.objects.bulk_create(
-        [LearntText(prompts=prompts, shingles=runs.tobytes()) for runs in long]
+    """Store the shingles of the long texts, and add the keys of all texts to `keys`."""
+    shingles = [text.runs for text in texts if text.runs is not None]
+    long_texts = LearntText.objects.bulk_create(
+        [LearntText(prompts=prompts, shingles=runs.tobytes()) for runs in shingles]
     )
-    for row, of_text in zip(stored, keys_of(long).tolist() if long else [], strict=True):
-        for key in of_text:
-            keys.setdefault(key, row.pk)
+    for long_text, bands in zip(long_texts, keys_of(shingles).tolist() if shingles else [], strict=True):
+        for key in bands:
+            keys.setdefault(key, long_text.pk)
     keys |= {_key(digest): None for text in texts for digest in text.digests}
 
 
 def _key(digest: str) -> int:
-    """A digest as a whole number that a database takes."""
+    """The first 8 bytes of a digest as a signed integer, for the database."""
     return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
 
 
-def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
     rest = iter(values)
     while part := list(islice(rest, size)):
         yield part
 
 
-# --- where it is met ----------------------------------------------------------------------------------------
+# --- finding the prompts in Datasets ------------------------------------------------------------------------
 
 
-def look_through(dataset: Dataset, alive: Alive = _alive) -> None:
-    """Look for the prompts of every set among the Dataset's Prompts that were not looked at yet."""
+def look_through(dataset: Dataset, tick: Tick = _no_tick) -> None:
+    """Look for the prompts of every set among the Prompts of the Dataset that are newer than the last
+    look."""
     last = Prompt.objects.of(dataset).aggregate(last=Max("pk"))["last"]
     if last is None or not PromptSet.objects.exists():
         return
@@ -195,22 +198,22 @@ def look_through(dataset: Dataset, alive: Alive = _alive) -> None:
         if done.get(pk, 0) < last:
             behind.setdefault(done.get(pk, 0), []).append(pk)
     for up_to, sets in sorted(behind.items()):
-        _look(dataset, sets, up_to, last, alive)
+        _look_between(dataset, sets, up_to, last, tick)
 
 
-def _look(dataset: Dataset, sets: list[int], after: int, last: int, alive: Alive) -> None:
+def _look_between(dataset: Dataset, sets: list[int], after: int, last: int, tick: Tick) -> None:
     groups: dict[int, set[int]] = {pk: set() for pk in sets}
     rows = Prompt.objects.of(dataset).filter(pk__gt=after, pk__lte=last).order_by("pk")
     stream = rows.values_list("group", "messages").iterator(chunk_size=CHUNK)
     while chunk := list(islice(stream, CHUNK)):
-        alive()
+        tick()
         texts = [Text.of(reading(messages)) for _, messages in chunk]
-        for place, found in _sets_of(texts, sets):
-            groups[found].add(_number(chunk[place][0]))
+        for place, pk in _sets_of(texts, sets):
+            groups[pk].add(_number(chunk[place][0]))
     with transaction.atomic():
-        for pk, new in groups.items():
+        for pk, numbers in groups.items():
             match, _ = LearntMatch.objects.select_for_update().get_or_create(prompts_id=pk, dataset=dataset)
-            match.groups = _packed(new | _unpacked(match.groups))
+            match.groups = _packed(numbers | _unpacked(match.groups))
             match.up_to = max(match.up_to, last)
             match.save()
 
@@ -220,12 +223,12 @@ def _packed(numbers: Iterable[int]) -> bytes:
 
 
 def _unpacked(packed: bytes | memoryview) -> set[int]:
-    held = bytes(packed)
-    return {int.from_bytes(held[at : at + 8], "big") for at in range(0, len(held), 8)}
+    content = bytes(packed)
+    return {int.from_bytes(content[start : start + 8], "big") for start in range(0, len(content), 8)}
 
 
 def _sets_of(texts: Sequence[Text], sets: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(place of a text, primary key of a set that it has been met in)."""
+    """(place of a text, primary key of a set that has the text or a near-duplicate)."""
     import numpy as np
 
     exact = [(_key(digest), place) for place, text in enumerate(texts) for digest in text.digests]
@@ -235,55 +238,58 @@ def _sets_of(texts: Sequence[Text], sets: Sequence[int]) -> Iterator[tuple[int, 
         rows = keys_of([runs for text in texts if (runs := text.runs) is not None]).tolist()
         near = [(key, place) for place, keys in zip(places, rows, strict=True) for key in keys]
     owners: dict[int, list[tuple[int, int | None]]] = {}
-    for key, found, text in _keys({key for key, _ in exact + near}, sets):
-        owners.setdefault(key, []).append((found, text))
+    keys = {key for key, _ in exact + near}
+    rows_of_keys = LearntKey.objects.filter(key__in=keys, prompts_id__in=sets)
+    for key, prompts, text_pk in rows_of_keys.values_list("key", "prompts_id", "text_id"):
+        owners.setdefault(key, []).append((prompts, text_pk))
     for key, place in exact:
-        yield from ((place, found) for found, text in owners.get(key, ()) if text is None)
-    met = {(text, place): found for key, place in near for found, text in owners.get(key, ()) if text}
-    shingles = dict(LearntText.objects.filter(pk__in={text for text, _ in met}).values_list("pk", "shingles"))
-    for (text, place), found in met.items():
+        yield from ((place, prompts) for prompts, text_pk in owners.get(key, ()) if text_pk is None)
+    candidates = {
+        (text_pk, place): prompts
+        for key, place in near
+        for prompts, text_pk in owners.get(key, ())
+        if text_pk
+    }
+    long_texts = LearntText.objects.filter(pk__in={text_pk for text_pk, _ in candidates})
+    shingles = dict(long_texts.values_list("pk", "shingles"))
+    for (text_pk, place), prompts in candidates.items():
         runs = texts[place].runs
-        if runs is not None and text in shingles:
-            stored = np.frombuffer(bytes(shingles[text]), dtype=np.uint32)
-            if likeness(runs, stored) >= ALIKE:
-                yield place, found
+        if runs is not None and text_pk in shingles:
+            recorded = np.frombuffer(bytes(shingles[text_pk]), dtype=np.uint32)
+            if likeness(runs, recorded) >= ALIKE:
+                yield place, prompts
 
 
-def _keys(keys: Iterable[int], sets: Sequence[int]) -> list[tuple[int, int, int | None]]:
-    found = LearntKey.objects.filter(key__in=list(keys), prompts_id__in=sets)
-    return list(found.values_list("key", "prompts_id", "text_id"))
-
-
-# --- what a figure must leave out ---------------------------------------------------------------------------
+# --- asking -------------------------------------------------------------------------------------------------
 
 
 def seen(version: ModelVersion, dataset: Dataset) -> Seen:
-    """What the version has learnt of the dataset. Prompts that came since anybody looked are looked at."""
+    """The groups of the dataset that the version has learnt, new prompts included."""
     lessons = list(version.lessons.values_list("use", "prompts"))
     if not lessons:
-        # Trained here before there was a record: the training split of its Release's Dataset taught it.
+        # Trained here before trainings were recorded, on the training split of its Release's Dataset.
         release = version.release
         return Seen(version.learnt, by_split=release is not None and release.dataset_id == dataset.pk)
     look_through(dataset)
     packed = dict(LearntMatch.objects.filter(dataset=dataset).values_list("prompts", "groups"))
-    found: dict[str, set[int]] = {use: set() for use in Learnt.Use.values}
+    numbers: dict[str, set[int]] = {use: set() for use in Learnt.Use.values}
     for use, prompts in lessons:
-        found[use] |= _unpacked(packed.get(prompts, b""))
-    return Seen(version.learnt, frozenset(found["trained"]), frozenset(found["chosen"]))
+        numbers[use] |= _unpacked(packed.get(prompts, b""))
+    return Seen(version.learnt, frozenset(numbers["trained"]), frozenset(numbers["chosen"]))
 
 
 def seen_of_texts(version: ModelVersion, texts: Mapping[str, Sequence[Text]]) -> Seen:
-    """The same of prompts that are in no Dataset: the groups of a file, with their texts."""
+    """The groups of a file that the version has learnt; `texts` has the texts of each group."""
     lessons: dict[int, set[str]] = {}
     for use, prompts in version.lessons.values_list("use", "prompts"):
         lessons.setdefault(prompts, set()).add(use)
-    found: dict[str, set[int]] = {use: set() for use in Learnt.Use.values}
-    given = [(group, text) for group, of_group in texts.items() for text in of_group]
-    for chunk in _chunks(given, CHUNK) if lessons else ():
+    numbers: dict[str, set[int]] = {use: set() for use in Learnt.Use.values}
+    rows = [(group, text) for group, texts_of_group in texts.items() for text in texts_of_group]
+    for chunk in _chunks(rows, CHUNK) if lessons else ():
         for place, prompts in _sets_of([text for _, text in chunk], list(lessons)):
             for use in lessons[prompts]:
-                found[use].add(_number(chunk[place][0]))
-    return Seen(version.learnt, frozenset(found["trained"]), frozenset(found["chosen"]))
+                numbers[use].add(_number(chunk[place][0]))
+    return Seen(version.learnt, frozenset(numbers["trained"]), frozenset(numbers["chosen"]))
 
 
 UNKNOWN = {
@@ -294,6 +300,6 @@ UNKNOWN = {
 
 
 def beware(known: str) -> str:
-    """A sentence where it is not known what a version has learnt, else ""."""
+    """A warning where the training data of a version is not fully known, else ""."""
     unknown = UNKNOWN[ModelVersion.Known(known)]
     return f"{unknown.capitalize()}, so some prompts may not be new to the model." if unknown else ""

@@ -1,13 +1,12 @@
-"""When two prompts are near-duplicates, and the keys by which such are found among millions.
+"""Near-duplicate prompts, and the keys that find them among millions.
 
-A prompt is the words of its messages but the system's, after normalising (NFKC, case folded, all but letters
-and digits taken for white space; in scripts that put no space between words each character is a word). Two
-prompts of 20 words or more are near-duplicates when they have 0.7 of all their runs of 3 words in common
-(Jaccard). Shorter ones never are: one word makes another question of them.
+The text of a prompt is all its messages but those of the system, normalised (scoring.normalise). Two prompts
+of 20 words or more are near-duplicates when the Jaccard index of their runs of 3 words is at least 0.7.
+Shorter prompts never are: a single word changes the question.
 
-MinHash (Broder 1997) finds the candidates: 8 bands of 4 minima, so of pairs that are 0.7 alike 89 % share a
-band, of those 0.8 alike 98.5 %. Whoever compares asks `likeness` of the candidates. The numbers here and the
-hashes decide on keys that are stored: with others, what is stored must be signed anew by a migration.
+MinHash (Broder 1997) finds the candidates: 8 bands of 4 minima. Of the pairs with an index of 0.7, 89 % share
+a band; with 0.8, 98.5 %. `likeness` then decides. The keys are stored, so a change of the numbers or hashes
+below takes a migration that computes them again.
 """
 
 from collections.abc import Sequence
@@ -29,14 +28,14 @@ BANDS, MINIMA = 8, 4
 
 
 def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
-    """Hashes of the runs of 3 words, sorted, each once; None for a prompt too short to be like another."""
+    """Sorted, distinct hashes of the runs of 3 words; None for a prompt of fewer than 20 words."""
     return signature(" ".join(said(message) for message in messages if message["role"] != "system"))
 
 
 def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":
-    """(prompts, 32) minima of one prompt or more: those of datasketch's MinHash in its scheme affine32
-    (MurmurHash3's finalizer, then a * hash + b modulo 2**32), whose own update takes one prompt at a time
-    and 15 times as long."""
+    """(prompts, 32) minima of one prompt or more, as by datasketch's MinHash with the scheme affine32:
+    MurmurHash3's finalizer, then a * hash + b modulo 2**32. datasketch takes one prompt at a time, and 15
+    times as long."""
     import numpy as np
 
     permutations, *_ = _signer()
@@ -49,13 +48,13 @@ def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":
 
 
 def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
-    """(prompts, 8) keys of one prompt or more; two prompts that share one are candidates. Of some 8,000
-    million pairs of unlike bands one shares a key by chance."""
+    """(prompts, 8) keys of one prompt or more; two prompts that share a key are candidates. By chance, one of
+    some 8,000 million pairs of different bands shares a key."""
     import numpy as np
 
     _, factors, starts = _signer()
-    found = minima_of(prompts).astype(np.uint64).reshape(-1, BANDS, MINIMA)
-    keys = (found * factors).sum(axis=2, dtype=np.uint64) + starts
+    minima = minima_of(prompts).astype(np.uint64).reshape(-1, BANDS, MINIMA)
+    keys = (minima * factors).sum(axis=2, dtype=np.uint64) + starts
     keys ^= keys >> np.uint64(32)
     keys *= np.uint64(0x9E3779B97F4A7C15)
     signed: NDArray[np.int64] = keys.view(np.int64)
@@ -64,7 +63,7 @@ def keys_of(prompts: Sequence["Shingles"]) -> "NDArray[np.int64]":
 
 @lru_cache(maxsize=1)
 def _signer() -> tuple["NDArray[np.uint32]", "NDArray[np.uint64]", "NDArray[np.uint64]"]:
-    """(a and b of each permutation, odd factors that make one number of a band, what tells bands apart)."""
+    """(a and b of each permutation, odd factors that hash a band to one number, an offset for each band)."""
     import numpy as np
     from datasketch import MinHash  # slow: scipy comes with it
 
