@@ -26,18 +26,18 @@ os.environ.setdefault("WORKBENCH_DATA", FOLDER.name)
 os.environ.setdefault("DEBUG", "1")
 os.environ["DJANGO_SETTINGS_MODULE"] = "workbench.settings"
 
-import django  # noqa: E402
+import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
-from django.db import connection, transaction  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+from django.conf import settings
+from django.db import connection, transaction
+from rich.console import Console
+from rich.table import Table
 
-from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey  # noqa: E402
-from workbench.models.dataset import answer_digest, group_digest, messages_digest  # noqa: E402
-from workbench.pipeline import imports  # noqa: E402
+from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey
+from workbench.models.dataset import answer_digest, group_digest, messages_digest
+from workbench.pipeline import imports
 
 WORDS = [
     "the",

@@ -1,22 +1,22 @@
-"""From key press to the next pair painted, in Chromium against real web processes on loopback.
+"""How long the annotation page takes from a key to the next pair on the screen, in Chromium.
 
-    make bench-paint                                       SQLite, 100 pairs judged
-    make bench-paint ARGS="--pairs 300 --think 400"        with 400 ms of thinking between two keys
+    make bench-paint                                       SQLite, 100 pairs of each kind: five minutes
+    make bench-paint ARGS="--pairs 10"                     a quick look: two minutes
 
-Prints p50 and p95 in ms of three kinds of completions: about 180 words each, 1,500 words each, and 100,000
-characters each. An answer is painted when the frame after the one that holds the next pair has begun. Beside
-it stands what a key that does nothing takes for two frames: what the machine itself takes while it is busy.
+The first table has p50 and p95 in ms for answers of about 180 words, 1,500 words and 100,000 characters. A
+pair is painted when the frame after its first frame begins. The baseline is a key without a function: the
+time of two frames on this machine.
 
-Then, for pairs of 1 MB each, the longest time in ms in which the page could do nothing else, from each of
-several acts on: prose that differs in one word, lines of code in a fence, and nothing but short fences.
+The second table has, for answers of 1 MB, the longest time in ms in which the page was blocked, for each of
+several keys: prose that differs in one word, code in a fence, and nothing but short fences.
 """
 
 import argparse
 import os
 import shutil
 
-# First: it settles where the data goes, and sets Django up.
-from benchmarks.bench_annotate import logged_in, make_dataset, percentiles, web
+# Before the models are imported: bench_annotate sets Django up.
+from benchmarks.bench_annotate import logged_in, percentiles, web
 
 # isort: split
 from django.conf import settings
@@ -25,6 +25,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat, Repeat
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
+from benchmarks.campaign import make_uniform
 from workbench.models import Completion, Dataset
 
 LOOK = 300  # milliseconds in which the page takes no answer, as in onscreen.js
@@ -79,16 +80,16 @@ BEAT = """
 
 
 def prepare(pairs: int, times: int) -> tuple[Dataset, str]:
-    """A Dataset whose completions are `times` as long, and the session of its annotator."""
-    dataset = make_dataset(pairs + 5, overlap=1)
+    """A Dataset with answers of `times` 180 words, and the session of an annotator."""
+    dataset = make_uniform(pairs + 5)
     more = Repeat(Value("more words "), (times - 1) * 115)
     Completion.objects.of(dataset).update(text=Concat(F("text"), more))
     return dataset, logged_in(dataset)[1]
 
 
 def judge(page: Page, dataset: Dataset, pairs: int, think: int) -> tuple[list[float], list[float]]:
-    """Milliseconds from each key to the next pair on screen, and from as many keys that do nothing to as many
-    frames: what a busy machine takes for those alone."""
+    """Milliseconds from each answer to the next pair on the screen, and from each key without a function to
+    the second frame."""
     page.goto(f"/datasets/{dataset.pk}/annotate/")
     page.wait_for_selector("body.has-script .item")
     page.evaluate(WATCH)
@@ -102,15 +103,15 @@ def judge(page: Page, dataset: Dataset, pairs: int, think: int) -> tuple[list[fl
 
 
 def prepare_long(texts: tuple[str, str]) -> tuple[Dataset, str]:
-    """Two pairs of the same long texts, and the session of their annotator."""
-    dataset = make_dataset(2, overlap=1)
+    """A Dataset with two pairs of the same long texts, and the session of an annotator."""
+    dataset = make_uniform(2)
     for completion in Completion.objects.of(dataset).order_by("pk"):
         Completion.objects.filter(pk=completion.pk).update(text=texts[completion.pk % 2])
     return dataset, logged_in(dataset)[1]
 
 
 def longest_blocks(page: Page, dataset: Dataset) -> list[float]:
-    """Milliseconds of the longest block while the page opens, and from each act on until a second after."""
+    """Milliseconds of the longest block while the page opens, and in the second after each key."""
     page.set_default_timeout(60_000)
     page.add_init_script(BEAT)
     page.goto(f"/datasets/{dataset.pk}/annotate/")
@@ -142,7 +143,7 @@ def main() -> None:
         "which the page takes no answer; goal: p50 100 ms or less"
     )
     print("completions          p50    p95  no-key p50")
-    # Before Playwright starts: its event loop runs in this thread, where Django refuses to touch a database.
+    # Before Playwright starts: Django refuses to use a database in the thread of its event loop.
     prepared = [(kind, *prepare(options.pairs, times)) for kind, times in KINDS.items()]
     prepared_long = [(kind, *prepare_long(texts)) for kind, texts in LONG_TEXTS.items()]
     with web() as (port, _), sync_playwright() as playwright:
@@ -158,8 +159,8 @@ def main() -> None:
         for kind, dataset, session in prepared:
             context = context_of(session)
             painted, idle = judge(context.new_page(), dataset, options.pairs, options.think)
-            (middle, most), (floor, _) = percentiles(painted), percentiles(idle)
-            print(f"{kind:18} {middle:5.0f}  {most:5.0f}  {floor:10.0f}")
+            (p50, p95), (idle_p50, _) = percentiles(painted), percentiles(idle)
+            print(f"{kind:18} {p50:5.0f}  {p95:5.0f}  {idle_p50:10.0f}")
             context.close()
         print("longest block, 1 MB each side" + "".join(f"{act:>10}" for act in ["open", *ACTS]))
         for kind, dataset, session in prepared_long:

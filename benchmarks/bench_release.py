@@ -1,27 +1,23 @@
-"""How fast a Release is built, and in how much memory, beside the loop that anyone would write first.
+"""How fast a release is built, in how much memory, and how long people wait meanwhile.
 
-    python benchmarks/bench_release.py                      20,000 rows of some 3 kB, on SQLite
-    python benchmarks/bench_release.py --rows 200000        600 MB
-    DATABASE_URL=postgresql://... python benchmarks/bench_release.py       an empty database of that server
+    make bench-release                                      SQLite, 20,000 rows of about 3 kB: five minutes
+    make bench-release ARGS="--rows 4000 --repeats 1"       a quick look: one minute
+    make bench-release ARGS="--rows 200000"                 600 MB
+    make bench-release DATABASE_URL=postgresql://...        an empty PostgreSQL database of yours
 
-Makes a Dataset in a scratch folder (or in the empty database that is named), and in turn, each in a process
-of its own, builds it: by a plain loop over the ORM with json.dumps; by our writing alone; and by our whole
-build, which also settles, proves with `datasets` that the files load, hashes and stores them. Prints medians,
-rows/s, the ratio to the plain loop, and the most memory each held above its idle process. Then it builds
-once more while somebody goes on judging in another process, and prints how long they wait for the next
-Comparison and for an answer to be stored, beside the same with nothing built. At the end, how long the
-requests take that show the page, count what the filters let through and order a Release, and how long the
-first bytes and the whole of a download.
+The baseline is a plain loop over the ORM with json.dumps. `writing` is our pass over the data alone. `whole`
+is a worker's build: it also derives final labels, loads the files with `datasets`, hashes and stores them.
+Variants take turns, each in a process of its own. The table has medians, rows/s, the ratio to the plain loop,
+and the most memory above the idle process.
+
+The second table has the waits of somebody who judges during a build, and without one. At the end come the
+seconds of the release page, of a count by filters, of an order, and of a download.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,56 +26,34 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.environment import Measured, measure, measure_in_child, start_django
+
+DATA = start_django("release", DEBUG="1", ALLOWED_HOSTS="testserver")
+
+# isort: split
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from django.test import Client
+from django.urls import reverse
+
+from benchmarks import campaign
+from workbench.models import Annotator, Dataset, Decision, Release, User
+from workbench.pipeline import releases
+from workbench.pipeline.annotate import answers, handout
+from workbench.pipeline.releases import building
+from workbench.worker import tasks
+
 NAME = "Bench"
-CHUNK = 2_000
-
-
-def fill(rows: int, characters: int) -> None:
-    """A Dataset of `rows` Comparisons, each of a Prompt of its own and with one Judgment for a side."""
-    from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt
-    from workbench.models.dataset import answer_digest, group_digest, messages_digest
-
-    random.seed(7)
-    words = [hashlib.sha256(str(n).encode()).hexdigest()[: 3 + n % 8] for n in range(4_000)]
-    dataset = Dataset.objects.create(name=NAME)
-    label_source = Annotator.objects.create(source="bench")
-
-    def text(length: int) -> str:
-        return " ".join(random.choices(words, k=max(1, length // 8)))
-
-    for start in range(0, rows, CHUNK):
-        size = min(CHUNK, rows - start)
-        asked = [[{"role": "user", "content": f"{start + n} {text(characters // 10)}"}] for n in range(size)]
-        prompts = Prompt.objects.bulk_create(
-            Prompt(dataset=dataset, messages=m, sha256=messages_digest(m), group=group_digest(m))
-            for m in asked
-        )
-        texts = [[text(int(characters * 0.45)) for _ in "ab"] for _ in prompts]
-        completions = Completion.objects.bulk_create(
-            Completion(prompt=prompt, text=it, sha256=answer_digest(it))
-            for prompt, pair in zip(prompts, texts, strict=True)
-            for it in pair
-        )
-        comparisons = Comparison.objects.bulk_create(
-            Comparison(dataset=dataset, prompt=prompt, a=completions[2 * n], b=completions[2 * n + 1])
-            for n, prompt in enumerate(prompts)
-        )
-        Judgment.objects.bulk_create(
-            Judgment(comparison=it, annotator=label_source, outcome="ab"[n % 2], stage="imported")
-            for n, it in enumerate(comparisons)
-        )
+STOP = DATA / "stop"
 
 
 def plain(folder: Path) -> int:
-    """What one writes first: every decided Comparison with its texts, one json.dumps a row."""
-    from workbench.models import Decision
-
+    """The baseline: every decided Comparison with its texts, one json.dumps a row."""
     decided = Decision.objects.filter(
         is_current=True, outcome__in=["a", "b"], comparison__dataset__name=NAME
     ).select_related("comparison__prompt", "comparison__a", "comparison__b")
@@ -95,69 +69,37 @@ def plain(folder: Path) -> int:
 
 
 def writing(folder: Path) -> int:
-    """Our pass over the snapshot that writes, hashes and counts, without proof and storage."""
-    from workbench.models import Dataset, Release
-    from workbench.pipeline.releases import building
-
+    """Write, hash and count the rows, without proof and storage."""
     recipe = building.Recipe.of(Release(profiles=["preference"], formats=["jsonl"]))
     facts = building.write(Dataset.objects.get(name=NAME), recipe, folder).facts
     return int(facts["comparisons"]["released"])
 
 
 def whole(folder: Path) -> int:
-    """Our build as a worker runs it."""
-    from workbench.models import Dataset, Release
-    from workbench.pipeline import releases
-
+    """The build of a worker."""
     return releases.build(Release(dataset=Dataset.objects.get(name=NAME), profiles=["preference"])).rows
 
 
 VARIANTS: dict[str, Callable[[Path], int]] = {"plain": plain, "writing": writing, "whole": whole}
 
 
-def resident() -> float:
-    """Memory of this process now, in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+def build(variant: str) -> dict[str, float]:
+    """Build by one variant into a scratch folder; count the rows."""
+    with tempfile.TemporaryDirectory(dir=DATA) as folder:
+        return {"rows": VARIANTS[variant](Path(folder))}
 
 
-def child(variant: str) -> dict[str, float]:
-    """One measured run in this process."""
-    from workbench.models import Dataset
-    from workbench.pipeline import releases  # noqa: F401 - imported before the clock starts, as in a worker
-
-    Dataset.objects.count()
-    idle = resident()
-    with tempfile.TemporaryDirectory(dir=os.environ["WORKBENCH_DATA"]) as folder:
-        start = time.perf_counter()
-        rows = VARIANTS[variant](Path(folder))
-        seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"rows": rows, "seconds": seconds, "memory": peak - idle}
-
-
-def measured(variant: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", variant]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
-
-
-def judge(stop: Path) -> dict[str, list[float]]:
-    """Somebody who judges without a pause until the file `stop` is there: milliseconds of each step."""
-    from uuid import uuid4
-
-    from django.db import OperationalError
-
-    from workbench.models import Annotator, Dataset, User
-    from workbench.pipeline.annotate import answers, handout
-
+def judge() -> dict[str, list[float]]:
+    """Judge without a pause until the file STOP exists; milliseconds of each step."""
     dataset = Dataset.objects.get(name=NAME)
     annotator = Annotator.objects.for_user(User.objects.get_or_create(username="judge")[0])
     times: dict[str, list[float]] = {"next": [], "answer": [], "locked": []}
-    while not stop.exists():
+    while not STOP.exists():
         start = time.perf_counter()
         claim = handout.next_claim(dataset, annotator)
         between = time.perf_counter()
-        assert claim is not None
+        if claim is None:
+            sys.exit("No pair is left to judge: use more --rows")
         try:
             answers.record(annotator, claim.comparison, answers.Answer("left", uuid4()))
         except OperationalError:
@@ -168,40 +110,29 @@ def judge(stop: Path) -> dict[str, list[float]]:
     return times
 
 
-def judging(seconds: float) -> tuple[dict[str, list[float]], float]:
-    """Times of somebody who judges while a Release is built, or for `seconds` when they are not 0 and nothing
-    is; and how long that went on."""
-    stop = Path(os.environ["WORKBENCH_DATA"]) / "stop"
-    stop.unlink(missing_ok=True)
+def judge_beside(work: Callable[[], object]) -> tuple[dict[str, list[float]], float]:
+    """Times of somebody who judges while `work` runs, and the seconds of `work`."""
+    STOP.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--child", "judge"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        time.sleep(3)  # it imports Django first
+        time.sleep(3)  # the child imports Django first
         start = time.perf_counter()
-        if seconds:
-            time.sleep(seconds)
-        else:
-            measured("whole")
-        took = time.perf_counter() - start
-        stop.touch()
-        said, _ = child.communicate()
-    return json.loads(said.splitlines()[-1]), took
+        work()
+        seconds = time.perf_counter() - start
+        STOP.touch()
+        output, _ = child.communicate()
+    return json.loads(output.splitlines()[-1]), seconds
 
 
 def pages() -> dict[str, float]:
-    """Seconds for the request that orders a Release, for a download's first bytes, and for all of it."""
-    from django.test import Client
-    from django.urls import reverse
-
-    from workbench.models import Dataset, Release, User
-    from workbench.worker import tasks
-
+    """Seconds of the page, of a count, of an order, and of a download's first bytes and all its bytes."""
     admin = User.objects.create_user("bench", is_staff=True)
     dataset = Dataset.objects.get(name=NAME)
     release = Release.objects.ready().first()
     assert release is not None
     client = Client()
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
-    tasks.build_release.delay = lambda *_: None  # the message is not what is measured, and no broker runs
+    tasks.build_release.delay = lambda *_: None  # no broker runs
     times = {}
     page = reverse("releases", args=[dataset.pk])
     for _ in range(2):
@@ -215,7 +146,7 @@ def pages() -> dict[str, float]:
         order = {"profiles": ["preference"], "formats": ["jsonl"]}
         client.post(page, order)
         times["order"] = time.perf_counter() - start
-    name = max(release.manifest["files"], key=lambda it: release.manifest["files"][it]["bytes"])
+    name = max(release.manifest["files"], key=lambda file: release.manifest["files"][file]["bytes"])
     start = time.perf_counter()
     blocks = iter(client.get(reverse("release_download", args=[release.pk, name])))
     size = len(next(blocks))
@@ -226,40 +157,34 @@ def pages() -> dict[str, float]:
     return times
 
 
-def setup(data: str) -> None:
-    sys.path.insert(0, str(ROOT))
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
-    os.environ |= {"DEBUG": "1", "WORKBENCH_DATA": data, "ALLOWED_HOSTS": "testserver"}
-    import django
-    from django.conf import settings
-
-    django.setup()
-    settings.DEBUG = False  # or every query would be kept in memory
-
-
-def table(results: dict[str, list[dict[str, float]]]) -> Table:
-    shown = Table("variant", "seconds", "rows/s", "to plain", "memory above idle")
+def table(results: dict[str, list[Measured]]) -> Table:
+    rows_table = Table("variant", "seconds", "rows/s", "to plain", "memory above idle")
     medians = {name: statistics.median(run["seconds"] for run in runs) for name, runs in results.items()}
     for name, runs in results.items():
         memory = max(run["memory"] for run in runs)
-        rate = runs[0]["rows"] / medians[name]
+        rate = runs[0]["result"]["rows"] / medians[name]
         ratio = medians["plain"] / medians[name]
-        shown.add_row(name, f"{medians[name]:.1f}", f"{rate:,.0f}", f"{ratio:.2f} x", f"{memory:.0f} MB")
-    return shown
+        cells = f"{medians[name]:.1f}", f"{rate:,.0f}", f"{ratio:.2f} x", f"{memory:.0f} MB"
+        rows_table.add_row(name, *cells)
+    return rows_table
 
 
 def waits() -> Table:
-    shown = Table(
+    waits_table = Table(
         "beside judging", "seconds", "judged/s", "next p50", "p95", "answer p50", "p95", "most", "refused"
     )
-    for name, seconds in (("no build", 10.0), ("a build", 0.0)):
-        times, took = judging(seconds)
-        cells = [f"{took:.1f}", f"{len(times['answer']) / (took + 3):.0f}"]
+    work: dict[str, Callable[[], object]] = {
+        "no build": lambda: time.sleep(10),
+        "a build": lambda: measure_in_child(__file__, "whole"),
+    }
+    for name, beside in work.items():
+        times, seconds = judge_beside(beside)
+        cells = [f"{seconds:.1f}", f"{len(times['answer']) / (seconds + 3):.0f}"]
         for step in ("next", "answer"):
             hundredths = statistics.quantiles(times[step], n=100)
             cells += [f"{hundredths[49]:.1f} ms", f"{hundredths[94]:.1f} ms"]
-        shown.add_row(name, *cells, f"{max(times['answer']):.0f} ms", str(len(times["locked"])))
-    return shown
+        waits_table.add_row(name, *cells, f"{max(times['answer']):.0f} ms", str(len(times["locked"])))
+    return waits_table
 
 
 def main() -> None:
@@ -272,30 +197,21 @@ def main() -> None:
     parser.add_argument("--child", choices=[*VARIANTS, "judge"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        setup(os.environ["WORKBENCH_DATA"])
-        stop = Path(os.environ["WORKBENCH_DATA"]) / "stop"
-        print(json.dumps(judge(stop) if options.child == "judge" else child(options.child)))
+        Dataset.objects.count()  # connects
+        print(json.dumps(judge() if options.child == "judge" else measure(lambda: build(options.child))))
         return
-    with tempfile.TemporaryDirectory(prefix="bench-release-") as data:
-        setup(data)
-        run(options, Console())
-
-
-def run(options: argparse.Namespace, console: Console) -> None:
-    from django.core.management import call_command
-    from django.db import connection
-
+    console = Console()
     call_command("migrate", verbosity=0)
     start = time.perf_counter()
-    fill(options.rows, options.characters)
+    campaign.make_imported(NAME, options.rows, options.characters)
     console.print(
         f"{options.rows:,} Comparisons on {connection.vendor}, made in {time.perf_counter() - start:.0f} s"
     )
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    results["first build"] = [measured("whole")]  # settles all; the others find it done
+    results: dict[str, list[Measured]] = {name: [] for name in VARIANTS}
+    results["first build"] = [measure_in_child(__file__, "whole")]  # derives all final labels
     for _ in range(options.repeats):
         for name in VARIANTS:
-            results[name].append(measured(name))
+            results[name].append(measure_in_child(__file__, name))
     console.print(table(results))
     console.print(waits())
     for name, value in pages().items():

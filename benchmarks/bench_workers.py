@@ -1,36 +1,32 @@
-"""What scoring costs besides the model, and what that means for 100 million completions.
+"""What scoring costs besides the model, and how many workers one database and one broker can serve.
 
-    make bench-workers                                        SQLite and the broker of files
+    make bench-workers                                        SQLite and the broker of files: one minute
+    make bench-workers ARGS="--completions 2000"              a quick look
     make bench-workers DATABASE_URL=... CELERY_BROKER_URL=...   an empty database of yours, and Redis
 
-Measures, with a model that answers at once: batches and rows a second
-through lease, Scores and Suggestions, planning, and messages a second through the broker. Then simulates
-1 to 64 workers that share one database and one broker, from these figures and from the model's own speed
-(--texts-per-second, as `make bench-scoring` prints it).
+Measures answers a second in planning and in everything but the model (lease, scores and suggestions), and
+messages a second through the broker. Then it simulates 1 to 64 workers from these figures and the speed of a
+model. The baseline is that speed: --texts-per-second, as `make bench-scoring` prints it.
 """
 
 import argparse
 import heapq
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import django
+from benchmarks.environment import start_django
 
-DATA = tempfile.TemporaryDirectory(prefix="bench-workers-")
-os.environ |= {"DEBUG": "1", "WORKBENCH_DATA": DATA.name, "DJANGO_SETTINGS_MODULE": "workbench.settings"}
-django.setup()
+start_django("workers", DEBUG="1")
 
-from django.core.management import call_command  # noqa: E402
-from django.db import connection, transaction  # noqa: E402
+from django.core.management import call_command
+from django.db import connection, transaction
 
-from scoring.formats import Pair, Scored  # noqa: E402
-from workbench.models import Comparison, Completion, Dataset, ModelVersion, Prompt, Run  # noqa: E402
-from workbench.models.dataset import answer_digest  # noqa: E402
-from workbench.pipeline.scoring import batches as scoring_batches  # noqa: E402
-from workbench.worker.celery import app  # noqa: E402
+from benchmarks import campaign
+from scoring.formats import Pair, Scored
+from workbench.models import ModelVersion, Run
+from workbench.pipeline.scoring import batches as scoring_batches
+from workbench.worker.celery import app
 
 
 @dataclass(frozen=True)
@@ -47,37 +43,15 @@ def instant(pairs: Sequence[Pair]) -> list[Scored]:
     return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs]
 
 
-def timed(what: Callable[[], object]) -> float:
+def timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    what()
+    work()
     return time.perf_counter() - started
-
-
-def make_dataset(completions: int) -> Dataset:
-    """Prompts with two completions of some 1,200 characters, and their Comparison."""
-    dataset = Dataset.objects.create(name=f"bench {time.time_ns()}")
-    prompts = Prompt.objects.bulk_create(
-        Prompt(dataset=dataset, messages=[{"role": "user", "content": f"Question {n}?"}], sha256=f"{n:064x}")
-        for n in range(completions // 2)
-    )
-    texts = [(prompt, f"{side} {prompt.pk} " + "words " * 200) for prompt in prompts for side in "ab"]
-    made = Completion.objects.bulk_create(
-        [Completion(prompt=prompt, text=text, sha256=answer_digest(text)) for prompt, text in texts],
-        batch_size=2000,
-    )
-    Comparison.objects.bulk_create(
-        [
-            Comparison(dataset=dataset, prompt=a.prompt, a=a, b=b)
-            for a, b in zip(made[::2], made[1::2], strict=True)
-        ],
-        batch_size=2000,
-    )
-    return dataset
 
 
 def measure_database(completions: int) -> tuple[float, float, int]:
     """(seconds of planning, seconds a batch, batches) with a model that takes no time."""
-    dataset = make_dataset(completions)
+    dataset = campaign.make_uniform(completions // 2, question_words=2, answer_words=180)
     version = ModelVersion.objects.create(name=dataset.name, kind="transformer", weights_sha256=dataset.name)
     planning = timed(lambda: scoring_batches.plan(dataset, version))
     run = Run.objects.get(dataset=dataset, version=version)
@@ -87,7 +61,7 @@ def measure_database(completions: int) -> tuple[float, float, int]:
 
 
 def measure_broker(messages: int = 500) -> float:
-    """Seconds to send one message and take it back, on a queue of this benchmark's own."""
+    """Seconds to send and receive one message, on a queue of its own."""
     with app.connection_for_write() as conn:
         queue = conn.SimpleQueue(f"bench-{time.time_ns()}")
 
@@ -104,11 +78,12 @@ def measure_broker(messages: int = 500) -> float:
 
 
 def simulate(costs: Costs, workers: int, batches: int = 4000) -> tuple[float, float, float]:
-    """(completions a second, share of time the database is busy, share the broker is busy).
+    """(completions a second, share of time the database is busy, share of time the broker is busy).
 
-    Each worker takes a message, works in the model, then waits its turn at the one database; broker and
-    database serve one at a time, in the order of arrival. That is true of SQLite and hard on PostgreSQL, and
-    the figure for the database holds the worker's own share of that work too: real ones do better."""
+    Each worker takes a message, runs the model, then waits for the database. Broker and database serve one
+    worker at a time, in order of arrival. This is true of SQLite and too pessimistic for PostgreSQL. The cost
+    of the database includes the worker's own share, so real workers do better.
+    """
     ready = [(0.0, worker) for worker in range(workers)]
     heapq.heapify(ready)
     broker_free = database_free = 0.0
@@ -133,7 +108,7 @@ def main() -> None:
     parser.add_argument("--texts-per-second", type=float, nargs="+", default=[13.0, 500.0])
     arguments = parser.parse_args()
     call_command("migrate", verbosity=0)
-    with transaction.atomic():  # nothing of the benchmark stays
+    with transaction.atomic():  # leaves no rows in a database of yours
         planning, batch_seconds, batches = measure_database(arguments.completions)
         transaction.set_rollback(True)
     message = measure_broker()

@@ -1,15 +1,13 @@
-"""Many annotators at once on one Dataset: is every Comparison judged by exactly as many people as asked, and
-how long do they wait?
+"""Whether many annotators at once get each pair judged by exactly the overlap, and how long they wait.
 
-    make load                                       SQLite: 50 clients, 2,000 Comparisons, overlap 2
+    make load                                       SQLite: 50 clients, 2,000 pairs, overlap 2: five minutes
     make load DATABASE_URL=postgresql://...         an empty PostgreSQL database of yours
-    make load ARGS="--clients 10 --pairs 100"       a quick look
+    make load ARGS="--clients 10 --pairs 100"       a quick look: one minute
 
-Twice, on a Dataset each: without a pause, which is what would lose or double something if anything does, and
-where waiting is only the number of clients divided by the pairs/s; then as people, with 300 ms in which the
-page takes no answer and pauses of --pause seconds on average beyond them, many times as quick as people who
-read. One submit in five is sent twice. Exits with 1 unless nothing was lost, doubled or answered with an
-error.
+There are two rounds, on a dataset each. In the first, clients make no pause: this is the harder test of lost
+and doubled votes. In the second, clients pause for 300 ms, in which the page takes no answer, and --pause
+seconds on average; people who read are much slower. One submit in five is sent twice. There is no baseline:
+the exit status is 1 if a vote was lost or doubled, or a request failed.
 """
 
 import argparse
@@ -19,22 +17,23 @@ import sys
 import time
 from collections import Counter
 
-# First: it settles where the data goes, and sets Django up.
-from benchmarks.bench_annotate import Client, all_at_once, logged_in, make_dataset, percentiles, web
+# Before the models are imported: bench_annotate sets Django up.
+from benchmarks.bench_annotate import Client, all_at_once, logged_in, percentiles, web
 
 # isort: split
 from django.core.management import call_command
 from django.db import connection
 
+from benchmarks.campaign import make_uniform
 from workbench.models import Dataset, Judgment
 
 LOOK = 0.3  # seconds in which the page takes no answer, as in onscreen.js
 
 
 def work(client: Client, pause: float) -> None:
-    """Answer until nothing comes for two seconds: what others hold may still be given back."""
+    """Answer until no pair comes for two seconds: other clients may still give pairs back."""
     idle = 0
-    # People do not begin all at once, and neither do they pause for the same time each.
+    # People neither begin at the same moment nor pause for the same time.
     time.sleep(random.uniform(0, pause))
     while idle < 10:
         if client.judge_one(send_twice=random.random() < 0.2):
@@ -52,17 +51,16 @@ def described(pause: float) -> str:
 
 
 def wrong_in(dataset: Dataset, overlap: int) -> list[str]:
-    """What is not as it should be: each Comparison judged by `overlap` different people, once by each."""
-    people = Judgment.objects.of(dataset).order_by().values_list("comparison", "annotator")
-    rows = list(people)
-    different = Counter(comparison for comparison, _ in set(rows))
-    comparisons = dataset.comparisons.values_list("pk", flat=True)
+    """Deviations from `overlap` different people a pair, one vote each."""
+    votes = list(Judgment.objects.of(dataset).order_by().values_list("comparison", "annotator"))
+    people = Counter(comparison for comparison, _ in set(votes))
+    keys = dataset.comparisons.values_list("pk", flat=True)
     problems = {
-        "Comparisons with too few people": sum(different[pk] < overlap for pk in comparisons),
-        "Comparisons with too many people": sum(different[pk] > overlap for pk in comparisons),
-        "Judgments doubled": len(rows) - len(set(rows)),
+        "Comparisons with too few people": sum(people[key] < overlap for key in keys),
+        "Comparisons with too many people": sum(people[key] > overlap for key in keys),
+        "Judgments doubled": len(votes) - len(set(votes)),
     }
-    return [f"{n} {what}" for what, n in problems.items() if n]
+    return [f"{count} {problem}" for problem, count in problems.items() if count]
 
 
 def main() -> None:
@@ -78,9 +76,9 @@ def main() -> None:
     problems = []
     with web() as (port, memory):
         for pause in (0.0, options.pause):
-            dataset = make_dataset(options.pairs, options.overlap)
+            dataset = make_uniform(options.pairs, overlap=options.overlap)
             clients = [Client(port, dataset, *logged_in(dataset)) for _ in range(options.clients)]
-            taken = all_at_once(clients, functools.partial(work, pause=pause))
+            seconds = all_at_once(clients, functools.partial(work, pause=pause))
             claim = percentiles([ms for client in clients for ms in client.next_ms])
             submit = percentiles([ms for client in clients for ms in client.submit_ms])
             end = percentiles([ms for client in clients for ms in client.end_ms])
@@ -89,9 +87,9 @@ def main() -> None:
             wrong = wrong_in(dataset, options.overlap)
             print(
                 f"{connection.vendor}: {options.clients} clients {described(pause)} "
-                f"judged {judged:,} in {taken:.0f} s\n"
+                f"judged {judged:,} in {seconds:.0f} s\n"
                 f"claim p50 {claim[0]:.0f} ms, p95 {claim[1]:.0f} ms; submit p50 {submit[0]:.0f} ms, "
-                f"p95 {submit[1]:.0f} ms; why nothing is left p95 {end[1]:.0f} ms; web {memory():.0f} MB; "
+                f"p95 {submit[1]:.0f} ms; end page p95 {end[1]:.0f} ms; web {memory():.0f} MB; "
                 f"{len(failures)} failures"
             )
             if not wrong:
