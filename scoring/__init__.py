@@ -9,6 +9,6 @@
 
 import os
 
-# Before torch is loaded. By default an OpenMP thread that waits for another keeps its processor busy: where
-# web and workers share two, a step of training then took many times as long and was mostly waiting.
+# Set before torch is loaded. By default a waiting OpenMP thread keeps its processor busy. Where web and
+# workers share two processors, a training step then takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +48,7 @@ stopped or killed, the same command continues where it was.
 
 
 class CommandError(Exception):
-    """What went wrong, as one sentence for the terminal."""
+    """One sentence for the terminal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{stopped}; the same command continues from there", file=sys.stderr)
         return 130
     except (CommandError, TrainingError, ValueError, OSError) as error:
-        # BadLine, DataError and CheckpointError are ValueErrors, and so is a setting that can't be.
+        # BadLine, DataError and CheckpointError are ValueErrors; a bad setting raises ValueError too.
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -79,17 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
+    def command(
+        name: str, run: Callable[[argparse.Namespace], object], about: str
+    ) -> argparse.ArgumentParser:
+        subparser = commands.add_parser(
             name,
             help=about,
             description=about,
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(run=run)
-        added.add_argument("--json", action="store_true", help="end with one line of JSON, for programs")
-        return added
+        subparser.set_defaults(run=run)
+        subparser.add_argument("--json", action="store_true", help="end with one line of JSON, for programs")
+        return subparser
 
     score = command("score", score_file, "Add a score to every row of a JSONL file.")
     score.add_argument("input", metavar="IN.jsonl", type=Path)
@@ -118,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check_folder(options: argparse.Namespace) -> dict[str, Any]:
-    """Verify a folder, compare its scores with those of plain `transformers`, and print what it holds."""
+    """Verify a folder, compare its scores with plain `transformers`, and print its Checkpoint."""
     from scoring.proof import prove
 
     checkpoint = open_checkpoint(options.model)
@@ -131,7 +133,7 @@ def check_folder(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def score_file(options: argparse.Namespace) -> dict[str, Any]:
-    """Score a file window by window into a file that appears only when every row has its score."""
+    """Score a file window by window. The output appears only when every row has a score."""
     scorer = open_scorer(
         options.model,
         max_length=options.max_length,
@@ -151,8 +153,8 @@ def score_file(options: argparse.Namespace) -> dict[str, Any]:
         if not rows:
             raise CommandError(f"{options.input} has no rows; nothing was written")
     seconds = time.monotonic() - started
-    how = ", ".join(f"{count:,} in {precision}" for precision, count in scored_in.items())
-    print(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:.1f} a second ({how}): {options.output}")
+    precisions = ", ".join(f"{count:,} in {precision}" for precision, count in scored_in.items())
+    print(f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:.1f} a second ({precisions}): {options.output}")
     return {
         "rows": rows,
         "seconds": round(seconds, 3),
@@ -162,46 +164,46 @@ def score_file(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-class _Read(NamedTuple):
+class _Row(NamedTuple):
     line: int
-    row: dict[str, Any]
+    values: dict[str, Any]
     pair: Pair
 
 
-def _read(source: BinaryIO) -> Iterator[_Read]:
-    for line, row in read_rows(source):
+def _rows(source: BinaryIO) -> Iterator[_Row]:
+    for line, values in read_rows(source):
         try:
-            yield _Read(line, row, pair_of_row(row))
+            yield _Row(line, values, pair_of_row(values))
         except ValueError as error:
             raise BadLine(line, str(error)) from None
 
 
-def _windows(source: BinaryIO) -> Iterator[list[_Read]]:
-    """Rows in windows of some 4,096, larger by up to as much again to keep a prompt's rows together."""
-    window: list[_Read] = []
-    for read in _read(source):
-        together = window and window[-1].pair[0] == read.pair[0] and len(window) < 2 * WINDOW
-        if len(window) >= WINDOW and not together:
+def _windows(source: BinaryIO) -> Iterator[list[_Row]]:
+    """Windows of 4,096 rows, or up to 8,192 to keep the rows of a prompt together."""
+    window: list[_Row] = []
+    for row in _rows(source):
+        same_prompt = window and window[-1].pair[0] == row.pair[0] and len(window) < 2 * WINDOW
+        if len(window) >= WINDOW and not same_prompt:
             yield window
             window = []
-        window.append(read)
+        window.append(row)
     if window:
         yield window
 
 
-def _scored_lines(window: Sequence[_Read], scorer: Scorer, scored_in: Counter[str]) -> Iterator[bytes]:
+def _scored_lines(window: Sequence[_Row], scorer: Scorer, scored_in: Counter[str]) -> Iterator[bytes]:
     try:
-        scores = scorer([read.pair for read in window])
+        scores = scorer([row.pair for row in window])
     except BadText as error:
         raise BadLine(window[error.index].line, error.reason) from None
     scored_in.update(scored.precision for scored in scores)
-    for read, scored in zip(window, scores, strict=True):
-        yield line_of_row({**read.row, "score": scored.value})
+    for row, scored in zip(window, scores, strict=True):
+        yield line_of_row({**row.values, "score": scored.value})
 
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its name only when the block ends well."""
+    """A file to write, renamed to `path` only when the block ends without an error."""
     if not path.parent.is_dir():
         raise CommandError(f"there is no folder {path.parent}; create it first")
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -216,7 +218,7 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _umask() -> int:
-    """mkstemp makes files for their owner alone; a result should be as readable as any other file."""
+    """The process's umask: mkstemp ignores it, and only the owner can read its files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

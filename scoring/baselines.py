@@ -1,4 +1,4 @@
-"""Scorers that read no meaning: what a model must beat before anyone should believe it."""
+"""Baselines: scorers that do not read the text. A model must beat these to be of use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _by_rule(pairs: Sequence[Pair], rule: Callable[[str, str], float]) -> list[S
 
 
 def longest(pairs: Sequence[Pair]) -> list[Scored]:
-    """The length of the completion in characters. Token counts are characters too."""
+    """The length of the completion in characters; token counts are in characters too."""
     return _by_rule(pairs, lambda _prompt, completion: float(len(completion)))
 
 
@@ -28,7 +28,7 @@ def shortest(pairs: Sequence[Pair]) -> list[Scored]:
 
 
 def random(pairs: Sequence[Pair]) -> list[Scored]:
-    """A number in [0, 1) drawn from the sha256 of the pair: the same pair always scores the same."""
+    """A number in [0, 1) from the sha256 of the pair: equal pairs have equal scores."""
     return _by_rule(pairs, _draw)
 
 

@@ -1,4 +1,4 @@
-"""What a training run is told, and what it tells while it runs. Nothing here imports torch."""
+"""The settings of a training run, and its progress reports. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -7,66 +7,66 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 TOKEN_TYPES = ("zero",)
-"""What may be stated of a model whose tokenizer makes token types by default: that it was trained without."""
+"""For a model trained without token types whose tokenizer makes them by default."""
 TOKEN_TYPES_HELP = "zero: the model was trained without token types, as the seed was"  # noqa: S105
 
 
 class TrainingError(RuntimeError):
-    """Why a training run ended without a model; a sentence for the person who started it."""
+    """A training run ended without a model. The message is for the person who started the run."""
 
 
 class Stopped(Exception):
-    """`report` asked the run to stop. Its state stays: the same call goes on where it was."""
+    """`report` asked the run to stop. The state is saved: the same call continues the run."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides which weights come out, given the model and the pairs.
+    """All settings that decide the weights, given the model and the pairs.
 
-    The defaults are the preset `recommended`. `save_seconds` and `token_budget` are the two that only
-    decide how a run goes, not (but for rounding) what comes of it. With `max_seconds` the speed of the
-    machine decides too; `stop_after` with the steps that such a run made gives its weights again.
+    The defaults are the preset `recommended`. `save_seconds` and `token_budget` change the weights by no more
+    than rounding. With `max_seconds`, the weights also depend on the speed of the machine; `stop_after` with
+    the number of steps of such a run reproduces its weights.
     """
 
     preset: str = "recommended"
-    learning_rate: float = 3e-5  # the peak of AdamW's
+    learning_rate: float = 3e-5  # highest learning rate of AdamW
     batch: int = 32  # pairs a step
-    epochs: float = 2.0  # passes over the training pairs, where `steps` is not given
-    steps: int | None = None  # optimiser steps, whatever the number of pairs
-    max_length: int = 512  # tokens a pair is cut to, special tokens counted
-    warm_up: float = 0.1  # share of the steps in which the rate rises; then it falls to 0 in a line
-    weight_decay: float = 0.01  # of matrices; biases and norms have none
+    epochs: float = 2.0  # passes over the training pairs, if `steps` is None
+    steps: int | None = None  # optimiser steps; overrides `epochs`
+    max_length: int = 512  # tokens a text is cut to, with special tokens
+    warm_up: float = 0.1  # share of the steps with a rising rate; then the rate falls linearly to 0
+    weight_decay: float = 0.01  # of matrices only, not of biases and norms
     clip: float = 1.0  # largest norm of the gradient
-    dropout: float | None = None  # None leaves it as the model's config says
-    label_smoothing: float = 0.0  # the share of labels taken to be wrong
-    strength: float = 0.0  # logits that each unit of preference strength adds to the margin asked for
-    centring: float = 0.01  # weight of (a + b)^2, which keeps rewards about zero between versions
-    evaluations: int = 10  # measurements on the validation pairs, evenly over the run
-    patience: int | None = 3  # measurements without a better one before the run ends early
+    dropout: float | None = None  # None: the value in the model's config
+    label_smoothing: float = 0.0  # share of labels taken to be wrong
+    strength: float = 0.0  # logits of required margin per unit of preference strength
+    centring: float = 0.01  # weight of (a + b)^2, which keeps rewards of all versions around zero
+    evaluations: int = 10  # measurements on the validation pairs, evenly spaced
+    patience: int | None = 3  # measurements without improvement after which the run ends
     max_seconds: float | None = None  # seconds of steps and measurements after which the run ends
-    stop_after: int | None = None  # the step after which it ends, whatever the rate was planned for
-    validation_pairs: int = 2000  # at most so many pairs in each of those measurements
-    precision: str = "auto"  # fp32, bf16 (autocast), or bf16 where the processor has units for it
+    stop_after: int | None = None  # the last step, with the learning rates of the whole plan
+    validation_pairs: int = 2000  # at most this many pairs in a measurement
+    precision: str = "auto"  # fp32, bf16 (autocast), or auto: bf16 where the processor has units for it
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
     seed: int = 42  # of a new head, the order of pairs, and dropout
-    save_seconds: float = 60.0  # how much work a killed run may lose
+    save_seconds: float = 60.0  # work that a killed run may lose
 
     def __post_init__(self) -> None:
         above_zero = ("learning_rate", "batch", "epochs", "max_length", "clip")
-        wrong = [name for name in above_zero if not getattr(self, name) > 0]
+        bad = [name for name in above_zero if not getattr(self, name) > 0]
         counts = ("evaluations", "validation_pairs", "token_budget")
-        wrong += [name for name in counts if getattr(self, name) < 1]
-        wrong += [name for name in ("weight_decay", "strength", "centring") if not getattr(self, name) >= 0]
-        wrong += [name for name in ("warm_up", "label_smoothing") if not 0 <= getattr(self, name) < 1]
+        bad += [name for name in counts if getattr(self, name) < 1]
+        bad += [name for name in ("weight_decay", "strength", "centring") if not getattr(self, name) >= 0]
+        bad += [name for name in ("warm_up", "label_smoothing") if not 0 <= getattr(self, name) < 1]
         for name in ("steps", "patience", "stop_after"):
             if (count := getattr(self, name)) is not None and count < 1:
-                wrong.append(name)
+                bad.append(name)
         if self.max_seconds is not None and not self.max_seconds > 0:
-            wrong.append("max_seconds")
+            bad.append("max_seconds")
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            wrong.append("dropout")
-        if wrong:
-            raise ValueError(", ".join(f"{name} can't be {getattr(self, name)}" for name in wrong))
+            bad.append("dropout")
+        if bad:
+            raise ValueError(", ".join(f"{name} can't be {getattr(self, name)}" for name in bad))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is not one of auto, fp32, bf16")
 
@@ -74,21 +74,21 @@ class TrainConfig:
         return self.steps or max(1, -(-int(self.epochs * pairs) // self.batch))
 
     def rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0: a rise over the warm-up, then a line to 0."""
-        rising = int(self.warm_up * steps)
-        if step < rising:
-            return self.learning_rate * (step + 1) / (rising + 1)
-        return self.learning_rate * (steps - step) / max(1, steps - rising)
+        """The learning rate of a step, counted from 0: linear warm-up, then linear decay to 0."""
+        warm_up = int(self.warm_up * steps)
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / (warm_up + 1)
+        return self.learning_rate * (steps - step) / max(1, steps - warm_up)
 
 
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "recommended": TrainConfig(),
-        # A first answer soon, on any machine. Measured pairs take half as long as trained ones, so that of
-        # the same short time fewer measurements leave more to the steps.
+        # A first model soon, on any machine. A measured pair takes half as long as a trained pair, so fewer
+        # measurements leave more time for steps.
         "quick": TrainConfig(preset="quick", max_seconds=90.0, evaluations=5, validation_pairs=200),
-        # The card of the seed and the script behind it. That script kept the last checkpoint; the best of
-        # the same three measurements is kept here.
+        # The settings of the seed's card and training script. The script kept the last checkpoint; here the
+        # best of three measurements is kept.
         "seed": TrainConfig(
             preset="seed",
             learning_rate=5e-5,
@@ -108,7 +108,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The model after `step` steps, on validation pairs: log-loss in nats, accuracy over decided pairs."""
+    """The model on validation pairs: log-loss in nats a pair, accuracy over decided pairs."""
 
     step: int
     log_loss: float
@@ -118,7 +118,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is after `step` of `steps`; `measured` is set when validation pairs were just scored."""
+    """A run after `step` of `steps`. `measured` is set right after a measurement."""
 
     step: int
     steps: int
@@ -130,4 +130,4 @@ class Progress:
 
 
 Report = Callable[[Progress], bool | None]
-"""Called after every step; False asks the run to save its state and raise `Stopped`."""
+"""Called after every step. If it returns False, the run saves its state and raises `Stopped`."""

@@ -1,12 +1,12 @@
-"""Text to token ids, in the format the seed model was trained on.
+"""Texts to token ids, in the format of the seed model.
 
-A pair becomes [CLS] prompt [SEP] completion [SEP] with every token type zero, cut to `max_length` by
-taking from the longer side first. The ids equal those of
+A pair becomes [CLS] prompt [SEP] completion [SEP] with every token type zero. The longer side is cut first,
+to `max_length` tokens in all. The ids equal those of
 
     tokenizer(prompt, completion, truncation=True, max_length=max_length)
 
-except that a literal "[SEP]" (or "[CLS]", "[PAD]", ...) in the text is tokenised as the characters it
-is made of: text must not be able to move the border between prompt and completion.
+except that a literal "[SEP]" (or "[CLS]", "[PAD]", ...) in the text is tokenised as plain characters:
+text must not be able to move the border between prompt and completion.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ids = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One pair as the model sees it, with what truncation took from each side (in tokens)."""
+    """One pair as the model reads it; token counts of each side, kept and cut."""
 
     ids: Ids  # (length,)
     prompt_tokens: int
@@ -38,10 +38,10 @@ class Encoded:
 
 
 def longest_first(prompt: int, completion: int, room: int) -> tuple[int, int]:
-    """How many tokens of each side stay when both must fit into `room`.
+    """(prompt tokens, completion tokens) kept when both must fit into `room`.
 
-    The shorter side stays whole as long as it takes no more than half; when neither fits, each gets
-    half and the completion the odd token. This is the arithmetic of the tokenizers library.
+    A side of at most half of `room` stays whole. If both sides are longer, each gets half, and the longer
+    side the odd token (the completion, if they are equal). This is the rule of the tokenizers library.
     """
     if prompt + completion <= room:
         return prompt, completion
@@ -54,24 +54,24 @@ def longest_first(prompt: int, completion: int, room: int) -> tuple[int, int]:
 
 
 class Encoder:
-    """Encodes pairs. Never changed after it is made, so threads may share it."""
+    """Encodes pairs. It is immutable, so threads may share it."""
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
-        own = Tokenizer.from_str(tokenizer.to_str())
-        own.no_truncation()
-        own.no_padding()
-        own.encode_special_tokens = True
-        self._tokenizer = own
+        copy = Tokenizer.from_str(tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        copy.encode_special_tokens = True
+        self._tokenizer = copy
         self.max_length = max_length
-        self._frame = _frame_of(own)
+        self._frame = _frame_of(copy)
         self._room = max_length - sum(len(part) for part in self._frame)
         if self._room < 2:
             raise ValueError(f"max_length {max_length} leaves no room for a prompt and an answer")
-        self._control = _control_tokens(own)
+        self._control = _control_tokens(copy)
 
     @classmethod
     def open(cls, path: Path, max_length: int) -> Encoder:
-        """The encoder of a model folder. Raises CheckpointError when its tokenizer can't be read."""
+        """The encoder of a model folder. Raises CheckpointError for a tokenizer that can't be read."""
         from transformers import AutoTokenizer  # takes a second to import
 
         try:
@@ -86,13 +86,13 @@ class Encoder:
             ) from error
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Encoded]:
-        """Encode pairs, in order. Raises `BadText` for a side that is empty or yields no tokens."""
+        """Encode pairs, in order. Raises BadText for a side that is empty or has no tokens."""
         refuse_bad_pairs(pairs)
         texts = self._tokens(dict.fromkeys(text for pair in pairs for text in pair))
         return [self._join(index, pair, texts[pair[0]], texts[pair[1]]) for index, pair in enumerate(pairs)]
 
     def _tokens(self, texts: Iterable[str]) -> dict[str, Ids]:
-        """Each text's ids, special tokens left out. A prompt shared by siblings is tokenised once."""
+        """The ids of each text, without special tokens. Completions share the ids of their prompt."""
         unique = list(texts)
         encodings = self._tokenizer.encode_batch_fast(unique, add_special_tokens=False)
         return {
@@ -119,7 +119,7 @@ class Encoder:
 
 
 def digest_of(ids: Ids) -> int:
-    """A digest of what the model reads, as a signed integer of 64 bits, which every database can store."""
+    """A digest of a text's ids, as a signed 64-bit integer that every database can store."""
     digest = hashlib.blake2b(ids.tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
@@ -137,9 +137,9 @@ def _frame_of(tokenizer: Tokenizer) -> tuple[Ids, Ids, Ids]:
 
 
 def _control_tokens(tokenizer: Tokenizer) -> dict[str, int]:
-    """Special tokens by their literal, without the unknown token, which any text may yield.
+    """Ids of special tokens by their literal, without the unknown token, which any text may contain.
 
-    Splitting them as text is enough for WordPiece and BPE; a Unigram vocabulary can still spell one.
+    WordPiece and BPE split a literal into plain tokens; a Unigram vocabulary may still contain it whole.
     """
     unknown = getattr(tokenizer.model, "unk_token", None)
     return {

@@ -1,4 +1,4 @@
-"""Scoring many pairs at once: deduplicated, batched by length, in an order you can trust."""
+"""Score many pairs at once: deduplicated, batched by length, in the order of fp32."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scoring.model import Network, build_network, leave_file, load_classifier
 TEMPLATES = (TEMPLATE,)
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # a processor's batch should stay in its cache
-# Matrix units. With bf16 in vector units alone (avx512_bf16) products are not twice as fast as in fp32 and
-# attention is slower, so that what exact-order scores again takes more time than bf16 saves.
+TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # on a CPU, a batch should fit into the cache
+# CPU flags of matrix units. With bf16 in vector units only (avx512_bf16), bf16 saves less time than
+# exact-order needs to score texts again.
 BF16_FLAGS = {"amx_bf16", "bf16", "svebf16"}
 WINDOW = 1024  # pairs tokenised at a time; the next window is tokenised while the model runs
 
@@ -36,13 +36,12 @@ def load(
     token_budget: int | None = None,
     threads: int | None = None,
 ) -> Engine:
-    """Open a checkpoint folder and make it a Scorer.
+    """Open a checkpoint folder as a Scorer.
 
-    `max_length` is in tokens with special tokens (512 as on the seed's card, 400 as it was trained).
-    `guard` is the distance in logits within which `exact-order` rescores siblings in fp32; None has it
-    measured on the first call. `token_budget` bounds the tokens in one batch, and so memory; None
-    fits the device. `threads` sets torch's own, for the whole process. Raises CheckpointError for a
-    folder that can't be used and ValueError for a setting that can't.
+    `max_length` is in tokens with special tokens (512 on the seed's card, 400 in its training). `guard` is
+    the distance in logits within which `exact-order` rescores siblings in fp32; None: measured on the first
+    call. `token_budget` bounds the tokens of a batch, and so memory; None: by device. `threads` sets torch's
+    threads for the whole process. Raises CheckpointError for a bad folder, ValueError for a bad setting.
     """
     if template not in TEMPLATES:
         raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
@@ -75,12 +74,11 @@ def load(
 
 
 class Engine:
-    """A Scorer around one model. Not for two threads at once; one process per device.
+    """A Scorer for one model. Not thread-safe; use one process per device.
 
-    `networks` holds the same model in one precision or two; the first one scores, a second one
-    settles the order of what the first can't tell apart. `precision` is what was asked for, `note`
-    says in a sentence why something else is used, or is empty. `guard` is in logits and only grows:
-    a call that sees a larger error widens it.
+    `networks` holds the model in one precision or two. The first network scores; the second rescores siblings
+    within `guard`, in logits, of each other. A call that sees a larger error widens the guard. `precision` is
+    the requested one; `note` is a sentence on why another one is used, or empty.
     """
 
     def __init__(
@@ -107,16 +105,16 @@ class Engine:
 
     @property
     def device(self) -> str:
-        """Where it computes and in which precisions, for people: "cuda in bf16 and fp32"."""
-        place = next(self.networks[self._fast].parameters()).device.type
-        return f"{place} in {' and '.join(self.networks)}"
+        """Device and precisions for people, as in "cuda in bf16 and fp32"."""
+        device_type = next(self.networks[self._fast].parameters()).device.type
+        return f"{device_type} in {' and '.join(self.networks)}"
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Scored]:
-        """Score pairs, in input order; a pair that comes twice is computed once.
+        """Score pairs, in input order; equal pairs are computed once.
 
-        With `exact-order`, completions of the same prompt text in one call stand in fp32 order, so
-        pass all completions of a prompt together. Raises `BadText` naming the first pair that is
-        empty or makes the network answer with NaN or infinity.
+        With `exact-order`, completions of one prompt in one call are ranked as in fp32, so pass all
+        completions of a prompt together. Raises BadText with the index of the first pair that is empty or
+        scores NaN or infinity.
         """
         encoded, values = self._first_values(pairs, self._fast)
         precisions = [self._fast] * len(pairs)
@@ -126,11 +124,9 @@ class Engine:
         return _scored(encoded, values, precisions)
 
     def alone(self, pairs: Sequence[Pair]) -> list[Scored]:
-        """As a call, for completions whose siblings are scored in another one: in the best precision held, as
-        there is nothing here to tell which of them bf16 would leave in another order."""
-        best = self._best
-        encoded, values = self._first_values(pairs, best)
-        return _scored(encoded, values, [best] * len(pairs))
+        """Score completions without their siblings, in the best precision: bf16 may change their order."""
+        encoded, values = self._first_values(pairs, self._best)
+        return _scored(encoded, values, [self._best] * len(pairs))
 
     def _first_values(self, pairs: Sequence[Pair], precision: str) -> tuple[list[Encoded], Values]:
         encoded: list[Encoded] = []
@@ -142,11 +138,11 @@ class Engine:
         return encoded, values
 
     def values(self, pairs: Sequence[Pair], precision: str) -> Values:
-        """The raw logits of pairs in one precision the engine holds ("fp32" or "bf16"), (N,)."""
+        """(N,) logits of pairs in one precision of the engine ("fp32" or "bf16")."""
         return self._values([text.ids for text in self.encoder(pairs)], precision, range(len(pairs)))
 
     def _encode_ahead(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, list[Encoded]]]:
-        """Windows of encoded pairs with their offset; one window is tokenised while another is scored."""
+        """Windows of encoded pairs with their offset; the next window is encoded meanwhile."""
         windows = [pairs[offset : offset + WINDOW] for offset in range(0, len(pairs), WINDOW)]
         with ThreadPoolExecutor(max_workers=1) as background:
             ahead: Future[list[Encoded]] | None = None
@@ -160,7 +156,7 @@ class Engine:
                     raise error.moved_by(number * WINDOW) from None
 
     def _values(self, texts: Sequence[Ids], precision: str, places: Sequence[int]) -> Values:
-        """(N,) logits of N encoded texts; `places` is where they stand in the caller's call."""
+        """(N,) logits of N encoded texts; `places` are their indices in the call, for BadText."""
         network = self.networks[precision]
         # Dropout would move a logit by several units and look like an ordinary score.
         if any(module.training for module in network.modules()):
@@ -181,11 +177,10 @@ class Engine:
         return values
 
     def _rescore(self, pairs: Sequence[Pair], encoded: Sequence[Encoded], values: Values) -> dict[int, float]:
-        """fp32 values, by index, of what stands within the guard of a sibling.
+        """fp32 values, by index, of texts within the guard of a sibling.
 
-        For the order to hold, two siblings further apart than the guard must not cross when each moves
-        by its error; so where errors of siblings differ by nearly as much, the guard is widened and the
-        search repeated.
+        Siblings i and j keep their order if |error_i - error_j| <= guard. So the guard becomes at least
+        WIDER max |error_i - error_j| over the rescored siblings, and the search is repeated.
         """
         if self.guard is None:
             sample = range(0, len(pairs), max(1, len(pairs) // 64))
@@ -197,7 +192,11 @@ class Engine:
         firsts = [indices[0] for indices in alike.values()]
         prompts = [pairs[index][0] for index in firsts]
         exact: dict[int, float] = {}
-        while todo := self._doubtful(prompts, firsts, values, exact):
+        while todo := [
+            firsts[place]
+            for place in near_siblings(prompts, values[firsts], self.guard)
+            if firsts[place] not in exact
+        ]:
             rescored = self._values([encoded[index].ids for index in todo], "fp32", todo)
             exact |= zip(todo, rescored.tolist(), strict=True)
             errors = values[todo] - rescored
@@ -205,12 +204,6 @@ class Engine:
         return {
             index: exact[indices[0]] for indices in alike.values() if indices[0] in exact for index in indices
         }
-
-    def _doubtful(
-        self, prompts: Sequence[str], firsts: Sequence[int], values: Values, exact: Mapping[int, float]
-    ) -> list[int]:
-        near = near_siblings(prompts, values[firsts], self.guard or 0.0)
-        return [firsts[place] for place in near if firsts[place] not in exact]
 
 
 def _scored(encoded: Sequence[Encoded], values: Values, precisions: Sequence[str]) -> list[Scored]:
@@ -221,15 +214,15 @@ def _scored(encoded: Sequence[Encoded], values: Values, precisions: Sequence[str
             completion_tokens=text.completion_tokens,
             prompt_cut=text.prompt_cut,
             completion_cut=text.completion_cut,
-            precision=used,
+            precision=precision,
             input_digest=digest_of(text.ids),
         )
-        for value, text, used in zip(values, encoded, precisions, strict=True)
+        for value, text, precision in zip(values, encoded, precisions, strict=True)
     ]
 
 
 def run(network: Network, texts: Sequence[Ids]) -> Values:
-    """(N,) logits of one batch; a batch that a device has no memory for is halved until it fits."""
+    """(N,) logits of one batch. A batch too large for the device's memory is halved until it fits."""
     try:
         with torch.no_grad():
             return network(texts).double().cpu().numpy()  # type: ignore[no-any-return]
@@ -243,8 +236,8 @@ def run(network: Network, texts: Sequence[Ids]) -> Values:
 def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[list[int]]:
     """Indices of texts, longest first, in batches of at most `budget` tokens.
 
-    `padded` counts every text of a batch as long as its longest. A single text longer than the budget
-    is a batch of its own.
+    With `padded`, every text of a batch counts as long as the longest. A text longer than the budget is a
+    batch of its own.
     """
     batch: list[int] = []
     used = 0
@@ -260,15 +253,14 @@ def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[li
 
 
 def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:
-    """The guard distance in logits, from the errors of bf16 against fp32 on a sample; see `guard_of`. 0.0 for
-    an engine that uses no bf16."""
+    """The guard in logits, from bf16 - fp32 on a sample (see `guard_of`); 0.0 without bf16."""
     if not engine.exact_order or not sample:
         return 0.0
     return guard_of(engine.values(sample, "bf16") - engine.values(sample, "fp32"), factor)
 
 
 def why_not_bf16(device: torch.device) -> str:
-    """A sentence on why bf16 is not used on this device, or nothing when it is."""
+    """A sentence on why bf16 is not used on this device, or ""."""
     if device.type == "cuda":
         units = torch.cuda.is_bf16_supported(including_emulation=False)
         return "" if units else "this GPU has no bf16 units, so scores are fp32"
@@ -276,7 +268,7 @@ def why_not_bf16(device: torch.device) -> str:
 
 
 def _cpu_flags() -> set[str]:
-    """What the kernel says the processor can do; nothing where there is no /proc."""
+    """The flags in /proc/cpuinfo; none on systems without it."""
     try:
         return set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

@@ -1,4 +1,4 @@
-"""A reward model in seconds: a linear head, fitted to pairs on an encoder that stays as it is."""
+"""A reward model in seconds: a linear head fitted to pairs on a frozen encoder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Triple = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class HeadFit:
-    """What came of fitting a head: the checkpoint, and how it does on the pairs it was fitted to."""
+    """A fitted head: its checkpoint, and loss and accuracy on the pairs it was fitted to."""
 
     checkpoint: Checkpoint
     pairs: int
@@ -53,13 +53,12 @@ def fit_head(
     l2: float = 0.3,
     token_budget: int = 4096,
 ) -> HeadFit:
-    """Put a one-output head on a frozen encoder, fit it to pairs, save an ordinary checkpoint.
+    """Fit a one-output head to pairs on a frozen encoder, and save an ordinary checkpoint.
 
-    The encoder's pooled output is computed once per text; the linear head then minimises the mean
-    Bradley-Terry loss plus l2 |w|^2, with w counted per standard deviation of each feature's
-    differences, so that l2 means the same for every encoder. The problem is convex, so `seed` only
-    decides a pooler that the source has no weights for. `out_dir` appears whole or not at all. Raises
-    ValueError without pairs and CheckpointError when the source can't be used or `out_dir` exists.
+    The loss is mean(-log s(w . d / spread)) + l2 |w|^2, with s the logistic function, d (N, H) the
+    differences of pooled features, and spread (H,) their RMS. So l2 means the same for every encoder. The
+    loss is convex: `seed` only decides a pooler without weights in the source. `out_dir` appears whole or not
+    at all. Raises ValueError without pairs, and CheckpointError for a bad source or an existing `out_dir`.
     """
     source, out = Path(source_dir), Path(out_dir)
     if not pairs:
@@ -94,7 +93,7 @@ def _classifier_on(source: Path) -> BertForSequenceClassification:
                 trust_remote_code=False,
             )
     except Exception as error:
-        # A config decides which code runs, and that raises whatever it likes.
+        # A config decides which code of the library runs, and this code raises errors of any type.
         raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     if not isinstance(model, BertForSequenceClassification):
         raise CheckpointError(f"{source} is a {type(model).__name__}; only a BERT encoder can get a head")
@@ -105,7 +104,7 @@ def _classifier_on(source: Path) -> BertForSequenceClassification:
 def pooled(
     classifier: BertForSequenceClassification, encode: Encoder, texts: Sequence[Pair], budget: int
 ) -> Tensor:
-    """(N, H): what the head of a BERT classifier sees of N pairs, in input order."""
+    """(N, H) pooled features of N pairs, in input order: the input of the head."""
     ids = [encoded.ids for encoded in encode(texts)]
     network = PackedBert(classifier, torch.float32).eval()
     features = torch.empty(len(ids), classifier.config.hidden_size)
@@ -116,7 +115,7 @@ def pooled(
 
 
 def _fit_linear(difference: Tensor, l2: float) -> Tensor:
-    """The (H,) weight that minimises mean Bradley-Terry loss of (N, H) feature differences plus l2 |w|^2."""
+    """(H,) weight of least mean Bradley-Terry loss + l2 |w|^2, for (N, H) feature differences."""
     weight = torch.zeros(difference.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
 

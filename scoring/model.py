@@ -1,14 +1,14 @@
-"""The network: batches of token ids in, one logit each out."""
+"""The network: batches of token ids -> one logit a text."""
 
 from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,16 +26,16 @@ from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line
 from scoring.encode import Ids
 
-# oneDNN makes a kernel for each number of rows and keeps a thousand of them: some hundred MB, and more time
-# than the rows that round their number up.
+# oneDNN makes a kernel for each number of rows and keeps a thousand kernels, in hundreds of MB. Rounding the
+# number of rows up to a multiple costs less time than making kernels.
 ROWS = 64
 
 
 def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> PreTrainedModel:
     """The one-output classifier of a verified checkpoint: fp32, on `device`, in eval mode.
 
-    Raises CheckpointError when file and network don't fit each other exactly: `transformers` would fill
-    what the file lacks with random numbers, leave aside what the network has no place for, and only warn.
+    Raises CheckpointError if the file lacks a tensor or has one too many. `transformers` would only warn:
+    it draws missing weights at random and ignores the others.
     """
     name = checkpoint.path.name
     try:
@@ -47,7 +47,7 @@ def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") 
     except CheckpointError:
         raise
     except Exception as error:
-        # A config decides which code runs, and that raises whatever it likes.
+        # A config decides which code of the library runs, and this code raises errors of any type.
         raise CheckpointError(f"{name} can't be loaded: {in_one_line(error)}") from error
     _refuse_misfits(loading)
     if type(model).__name__ != checkpoint.architecture:
@@ -65,15 +65,15 @@ LOCAL = {"use_safetensors": True, "local_files_only": True, "trust_remote_code":
 
 
 def _refuse_larger_than_file(checkpoint: Checkpoint) -> None:
-    """Build the network without memory, and refuse one that would take far more than the file holds."""
+    """Build the network on the meta device, and refuse one far larger than the file."""
     config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         network = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    numbers = sum(parameter.numel() for parameter in network.parameters())
-    # Tables of sines are parameters that no file holds.
-    if numbers > 2 * checkpoint.parameters + SLACK:
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    # Tables of sines are parameters too, and no file holds these.
+    if parameters > 2 * checkpoint.parameters + SLACK:
         raise CheckpointError(
-            f"config.json describes a network of {numbers:,} parameters; "
+            f"config.json describes a network of {parameters:,} parameters; "
             f"the weights hold {checkpoint.parameters:,}"
         )
 
@@ -81,25 +81,27 @@ def _refuse_larger_than_file(checkpoint: Checkpoint) -> None:
 SLACK = 1_000_000
 
 
-def _refuse_misfits(loading: Mapping[str, Any]) -> None:
-    if missing := sorted(loading["missing_keys"]):
-        raise CheckpointError(f"the weights lack {_some(missing)}")
-    if unexpected := sorted(loading["unexpected_keys"]):
+def _refuse_misfits(loading: Mapping[str, Iterable[object]]) -> None:
+    if missing := sorted(map(str, loading["missing_keys"])):
+        raise CheckpointError(f"the weights lack {_first_names(missing)}")
+    if unexpected := sorted(map(str, loading["unexpected_keys"])):
         raise CheckpointError(
-            f"the weights hold {_some(unexpected)}, which the network in config.json has no place for; "
-            "the scores would be wrong"
+            f"the weights hold {_first_names(unexpected)}, which the network in config.json has no "
+            "place for; the scores would be wrong"
         )
-    if mismatched := sorted(str(key) for key in loading.get("mismatched_keys", ())):
-        raise CheckpointError(f"the weights have another shape than config.json says: {_some(mismatched)}")
+    if mismatched := sorted(map(str, loading.get("mismatched_keys", ()))):
+        raise CheckpointError(
+            f"the weights have another shape than config.json says: {_first_names(mismatched)}"
+        )
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])} ({len(names)} {'tensor' if len(names) == 1 else 'tensors'} in all)"
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep `transformers` from drawing progress bars and tables over ours."""
+    """Silence the progress bars and warnings of `transformers`."""
     verbosity = transformers.utils.logging.get_verbosity()
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.set_verbosity_error()
@@ -113,18 +115,18 @@ def quietly() -> Iterator[None]:
 
 
 class Network(nn.Module):
-    """What an engine runs: N encoded texts of any length in, (N,) logits in fp32 out.
+    """N encoded texts of any length -> (N,) logits in fp32.
 
-    `padded` says whether a batch costs as much as if all its texts were as long as its longest.
+    `padded`: whether every text of a batch costs as much as the longest.
     """
 
     padded: bool
 
 
 def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
-    """The fastest network that computes what `classifier` computes, matrix products in `dtype`.
+    """The fastest network equivalent to `classifier`, with matrix products in `dtype`.
 
-    It may share tensors with `classifier`, and is on the same device and in eval mode.
+    It is in eval mode, on the same device, and may share tensors with `classifier`.
     """
     if isinstance(classifier, BertForSequenceClassification) and classifier.config.hidden_act == "gelu":
         return PackedBert(classifier, dtype).eval()
@@ -134,17 +136,17 @@ def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
 
 
 def leave_file(network: Network) -> None:
-    """Copy what the network still reads from its checkpoint's mapped file.
+    """Copy the parameters out of the checkpoint's memory-mapped file.
 
-    A single tensor left there keeps the whole file in memory, most of which the network has in a
-    layout of its own.
+    A single mapped tensor keeps the whole file in memory, and the network has most weights in a layout of its
+    own.
     """
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()
 
 
 class Padded(Network):
-    """Any one-output classifier of `transformers`, fed batches padded to their longest text."""
+    """Any one-output classifier of `transformers`, with batches padded to the longest text."""
 
     padded = True
 
@@ -153,11 +155,11 @@ class Padded(Network):
         self.classifier = classifier
         padding = classifier.config.pad_token_id
         self.pad_id = padding or 0
-        # A decoder takes its score from the last token that is no padding, and can't tell without one.
+        # A decoder scores at the last token before the padding; without a padding token it cannot find it.
         self.one_by_one = padding is None
 
     def inputs(self, texts: Sequence[Ids]) -> dict[str, Tensor]:
-        """(N, L) ids and attention mask on the network's device; token types are left out, so zero."""
+        """(N, L) ids and attention mask on the network's device. Without token types, all are zero."""
         length = max(map(len, texts))
         ids = np.full((len(texts), length), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(texts), length), dtype=np.int64)
@@ -179,10 +181,10 @@ class Padded(Network):
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Where N texts lie in T tokens laid end to end."""
+    """The positions of N texts in T tokens laid end to end."""
 
     lengths: list[int]
-    starts: Tensor  # (N,) the token where each text begins, which is its [CLS]
+    starts: Tensor  # (N,) the first token of each text, its [CLS]
     offsets: Tensor  # (N + 1,)
 
     @classmethod
@@ -191,17 +193,17 @@ class Spans:
         return cls(lengths, offsets[:-1], offsets)
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """(texts, length) of each run of neighbours of one length, which form a batch as they lie."""
+        """(texts, length) of each run of neighbours of one length. A run is a batch without padding."""
         for length, run in groupby(self.lengths):
             yield len(list(run)), length
 
 
 class PackedBert(Network):
-    """A BERT classifier that computes no padding: all tokens of a batch lie end to end.
+    """A BERT classifier without padding: all tokens of a batch lie end to end.
 
-    Attention stays within each text. Matrix products run in `dtype`; the sums between them and the layer
-    norms stay in fp32, which takes two thirds of the error of bf16 out of the logit at no measurable
-    cost. The last layer is computed for [CLS] alone, the only row that the head reads.
+    Attention stays within each text. Matrix products run in `dtype`. Sums and layer norms stay in fp32: this
+    removes two thirds of the error of bf16 at no measurable cost. The last layer is computed for [CLS] alone,
+    the only row that the head reads.
     """
 
     padded = False
@@ -221,7 +223,7 @@ class PackedBert(Network):
         return logits.squeeze(-1)
 
     def pooled(self, texts: Sequence[Ids]) -> Tensor:
-        """(N, H) in fp32: what the head sees of N texts."""
+        """(N, H) in fp32: the input of the head for N texts."""
         spans = Spans.of([len(text) for text in texts], self.classifier.weight.device)
         hidden = self.embed(texts)  # (T, H)
         for layer in self.layers:
@@ -229,13 +231,15 @@ class PackedBert(Network):
         return torch.tanh(self.pooler(self.last(hidden, spans)))
 
     def embed(self, texts: Sequence[Ids]) -> Tensor:
-        """(T, H) in fp32; every token has type 0, as the seed was trained. On a processor T is rounded up to
-        a multiple of ROWS by rows that no text reads."""
+        """(T, H) in fp32. Every token has type 0, as in the seed's training.
+
+        On a CPU, T is rounded up to a multiple of ROWS; no text reads the added rows.
+        """
         device = self.classifier.weight.device
-        rest = np.zeros(-sum(map(len, texts)) % ROWS if device.type == "cpu" else 0, dtype=np.int32)
-        ids = torch.from_numpy(np.concatenate([*texts, rest])).to(device)  # (T,)
+        filler = np.zeros(-sum(map(len, texts)) % ROWS if device.type == "cpu" else 0, dtype=np.int32)
+        ids = torch.from_numpy(np.concatenate([*texts, filler])).to(device)  # (T,)
         places = [np.arange(len(text)) for text in texts]
-        positions = torch.from_numpy(np.concatenate([*places, rest])).to(device)
+        positions = torch.from_numpy(np.concatenate([*places, filler])).to(device)
         tables = self.embeddings
         hidden = tables.word_embeddings(ids) + tables.position_embeddings(positions)
         normed: Tensor = tables.LayerNorm(hidden + tables.token_type_embeddings.weight[0])
@@ -269,17 +273,17 @@ class PackedLayer(nn.Module):
         return parts
 
     def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """What follows attention, row by row: (rows, H) of each -> (rows, H)."""
+        """The rest of the layer after attention, (rows, H) of each -> (rows, H)."""
         hidden = self.mix_norm(self.mix(attended) + hidden)
         normed: Tensor = self.down_norm(self.down(self.up(hidden.to(self.dtype))) + hidden)
         return normed
 
 
 class FirstRowLayer(PackedLayer):
-    """An encoder layer's output at each text's first token alone: (T, H) -> (N, H).
+    """An encoder layer's output at the first token of each text alone: (T, H) -> (N, H).
 
-    Keys and values, which every token has, are made in `dtype`; the few rows that are left go through
-    in fp32. They lead straight to the logit: rounding them made up a third of all error.
+    Keys and values of all tokens are computed in `dtype`, the first tokens' rows in fp32. These rows lead
+    straight to the logit: rounding them made a third of all error.
     """
 
     def __init__(self, layer: BertLayer, dtype: torch.dtype) -> None:
@@ -299,10 +303,10 @@ class FirstRowLayer(PackedLayer):
 
 
 class Dense(nn.Module):
-    """x W' + b, then GELU if asked to, with the weights laid out for the processor once.
+    """x W' + b, then GELU with `activate`, with weights in the processor's own layout.
 
-    oneDNN's own layout makes fp32 products a fifth faster than a plain weight and takes GELU into the
-    same pass; these are the operations that `torch.compile` with freezing ends up calling.
+    oneDNN's layout makes fp32 products a fifth faster than a plain weight, and fuses GELU. `torch.compile`
+    with freezing calls the same operations.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, activate: bool) -> None:
@@ -316,7 +320,7 @@ class Dense(nn.Module):
 
     @classmethod
     def joining(cls, linears: Sequence[nn.Linear], dtype: torch.dtype, *, activate: bool = False) -> Dense:
-        """One product for several linear layers of the same input; outputs are side by side."""
+        """One product for several linear layers of one input; their outputs are concatenated."""
         weight = torch.cat([part.weight.detach() for part in linears])
         bias = torch.cat([part.bias.detach() for part in linears])
         return cls(weight.to(dtype), bias.to(dtype), activate=activate)
@@ -357,7 +361,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, spans: Spans, query_offset
 
 
 def attend_runs(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> Tensor:
-    """Attention one run of equally long texts at a time, for processors, where a call costs little."""
+    """Attention for one run of equally long texts at a time: on a CPU, a call costs little."""
     kernel = scaled_dot_product_attention if query.dtype == torch.float32 else attend_by_products
     mixed = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     whole = len(query) == len(key)
@@ -374,7 +378,7 @@ def attend_runs(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> Tens
 
 
 def attend_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as two products: in bf16 on a processor half as fast again as the flash kernel."""
+    """Attention as two products: in bf16 on a CPU, 1.5 times as fast as the flash kernel."""
     weights = torch.softmax((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), dim=-1)
     return weights @ value
 
@@ -384,7 +388,7 @@ def attend_jagged(query: Tensor, key: Tensor, value: Tensor, spans: Spans, query
     longest, shortest = max(spans.lengths), min(spans.lengths)
 
     def jagged(rows: Tensor, offsets: Tensor, low: int, high: int) -> Tensor:
-        # The kernels of GPUs read a part of the fused product as it lies; the one of processors cannot.
+        # A GPU's kernel can read a slice of the fused product; a CPU's kernel cannot.
         rows = rows if rows.is_cuda else rows.contiguous()
         nested = torch.nested.nested_tensor_from_jagged(rows, offsets, min_seqlen=low, max_seqlen=high)
         return nested.transpose(1, 2)  # (N, heads, jagged, d)

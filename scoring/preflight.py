@@ -1,10 +1,11 @@
-"""What can be known of a training run before time is spent on it."""
+"""Checks of a training run's pairs before the run."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,14 +19,14 @@ from scoring.pairs import DataError, LabelledPair, TrainingData
 
 EncodedPair = tuple[Encoded, Encoded]
 
-FEWEST = 20  # pairs below which nothing is trained
-FEW = 500  # pairs below which little can be expected
-OFTEN = 0.05  # share of texts cut that is worth a word
+FEWEST = 20  # with fewer pairs, nothing is trained
+FEW = 500  # with fewer pairs, expect little
+OFTEN = 0.05  # a larger share of cut texts is a warning
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know beforehand. An error stops the run, a warning only stands in its record."""
+    """One finding. An error stops the run; a warning is only recorded."""
 
     level: Literal["error", "warning"]
     text: str
@@ -33,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of a side before anything is cut, and the share of texts that were cut."""
+    """Tokens of a side before any cut, and the share of cut texts."""
 
     mean: float
     median: float
@@ -44,12 +45,12 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """The pairs of a run in figures, and what is wrong with them.
+    """Figures on the pairs of a run, and findings.
 
-    `pairs` and `groups` are by split. `identical` pairs have the same text twice, `alike` the same
-    tokens once cut; neither teaches anything. `crowded` pairs have a prompt that takes more than half of
-    the room and so cuts a completion. `contradicted` pairs have another label elsewhere in training.
-    `longer_preferred` is the accuracy of the length rule on the training pairs.
+    `pairs` and `groups` are by split. `identical` pairs have the same text twice, `alike` pairs the same
+    tokens after cutting; neither kind teaches anything. In a `crowded` pair the prompt takes more than half
+    of the tokens, so a completion is cut. `contradicted` pairs have the other label elsewhere in training.
+    `longer_preferred` is the accuracy of `longest` on the training pairs.
     """
 
     pairs: Mapping[str, int]
@@ -72,7 +73,7 @@ class Preflight:
 
 
 def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainConfig) -> Preflight:
-    """Look over all training pairs, `encoded` (both sides of each of `data.train`), and the splits."""
+    """Check the training pairs and the splits. `encoded`: both sides of each pair of `data.train`."""
     pairs, steps = data.train, config.steps_for(len(data.train))
     decided = [pair for pair in pairs if not pair.is_tie]
     longer = [
@@ -94,18 +95,20 @@ def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainC
         "steps": steps,
         "epochs": steps * config.batch / max(1, len(pairs)),
     }
-    unjudged = Preflight(**facts, findings=())  # type: ignore[arg-type]
-    return Preflight(**facts, findings=tuple(_findings(data, unjudged)))  # type: ignore[arg-type]
+    figures = Preflight(**facts, findings=())  # type: ignore[arg-type]
+    left_out = [Finding("warning", f"left out: {count:,} {kind}") for kind, count in data.left_out.items()]
+    findings = [*_errors(data, figures), *left_out, *_warnings(data, figures)]
+    return replace(figures, findings=tuple(findings))
 
 
 def look_over(model_dir: str | Path, data: TrainingData, config: TrainConfig) -> Preflight:
-    """The preflight of a run that nobody has begun; loads the tokenizer of the model and nothing else."""
+    """The preflight without a run; it loads only the tokenizer of the model."""
     encoder = Encoder.open(Path(model_dir), config.max_length)
     return preflight(data, encode_pairs(encoder, data.train, "train"), config)
 
 
 def encode_pairs(encoder: Encoder, pairs: Sequence[LabelledPair], split: str) -> list[EncodedPair]:
-    """Both sides of each pair as scoring would encode them. Raises DataError naming split and pair."""
+    """Both sides of each pair, encoded as for scoring. Raises DataError naming split and pair."""
     try:
         sides = encoder([text for pair in pairs for text in pair.texts])
     except BadText as error:
@@ -113,68 +116,62 @@ def encode_pairs(encoder: Encoder, pairs: Sequence[LabelledPair], split: str) ->
     return list(zip(sides[0::2], sides[1::2], strict=True))
 
 
-def _findings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
-    yield from _errors(data, found)
-    for what, count in data.left_out.items():
-        yield Finding("warning", f"left out: {count:,} {what}")
-    yield from _warnings(data, found)
-
-
-def _errors(data: TrainingData, found: Preflight) -> Iterator[Finding]:
-    count = found.pairs["train"]
+def _errors(data: TrainingData, figures: Preflight) -> Iterator[Finding]:
+    count = figures.pairs["train"]
     if count < FEWEST:
         yield Finding("error", f"only {count} pairs to train on; at least {FEWEST} are needed")
-    if not found.pairs["validation"]:
+    if not figures.pairs["validation"]:
         yield Finding("error", "there are no validation pairs to choose the best weights with")
-    if count and found.ties == count:
+    if count and figures.ties == count:
         yield Finding("error", "every pair is a tie, so there is nothing to learn")
-    if count and found.alike == count:
+    if count and figures.alike == count:
         yield Finding(
             "error", "both answers of every pair are the same once cut, so there is nothing to learn"
         )
     groups = {split: {pair.group for pair in rows} for split, rows in data.splits().items()}
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if shared := groups[one] & groups[other]:
+    for first, second in itertools.combinations(groups, 2):
+        if shared := groups[first] & groups[second]:
             yield Finding(
                 "error",
-                f"prompt groups in both {one} and {other}: {len(shared):,}; "
+                f"prompt groups in both {first} and {second}: {len(shared):,}; "
                 "accuracy would be measured on prompts that the model has learnt",
             )
 
 
-def _warnings(data: TrainingData, found: Preflight) -> Iterator[Finding]:
-    count = found.pairs["train"]
+def _warnings(data: TrainingData, figures: Preflight) -> Iterator[Finding]:
+    count = figures.pairs["train"]
     if FEWEST <= count < FEW:
         yield Finding("warning", f"only {count:,} pairs to train on: below {FEW}, don't expect much")
-    if found.identical:
-        yield Finding("warning", f"pairs with two equal answers, which teach nothing: {found.identical:,}")
-    if found.alike > found.identical:
-        alike = found.alike - found.identical
+    if figures.identical:
+        yield Finding("warning", f"pairs with two equal answers, which teach nothing: {figures.identical:,}")
+    if figures.alike > figures.identical:
+        alike = figures.alike - figures.identical
         yield Finding(
             "warning", f"pairs that differ only in text that is cut off, which teach nothing: {alike:,}"
         )
-    if found.crowded:
+    if figures.crowded:
         yield Finding(
-            "warning", f"prompts that take over half of the tokens, so an answer is cut: {found.crowded:,}"
+            "warning", f"prompts that take over half of the tokens, so an answer is cut: {figures.crowded:,}"
         )
-    for name, side in (("prompts", found.prompt), ("answers", found.completion)):
+    for name, side in (("prompts", figures.prompt), ("answers", figures.completion)):
         if side.cut_share > OFTEN:
             cut = shares.in_words(side.cut_share)
             yield Finding("warning", f"{cut} of {name} are cut; the longest has {side.longest:,} tokens")
-    if found.contradicted:
+    if figures.contradicted:
         yield Finding(
-            "warning", f"pairs that appear again with the other answer preferred: {found.contradicted:,}"
+            "warning", f"pairs that appear again with the other answer preferred: {figures.contradicted:,}"
         )
-    if found.epochs > 10:
-        yield Finding("warning", f"{found.steps:,} steps go over so few pairs {found.epochs:.0f} times")
+    if figures.epochs > 10:
+        yield Finding("warning", f"{figures.steps:,} steps go over so few pairs {figures.epochs:.0f} times")
     if data.made_validation:
         yield Finding("warning", "no validation file: some prompt groups are held back from training")
 
 
 def room_on_disk(folder: Path, parameters: int) -> str | None:
-    """A sentence when a run of a model of this size would not fit into `folder`, else None.
+    """A sentence if a run of a model of this size does not fit into `folder`, else None.
 
-    At its peak a run holds two states of three numbers a parameter, two best weights and the result.
+    At its peak a run stores nine numbers a parameter: two states of three numbers each, two best weights and
+    the result.
     """
     needed, free = 4 * parameters * 9, shutil.disk_usage(folder).free
     if free >= needed:
@@ -195,7 +192,7 @@ def _contradicted(pairs: Sequence[LabelledPair]) -> int:
             first, second = sorted((pair.a, pair.b))
             target = pair.target if first == pair.a else 1 - pair.target
             labels.setdefault((pair.prompt, first, second), []).append(target)
-    return sum(len(each) for each in labels.values() if min(each) < 0.5 < max(each))
+    return sum(len(targets) for targets in labels.values() if min(targets) < 0.5 < max(targets))
 
 
 def _lengths(counted: Sequence[tuple[int, int]]) -> Lengths:

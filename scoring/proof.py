@@ -1,8 +1,8 @@
-"""Whether this package scores a checkpoint as its card would: compared with plain `transformers`.
+"""Check that this package gives a checkpoint's texts the scores of plain `transformers`.
 
-The card's call is `model(**tokenizer(prompt, completion, truncation=True, max_length=...))`, one text at a
-time, with the tokenizer's own defaults. Ours lays texts out, cuts and batches by itself, so it is held to the
-card's values alone and in mixed batches. What differs is refused with a sentence, never scored.
+The reference is the call on a model card: `model(**tokenizer(prompt, completion, truncation=True,
+max_length=...))`, one text at a time, with the tokenizer's defaults. This package encodes, cuts and batches
+by itself, so single texts and mixed batches are both compared. A checkpoint with other scores is refused.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from scoring.model import Network, build_network, load_classifier, quietly
 
 Values = npt.NDArray[np.float64]
 
-TOLERANCE = 1e-4  # of the spread of the card's own scores
-ROUNDING = 2e-6  # of the largest score: what two orders of the same sums in fp32 may differ by
+TOLERANCE = 1e-4  # share of the standard deviation of the reference scores
+ROUNDING = 2e-6  # share of the largest score: fp32 sums in another order differ by this
 SHORT: Sequence[Pair] = (
     ("How do I boil an egg?", "Put it into boiling water for seven minutes."),
     ("How do I boil an egg?", "eggs lol"),
@@ -55,11 +55,10 @@ def prove(
     device: str = "cpu",
     threads: int | None = None,
 ) -> Checkpoint:
-    """Compare our scores of a checkpoint in fp32 with those of plain `transformers`, and open it.
+    """Open a checkpoint and compare its fp32 scores with those of plain `transformers`.
 
-    `token_types="zero"` states that the model was trained without token types, whatever its tokenizer
-    makes by default. Raises CheckpointError that says what differs and by how much, and ValueError for a
-    `max_length` that the model does not have.
+    `token_types="zero"` states that the model was trained without token types, whatever its tokenizer makes.
+    Raises CheckpointError with the size of a difference, and ValueError if `max_length` exceeds the model's.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -94,16 +93,18 @@ def refuse_length(checkpoint: Checkpoint, max_length: int) -> None:
 
 
 class Card:
-    """A model as its card would call it."""
+    """A model called as on its card."""
 
     def __init__(self, classifier: PreTrainedModel, tokenizer: Any, max_length: int) -> None:
         self.classifier, self.tokenizer, self.max_length = classifier, tokenizer, max_length
 
     def tokens(self, pair: Pair, *, zero: bool) -> Any:
-        """What the tokenizer gives by its defaults; `zero` leaves token types out, so that all are 0."""
-        said = {"return_token_type_ids": False} if zero else {}
-        made = self.tokenizer(*pair, truncation=True, max_length=self.max_length, return_tensors="pt", **said)
-        return made.to(self.classifier.device)
+        """The tokenizer's default output; `zero` leaves token types out, so that all are 0."""
+        options = {"return_token_type_ids": False} if zero else {}
+        tokens = self.tokenizer(
+            *pair, truncation=True, max_length=self.max_length, return_tensors="pt", **options
+        )
+        return tokens.to(self.classifier.device)
 
     def values(self, pairs: Sequence[Pair], *, zero: bool) -> Values:
         """(N,) scores, one text at a time."""
@@ -111,15 +112,15 @@ class Card:
             with torch.no_grad(), quietly():
                 logits = [self.classifier(**self.tokens(pair, zero=zero)).logits for pair in pairs]
         except Exception as error:
-            # Any family of the library may run here, with any config.
+            # Any model family of the library may run here, and raise errors of any type.
             raise CheckpointError(
                 f"plain transformers can't score with it at {self.max_length} tokens: {in_one_line(error)}"
             ) from error
-        if any(each.numel() != 1 for each in logits):
+        if any(logit.numel() != 1 for logit in logits):
             raise CheckpointError(
                 f"the model gives {logits[0].numel()} numbers per text; a reward model gives one"
             )
-        values = np.array([each.double().item() for each in logits])
+        values = np.array([logit.double().item() for logit in logits])
         if not np.isfinite(values).all():
             raise CheckpointError("plain transformers gives NaN or infinity as the score of a sample text")
         return values
@@ -129,7 +130,7 @@ class Card:
 
 
 def _pairs(max_length: int) -> list[Pair]:
-    """SHORT, and texts that fill `max_length` and are cut on one side, on the other, and on both."""
+    """SHORT, and pairs cut on the completion's side, on the prompt's side, on both, and not at all."""
     words = list(itertools.islice(itertools.cycle(STORY.split(" ")), max_length + 50))
     long, longer = " ".join(words), " ".join(reversed(words))
     half = " ".join(words[: max(4, max_length // 4)])
@@ -154,23 +155,20 @@ def _values(network: Network, batches: Sequence[Sequence[Ids]]) -> Values:
         raise CheckpointError(f"the model can't score sample texts: {in_one_line(error)}") from error
 
 
-def _allowed(expected: Values) -> float:
-    return TOLERANCE * float(np.std(expected)) + ROUNDING * float(np.abs(expected).max())
-
-
 def _close(values: Values, expected: Values) -> bool:
-    return bool(np.abs(values - expected).max() <= _allowed(expected))
+    tolerance = TOLERANCE * float(np.std(expected)) + ROUNDING * float(np.abs(expected).max())
+    return bool(np.abs(values - expected).max() <= tolerance)
 
 
-def _off(values: Values, expected: Values) -> str:
-    """The largest difference, in standard deviations of the card's own scores."""
+def _difference(values: Values, expected: Values) -> str:
+    """The largest difference, in standard deviations of the expected scores."""
     spread = float(np.std(expected))
     largest = float(np.abs(values - expected).max())
     return f"{largest / spread:.2g} standard deviations" if spread else f"{largest:.2g}"
 
 
 def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
-    """Whether this is the published seed, which was trained without token types: by its card's own scores."""
+    """Whether this is the published seed, which was trained without token types: by its card's scores."""
     if not _close(ours, card.values(pairs, zero=True)):
         return False
     try:
@@ -183,8 +181,8 @@ def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
 def _why_alone(
     card: Card, pairs: Sequence[Pair], texts: Sequence[Ids], ours: Values, expected: Values, *, stated: bool
 ) -> str:
-    """Why one text is scored otherwise than plain `transformers` does."""
-    off = _off(ours, expected)
+    """Why single texts get other scores than in plain `transformers`."""
+    off = _difference(ours, expected)
     if not stated and _close(ours, card.values(pairs, zero=True)):
         return (
             f"its scores depend on token types: with and without them, scores differ by {off}. "
@@ -192,7 +190,7 @@ def _why_alone(
             "as the seed was, add --token-types zero"
         )
     layouts = [card.tokens(pair, zero=True)["input_ids"][0].tolist() for pair in pairs]
-    unlike = [n for n, (text, made) in enumerate(zip(texts, layouts, strict=True)) if text.tolist() != made]
+    unlike = [n for n, (text, ids) in enumerate(zip(texts, layouts, strict=True)) if text.tolist() != ids]
     if unlike and all(len(layouts[n]) >= card.max_length for n in unlike):
         side = card.tokenizer.truncation_side
         return (
@@ -214,15 +212,15 @@ def _refuse_batches(network: Network, texts: Sequence[Ids], expected: Values) ->
         if not _close(values, expected[places]):
             raise CheckpointError(
                 "its score of a text changes with the other texts in a batch, because it reads padding: by "
-                f"{_off(values, expected[places])}. Such models are not supported"
+                f"{_difference(values, expected[places])}. Such models are not supported"
             )
 
 
 def _orders(count: int) -> Iterator[list[list[int]]]:
-    """Mixed batches of texts by their places: all together, in threes from the end, and drawn."""
-    every = list(range(count))
-    yield [every]
-    backwards = every[::-1]
-    yield [backwards[start : start + 3] for start in range(0, count, 3)]
-    drawn = random.Random(0).sample(every, count)
-    yield [drawn[: count // 2], drawn[count // 2 :]]
+    """Mixed batches of indices: all in one, in threes from the end, and two random halves."""
+    indices = list(range(count))
+    yield [indices]
+    reverse = indices[::-1]
+    yield [reverse[start : start + 3] for start in range(0, count, 3)]
+    shuffled = random.Random(0).sample(indices, count)
+    yield [shuffled[: count // 2], shuffled[count // 2 :]]

@@ -16,10 +16,10 @@ def open_scorer(
     threads: int | None = None,
     token_types: str | None = None,
 ) -> Scorer:
-    """`longest`, `shortest`, `random`, or the model in a folder; what it has to say goes to stderr.
+    """`longest`, `shortest`, `random`, or the model in a folder; a note on its precision goes to stderr.
 
-    The model is compared with plain `transformers` first, see `scoring.proof`. Raises CheckpointError for
-    a folder that can't be used or would be scored wrong, and ValueError for a setting that can't.
+    The model is first compared with plain `transformers` (see scoring.proof). Raises CheckpointError for a
+    bad folder or a difference, and ValueError for a bad setting.
     """
     if name in BASELINES:
         return BASELINES[name]

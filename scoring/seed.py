@@ -1,7 +1,7 @@
-"""What the card of the seed model, nicholasKluge/RewardModel, says of itself, to check a download against.
+"""The two examples on the card of the seed model, nicholasKluge/RewardModel, to check a download.
 
-The two examples and their scores are quoted from the card (Nicholas Kluge Correa, Apache-2.0). The card has
-printed two scores for the bad example over time, so at least two sets of weights have been published.
+Texts and scores are quoted from the card (Nicholas Kluge Correa, Apache-2.0). Two versions of the card have
+different scores for the bad example, so at least two sets of weights have been published.
 """
 
 from scoring.formats import Scorer
@@ -33,11 +33,11 @@ BAD_SCORES = (-10.942, -11.582)
 TOLERANCE = 0.05
 
 
-def check_card_examples(score: Scorer) -> None:
-    """Raise ValueError unless the scorer gives the card's own two examples the scores the card prints."""
-    good, bad = (scored.value for scored in score([(PROMPT, GOOD), (PROMPT, BAD)]))
-    if abs(good - GOOD_SCORE) > TOLERANCE or min(abs(bad - known) for known in BAD_SCORES) > TOLERANCE:
-        printed = " or ".join(str(known) for known in BAD_SCORES)
+def check_card_examples(scorer: Scorer) -> None:
+    """Raise ValueError unless the scorer gives both examples the scores on the card."""
+    good, bad = (scored.value for scored in scorer([(PROMPT, GOOD), (PROMPT, BAD)]))
+    if abs(good - GOOD_SCORE) > TOLERANCE or min(abs(bad - score) for score in BAD_SCORES) > TOLERANCE:
+        printed = " or ".join(map(str, BAD_SCORES))
         raise ValueError(
             f"the card's examples score {good:.3f} and {bad:.3f}; the card prints {GOOD_SCORE} and {printed}"
         )

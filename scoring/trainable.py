@@ -1,4 +1,4 @@
-"""The network as training runs it: packed as for scoring, with gradients and dropout."""
+"""The network for training: packed as in scoring, with gradients and dropout."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from scoring.model import Network, Padded, Spans
 
 
 def trainable(classifier: PreTrainedModel) -> Network:
-    """The network to train `classifier` with: its parameters, no others, N texts in, (N,) rewards out.
+    """The network that trains exactly the parameters of `classifier`: N texts -> (N,) rewards.
 
-    A BERT on a processor runs without padding; anything else is padded to the longest text of a batch.
+    A BERT on a CPU runs without padding. Other models are padded to the longest text of a batch.
     """
     on_cpu = next(classifier.parameters()).device.type == "cpu"
     if on_cpu and isinstance(classifier, BertForSequenceClassification):
@@ -28,9 +28,9 @@ def trainable(classifier: PreTrainedModel) -> Network:
 
 
 class TrainableBert(Network):
-    """A BERT classifier over packed tokens: what `transformers` computes, padding left out.
+    """A BERT classifier over packed tokens, equivalent to `transformers` without the padding.
 
-    As in scoring, attention stays within each text and the last layer is computed for [CLS] alone.
+    As in scoring, attention stays within each text, and the last layer is computed for [CLS] alone.
     """
 
     padded = False
@@ -54,7 +54,7 @@ class TrainableBert(Network):
         return logits.squeeze(-1).float()
 
     def embed(self, texts: Sequence[Ids]) -> Tensor:
-        """(T, H); every token has type 0, as the seed was trained."""
+        """(T, H). Every token has type 0, as in the seed's training."""
         tables = self.classifier.bert.embeddings
         ids = torch.from_numpy(np.concatenate(texts)).long()  # (T,)
         positions = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
@@ -68,8 +68,8 @@ class TrainableBert(Network):
         heads, size = attention.num_attention_heads, attention.attention_head_size
         rate = attention.dropout.p if self.training else 0.0
         query, key, value = (
-            made.unflatten(-1, (heads, size))
-            for made in (attention.query(queries), attention.key(hidden), attention.value(hidden))
+            rows.unflatten(-1, (heads, size))
+            for rows in (attention.query(queries), attention.key(hidden), attention.value(hidden))
         )
         whole = len(queries) == len(hidden)
         mixed = []
@@ -93,13 +93,13 @@ class TrainableBert(Network):
 def _attention(query: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:
     if not rate:
         return scaled_dot_product_attention(query, key, value)
-    # With dropout, a processor's kernel takes the same products with more copies between them.
+    # With dropout, a CPU's kernel computes the same products, with more copies between them.
     weights = torch.softmax((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), dim=-1)
     return dropout(weights, rate) @ value
 
 
 def _finish(layer: BertLayer, hidden: Tensor, attended: Tensor) -> Tensor:
-    """What follows attention, row by row: (rows, H) of each -> (rows, H)."""
+    """The rest of the layer after attention, (rows, H) of each -> (rows, H)."""
     mixed: Tensor = layer.attention.output(attended, hidden)
-    done: Tensor = layer.output(layer.intermediate(mixed), mixed)
-    return done
+    output: Tensor = layer.output(layer.intermediate(mixed), mixed)
+    return output

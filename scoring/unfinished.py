@@ -1,4 +1,4 @@
-"""The files of a run that is not finished: held by one process, and whole or not there at all."""
+"""The files of an unfinished run: one process holds them, and each file is whole or absent."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from scoring.config import TrainingError
 
 
 class Diverged(TrainingError):
-    """The loss is no number any more. To go on from the last state would only come here again."""
+    """The loss is NaN or infinite. A run resumed from the last state would fail again."""
 
 
 @contextmanager
 def working_folder(out: Path, restart: bool) -> Iterator[Path]:
-    """The hidden folder of a run, held by one process; gone when the run ends, unless it can be resumed.
+    """The hidden folder of a run, locked by one process. It is removed unless the run can be resumed.
 
-    Raises TrainingError when another process holds it, and for a disk that is full.
+    Raises TrainingError if another process holds the folder, or it can't be written.
     """
     work = out.with_name(f".{out.name}.training")
     try:
@@ -35,7 +35,11 @@ def working_folder(out: Path, restart: bool) -> Iterator[Path]:
             except OSError:
                 raise TrainingError(f"another process is training {out} now") from None
             if restart:
-                _forget(work)
+                for entry in work.iterdir():
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    elif entry.name != "lock":
+                        entry.unlink()
             try:
                 yield work
             except BaseException as error:
@@ -48,16 +52,8 @@ def working_folder(out: Path, restart: bool) -> Iterator[Path]:
         raise TrainingError(f"{out.parent} can't be written: {error}{kept}") from error
 
 
-def _forget(work: Path) -> None:
-    for entry in work.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != "lock":
-            entry.unlink()
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file that takes its name only when all of it is on the disk."""
+    """Write a safetensors file that gets its name only when all of it is on the disk."""
     scratch = path.with_name(f".{path.name}")
     save_file(dict(tensors), scratch)
     sync(scratch)
