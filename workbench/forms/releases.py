@@ -13,7 +13,7 @@ _DAY = forms.DateInput(attrs={"type": "date"})
 
 
 class ReleaseForm(forms.Form):
-    """What goes into the next Release: its profiles, formats, and every filter that there is."""
+    """The profiles, formats and filters of the next Release."""
 
     profiles = forms.MultipleChoiceField(
         choices=[(profile.name, profile.purpose) for profile in PROFILES.values()],
@@ -78,20 +78,20 @@ class ReleaseForm(forms.Form):
     def __init__(
         self, *args: Any, sources: Sequence[str], leaked: Callable[[], Sequence[str]], **kwargs: Any
     ) -> None:
-        """`leaked` gives the prompt groups that the last leakage report found."""
+        """`leaked` gives the prompt groups of the newest leakage report."""
         super().__init__(*args, **kwargs)
         self.leaked = leaked
-        chosen = cast(forms.MultipleChoiceField, self.fields["source"])
-        chosen.choices = [(source, source) for source in sources]
+        field = cast(forms.MultipleChoiceField, self.fields["source"])
+        field.choices = [(source, source) for source in sources]
         self.has_sources = bool(sources)
 
     def filters(self) -> Filters:
-        """Those of a valid form."""
-        asked = [each.name for each in fields(Filters) if each.name in self.fields]
-        given = {name: self.cleaned_data[name] for name in asked}
+        """The filters of a valid form."""
+        names = [field.name for field in fields(Filters) if field.name in self.fields]
+        values = {name: self.cleaned_data[name] for name in names}
         if self.cleaned_data["without_leaked"]:
-            given["without_groups"] = tuple(self.leaked())
-        return Filters.parse(given)
+            values["without_groups"] = tuple(self.leaked())
+        return Filters.parse(values)
 
     def release(self, dataset: Dataset) -> Release:
         """The unsaved row of a valid form."""
@@ -113,7 +113,7 @@ class ReleaseForm(forms.Form):
 
 
 class LeakageForm(forms.Form):
-    """What a leakage report looks at beside the Datasets. Several files may be sent as `benchmarks`."""
+    """The benchmarks of a leakage report, as one file or more."""
 
     benchmarks = forms.FileField(required=False)
     column = forms.CharField(

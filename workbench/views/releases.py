@@ -2,10 +2,11 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -19,19 +20,21 @@ from workbench import access
 from workbench.bodies import takes_files
 from workbench.forms.releases import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
+from workbench.models.dataset import Message
 from workbench.pipeline import releases as pipeline
 from workbench.pipeline.decisions import deciding
 from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
+from workbench.pipeline.text.splits import Split
 from workbench.views import Request
 from workbench.views.runs import STOP_POLLING, workforce
 from workbench.worker import enqueue, tasks
 
-RELEASES_A_PAGE = 30
+RELEASES_PER_PAGE = 30
 DOWNLOADS_SHOWN = 50
 FILES_SHOWN = 12
 COMMON = (*pipeline.DEFAULT_PROFILES, "soft-label")
-"""Profiles that the form shows at once; the others are one click away."""
+"""The profiles that the form shows at once; the other profiles are one click away."""
 
 SOURCES_OFFERED = 100
 _OUTCOMES = {"both_bad": "both bad", "cannot_judge": "can’t judge", "drop": "excluded by a reviewer"}
@@ -39,7 +42,7 @@ BLOCK = 256 * 1024
 
 
 def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> ReleaseForm:
-    """The form for the next Release; `report` is the leakage report whose prompts it can leave out."""
+    """The form for the next Release, which can leave out the prompts of the leakage report."""
     return ReleaseForm(
         request.POST if request.method == "POST" else None,
         leaked=lambda: leakage.groups_found(report) if report else (),
@@ -50,18 +53,18 @@ def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> Release
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
 def releases(request: Request, pk: int) -> HttpResponse:
-    """The Releases of a Dataset and the form for the next; for htmx, the list alone."""
+    """The Releases of a Dataset and the form for the next one; for htmx, the list alone."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     report = leakage.latest(dataset)
     form = _form(dataset, request, report)
     if request.method == "POST" and form.is_valid():
         _begin(form.release(dataset), access.person(request.user))
         return redirect("releases", pk=dataset.pk)
-    listed = dataset.releases.for_list().order_by("-number")
-    page = Paginator(listed, RELEASES_A_PAGE).get_page(request.GET.get("page"))
+    ordered = dataset.releases.for_list().order_by("-number")
+    page = Paginator(ordered, RELEASES_PER_PAGE).get_page(request.GET.get("page"))
     open_runs = [release.run for release in page if release.run and release.run.is_open]
     latest = next((release for release in page if release.is_ready), None)
-    shown_files = _in_order(latest, cast(Any, latest).files) if latest else []
+    files = _in_order(latest, latest.files) if latest else []  # type: ignore[attr-defined]  # of for_list
     context = {
         "dataset": dataset,
         "tab": "releases",
@@ -69,11 +72,11 @@ def releases(request: Request, pk: int) -> HttpResponse:
         "narrowing": [form[name] for name in form.narrowing if name != "source" or form.has_sources],
         "page": page,
         "latest": latest,
-        "files": shown_files if len(shown_files) <= FILES_SHOWN else [],
+        "files": files if len(files) <= FILES_SHOWN else [],
         "going": bool(open_runs),
         "workforce": workforce(open_runs),
         "common": [pipeline.PROFILES[name] for name in COMMON],
-        "others": [it for name, it in pipeline.PROFILES.items() if name not in COMMON],
+        "others": [profile for name, profile in pipeline.PROFILES.items() if name not in COMMON],
         "report": report,
         "chose_others": not set(form["profiles"].value() or []) <= set(COMMON),
     }
@@ -84,31 +87,33 @@ def releases(request: Request, pk: int) -> HttpResponse:
 
 @require_POST
 def release_count(request: HttpRequest, pk: int) -> HttpResponse:
-    """How many Comparisons the filters of the form let through, as Decisions stand; a worker brings these in
-    line with votes that came since, and the number is asked for again."""
+    """How many Comparisons pass the filters of the form, by the current Decisions. A worker derives Decisions
+    from newer votes, and the page then asks again."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = _form(dataset, request, leakage.latest(dataset))
     if not form.is_valid():
         problems = (error for errors in form.errors.values() for error in errors)
         return render(request, "releases/count.html", {"problem": next(problems)})
     try:
-        through, decided = pipeline.count_now(dataset, form.filters())
+        passing, decided = pipeline.count_now(dataset, form.filters())
     except pipeline.BadFilter as error:
         return render(request, "releases/count.html", {"problem": str(error)})
-    if ordered := deciding.begin_if_stale(dataset, access.person(request.user)):
-        enqueue.enqueue(tasks.decide, ordered.pk)
+    if run := deciding.begin_if_stale(dataset, access.person(request.user)):
+        enqueue.enqueue(tasks.decide, run.pk)
     freshness = deciding.freshness(dataset)
-    waiting = workforce([freshness.run] if freshness.run else [])
     context = {
-        "dataset": dataset, "through": through, "decided": decided,
-        "freshness": freshness, "workforce": waiting,
-    }  # fmt: skip
+        "dataset": dataset,
+        "passing": passing,
+        "decided": decided,
+        "freshness": freshness,
+        "workforce": workforce([freshness.run] if freshness.run else []),
+    }
     return render(request, "releases/count.html", context)
 
 
 @transaction.atomic
 def _begin(release: Release, user: User) -> None:
-    """Store the release and the Run that builds it; it is enqueued once both are stored."""
+    """Store the release and its Run, and enqueue the Run once both are stored."""
     run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=user)
     release.run, release.created_by = run, user
     pipeline.begin(release)
@@ -119,7 +124,7 @@ def _begin(release: Release, user: User) -> None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
 def release_leakage(request: Request, pk: int) -> HttpResponse:
-    """What the Dataset shares with what models are tested by, as the last Run found it; a POST begins one."""
+    """The newest leakage report of the Dataset; a POST begins another."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = LeakageForm(request.POST, request.FILES) if request.method == "POST" else LeakageForm()
     if request.method == "POST" and form.is_valid():
@@ -143,8 +148,8 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
     return render(request, "releases/report.html", context, status=status)
 
 
-def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Request) -> None:
-    """Store the files and the Run that reads them, unless one goes on already."""
+def _begin_report(dataset: Dataset, files: list[UploadedFile], column: str, request: Request) -> None:
+    """Store the files and begin the Run that reads them, unless such a Run is open."""
     if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
         sent = [(printable_name(file.name or "file"), file) for file in files]
         with leakage.begin(dataset, sent, column) as run:
@@ -153,21 +158,30 @@ def _begin_report(dataset: Dataset, files: list[Any], column: str, request: Requ
         enqueue.enqueue(tasks.report_leakage, run.pk)
 
 
-def _references(report: Run) -> list[dict[str, Any]]:
-    """Each reference of the report with its first prompts in words; PostgreSQL sorts the keys of JSON."""
-    keys = {key for each in report.result["references"] for some in each["examples"].values() for key in some}
+@dataclass(frozen=True)
+class Reference:
+    """One row of the leakage report: `alike` has (split, number of prompts, messages of the first ones)."""
+
+    name: str
+    size: int
+    alike: list[tuple[Split, int, list[list[Message]]]]
+
+
+def _references(report: Run) -> list[Reference]:
+    leaks: list[leakage.LeakFacts] = report.result["references"]
+    keys = {key for leak in leaks for examples in leak["examples"].values() for key in examples}
     prompts = dict(Prompt.objects.filter(pk__in=keys).values_list("pk", "messages"))
     return [
-        {
-            "reference": each["reference"],
-            "size": each["size"],
-            "alike": [
-                (split, each["alike"][split], [prompts[k] for k in each["examples"][split] if k in prompts])
-                for split in pipeline.SPLITS
-                if split in each["alike"]
+        Reference(
+            leak["reference"],
+            leak["size"],
+            [
+                (split, count, [prompts[key] for key in leak["examples"][split] if key in prompts])
+                for split in pipeline.SPLITS  # in this order: PostgreSQL sorts the keys of JSON
+                if (count := leak["alike"].get(split)) is not None
             ],
-        }
-        for each in report.result["references"]
+        )
+        for leak in leaks
     ]
 
 
@@ -178,55 +192,79 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
         "dataset": release.dataset,
         "tab": "releases",
         "release": release,
-        "manifest": release.manifest,
-        "files": _in_order(release, release.manifest["files"]) if release.is_ready else [],
-        "groups": _groups(release) if release.is_ready else [],
-        "licences": sorted({each["licence"] for each in release.manifest["sources"]})
-        if release.is_ready
-        else [],
-        "folder": _folder(release),
-        "narrowed": pipeline.Filters.parse(release.filters).in_words(),
+        "filters": pipeline.Filters.parse(release.filters).in_words(),
         "workforce": workforce([release.run] if release.run else []),
-        "downloads": release.downloads.select_related("user")[:DOWNLOADS_SHOWN],
     }
+    if release.is_ready:
+        manifest: pipeline.Manifest = release.manifest
+        context |= {
+            "manifest": manifest,
+            "files": _in_order(release, manifest["files"]),
+            "groups": _profile_groups(release),
+            "licences": sorted({source["licence"] for source in manifest["sources"]}),
+            "folder": _folder(release),
+            "downloads": release.downloads.select_related("user")[:DOWNLOADS_SHOWN],
+        }
     return render(request, "releases/release.html", context)
 
 
-def _in_order(release: Release, files: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """(name, facts) of each file by profile, format and split; PostgreSQL sorts the keys of JSON its own
-    way. Files that hold no rows come last."""
-    places = [*release.profiles, *pipeline.FORMATS, *pipeline.SPLITS, None]
+def _in_order(release: Release, files: dict[str, pipeline.FileFacts]) -> list[tuple[str, pipeline.FileFacts]]:
+    """(name, facts) of each file by profile, format and split; files without rows come last. The order of the
+    manifest is lost, as PostgreSQL sorts the keys of JSON."""
+    order = [*release.profiles, *pipeline.FORMATS, *pipeline.SPLITS, None]
 
-    def place(named: tuple[str, dict[str, Any]]) -> list[int]:
-        return [places.index(named[1].get(key)) for key in ("profile", "format", "split")]
+    def places(item: tuple[str, pipeline.FileFacts]) -> list[int]:
+        facts = item[1]
+        return [order.index(word) for word in (facts["profile"], facts["format"], facts["split"])]
 
-    return sorted(files.items(), key=place)
+    return sorted(files.items(), key=places)
 
 
-def _groups(release: Release) -> list[dict[str, Any]]:
-    """Profiles with one rule that left out the same together, in words; `members` are these profiles."""
-    manifest = release.manifest
-    groups: dict[str, dict[str, Any]] = {}
+@dataclass(frozen=True)
+class ReleasedProfile:
+    name: str
+    purpose: str
+    rows: list[tuple[Split, int]]
+    torn: int
+    calls: list[str]
+
+    @property
+    def total(self) -> int:
+        return sum(count for _, count in self.rows)
+
+
+@dataclass(frozen=True)
+class ProfileGroup:
+    """Profiles with the same rule and the same counts of pairs left out, in words."""
+
+    rule: list[tuple[str, str]]
+    left_out: list[tuple[str, int]]
+    members: list[ReleasedProfile] = field(default_factory=list)
+
+
+def _profile_groups(release: Release) -> list[ProfileGroup]:
+    manifest: pipeline.Manifest = release.manifest
+    groups: dict[str, ProfileGroup] = {}
     for name in release.profiles:
         facts = manifest["profiles"][name]
-        fresh = {
-            "rule": [(_OUTCOMES.get(key, key), rule) for key, rule in facts["rule"].items()],
-            "left_out": [(manifest["left_out"][key], count) for key, count in facts["left_out"].items()],
-            "members": [],
-        }
-        group = groups.setdefault(repr((facts["rule"], facts["left_out"])), fresh)
-        rows = [(split, facts["rows"][split]) for split in pipeline.SPLITS if split in facts["rows"]]
-        total = sum(count for _, count in rows)
-        calls = [pipeline.in_folder(call, _folder(release)) for call in facts.get("load", {}).values()]
-        member = {"name": name, "purpose": facts["purpose"], "rows": rows, "total": total, "calls": calls}
-        member["torn"] = facts.get("torn", 0)
-        group["members"].append(member)
+        group = ProfileGroup(
+            rule=[(_OUTCOMES.get(outcome, outcome), rule) for outcome, rule in facts["rule"].items()],
+            left_out=[(manifest["left_out"][reason], n) for reason, n in facts["left_out"].items()],
+        )
+        profile = ReleasedProfile(
+            name=name,
+            purpose=facts["purpose"],
+            rows=[(split, facts["rows"][split]) for split in pipeline.SPLITS if split in facts["rows"]],
+            torn=facts["torn"],
+            calls=[pipeline.in_folder(call, _folder(release)) for call in facts["load"].values()],
+        )
+        groups.setdefault(repr((facts["rule"], facts["left_out"])), group).members.append(profile)
     return list(groups.values())
 
 
 @require_safe
 def release_download(request: HttpRequest, pk: UUID, name: str) -> HttpResponseBase:
-    """One file of a ready Release, streamed; one range of it where the client asks to resume."""
+    """A file of a ready Release, streamed; a range of the file where the client resumes a download."""
     release = access.release_for(request.user, pk)
     if not release.is_ready or name not in {*release.manifest["files"], pipeline.MANIFEST}:
         raise Http404
@@ -257,11 +295,12 @@ def _sha256(release: Release, name: str) -> str:
 
 
 def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
-    # RFC 9530 has the digest of the whole file in base64, also on a part of it; people compare hex.
+    # RFC 9530 wants the digest of the whole file in base64, also on a part of the file; people compare hex.
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
-    shown = f"{_folder(release)}-{name}"
+    filename = f"{_folder(release)}-{name}"
     return {
-        "Content-Disposition": content_disposition_header(as_attachment=True, filename=shown) or "attachment",
+        "Content-Disposition": content_disposition_header(as_attachment=True, filename=filename)
+        or "attachment",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
         "Accept-Ranges": "bytes",
@@ -272,19 +311,19 @@ def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
 
 
 def _folder(release: Release) -> str:
-    """A name for the release on somebody's disk: by what the Dataset was called when it was built."""
+    """A name for the folder of the release, by the name of the Dataset at the time of the build."""
     name = release.manifest["dataset"]["name"] if release.is_ready else release.dataset.name
     return f"{slugify(name) or 'dataset'}-{release.number}"
 
 
 def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
-    """The bytes asked for; all of them when no single range is asked for, or one of another file than this
-    (If-Range), or one of more digits than any file has; None when they lie behind the end."""
-    asked = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", request.headers.get("Range", ""))
+    """The bytes of a Range header; None when they lie behind the end. All bytes without a single range, for a
+    range of another file (If-Range), and for a range of more digits than any file has."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", request.headers.get("Range", ""))
     condition = request.headers.get("If-Range", f'"{sha256}"')
-    if not asked or asked.groups() == ("", "") or condition != f'"{sha256}"':
+    if not match or match.groups() == ("", "") or condition != f'"{sha256}"':
         return range(size)
-    first, last = asked.groups()
+    first, last = match.groups()
     if not first:
         return range(max(0, size - int(last)), size) if int(last) else None
     end = min(size, int(last) + 1) if last else size
@@ -292,10 +331,10 @@ def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
 
 
 def _blocks(path: str, span: range) -> Iterator[bytes]:
-    # Opened at the first block: nobody would close it behind a HEAD request, which asks for none.
+    # Opened at the first block: after a HEAD request, which reads no block, nobody would close the file.
     with default_storage.open(path) as file:
         file.seek(span.start)
-        left = len(span)
-        while left and (block := file.read(min(BLOCK, left))):
-            left -= len(block)
+        remaining = len(span)
+        while remaining and (block := file.read(min(BLOCK, remaining))):
+            remaining -= len(block)
             yield block
