@@ -58,14 +58,14 @@ def has_learnt(version: ModelVersion, prompts: Sequence[str], chosen: Sequence[s
 
 def measured(version: ModelVersion, dataset: Dataset, label_source: str = "all") -> accuracy.Measured:
     """The version against one label source or both together, from the rows of this moment."""
-    heard = accuracy.heard(dataset)
+    opinions = accuracy.opinions_of(dataset)
     places = [place for place, name in enumerate(accuracy.LABEL_SOURCES) if label_source in (name, "all")]
-    said = accuracy.majority(heard.counts[:, places].sum(axis=1))
+    target = accuracy.majority(opinions.counts[:, places].sum(axis=1))
     return accuracy.measure(
-        accuracy.margins(version, heard.keys),
-        np.where(said >= 0, said, np.nan),
-        heard.groups,
-        heard.lengths,
+        accuracy.margins(version, opinions.keys),
+        np.where(target >= 0, target, np.nan),
+        opinions.groups,
+        opinions.lengths,
         learnt.seen(version, dataset),
     )
 

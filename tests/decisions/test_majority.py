@@ -12,7 +12,6 @@ from tests.factories import (
 from workbench.models import Annotator, Comparison, Dataset, Decision, Flag
 from workbench.pipeline.decisions import majority
 from workbench.pipeline.decisions.majority import Derived
-from workbench.pipeline.quality.shares import Share, wilson
 
 
 def judged(dataset: Dataset, *outcomes: str) -> Comparison:
@@ -174,15 +173,3 @@ def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_ch
     assert not [
         it["sql"] for it in second if it["sql"].startswith(("INSERT", "UPDATE", "BEGIN", "SAVEPOINT"))
     ]
-
-
-def test_wilson_gives_the_published_interval():
-    # Newcombe 1998, table I: 81 of 263 and 0 of 20, method 3 (score, no continuity correction).
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=5e-5)
-
-
-def test_nothing_counted_gives_no_share_and_no_interval():
-    assert wilson(0, 0) is None
-    assert (Share(0, 0).value, Share(0, 0).low, Share(0, 0).high) == (None, None, None)

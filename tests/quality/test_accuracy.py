@@ -71,8 +71,8 @@ def test_votes_beside_a_suggestion_and_on_picked_pairs_are_counted_apart(dataset
     found = measured(version, dataset, "people")
 
     assert (found.share.value, found.decided) == (0.5, 2)
-    assert accuracy.heard(dataset).set_aside == {"led": 1, "picked": 1, "asked_after": 0}
-    assert accuracy.left_out_in_words(0, accuracy.heard(dataset).set_aside) == (
+    assert accuracy.opinions_of(dataset).set_aside == {"led": 1, "picked": 1, "asked_after": 0}
+    assert accuracy.left_out_in_words(0, accuracy.opinions_of(dataset).set_aside) == (
         "Left out: 1 vote given after the model’s pick was shown, 1 vote on pairs that were not picked at "
         "random."
     )
@@ -90,7 +90,7 @@ def test_a_pair_counts_once_by_what_more_than_half_say(dataset):
     both, people = measured(version, dataset), measured(version, dataset, "people")
 
     assert (both.decided, both.share.value) == (1, 1.0)
-    assert accuracy.undecided(*accuracy.heard(dataset).said()) == {"no majority": 1}
+    assert accuracy.undecided(*accuracy.opinions_of(dataset).labels()) == {"no majority": 1}
     assert (people.decided, people.share.value) == (1, 0.0)
 
 
@@ -114,8 +114,8 @@ def test_the_rule_is_not_chosen_by_prompts_that_are_kept_for_testing(dataset):
         group = labelled(dataset, f"{number}?", a=f"long text {number}", b=f"s{number}").prompt.group
         if split_of(group) != "train":
             Judgment.objects.filter(comparison__prompt__group=group).update(outcome="b")
-    found = accuracy.heard(dataset)
-    target, _ = found.said()
+    found = accuracy.opinions_of(dataset)
+    target, _ = found.labels()
 
     assert accuracy.length_rule(target, found.lengths, found.groups) == "longest"
     assert accuracy.length_rule(1 - target, found.lengths, found.groups) == "shortest"
@@ -131,7 +131,7 @@ def test_a_figure_above_the_human_ceiling_carries_a_warning(dataset):
         for place, by in enumerate(people):
             judged_blind(comparison, "b" if place == 0 and number % 2 else "a", by)
 
-    share, ceiling = measured(version, dataset).share.value, accuracy.heard(dataset).ceiling()
+    share, ceiling = measured(version, dataset).share.value, accuracy.opinions_of(dataset).ceiling()
 
     assert share == 1.0
     assert 0.8 < ceiling.value < 1.0
@@ -142,7 +142,7 @@ def test_nothing_counted_is_no_figure(dataset):
     found = measured(ModelVersionFactory.create(), dataset)
 
     assert (found.share.value, found.decided) == (None, 0)
-    assert accuracy.heard(dataset).ceiling() == accuracy.Ceiling(None, None, 0, 1)
+    assert accuracy.opinions_of(dataset).ceiling() == accuracy.Ceiling(None, None, 0, 1)
 
 
 @pytest.mark.parametrize(

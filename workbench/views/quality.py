@@ -62,7 +62,7 @@ class Shown:
 
 
 def _unbroken(sentence: str) -> str:
-    """With a space before the sign of per cent at which no line is broken."""
+    """With no line break before a per cent sign."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
@@ -73,14 +73,14 @@ def _cell(column: Column, value: Any) -> str:
         return f"{value:,}"
     if column.kind == "decimal":
         return f"{value:,.1f}"
-    # Why there is no figure is a sentence, of which a cell has room for the beginning.
+    # The reason for a missing figure is a sentence, and a cell has room for its beginning.
     return in_words(value, column.kind).partition(":")[0] if column.is_figure else str(value)
 
 
 @require_safe
 @vary_on_headers("HX-Request")
 def quality(request: Request, pk: int) -> HttpResponse:
-    """The figures of a Dataset; for htmx, how far their Run is, and a reload when it has ended."""
+    """The figures of a Dataset; for htmx, the progress of their Run, and a reload at its end."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     context = {"dataset": dataset, "tab": "quality", **computing(dataset)}
     if request.htmx and not context["runs"]:
@@ -97,19 +97,19 @@ def quality(request: Request, pk: int) -> HttpResponse:
 def computing(dataset: Dataset) -> dict[str, Any]:
     """The Runs that compute the figures now, and how the last one failed, as quality/live.html shows it."""
     runs = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).for_list()
-    going_on = list(runs.open())
+    open_runs = list(runs.open())
     latest = runs.order_by("-pk").first()
     return {
-        "runs": going_on,
-        "workforce": workforce(going_on),
+        "runs": open_runs,
+        "workforce": workforce(open_runs),
         "poll_seconds": POLL_SECONDS,
         "failed": latest if latest and latest.state == Run.State.FAILED else None,
     }
 
 
 def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
-    """Which moment stored figures describe and what has changed since, as quality/as_of.html says it; where
-    there are none, whether anything was judged that they could be of."""
+    """The moment of the stored figures and the changes since, for quality/as_of.html. Without figures:
+    whether there are any votes, for quality/coming.html."""
     if stored is None:
         return {"judged": Judgment.objects.of(dataset).exists()}
     active = ModelVersion.objects.serving(dataset)
@@ -126,11 +126,10 @@ def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
 
 def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:
     report = stored.report
-    heard = label_sources(report)
     label_source = _label_source(report, request.GET.get("label_source", ""))
     return {
         "label_source": label_source,
-        "label_sources": [(each, SOURCE_NAMES[each]) for each in heard],
+        "label_sources": [(name, SOURCE_NAMES[name]) for name in label_sources(report)],
         "panels": [
             _shown(dataset, stored, label_source, panel) for panel in _panels(dataset, report, label_source)
         ],
@@ -138,18 +137,18 @@ def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict
     }
 
 
-def _label_source(report: Report, asked: str) -> str:
-    """The label source asked for, else the first that has said something; "" where nobody has."""
-    heard = label_sources(report)
-    return asked if asked in heard else next(iter(heard), "")
+def _label_source(report: Report, wanted: str) -> str:
+    """The wanted label source, else the first with opinions; "" where there are none."""
+    sources = label_sources(report)
+    return wanted if wanted in sources else next(iter(sources), "")
 
 
 def _panels(dataset: Dataset, report: Report, label_source: str) -> list[Panel]:
-    """Those that the visitor may see: what is about single annotators is for admins."""
+    """The panels for the visitor: those on single annotators are for admins."""
     if not label_source:
         return []
-    found = panels(report, label_source, names_of(report))
-    return [panel for panel in found if not panel.single or dataset.role == Role.ADMIN]
+    every = panels(report, label_source, names_of(report))
+    return [panel for panel in every if not panel.single or dataset.role == Role.ADMIN]
 
 
 def _shown(dataset: Dataset, stored: Statistics, label_source: str, panel: Panel) -> Shown:
@@ -163,14 +162,14 @@ def _shown(dataset: Dataset, stored: Statistics, label_source: str, panel: Panel
 
 
 def _path(stored: Statistics, name: str) -> str | None:
-    """Path in Django's storage of the chart of this name, which ends in a digest."""
+    """Path in Django's storage of the chart of this name; a digest follows the name."""
     start = f"{charts.folder(stored.dataset)}/{name}-"
     return next((path for path in stored.charts if path.startswith(start)), None)
 
 
 @require_safe
 def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
-    """One chart of the stored report, to those who may see the panel it belongs to."""
+    """One chart of the stored report, for those who may see its panel."""
     dataset, stored = _stored(request, pk)
     path = f"{charts.folder(dataset)}/{name}"
     drawn = {
@@ -187,18 +186,18 @@ def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
 
 @require_safe
 def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -> HttpResponse:
-    """All rows of one panel as CSV: of each figure its value, its 95 % interval and what it is made of."""
+    """All rows of one panel as CSV: each figure with its value, 95 % interval and n."""
     dataset, stored = _stored(request, pk)
     if label_source not in label_sources(stored.report):
         raise Http404
-    panel = next((it for it in _panels(dataset, stored.report, label_source) if it.name == name), None)
+    panel = next((p for p in _panels(dataset, stored.report, label_source) if p.name == name), None)
     if panel is None:
         raise Http404
-    shown = f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv"
+    filename = f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv"
     response = HttpResponse(
         content_type="text/csv; charset=utf-8",
         headers={
-            "Content-Disposition": f'attachment; filename="{shown}"',
+            "Content-Disposition": f'attachment; filename="{filename}"',
             "X-Content-Type-Options": "nosniff",
         },
     )
@@ -226,10 +225,10 @@ def _values(column: Column, value: Any) -> Iterator[Any]:
 
 @require_safe
 def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
-    """All figures as they are stored; for admins, as single annotators are among them."""
+    """The stored report; for admins, as it has figures of single annotators."""
     dataset, stored = _stored(request, pk, Role.ADMIN)
-    shown = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
-    headers = {"Content-Disposition": f'attachment; filename="{shown}"'}
+    filename = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return JsonResponse(stored.report, headers=headers)
 
 

@@ -1,9 +1,8 @@
-"""Settling the Decisions of a Dataset as a Run: it takes minutes where 180,000 Comparisons are undecided, so
-no request does it. Pages show what is stored and say as of when."""
+"""Deriving the Decisions of a Dataset as a Run: 180,000 undecided Comparisons take minutes, so no request
+derives. Pages show the stored Decisions and say as of when."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Max, Q
@@ -14,13 +13,13 @@ from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.runs.lifecycle import heartbeats
 
 AGAIN_AFTER = timedelta(seconds=60)
-"""While people judge there is always something new; a page that looks at it orders no Run each second."""
+"""While people judge, there is always something new: pages must not begin a Run each second."""
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """As of when (None = never) the Decisions follow from the votes, whether votes came since, and the Run
-    that was ordered last."""
+    """as_of: when the Decisions last followed from the votes (None = never). is_stale: whether there
+    are newer votes. run: the last one."""
 
     as_of: datetime | None
     is_stale: bool
@@ -46,34 +45,32 @@ def freshness(dataset: Dataset) -> Freshness:
 
 
 def begin_if_stale(dataset: Dataset, by: User | None) -> Run | None:
-    """A new Run where votes or flags came that the last one has not seen; None where there is nothing to do,
-    where one goes on, or where one was ordered a minute ago."""
+    """A new Run where votes or flags are new to the last Run; None where nothing is new, where a Run is open,
+    and within a minute of the last."""
     with transaction.atomic():
         Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
         last = Run.objects.of(dataset).of_kind(Run.Kind.DECIDE).order_by("-pk").first()
         seen = _seen(dataset)
-        if last and (last.is_open or last.params["seen"] == seen or _is_recent(last)):
+        if last and (
+            last.is_open or last.params["seen"] == seen or timezone.now() - last.created_at < AGAIN_AFTER
+        ):
             return None
         return Run.objects.create(kind=Run.Kind.DECIDE, dataset=dataset, created_by=by, params={"seen": seen})
 
 
 def carry_out(run: Run) -> None:
-    """Settle what a started Run was ordered for, and finish it."""
+    """Derive the Decisions of a started Run's dataset, and finish the Run."""
     if run.dataset is None:
         raise ValueError(f"{run} has no dataset.")
     with heartbeats(run):
-        settled = aggregation.derive(run.dataset)
-    run.finish(made=settled.made, withdrawn=settled.withdrawn)
+        derived = aggregation.derive(run.dataset)
+    run.finish(made=derived.made, withdrawn=derived.withdrawn)
 
 
-def _is_recent(run: Run) -> bool:
-    return timezone.now() - run.created_at < AGAIN_AFTER
-
-
-def _seen(dataset: Dataset) -> list[Any]:
-    """What Decisions follow from, as far as a change of it shows in a few numbers."""
+def _seen(dataset: Dataset) -> list[str | int | None]:
+    """A few numbers that change whenever votes, flags or the rule change."""
     judgments = Judgment.objects.of(dataset).order_by()
     votes = judgments.aggregate(last=Max("pk"), current=Count("pk", filter=Q(is_current=True)))
     flags = Flag.objects.filter(comparison__dataset=dataset).order_by()
-    raised = flags.aggregate(all=Count("pk"), closed=Count("closed_at"))
-    return [dataset.aggregation, votes["last"], votes["current"], raised["all"], raised["closed"]]
+    counts = flags.aggregate(all=Count("pk"), closed=Count("closed_at"))
+    return [dataset.aggregation, votes["last"], votes["current"], counts["all"], counts["closed"]]

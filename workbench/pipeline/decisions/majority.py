@@ -43,23 +43,23 @@ def derive(dataset: Dataset, rule: str | None = None) -> Derived:
       judge" is no opinion; imported labels are opinions.
     - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
       a Release must not be quicker than the look.
-    - A derived Decision that no longer follows, or rests on other numbers of votes than it says, is
-      no longer current; one that still follows is left as it is, so a second call writes nothing.
-    - One that aggregation made stays for as long as it rests on the same votes, where `rule` is skill: to
-      make them takes too long for a page (see pipeline/decisions/aggregation), and the majority stands in
-      until then. `rule` is the Dataset's own, when None.
+    - A derived Decision is no longer current where it no longer follows, or where its numbers of votes have
+      changed. Any other derived Decision is left alone, so a second call writes nothing.
+    - Where `rule` is skill, a Decision by aggregation stays while its votes stay the same: aggregation takes
+      too long for a page (see pipeline/decisions/aggregation), and the majority stands in until then. None:
+      the Dataset's own rule.
     - A reviewer's current Decision is never touched, and nothing is derived beside it.
 
-    What is to be written is looked for without a lock, and then written in chunks, each a transaction of its
-    own that looks again: on SQLite nobody could judge while 200,000 rows are read. As people go on judging
-    meanwhile, a long pass is followed by a short one. A constant number of statements a chunk."""
+    Rows are read without a lock and then written in chunks, each a transaction that reads again: on SQLite,
+    nobody could judge while 200,000 rows are read. As people go on judging meanwhile, a long pass is followed
+    by a short one. A constant number of statements a chunk."""
     rule = rule or dataset.aggregation
     made = withdrawn = 0
     for _ in range(PASSES):
         out_of_date = list(_out_of_date(dataset, rule))
         for start in range(0, len(out_of_date), CHUNK):
-            some = _derive(dataset, rule, out_of_date[start : start + CHUNK])
-            made, withdrawn = made + some.made, withdrawn + some.withdrawn
+            written = _derive(dataset, rule, out_of_date[start : start + CHUNK])
+            made, withdrawn = made + written.made, withdrawn + written.withdrawn
         if len(out_of_date) <= CHUNK:
             break
     return Derived(made, withdrawn)
@@ -77,19 +77,19 @@ def _out_of_date(dataset: Dataset, rule: str) -> Iterator[int]:
 
 @transaction.atomic
 def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
-    some = Comparison.objects.filter(dataset=dataset, pk__in=keys)
+    comparisons = Comparison.objects.filter(dataset=dataset, pk__in=keys)
     derived = Decision.objects.current().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
-    withdrawn = derived.filter(comparison__in=some.flagged().values("pk")).update(is_current=False)
-    not_following = _no_longer_following(some, rule).values("current__pk")
+    withdrawn = derived.filter(comparison__in=comparisons.flagged().values("pk")).update(is_current=False)
+    not_following = _no_longer_following(comparisons, rule).values("current__pk")
     withdrawn += derived.filter(pk__in=not_following).update(is_current=False)
-    return Derived(made=_insert(_undecided(some)), withdrawn=withdrawn)
+    return Derived(made=_insert(_undecided(comparisons)), withdrawn=withdrawn)
 
 
 def _undecided(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
-    """Those, tallied, that have no current Decision and an outcome that follows from their opinions."""
+    """Tallied Comparisons without a current Decision, whose opinions give an outcome."""
     flagged = comparisons.flagged().values("pk")
-    open_ones = _tallied(comparisons).filter(current__isnull=True).exclude(pk__in=flagged)
-    return open_ones.exclude(derived_outcome="")
+    undecided = _tallied(comparisons).filter(current__isnull=True).exclude(pk__in=flagged)
+    return undecided.exclude(derived_outcome="")
 
 
 def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
@@ -121,7 +121,7 @@ def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
 
 
 def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet[Any, Any]:
-    """Those, tallied, whose current Decision was derived and differs from what the Judgments say now."""
+    """Tallied Comparisons whose current Decision was derived and no longer follows from the Judgments."""
     follows = Q(
         derived_outcome=F("current__outcome"),
         derived_method=F("current__method"),
@@ -131,12 +131,12 @@ def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet
     tallied = _tallied(comparisons).filter(current__isnull=False)
     tallied = tallied.exclude(current__method=Decision.Method.REVIEWER)
     if rule == Dataset.Aggregation.SKILL:
-        said = [When(current__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
-        tallied = tallied.annotate(saying_it=Case(*said, default=Value(0)))
+        votes = [When(current__outcome=outcome, then=F(f"votes_{outcome}")) for outcome in _OPINIONS]
+        tallied = tallied.annotate(votes_for_current=Case(*votes, default=Value(0)))
         follows |= Q(
             current__method=Decision.Method.AGGREGATION,
             opinions=F("current__votes"),
-            saying_it=F("current__votes_for"),
+            votes_for_current=F("current__votes_for"),
         )
     return tallied.exclude(follows)
 
@@ -144,8 +144,8 @@ def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet
 def _insert(decided: QuerySet[Any, Any]) -> int:
     """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
 
-    Made in the database, as rows that go through Python take longer. A reviewer who settles one of
-    them at this moment wins: decision_one_current leaves ours out."""
+    The database makes the rows, as Python would take longer. A reviewer who settles one of these Comparisons
+    at this moment wins: decision_one_current leaves ours out."""
     columns = {
         "comparison_id": F("pk"),
         "outcome": F("derived_outcome"),

@@ -39,7 +39,7 @@ from workbench.pipeline import imports
 from workbench.pipeline.imports import Draft
 from workbench.pipeline.imports.groups import own_group
 from workbench.pipeline.quality import accuracy
-from workbench.pipeline.quality.accuracy import Ceiling, Heard
+from workbench.pipeline.quality.accuracy import Ceiling, Opinions
 from workbench.pipeline.runs.lifecycle import heartbeats
 from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
 from workbench.pipeline.scoring import batches
@@ -92,7 +92,7 @@ class Known:
 @dataclass(frozen=True)
 class Pairs:
     """Known pairs of one source, in an order that content alone fixes; `left_out` counts the others by
-    reason, `set_aside` votes that do not count (see accuracy.Heard). `prompts`: the texts of each group,
+    reason, `set_aside` votes that do not count (see accuracy.Opinions). `prompts`: the texts of each group,
     where they are in no Dataset. `ceiling`: how far the labels can be trusted, of whichever pairs."""
 
     source: str
@@ -179,8 +179,8 @@ class Pairs:
 def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split | Literal["all"] = "all") -> Pairs:
     """The pairs of the dataset whose outcome may be counted (see pipeline/quality/accuracy), of one split or
     all."""
-    found = accuracy.heard(dataset)
-    target, opinions = found.said()
+    found = accuracy.opinions_of(dataset)
+    target, opinions = found.labels()
     left_out = Counter(accuracy.undecided(target, opinions))
     usable = np.isfinite(target) & (target >= 0)
     places = [
@@ -202,8 +202,8 @@ def of_dataset(dataset: Dataset, protocol: str = "", *, split: Split | Literal["
     )
 
 
-def _known(found: Heard, target: accuracy.Vector, places: list[int], protocol: str) -> Iterator[Known]:
-    """Some of the pairs that were heard of; texts only where the protocol changes them."""
+def _known(found: Opinions, target: accuracy.Vector, places: list[int], protocol: str) -> Iterator[Known]:
+    """Some of the pairs; texts only where the protocol changes them."""
     keys = [found.keys[place] for place in places]
     pairs = Comparison.objects.filter(pk__in=keys).order_by()
     digests = {

@@ -31,29 +31,29 @@ __all__ = [
 
 
 def stored(dataset: Dataset) -> Statistics | None:
-    """What a Run has last computed of the dataset; None before that, and where it is of another format."""
-    found = Statistics.objects.filter(dataset=dataset).select_related("dataset", "version").first()
-    return found if found and found.report.get("format") == FORMAT else None
+    """The last report of the dataset; None before the first, and where its format is another."""
+    rows = Statistics.objects.filter(dataset=dataset, report__format=FORMAT)
+    return rows.select_related("dataset", "version").first()
 
 
 def stored_of(datasets: Sequence[Dataset]) -> dict[int, Statistics]:
-    """What `stored` gives for each of them, by primary key; one query."""
+    """`stored` of each dataset, by primary key; one query."""
     rows = Statistics.objects.filter(dataset__in=datasets, report__format=FORMAT)
     return {row.dataset_id: row for row in rows}
 
 
 def carry_out(run: Run) -> Statistics | None:
-    """Compute what a started Run was ordered for, store it in the place of what was there, and finish the
-    Run. Raises Cancelled, and keeps what was there, when somebody cancels it meanwhile; None when that
-    happened after the last look."""
+    """Compute the figures of a started Run's dataset, store them in place of the last report, and finish the
+    Run. When somebody cancels the Run, the last report stays: raises Cancelled, or gives None after the last
+    look at the Run."""
     dataset = run.dataset
     if dataset is None:
         raise ValueError(f"{run} has no dataset.")
     report = compute(dataset, run.update_progress)
-    told = report["data"]
+    data = report["data"]
     drawn = charts.store(dataset, report)
     with transaction.atomic():
-        if not run.finish(opinions=told["opinions"], seconds=told["seconds"]):
+        if not run.finish(opinions=data["opinions"], seconds=data["seconds"]):
             if is_called_off(run):
                 charts.discard(dataset, drawn)
             return None
@@ -61,10 +61,10 @@ def carry_out(run: Run) -> Statistics | None:
             dataset=dataset,
             defaults={
                 "run": run,
-                "version": ModelVersion.objects.filter(name=told["version"] or "").first(),
-                "judgments": told["judgments"],
-                "last_judgment": told["last_judgment"],
-                "taken_at": told["taken_at"],
+                "version": ModelVersion.objects.filter(name=data["version"] or "").first(),
+                "judgments": data["judgments"],
+                "last_judgment": data["last_judgment"],
+                "taken_at": data["taken_at"],
                 "report": {**report, "charts": drawn},
             },
         )

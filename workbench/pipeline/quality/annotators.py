@@ -1,6 +1,5 @@
-"""How well an annotator's answers hold: against gold, against their own earlier answers, against the side on
-which a completion stood, and against what the model said. Each figure is a share with its interval; none is a
-rank."""
+"""How reliable an annotator's answers are: against gold, the annotator's earlier answers, the side of a
+completion, and the model's pick. Each figure is a share with its interval, and no ranking."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,10 +7,8 @@ from dataclasses import dataclass, field
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 
 from workbench.models import Claim, Dataset, Judgment, Outcome, Purpose
+from workbench.pipeline.quality.figures import ENOUGH
 from workbench.pipeline.quality.shares import Share
-
-# Below this the interval is wider than half of the scale: nothing is said.
-ENOUGH = 10
 
 NAMES = {
     "gold": "right on known answers",
@@ -20,7 +17,7 @@ NAMES = {
     "towards": "changed to the model’s pick",
     "away": "changed to something else",
 }
-"""The shares of a Quality, as they are told."""
+"""The shares of a Quality in words."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,11 @@ class Quality:
 
 
 def together(qualities: Iterable[Quality]) -> Quality:
-    """Of several annotators together; those who answered more weigh more."""
-    every = list(qualities)
+    """Of several annotators together, each weighed by the number of answers."""
+    rows = list(qualities)
 
     def summed(name: str) -> Share:
-        shares = [getattr(quality, name) for quality in every]
+        shares = [getattr(quality, name) for quality in rows]
         return Share(sum(share.k for share in shares), sum(share.n for share in shares))
 
     return Quality(**{name: summed(name) for name in NAMES})
@@ -82,7 +79,7 @@ def by_annotator(dataset: Dataset) -> dict[int, Quality]:
     }
     people = {pk for column in columns.values() for pk in column}
     none = Share(0, 0)
-    return {pk: Quality(**{name: of.get(pk, none) for name, of in columns.items()}) for pk in people}
+    return {pk: Quality(**{name: column.get(pk, none) for name, column in columns.items()}) for pk in people}
 
 
 def _shares(judgments: QuerySet[Judgment], hit: Q) -> dict[int, Share]:

@@ -1,6 +1,6 @@
-"""What pulls a choice besides quality: length, markdown and side, in people and in a model.
+"""What sways a choice besides quality: length, markdown and side, in people and in a model.
 
-A logistic regression of "a is chosen" on differences between a and b, with no constant, as which completion
+A logistic regression of "a is chosen" on differences between a and b. There is no constant: which completion
 is called a says nothing."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.pipeline.quality.reports import Audit, StoredFigure
 MOST_ANSWERS = 100_000
 ENOUGH_ANSWERS = 100
 ENOUGH_PROMPTS = 20
-"""Fewer clusters than that, and their sandwich says too small an error."""
+"""With fewer clusters, the sandwich estimator understates the error."""
 
 STYLE = ("length", *MARKDOWN)
 _DECIDES_ALONE = 12.0
@@ -27,7 +27,7 @@ _DECIDES_ALONE = 12.0
 @dataclass(frozen=True)
 class Choices:
     """One entry an answer for a or b. chose: 1 = a, 0 = b; margin: the model's; style: (answers, STYLE),
-    differences a less b; side: 1 where a was on the left, -1 where b was, 0 where sides play no part."""
+    differences a - b; side: 1 where a was on the left, -1 where b was, 0 where sides play no part."""
 
     prompt: Index
     chose: Vector
@@ -48,13 +48,12 @@ def audit(choices: Choices) -> Audit:
     """Log-odds by name of feature.
 
     people: of a for people, per doubling (length) or per doubling of 1 + count (markdown); `side`: for the
-    completion on the left. model: the same for what the model prefers of the same pairs. excess: model less
-    people, above 0 where the model is led by it more than people are. people_given_margin: people again, with
-    the model's margin (per root mean square of it) beside the rest: what they see that the model does not.
+    completion on the left. model: the same for the model's picks on the same pairs. excess: model - people,
+    above 0 where the feature sways the model more than people. people_given_margin: people again, with the
+    model's margin (per root mean square) beside the features: what people follow and the model does not.
     Intervals: Wald's, with the sandwich clustered by prompt (Liang and Zeger, 1986), for people and model in
-    one regression, as both answer the same pairs. Above 100,000 answers, of whole prompts drawn at random.
-    """
-    choices = _some(choices)
+    one regression, as both answer the same pairs. Above 100,000 answers: of whole prompts drawn at random."""
+    choices = _sample(choices)
     n, prompts = len(choices.chose), len(np.unique(choices.prompt))
     size, side = len(STYLE), choices.side[:, None]
     if n < ENOUGH_ANSWERS or prompts < ENOUGH_PROMPTS:
@@ -67,12 +66,12 @@ def audit(choices: Choices) -> Audit:
         typical = float(np.sqrt(np.mean(choices.margin**2))) or 1.0
         beside = np.concatenate([choices.style, side, choices.margin[:, None] / typical], axis=1)
         given = fit(choices.chose, beside, choices.prompt)
-    each = np.eye(2 * size + 1)
-    people, model = each[:size], each[size + 1 :]
+    unit = np.eye(2 * size + 1)
+    people, model = unit[:size], unit[size + 1 :]
     return {
         "n": n,
         "prompts": prompts,
-        "people": both.figures([*STYLE, "side"], each[: size + 1], n, prompts),
+        "people": both.figures([*STYLE, "side"], unit[: size + 1], n, prompts),
         "model": both.figures(STYLE, model, n, prompts),
         "excess": both.figures(STYLE, model - people, n, prompts),
         "people_given_margin": given.figures([*STYLE, "side", "margin"], np.eye(size + 2), n, prompts),
@@ -81,8 +80,8 @@ def audit(choices: Choices) -> Audit:
 
 @dataclass(frozen=True)
 class Fit:
-    """A logistic regression: coefficients (K,) and their covariance (K, K); `idle` (K,) marks features that
-    never differ, `alone` those that tell what is chosen, so that no coefficient is large enough."""
+    """A logistic regression: coefficients (K,) and their covariance (K, K). idle (K,): features that never
+    differ; alone (K,): features that decide the choice, so that no coefficient is large enough."""
 
     coefficients: Vector
     covariance: Matrix
@@ -91,7 +90,7 @@ class Fit:
 
     @classmethod
     def unknown(cls, size: int) -> Fit:
-        """Of K features of which nothing is known."""
+        """A fit of K features without data."""
         return cls(
             np.zeros(size), np.zeros((size, size)), np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
         )
@@ -99,8 +98,8 @@ class Fit:
     def figures(
         self, names: Sequence[str], contrasts: Matrix, n: int, prompts: int
     ) -> dict[str, StoredFigure]:
-        """A Figure for each contrast (row) of the coefficients, as JSON by name."""
-        found = {}
+        """A Figure for each contrast (row) of the coefficients, by name."""
+        stored = {}
         for name, contrast in zip(names, contrasts, strict=True):
             used = contrast != 0
             if (self.idle[: len(contrast)] & used).any():
@@ -109,14 +108,13 @@ class Fit:
                 figure = unknown(n, prompts, "not defined: the choice follows from these features alone")
             else:
                 figure = self._figure(contrast, n, prompts)
-            found[name] = figure.as_json()
-        return found
+            stored[name] = figure.as_json()
+        return stored
 
     def _figure(self, contrast: Vector, n: int, prompts: int) -> Figure:
         value = float(contrast @ self.coefficients)
         variance = float(contrast @ self.covariance @ contrast)
-        # Of features that nearly follow from each other nothing can be told apart, and rounding may leave
-        # any number here.
+        # Features that nearly follow from each other can't be told apart, and rounding may leave any number.
         if not (np.isfinite(value) and np.isfinite(variance) and variance >= 0):
             return unknown(n, prompts, "not defined: it can't be told apart from the other features")
         reach = 1.959964 * float(np.sqrt(variance))
@@ -126,8 +124,8 @@ class Fit:
 def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
     """Maximum likelihood by statsmodels, the covariance clustered by prompt.
 
-    Where a feature tells alone what is chosen, its coefficient grows without end. The answers in which it
-    differs are then explained whatever the others are, so these are fitted to the rest, without it."""
+    Where one feature decides the choice, its coefficient grows without end. The other features are then
+    fitted to the answers in which that feature does not differ."""
     from statsmodels.api import GLM  # slow to import, and never in a web process
     from statsmodels.genmod.families import Binomial
 
@@ -140,7 +138,7 @@ def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
         if not len(kept):
             return Fit(coefficients, covariance, idle, alone)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of separation, which is looked for here
+            warnings.simplefilter("ignore")  # of separation: the lines below look for it
             fitted = GLM(chose[rest], features[np.ix_(rest, kept)], family=Binomial()).fit(
                 maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt[rest]}
             )
@@ -154,8 +152,8 @@ def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
     return Fit(coefficients, covariance, idle, alone)
 
 
-def _some(choices: Choices) -> Choices:
-    """All of them, or whole prompts at random until there are enough."""
+def _sample(choices: Choices) -> Choices:
+    """All choices, or those of whole prompts drawn at random, up to MOST_ANSWERS."""
     n = len(choices.chose)
     if n <= MOST_ANSWERS:
         return choices
@@ -163,4 +161,4 @@ def _some(choices: Choices) -> Choices:
     order = np.random.default_rng(0).permutation(len(prompts))
     kept = np.cumsum(np.bincount(place)[order]) <= MOST_ANSWERS
     use = np.isin(place, order[kept])
-    return Choices(*(getattr(choices, each.name)[use] for each in fields(Choices)))
+    return Choices(*(getattr(choices, column.name)[use] for column in fields(Choices)))

@@ -18,10 +18,10 @@ Index = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 ENOUGH = 10
-"""Under so many units an interval is wider than half of the scale: nothing is said."""
+"""With fewer units, an interval is wider than half of the scale."""
 
 ENOUGH_PROMPTS = 5
-"""Under so many prompts nothing is known of how prompts differ."""
+"""With fewer prompts, nothing is known of how prompts differ."""
 
 REPLICATES = 1_000
 
@@ -30,7 +30,7 @@ REPLICATES = 1_000
 class Figure:
     """`value` with its 95 % interval from `low` to `high`, from `n` units under `prompts` prompts (0 where
     prompts play no part). All three are None where there is not enough data, or where the figure is not
-    defined (everybody always says the same); `why` says which."""
+    defined (all opinions are the same); `why` says which."""
 
     value: float | None
     low: float | None
@@ -53,12 +53,12 @@ class Figure:
 
 
 def unknown(n: int, prompts: int = 0, why: str = "not enough data") -> Figure:
-    """A figure that cannot be given."""
+    """A figure without a value."""
     return Figure(None, None, None, n, prompts, why)
 
 
 def summed(values: Matrix, cluster: Index) -> Matrix:
-    """Rows of `values` (N, S) added up by cluster (N, any numbers): one row a cluster that occurs."""
+    """Rows of `values` (N, S) added up by cluster (N, any numbers), one row a cluster."""
     if not len(values):
         return np.zeros((0, values.shape[1]))
     _, place = np.unique(cluster, return_inverse=True)
@@ -72,17 +72,15 @@ def bootstrap(
     """Statistics of sums over prompts, with the intervals of one bootstrap that draws whole prompts (see
     `scoring.evaluate.resample`): opinions under one prompt are not independent.
 
-    sums: (prompts, S), what each prompt adds; a statistic: (..., S) -> (...), of the added sums; n: units
-    that they came from; prompts: how many of them say anything, where that is not all. Always the same
-    numbers for the same sums.
-    """
-    known = len(sums) if prompts is None else prompts
-    if n < ENOUGH or known < ENOUGH_PROMPTS:
-        return [unknown(n, known)] * len(statistics)
+    sums: (prompts, S), what each prompt adds; a statistic: (..., S) -> (...), of the added sums; n: units of
+    the sums; prompts: those with data, where that is not all. The same sums give the same numbers."""
+    with_data = len(sums) if prompts is None else prompts
+    if n < ENOUGH or with_data < ENOUGH_PROMPTS:
+        return [unknown(n, with_data)] * len(statistics)
     drawn = resample(sums, resamples=REPLICATES)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = [(float(statistic(sums.sum(axis=0))), statistic(drawn)) for statistic in statistics]
-    return [_bounded(value, replicates, n, known) for value, replicates in found]
+        values = [(float(statistic(sums.sum(axis=0))), statistic(drawn)) for statistic in statistics]
+    return [_bounded(value, replicates, n, with_data) for value, replicates in values]
 
 
 def _bounded(value: float, replicates: Vector, n: int, prompts: int) -> Figure:
@@ -93,9 +91,9 @@ def _bounded(value: float, replicates: Vector, n: int, prompts: int) -> Figure:
 
 
 def ratio(sums: Matrix) -> Vector:
-    """First column by the second: a share or a mean, as `bootstrap` wants it."""
-    found: Vector = sums[..., 0] / sums[..., 1]
-    return found
+    """First column / second column: a share or a mean, for `bootstrap`."""
+    quotient: Vector = sums[..., 0] / sums[..., 1]
+    return quotient
 
 
 def wilson_share(share: Share) -> Figure:

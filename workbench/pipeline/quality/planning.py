@@ -1,4 +1,4 @@
-"""How many more Judgments a figure needs to be as sure as one wants it, and how long people take for them."""
+"""How many more Judgments narrow a figure to a wanted interval, and how long people take to give them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ _Z = 1.959964
 def for_accuracy(name: str, accuracy: Figure, seconds: float | None, within: float = ACCURACY_WITHIN) -> Goal:
     """To know a model's accuracy within ± `within`.
 
-    An interval narrows with the root of what it is made of, so half its width now, squared, over `within`
-    squared, times the Judgments now: how prompts cluster is in it. Where there is no interval yet, as many as
-    independent answers at an accuracy of one half would take."""
+    wanted = n (half width now / within)², as an interval narrows with the root of n; clustering by prompt is
+    in the width. Without an interval yet: what independent answers at an accuracy of one half would take."""
     half = _half(accuracy)
     n = accuracy.n
     wanted = (_Z / within) ** 2 / 4 if half is None else n * (half / within) ** 2
@@ -27,8 +26,8 @@ def for_accuracy(name: str, accuracy: Figure, seconds: float | None, within: flo
 
 
 def for_alpha(alpha: Figure, opinions: int, seconds: float | None, within: float = ALPHA_WITHIN) -> Goal:
-    """To bring Krippendorff's alpha within ± `within`, when it is of `opinions` opinions now and as many
-    people go on judging each Comparison. Not known before there is an interval."""
+    """To know Krippendorff's alpha within ± `within`. opinions: what alpha is of now. As many people are
+    taken to judge each Comparison as before. Not known before there is an interval."""
     half = _half(alpha)
     more = None if half is None else max(0, math.ceil(opinions * ((half / within) ** 2 - 1)))
     return _plan("alpha", "", within, half, more, seconds, measured=half is not None)

@@ -46,6 +46,7 @@ from workbench.pipeline.quality.columns import (
     pairs_of,
 )
 from workbench.pipeline.quality.figures import (
+    ENOUGH,
     Figure,
     Index,
     Mask,
@@ -353,7 +354,7 @@ def _annotators(
                 "imported": not bool(answers.person[place]),
                 "votes": int(votes[place]),
                 "week": int(week[place]),
-                "skill": (skill if n >= annotators.ENOUGH else unknown(n)).as_json(),
+                "skill": (skill if n >= ENOUGH else unknown(n)).as_json(),
                 **_checks(quality),
                 "seconds": median(answers.seconds[timed & (answers.annotator == place)]).as_json(),
                 "per_hour": round(per_hour[place], 1) if place in per_hour else None,
@@ -492,13 +493,13 @@ def _against(
     }
 
 
-def _as_everywhere(row: SliceRow, measured: Measured, chance: accuracy.Share) -> SliceRow:
+def _as_everywhere(row: SliceRow, measured: Measured, chance: accuracy.Estimate) -> SliceRow:
     """The row of all pairs with the accuracy that every page shows, and beside it the length rule's and that
     of `random`."""
     if row["accuracy"]["value"] is None:
         return row
 
-    def stored(share: accuracy.Share) -> StoredFigure:
+    def stored(share: accuracy.Estimate) -> StoredFigure:
         if share.value is None or share.low is None or share.high is None:
             return unknown(measured.decided, measured.groups).as_json()
         return Figure(share.value, share.low, share.high, measured.decided, measured.groups).as_json()

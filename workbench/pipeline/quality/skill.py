@@ -1,5 +1,5 @@
-"""One-coin Dawid-Skene: how often each annotator is right, and what each Comparison's outcome is, from
-nothing but who said what."""
+"""One-coin Dawid-Skene: how often each annotator is right, and the outcome of each Comparison, from votes
+alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from workbench.pipeline.quality.figures import Index, Matrix, Vector
 
 VOTES_NEEDED = 20
-"""Votes an annotator, on average: with fewer, skills are guesses and the majority is as good."""
+"""Votes an annotator, on average. With fewer, skills are guesses, and the majority is as good."""
 
 _PRIOR_VOTES = 4.0
 _ROUNDS = 200

@@ -1,7 +1,7 @@
-"""How far people agree on who of two is better: raw, Krippendorff's alpha, Gwet's AC1.
+"""How far people agree on who of two is better: raw, Krippendorff's alpha, Gwet's AC1; and the human ceiling.
 
-Pure numpy. Counts are by completion (a, b) in canonical order and never by the side on which it was shown,
-where random sides would make any two people look as if they threw coins."""
+Counts are by completion (a, b) in canonical order, never by the side on which a completion was shown: by
+random sides, any two people would seem to toss coins."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ class Agreement:
 
 def agreement(counts: Matrix, prompt: Index, scale: Index) -> Agreement:
     """counts: (units, K), opinions by outcome; prompt: (units,), drawn whole by the bootstrap; scale: (K,),
-    the place of each outcome on the ordinal scale, from 0 on, two outcomes at one place being the same there.
-    """
+    the place of each outcome on the ordinal scale, from 0 on. Outcomes at one place are the same there."""
     categories = int((counts.sum(axis=0) > 0).sum())
     sums = summed(unit_sums(counts), prompt)
     size = counts.shape[1]
@@ -96,8 +95,8 @@ def alpha_of(coincidences: Matrix, *, ordinal: bool = False) -> Vector:
         distance = 1.0 - np.eye(size)
     observed = (coincidences * distance).sum(axis=(-2, -1))
     expected = (totals[..., :, None] * totals[..., None, :] * distance).sum(axis=(-2, -1))
-    found: Vector = 1 - (n - 1) * observed / np.where(expected > 0, expected, np.nan)
-    return found
+    alpha: Vector = 1 - (n - 1) * observed / np.where(expected > 0, expected, np.nan)
+    return alpha
 
 
 def _ac1(added: Matrix, size: int, categories: int) -> Vector:
@@ -106,8 +105,8 @@ def _ac1(added: Matrix, size: int, categories: int) -> Vector:
     observed = added[..., 0] / added[..., 1]
     share = added[..., 3 : 3 + size] / added[..., 2, None]
     expected = (share * (1 - share)).sum(axis=-1) / (categories - 1 if categories > 1 else np.nan)
-    found: Vector = (observed - expected) / (1 - expected)
-    return found
+    ac1: Vector = (observed - expected) / (1 - expected)
+    return ac1
 
 
 def raw_agreement(counts: Matrix, prompt: Index) -> Figure:
