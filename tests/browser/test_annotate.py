@@ -1,7 +1,5 @@
 """The annotation page as an annotator meets it: in Chromium, by keyboard."""
 
-import gzip
-import json
 import re
 from collections.abc import Callable
 from itertools import combinations
@@ -10,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import look
-from tests.conftest import SHARED
+from tests.corpora import hostile_texts
 from tests.factories import (
     ComparisonFactory,
     CompletionFactory,
@@ -796,11 +794,7 @@ HOSTILE = [
 
 
 def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, open_as):
-    folder = SHARED / "nasty" / "hostile"  # more of them, where they are
-    texts_of = [path.read_bytes() for path in sorted(folder.glob("*.jsonl"))]
-    texts_of += [gzip.decompress(path.read_bytes()) for path in sorted(folder.glob("*.jsonl.gz"))]
-    rows = [json.loads(line) for lines in texts_of for line in lines.decode().split("\n") if line]
-    texts = HOSTILE + [row[field] for row in rows for field in ("prompt", "chosen", "rejected")]
+    texts = HOSTILE + hostile_texts()
     # All in one page: as the turns of a conversation, with two of them as its completions.
     compare(
         dataset, "</script><script>window.__nasty=1</script>", "<img src=x onerror=window.__nasty=1>", *texts

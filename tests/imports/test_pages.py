@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.conftest import SHARED
+from tests.corpora import FILES, STRANGE_NAMES, CorpusFile
 from workbench.models import Comparison, Judgment, Prompt, Run, Upload
 from workbench.pipeline import imports
 from workbench.worker import tasks
@@ -27,7 +28,6 @@ BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
 NASTY_INDEX = SHARED / "nasty/index.json"
 INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
 NASTY = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
-NAMES = INDEX["upload_names"]["names"] if NASTY else []
 
 
 @pytest.fixture
@@ -282,8 +282,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, set
     assert not Upload.objects.exists()
 
 
-@pytest.mark.real_data("nasty")
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize("name", STRANGE_NAMES, ids=range(len(STRANGE_NAMES)))
 def test_a_strange_name_is_only_ever_shown(name, client, dataset):
     answer = send(client, dataset, name=name)
 
@@ -297,6 +296,35 @@ def test_a_strange_name_is_only_ever_shown(name, client, dataset):
         assert upload.shown_name.lower().strip().endswith(".jsonl")
     assert "<img" not in page.replace('<img src="/static', "")
     assert not {"\0", "\u202e"} & set(page + answer.content.decode())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_file_of_the_corpus_does_by_page_what_its_table_says(client, dataset):
+    """One test for all, as a test that commits takes a second to clean up after."""
+    wrong = [file.name for file in FILES if not as_the_table_says(client, dataset, file)]
+
+    assert wrong == []
+
+
+def as_the_table_says(client, dataset, file: CorpusFile) -> bool:
+    Comparison.objects.all().delete()
+    Prompt.objects.all().delete()
+    upload = sent(client, dataset, file.content(), file.name)
+    page = page_of(client, upload)
+    run = do_import(client, upload)
+    if run.state == "done":
+        return run.result["rows"] == file.rows
+    words = f"{unescape(page)}{run.result['problems']}"
+    lenient = do_import(client, upload, lenient="on")
+    good, bad = file.lenient or (0, None)
+    return (
+        file.rows is None
+        and file.says in words
+        and (lenient.state == "failed") == (file.lenient is None)
+        and lenient.result["rows"] == good
+        and (bad is None or tuple(p["line"] for p in lenient.result["problems"]) == bad)
+        and page_of(client, upload) != ""
+    )
 
 
 @pytest.mark.real_data("nasty")
