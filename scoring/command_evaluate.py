@@ -1,4 +1,4 @@
-"""`python -m scoring evaluate`: what a model is worth on labelled pairs, beside what it must beat."""
+"""`python -m scoring evaluate`: how often a model agrees with labelled pairs, beside the baselines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from scoring.evaluate import (
 )
 from scoring.formats import BadText, Scorer
 from scoring.pairs import DataError, LabelledPair, read_pairs
-from scoring.record import slices_of, tell_bad
+from scoring.record import print_bad_rows, slices_of
 from scoring.scorers import open_scorer
 
 Values = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
         "hep-python": 164, "hep-rust": 164,
     },
 }  # fmt: skip
-"""The weights by which RewardBench (2403.13787) averages its subsets into sections."""
+"""RewardBench's weights (2403.13787) of subsets in the average of a section."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate, print the tables, and return all figures."""
     pairs, left_out, unusable = _pairs(options)
-    pairs, seen = _unseen(options, pairs)
+    pairs, learnt_pairs = _without_learnt(options, pairs)
     names = dict.fromkeys(name for name in (options.model, options.against, *BESIDE) if name)
     margins = {name: margins_of(_scorer(options, name), pairs, _short(name)) for name in names}
     outcomes, groups = [pair.target for pair in pairs], [pair.group for pair in pairs]
     slices = slices_of(pairs)
-    found = {name: evaluate(each, outcomes, groups) for name, each in margins.items()}
-    model = found[options.model] = evaluate(
+    evaluations = {name: evaluate(margins[name], outcomes, groups) for name in names}
+    model = evaluations[options.model] = evaluate(
         margins[options.model], outcomes, groups, temperature=options.temperature, slices=slices
     )
     against = (
@@ -113,10 +113,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sections = sections_of(pairs, margins[options.model]) if options.protocol == "rewardbench" else None
     ceiling = None if options.agreement is None else human_ceiling(options.agreement)
     _print_pairs(options, model, left_out)
-    for what, count in unusable.items():
-        print(f"left out: {count:,} {what}")
-    _print_learnt(seen)
-    _print_models(found, ceiling)
+    for reason, count in unusable.items():
+        print(f"left out: {count:,} {reason}")
+    _print_learnt(learnt_pairs)
+    _print_models(evaluations, ceiling)
     _print_slices(model)
     if against:
         _print_comparison(against, options)
@@ -130,8 +130,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "pairs": model.n,
         "left_out": left_out,
         "unusable": dict(unusable),
-        "learnt": seen,
-        "models": {name: asdict(each) for name, each in found.items()},
+        "learnt": learnt_pairs,
+        "models": {name: asdict(evaluation) for name, evaluation in evaluations.items()},
         "against": asdict(against) if against else None,
         "sections": sections,
         "ceiling": ceiling,
@@ -139,15 +139,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int, Counter[str]]:
-    """The pairs of all files that the protocol takes, how many it leaves out, and what the files hold besides
-    labelled pairs."""
+    """The pairs that the protocol uses, the number of the others, and the counts of unusable rows."""
     bad: list[str] | None = [] if options.lenient else None
     unusable: Counter[str] = Counter()
     strip = options.citations == "stripped"
     pairs = []
     for file in options.files:
         pairs += read_pairs(file, strip_citations=strip, bad=bad, left_out=unusable)
-    tell_bad(bad)
+    print_bad_rows(bad)
     used = [pair for pair in pairs if not pair.is_tie] if options.protocol == "webgpt" else pairs
     if not used:
         raise DataError(f"none of the {len(pairs):,} pairs has a preferred answer")
@@ -156,32 +155,38 @@ def _pairs(options: argparse.Namespace) -> tuple[list[LabelledPair], int, Counte
     return used, len(pairs) - len(used), unusable
 
 
-def _unseen(
+class LearntPairs(TypedDict):
+    """Pairs of prompts that a model has learnt, and whether its record is known to be complete."""
+
+    pairs: int
+    known: bool
+
+
+def _without_learnt(
     options: argparse.Namespace, pairs: list[LabelledPair]
-) -> tuple[list[LabelledPair], dict[str, dict[str, Any]]]:
-    """The pairs of prompt groups that no model here has learnt; of each model how many it has, by what stands
-    beside its weights, and whether that is known to be all."""
-    seen: dict[str, dict[str, Any]] = {}
-    out: set[str] = set()
+) -> tuple[list[LabelledPair], dict[str, LearntPairs]]:
+    """The pairs of prompt groups that neither model has learnt, and the counts of learnt pairs by model."""
+    counts: dict[str, LearntPairs] = {}
+    learnt_groups: set[str] = set()
     for name in dict.fromkeys(name for name in (options.model, options.against) if name):
         if name not in BASELINES:
             record = learnt.read(Path(name)) or learnt.Record(whole=False)
             known = learnt.Known(record)
             groups = {pair.group for pair in pairs if pair.prompt in known}
             count = sum(pair.group in groups for pair in pairs)
-            seen[name] = {"pairs": count, "known": record.whole}
-            out |= groups
-    left = [pair for pair in pairs if pair.group not in out]
-    if not left:
+            counts[name] = {"pairs": count, "known": record.whole}
+            learnt_groups |= groups
+    unseen = [pair for pair in pairs if pair.group not in learnt_groups]
+    if not unseen:
         raise DataError(f"nothing to measure: a model was trained on the prompts of all {len(pairs):,} pairs")
-    return left, seen
+    return unseen, counts
 
 
-def _print_learnt(seen: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, found in seen.items():
-        if found["pairs"]:
-            print(f"left out: {found['pairs']:,} pairs of prompts that {_short(name)} has learnt")
-        if not found["known"]:
+def _print_learnt(counts: Mapping[str, LearntPairs]) -> None:
+    for name, learnt_pairs in counts.items():
+        if learnt_pairs["pairs"]:
+            print(f"left out: {learnt_pairs['pairs']:,} pairs of prompts that {_short(name)} has learnt")
+        if not learnt_pairs["known"]:
             print(
                 f"not known: all that {_short(name)} was trained on; pairs that it has learnt may be counted"
             )
@@ -198,7 +203,7 @@ def _scorer(options: argparse.Namespace, name: str) -> Scorer:
 
 
 def margins_of(scorer: Scorer, pairs: Sequence[LabelledPair], name: str) -> Values:
-    """(N,) score of a minus score of b. Raises DataError naming the pair that can't be scored."""
+    """(N,) score of a - score of b. Raises DataError with the first pair that can't be scored."""
     margins = np.empty(len(pairs))
     starts = track(
         range(0, len(pairs), WINDOW),
@@ -218,10 +223,10 @@ def margins_of(scorer: Scorer, pairs: Sequence[LabelledPair], name: str) -> Valu
 
 
 def sections_of(pairs: Sequence[LabelledPair], margins: Values) -> dict[str, float | None]:
-    """RewardBench's section scores: accuracy of its subsets, weighted as there, and the mean of the four.
+    """RewardBench's section scores, weighted means of its subsets' accuracies, and the mean of the four.
 
-    None where a subset is missing; subsets it does not know are in the table of slices only. Unlike
-    there, equal scores count one half.
+    None for a section without one of its subsets. Other subsets are in the table of slices only. Equal scores
+    count one half, unlike in RewardBench.
     """
     right: dict[str, list[float]] = {}
     for pair, margin in zip(pairs, margins.tolist(), strict=True):
@@ -231,12 +236,12 @@ def sections_of(pairs: Sequence[LabelledPair], margins: Values) -> dict[str, flo
     sections: dict[str, float | None] = {}
     for section, weights in SECTIONS.items():
         if weights.keys() <= right.keys():
-            of_subsets = [float(np.mean(right[subset])) for subset in weights]
-            sections[section] = float(np.average(of_subsets, weights=list(weights.values())))
+            accuracies = [float(np.mean(right[subset])) for subset in weights]
+            sections[section] = float(np.average(accuracies, weights=list(weights.values())))
         else:
             sections[section] = None
-    known = [share for share in sections.values() if share is not None]
-    return {**sections, "mean": float(np.mean(known)) if len(known) == len(SECTIONS) else None}
+    complete = [share for share in sections.values() if share is not None]
+    return {**sections, "mean": float(np.mean(complete)) if len(complete) == len(SECTIONS) else None}
 
 
 def _print_pairs(options: argparse.Namespace, model: Evaluation, left_out: int) -> None:
@@ -251,16 +256,16 @@ def _print_pairs(options: argparse.Namespace, model: Evaluation, left_out: int) 
         print(f"{model.equal:,} pairs have equal scores and count as half right")
 
 
-def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> None:
+def _print_models(evaluations: Mapping[str, Evaluation], ceiling: float | None) -> None:
     rows = [
         [
             _short(name),
-            shares.in_words(each.accuracy),
-            shares.between(each.clustered),
-            shares.between(each.wilson),
-            *(_figures(each) if name not in BASELINES else ["–"] * 4),
+            shares.in_words(evaluation.accuracy),
+            shares.between(evaluation.clustered),
+            shares.between(evaluation.wilson),
+            *(_figures(evaluation) if name not in BASELINES else ["–"] * 4),
         ]
-        for name, each in found.items()
+        for name, evaluation in evaluations.items()
     ]
     if ceiling is not None:
         rows.append(["human ceiling", shares.in_words(ceiling), *["–"] * 6])
@@ -275,19 +280,19 @@ def _print_models(found: Mapping[str, Evaluation], ceiling: float | None) -> Non
         "AUC |margin|",
     ]
     _print_table(columns, rows)
-    for name, each in found.items():
-        if warning := above_ceiling(each.accuracy, ceiling):
+    for name, model in evaluations.items():
+        if warning := above_ceiling(model.accuracy, ceiling):
             print(f"{_short(name)}: {warning}")
-        if each.temperature is not None:
+        if model.temperature is not None:
             print(
-                f"{_short(name)} at temperature {each.temperature:g}: log-loss "
-                f"{_number(each.calibrated_log_loss)}, Brier {_number(each.calibrated_brier)}, "
-                f"ECE {_number(each.calibrated_ece)}"
+                f"{_short(name)} at temperature {model.temperature:g}: log-loss "
+                f"{_number(model.calibrated_log_loss)}, Brier {_number(model.calibrated_brier)}, "
+                f"ECE {_number(model.calibrated_ece)}"
             )
 
 
-def _figures(each: Evaluation) -> list[str]:
-    return [_number(value) for value in (each.log_loss, each.brier, each.ece, each.auc_right)]
+def _figures(model: Evaluation) -> list[str]:
+    return [_number(value) for value in (model.log_loss, model.brier, model.ece, model.auc_right)]
 
 
 def _print_slices(model: Evaluation) -> None:
@@ -304,19 +309,21 @@ def _print_slices(model: Evaluation) -> None:
         _print_table(["slice", "decided", "accuracy", "95 % by prompt group"], rows)
 
 
-def _print_comparison(found: PairedComparison, options: argparse.Namespace) -> None:
+def _print_comparison(comparison: PairedComparison, options: argparse.Namespace) -> None:
     new, old = _short(options.model), _short(options.against)
-    print(f"\n{new} against {old}, on the same {found.n:,} decided pairs")
-    print(f"  better on {found.n01:,}, worse on {found.n10:,}; exact McNemar p = {_p(found.p)}")
-    interval = found.accuracy_interval
-    print(f"  accuracy {shares.points_with_interval(found.accuracy_difference, interval)}")
+    print(f"\n{new} against {old}, on the same {comparison.n:,} decided pairs")
+    print(
+        f"  better on {comparison.n01:,}, worse on {comparison.n10:,}; exact McNemar p = {_p(comparison.p)}"
+    )
+    interval = comparison.accuracy_interval
+    print(f"  accuracy {shares.points_with_interval(comparison.accuracy_difference, interval)}")
     if not {options.model, options.against} & set(BASELINES):
-        bounds = found.log_loss_interval
+        bounds = comparison.log_loss_interval
         between = "not enough data" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
-        print(f"  log-loss {found.log_loss_difference or 0:+.3f} ({between})")
+        print(f"  log-loss {comparison.log_loss_difference or 0:+.3f} ({between})")
     rows = [
         [f"{part.name}: {part.label}", f"{part.n:,}", shares.points(part.difference), _p(part.holm_p)]
-        for part in found.slices
+        for part in comparison.slices
     ]
     if rows:
         _print_table(["slice", "decided", "difference", "p (Holm)"], rows)

@@ -21,7 +21,7 @@ from scoring import shares
 from scoring.config import PRESETS, TrainConfig
 from scoring.pairs import read_training_data
 from scoring.preflight import Preflight, look_over
-from scoring.record import tell_bad
+from scoring.record import print_bad_rows
 
 SETTINGS: dict[str, tuple[type, str]] = {
     "steps": (int, "optimiser steps"),
@@ -74,15 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Look the data over, train, print what came of it, and return all figures."""
+    """Check the data, train, print the results, and return all figures."""
     config = config_of(options)
     bad: list[str] | None = [] if options.lenient else None
     data = read_training_data(options.data, profile=options.profile, bad=bad)
-    tell_bad(bad)
+    print_bad_rows(bad)
     if options.check:
-        found = look_over(options.model, data, config)
-        print_preflight(found)
-        return asdict(found)
+        preflight = look_over(options.model, data, config)
+        print_preflight(preflight)
+        return asdict(preflight)
 
     import torch  # takes seconds to import; --help and --check should not wait for it
 
@@ -113,27 +113,29 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def config_of(options: argparse.Namespace) -> TrainConfig:
-    """The preset with what was said on the command line. Raises ValueError for what can't be."""
-    given = {each.name: getattr(options, each.name, None) for each in fields(TrainConfig)}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "epochs" in chosen and "steps" not in chosen:
-        chosen["steps"] = None
-    return replace(PRESETS[options.preset], **chosen)
+    """The preset with the settings of the command line. Raises ValueError for a bad setting."""
+    settings = {
+        field.name: value
+        for field in fields(TrainConfig)
+        if (value := getattr(options, field.name, None)) is not None
+    }
+    if "epochs" in settings and "steps" not in settings:
+        settings["steps"] = None
+    return replace(PRESETS[options.preset], **settings)
 
 
-def print_preflight(found: Preflight) -> None:
-    """What the pairs are and what is wrong with them, before time is spent."""
-    for split, count in found.pairs.items():
-        print(f"{split:>10}  {count:,} pairs of {found.groups[split]:,} prompt groups")
-    for name, side in (("prompt", found.prompt), ("completion", found.completion)):
+def print_preflight(preflight: Preflight) -> None:
+    for split, count in preflight.pairs.items():
+        print(f"{split:>10}  {count:,} pairs of {preflight.groups[split]:,} prompt groups")
+    for name, side in (("prompt", preflight.prompt), ("completion", preflight.completion)):
         print(
             f"{name:>10}  median {side.median:.0f} tokens, 95 % below {side.p95:.0f}, "
             f"longest {side.longest:,}; {shares.in_words(side.cut_share)} cut"
         )
-    longer = shares.in_words(found.longer_preferred)
+    longer = shares.in_words(preflight.longer_preferred)
     print(f"{'longest':>10}  the longer answer is preferred in {longer} of pairs")
-    print(f"{'run':>10}  {found.steps:,} steps, {found.epochs:.1f} passes over the training pairs")
-    for finding in found.findings:
+    print(f"{'run':>10}  {preflight.steps:,} steps, {preflight.epochs:.1f} passes over the training pairs")
+    for finding in preflight.findings:
         print(f"{finding.level}: {finding.text}", file=sys.stderr)
 
 
@@ -151,7 +153,7 @@ def print_outcome(metrics: dict[str, Any], steps: int, best_step: int, seconds: 
 
 @contextmanager
 def _bar() -> Iterator[configs.Report]:
-    """A report that draws a bar on a terminal, a line a measurement elsewhere, and stops at Ctrl-C."""
+    """A report that draws a bar on a terminal, prints a line for each measurement, and stops at Ctrl-C."""
     stopping = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -171,7 +173,7 @@ def _bar() -> Iterator[configs.Report]:
         disable=not sys.stderr.isatty(),
     ) as progress:
         task = progress.add_task("", total=None, word="")
-        began = time.monotonic()
+        started = time.monotonic()
 
         def report(now: configs.Progress) -> bool:
             loss = "" if now.loss is None else f"loss {now.loss:.3f}"
@@ -181,7 +183,7 @@ def _bar() -> Iterator[configs.Report]:
                 accuracy = shares.in_words(now.measured.accuracy)
                 best = ", the best so far" if now.measured.best else ""
                 progress.console.print(
-                    f"step {now.step}/{now.steps}, {time.monotonic() - began:.0f} s: validation log-loss "
+                    f"step {now.step}/{now.steps}, {time.monotonic() - started:.0f} s: validation log-loss "
                     f"{now.measured.log_loss:.4f}, accuracy {accuracy}{best}",
                     highlight=False,
                     soft_wrap=True,

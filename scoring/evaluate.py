@@ -1,12 +1,14 @@
-"""How well margins agree with people, and whether one model agrees with them better than another.
+"""Accuracy and calibration of a model against people, and the comparison of two models.
 
-Everything is over arrays: `margins` (N,) score of a minus score of b in logits, `outcomes` (N,) 1 where
-people preferred a, 0 for b, 0.5 for a tie (a posterior in between counts for the likelier side), `groups`
-(N,) the prompt group of each pair. Which completion is called a is arbitrary: swapping any pair (margin to
--margin, outcome to 1 - outcome) changes nothing here.
+All figures are computed from three arrays of N pairs:
+- `margins`: score of a - score of b, in logits;
+- `outcomes`: 1 where people preferred a, 0 for b, 0.5 for a tie; a value in between counts for the likelier
+  side;
+- `groups`: the prompt group.
 
-Pairs of one prompt are not independent, so intervals resample whole prompt groups (Field and Welsh,
-Bootstrapping clustered data, 2007). Nothing here imports torch.
+Swapping a and b (margin -> -margin, outcome -> 1 - outcome) changes no figure. Pairs of one prompt are not
+independent, so intervals resample whole prompt groups (Field and Welsh, Bootstrapping clustered data, 2007).
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -25,16 +27,16 @@ from scoring.calibrate import Numbers, Vector, checked, expected_calibration_err
 Labels = Sequence[Any] | npt.NDArray[Any]
 Interval = tuple[float, float]
 
-NEEDED_IN_SLICE = 30  # decided pairs below which a slice says "not enough data"
-CLUSTERS = 4096  # beyond so many prompt groups, they are resampled in bundles
-ALIKE = 0.1  # lengths that differ by less than this share of the longer are alike
+NEEDED_IN_SLICE = 30  # decided pairs in a slice; with fewer, "not enough data"
+CLUSTERS = 4096  # more prompt groups are resampled in bundles
+ALIKE = 0.1  # |a - b| / max(a, b) below which two lengths are alike
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One part of the pairs: those whose label of `name` is `label`.
+    """The pairs with the label `label` of `name`.
 
-    `n` counts decided pairs. With fewer than 30 of them all figures are None: not enough data.
+    `n` counts decided pairs. With fewer than 30, all figures are None: not enough data.
     """
 
     name: str
@@ -48,14 +50,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One model against people. None stands for "not enough data", or "no temperature was given".
+    """One model against people. None: not enough data, or no temperature was given.
 
-    `n` counts pairs, `ties` those of them without a preferred side; accuracy is over the other
-    `decided` ones, and `equal` of those have equal scores and count one half each. `wilson` takes the
-    pairs to be independent, `clustered` only the `groups`; both bound the accuracy at 95 %. Log-loss
-    (nats), Brier score and ECE are over all pairs, at temperature 1 and, as `calibrated_...`, at
-    `temperature`. `auc_right` is the chance that a pair on which the model is right has a larger margin
-    than one on which it is wrong; `auc_decided` the same of a decided pair and a tie.
+    `n` = `ties` + `decided`. Accuracy is over decided pairs; the `equal` pairs have equal scores and count
+    one half each. `wilson` and `clustered` are 95 % intervals of the accuracy, for independent pairs and for
+    independent groups. Log-loss (nats a pair), Brier score and ECE are over all pairs, at temperature 1, and
+    at `temperature` as `calibrated_...`. With m = |margin|, `auc_right` = P(m of a right pair > m of a wrong
+    pair) and `auc_decided` = P(m of a decided pair > m of a tie).
     """
 
     n: int
@@ -95,12 +96,12 @@ class SliceDifference:
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """Two models on the same pairs; differences are new minus old.
+    """Two models on the same pairs; differences are new - old.
 
-    `n` counts decided pairs. Of the discordant ones, `n01` are those on which the new model does
-    better and `n10` those on which the old does; `p` is exact McNemar's, two-sided, which takes pairs to
-    be independent. `accuracy_interval` and `log_loss_interval` are paired bootstraps over prompt
-    groups at 95 %. Below zero is better for log-loss, above for accuracy.
+    `n` counts decided pairs; the new model is better on `n01` of these and worse on `n10`. `p` is the
+    two-sided exact McNemar test for independent pairs. `accuracy_interval` and `log_loss_interval` are 95 %
+    paired bootstraps over prompt groups. A better model has a positive difference of accuracy and a negative
+    difference of log-loss.
     """
 
     n: int
@@ -130,9 +131,9 @@ def evaluate(
 ) -> Evaluation:
     """All figures of one model against people.
 
-    `slices` maps a name to (N,) labels; a pair with the label None is in no slice of that name.
-    `weights` (N,) undo unequal chances of being picked; Wilson's n is then Kish's effective one. Raises
-    ValueError for arrays that don't match or numbers that can't be.
+    `slices`: name -> (N,) labels; a pair with the label None is in no slice of that name. `weights` (N,):
+    inverse chances of being sampled; Wilson's n is then Kish's effective n. Raises ValueError for arrays of
+    different lengths and numbers out of range.
     """
     margin, outcome = checked(margins, outcomes)
     weight = _weights(weights, len(margin))
@@ -140,17 +141,17 @@ def evaluate(
     ties = outcome == 0.5
     decided = ~ties
     right = _right(margin, outcome)
-    wanted = [("", "", np.ones(len(margin), dtype=bool)), *_parts(slices, len(margin))]
+    parts = [("", "", np.ones(len(margin), dtype=bool)), *_parts(slices, len(margin))]
     # All slices share one set of resamples, so a hundred slices cost little more than one.
-    counted = [weight * (part & decided) for _, _, part in wanted]
-    sums = _group_sums([column for each in counted for column in (right * each, each)], group)
+    part_weights = [weight * (part & decided) for _, _, part in parts]
+    sums = _group_sums([column for w in part_weights for column in (right * w, w)], group)
     totals = resample(sums, seed=seed)  # (R, 2 x slices)
     rows = []
-    for place, (name, label, part) in enumerate(wanted):
+    for place, (name, label, part) in enumerate(parts):
         chosen = part & decided
         enough = chosen.sum() >= (NEEDED_IN_SLICE if place else 1)
         accuracy = _mean(right[chosen], weight[chosen]) if enough else None
-        in_part = len(np.unique(group[chosen]))
+        groups_in_part = len(np.unique(group[chosen]))
         rows.append(
             Slice(
                 name=name,
@@ -159,10 +160,12 @@ def evaluate(
                 ties=int((part & ties).sum()),
                 accuracy=accuracy,
                 wilson=None if accuracy is None else wilson(accuracy, effective_n(weight[chosen])),
-                clustered=_ratio_interval(totals[:, 2 * place : 2 * place + 2], in_part) if enough else None,
+                clustered=_ratio_interval(totals[:, 2 * place : 2 * place + 2], groups_in_part)
+                if enough
+                else None,
             )
         )
-    whole, *parts = rows
+    whole, *slice_rows = rows
     figures = _probabilities(margin, outcome, weight, 1.0)
     calibrated = _probabilities(margin, outcome, weight, temperature)
     size = np.abs(margin)
@@ -184,7 +187,7 @@ def evaluate(
         calibrated_ece=calibrated[2],
         auc_right=auc(size[decided], right[decided], weight[decided]),
         auc_decided=auc(size, decided.astype(np.float64), weight),
-        slices=tuple(parts),
+        slices=tuple(slice_rows),
     )
 
 
@@ -198,10 +201,10 @@ def compare(
     slices: Mapping[str, Labels] | None = None,
     seed: int = 0,
 ) -> PairedComparison:
-    """Margins of two models on the same pairs, `new` against `old`, both (N,).
+    """Compare the margins of two models, `new` and `old`, both (N,), on the same pairs.
 
-    `temperatures` (new, old) only matter to log-loss. Accuracy and McNemar are over decided pairs; a
-    pair on which one model has equal scores is half right, so it is discordant with right and wrong.
+    `temperatures` (new, old) change the log-loss alone. Accuracy and McNemar's test are over decided pairs.
+    Equal scores count as half right, so such a pair is discordant with right and with wrong.
     """
     newer, outcome = checked(new, outcomes)
     older, _ = checked(old, outcomes)
@@ -210,13 +213,13 @@ def compare(
     right, was_right = _right(newer, outcome), _right(older, outcome)
     gain = right - was_right
     loss_change = _losses(newer / temperatures[0], outcome) - _losses(older / temperatures[1], outcome)
-    wanted = [("", "", np.ones(len(newer), dtype=bool)), *_parts(slices, len(newer))]
+    parts = [("", "", np.ones(len(newer), dtype=bool)), *_parts(slices, len(newer))]
     columns = [loss_change, np.ones(len(newer))]
-    for _, _, part in wanted:
+    for _, _, part in parts:
         columns += [gain * (part & decided), (part & decided).astype(np.float64)]
     totals = resample(_group_sums(columns, group), seed=seed)
     rows = []
-    for place, (name, label, part) in enumerate(wanted):
+    for place, (name, label, part) in enumerate(parts):
         chosen = part & decided
         enough = chosen.sum() >= (NEEDED_IN_SLICE if place else 1)
         n01, n10 = int((gain[chosen] > 0).sum()), int((gain[chosen] < 0).sum())
@@ -234,7 +237,7 @@ def compare(
                 holm_p=None,
             )
         )
-    whole, *parts = rows
+    whole, *slice_rows = rows
     count = len(np.unique(group))
     return PairedComparison(
         n=whole.n,
@@ -249,7 +252,7 @@ def compare(
         accuracy_interval=whole.clustered,
         log_loss_difference=float(loss_change.mean()) if len(newer) else None,
         log_loss_interval=_ratio_interval(totals[:, :2], count),
-        slices=_holm_corrected(parts),
+        slices=_holm_corrected(slice_rows),
     )
 
 
@@ -261,9 +264,9 @@ def clustered_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """95 % interval of the (weighted) mean of `values` (N,) when only `groups` (N,) are independent.
+    """95 % interval of the (weighted) mean of `values` (N,) if only `groups` (N,) are independent.
 
-    None = not enough data: fewer than two groups. The same seed gives the same interval.
+    None for fewer than two groups. The same seed gives the same interval.
     """
     value = np.asarray(values, dtype=np.float64)
     weight = _weights(weights, len(value))
@@ -275,9 +278,8 @@ def clustered_interval(
 def resample(sums: Vector, *, resamples: int = 2000, seed: int = 0) -> Vector:
     """Totals over groups drawn with replacement: (G, K) sums per group -> (R, K), one row a resample.
 
-    Any statistic that is a function of sums over pairs can be made of each row, and bounded with
-    `percentile_interval`. More than 4,096 groups are first put at random into 4,096 bundles: these are
-    as independent as the groups are, and their number decides how well a variance is known.
+    A function of sums over pairs can be computed on each row; `percentile_interval` bounds the results. More
+    than 4,096 groups are first put at random into 4,096 bundles, which are independent too.
     """
     draw = np.random.default_rng(seed)
     if len(sums) > CLUSTERS:
@@ -295,23 +297,23 @@ def resample(sums: Vector, *, resamples: int = 2000, seed: int = 0) -> Vector:
 
 
 def percentile_interval(replicates: Vector, groups: int) -> Interval | None:
-    """95 % interval of a statistic from its (R,) values on resamples of `groups` groups.
+    """95 % interval of a statistic from its (R,) values on resamples of `groups` groups; None below two.
 
-    Plain percentiles are too narrow for few groups; these are widened as by Hesterberg (What Teachers
-    Should Know About the Bootstrap, 2015, expanded percentile interval). None below two groups.
+    Plain percentiles are too narrow for few groups. Here tail = ndtr(sqrt(G / (G - 1)) t(0.025, G - 1)), the
+    expanded percentile interval of Hesterberg (What Teachers Should Know About the Bootstrap, 2015).
     """
-    from scipy.special import ndtr, stdtrit  # a second to import, and many callers need no interval
+    from scipy.special import ndtr, stdtrit  # takes a second to import; many callers need no interval
 
-    known = replicates[np.isfinite(replicates)]
-    if groups < 2 or not len(known):
+    finite = replicates[np.isfinite(replicates)]
+    if groups < 2 or not len(finite):
         return None
     tail = float(ndtr(math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.025)))
-    low, high = np.quantile(known, [tail, 1 - tail])
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def mcnemar(n01: int, n10: int) -> float:
-    """Exact two-sided p of McNemar's test: n01 against n10 heads of a fair coin."""
+    """Exact two-sided p of McNemar's test: binomial test of n01 in n01 + n10 at 1/2."""
     from scipy.stats import binomtest
 
     return float(binomtest(n01, n01 + n10).pvalue) if n01 + n10 else 1.0
@@ -329,9 +331,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def auc(values: Numbers, positive: Numbers, weights: Numbers | None = None) -> float | None:
-    """The chance that a positive has a larger value than a negative; equal values count one half.
+    """P(value of a positive > value of a negative) + P(equal) / 2.
 
-    `positive` (N,) is 1, 0, or in between for a part of each. None when one of the two is missing.
+    `positive` (N,) is 1, 0, or a share in between. None without positives or without negatives.
     """
     value, yes = np.asarray(values, dtype=np.float64), np.asarray(positive, dtype=np.float64)
     weight = _weights(weights, len(value))
@@ -345,11 +347,11 @@ def auc(values: Numbers, positive: Numbers, weights: Numbers | None = None) -> f
 
 
 def human_ceiling(agreement: float, votes: int = 1) -> float:
-    """The accuracy that a model without any error would show against labels of this quality.
+    """The accuracy of a perfect model against labels of this quality.
 
-    `agreement`: how often two people choose the same side. If each errs with chance q, independently,
-    they agree with chance 1 - 2q(1 - q), so q = (1 - sqrt(2 agreement - 1)) / 2; a label by majority of
-    `votes` (odd) errs less. 0.5 for people who agree no more often than coins.
+    `agreement` = P(two people choose the same side). People who err independently with chance q agree with
+    chance 1 - 2q(1 - q), so q = (1 - sqrt(2 agreement - 1)) / 2. The ceiling is P(fewer than half of `votes`
+    err), with `votes` odd; it is 0.5 for an agreement of 0.5 or less.
     """
     error = (1 - math.sqrt(max(0.0, 2 * agreement - 1))) / 2
     return sum(
@@ -359,12 +361,11 @@ def human_ceiling(agreement: float, votes: int = 1) -> float:
 
 
 NEEDED_TWOS = 30
-"""Of fewer pairs that two people judged, the ceiling is no more than a guess."""
+"""With fewer pairs judged by two people, the ceiling is only a guess."""
 
 
 def above_ceiling(share: float | None, ceiling: float | None, twos: int = NEEDED_TWOS) -> str:
-    """A warning where a share is above what people's own agreement lets any model reach; else "", as where
-    too few pairs were judged by two people."""
+    """A warning if a share is above the human ceiling; "" otherwise, and with too few pairs of two votes."""
     if share is None or ceiling is None or twos < NEEDED_TWOS or share <= ceiling:
         return ""
     over = f"{shares.size(share - ceiling)} above the human ceiling of {shares.in_words(ceiling)}"
@@ -375,9 +376,9 @@ def above_ceiling(share: float | None, ceiling: float | None, twos: int = NEEDED
 
 
 def by_length(a_lengths: Numbers, b_lengths: Numbers, outcomes: Numbers) -> list[str | None]:
-    """Labels for a slice: is the preferred completion longer, shorter, or alike in length? None for ties.
+    """Labels of the slice `length`: the preferred completion is longer, shorter or alike. None for ties.
 
-    Lengths (N,) are in any unit; those that differ by less than a tenth of the longer are alike.
+    Lengths (N,) are in any unit; a and b are alike if |a - b| < 0.1 max(a, b).
     """
     a, b = np.asarray(a_lengths, dtype=np.float64), np.asarray(b_lengths, dtype=np.float64)
     outcome = np.asarray(outcomes, dtype=np.float64)
@@ -391,12 +392,12 @@ def by_length(a_lengths: Numbers, b_lengths: Numbers, outcomes: Numbers) -> list
 
 
 def effective_n(weights: Vector) -> float:
-    """Kish's effective number of draws: that many of equal weight know a mean as well."""
+    """Kish's effective number of draws: sum(w)^2 / sum(w^2)."""
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 def _right(margin: Vector, outcome: Vector) -> Vector:
-    """1 where the sign of the margin is people's, 0 where it is not, one half for equal scores and ties."""
+    """1 for the side of the people, 0 for the other side, 0.5 for equal scores and ties."""
     return (np.sign(margin) * np.sign(outcome - 0.5) + 1) / 2
 
 
@@ -429,9 +430,9 @@ def _group_sums(columns: Sequence[Vector], group: npt.NDArray[np.intp]) -> Vecto
 
 
 def _ratio_interval(totals: Vector, groups: int) -> Interval | None:
-    """Interval of totals[:, 0] / totals[:, 1]; a resample that holds none of the slice says nothing."""
-    some = totals[:, 1] > 0
-    return percentile_interval(totals[some, 0] / totals[some, 1], groups)
+    """Interval of totals[:, 0] / totals[:, 1], without the resamples that hold no pair of the slice."""
+    filled = totals[:, 1] > 0
+    return percentile_interval(totals[filled, 0] / totals[filled, 1], groups)
 
 
 def _holm_corrected(rows: Sequence[SliceDifference]) -> tuple[SliceDifference, ...]:
@@ -446,17 +447,16 @@ def _parts(slices: Mapping[str, Labels] | None, n: int) -> list[tuple[str, str, 
         if len(labels) != n:
             raise ValueError(f"slice {name} has {len(labels)} labels for {n} pairs")
         texts = [None if label is None else str(label) for label in labels]
-        known, place = np.unique([text or "" for text in texts], return_inverse=True)
-        given = np.array([text is not None for text in texts], dtype=bool)
-        for number, label in enumerate(known.tolist()):
-            if (member := (place == number) & given).any():
+        unique, place = np.unique([text or "" for text in texts], return_inverse=True)
+        labelled = np.array([text is not None for text in texts], dtype=bool)
+        for number, label in enumerate(unique.tolist()):
+            if (member := (place == number) & labelled).any():
                 parts.append((name, label, member))
     return parts
 
 
 def _codes(groups: Labels, n: int) -> npt.NDArray[np.intp]:
-    """Group labels as whole numbers from 0, in the order of the labels: the order of the pairs is to change
-    no interval."""
+    """Group labels as integers from 0, by sorted label: so the order of pairs changes no interval."""
     if len(groups) != n:
         raise ValueError(f"{len(groups)} group labels don't match {n} pairs")
     labels = groups.tolist() if isinstance(groups, np.ndarray) else groups

@@ -1,7 +1,7 @@
-"""Labelled pairs: what training and evaluation take from a file, read as the import reads it.
+"""Labelled pairs for training and evaluation, from every format that an import reads.
 
-The rows of a file become Drafts in scoring.rows, and these become pairs of texts here. Nothing here imports
-torch or Django.
+scoring.rows turns the rows of a file into Drafts; this module turns Drafts into pairs of texts. Nothing here
+imports torch or Django.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from scoring.rows.shapes.votes import without_citations
 SPLITS = ("train", "validation", "test")
 SALT = "preference-workbench/validation/1"
 PROFILES = ("soft-label", "trl-reward", "preference", "trl-chat", "reward-aira", "aira")
-"""Of several profiles of one Release, the first of these is read: it says most about each pair."""
+"""Of several profiles of one Release, the first of these is read: it has most about each pair."""
 
 TARGETS = {"a": 1.0, "tie": 0.5, "b": 0.0}
-"""The chance that a is preferred, by the outcome of a vote. Other outcomes prefer nothing."""
+"""P(a preferred) by outcome. Other outcomes have none."""
 
 EMPTY = "pairs with an empty answer"
 SAME = "pairs of two equal answers"
@@ -42,17 +42,17 @@ TOO_MANY = "pairs beyond the limit of one prompt"
 
 
 class DataError(ValueError):
-    """A file or folder that can't be trained or evaluated on; a sentence that names the place."""
+    """A file or folder that can't be used for training or evaluation; the message names the place."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two completions of one prompt, and what people say of them.
+    """Two completions of one prompt, with the preference of people.
 
-    `target` is the chance that a is preferred: 1, 0, 0.5 for a tie, or a share of votes. `strength` is how
-    much better the preferred one is, on the scale of its source; None where nobody said. Pairs of one `group`
-    stay together in a split and are not independent. `part` is a label to report by, such as the subset;
-    `tree` is the conversation that the file says it is of.
+    `target` = P(a preferred): 1, 0, 0.5 for a tie, or a share of votes. `strength` is how much better the
+    preferred completion is, on the scale of its source, or None. Pairs of one `group` stay together in a
+    split and are not independent. `part` is a label for slices, such as the subset. `tree` is the
+    conversation by the file's own column.
     """
 
     prompt: str
@@ -75,9 +75,11 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Pairs by split, and the sha256 of each file they came from. `made_validation` says that the
-    validation split is no file's but was taken from the training pairs, by prompt group. `left_out` counts
-    what the files hold and no split has, by what it is."""
+    """Pairs by split, and the sha256 of each file.
+
+    `made_validation`: the validation split was taken from the training pairs, by prompt group. `left_out`
+    counts rows of the files that are in no split, by reason.
+    """
 
     train: Sequence[LabelledPair]
     validation: Sequence[LabelledPair]
@@ -90,7 +92,7 @@ class TrainingData:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def sha256(self) -> str:
-        """A hash of what is trained on, in its order, whatever files it came from."""
+        """A digest of the pairs in their order, independent of the files."""
         digest = hashlib.sha256()
         for split, pairs in self.splits().items():
             for pair in pairs:
@@ -108,34 +110,35 @@ def read_training_data(
     validation_share: float = 0.1,
     bad: list[str] | None = None,
 ) -> TrainingData:
-    """The splits of a folder: train, validation and test in any format that the import reads (train.jsonl,
-    train.parquet, train.csv.gz ...), the same of a Release's profile (preference.train.jsonl ...), or a
-    folder saved by `datasets.save_to_disk`.
+    """The splits of a folder, from any of these:
 
-    Without a validation file, whole prompt groups are taken from training by a salted hash, so that a
-    group is on the same side every time. Raises DataError naming the file and line of the first row
-    that can't be read; with a list `bad`, such rows are left out and described there.
+    - train, validation and test in any format of an import (train.jsonl, train.parquet, train.csv.gz ...);
+    - the files of a Release's profile (preference.train.jsonl ...);
+    - a folder saved by `datasets.save_to_disk`.
+
+    Without a validation file, whole prompt groups are taken from training by a salted hash, so a group is
+    always in the same split. Raises DataError with the file and line of the first bad row; with a list `bad`,
+    such rows are left out and described there.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
-    found = _files_of(folder, profile)
+    files = _files_of(folder, profile)
     left_out: Counter[str] = Counter()
-    # A Release of few pairs may have a split without any; only training needs some.
-    read = {split: _pairs_in(path, bad, left_out) for split, path in found.items() if split != "train"}
+    # A small Release may have an empty split; only the training split must have pairs.
+    held_out = {split: _pairs_in(path, bad, left_out) for split, path in files.items() if split != "train"}
     data = TrainingData(
-        train=read_pairs(found["train"], bad=bad, left_out=left_out),
-        validation=read.get("validation", []),
-        test=read.get("test", []),
-        files={path.name: file_sha256(path) for path in found.values()},
+        train=read_pairs(files["train"], bad=bad, left_out=left_out),
+        validation=held_out.get("validation", []),
+        test=held_out.get("test", []),
+        files={path.name: file_sha256(path) for path in files.values()},
         left_out=left_out,
     )
     return data if data.validation else with_validation(data, validation_share)
 
 
 def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
-    """The same data with a validation split taken from the training pairs, whole groups at a time (see
-    scoring.groups)."""
+    """The same data with a validation split: whole groups of the training pairs (see scoring.groups)."""
     pairs = grouped(data.train)
 
     def held_out(pair: LabelledPair) -> bool:
@@ -152,12 +155,12 @@ def with_validation(data: TrainingData, share: float = 0.1) -> TrainingData:
 
 _ENDINGS = ("", *PACKINGS)
 _KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-"""Of several files of one split the first of these kinds is read: it keeps most of what was written."""
+"""Of several files of one split, the first of these kinds is read: it loses least in writing."""
 
 
 def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
     profiles: dict[str, dict[str, Path]] = {}
-    for name, split, path in sorted(_splits_in(folder), key=lambda found: _preference(found[2])):
+    for name, split, path in sorted(_splits_in(folder), key=lambda entry: _preference(entry[2])):
         profiles.setdefault(name, {}).setdefault(split, path)
     trainable = {name: files for name, files in profiles.items() if "train" in files}
     if not trainable:
@@ -168,14 +171,14 @@ def _files_of(folder: Path, profile: str | None) -> dict[str, Path]:
         return trainable[profile]
     if len(trainable) == 1:
         return next(iter(trainable.values()))
-    known = next((name for name in ("", *PROFILES) if name in trainable), None)
-    if known is None:
+    preferred = next((name for name in ("", *PROFILES) if name in trainable), None)
+    if preferred is None:
         raise DataError(f"{folder} has several profiles; name one of {', '.join(sorted(trainable))}")
-    return trainable[known]
+    return trainable[preferred]
 
 
 def _splits_in(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """(profile, split, path) of each file that is named as one."""
+    """(profile, split, path) of each file with the name of a split."""
     for path in folder.iterdir():
         if path.is_dir() and path.name in SPLITS and (path / "state.json").is_file():
             yield "", path.name, path
@@ -192,10 +195,10 @@ def _preference(path: Path) -> tuple[int, int, str]:
 
 
 def file_sha256(path: Path) -> str:
-    """Of a file, or of the names and contents of the files in a folder."""
+    """The sha256 of a file, or of the lines "name:sha256" of the files in a folder."""
     if path.is_dir():
-        of_each = [f"{each.name}:{file_sha256(each)}" for each in sorted(path.iterdir())]
-        return hashlib.sha256("\n".join(of_each).encode()).hexdigest()
+        lines = [f"{file.name}:{file_sha256(file)}" for file in sorted(path.iterdir())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -210,19 +213,20 @@ def read_pairs(
     bad: list[str] | None = None,
     left_out: Counter[str] | None = None,
 ) -> list[LabelledPair]:
-    """All pairs of one file, in any format and shape that the import reads. `left_out` is added to: what the
-    file holds and cannot be a labelled pair, by what it is.
+    """All pairs of one file, in any format and shape of an import.
 
-    Raises DataError for a file without pairs, and for the first row that can't be read; with a list `bad`,
-    such rows are left out and described there.
+    Content that can't be a labelled pair is counted in `left_out`, by reason. Raises DataError for a file
+    without pairs and for the first bad row; with a list `bad`, such rows are left out and described there.
     """
-    own: Counter[str] = Counter()
-    pairs = _pairs_in(Path(path), bad, own, strip_citations)
+    reasons: Counter[str] = Counter()
+    pairs = _pairs_in(Path(path), bad, reasons, strip_citations)
     if not pairs:
-        left = ": " + ", ".join(f"{count:,} {what}" for what, count in own.items()) if own else ""
-        raise DataError(f"{Path(path).name} has no {'labelled pairs' if own else 'rows'}{left}")
+        counts = (
+            ": " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) if reasons else ""
+        )
+        raise DataError(f"{Path(path).name} has no {'labelled pairs' if reasons else 'rows'}{counts}")
     if left_out is not None:
-        left_out += own
+        left_out += reasons
     return pairs
 
 
@@ -230,33 +234,33 @@ def _pairs_in(
     path: Path, bad: list[str] | None, left_out: Counter[str], strip_citations: bool = False
 ) -> list[LabelledPair]:
     sink = _Pairs(strip_citations, left_out)
-    # A Release puts a ' before what a spreadsheet would run.
+    # A Release puts a ' before text that a spreadsheet would run as a formula.
     of_release = is_table(path.name) and (path.parent / "manifest.json").is_file()
     with ExitStack() as stack:
         try:
             sink.read(open_rows(path, "", stack, COLUMNS, formula_safe=of_release))
         except FileFault as fault:
             if fault.problem.code != "empty":
-                raise DataError(_told(path, fault.problem)) from None
+                raise DataError(_sentence(path, fault.problem)) from None
         except OSError as error:
             raise DataError(f"{path.name} can't be read: {error}") from None
     problems = sorted(sink.problems, key=lambda problem: problem.line or 0)
     if problems and bad is None:
         more = f" ({len(problems) - 1:,} more rows can't be read)" if problems[1:] else ""
-        raise DataError(_told(path, problems[0]) + more)
+        raise DataError(_sentence(path, problems[0]) + more)
     if bad is not None:
-        bad += [_told(path, problem) for problem in problems]
+        bad += [_sentence(path, problem) for problem in problems]
     return sink.pairs
 
 
-def _told(path: Path, problem: Problem) -> str:
+def _sentence(path: Path, problem: Problem) -> str:
     line = "" if problem.line is None else f", line {problem.line}"
     column = f", {problem.field}" if problem.field and problem.field not in problem.message else ""
     return f"{path.name}{line}{column}: {problem.message}"
 
 
 def pair_of_row(row: Mapping[str, Any], *, strip_citations: bool = False) -> LabelledPair:
-    """The (first) pair of one row in any shape. Raises ValueError that says what is wrong with it."""
+    """The first pair of one row in any shape. Raises ValueError with the fault of the row."""
     sink = _Pairs(strip_citations, Counter())
     values = dict(row)
     try:
@@ -291,11 +295,11 @@ class _Pairs:
             self.left_out[TOO_MANY] += self._reader.pairs_left_out
 
     def add(self, draft: Draft) -> None:
-        """Raises BadRow for a figure of the label that is none."""
-        found = [pair for _, pair in pairs_of(draft, self._reader.format, self.left_out)]
+        """Raises BadRow for a label with a bad number."""
+        pairs = [pair for _, pair in pairs_of(draft, self._reader.format, self.left_out)]
         if self._strip_citations:
-            found = [replace(p, a=without_citations(p.a)[0], b=without_citations(p.b)[0]) for p in found]
-        self.pairs += found
+            pairs = [replace(p, a=without_citations(p.a)[0], b=without_citations(p.b)[0]) for p in pairs]
+        self.pairs += pairs
 
     def refuse(self, problem: Problem) -> None:
         self.problems.append(replace(problem, raw=""))
@@ -304,29 +308,29 @@ class _Pairs:
 def pairs_of(
     draft: Draft, shape: str, left_out: Counter[str]
 ) -> Iterator[tuple[ComparisonDraft, LabelledPair]]:
-    """The comparisons of a Draft that was read as `shape`, each with its labelled pair of texts that a scorer
-    reads. What can be none is counted in `left_out`. Raises BadRow."""
+    """The comparisons of a Draft of `shape`, each with its labelled pair of texts for a scorer.
+
+    Comparisons that can't be a labelled pair are counted in `left_out`. Raises BadRow.
+    """
     if not draft.comparisons:
         left_out[NOTHING] += 1
         return
     prompt = flatten_messages(draft.messages)
-    own_group, tree = normalised_digest(prompt), tree_of(draft)
+    prompt_digest, tree = normalised_digest(prompt), tree_of(draft)
     for comparison in draft.comparisons:
         a, b = (draft.completions[at].text for at in (comparison.first, comparison.second))
         target = target_of(comparison, shape)
         if reason := why_not(a, b, target, comparison):
             left_out[reason] += 1
             continue
-        said = {**draft.metadata, **comparison.metadata}
-        group = said.get("group")
-        strength, part = _strength(comparison, said, shape), _part(said, shape)
-        group = own_group if group is None else str(group)
+        metadata = {**draft.metadata, **comparison.metadata}
+        strength, part = _strength(comparison, metadata, shape), _part(metadata, shape)
+        group = prompt_digest if metadata.get("group") is None else str(metadata["group"])
         yield comparison, LabelledPair(prompt, a, b, target or 0.0, group, strength, part, tree)
 
 
 def target_of(comparison: ComparisonDraft, shape: str) -> float | None:
-    """The chance that the first is preferred: of several votes the share, with half of the ties; None where
-    no vote is for a side or for a tie."""
+    """P(first preferred): (votes for it + ties / 2) / (votes for a side + ties); None without such votes."""
     if shape == "soft-label":
         return float(comparison.metadata["p_a"])
     votes = [TARGETS[vote.outcome] for vote in comparison.judgments if vote.outcome in TARGETS]
@@ -334,7 +338,7 @@ def target_of(comparison: ComparisonDraft, shape: str) -> float | None:
 
 
 def why_not(a: str, b: str, target: float | None, comparison: ComparisonDraft) -> str:
-    """What the pair is instead of a labelled pair of two texts; "" where it is one."""
+    """Why the pair can't be a labelled pair of two texts; "" if it can."""
     if not a.strip() or not b.strip():
         return EMPTY
     if target is None:
@@ -343,14 +347,13 @@ def why_not(a: str, b: str, target: float | None, comparison: ComparisonDraft) -
 
 
 _STRENGTHS = {"soft-label": "strength", "preference": "margin", "transcripts": "margin"}
-"""The column of a shape that says how much better the preferred side is."""
+"""The column with the strength of the preference, by shape."""
 
 
-def _strength(comparison: ComparisonDraft, said: Mapping[str, Any], shape: str) -> float | None:
-    """What the row says of the pair, else the mean of the strengths of the votes for the side that most
-    prefer. Raises BadRow."""
+def _strength(comparison: ComparisonDraft, metadata: Mapping[str, Any], shape: str) -> float | None:
+    """The row's strength, else the mean strength of the votes for the majority's side. Raises BadRow."""
     column = _STRENGTHS.get(shape, "")
-    number = number_of(said, column) if column else None
+    number = number_of(metadata, column) if column else None
     if number is not None:
         if column == "strength" and number < 0:
             raise BadRow(column, "unknown_value", f"{column} is {number:g}; it should be 0 or more", number)
@@ -359,8 +362,8 @@ def _strength(comparison: ComparisonDraft, said: Mapping[str, Any], shape: str) 
         side: [_size(vote) for vote in comparison.judgments if vote.outcome == side]
         for side in ("a", "b", "tie")
     }
-    given = [size for size in max(sizes.values(), key=len) if size is not None]
-    return sum(given) / len(given) if given else None
+    majority = [size for size in max(sizes.values(), key=len) if size is not None]
+    return sum(majority) / len(majority) if majority else None
 
 
 def _size(vote: JudgmentDraft) -> float | None:
@@ -370,7 +373,7 @@ def _size(vote: JudgmentDraft) -> float | None:
     return None if size is None else min(1.0, size)
 
 
-def _part(said: Mapping[str, Any], shape: str) -> str | None:
+def _part(metadata: Mapping[str, Any], shape: str) -> str | None:
     names = ("subset", "method", "dataset") if shape == "webgpt" else ("subset", "method")
-    part = next((said[name] for name in names if said.get(name) is not None), None)
+    part = next((metadata[name] for name in names if metadata.get(name) is not None), None)
     return None if part is None else str(part)

@@ -1,5 +1,5 @@
-"""What stands beside trained weights: where they come from (training.json), what they are worth
-(metrics.json), and both in words (README.md, in the form of the seed's card)."""
+"""The files beside trained weights: training.json (origin and cost), metrics.json (figures), and README.md (a
+model card with both, in the form of the seed's card)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Record:
 
 
 class Energy:
-    """Electricity and CO2 of this process by codecarbon, when that is installed."""
+    """Electricity and CO2 of this process, if codecarbon is installed."""
 
     def __init__(self) -> None:
         try:
@@ -55,7 +55,7 @@ class Energy:
         self._tracker.start()
 
     def stop(self) -> Figures | None:
-        """{"kwh": ..., "kg_co2": ...} since the start; None where nobody measured."""
+        """{"kwh": ..., "kg_co2": ...} since the start; None without codecarbon."""
         if self._tracker is None:
             return None
         kilograms = self._tracker.stop()
@@ -64,14 +64,14 @@ class Energy:
 
 
 def margins_of_rule(name: str, pairs: Sequence[LabelledPair]) -> Values:
-    """(N,) margins of a baseline, such as longest."""
+    """(N,) margins of a baseline."""
     scores = [scored.value for scored in BASELINES[name]([text for pair in pairs for text in pair.texts])]
     margins: Values = np.asarray(scores[0::2]) - np.asarray(scores[1::2])
     return margins
 
 
 def slices_of(pairs: Sequence[LabelledPair]) -> dict[str, Sequence[str | None]]:
-    """How labelled pairs are cut into slices: by length of the preferred side, and by their own part."""
+    """Labels of slices: the length of the preferred side, and the part of each pair."""
     outcomes = [pair.target for pair in pairs]
     slices: dict[str, Sequence[str | None]] = {
         "length": by_length([len(pair.a) for pair in pairs], [len(pair.b) for pair in pairs], outcomes)
@@ -86,8 +86,7 @@ def metrics_of(
 ) -> Figures:
     """All figures of a run, from margins by model ("before", "after") and split.
 
-    The temperature is fitted on validation pairs; figures at it that are to be believed are those of
-    the test split.
+    The temperature is fitted on validation pairs, so trust the calibrated figures of the test split only.
     """
     validation = data.validation
     try:
@@ -129,7 +128,7 @@ def manifest_of(
     arithmetic: str,
     device: str,
 ) -> Figures:
-    """Everything a second run would need to be the same, and what this one cost."""
+    """Everything needed to repeat the run, and its cost."""
     return {
         "format": 1,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,7 +161,7 @@ def manifest_of(
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """training.json, metrics.json and README.md in a checkpoint folder that has no name yet."""
+    """Write training.json, metrics.json and README.md into a checkpoint's folder."""
     (folder / MANIFEST).write_text(json.dumps(record.manifest, indent=1, allow_nan=False) + "\n")
     (folder / METRICS).write_text(json.dumps(record.metrics, indent=1, allow_nan=False) + "\n")
     (folder / CARD).write_text(card(record), encoding="utf-8")
@@ -219,18 +218,18 @@ Token types are left out, as in training; with them the scores are wrong.
 
 
 def card(record: Record) -> str:
-    """The model card, from the figures of the record and no others."""
+    """The model card, with figures of the record alone."""
     manifest, metrics = record.manifest, record.metrics
     config, energy = manifest["config"], manifest["energy"]
-    grams = f"co2_eq_emissions:\n  emissions: {1000 * energy['kg_co2']:.3g}\n" if energy else ""
+    emissions = f"co2_eq_emissions:\n  emissions: {1000 * energy['kg_co2']:.3g}\n" if energy else ""
     return TEMPLATE.format(
-        co2=grams,
+        co2=emissions,
         base=manifest["base"]["name"],
         parameters=manifest["parameters"],
         **manifest["preflight"]["pairs"],
         data=manifest["data"]["sha256"],
         steps=manifest["steps"],
-        early=_early(manifest),
+        early=_early_end(manifest),
         best_step=metrics["best_step"],
         **{name: config[name] for name in ("batch", "learning_rate", "preset", "max_length")},
         hardware=manifest["hardware"]["device"],
@@ -242,17 +241,17 @@ def card(record: Record) -> str:
     )
 
 
-def _early(manifest: Figures) -> str:
-    """What ended a training before its last step, for the line that counts the steps."""
+def _early_end(manifest: Figures) -> str:
+    """Planned steps and the reason of an early end, for the line "Training steps"; else ""."""
     if manifest["steps"] == manifest["planned_steps"]:
         return ""
     limit = manifest["config"]["max_seconds"]
-    why = {
+    reason = {
         "time": f"stopped at the limit of {limit or 0:g} seconds",
         "patience": "stopped as it no longer improved",
         "steps": "stopped as asked",
     }[manifest["ended_by"]]
-    return f" of {manifest['planned_steps']:,} planned ({why})"
+    return f" of {manifest['planned_steps']:,} planned ({reason})"
 
 
 def _energy_lines(energy: Figures | None, resumed: bool) -> list[str]:
@@ -272,9 +271,9 @@ def _performance(metrics: Figures) -> list[str]:
             continue
         figures = metrics[split]
         after = figures["after"]
-        of = f"{after['decided']:,} decided pairs of the {split} split, {after['groups']:,} prompt groups"
+        size = f"{after['decided']:,} decided pairs of the {split} split, {after['groups']:,} prompt groups"
         lines += [
-            f"On {of} (interval: 95 %, by prompt group):",
+            f"On {size} (interval: 95 %, by prompt group):",
             "",
             "| | accuracy | interval | log-loss |",
             "|---|---|---|---|",
@@ -290,33 +289,33 @@ def _performance(metrics: Figures) -> list[str]:
             "",
         ]
     if calibration := metrics["temperature"]:
-        of = f"fitted on {calibration['n']:,} validation pairs"
         lines.append(
-            f"P(a preferred) = sigmoid((score a − score b) / {calibration['temperature']:.3g}), {of}."
+            f"P(a preferred) = sigmoid((score a − score b) / {calibration['temperature']:.3g}), "
+            f"fitted on {calibration['n']:,} validation pairs."
         )
     return lines
 
 
 def _limits(manifest: Figures, metrics: Figures) -> list[str]:
     figures = metrics.get("test") or metrics["validation"]
-    against = figures["against_longest"]["accuracy_interval"]
-    beaten = against is not None and against[0] > 0
+    gain = figures["against_longest"]["accuracy_interval"]
+    beats_longest = gain is not None and gain[0] > 0
     lines = [
         "- It predicts what the people behind its labels prefer, not what is true or harmless.",
         "- It learnt one task: what its annotators were asked to judge. Measure it before any other use.",
         f"- It does not see text beyond {manifest['config']['max_length']} tokens.",
     ]
-    if not beaten:
+    if not beats_longest:
         lines.append("- **It is not shown to be better than picking the longer answer**: see the table.")
     if "test" not in metrics:
         lines.append(
             "- There was no test split: its figures are from the pairs that its weights were chosen on."
         )
-    return [*lines, *(f"- Data: {each['text']}." for each in manifest["preflight"]["findings"])]
+    return [*lines, *(f"- Data: {finding['text']}." for finding in manifest["preflight"]["findings"])]
 
 
-def tell_bad(rows: Sequence[str] | None) -> None:
-    """Say on stderr which rows were left out: the first few, and how many."""
+def print_bad_rows(rows: Sequence[str] | None) -> None:
+    """Print to stderr the first five rows that were left out, and their number."""
     for row in (rows or [])[:5]:
         print(f"left out: {row}", file=sys.stderr)
     if rows and len(rows) > 5:
@@ -333,7 +332,7 @@ def _sha256(file: Path) -> str:
 
 
 def _code_sha256() -> str:
-    """A hash of this package's own source: a version number would not move with every change."""
+    """A digest of this package's source: a version number does not change with every edit."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.name.encode() + file.read_bytes())

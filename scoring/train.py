@@ -1,11 +1,11 @@
-"""Training a reward model on labelled pairs: the loop, and how it survives being killed.
+"""Train a reward model on labelled pairs, in a loop that can be killed and resumed.
 
     from scoring.train import train
     trained = train("path/to/model", "path/to/release", "path/to/new-model", PRESETS["recommended"])
 
-A run keeps its state in a hidden folder beside `out_dir`. Whatever kills it, the same call goes on from
-the last state and, on the same machine, ends with the same weights as a run nobody disturbed: every step
-seeds its own dropout, and the order of pairs depends on the seed alone.
+A run saves its state in a hidden folder beside `out_dir`. After a kill, the same call continues from the last
+state. On the same machine it ends with the weights of an undisturbed run: every step seeds its own dropout,
+and the order of pairs depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a run. `record` is what stands in the folder's training.json and metrics.json."""
+    """The result of a run. `record` is the content of training.json and metrics.json."""
 
     checkpoint: Checkpoint
     steps: int
@@ -73,8 +73,8 @@ class Trained:
 def bradley_terry_loss(preferred: Tensor, rejected: Tensor, target: Tensor | float = 1.0) -> Tensor:
     """-[p log s(d) + (1 - p) log s(-d)] with d = preferred - rejected and s the logistic function.
 
-    `preferred`, `rejected`: (N,) rewards in logits. `target`: the probability p that the first really is
-    preferred, (N,) or one number; 1 is Bradley and Terry (1952), 0.5 a tie. Returns (N,) losses in nats.
+    `preferred`, `rejected`: (N,) rewards in logits. `target`: p = P(first preferred), (N,) or one number;
+    p = 1 is Bradley and Terry (1952), 0.5 a tie. Returns (N,) losses in nats.
     """
     margin = preferred - rejected
     return binary_cross_entropy_with_logits(
@@ -83,15 +83,15 @@ def bradley_terry_loss(preferred: Tensor, rejected: Tensor, target: Tensor | flo
 
 
 def preference_loss(a: Tensor, b: Tensor, target: Tensor, strength: Tensor, config: TrainConfig) -> Tensor:
-    """Bradley-Terry with soft targets, (N,) losses of (N,) rewards of both sides.
+    """BT(a - m, b; t (1 - 2e) + e) + c (a + b)^2: (N,) losses of (N,) rewards of both sides.
 
-    Label smoothing e makes a target t into t (1 - 2e) + e. `strength` asks for a margin in favour
-    of the preferred side, as in Llama 2 (2307.09288, eq. 2). Centring adds c (a + b)^2, after
-    Eisenstein and others (2312.09244, eq. 2): only differences of rewards matter to the rest.
+    BT is `bradley_terry_loss`, t the target, e the label smoothing, m = strength sign(t - 1/2) the required
+    margin (Llama 2, 2307.09288, eq. 2). Centring by c is needed because BT depends on differences alone
+    (Eisenstein and others, 2312.09244, eq. 2).
     """
-    asked = config.strength * strength * torch.sign(target - 0.5)
+    required_margin = config.strength * strength * torch.sign(target - 0.5)
     smoothed = target * (1 - 2 * config.label_smoothing) + config.label_smoothing
-    return bradley_terry_loss(a - asked, b, smoothed) + config.centring * (a + b).square()
+    return bradley_terry_loss(a - required_margin, b, smoothed) + config.centring * (a + b).square()
 
 
 def train(
@@ -108,13 +108,13 @@ def train(
 ) -> Trained:
     """Train a one-output classifier, or a bare encoder with a new head, and save the best weights.
 
-    `data` is a folder of splits (see scoring.pairs) or the pairs themselves. `out_dir` appears whole or
-    not at all: a checkpoint that `transformers` loads, with training.json, metrics.json and a model card
-    beside it. `looked` is told what the preflight found, before any time is spent. When a run of the same
-    model, pairs and config was killed or stopped, it goes on; `restart` forgets it. `clock` gives seconds.
+    `data` is a folder of splits (see scoring.pairs) or the pairs themselves. `out_dir` appears whole or not
+    at all: a checkpoint for `transformers`, with training.json, metrics.json and a model card. `looked` gets
+    the preflight before the first step. A stopped or killed run of the same model, pairs and config is
+    continued; `restart` discards it. `clock` returns seconds.
 
-    Raises CheckpointError, DataError or TrainingError with a sentence for people (TrainingError also for
-    what the preflight found), and Stopped when `report` returned False.
+    Raises CheckpointError, DataError or TrainingError (also for errors of the preflight) with a sentence for
+    people, and Stopped if `report` returned False.
     """
     source, out = Path(model_dir), Path(out_dir)
     if out.exists():
@@ -122,16 +122,16 @@ def train(
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     pairs = data if isinstance(data, TrainingData) else read_training_data(data)
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)  # before the model is built: a head it lacks is drawn then
+        torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
         classifier = classifier_of(source, config, target)
         encoder = Encoder.open(source, config.max_length)
         with working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report, clock)
-            found = run.prepare()
+            checked = run.prepare()
             if looked is not None:
-                looked(found)
-            if found.errors:
-                raise TrainingError("; ".join(found.errors))
+                looked(checked)
+            if checked.errors:
+                raise TrainingError("; ".join(checked.errors))
             energy = Energy()
             try:
                 run.resume()
@@ -142,7 +142,7 @@ def train(
 
 
 def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
-    """The network to train, in fp32. A head that the source lacks is drawn from torch's seed."""
+    """The network to train, in fp32. A missing head is drawn with torch's seed."""
     if not source.is_dir():
         raise CheckpointError(f"{source} is not a folder")
     if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
@@ -162,7 +162,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
                 **changed,
             )
     except Exception as error:
-        # A config decides which code runs, and that raises whatever it likes.
+        # A config decides which code of the library runs, and this code raises errors of any type.
         raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
     positions = getattr(model.config, "max_position_embeddings", config.max_length)
     if config.max_length > positions:
@@ -172,37 +172,39 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
 
 
 def learnt_by(source: Path) -> learnt.Record | None:
-    """Which prompts the weights to begin with have learnt; None where that is not on record. An encoder
-    without a head has learnt no preferences."""
+    """The prompts that the initial weights have learnt; None if that is not on record.
+
+    An encoder without a head has learnt no preferences.
+    """
     record = learnt.read(source)
     if record is not None:
         return record
-    named = json.loads((source / "config.json").read_text()).get("architectures") or []
-    return None if any("SequenceClassification" in name for name in named) else learnt.Record()
+    architectures = json.loads((source / "config.json").read_text()).get("architectures") or []
+    return None if any("SequenceClassification" in name for name in architectures) else learnt.Record()
 
 
 @dataclass
 class State:
-    """What a run has done so far, beside its tensors. The names are those of metrics.json."""
+    """The state of a run besides its tensors, with the names of metrics.json."""
 
     step: int = 0
     seconds: float = 0.0
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)
     resumed: bool = False
-    out_of_time_at: int | None = None  # the step after which the time limit ended it
+    out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
     @property
     def best_step(self) -> int:
-        return max((each["step"] for each in self.measured if each["best"]), default=0)
+        return max((row["step"] for row in self.measured if row["best"]), default=0)
 
     def stale(self) -> int:
         """Measurements since the best one."""
-        return len(self.measured) - 1 - max(i for i, each in enumerate(self.measured) if each["best"])
+        return len(self.measured) - 1 - max(i for i, row in enumerate(self.measured) if row["best"])
 
 
 class Run:
-    """One training run: its model, its pairs, and what it has done so far."""
+    """One training run: its model, its pairs and its state."""
 
     def __init__(
         self,
@@ -229,12 +231,12 @@ class Run:
         self.state = State()
 
     def prepare(self) -> Preflight:
-        """Encode everything and look it over; raises TrainingError for a disk that is too small."""
+        """Encode and check all pairs. Raises TrainingError for a disk that is too small."""
         self.encoded = {
             split: encode_pairs(self.encoder, pairs, split) for split, pairs in self.data.splits().items()
         }
         self.preflight = preflight(self.data, self.encoded["train"], self.config)
-        if full := room_on_disk(self.work, sum(each.numel() for each in self.parameters.values())):
+        if full := room_on_disk(self.work, sum(parameter.numel() for parameter in self.parameters.values())):
             raise TrainingError(full)
         self.identity = self._identity()
         draw = np.random.default_rng(self.config.seed)
@@ -250,38 +252,38 @@ class Run:
         return self.preflight
 
     def train(self) -> None:
-        """Step until the end, until the validation pairs say that it came already, or until time is up."""
+        """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
-            self.go_on(None, self.timed(self.measure))
+            self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()
         while self.ended_by is None:
-            began = self.clock()
+            started = self.clock()
             loss = self.timed(lambda: self.step(self.state.step))
             self.state.step += 1
             step = self.state.step
             self.state.curve.append([step, loss, self.config.rate_at(step - 1, self.steps)])
-            self.look_at_the_clock()
+            self.check_time()
             due = step % every == 0 or step in (self.steps, self.config.stop_after, self.state.out_of_time_at)
             measured = self.timed(self.measure) if due else None
-            self.go_on(self.clock() - began, measured)
+            self.tell(self.clock() - started, measured)
             if measured or self.clock() - saved > self.config.save_seconds:
                 self.save()
                 saved = self.clock()
         if self.state.measured[-1]["step"] < self.state.step:
-            # It was killed when time was up, before it could measure that step.
-            self.go_on(None, self.timed(self.measure))
+            # The run was killed at its time limit, before the last measurement.
+            self.tell(None, self.timed(self.measure))
 
     def timed(self, work: Callable[[], T]) -> T:
-        """What `work` returns; its seconds are added to those of the run."""
-        began = self.clock()
-        done = work()
-        self.state.seconds += self.clock() - began
-        return done
+        """The result of `work`. Its seconds are added to those of the run."""
+        started = self.clock()
+        result = work()
+        self.state.seconds += self.clock() - started
+        return result
 
     @property
     def ended_by(self) -> EndedBy | None:
-        """Why no further step follows; None while one does."""
+        """Why the run has ended; None while it has further steps."""
         state = self.state
         if state.step >= self.steps or state.step == self.config.stop_after:
             return "steps"
@@ -289,18 +291,19 @@ class Run:
             return "patience"
         return "time" if state.out_of_time_at is not None else None
 
-    def look_at_the_clock(self) -> None:
-        """Note that time is up when a further step as long as those until now would not fit in.
+    def check_time(self) -> None:
+        """End the run at this step if a further step of mean length would exceed the limit.
 
-        That is decided once: it is saved together with the weights of its step before anything else happens,
-        so a run that is killed later ends at this step too, however fast the next machine is."""
+        The decision is saved at once, with the weights of this step. So a run that is killed later ends at
+        this step too, on any machine.
+        """
         spent, limit = self.state.seconds, self.config.max_seconds
         if limit and self.ended_by is None and spent + spent / self.state.step > limit:
             self.state.out_of_time_at = self.state.step
             self.save()
 
     def step(self, number: int) -> float:
-        """One optimiser step on one batch, a few pairs at a time; returns the mean loss."""
+        """One optimiser step on one batch, in micro-batches; returns the mean loss."""
         batch = self.batch(number)
         torch.manual_seed((self.config.seed * 1_000_003 + number + 1) % 2**63)
         self.network.train()
@@ -325,7 +328,7 @@ class Run:
         return total
 
     def batch(self, number: int) -> list[int]:
-        """Indices of the pairs of a step: one shuffled pass over all after the other, cut into batches."""
+        """Indices of the pairs of a step. Each epoch is a shuffled pass over all pairs, cut into batches."""
         count = len(self.data.train)
         places = np.arange(number * self.config.batch, (number + 1) * self.config.batch)
         orders = {
@@ -335,7 +338,7 @@ class Run:
         return [int(orders[place // count][place % count]) for place in places.tolist()]
 
     def micro_batches(self, batch: Sequence[int], split: str = "train") -> Iterator[list[int]]:
-        """The batch in parts of alike length within the token budget; both sides of a pair together."""
+        """Parts of the batch within the token budget, of similar length; a pair's sides stay together."""
         lengths = [[len(side.ids) for side in self.encoded[split][index]] for index in batch]
         padded = self.network.padded
         costs = [2 * max(both) if padded else sum(both) for both in lengths]
@@ -354,7 +357,7 @@ class Run:
         return rewards[0::2], rewards[1::2]
 
     def margins(self, split: str, chosen: Sequence[int] | None = None) -> Values:
-        """(N,) reward of a minus reward of b of a split's pairs, as scoring would compute them in fp32."""
+        """(N,) reward of a - reward of b for pairs of a split, in fp32."""
         indices = list(range(len(self.encoded[split]))) if chosen is None else list(chosen)
         place_of = {index: place for place, index in enumerate(indices)}
         margins = np.empty(len(indices))
@@ -366,7 +369,7 @@ class Run:
         return margins
 
     def measure(self) -> Measured:
-        """Score the validation pairs, and keep the weights when they are the best so far."""
+        """Score the validation pairs, and save the weights if they are the best so far."""
         chosen = self.watched.tolist()
         pairs = [self.data.validation[index] for index in chosen]
         margins = self.margins("validation", chosen)
@@ -378,7 +381,7 @@ class Run:
         loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
         right = (np.sign(margins) * np.sign(outcomes - 0.5) + 1) / 2
-        best = all(loss < each["log_loss"] for each in self.state.measured)
+        best = all(loss < row["log_loss"] for row in self.state.measured)
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
         )
@@ -387,19 +390,19 @@ class Run:
         self.state.measured.append(asdict(measured))
         return measured
 
-    def go_on(self, seconds: float | None, measured: Measured | None) -> None:
-        """Report; raises Stopped, with the state saved, when the answer is that it is enough."""
+    def tell(self, seconds: float | None, measured: Measured | None) -> None:
+        """Call `report`. If it returns False, save the state and raise Stopped."""
         if self.report is None:
             return
         step, curve = self.state.step, self.state.curve
-        each = self.state.seconds / step if step else None
+        seconds_per_step = self.state.seconds / step if step else None
         progress = Progress(
             step=step,
             steps=self.steps,
             loss=curve[-1][1] if curve else None,
             learning_rate=self.config.rate_at(max(0, step - 1), self.steps),
             pairs_per_second=self.config.batch / seconds if seconds and not measured else None,
-            eta_seconds=each * (self.steps - step) if each else None,
+            eta_seconds=seconds_per_step * (self.steps - step) if seconds_per_step else None,
             measured=measured,
         )
         if self.report(progress) is False:
@@ -410,7 +413,7 @@ class Run:
         return {name: parameter.detach().cpu().contiguous() for name, parameter in self.parameters.items()}
 
     def _identity(self) -> str:
-        """What a state must have been saved by to be gone on from."""
+        """A digest of config, pairs, weights and device. A run continues only a state with its own digest."""
         config = asdict(replace(self.config, save_seconds=0.0))
         weights = hashlib.sha256()
         for file in sorted(self.source.glob("*.safetensors")):
@@ -420,7 +423,7 @@ class Run:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def save(self) -> None:
-        """Write the state as a folder that takes its name when it is whole, then drop older ones."""
+        """Write the state as a folder, renamed when it is whole; then delete older states."""
         tensors = {f"weight.{name}": tensor for name, tensor in self.weights().items()}
         for name, parameter in self.parameters.items():
             for key in ("exp_avg", "exp_avg_sq"):
@@ -442,7 +445,7 @@ class Run:
                 old.unlink()
 
     def resume(self) -> None:
-        """Take up the newest whole state, if there is one. Raises TrainingError for that of another run."""
+        """Continue from the newest whole state, if any. Raises TrainingError for the state of another run."""
         states = sorted(self.work.glob("state-*"))
         if not states:
             return
@@ -466,7 +469,7 @@ class Run:
                     }
 
     def finish(self, out: Path, energy: Energy) -> Trained:
-        """Measure the untrained and the best weights on all held-out pairs and save what came of it."""
+        """Measure the initial and the best weights on all held-out pairs, and save the checkpoint."""
         held_out = [split for split in ("validation", "test") if self.encoded[split]]
         torch.manual_seed(self.config.seed)
         self.put(dict(classifier_of(self.source, self.config, self.device).named_parameters()))
@@ -498,16 +501,13 @@ class Run:
             metrics_of(self.data, {"before": before, "after": after}, state, self.state.best_step),
         )
         write_record(whole, record)
-        learnt.write(whole, learnt.of_training(self.data, base=learnt_by(self.source), source=self._source()))
+        source = ", ".join(self.data.files) or "pairs in memory"
+        learnt.write(whole, learnt.of_training(self.data, base=learnt_by(self.source), source=source))
         for file in whole.iterdir():
             sync(file)
         os.rename(whole, out)
         checkpoint = replace(checkpoint, path=out)
         return Trained(checkpoint, self.state.step, self.state.best_step, self.state.seconds, record)
-
-    def _source(self) -> str:
-        """What the pairs came from, in words."""
-        return ", ".join(self.data.files) or "pairs in memory"
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -516,11 +516,11 @@ class Run:
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with no decay of biases and norms, which are the parameters of one dimension."""
-    matrices = [each for each in parameters.values() if each.dim() > 1]
-    others = [each for each in parameters.values() if each.dim() <= 1]
+    """AdamW without decay of biases and norms, the parameters of one dimension."""
+    matrices = [parameter for parameter in parameters.values() if parameter.dim() > 1]
+    vectors = [parameter for parameter in parameters.values() if parameter.dim() <= 1]
     return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.learning_rate,
         fused=True,
     )
