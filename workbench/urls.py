@@ -97,6 +97,7 @@ urlpatterns = [
     path("datasets/<id:pk>/releases/leakage/", releases.release_leakage, name="release_leakage"),
     path("releases/<uuid:pk>/", releases.release, name="release"),
     path("releases/<uuid:pk>/files/<str:name>", releases.release_download, name="release_download"),
+    path("releases/<uuid:pk>/files.zip", releases.release_zip, name="release_zip"),
     path("datasets/<id:pk>/data/groups/", datasets.groups, name="groups"),
     path("datasets/<id:pk>/import/", imports.imports, name="import"),
     path("imports/<uuid:pk>/", imports.import_preview, name="import_preview"),

@@ -2,7 +2,9 @@ import base64
 import hashlib
 import json
 import uuid
+import zipfile
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -404,6 +406,7 @@ def test_only_admins_of_the_dataset_see_or_download_releases(dataset, ready, as_
     assert client.get(reverse("release_leakage", args=[dataset.pk])).status_code == 403
     assert client.get(reverse("release", args=[ready.pk])).status_code == 403
     assert download(client, ready, file_of(ready)[0]).status_code == 403
+    assert client.get(reverse("release_zip", args=[ready.pk])).status_code == 403
     assert (
         client.post(
             reverse("releases", args=[dataset.pk]), {"profiles": ["aira"], "formats": ["jsonl"]}
@@ -419,6 +422,7 @@ def test_a_stranger_cannot_tell_a_release_from_none(dataset, ready, charlie, as_
 
     assert client.get(reverse("releases", args=[dataset.pk])).status_code == 404
     assert download(client, ready, file_of(ready)[0]).status_code == 404
+    assert client.get(reverse("release_zip", args=[ready.pk])).status_code == 404
     assert client.get(reverse("release", args=[uuid.uuid4()])).status_code == 404
 
 
@@ -514,3 +518,41 @@ def test_a_release_that_is_not_ready_has_no_files(dataset, alice, as_user, ready
     Release.objects.update(state="building")
 
     assert download(as_user(alice), ready, file_of(ready)[0]).status_code == 404
+    assert as_user(alice).get(reverse("release_zip", args=[ready.pk])).status_code == 404
+
+
+def test_all_files_come_as_one_zip_that_is_the_same_each_time(ready, alice, as_user):
+    client, url = as_user(alice), reverse("release_zip", args=[ready.pk])
+    assert f'href="{url}"' in client.get(reverse("release", args=[ready.pk])).content.decode()
+
+    answer = client.get(url)
+
+    data = b"".join(answer)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="kitchen-1.zip"'
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        contents = {info.filename: archive.read(info) for info in archive.infolist()}
+    folder = Path(default_storage.path(ready.folder))
+    assert contents == {f"kitchen-1/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    assert b"".join(client.get(url)) == data
+
+
+def test_the_zip_is_on_record_and_a_head_request_is_none(ready, alice, as_user):
+    client, url = as_user(alice), reverse("release_zip", args=[ready.pk])
+
+    client.head(url)
+    b"".join(client.get(url))
+
+    assert [(it.release, it.file, it.user) for it in Download.objects.all()] == [
+        (ready, "kitchen-1.zip", alice)
+    ]
+
+
+def test_a_zip_that_is_given_up_halfway_ends_without_an_error(ready):
+    blocks = pipeline.zip_blocks(ready, "kitchen-1")
+
+    assert next(blocks).startswith(b"PK")
+
+    blocks.close()

@@ -109,6 +109,7 @@ TABLE = {
     "release_count": Row("POST", "dataset", ADMIN),
     "release": Row("GET", "release", ADMIN),
     "release_download": Row("GET", "file", ADMIN),
+    "release_zip": Row("GET", "release", ADMIN),
     "import": Row("GET", "dataset", ADMIN),
     "import_preview": Row("GET", "upload", ADMIN),
     "import_rejects": Row("GET", "rejects", ADMIN),

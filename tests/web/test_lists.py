@@ -54,7 +54,7 @@ WITHOUT_A_LIST = {
     "login", "password_change", "password_change_done", "dataset_new",
     "annotate", "annotate_undo", "annotate_markdown", "annotate_own",
     "quality_report", "quality_table", "quality_chart",
-    "release_download", "import_preview", "import_rejects",
+    "release_download", "release_zip", "import_preview", "import_rejects",
     "version", "dataset_delete",
 }  # fmt: skip
 """Of the pages that can be looked at, those that show one thing, or a file."""

@@ -202,7 +202,6 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
             "files": _in_order(release, manifest["files"]),
             "groups": _profile_groups(release),
             "licences": sorted({source["licence"] for source in manifest["sources"]}),
-            "folder": _folder(release),
             "downloads": release.downloads.select_related("user")[:DOWNLOADS_SHOWN],
         }
     return render(request, "releases/release.html", context)
@@ -284,6 +283,28 @@ def release_download(request: HttpRequest, pk: UUID, name: str) -> HttpResponseB
     if request.method == "GET":
         user = access.person(request.user)
         Download.objects.create(release=release, file=name, first_byte=span.start, user=user)
+    return response
+
+
+@require_safe
+def release_zip(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """All files of a ready Release as one zip, streamed."""
+    release = access.release_for(request.user, pk)
+    if not release.is_ready:
+        raise Http404
+    name = f"{_folder(release)}.zip"
+    response = StreamingHttpResponse(
+        pipeline.zip_blocks(release, _folder(release)),
+        content_type="application/zip",
+        headers={
+            "Content-Disposition": content_disposition_header(as_attachment=True, filename=name)
+            or "attachment",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, no-store",
+        },
+    )
+    if request.method == "GET":
+        Download.objects.create(release=release, file=name, user=access.person(request.user))
     return response
 
 

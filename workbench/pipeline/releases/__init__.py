@@ -3,6 +3,7 @@
 `cases` reads, `filters` narrow, `profiles` shape, `files` write, `manifest` and `card` describe, `proof`
 loads the files, `building` does all of this, and `history` compares Releases later."""
 
+from workbench.pipeline.releases.archive import zip_blocks
 from workbench.pipeline.releases.building import (
     Recipe,
     ReleaseError,
@@ -51,4 +52,5 @@ __all__ = [
     "refuse_unusable",
     "split_of",
     "verify",
+    "zip_blocks",
 ]
