@@ -16,6 +16,7 @@ from tests.factories import (
 )
 from workbench.models import Annotator, Comparison, Dataset, ModelVersion
 from workbench.models.dataset import answer_digest, messages_digest
+from workbench.pipeline.datasets.overview import sources_of
 
 pytestmark = pytest.mark.django_db
 
@@ -136,9 +137,9 @@ def test_who_wrote_the_texts_of_a_dataset_is_known_as_soon_as_they_are_there(dat
     for source in ("otter", "", "heron", "otter"):
         CompletionFactory.create(prompt=prompt, source=source)
     CompletionFactory.create(source="elsewhere")
-    before = dataset.sources
+    before = sources_of(dataset)
 
     CompletionFactory.create(prompt=prompt, source="crane")
 
     assert before == ["heron", "otter"]
-    assert dataset.sources == ["crane", "heron", "otter"]
+    assert sources_of(dataset) == ["crane", "heron", "otter"]

@@ -91,8 +91,8 @@ def dataset_for(
 def dataset_and_annotator(user: Visitor, pk: int) -> tuple[Dataset, Annotator]:
     """The dataset as in `dataset_for`, and the user as an annotator."""
     dataset = dataset_for(user, pk)
-    annotator = statements.annotator_of.first(user.pk) or Annotator.objects.for_user(person(user))
-    return dataset, annotator
+    annotator = statements.annotator_of.first(person(user).pk)
+    return dataset, annotator or Annotator.objects.for_user(person(user))
 
 
 def _require(held: str | None, role: Role) -> None:

@@ -23,6 +23,7 @@ from workbench.pipeline.annotate import answers, handout
 from workbench.pipeline.annotate.answers import Answer, Refused, skip
 from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.annotate.progress import last_answered, progress_of, what_is_left
+from workbench.pipeline.datasets.overview import with_judging_counts
 
 pytestmark = pytest.mark.django_db
 
@@ -696,5 +697,5 @@ def test_one_vote_is_enough_where_the_calibrated_model_is_as_sure(temperature, o
     comparison.refresh_from_db()
     assert sum(one is not None for one in given) == people
     assert comparison.audited == (audit == 1.0)
-    (counted,) = Dataset.objects.with_judging_counts(version)
+    (counted,) = with_judging_counts(Dataset.objects.all(), version)
     assert counted.wanted_count == people

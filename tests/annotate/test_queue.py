@@ -134,11 +134,11 @@ def test_another_active_version_puts_the_queue_in_its_own_order(ordered, model):
     SuggestionFactory.create(comparison=other, version=better, margin=0.1)
 
     better.activate(reason="Only to test the order.")
-    assert list(Dataset.objects.to_order(better)) == [ordered]
+    assert list(queue.stale_datasets()) == [ordered]
     order_queue(ordered.pk)
 
     assert handed(ordered) == [other, one]
-    assert not Dataset.objects.to_order(better).exists()
+    assert not queue.stale_datasets().exists()
 
 
 def test_scores_that_come_put_their_comparisons_in_order(ordered, model):
@@ -163,7 +163,7 @@ def test_what_comes_while_the_queue_is_put_in_order_asks_for_another(ordered, mo
     monkeypatch.setattr(queue, "renew", meanwhile)
     queue.renew_all(ordered)
 
-    assert Dataset.objects.to_order(model).exists()
+    assert queue.stale_datasets().exists()
 
 
 def test_the_reconciler_has_every_stale_queue_put_in_order(ordered, model, monkeypatch):

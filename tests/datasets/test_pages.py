@@ -27,6 +27,7 @@ from tests.factories import (
 from tests.planted import memorised
 from workbench.forms.datasets import DatasetForm
 from workbench.models import Dataset, Member, ModelVersion, Release, Run, ScoreBatch, Worker
+from workbench.pipeline.datasets.overview import with_loop_counts
 from workbench.views import datasets
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +42,7 @@ def page(client: Client, name: str, *args: object, **query: str) -> str:
 
 
 def counts_of(dataset: Dataset, version: ModelVersion | None = None) -> Dataset:
-    return Dataset.objects.with_loop_counts(version).get(pk=dataset.pk)
+    return with_loop_counts(Dataset.objects.all(), version).get(pk=dataset.pk)
 
 
 def worker(queues: str, seconds_ago: float) -> Worker:

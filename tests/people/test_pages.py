@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from tests.factories import AnnotatorFactory, ComparisonFactory, JudgmentFactory, UserFactory
 from workbench.models import Judgment, Member
+from workbench.pipeline.people.members import active_members
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +98,7 @@ def test_a_member_was_last_active_when_they_last_judged_here(dataset, bob, rita)
     JudgmentFactory.create(annotator=annotator)  # in another Dataset
     JudgmentFactory.create(comparison=newest.comparison)  # by somebody else
 
-    members = Member.objects.of(dataset).by_role().with_last_active()
+    members = active_members(dataset)
 
     assert [(m.user, m.annotator, m.last_active) for m in members] == [
         (rita, None, None),
@@ -157,7 +158,7 @@ def test_imported_voices_are_listed_apart_with_their_counts(dataset, alice, as_u
 def test_members_stand_by_role_then_name(dataset, alice, rita, bob, as_user):
     Member.objects.create(dataset=dataset, user=UserFactory.create(username="ann"), role="annotator")
 
-    assert [m.user.username for m in Member.objects.of(dataset).by_role()] == ["alice", "rita", "ann", "bob"]
+    assert [m.user.username for m in dataset.members.by_role()] == ["alice", "rita", "ann", "bob"]
 
 
 def test_somebody_can_change_their_own_password(bob, as_user):

@@ -151,7 +151,12 @@ def test_a_run_counts_completions_as_they_are_scored_and_not_when_their_batch_is
 
     def score(pairs):
         run.refresh_from_db()
-        seen.append((run.progress, Completion.objects.of(dataset).scored_by(version).count()))
+        seen.append(
+            (
+                run.progress,
+                Completion.objects.filter(prompt__dataset=dataset, scores__version=version).count(),
+            )
+        )
         return by_length(pairs)
 
     finish(run, score)

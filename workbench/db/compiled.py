@@ -19,7 +19,7 @@ from django.db.models.sql.compiler import SQLCompiler
 P = ParamSpec("P")
 R = TypeVar("R")
 Row = tuple[Any, ...]  # of the database: any column
-SQL = tuple[str, list[object]]
+SQL = tuple[str, list[Any]]  # and its parameters
 
 FIELDS: "dict[type, type[Field[Any, Any]]]" = {
     int: BigAutoField,

@@ -9,8 +9,18 @@ from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 
 from workbench.forms.fields import LARGEST
-from workbench.models import Annotator, Comparison, Dataset, Decision, Judgment, ModelVersion, ReviewQueue
+from workbench.models import (
+    Annotator,
+    Comparison,
+    Completion,
+    Dataset,
+    Decision,
+    Judgment,
+    ModelVersion,
+    ReviewQueue,
+)
 from workbench.pipeline import quality
+from workbench.pipeline.datasets import overview
 from workbench.pipeline.review import queue as review_queue
 
 QUICKLY_COUNTED = 20_000
@@ -76,9 +86,9 @@ class ReviewFilterForm(forms.Form):
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
-        if self.is_bound:
-            _ = self.counted  # which has read along what the list needs
-        return [("", "anybody"), *((name, name) for name in self.dataset.sources)]
+        # The counts have read the newest Completion too.
+        newest = self.counted.newest if self.is_bound else None
+        return [("", "anybody"), *((name, name) for name in overview.sources_of(self.dataset, newest))]
 
     def clean_after(self) -> str:
         after: str = self.cleaned_data["after"]
@@ -114,10 +124,10 @@ class ReviewFilterForm(forms.Form):
     def counted(self) -> Dataset:
         """The Dataset with what waits in each queue, where that is quickly counted, and `told`. One query."""
         version = self.looked_at
-        found = Dataset.objects.filter(pk=self.dataset.pk).with_quick_queue_counts(version, QUICKLY_COUNTED)
-        counted = found.with_told(quality.in_report(version)).with_newest_completion().get()
-        self.dataset.newest_completion = counted.newest
-        return counted
+        datasets = Dataset.objects.filter(pk=self.dataset.pk)
+        counted = overview.with_quick_queue_counts(datasets, version, QUICKLY_COUNTED)
+        newest = Subquery(Completion.objects.newest())
+        return counted.annotate(told=quality.in_report(version), newest=newest).get()
 
     @property
     def unseen(self) -> quality.ModelAccuracy | None:

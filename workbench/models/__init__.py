@@ -10,9 +10,8 @@ from workbench.models.annotation import (
     Ranking,
     ReviewQueue,
     SaidBy,
-    Strategy,
 )
-from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey
+from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey, Strategy
 from workbench.models.evaluations import Evaluation, Promotion
 from workbench.models.learnt import Learnt, LearntKey, LearntMatch, LearntText, PromptSet
 from workbench.models.people import Member, Role, User

@@ -7,6 +7,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum,
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from workbench.models.counts import count_of
+from workbench.models.dataset import Strategy
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
@@ -312,14 +313,6 @@ class Purpose(models.TextChoices):
     WORK = "work", "Work: the vote counts"
     GOLD = "gold", "Gold: the answer is known and checks the annotator"
     REPEAT = "repeat", "Repeat: asked before, now with sides swapped"
-
-
-class Strategy(models.TextChoices):
-    """How a Comparison was chosen out of those that nobody had begun."""
-
-    RANDOM = "random", "Random: every pair was equally likely"
-    UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
-    DISAGREEMENT = "disagreement", "Disagreement: labels disagreed, or the model was surest against one"
 
 
 def draw_random_rank() -> float:

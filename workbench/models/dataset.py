@@ -1,7 +1,6 @@
 import json
 from typing import TYPE_CHECKING, Any, Self
 
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
@@ -13,7 +12,6 @@ from django.db.models import (
     Func,
     Min,
     OuterRef,
-    Prefetch,
     Q,
     Subquery,
     Sum,
@@ -21,7 +19,7 @@ from django.db.models import (
     When,
     Window,
 )
-from django.db.models.functions import Cast, Coalesce, Least, Length, RowNumber, StrIndex, Substr
+from django.db.models.functions import Cast, Coalesce, Length, RowNumber, StrIndex, Substr
 from django.urls import reverse
 
 from scoring.messages import Message as Message
@@ -30,11 +28,7 @@ from scoring.messages import group_digest as group_digest
 from scoring.messages import messages_digest as messages_digest
 from scoring.messages import said
 from scoring.messages import text_digest as text_digest
-from workbench.models.annotation import Comparison, Judgment, ReviewQueue, Strategy
-from workbench.models.counts import count_of
 from workbench.models.people import Member, Role
-from workbench.models.releases import Release
-from workbench.models.scores import Score
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,19 +37,6 @@ if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler
 
     from workbench.models.people import User
-    from workbench.models.scores import ModelVersion
-
-
-QUEUE_COUNTS = {
-    "disagreement_count": ReviewQueue.PEOPLE,
-    "label_split_count": ReviewQueue.LABELS,
-    "model_split_count": ReviewQueue.MODEL,
-}
-
-
-def _queue_counts(version: "ModelVersion | None") -> "dict[str, Coalesce]":
-    own = Comparison.objects.filter(dataset=OuterRef("pk"))
-    return {name: count_of(own.in_queue(queue, version), "dataset") for name, queue in QUEUE_COUNTS.items()}
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -73,13 +54,6 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def needing_scores(self) -> Self:
         """Newest first: whoever imported last is waiting for them."""
         return self.in_use().filter(needs_scoring=True).order_by("-pk")
-
-    def to_order(self, version: "ModelVersion | None") -> Self:
-        """Those whose queue is not (yet) in the order that the active version and what came ask for."""
-        stale = Q(queue_stale_since__isnull=False)
-        if version:
-            stale |= Q(queue_version=None) | ~Q(queue_version=version)
-        return self.in_use().filter(stale).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
         return self.there() if user.is_staff else self.there().filter(members__user=user)
@@ -99,70 +73,13 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Annotate `has_prompts`: whether anything was imported yet."""
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
-    def with_told(self, told: Subquery) -> Self:
-        """Annotate `told`: a row of the stored report (see pipeline.quality.in_report)."""
-        return self.annotate(told=told)
 
-    def with_newest_completion(self) -> Self:
-        """Annotate `newest`: the primary key of the newest Completion of all, None before the first."""
-        return self.annotate(newest=Subquery(Completion.objects.newest()))
+class Strategy(models.TextChoices):
+    """How a Comparison was chosen out of those that nobody had begun."""
 
-    def with_queue_counts(self, version: "ModelVersion | None") -> Self:
-        """Annotate how much waits for reviewers in each queue: disagreement_count (what people brought up),
-        label_split_count (imported labels differ), model_split_count (the model and people differ)."""
-        own = Comparison.objects.filter(dataset=OuterRef("pk"))
-        return self.annotate(
-            **{
-                name: count_of(own.in_queue(queue, version), "dataset")
-                for name, queue in QUEUE_COUNTS.items()
-            }
-        )
-
-    def with_quick_queue_counts(self, version: "ModelVersion | None", most: int) -> Self:
-        """As with_queue_counts, but None for Datasets of more than `most` Comparisons, which nobody should
-        have to wait for."""
-        own = Comparison.objects.filter(dataset=OuterRef("pk"))
-        large = When(Exists(own.order_by()[most : most + 1]), then=None)
-        counts = {
-            name: count_of(own.in_queue(queue, version), "dataset") for name, queue in QUEUE_COUNTS.items()
-        }
-        return self.annotate(**{name: Case(large, default=count) for name, count in counts.items()})
-
-    def with_judging_counts(self, version: "ModelVersion | None") -> Self:
-        """Annotate how far the judging is: prompt_count, comparison_count, judged_count (places that people
-        have filled, of wanted_count: gold has none), label_count (labels of files that stand, which fill no
-        place), member_count, and the counts of with_queue_counts."""
-        integer: models.IntegerField[int, int] = models.IntegerField()
-        own = Comparison.objects.filter(dataset=OuterRef("pk"))
-        by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
-        first = Case(When(dataset__single_vote_threshold=None, then=F("dataset__overlap")), default=Value(1))
-        wanted = Coalesce(F("required"), first, output_field=integer)
-        places = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
-        by_dataset = own.order_by().values("dataset")
-        filled = by_dataset.annotate(n=Sum(places)).values("n")
-        labels = Judgment.objects.labels().filter(comparison__dataset=OuterRef("pk"))
-        return self.with_queue_counts(version).annotate(
-            prompt_count=count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
-            comparison_count=count_of(own, "dataset"),
-            wanted_count=Coalesce(Subquery(by_dataset.annotate(n=Sum(wanted)).values("n")), 0),
-            judged_count=Coalesce(Subquery(filled), 0),
-            label_count=count_of(labels, "comparison__dataset"),
-            member_count=count_of(Member.objects.filter(dataset=OuterRef("pk")), "dataset"),
-        )
-
-    def with_loop_counts(self, version: "ModelVersion | None") -> Self:
-        """Annotate where each Dataset stands in the loop: the judging counts, and completion_count,
-        scored_count (by the version), cut_count (of these, without reading all of them), last_release (number
-        of the newest ready one)."""
-        completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
-        scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
-        releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
-        return self.with_judging_counts(version).annotate(
-            completion_count=count_of(completions, "prompt__dataset"),
-            scored_count=count_of(scores, "completion__prompt__dataset"),
-            cut_count=count_of(scores.cut(), "completion__prompt__dataset"),
-            last_release=Subquery(releases.values("number")[:1]),
-        )
+    RANDOM = "random", "Random: every pair was equally likely"
+    UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
+    DISAGREEMENT = "disagreement", "Disagreement: labels disagreed, or the model was surest against one"
 
 
 class Dataset(models.Model):
@@ -308,8 +225,8 @@ class Dataset(models.Model):
     objects = DatasetQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by the QuerySet's with_role_of, with_has_prompts, with_told, with_newest_completion,
-        # with_judging_counts, with_loop_counts.
+        # Annotated by the QuerySet's with_role_of and with_has_prompts, by
+        # pipeline.datasets.overview and by views.
         role: str | None
         has_prompts: bool
         prompt_count: int
@@ -354,9 +271,6 @@ class Dataset(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("dataset", args=[self.pk])
 
-    newest_completion: int | None = None
-    """Primary key of the newest Completion anywhere, where a page has read it along."""
-
     @property
     def initial_overlap(self) -> int:
         """How many people judge a Comparison that has no number of places of its own (yet)."""
@@ -373,19 +287,6 @@ class Dataset(models.Model):
     @property
     def current_guidelines(self) -> "Guidelines | None":
         return self.guidelines.order_by("-number").first()
-
-    @property
-    def sources(self) -> list[str]:
-        """Which models or people wrote its Completions, in order, without "". Read from all of them once
-        after every import, as a database has no quicker way; kept for an hour at most."""
-        newest = self.newest_completion or Completion.objects.newest().first()
-        named = Completion.objects.of(self).exclude(source="").order_by("source").distinct()
-        key = f"sources:{self.pk}:{self.created_at.timestamp()}:{newest}"
-        found: list[str] | None = cache.get(key)
-        if found is None:
-            found = list(named.values_list("source", flat=True))
-            cache.set(key, found, timeout=3600)
-        return found
 
     def revise_guidelines(self, text: str, by: "User | None", based_on: int = 0) -> "Guidelines":
         """Store the text as the next version; the current one when the text is the same. `based_on` is the
@@ -492,16 +393,6 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
     def with_an_empty_answer(self) -> Self:
         """Those with a Completion without a text."""
         return self.filter(pk__in=Completion.objects.empty().values("prompt"))
-
-    def with_completions(self, version: "ModelVersion | None", shortened: bool = False) -> Self:
-        """Prefetch each Prompt's Completions, best Score by the version first, as `score` (None while there
-        is none); shortened, they come without their texts, as `shortened` prompts do."""
-        by_version = Score.objects.filter(completion=OuterRef("pk"), version=version)
-        completions = Completion.objects.annotate(score=Subquery(by_version.values("value")))
-        if shortened:
-            completions = completions.shortened()
-        ranked = completions.order_by(F("score").desc(nulls_last=True), "pk")
-        return self.prefetch_related(Prefetch("completions", queryset=ranked))
 
     def shortened(self) -> Self:
         """Without what may be megabytes: of the messages only their `beginning`."""
@@ -613,17 +504,10 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
     def of(self, dataset: Dataset) -> Self:
         return self.filter(prompt__dataset=dataset)
 
-    def lacking_score(self, version: "ModelVersion") -> Self:
-        """Those the version has not scored yet, siblings together: a batch that holds all completions of a
-        Prompt lets the engine compare them with each other."""
+    def lacking_score(self, version: int) -> Self:
+        """Those that the version (a primary key) has not scored yet, siblings together: a batch with all
+        Completions of a Prompt lets the engine compare them with each other."""
         return self.exclude(scores__version=version).order_by("prompt_id", "pk")
-
-    def scored_by(self, version: "ModelVersion") -> Self:
-        return self.filter(scores__version=version)
-
-    def cut_by(self, version: "ModelVersion") -> Self:
-        """Those that the version has scored without reading all of the completion and its prompt."""
-        return self.filter(Exists(Score.objects.cut().filter(completion=OuterRef("pk"), version=version)))
 
     def family_sizes(self, prompt_ids: "Collection[int]") -> dict[int, int]:
         """How many completions each of these Prompts has, by its primary key."""

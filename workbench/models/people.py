@@ -2,14 +2,10 @@ from typing import TYPE_CHECKING, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
-from django.db.models import Case, F, OuterRef, Subquery, Value, When
-
-from workbench.models.annotation import Judgment
+from django.db.models import Case, Value, When
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from workbench.models.dataset import Dataset
 
 
 class User(AbstractUser):
@@ -30,22 +26,10 @@ class Role(models.TextChoices):
 
 
 class MemberQuerySet(models.QuerySet["Member"]):
-    def of(self, dataset: "Dataset") -> Self:
-        return self.filter(dataset=dataset)
-
     def by_role(self) -> Self:
         """Admins, then reviewers, then annotators; by name within each."""
         order = Case(*(When(role=role, then=Value(i)) for i, role in enumerate(reversed(Role.values))))
         return self.select_related("user").order_by(order, "user__username")
-
-    def with_last_active(self) -> Self:
-        """Annotate `annotator`, the primary key of the Annotator that each member is (None before they have
-        judged anything), and `last_active`, when they last judged in the Dataset."""
-        own = Judgment.objects.current().filter(
-            annotator=OuterRef("annotator"), comparison__dataset=OuterRef("dataset")
-        )
-        newest = own.order_by("-created_at").values("created_at")[:1]
-        return self.annotate(annotator=F("user__annotator"), last_active=Subquery(newest))
 
 
 class Member(models.Model):
@@ -56,7 +40,7 @@ class Member(models.Model):
     objects = MemberQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by with_last_active.
+        # Annotated by pipeline.people.members.
         annotator: int | None
         last_active: datetime | None
 

@@ -27,7 +27,7 @@ from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, 
 from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline import quality
 from workbench.pipeline.annotate.progress import progress_in
-from workbench.pipeline.datasets import archiving, deleting
+from workbench.pipeline.datasets import archiving, deleting, overview
 from workbench.pipeline.scoring import batches, cuts
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
@@ -87,7 +87,7 @@ def _model_reviews(count: int) -> str:
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    return datasets.with_judging_counts(version).with_told(quality.in_report(version))
+    return overview.with_judging_counts(datasets, version).annotate(told=quality.in_report(version))
 
 
 @require_safe
@@ -140,13 +140,8 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     if wait and large:
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     started = perf_counter()
-    dataset = (
-        Dataset.objects.filter(pk=visible.pk)
-        .with_role_of(access.person(request.user))
-        .with_loop_counts(version)
-        .with_told(quality.in_report(version))
-        .get()
-    )
+    datasets = Dataset.objects.filter(pk=visible.pk).with_role_of(access.person(request.user))
+    dataset = overview.with_loop_counts(datasets, version).annotate(told=quality.in_report(version)).get()
     runs = list(Run.objects.of(dataset).open().for_list())
     lacking = dataset.completion_count - dataset.scored_count
     context = {
@@ -241,9 +236,10 @@ def _within_memory(pks: list[int], most: int, version: ModelVersion | None) -> l
         if sizes[pk] <= left:
             whole.add(pk)
             left -= sizes[pk]
-    found = {prompt.pk: prompt for prompt in prompts.filter(pk__in=whole).with_completions(version) if whole}
+    shown = overview.with_completions(prompts.filter(pk__in=whole), version) if whole else ()
+    found = {prompt.pk: prompt for prompt in shown}
     if len(whole) < len(pks):
-        few = prompts.exclude(pk__in=whole).shortened().with_completions(version, shortened=True)
+        few = overview.with_completions(prompts.exclude(pk__in=whole).shortened(), version, shortened=True)
         found |= {prompt.pk: prompt for prompt in few}
     for pk, prompt in found.items():
         prompt.too_long = 0 if pk in whole else sizes[pk]

@@ -10,6 +10,7 @@ from workbench import access
 from workbench.forms.people import MemberForm, RoleForm
 from workbench.models import Member, Role
 from workbench.pipeline import quality
+from workbench.pipeline.people.members import active_members
 from workbench.pipeline.quality import annotators
 from workbench.pipeline.quality.panels import names_of
 from workbench.pipeline.quality.reports import Checks, StoredFigure, known
@@ -28,7 +29,7 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
         member = form.save()
         messages.info(request, f"Added {member.user} as {member.role}.")
         return redirect("people", pk=pk)
-    members = list(Member.objects.of(dataset).by_role().with_last_active())
+    members = list(active_members(dataset))
     stored = quality.stored(dataset)
     context = {
         "dataset": dataset,

@@ -22,6 +22,7 @@ from workbench.forms.releases import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
 from workbench.models.dataset import Message
 from workbench.pipeline import releases as pipeline
+from workbench.pipeline.datasets.overview import sources_of
 from workbench.pipeline.decisions import deciding
 from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
@@ -46,7 +47,7 @@ def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> Release
     return ReleaseForm(
         request.POST if request.method == "POST" else None,
         leaked=lambda: leakage.groups_found(report) if report else (),
-        sources=dataset.sources[:SOURCES_OFFERED],
+        sources=sources_of(dataset)[:SOURCES_OFFERED],
     )
 
 

@@ -32,8 +32,8 @@ from workbench.models import (
     Suggestion,
     User,
 )
-from workbench.models.dataset import QUEUE_COUNTS
 from workbench.pipeline import quality
+from workbench.pipeline.datasets.overview import QUEUE_COUNTS
 from workbench.pipeline.review import decide
 from workbench.pipeline.review import queue as review_queue
 from workbench.templatetags.sides import word

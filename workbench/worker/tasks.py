@@ -191,7 +191,7 @@ def score_missing(dataset_id: int) -> None:
 
 @shared_task
 def order_queue(dataset_id: int) -> None:
-    dataset = Dataset.objects.to_order(ModelVersion.objects.active()).filter(pk=dataset_id).first()
+    dataset = queue.stale_datasets().filter(pk=dataset_id).first()
     if dataset is not None:
         queue.renew_all(dataset)
 
@@ -226,7 +226,7 @@ def reconcile() -> None:
     for batch_id in batches.out_of_attempts():
         batches.split(batch_id)
     enqueue_batches()
-    for dataset in Dataset.objects.to_order(ModelVersion.objects.active()):
+    for dataset in queue.stale_datasets():
         enqueue.send(order_queue, dataset.pk)
     for dataset in Dataset.objects.in_use():
         quality.begin_if_stale(dataset)

@@ -35,6 +35,7 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.models.annotation import ComparisonQuerySet
+from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline.annotate import statements
 
 # How far each window of the queue is read for a Comparison that this annotator has not had, and how far when
@@ -47,6 +48,15 @@ GROUPS_AT_ONCE = 250  # so that few Comparisons are locked against annotators me
 
 
 # --- the ranks ----------------------------------------------------------------------------------------------
+
+
+def stale_datasets() -> DatasetQuerySet:
+    """Datasets whose ranks do not follow from the active version and from all that came; newest first."""
+    version = ModelVersion.objects.active()
+    stale = Q(queue_stale_since__isnull=False)
+    if version:
+        stale |= Q(queue_version=None) | ~Q(queue_version=version)
+    return Dataset.objects.in_use().filter(stale).order_by("-pk")
 
 
 def renew_all(dataset: Dataset) -> None:

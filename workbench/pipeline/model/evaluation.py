@@ -336,7 +336,7 @@ def _score_lacking(
     version: ModelVersion, completion_ids: list[int], score: Scorer, progress: Progress
 ) -> float | None:
     started, done = time.monotonic(), 0
-    lacking = Completion.objects.filter(pk__in=completion_ids).lacking_score(version)
+    lacking = Completion.objects.filter(pk__in=completion_ids).lacking_score(version.pk)
     ids = list(lacking.values_list("pk", flat=True))
     for start in range(0, len(ids), SCORED_AT_ONCE):
         if not progress(done, len(ids)):

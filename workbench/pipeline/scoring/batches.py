@@ -85,7 +85,7 @@ def hand_over(dataset: Dataset) -> bool:
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=active)
     if runs.open().exists():
         return False
-    if Completion.objects.of(dataset).lacking_score(active).exists():
+    if Completion.objects.of(dataset).lacking_score(active.pk).exists():
         can_fail = ScoreBatch.objects.failed().filter(run__in=runs).exists()
         if not can_fail or _unplanned(dataset, active):
             return False
@@ -95,7 +95,7 @@ def hand_over(dataset: Dataset) -> bool:
 
 def _unplanned(dataset: Dataset, version: ModelVersion) -> list[tuple[int, int]]:
     """(prompt id, completion id), siblings together."""
-    lacking = Completion.objects.of(dataset).lacking_score(version)
+    lacking = Completion.objects.of(dataset).lacking_score(version.pk)
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     through = max((run.params["through"] for run in runs.open()), default=0)
     failed = ScoreBatch.objects.failed().filter(run__in=runs).values_list("completion_ids", flat=True)
@@ -395,7 +395,7 @@ def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = Tru
 def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Scorer) -> int:
     """Score these Completions here and now and store that, outside any Run; those that have a Score, or that
     cannot be scored, are left out. Returns how many were scored."""
-    missing = Completion.objects.filter(pk__in=completion_ids).lacking_score(version)
+    missing = Completion.objects.filter(pk__in=completion_ids).lacking_score(version.pk)
     completions = list(missing.select_related("prompt"))
     while completions:
         try:

@@ -1,7 +1,7 @@
 """Completions of which a model reads not all, or not all of the prompt: how many, in one sentence."""
 
 from scoring.rows.checks import CHARACTERS_A_TOKEN, TOKEN_LIMIT
-from workbench.models import Completion, Dataset, ModelVersion, Run
+from workbench.models import Dataset, ModelVersion, Run, Score
 
 
 def limit_of(version: ModelVersion | None) -> int:
@@ -11,7 +11,7 @@ def limit_of(version: ModelVersion | None) -> int:
 
 def counted(dataset: Dataset, version: ModelVersion) -> int:
     """How many of the Dataset's completions the version has scored without reading all of them."""
-    return Completion.objects.of(dataset).cut_by(version).count()
+    return Score.objects.cut().filter(version=version, completion__prompt__dataset=dataset).count()
 
 
 def in_words(completions: int, limit: int) -> str:

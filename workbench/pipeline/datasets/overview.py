@@ -1,0 +1,127 @@
+"""What pages count of datasets: how far the voting is, what waits for reviewers, where a dataset stands in
+the loop. Each function annotates the datasets that it is given; `models.Dataset` lists the names."""
+
+from django.core.cache import cache
+from django.db.models import (
+    Case,
+    Exists,
+    Expression,
+    F,
+    IntegerField,
+    OuterRef,
+    Prefetch,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, Least
+
+from workbench.models import (
+    Comparison,
+    Completion,
+    Dataset,
+    Judgment,
+    Member,
+    ModelVersion,
+    Prompt,
+    Release,
+    ReviewQueue,
+    Score,
+)
+from workbench.models.counts import count_of
+from workbench.models.dataset import DatasetQuerySet, PromptQuerySet
+
+QUEUE_COUNTS = {
+    "disagreement_count": ReviewQueue.PEOPLE,
+    "label_split_count": ReviewQueue.LABELS,
+    "model_split_count": ReviewQueue.MODEL,
+}
+SOURCES_KEPT_SECONDS = 3600
+
+
+def _queue_counts(version: ModelVersion | None) -> dict[str, Expression]:
+    comparisons = Comparison.objects.filter(dataset=OuterRef("pk"))
+    return {
+        name: count_of(comparisons.in_queue(queue, version), "dataset")
+        for name, queue in QUEUE_COUNTS.items()
+    }
+
+
+def with_quick_queue_counts(
+    datasets: DatasetQuerySet, version: ModelVersion | None, most: int
+) -> DatasetQuerySet:
+    """Annotate the counts of QUEUE_COUNTS; None for datasets of more than `most` Comparisons, which take too
+    long to count."""
+    comparisons = Comparison.objects.filter(dataset=OuterRef("pk"))
+    is_large = When(Exists(comparisons.order_by()[most : most + 1]), then=None)
+    return datasets.annotate(
+        **{name: Case(is_large, default=count) for name, count in _queue_counts(version).items()}
+    )
+
+
+def with_judging_counts(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
+    """Annotate how far the voting is: prompt_count, comparison_count, wanted_count (places for votes; gold
+    has none), judged_count (how many of these people have filled), label_count (imported labels, which fill
+    no place), member_count, and what waits for reviewers (QUEUE_COUNTS)."""
+    integer: IntegerField[int, int] = IntegerField()
+    comparisons = Comparison.objects.filter(dataset=OuterRef("pk"))
+    by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
+    initial = Case(When(dataset__single_vote_threshold=None, then=F("dataset__overlap")), default=Value(1))
+    wanted = Coalesce(F("required"), initial, output_field=integer)
+    filled = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
+    by_dataset = comparisons.order_by().values("dataset")
+    labels = Judgment.objects.labels().filter(comparison__dataset=OuterRef("pk"))
+    counts = {
+        **_queue_counts(version),
+        "prompt_count": count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
+        "comparison_count": count_of(comparisons, "dataset"),
+        "wanted_count": Coalesce(Subquery(by_dataset.annotate(n=Sum(wanted)).values("n")), 0),
+        "judged_count": Coalesce(Subquery(by_dataset.annotate(n=Sum(filled)).values("n")), 0),
+        "label_count": count_of(labels, "comparison__dataset"),
+        "member_count": count_of(Member.objects.filter(dataset=OuterRef("pk")), "dataset"),
+    }
+    return datasets.annotate(**counts)
+
+
+def with_loop_counts(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
+    """Annotate where each dataset stands in the loop: the judging counts, completion_count, scored_count (by
+    the version), cut_count (how many of these it read only in part), last_release (number of the newest)."""
+    completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
+    scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
+    releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
+    counts = {
+        "completion_count": count_of(completions, "prompt__dataset"),
+        "scored_count": count_of(scores, "completion__prompt__dataset"),
+        "cut_count": count_of(scores.cut(), "completion__prompt__dataset"),
+        "last_release": Subquery(releases.values("number")[:1]),
+    }
+    return with_judging_counts(datasets, version).annotate(**counts)
+
+
+def with_completions(
+    prompts: PromptQuerySet, version: ModelVersion | None, shortened: bool = False
+) -> PromptQuerySet:
+    """Prefetch each Prompt's Completions, the best Score by the version first, as `score` (None without one);
+    shortened, the Completions come without their texts."""
+    scores = Score.objects.filter(completion=OuterRef("pk"), version=version)
+    completions = Completion.objects.annotate(score=Subquery(scores.values("value")))
+    if shortened:
+        completions = completions.shortened()
+    ranked = completions.order_by(F("score").desc(nulls_last=True), "pk")
+    return prompts.prefetch_related(Prefetch("completions", queryset=ranked))
+
+
+def sources_of(dataset: Dataset, newest_completion: int | None = None) -> list[str]:
+    """Which models or people wrote the dataset's Completions, in order, without "". Neither database is quick
+    at that, so it reads them once after every import, and keeps the list for an hour.
+
+    newest_completion: primary key of the newest Completion of all, where the caller has read it."""
+    newest = newest_completion or Completion.objects.newest().first()
+    key = f"sources:{dataset.pk}:{dataset.created_at.timestamp()}:{newest}"
+    sources: list[str] | None = cache.get(key)
+    if sources is None:
+        named = Completion.objects.of(dataset).exclude(source="").order_by("source").distinct()
+        sources = list(named.values_list("source", flat=True))
+        cache.set(key, sources, timeout=SOURCES_KEPT_SECONDS)
+    return sources

@@ -1,0 +1,16 @@
+"""Members as the page of people lists them."""
+
+from django.db.models import F, OuterRef, QuerySet, Subquery
+
+from workbench.models import Dataset, Judgment, Member
+
+
+def active_members(dataset: Dataset) -> QuerySet[Member]:
+    """Admins first, then reviewers, then annotators; by name within each. Each has `annotator`, its primary
+    key as an Annotator (None before its first vote), and `last_active`, when it last voted in the dataset."""
+    judgments = Judgment.objects.current().filter(
+        annotator=OuterRef("annotator"), comparison__dataset=OuterRef("dataset")
+    )
+    newest = judgments.order_by("-created_at").values("created_at")[:1]
+    members = dataset.members.by_role().annotate(annotator=F("user__annotator"))
+    return members.annotate(last_active=Subquery(newest))
