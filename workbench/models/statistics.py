@@ -5,9 +5,8 @@ from workbench.models.annotation import Comparison, Judgment
 
 
 class Statistics(models.Model):
-    """The figures of a Dataset as a Run has computed them, and the moment of the data that they describe.
-    Pages read `report` and count nothing themselves; its shape is a
-    pipeline.quality.reports.Report."""
+    """The stored report of a Dataset's figures, and the moment of its data. `report` is a
+    pipeline.quality.reports.Report; pages read the report and count nothing themselves."""
 
     MOST_COUNTED = 10_000
 
@@ -36,12 +35,12 @@ class Statistics(models.Model):
     @property
     def charts(self) -> list[str]:
         """Paths in Django's storage of the charts that were drawn of the report."""
-        found: list[str] = self.report.get("charts", [])
-        return found
+        paths: list[str] = self.report.get("charts", [])
+        return paths
 
     @property
     def judgments_since(self) -> int:
-        """How many Judgments the report does not know of; counted up to 10,000."""
+        """How many Judgments are newer than the report; counted up to MOST_COUNTED."""
         # EXISTS, as with a join SQLite begins with every Comparison of the Dataset.
         here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=self.dataset_id)
         newer = Judgment.objects.filter(Exists(here), pk__gt=self.last_judgment)

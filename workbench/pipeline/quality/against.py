@@ -1,7 +1,6 @@
-"""A model against people: accuracy by slice beside the rules and the ceiling, and what its margins are worth.
+"""A model against people: accuracy by slice beside the rules and the ceiling, and what the margins tell.
 
-Pure numpy over arrays of answers; the arithmetic that evaluation of a checkpoint shares is in
-`scoring.evaluate`."""
+Pure numpy. What the evaluation of a checkpoint shares is in `scoring.evaluate`."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ HISTOGRAM_BINS = 20
 
 @dataclass(frozen=True)
 class Slice:
-    """Part of the answers: `chosen` is (answers,). `ceiling` is what people's own agreement there lets a
-    perfect model reach."""
+    """Part of the answers: chosen is (answers,). ceiling: what a perfect model would reach there."""
 
     kind: str
     label: str
@@ -34,8 +32,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Trial:
-    """What people said beside what models say, an entry an answer for a, b or tie: `target` 1, 0 or 0.5;
-    `margin` of the version (NaN = none); `longest` and `random` the margins of the rules."""
+    """An entry an answer for a, b or tie: target 1, 0 or 0.5; margin of the version (NaN = none); longest and
+    random: the margins of the rules."""
 
     prompt: Index
     target: Vector
@@ -59,10 +57,10 @@ def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[SliceRow]:
     random: the rules on the same answers; over_longest: accuracy less that of `longest`, on the same draws
     of prompts."""
     use = np.isfinite(trial.margin) & (trial.target != 0.5)
-    columns = [_right(each, trial.target) for each in (trial.margin, trial.longest, trial.random)]
+    columns = [_right(margin, trial.target) for margin in (trial.margin, trial.longest, trial.random)]
     values = np.stack([*columns, np.isfinite(columns[2]), np.ones(len(use))], axis=1)
     values[~np.isfinite(values)] = 0.0
-    return [_accuracy(each, values[use & each.chosen], trial.prompt[use & each.chosen]) for each in slices]
+    return [_accuracy(part, values[use & part.chosen], trial.prompt[use & part.chosen]) for part in slices]
 
 
 def _accuracy(part: Slice, values: Matrix, prompt: Index) -> SliceRow:
@@ -87,14 +85,13 @@ def _accuracy(part: Slice, values: Matrix, prompt: Index) -> SliceRow:
 
 
 def _right(margin: Vector, target: Vector) -> Vector:
-    """1 where the sign of the margin is people's, 0 where it is not, half for equal scores; NaN for none."""
+    """1 where margin and target have one sign, else 0; half for equal scores; NaN without margin."""
     return (np.sign(margin) * np.sign(target - 0.5) + 1) / 2
 
 
 def confidence_auc(trial: Trial) -> Figure:
-    """AUC of |margin| for "the model is right": the chance that it is surer of an answer that it gets right
-    than of one that it gets wrong. The interval is of |margin| in 200 levels, which moves it by less than
-    0.001."""
+    """AUC of |margin| for "the model is right": how often the model is surer of a right pick than of a wrong
+    pick. The interval is of |margin| in 200 levels, which moves the AUC by less than 0.001."""
     use = np.isfinite(trial.margin) & (trial.target != 0.5)
     size, right = np.abs(trial.margin[use]), _right(trial.margin[use], trial.target[use])
     n = int(use.sum())
@@ -105,13 +102,13 @@ def confidence_auc(trial: Trial) -> Figure:
     level, count = np.searchsorted(levels, size), len(levels) + 1
     prompts, place = np.unique(trial.prompt[use], return_inverse=True)
     cell, cells = place * count + level, len(prompts) * count
-    up, down = (np.bincount(cell, each, cells).reshape(-1, count) for each in (right, 1 - right))
+    up, down = (np.bincount(cell, weight, cells).reshape(-1, count) for weight in (right, 1 - right))
 
     def binned(added: Matrix) -> Vector:
         above, below = added[..., :count], added[..., count:]
         under = np.cumsum(below, axis=-1) - below / 2
-        found: Vector = (above * under).sum(-1) / (above.sum(-1) * below.sum(-1))
-        return found
+        area: Vector = (above * under).sum(-1) / (above.sum(-1) * below.sum(-1))
+        return area
 
     [figure] = bootstrap(np.concatenate([up, down], axis=1), [binned], n=n)
     if figure.value is None or figure.low is None or figure.high is None:
@@ -130,7 +127,7 @@ def calibration(trial: Trial, temperature: float | None) -> Calibration:
     if not n:
         return {"ece": unknown(n).as_json(), "bins": []}
     margin, target = trial.margin[use], trial.target[use]
-    bins = [_as_json(found) for found in reliability(margin, target, temperature) if found.n]
+    bins = [_as_json(a_bin) for a_bin in reliability(margin, target, temperature) if a_bin.n]
     confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
     place = np.minimum(((confidence - 0.5) * 2 * BINS).astype(np.int64), BINS - 1)
     gap = confidence - _agreed(margin, target)
@@ -148,19 +145,19 @@ def calibration(trial: Trial, temperature: float | None) -> Calibration:
 
 
 def _agreed(margin: Vector, target: Vector) -> Vector:
-    """How far people chose as the model did, a tie being half; half where the model chose neither."""
+    """1 where people chose as the model did, 0 where not; half for a tie or a margin of 0."""
     return np.where(margin > 0, target, np.where(margin < 0, 1 - target, 0.5))
 
 
-def _as_json(found: Bin) -> BinRow:
+def _as_json(a_bin: Bin) -> BinRow:
     return {
-        "lower": round(found.lower, 6),
-        "upper": round(found.upper, 6),
-        "n": found.n,
-        "predicted": round(found.predicted, 6),
-        "observed": round(found.observed, 6),
-        "low": round(found.low, 6),
-        "high": round(found.high, 6),
+        "lower": round(a_bin.lower, 6),
+        "upper": round(a_bin.upper, 6),
+        "n": a_bin.n,
+        "predicted": round(a_bin.predicted, 6),
+        "observed": round(a_bin.observed, 6),
+        "low": round(a_bin.low, 6),
+        "high": round(a_bin.high, 6),
     }
 
 

@@ -57,7 +57,7 @@ def audit(choices: Choices) -> Audit:
     n, prompts = len(choices.chose), len(np.unique(choices.prompt))
     size, side = len(STYLE), choices.side[:, None]
     if n < ENOUGH_ANSWERS or prompts < ENOUGH_PROMPTS:
-        both = given = Fit.unknown(2 * size + 2)
+        both = given_margin = Fit.unknown(2 * size + 2)
     else:
         blank, none = np.zeros_like(choices.style), np.zeros_like(side)
         stacked = np.block([[choices.style, side, blank], [blank, none, choices.style]])
@@ -65,7 +65,7 @@ def audit(choices: Choices) -> Audit:
         both = fit(chose, stacked, np.tile(choices.prompt, 2))
         typical = float(np.sqrt(np.mean(choices.margin**2))) or 1.0
         beside = np.concatenate([choices.style, side, choices.margin[:, None] / typical], axis=1)
-        given = fit(choices.chose, beside, choices.prompt)
+        given_margin = fit(choices.chose, beside, choices.prompt)
     unit = np.eye(2 * size + 1)
     people, model = unit[:size], unit[size + 1 :]
     return {
@@ -74,7 +74,7 @@ def audit(choices: Choices) -> Audit:
         "people": both.figures([*STYLE, "side"], unit[: size + 1], n, prompts),
         "model": both.figures(STYLE, model, n, prompts),
         "excess": both.figures(STYLE, model - people, n, prompts),
-        "people_given_margin": given.figures([*STYLE, "side", "margin"], np.eye(size + 2), n, prompts),
+        "people_given_margin": given_margin.figures([*STYLE, "side", "margin"], np.eye(size + 2), n, prompts),
     }
 
 

@@ -148,7 +148,7 @@ def _spec(chart: Any, theme: Theme, height: int) -> dict[str, Any]:
         "columnPadding": 20,
         "offset": 8,
     }
-    found: dict[str, Any] = (
+    spec: dict[str, Any] = (
         chart.properties(
             width=WIDTH,
             height=height,
@@ -162,7 +162,7 @@ def _spec(chart: Any, theme: Theme, height: int) -> dict[str, Any]:
         .configure_view(stroke=None)
         .to_dict()
     )
-    return found
+    return spec
 
 
 def _data(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -175,7 +175,7 @@ def _span(figure: AnyFigure) -> dict[str, Any]:
     return {"value": figure["value"], "low": figure["low"], "high": figure["high"]}
 
 
-# --- each chart ---------------------------------------------------------------------------------------------
+# --- the charts ---------------------------------------------------------------------------------------------
 
 
 def _agreement(panel: Panel, theme: Theme) -> dict[str, Any]:
@@ -318,15 +318,15 @@ def _slice_name(row: Mapping[str, Any]) -> str:
 def _margins(panel: Panel, theme: Theme) -> dict[str, Any]:
     import altair as alt
 
-    said = {"b": "b preferred", "tie": "tie", "a": "a preferred"}
+    outcomes = {"b": "b preferred", "tie": "tie", "a": "a preferred"}
     rows = []
     for row in panel.rows:
         below = 0
-        for key, words in said.items():
+        for key, words in outcomes.items():
             span = {"below": below, "above": below + row[key]}
-            rows.append({"from": row["from"], "to": row["to"], "said": words, **span})
+            rows.append({"from": row["from"], "to": row["to"], "outcome": words, **span})
             below += row[key]
-    colours = alt.Scale(domain=list(said.values()), range=[theme.rule, theme.tie, theme.model])
+    colours = alt.Scale(domain=list(outcomes.values()), range=[theme.rule, theme.tie, theme.model])
     bars = (
         alt.Chart(_data(rows))
         .mark_rect(stroke=None)
@@ -335,7 +335,7 @@ def _margins(panel: Panel, theme: Theme) -> dict[str, Any]:
             x2="to:Q",
             y=alt.Y("below:Q", title="votes", axis=alt.Axis(tickCount=4)),
             y2="above:Q",
-            color=alt.Color("said:N", scale=colours),
+            color=alt.Color("outcome:N", scale=colours),
         )
     )
     zero = alt.Chart(_data([{"zero": 0}])).mark_rule(color=theme.ink, strokeWidth=1).encode(x="zero:Q")

@@ -1,6 +1,6 @@
 """A Dataset as columns: one moment of the database, read in streams into arrays of a few bytes a row.
 
-Nothing is ordered by the database, which would write every row to a file to sort it: the arrays are."""
+The arrays are sorted here: the database would write every row to a file to sort."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from django.db.models import QuerySet
 
 from workbench.models import (
     Annotator,
-    Claim,
     Comparison,
     Completion,
     Dataset,
@@ -23,7 +22,6 @@ from workbench.models import (
     ModelVersion,
     Outcome,
     Prompt,
-    Purpose,
     Score,
     Suggestion,
 )
@@ -31,7 +29,7 @@ from workbench.pipeline.quality.figures import Index, Mask, Vector
 
 CHUNK = 10_000
 OUTCOMES = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
-"""An opinion is a place in this; "cannot judge", which is none, is -1."""
+"""An opinion is a place in this tuple. "Cannot judge" is no opinion: -1."""
 
 ORDINAL = np.array([2, 0, 1, 1])
 """Their places on the scale b < neither < a."""
@@ -43,15 +41,14 @@ _TOPICS = ("topic", "category", "subset", "task")
 
 Row = tuple[Any, ...]
 Step = Callable[[int], None]
-"""Told how many more rows are read; raises to stop."""
+"""Called with the number of rows read since the last call; raises to stop."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One entry a Comparison. `prompt` and `a`, `b` are places from 0 on; `groups` has the prompt group of
-    each prompt; `topic`, `a_source`, `b_source`
-    places in the names beside them (topic -1 = none); `markdown` counts by MARKDOWN; lengths in characters.
-    """
+    """pk, prompt, topic, a and b: one entry a Comparison; source, length and markdown: one a Completion.
+    prompt, a, b: places from 0 on. groups: the prompt group of each prompt. topic, source: places in `topics`
+    and `sources` (topic -1 = none). markdown: counts by MARKDOWN; length: characters."""
 
     pk: Index
     prompt: Index
@@ -74,8 +71,7 @@ class Answers:
     pair: place of its Comparison; annotator: place of its annotator among `annotators` (primary keys);
     outcome: place in OUTCOMES; side: 1 where a was on the left, -1 where b was, 0 where sides play no part;
     guidelines: primary key or 0; seconds: NaN where not measured; at: seconds since 1970.
-    current: stands as a vote. unseen: said of work before any Suggestion was shown, and not taken back.
-    first: the first answer of this person to this request."""
+    current: stands as a vote. first: the first answer of this person to this request."""
 
     annotators: Index
     person: Mask
@@ -89,9 +85,7 @@ class Answers:
     at: Index
     imported: Mask
     current: Mask
-    unseen: Mask
     first: Mask
-    work: Mask
     last: int
 
     def __len__(self) -> int:
@@ -99,7 +93,7 @@ class Answers:
 
 
 def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
-    """All Comparisons of the dataset, by primary key. Texts are read in a stream, and only measured."""
+    """All Comparisons of the dataset, by primary key. Texts are read in a stream and measured, not kept."""
     rows = Comparison.objects.using(using).filter(dataset=dataset).order_by()
     pk, prompt, a, b = _integers(rows.values_list("pk", "prompt_id", "a_id", "b_id"), 4, step)
     prompts, prompt = np.unique(prompt, return_inverse=True)
@@ -125,21 +119,21 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
 
 
 def _groups(dataset: Dataset, using: str, prompts: Index) -> list[str]:
-    found = [""] * len(prompts)
+    groups = [""] * len(prompts)
     rows = Prompt.objects.using(using).filter(dataset=dataset).order_by()
     for key, group in rows.values_list("pk", "group").iterator(chunk_size=CHUNK):
         place = int(np.searchsorted(prompts, key))
         if place < len(prompts) and prompts[place] == key:
-            found[place] = group
-    return found
+            groups[place] = group
+    return groups
 
 
 def independent_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
-    """Which of the answers are people's and may be counted in figures (see Judgment.independent)."""
+    """The answers of people that count in figures (see Judgment.independent)."""
     rows = Judgment.objects.using(using).independent(dataset).order_by().values_list("pk", flat=True)
     keys = np.fromiter(rows.iterator(chunk_size=CHUNK), dtype=np.int64)
-    found: Mask = np.isin(answers.pk, keys)
-    return found
+    independent: Mask = np.isin(answers.pk, keys)
+    return independent
 
 
 def _markdown(text: str) -> tuple[int, int, int, int]:
@@ -148,7 +142,7 @@ def _markdown(text: str) -> tuple[int, int, int, int]:
 
 
 def _topics(dataset: Dataset, using: str, prompts: Index) -> tuple[list[str], Index]:
-    """Names of topics, and each prompt's place among them: the first of a few columns that name one."""
+    """Names of topics, and the place of each prompt's topic: by the first of _TOPICS in its metadata."""
     topics: dict[str, int] = {}
     topic = np.full(len(prompts), -1, dtype=np.int64)
     rows = Prompt.objects.using(using).filter(dataset=dataset).exclude(metadata={}).order_by()
@@ -161,7 +155,7 @@ def _topics(dataset: Dataset, using: str, prompts: Index) -> tuple[list[str], In
 
 
 def _by_name(places: dict[str, int], column: Index) -> tuple[list[str], Index]:
-    """The names in order, and the column of places among them: the same in whichever order rows came."""
+    """The names in order, and the column of places among them, whatever the order of the rows."""
     names = sorted(places)
     renumbered = np.empty(len(names) + 1, dtype=np.int64)
     renumbered[[places[name] for name in names]] = np.arange(len(names))
@@ -174,9 +168,9 @@ def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answer
     rows = Judgment.objects.using(using).of(dataset).order_by()
     read = rows.values_list(
         "pk", "comparison_id", "annotator_id", "outcome", "left", "guidelines_id", "seconds", "created_at",
-        "stage", "mode", "purpose", "is_current", "supersedes_id", "superseded_by__stage",
+        "stage", "is_current", "supersedes_id",
     )  # fmt: skip
-    kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 14)]
+    kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 11)]
     columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
     order = np.argsort(columns["pk"])
     columns = {name: column[order] for name, column in columns.items()}
@@ -194,28 +188,21 @@ _SIDE = {"a": 1, "b": -1}
 
 def _coded(
     pk: Row, pair: Row, annotator: Row, outcome: Row, left: Row, guidelines: Row, seconds: Row, at: Row,
-    stage: Row, mode: Row, purpose: Row, current: Row, supersedes: Row, superseded: Row,
+    stage: Row, current: Row, supersedes: Row,
 ) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
     """The columns of some Judgments, as Answers has them."""
-    unseen = [
-        s == Judgment.Stage.FIRST and m == Claim.Mode.BLIND and p == Purpose.WORK
-        and (c or by == Judgment.Stage.REVEALED)
-        for s, m, p, c, by in zip(stage, mode, purpose, current, superseded, strict=True)
-    ]  # fmt: skip
     return {
         "pk": np.array(pk, dtype=np.int64),
         "pair": np.array(pair, dtype=np.int64),
         "annotator": np.array(annotator, dtype=np.int64),
-        "outcome": np.array([_PLACE.get(each, -1) for each in outcome], dtype=np.int64),
-        "side": np.array([_SIDE.get(each, 0) for each in left], dtype=np.int8),
-        "guidelines": np.array([each or 0 for each in guidelines], dtype=np.int64),
+        "outcome": np.array([_PLACE.get(value, -1) for value in outcome], dtype=np.int64),
+        "side": np.array([_SIDE.get(value, 0) for value in left], dtype=np.int8),
+        "guidelines": np.array([key or 0 for key in guidelines], dtype=np.int64),
         "seconds": np.array(seconds, dtype=np.float32),
-        "at": np.array([int(each.timestamp()) for each in at], dtype=np.int64),
-        "imported": np.array([each == Judgment.Stage.IMPORTED for each in stage], dtype=bool),
+        "at": np.array([int(moment.timestamp()) for moment in at], dtype=np.int64),
+        "imported": np.array([value == Judgment.Stage.IMPORTED for value in stage], dtype=bool),
         "current": np.array(current, dtype=bool),
-        "unseen": np.array(unseen, dtype=bool),
-        "first": np.array([each is None for each in supersedes], dtype=bool),
-        "work": np.array([each == Purpose.WORK for each in purpose], dtype=bool),
+        "first": np.array([key is None for key in supersedes], dtype=bool),
     }
 
 
@@ -232,7 +219,7 @@ def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
 
 
 def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Vector:
-    """The version's margin of each Comparison, NaN where it suggests nothing."""
+    """The version's margin of each Comparison, NaN without a Suggestion."""
     margin = np.full(len(pairs.pk), np.nan)
     rows = Suggestion.objects.using(using).of(dataset, version)
     for chunk in _chunks(rows.values_list("comparison_id", "margin"), step):
@@ -250,8 +237,8 @@ def cut_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str) ->
         place = int(np.searchsorted(pairs.completions, key))
         if place < len(cut) and pairs.completions[place] == key:
             cut[place] = True
-    found: Mask = cut[pairs.a] | cut[pairs.b]
-    return found
+    either: Mask = cut[pairs.a] | cut[pairs.b]
+    return either
 
 
 def _integers(rows: QuerySet[Any, Any], width: int, step: Step) -> Iterator[Index]:
@@ -269,9 +256,8 @@ def _chunks(rows: QuerySet[Any, Any], step: Step) -> Iterator[list[Any]]:
 
 
 def counted(answers: Answers, chosen: Mask, pairs: int) -> Vector:
-    """(pairs, outcomes): how many of the chosen answers say what of each Comparison; "cannot judge" is no
-    opinion."""
+    """(pairs, outcomes): the chosen answers by Comparison and outcome, without "cannot judge"."""
     use = chosen & (answers.outcome >= 0)
     cell = answers.pair[use] * len(OUTCOMES) + answers.outcome[use]
-    found = np.bincount(cell, minlength=pairs * len(OUTCOMES))
-    return found.reshape(pairs, len(OUTCOMES)).astype(np.float64)
+    counts = np.bincount(cell, minlength=pairs * len(OUTCOMES))
+    return counts.reshape(pairs, len(OUTCOMES)).astype(np.float64)

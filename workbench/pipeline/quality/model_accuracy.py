@@ -96,19 +96,19 @@ def _figures(
 def accuracies(report: Report, version: ModelVersion | None) -> list[ModelAccuracy]:
     """Of the version against people, imported labels and both together, as far as each has pairs that the
     version has scored."""
-    found = [
+    rows = [
         ModelAccuracy.of(label_source, row, report)
         for label_source in SOURCE_NAMES
         for row in report["against"].get(label_source, [])
         if version is not None and row["pk"] == version.pk
     ]
-    return [each for each in found if each.accuracy["n"] or each.learnt]
+    return [row for row in rows if row.accuracy["n"] or row.learnt]
 
 
 def overall(report: Report, version: ModelVersion) -> ModelAccuracy | None:
-    """Of the version against all label sources together; None where the report has no accuracy of it."""
-    last = next(reversed(accuracies(report, version)), None)
-    return last if last and known(last.accuracy) else None
+    """The version against all label sources together; None where the report has no accuracy of it."""
+    together = next(reversed(accuracies(report, version)), None)
+    return together if together and known(together.accuracy) else None
 
 
 # --- a few cells of the report ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Everything the figures say of a Dataset at one moment, as one JSON value that pages only read."""
+"""All figures of a Dataset at one moment, as one JSON value that pages only read."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Sample:
-    """Opinions of one label source that nothing led and nothing chose, as a mask over all answers, and how
-    many were left out for which reason (see accuracy.set_aside)."""
+    """The independent opinions of a label source, as a mask over all answers. set_aside: the other opinions,
+    by reason (see accuracy.set_aside)."""
 
     chosen: Mask
     set_aside: dict[str, int]
@@ -140,7 +140,9 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
     }
     samples = {label_source: data.samples[label_source] for label_source in label_sources}
     # Read anew: those of the data belong to the snapshot, which is over.
-    versions = ModelVersion.objects.select_related("release").in_bulk([each.pk for each in data.versions])
+    versions = ModelVersion.objects.select_related("release").in_bulk(
+        [version.pk for version in data.versions]
+    )
     seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
     pace, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
@@ -219,14 +221,14 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
 
         pairs = pairs_of(dataset, using, step)
         answers = answers_of(dataset, pairs, using, step)
-        margins = {each.pk: margins_of(each, dataset, pairs, using, step) for each in versions}
+        margins = {v.pk: margins_of(v, dataset, pairs, using, step) for v in versions}
         return Data(
             pairs=pairs,
             answers=answers,
             versions=versions,
             serving=serving.name if serving in versions else None,
             margins=margins,
-            cut={each.pk: cut_of(each, dataset, pairs, using) for each in versions if not _is_rule(each)},
+            cut={v.pk: cut_of(v, dataset, pairs, using) for v in versions if not _is_rule(v)},
             guidelines=dict(
                 Guidelines.objects.using(using).filter(dataset=dataset).values_list("pk", "number")
             ),
@@ -236,25 +238,24 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
 
 
 def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
-    """Those that suggest something here: the one that serves, then the newest others, then the rules. Not one
-    that is scoring the dataset at this moment, before it serves."""
+    """Versions with Suggestions here: the version that serves, then the newest others, then the rules. A
+    version that scores the dataset at this moment does not count before it serves."""
     suggesting = Suggestion.objects.using(using).filter(comparison__dataset=dataset)
-    known = ModelVersion.objects.using(using).filter(
+    versions = ModelVersion.objects.using(using).filter(
         pk__in=suggesting.order_by().values("version").distinct()
     )
     fresh = Dataset.objects.using(using).get(pk=dataset.pk)
     serving = ModelVersion.objects.using(using).serving(fresh)
     if fresh.held_by_id:
-        known = known.exclude(state=ModelVersion.State.ACTIVE)
-    serving_first = sorted(known, key=lambda it: (it != serving, -it.pk))
-    models = [each for each in serving_first if not _is_rule(each)]
-    return models[:MOST_VERSIONS] + [
-        each for each in serving_first if _is_rule(each) and each.name != "shortest"
-    ]
+        versions = versions.exclude(state=ModelVersion.State.ACTIVE)
+    serving_first = sorted(versions, key=lambda version: (version != serving, -version.pk))
+    models = [version for version in serving_first if not _is_rule(version)]
+    rules = [version for version in serving_first if _is_rule(version) and version.name != "shortest"]
+    return models[:MOST_VERSIONS] + rules
 
 
 def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
-    """Of people the independent answers, of imported labels all that stand."""
+    """Of people, the independent answers; of files, all current labels."""
     people = independent_of(dataset, answers, using)
     labels = answers.current & answers.imported & (answers.outcome >= 0)
     aside = accuracy.set_aside(dataset, int(people.sum()), using)
@@ -308,7 +309,7 @@ def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> Ag
 
 
 def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
-    """(source, Comparisons with a text of it), most first; none where all are of one."""
+    """(source, Comparisons with a text by that source), most first; none where all texts have one source."""
     a, b = pairs.source[pairs.a], pairs.source[pairs.b]
     size = np.bincount(a[use], minlength=len(pairs.sources)) + np.bincount(
         b[use], minlength=len(pairs.sources)
@@ -319,7 +320,7 @@ def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
             yield pairs.sources[place] or "not known", (a == place) | (b == place)
 
 
-# --- each annotator -----------------------------------------------------------------------------------------
+# --- annotators -----------------------------------------------------------------------------------------
 
 
 def skills_of(pairs: Pairs, answers: Answers) -> Skills:
@@ -440,13 +441,13 @@ def _slices(data: Data, labels: Labels) -> Iterator[Slice]:
 def _trial(data: Data, version: ModelVersion, labels: Labels, out: Mask) -> Trial:
     """The version on the pairs, without a margin where its prompt group is `out` (a mask over prompts)."""
     pairs, pair = data.pairs, labels.pair
-    drawn = [data.margins[each.pk] for each in data.versions if _is_rule(each) and each.name == "random"]
+    random = [data.margins[v.pk] for v in data.versions if _is_rule(v) and v.name == "random"]
     return Trial(
         prompt=pairs.prompt[pair],
         target=labels.target,
         margin=np.where(out[pairs.prompt[pair]], np.nan, data.margins[version.pk][pair]),
         longest=(pairs.length[pairs.a] - pairs.length[pairs.b])[pair],
-        random=drawn[0][pair] if drawn else np.full(len(pair), np.nan),
+        random=random[0][pair] if random else np.full(len(pair), np.nan),
     )
 
 
@@ -472,7 +473,7 @@ def _against(
     )
     by_chance = np.where(np.isfinite(trial.margin), trial.random, np.nan)
     chance = accuracy.share_of(by_chance, labels.target, groups, seen)
-    # A temperature is fitted on some of the groups: what it is worth is asked of the others.
+    # A temperature is fitted on some of the groups, so calibration is measured on the others.
     not_fitted = np.array([seen.measures_calibration(group) for group in pairs.groups], dtype=bool)
     held_out = _trial(data, version, labels, ~not_fitted)
     rows = accuracies(trial, [*slices, *(truncated if cut.any() else [])])
@@ -494,8 +495,8 @@ def _against(
 
 
 def _as_everywhere(row: SliceRow, measured: Measured, chance: accuracy.Estimate) -> SliceRow:
-    """The row of all pairs with the accuracy that every page shows, and beside it the length rule's and that
-    of `random`."""
+    """The row of all pairs with the accuracy of every page, of the length rule and of `random`, all with
+    intervals over prompt groups."""
     if row["accuracy"]["value"] is None:
         return row
 
@@ -534,7 +535,7 @@ def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> Audit
     return {"version": version.name, "pk": version.pk, **audit(choices)}
 
 
-# --- what it takes to know more -----------------------------------------------------------------------------
+# --- how many more votes -----------------------------------------------------------------------------
 
 
 def _plan(

@@ -44,20 +44,19 @@ class Skills:
 def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, int]) -> Skills:
     """EM for the one-coin model (Dawid and Skene, Maximum likelihood estimation of observer error-rates using
     the EM algorithm, 1979, with one parameter an annotator, as in Zhang et al., Spectral methods meet EM,
-    2016): an annotator says the truth with a chance of their own, else another outcome, each as often as it
-    is said overall. (With all others alike, as it is usually written, a vote for the rarer tie would count no
-    more than one for a, and ties are lost: of ukpconvarg's gold ties 0.37 were found so, and 0.63 are now.)
+    2016): an annotator says the truth with a chance of their own, else another outcome, in proportion to its
+    overall share. (With equal shares, as usually written, a vote for the rarer tie would count no more than a
+    vote for a, and ties are lost: 0.37 of ukpconvarg's gold ties were found, and 0.63 are now.)
 
     item, annotator, vote: (votes,), from 0 on; shape: (items, annotators, K). Outcomes 0 and 1 are a and b,
-    which have one prior and one share between them: which completion is called a says nothing. Any other that
-    nobody has said has probability 0. Each annotator starts with four votes' worth of the average skill, so
-    that one lucky vote makes nobody perfect, and none is taken to be worse than chance. Skills are learned
+    with the same prior and share: which completion is called a says nothing. An outcome without a vote has
+    probability 0. Each annotator starts with four votes' worth of the average skill, so that one lucky vote
+    makes nobody perfect, and no skill is worse than chance. Skills are learned
     where two or more have voted: a vote that stands alone would only confirm itself. An item with no votes
     gets the prior. Deterministic.
 
     The interval of a skill is Wald's on the logit scale, from the observed information of that annotator's
-    votes given everybody else's: it knows that the truth is not known, and takes the others' skills as they
-    are.
+    votes given everybody else's: the truth is unknown, and the skills of the others are fixed.
     """
     items, annotators, outcomes = shape
     seen = np.union1d([0, 1], vote).astype(np.int64)
@@ -81,8 +80,8 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
         prior = posterior[voted > 0].sum(axis=0) + 1.0
         prior[:2] = prior[:2].mean()
         prior /= prior.sum()
-        # Up to a number that is the same for every outcome, a vote is worth this much to its own, and each
-        # outcome loses by any vote what is known of errors where it is the truth.
+        # Up to a constant over outcomes, a vote adds `weight` to its outcome, and each outcome loses the
+        # log-odds of an error under it by every vote.
         weight = np.log(skill / (1 - skill))[annotator] + surprise[vote]
         logs = np.log(prior) + np.bincount(cell, weight, items * size).reshape(items, size)
         logs -= voted[:, None] * np.log(1 - share)
@@ -109,16 +108,16 @@ def _error(
     weight: Vector,
 ) -> Vector:
     """Standard error of each skill."""
-    each = np.arange(len(vote))
+    place = np.arange(len(vote))
     others = logs[item] + np.log(1 - share)
-    others[each, vote] -= weight
+    others[place, vote] -= weight
     posterior = _softmax(others)
-    true = posterior[each, vote]
+    true = posterior[place, vote]
     wrong = share[vote] * ((posterior / (1 - share)).sum(axis=1) - true / (1 - share[vote]))
     p = skill[annotator]
     slope = (true - wrong) / (p * true + (1 - p) * wrong)
-    known = np.bincount(annotator, shared * slope**2, len(skill))
-    error: Vector = 1 / np.sqrt(known + _PRIOR_VOTES / (mean * (1 - mean)))
+    information = np.bincount(annotator, shared * slope**2, len(skill))
+    error: Vector = 1 / np.sqrt(information + _PRIOR_VOTES / (mean * (1 - mean)))
     return error
 
 

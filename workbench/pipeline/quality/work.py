@@ -11,7 +11,7 @@ from workbench.pipeline.quality.figures import Figure, Index, Mask, Vector, medi
 from workbench.pipeline.quality.reports import Pace, Seconds, SecondsRow, Week
 
 BREAK_SECONDS = 600
-"""A longer time from one answer to the next is a break, and no work."""
+"""A longer time between two answers is a break, not work."""
 
 _DAY = 86_400
 
@@ -28,8 +28,8 @@ def week_name(monday: int) -> str:
 
 
 def working_seconds(answers: Answers, chosen: Mask) -> tuple[Index, Vector]:
-    """(places in `answers`, seconds): of each chosen answer that came within ten minutes of the same
-    annotator's answer before it, the time from that one: reading, judging, and whatever comes between."""
+    """(places in `answers`, seconds): each chosen answer within BREAK_SECONDS of the same annotator's answer
+    before, and the time between the two."""
     place = np.flatnonzero(chosen)
     place = place[np.lexsort((answers.at[place], answers.annotator[place]))]
     gap = np.diff(answers.at[place])
@@ -39,15 +39,14 @@ def working_seconds(answers: Answers, chosen: Mask) -> tuple[Index, Vector]:
 
 
 def pace(answers: Answers) -> tuple[Pace, dict[int, float], float | None]:
-    """What people do in a week, what each of them does in an hour of work, and the mean seconds of work that
-    a Judgment takes (None = not enough data): (pace, {place of annotator: per hour}, mean)."""
+    """(pace by week, {place of annotator: Judgments an hour of work}, mean seconds a Judgment or None)."""
     chosen = answers.first & ~answers.imported
     place, seconds = working_seconds(answers, chosen)
     annotator = answers.annotator[place]
     n = np.bincount(annotator, minlength=len(answers.annotators))
     spent = np.bincount(annotator, seconds, len(answers.annotators))
     enough = np.flatnonzero((n >= 10) & (spent > 0))
-    by_annotator = {int(each): float(3600 * n[each] / spent[each]) for each in enough}
+    by_annotator = {int(place): float(3600 * n[place] / spent[place]) for place in enough}
     monday = week_of(answers.at)
     weeks: list[Week] = []
     for start in np.unique(monday[chosen]).tolist()[-52:]:
@@ -67,7 +66,7 @@ def pace(answers: Answers) -> tuple[Pace, dict[int, float], float | None]:
 
 
 def _inverse(seconds: Figure) -> Figure:
-    """Judgments an hour of so many seconds each."""
+    """Judgments an hour, from seconds a Judgment."""
     if not seconds.value or not seconds.low or not seconds.high:
         return unknown(seconds.n)
     return Figure(3600 / seconds.value, 3600 / seconds.high, 3600 / seconds.low, seconds.n)

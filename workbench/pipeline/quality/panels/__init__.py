@@ -16,7 +16,7 @@ __all__ = ["Column", "Kind", "Panel", "data_in_words", "in_words", "names_of", "
 def panels(report: Report, label_source: str, names: Mapping[int, str]) -> list[Panel]:
     """Of the label source "people" or "imported"; names: of annotators, by primary key."""
     by_people = label_source == "people"
-    found = [
+    shown = [
         people.agreement(report, label_source),
         *models.charts(report, label_source),
         people.pace(report) if by_people else None,
@@ -26,7 +26,7 @@ def panels(report: Report, label_source: str, names: Mapping[int, str]) -> list[
         people.seconds(report) if by_people else None,
         people.annotators(report, label_source, names),
     ]
-    return [panel for panel in found if panel]
+    return [panel for panel in shown if panel]
 
 
 def names_of(report: Report) -> dict[int, str]:

@@ -62,18 +62,18 @@ def _over_weeks(weeks: Sequence[tuple[str, KnownFigure]]) -> str:
 
 
 def agreement_by(report: Report, label_source: str) -> Panel | None:
-    found = report["agreement"][label_source]
-    rows: list[dict[str, object]] = [{"of": "All", **found["all"], "label": ""}]
-    if found["unseen"]:
-        rows.append({"of": "Independent votes", **found["unseen"], "label": ""})
-    rows += [{"of": "Guidelines", **row} for row in found["by_guidelines"]]
-    rows += [{"of": "Answers by", **row} for row in found["by_source"]]
+    agreements = report["agreement"][label_source]
+    rows: list[dict[str, object]] = [{"of": "All", **agreements["all"], "label": ""}]
+    if agreements["unseen"]:
+        rows.append({"of": "Independent votes", **agreements["unseen"], "label": ""})
+    rows += [{"of": "Guidelines", **row} for row in agreements["by_guidelines"]]
+    rows += [{"of": "Answers by", **row} for row in agreements["by_source"]]
     if len(rows) == 1:
         return None
     return Panel(
         name="agreement-by",
         title="Agreement by guidelines and source",
-        says=_before_and_after(found["by_guidelines"]),
+        says=_before_and_after(agreements["by_guidelines"]),
         columns=(Column("of", "Kind"), Column("label", ""), *_AGREEMENT),
         rows=rows,
         reading="A pair counts for the writers of both answers. Independent votes were given on random "
