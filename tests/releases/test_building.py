@@ -228,10 +228,12 @@ def test_the_same_content_gives_the_same_bytes_whatever_the_primary_keys(dataset
         judged(other, outcome, prompt, answers)
 
     for place, pairs in ((dataset, [(0, 1), (0, 2), (1, 2)]), (other, [(1, 2), (0, 2), (0, 1)])):
-        asked = PromptFactory.create(dataset=place, messages=[{"role": "user", "content": "Which of three?"}])
-        texts = [CompletionFactory.create(prompt=asked, text=text) for text in ("red", "green", "blue")]
+        prompt = PromptFactory.create(
+            dataset=place, messages=[{"role": "user", "content": "Which of three?"}]
+        )
+        texts = [CompletionFactory.create(prompt=prompt, text=text) for text in ("red", "green", "blue")]
         for a, b in pairs:
-            JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=asked, a=texts[a], b=texts[b]))
+            JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a=texts[a], b=texts[b]))
 
     first, again, elsewhere = built(dataset), built(dataset), built(other)
 
@@ -260,7 +262,7 @@ def test_releases_of_a_dataset_are_numbered_one_by_one(dataset):
     other = DatasetFactory.create()
     judged(other)
 
-    assert [built(it).number for it in (dataset, dataset, other)] == [1, 2, 1]
+    assert [built(place).number for place in (dataset, dataset, other)] == [1, 2, 1]
 
 
 def test_a_prompt_group_is_in_the_same_split_in_every_dataset_and_release(dataset):
@@ -271,12 +273,12 @@ def test_a_prompt_group_is_in_the_same_split_in_every_dataset_and_release(datase
 
     files = content(built(dataset))
 
-    found: dict[str, set[str]] = {}
+    splits_of: dict[str, set[str]] = {}
     for split in SPLITS:
         for line in files[f"preference.{split}.jsonl"].split(b"\n")[:-1]:
-            found.setdefault(json.loads(line)["prompt"].strip().lower(), set()).add(split)
+            splits_of.setdefault(json.loads(line)["prompt"].strip().lower(), set()).add(split)
     groups = {prompt.lower(): group_digest([{"role": "user", "content": prompt}]) for prompt in prompts}
-    assert found == {prompt: {split_of(group)} for prompt, group in groups.items()}
+    assert splits_of == {prompt: {split_of(group)} for prompt, group in groups.items()}
 
 
 def test_outcomes_are_counted_by_split(dataset):
@@ -340,7 +342,7 @@ def test_each_file_loads_with_the_datasets_library(dataset, tmp_path):
     for name in ("preference", "aira"):
         files = sorted(str(path) for path in (tmp_path / "out").glob(f"{name}.*.jsonl"))
         loaded = load_dataset("json", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
-        assert {column: it.dtype for column, it in loaded.features.items()} == releases.PROFILES[name].columns
+        assert {name: kind.dtype for name, kind in loaded.features.items()} == releases.PROFILES[name].columns
         assert len(loaded) == release.rows
 
 
@@ -424,20 +426,20 @@ def test_the_command_writes_files_and_manifest_into_the_folder_and_tells_them_as
 
     call_command("release", "Kitchen", out=tmp_path / "out", json=True)
 
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    found = {
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    hashes = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "out").iterdir()
     }
-    assert found.pop("manifest.json")
-    assert told == {
+    assert hashes.pop("manifest.json")
+    assert printed == {
         "release": 1,
         "rows": 1,
         "rows_by_profile": {"preference": 1, "aira": 1},
-        "files": found,
+        "files": hashes,
         "left_out": {"preference": {"tie": 1}, "aira": {"tie": 1}},
         "not_written": [],
     }
-    assert sorted(name.split(".")[0] for name in found) == ["README", "aira", "preference"]
+    assert sorted(name.split(".")[0] for name in hashes) == ["README", "aira", "preference"]
     assert Release.objects.get().state == "ready"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -450,7 +452,7 @@ def test_the_command_writes_an_old_release_out_again(dataset, tmp_path):
     call_command("release", "Kitchen", out=tmp_path / "again", number=1)
 
     first, again = (
-        {path.name: path.read_bytes() for path in (tmp_path / it).iterdir()} for it in ("first", "again")
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "again")
     )
     assert first == again
     assert Release.objects.count() == 1
@@ -507,5 +509,5 @@ def test_people_go_on_judging_while_a_release_is_built_and_it_shows_one_moment(d
     assert seen == [(0, 6)]
     assert Judgment.objects.count() == 13
     assert release.manifest["comparisons"]["by_outcome"] == {"a": 6}
-    assert [it["number"] for it in release.manifest["guidelines"]] == [1]
+    assert [version["number"] for version in release.manifest["guidelines"]] == [1]
     assert len(rows(release)) == 6

@@ -42,7 +42,7 @@ def test_the_header_names_licence_size_and_a_configuration_for_each_profile_that
     card, release = build(dataset, "preference", "rewardbench")
 
     header = card.data.to_dict()
-    (file,) = (name for name, it in release.manifest["files"].items() if it["rows"])
+    (file,) = (name for name, facts in release.manifest["files"].items() if facts["rows"])
     assert header["license"] == "cc-by-4.0"
     assert header["size_categories"] == ["n<1K"]
     assert header["configs"] == [
@@ -75,7 +75,7 @@ def test_a_licence_that_a_row_names_is_its_own(tmp_path):
 
     card, release = build(dataset)
 
-    assert [each["licence"] for each in release.manifest["sources"]] == ["house rules"]
+    assert [source["licence"] for source in release.manifest["sources"]] == ["house rules"]
     header = card.data.to_dict()
     assert (header["license"], header["license_name"]) == ("other", "house rules")
 

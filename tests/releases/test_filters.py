@@ -109,9 +109,9 @@ def test_confidence_of_a_model_that_is_not_calibrated_is_refused(dataset):
 
 
 def test_without_named_prompt_groups(dataset):
-    known, _ = judged(dataset, "in the benchmark"), judged(dataset, "not in it")
+    leaked, _ = judged(dataset, "in the benchmark"), judged(dataset, "not in it")
 
-    assert passed(dataset, without_groups=[known.prompt.group]) == {"not in it"}
+    assert passed(dataset, without_groups=[leaked.prompt.group]) == {"not in it"}
 
 
 def test_what_is_not_decided_counts_under_its_own_reason_and_not_as_filtered(dataset):

@@ -41,9 +41,9 @@ def test_a_release_verifies_and_the_same_state_gives_the_same_bytes(dataset):
     judged(dataset)
     release = build(dataset, "preference", "trl-chat", formats=["jsonl", "parquet"])
 
-    found = releases.verify(release)
+    result = releases.verify(release)
 
-    assert (found.damaged, found.changed) == ({}, [])
+    assert (result.damaged, result.changed) == ({}, [])
 
 
 def test_what_people_judged_since_is_no_damage_but_said(dataset):
@@ -51,11 +51,11 @@ def test_what_people_judged_since_is_no_damage_but_said(dataset):
     release = build(dataset)
     judged(dataset, prompt="Pepper?")
 
-    found = releases.verify(release)
+    result = releases.verify(release)
 
-    assert not found.damaged
-    assert "README.md" in found.changed
-    assert any(name.endswith(".jsonl") for name in found.changed)
+    assert not result.damaged
+    assert "README.md" in result.changed
+    assert any(name.endswith(".jsonl") for name in result.changed)
 
 
 def test_what_only_the_manifest_would_say_otherwise_today_is_said_too(dataset):
@@ -78,9 +78,9 @@ def test_each_kind_of_damage_is_named(dataset):
     (folder(release) / "extra.txt").write_text("")
     (folder(release) / "manifest.json").write_text("{}")
 
-    found = releases.verify(release, rebuild=False)
+    result = releases.verify(release, rebuild=False)
 
-    assert found.damaged == {
+    assert result.damaged == {
         first: "is not the file that was released",
         second: "is missing",
         "extra.txt": "is not a file of this release",
@@ -95,9 +95,9 @@ def test_a_manifest_that_is_gone_or_no_json_is_damage(dataset, broken):
     path = folder(release) / "manifest.json"
     path.unlink() if broken == "missing" else path.write_bytes(broken)
 
-    found = releases.verify(release, rebuild=False)
+    result = releases.verify(release, rebuild=False)
 
-    assert found.damaged == {"manifest.json": "is missing" if broken == "missing" else "is not JSON"}
+    assert result.damaged == {"manifest.json": "is missing" if broken == "missing" else "is not JSON"}
 
 
 def test_the_command_fails_on_damage_and_names_the_release(dataset, tmp_path, capsys):
@@ -128,11 +128,11 @@ def test_a_diff_counts_rows_added_removed_and_flipped(dataset, profile, form):
     JudgmentFactory.create(comparison=goes, outcome="b")
     judged(dataset, prompt="New?")
 
-    found = releases.diff(old, build(dataset, profile, formats=[form]))
+    changes = releases.diff(old, build(dataset, profile, formats=[form]))
 
-    assert found.profiles == {profile: releases.ProfileDiff(added=1, removed=1, flipped=1, moved=0)}
-    assert found.outcomes == {"a": (3, 2), "b": (0, 1), "undecided": (0, 1)}
-    assert found.settings == {}
+    assert changes.profiles == {profile: releases.ProfileDiff(added=1, removed=1, flipped=1, moved=0)}
+    assert changes.outcomes == {"a": (3, 2), "b": (0, 1), "undecided": (0, 1)}
+    assert changes.settings == {}
     assert stays.judgments.count() == 1
 
 
@@ -144,12 +144,12 @@ def test_a_diff_names_profiles_and_settings_that_only_one_has(dataset):
     Dataset.objects.update(licence="mit")
     dataset.refresh_from_db()
 
-    found = releases.diff(old, build(dataset, "preference", "aira", filters={"min_votes": 2}))
+    changes = releases.diff(old, build(dataset, "preference", "aira", filters={"min_votes": 2}))
 
-    assert found.missing == {"kto": "only in release 1", "aira": "only in release 2"}
-    assert found.settings["filters"] == ({}, {"min_votes": 2})
-    assert found.settings["dataset"][1]["licence"] == "mit"
-    assert set(found.settings) == {"filters", "dataset"}
+    assert changes.missing == {"kto": "only in release 1", "aira": "only in release 2"}
+    assert changes.settings["filters"] == ({}, {"min_votes": 2})
+    assert changes.settings["dataset"][1]["licence"] == "mit"
+    assert set(changes.settings) == {"filters", "dataset"}
 
 
 def test_the_diff_command_tells_it_in_words_and_as_json(dataset, capsys):
@@ -159,10 +159,10 @@ def test_the_diff_command_tells_it_in_words_and_as_json(dataset, capsys):
     build(dataset)
 
     call_command("release_diff", "Kitchen", 1, 2)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     call_command("release_diff", "Kitchen", 1, 2, json=True)
 
-    assert "preference: 0 rows added, 0 removed, 1 flipped\n" in told
+    assert "preference: 0 rows added, 0 removed, 1 flipped\n" in printed
     assert json.loads(capsys.readouterr().out)["profiles"]["preference"]["flipped"] == 1
 
 

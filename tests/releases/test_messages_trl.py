@@ -21,7 +21,7 @@ CHAT = """{% if tools %}tools: {{ tools | tojson }}<eos>{% endif %}\
 
 
 def tool(n: int) -> dict:
-    """A schema whose parameters no other row has: put into one struct, each would get the keys of all."""
+    """A schema with parameters of its own: in one struct, each row would get the keys of all rows."""
     properties = {f"city_{n}": {"type": "string"}, "unit": {"type": "string"}}
     function = {"name": f"weather_{n}", "parameters": {"type": "object", "properties": properties}}
     return {"type": "function", "function": function}
@@ -52,18 +52,18 @@ def chatty(tokenizer):
 @pytest.fixture
 def load(dataset, tmp_path):
     """Builds a profile of the conversations and loads its training split as its card says."""
-    for each in map(row, range(ROWS)):
-        prompt = PromptFactory.create(dataset=dataset, messages=each["prompt"], tools=each["tools"])
-        calls, text = each["chosen"], each["rejected"][0]["content"]
+    for example in map(row, range(ROWS)):
+        prompt = PromptFactory.create(dataset=dataset, messages=example["prompt"], tools=example["tools"])
+        calls, text = example["chosen"], example["rejected"][0]["content"]
         a = CompletionFactory.create(prompt=prompt, text=answer_reading(calls), conversation=calls)
         b = CompletionFactory.create(prompt=prompt, text=text)
         JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a=a, b=b), outcome="a")
 
     def of_profile(name: str):
         releases.copy_to(releases.build(Release(dataset=dataset, profiles=[name])), tmp_path / name)
-        found = load_dataset(str(tmp_path / name), name, split="train", cache_dir=str(tmp_path / "cache"))
-        assert len(found) >= 100
-        return found
+        loaded = load_dataset(str(tmp_path / name), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(loaded) >= 100
+        return loaded
 
     return of_profile
 
@@ -87,8 +87,8 @@ def model(tokenizer, *, scores: bool = False):
 
 
 def test_a_release_of_calls_loads_equal_to_what_is_stored(load):
-    for found in load("trl-chat"):
-        assert found == row(of_town(found["tools"][0]["function"]["name"]))
+    for loaded in load("trl-chat"):
+        assert loaded == row(of_town(loaded["tools"][0]["function"]["name"]))
 
 
 def test_dpo_renders_the_tools_and_trains(load, chatty, tmp_path):

@@ -499,7 +499,7 @@ def test_every_download_is_on_record_and_a_head_request_is_none(ready, alice, as
     client.head(reverse("release_download", args=[ready.pk, name]))
     b"".join(download(client, ready, name))
 
-    assert [(it.release, it.file, it.user, it.first_byte) for it in Download.objects.all()] == [
+    assert [(row.release, row.file, row.user, row.first_byte) for row in Download.objects.all()] == [
         (ready, name, alice, 0)
     ]
     assert name in client.get(reverse("release", args=[ready.pk])).content.decode()
@@ -545,7 +545,7 @@ def test_the_zip_is_on_record_and_a_head_request_is_none(ready, alice, as_user):
     client.head(url)
     b"".join(client.get(url))
 
-    assert [(it.release, it.file, it.user) for it in Download.objects.all()] == [
+    assert [(row.release, row.file, row.user) for row in Download.objects.all()] == [
         (ready, "kitchen-1.zip", alice)
     ]
 

@@ -54,30 +54,32 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--number", type=int, help="write this release out again and build none")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
+    def handle(self, *, name: str, out: Path, number: int | None, **options: Any) -> None:
+        dataset = dataset_named(name)
         try:
-            releases.refuse_unusable(options["out"])
-            release = (
-                release_numbered(dataset, options["number"])
-                if options["number"]
-                else self._build(dataset, options)
-            )
-            releases.copy_to(release, options["out"])
+            releases.refuse_unusable(out)
+            if number:
+                release = release_numbered(dataset, number)
+            else:
+                release = _build(dataset, options["profile"], options["format"], options["filter"])
+            releases.copy_to(release, out)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.answer(_in_words(release, options["out"]), _facts(release), options)
+        self.answer(_in_words(release, out), _facts(release), options)
 
-    def _build(self, dataset: Dataset, options: dict[str, Any]) -> Release:
-        refuse_archived(dataset)
-        release = Release(
-            dataset=dataset,
-            profiles=list(dict.fromkeys(options["profile"] or releases.DEFAULT_PROFILES)),
-            formats=list(dict.fromkeys(options["format"] or ["jsonl"])),
-            filters=_filters(options["filter"]),
-        )
-        with shown(Run.Kind.RELEASE, f"Release of {dataset}") as progress:
-            return releases.build(release, progress)
+
+def _build(
+    dataset: Dataset, profiles: list[str] | None, formats: list[str] | None, filters: list[str]
+) -> Release:
+    refuse_archived(dataset)
+    release = Release(
+        dataset=dataset,
+        profiles=list(dict.fromkeys(profiles or releases.DEFAULT_PROFILES)),
+        formats=list(dict.fromkeys(formats or ["jsonl"])),
+        filters=_filters(filters),
+    )
+    with shown(Run.Kind.RELEASE, f"Release of {dataset}") as progress:
+        return releases.build(release, progress)
 
 
 def _filters(arguments: list[str]) -> dict[str, FilterValue]:

@@ -1,6 +1,5 @@
 import json
 from dataclasses import asdict
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -23,11 +22,11 @@ class Command(WorkbenchCommand):
         parser.add_argument("old", type=int, help="number of the earlier release")
         parser.add_argument("new", type=int, help="number of the later release")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
-        old, new = (release_numbered(dataset, options[name]) for name in ("old", "new"))
+    def handle(self, *, name: str, old: int, new: int, **options: object) -> None:
+        dataset = dataset_named(name)
+        before, after = release_numbered(dataset, old), release_numbered(dataset, new)
         try:
-            changes = releases.diff(old, new)
+            changes = releases.diff(before, after)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
         self.answer(_in_words(changes), asdict(changes), options)

@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -43,17 +42,19 @@ class Command(WorkbenchCommand):
             help="write the groups of the prompts found to this file, one a line",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
+    def handle(
+        self, *, name: str, against: list[Path], column: str, groups_to: Path | None, **options: object
+    ) -> None:
+        dataset = dataset_named(name)
         others = Dataset.objects.there().exclude(pk=dataset.pk).order_by("name")
         leaks = [
             leakage.within(dataset),
             *(leakage.with_other(dataset, other) for other in others),
-            *(_with_file(dataset, path, options["column"]) for path in options["against"]),
+            *(_with_file(dataset, path, column) for path in against),
         ]
-        if options["groups_to"]:
+        if groups_to:
             groups = leakage.groups_of(leaks)
-            options["groups_to"].write_text("".join(f"{group}\n" for group in groups))
+            groups_to.write_text("".join(f"{group}\n" for group in groups))
         self.answer(_in_words(leaks), [leak.facts for leak in leaks], options)
 
 

@@ -1,7 +1,6 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -28,39 +27,45 @@ class Command(WorkbenchCommand):
         parser.add_argument("repository", help="owner/name on the hub; created if missing")
         parser.add_argument("--private", action="store_true", help="create the repository as private")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        release = release_numbered(dataset_named(options["name"]), options["number"])
+    def handle(self, *, name: str, number: int, repository: str, private: bool, **options: object) -> None:
+        release = release_numbered(dataset_named(name), number)
         token = os.environ.get("HF_TOKEN")
         if not token:
             raise CommandError("Set HF_TOKEN to a token of the hub with write access to the repository.")
-        if options["repository"].count("/") != 1:
-            raise CommandError(f'"{options["repository"]}" is not a repository. Name it as owner/name.')
+        if repository.count("/") != 1:
+            raise CommandError(f'"{repository}" is not a repository. Name it as owner/name.')
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 releases.copy_to(release, Path(scratch) / "release")
             except releases.ReleaseError as error:
                 raise CommandError(str(error)) from None
-            url = _push(Path(scratch) / "release", release.number, token, options)
+            url = _push(Path(scratch) / "release", number, token, repository, private=private)
         self.answer(f"{release} is at {url}.", {"url": url}, options)
 
 
-def _push(folder: Path, number: int, token: str, options: dict[str, Any]) -> str:
+def _push(folder: Path, number: int, token: str, repository: str, *, private: bool) -> str:
     """Upload the folder; the address of the commit. Raises CommandError when the hub refuses."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
-    repository = {"repo_id": options["repository"], "repo_type": "dataset"}
     try:
-        hub.create_repo(**repository, private=options["private"] or None, exist_ok=True)
+        hub.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
         # Files of an earlier Release would be loaded with the files of this one.
         commit = hub.upload_folder(
-            **repository,
+            repo_id=repository,
+            repo_type="dataset",
             folder_path=folder,
             commit_message=f"Release {number}",
             delete_patterns="*",
         )
-        hub.create_tag(**repository, tag=f"release-{number}", revision=commit.oid, exist_ok=True)
+        hub.create_tag(
+            repository,
+            repo_type="dataset",
+            tag=f"release-{number}",
+            revision=commit.oid,
+            exist_ok=True,
+        )
     except (HfHubHTTPError, OSError) as error:
         raise CommandError(f"The hub refused the upload: {error}") from None
     return str(commit.commit_url)

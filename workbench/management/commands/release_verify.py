@@ -1,7 +1,6 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -34,19 +33,21 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--files-only", action="store_true", help="don't compare with the database")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_named(options["name"])
-        if options["folder"] and not options["number"]:
+    def handle(
+        self, *, name: str, number: int | None, folder: Path | None, files_only: bool, **options: object
+    ) -> None:
+        dataset = dataset_named(name)
+        if folder and not number:
             raise CommandError("--folder needs --number: which release is the folder a copy of?")
-        if options["number"]:
-            checked = [release_numbered(dataset, options["number"])]
+        if number:
+            checked = [release_numbered(dataset, number)]
         else:
             checked = list(dataset.releases.ready().order_by("number"))
         if not checked:
             raise CommandError(f"{dataset} has no release that is ready: manage.py release builds one.")
         results: dict[int, releases.Verified] = {}
         for release in checked:
-            result = releases.verify(release, options["folder"], rebuild=not options["files_only"])
+            result = releases.verify(release, folder, rebuild=not files_only)
             results[release.number] = result
             if not options["json"]:
                 self.stdout.write(f"{release}: {_in_words(result)}")
