@@ -126,8 +126,8 @@ class ReviewFilterForm(forms.Form):
         version = self.looked_at
         datasets = Dataset.objects.filter(pk=self.dataset.pk)
         counted = overview.with_quick_queue_counts(datasets, version, QUICKLY_COUNTED)
-        newest = Subquery(Completion.objects.newest())
-        return counted.annotate(told=quality.in_report(version), newest=newest).get()
+        facts = {"told": quality.in_report(version), "newest": Subquery(Completion.objects.newest())}
+        return counted.annotate(**facts).get()
 
     @property
     def unseen(self) -> quality.ModelAccuracy | None:

@@ -87,7 +87,8 @@ def _model_reviews(count: int) -> str:
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    return overview.with_judging_counts(datasets, version).annotate(told=quality.in_report(version))
+    report = {"told": quality.in_report(version)}
+    return overview.with_judging_counts(datasets, version).annotate(**report)
 
 
 @require_safe
@@ -141,7 +142,8 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     started = perf_counter()
     datasets = Dataset.objects.filter(pk=visible.pk).with_role_of(access.person(request.user))
-    dataset = overview.with_loop_counts(datasets, version).annotate(told=quality.in_report(version)).get()
+    report = {"told": quality.in_report(version)}
+    dataset = overview.with_loop_counts(datasets, version).annotate(**report).get()
     runs = list(Run.objects.of(dataset).open().for_list())
     lacking = dataset.completion_count - dataset.scored_count
     context = {

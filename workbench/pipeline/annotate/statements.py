@@ -84,7 +84,8 @@ def comparison_with_texts(comparison: int) -> QuerySet[Comparison]:
     """With `has_suggestion`: whether there is a Suggestion to show."""
     suggestions = Suggestion.objects.filter(comparison=OuterRef("pk")).to_show()
     comparisons = Comparison.objects.filter(pk=comparison).select_related("prompt", "a", "b")
-    return comparisons.annotate(has_suggestion=Exists(suggestions))
+    facts = {"has_suggestion": Exists(suggestions)}
+    return comparisons.annotate(**facts)
 
 
 # --- the answer ---------------------------------------------------------------------------------------------

@@ -12,5 +12,5 @@ def active_members(dataset: Dataset) -> QuerySet[Member]:
         annotator=OuterRef("annotator"), comparison__dataset=OuterRef("dataset")
     )
     newest = judgments.order_by("-created_at").values("created_at")[:1]
-    members = dataset.members.by_role().annotate(annotator=F("user__annotator"))
-    return members.annotate(last_active=Subquery(newest))
+    facts = {"annotator": F("user__annotator"), "last_active": Subquery(newest)}
+    return dataset.members.by_role().annotate(**facts)
