@@ -28,6 +28,7 @@ from workbench.pipeline.decisions import majority
 from workbench.pipeline.model import calibration
 from workbench.pipeline.quality import annotators
 from workbench.pipeline.review import decide, queue
+from workbench.pipeline.review.gold import mark_gold
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +39,7 @@ def comparisons_in(dataset, n=1, **fields):
 
 def gold_in(dataset, outcome="a"):
     comparison = comparisons_in(dataset)[0]
-    decide.mark_gold(comparison, outcome)
+    mark_gold(comparison, outcome)
     return comparison
 
 

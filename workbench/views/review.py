@@ -36,6 +36,7 @@ from workbench.pipeline import quality
 from workbench.pipeline.datasets.overview import QUEUE_COUNTS
 from workbench.pipeline.review import decide
 from workbench.pipeline.review import queue as review_queue
+from workbench.pipeline.review.gold import mark_gold
 from workbench.templatetags.sides import word
 
 _LATELY = timedelta(hours=12)
@@ -288,7 +289,7 @@ def gold(request: HttpRequest, pk: int) -> HttpResponse:
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     form = GoldForm(request.POST)
     if form.is_valid():
-        decide.mark_gold(comparison, form.cleaned_data["outcome"])
+        mark_gold(comparison, form.cleaned_data["outcome"])
     else:
         messages.error(request, "Nothing was changed: a known answer is left, right, tie or both bad.")
     return redirect("review_case", pk)

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, counted, dataset_to_change
-from workbench.pipeline.review import decide
+from workbench.pipeline.review.gold import mark_many_gold
 
 EXAMPLES = """
 examples:
@@ -38,7 +38,7 @@ class Command(WorkbenchCommand):
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise CommandError(f"{options['file']} can't be read: {error}") from None
         try:
-            marked = decide.mark_many_gold(dataset, rows, write=not options["check"])
+            marked = mark_many_gold(dataset, rows, write=not options["check"])
         except ValueError as problems:
             raise CommandError(f"Nothing was written.\n{problems}") from None
         would = "To mark in" if options["check"] else "Marked in"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,6 @@ from workbench.models import (
     Decision,
     Flag,
     Judgment,
-    Outcome,
     Purpose,
     User,
 )
@@ -118,51 +117,6 @@ def undo(decision: Decision, by: User) -> bool:
     closed.update(closed_at=None, closed_by=None)
     queue.renew_some([decision.comparison_id], decision.comparison.dataset)
     return True
-
-
-def mark_gold(comparison: Comparison, outcome: str) -> None:
-    """Make the outcome ("a", "b", "tie" or "both_bad") the Comparison's known answer, by which annotators are
-    measured from now on; "" makes it ordinary again. Votes that it has stay; it collects no more while it is
-    gold. What was answered to it as gold stays gold. ValueError for another outcome."""
-    if outcome not in ("", *(value for value in Outcome.values if value != Outcome.CANNOT_JUDGE)):
-        raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
-    Comparison.objects.filter(pk=comparison.pk).update(gold_outcome=outcome, required=0 if outcome else None)
-
-
-def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write: bool = True) -> int:
-    """Mark Comparisons as gold from rows of (line, primary key or external id, outcome); how many there are.
-
-    All or nothing: ValueError names each line that is wrong, and nothing is written."""
-    found = _named(dataset, {name for _, name, _ in rows})
-    problems, seen = [], set()
-    for line, name, outcome in rows:
-        if len(found.get(name, ())) != 1:
-            number = len(found.get(name, ()))
-            problems.append(f"line {line}: {number or 'no'} pairs here have the id {name[:80]!r}")
-        elif found[name][0].pk in seen:
-            problems.append(f"line {line}: {name[:80]!r} is listed twice")
-        elif outcome and outcome not in (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD):
-            problems.append(
-                f"line {line}: {outcome[:80]!r} cannot be a known answer; use a, b, tie or both_bad"
-            )
-        else:
-            seen.add(found[name][0].pk)
-    if problems:
-        raise ValueError("\n".join(problems))
-    with transaction.atomic():
-        for _, name, outcome in rows if write else ():
-            mark_gold(found[name][0], outcome)
-    return len(seen)
-
-
-def _named(dataset: Dataset, names: set[str]) -> dict[str, list[Comparison]]:
-    """The Comparisons of these external ids, or, where none has it, of this primary key."""
-    found: dict[str, list[Comparison]] = {}
-    for name in names:
-        by_id = list(dataset.comparisons.filter(external_id=name)[:2]) if name else []
-        is_key = name.isascii() and name.isdigit() and len(name) < 19
-        found[name] = by_id or (list(dataset.comparisons.filter(pk=int(name))) if is_key else [])
-    return found
 
 
 def _lock(comparison: Comparison) -> None:
