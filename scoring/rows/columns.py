@@ -111,12 +111,14 @@ class Columns:
         return self._there[name] - self._empty[name]
 
     def _became(self, name: str, named: Mapping[str, str], context: Mapping[str, str]) -> str:
-        if said := named.get(name) or context.get(name):
-            return said
+        if became := named.get(name) or context.get(name):
+            return became
         if not self._held(name):
             return "nothing (empty)"
         if name in self._kept:
             return f"rating, and {METADATA}" if _RATING.fullmatch(name.lower()) else METADATA
         if named:
             return METADATA
-        return next((role for known, role in _KNOWN if known.fullmatch(name.lower())), "read by this format")
+        return next(
+            (role for pattern, role in _KNOWN if pattern.fullmatch(name.lower())), "read by this format"
+        )

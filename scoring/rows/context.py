@@ -72,13 +72,13 @@ def holds(value: object) -> bool:
 
 
 @lru_cache(maxsize=200)
-def context_columns(columns: tuple[str, ...], own: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """(column, what it is) of those that belong to the conversation; `own` are columns of the Shape."""
+def context_columns(columns: tuple[str, ...], shape_columns: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """(column, its kind) of each column that belongs to the conversation and is none of the Shape's own."""
     words = ((column, _WORDS.get(re.sub(r"[ _-]", "", column).casefold())) for column in columns)
-    return tuple((column, word) for column, word in words if word and column not in own)
+    return tuple((column, word) for column, word in words if word and column not in shape_columns)
 
 
-def prepared(row: Row, own: frozenset[str], note: Callable[[str, int], None]) -> Row:
+def prepared(row: Row, shape_columns: frozenset[str], note: Callable[[str, int], None]) -> Row:
     """The row with its conversations read from text, and its context columns taken out of its values.
     Raises BadRow."""
     values = row.values
@@ -87,11 +87,11 @@ def prepared(row: Row, own: frozenset[str], note: Callable[[str, int], None]) ->
         if type(value) is not str or not ((first := value[:1]) in _MAY_OPEN or first.isspace()):
             continue
         if value[:40].lstrip()[:6].startswith(("[", "{", "array(")):
-            found = _conversation_in(value, column)
-            if found is not None:
-                values = {**values, column: found}
+            messages = _conversation_in(value, column)
+            if messages is not None:
+                values = {**values, column: messages}
                 note(READ_FROM_TEXT, row.line)
-    columns = context_columns(tuple(values), own)
+    columns = context_columns(tuple(values), shape_columns)
     if not columns:
         return row if values is row.values else replace(row, values=values)
     context: Values = {}
@@ -119,18 +119,18 @@ def _conversation_in(text: str, column: str) -> Any:
     can't be read."""
     if not _LOOKS_LIKE_MESSAGES.match(text.strip()):
         return None
-    found = parsed(text)
-    if found is None:
+    value = parsed(text)
+    if value is None:
         message = (
             f"{column} looks like messages written as text, but can't be read: the text is cut off or "
             "damaged; save the file as JSONL or Parquet"
         )
         raise BadRow(column, "messages_as_text", message, text)
-    given = found if isinstance(found, list) else [found]
-    if not given or not all(_is_message(each) for each in given):
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(_is_message(item) for item in items):
         return None
-    refuse_bad_text(found, column)
-    return found
+    refuse_bad_text(value, column)
+    return value
 
 
 def _is_message(value: object) -> bool:
@@ -191,12 +191,12 @@ def _system(value: Any, column: str) -> Message:
 
 
 def _history(value: Any, column: str) -> list[Message]:
-    given = parsed(value) if isinstance(value, str) else value
-    if isinstance(given, dict) and "role" in given:
-        given = [given]
-    if not isinstance(given, list):
+    turns = parsed(value) if isinstance(value, str) else value
+    if isinstance(turns, dict) and "role" in turns:
+        turns = [turns]
+    if not isinstance(turns, list):
         _refuse_history(column, value)
-    return [message for turn in given for message in _turn(turn, column)]
+    return [message for turn in turns for message in _turn(turn, column)]
 
 
 def _refuse_history(column: str, value: object) -> NoReturn:
@@ -206,12 +206,12 @@ def _refuse_history(column: str, value: object) -> NoReturn:
 def _turn(turn: Any, column: str) -> list[Message]:
     if isinstance(turn, dict) and ("role" in turn or "from" in turn):
         return [message_of(turn, column)]
-    said = turn if isinstance(turn, list | tuple) else ()
+    texts = turn if isinstance(turn, list | tuple) else ()
     if isinstance(turn, dict):
-        said = next(([turn[q], turn[a]] for q, a in _TURNS if q in turn and a in turn), ())
-    if len(said) != 2 or not all(isinstance(text, str) for text in said):
+        texts = next(([turn[q], turn[a]] for q, a in _TURNS if q in turn and a in turn), ())
+    if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
         _refuse_history(column, turn)
-    return [{"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}]
+    return [{"role": "user", "content": texts[0]}, {"role": "assistant", "content": texts[1]}]
 
 
 def _passage(value: Any, column: str) -> Any:
@@ -227,10 +227,10 @@ def _passage(value: Any, column: str) -> Any:
 
 
 def _tools(value: Any, column: str) -> Any:
-    given = parsed(value) if isinstance(value, str) else value
-    if not isinstance(given, list | dict):
+    tools = parsed(value) if isinstance(value, str) else value
+    if not isinstance(tools, list | dict):
         _refuse(column, f"{column} should be a list of tools, not {kind_of(value)}", value)
-    return given
+    return tools
 
 
 def _pictures(value: Any, column: str) -> NoReturn:
@@ -283,15 +283,15 @@ def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
 def _with_history(messages: list[Message], history: list[Message] | None) -> list[Message]:
     if not history:
         return messages
-    own = 1 if messages[0]["role"] in _SYSTEM else 0
-    rest = messages[own:]
+    start = 1 if messages[0]["role"] in _SYSTEM else 0
+    rest = messages[start:]
     if rest[: len(history)] == history or messages[: len(history)] == history:
         return messages
-    if own and history[0]["role"] in _SYSTEM:
+    if start and history[0]["role"] in _SYSTEM:
         _refuse(
             "history", "the history and the prompt both begin with a system message; remove one", history[0]
         )
-    return [*messages[:own], *history, *rest]
+    return [*messages[:start], *history, *rest]
 
 
 def _with_system(messages: list[Message], system: Message | None) -> list[Message]:

@@ -43,24 +43,24 @@ def _spelled(value: dict[str, Any], column: str) -> Message:
     theirs = role is None and value.get("from") is not None
     if theirs:
         role = value["from"]
-    known = _ROLES.get(role) if isinstance(role, str) else None
-    if known is None:
+    our_role = _ROLES.get(role) if isinstance(role, str) else None
+    if our_role is None:
         raise BadRow(column, "unknown_role", f"{column} has a message whose role is missing or unknown", role)
     if not theirs:
-        return value if known == role else {**value, "role": known}
+        return value if our_role == role else {**value, "role": our_role}
     rest = {key: item for key, item in value.items() if key not in ("from", "value", "role", "content")}
-    return {"role": known, "content": value.get("value"), **rest}
+    return {"role": our_role, "content": value.get("value"), **rest}
 
 
 def _refuse_media(message: Message, column: str) -> None:
-    found = next((key for key in _MEDIA_KEYS if message.get(key)), None) or next(_media_in(message), None)
-    if found:
+    kind = next((key for key in _MEDIA_KEYS if message.get(key)), None) or next(_media_in(message), None)
+    if kind:
         raise BadRow(
             column,
             "media",
-            f'{column} has a message with "{found}"; pictures, sound, video and files can\'t be shown here, '
+            f'{column} has a message with "{kind}"; pictures, sound, video and files can\'t be shown here, '
             "so remove these rows",
-            found,
+            kind,
         )
 
 
@@ -129,21 +129,21 @@ def is_asking(message: Message) -> bool:
     return message["role"] == "user" and not is_result(message)
 
 
-def answer_begins(one: Sequence[Message], other: Sequence[Message]) -> int:
+def answer_begins(first: Sequence[Message], second: Sequence[Message]) -> int:
     """Where two whole conversations part for good: the number of messages that both begin with, up to the
     last turn that is not an assistant's. The results of a call stay with the call: where the two share but a
     part of these, all of them belong to the answers. 0 where there is no common prompt."""
-    cut = _common(one, other)
-    while cut and (one[cut - 1]["role"] == "assistant" or _tears(one, cut) or _tears(other, cut)):
+    cut = _common(first, second)
+    while cut and (first[cut - 1]["role"] == "assistant" or _tears(first, cut) or _tears(second, cut)):
         cut -= 1
     return cut
 
 
-def _common(one: Sequence[Message], other: Sequence[Message]) -> int:
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+def _common(first: Sequence[Message], second: Sequence[Message]) -> int:
+    for place, (a, b) in enumerate(zip(first, second, strict=False)):
         if a != b or not (is_plain(a) or canonical(a) == canonical(b)):
             return place
-    return min(len(one), len(other))
+    return min(len(first), len(second))
 
 
 def _tears(messages: Sequence[Message], cut: int) -> bool:

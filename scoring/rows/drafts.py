@@ -142,8 +142,10 @@ def whole_number_of(
     if number is None and or_none:
         return None
     if number not in allowed:
-        known = ", ".join(map(str, sorted(allowed)))
-        raise BadRow(column, "unknown_value", f"{column} should be one of {known}", values.get(column))
+        allowed_values = ", ".join(map(str, sorted(allowed)))
+        raise BadRow(
+            column, "unknown_value", f"{column} should be one of {allowed_values}", values.get(column)
+        )
     return int(number)
 
 
@@ -213,8 +215,8 @@ def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:
     kept = {key: value for key, value in values.items() if key not in dropped}
     for key in kept:
         if key.startswith(OWN_FACTS):
-            told = f'names that begin with "{OWN_FACTS}" are reserved for imports; rename the column'
-            raise BadRow(key, "reserved_name", told)
+            message = f'names that begin with "{OWN_FACTS}" are reserved for imports; rename the column'
+            raise BadRow(key, "reserved_name", message)
     return kept
 
 
@@ -308,15 +310,15 @@ def ranked_comparisons(
     among others that have one is left out of Comparisons.
     """
     if all(value is None for value in values):
-        found, left_out = _policy_pairs(range(len(values)), options)
-        return Comparisons((ComparisonDraft(i, j) for i, j in found), left_out)
+        pairs, left_out = _policy_pairs(range(len(values)), options)
+        return Comparisons((ComparisonDraft(i, j) for i, j in pairs), left_out)
     rated = {i: -value if lower_is_better else value for i, value in enumerate(values) if value is not None}
     best_first = sorted(rated, key=lambda i: -rated[i])
-    found, left_out = _policy_pairs(best_first, options)
+    pairs, left_out = _policy_pairs(best_first, options)
     return Comparisons(
         (
             ComparisonDraft(i, j, (JudgmentDraft("tie" if rated[i] == rated[j] else "a"),))
-            for i, j in found
+            for i, j in pairs
             if rated[i] - rated[j] >= options.minimum_gap
         ),
         left_out,
@@ -329,9 +331,9 @@ class Comparisons(tuple[ComparisonDraft, ...]):
     left_out: int
 
     def __new__(cls, comparisons: Iterable[ComparisonDraft], left_out: int = 0) -> "Comparisons":
-        made = super().__new__(cls, comparisons)
-        made.left_out = left_out
-        return made
+        instance = super().__new__(cls, comparisons)
+        instance.left_out = left_out
+        return instance
 
 
 def evenly(total: int, limit: int) -> list[int]:

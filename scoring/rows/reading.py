@@ -94,20 +94,20 @@ class Reader:
 
     def _prepared(self, rows: Iterable[Row], shape: Shape) -> Iterator[Row]:
         """Rows with their context taken out of their columns."""
-        own = shape.columns
+        shape_columns = shape.columns
         for row in rows:
             self._seen.saw(row)
             try:
-                yield prepared(row, own, self._note)
+                yield prepared(row, shape_columns, self._note)
             except BadRow as bad:
                 self._refuse(bad.at(row))
 
     def _refuse_unfilled(self, shape: Shape) -> None:
         """A column that somebody named for this file and that holds nothing is a slip."""
-        for word, said in shape.unfilled().items():
+        for word, message in shape.unfilled().items():
             if word in self._options.columns and not self.cut:
-                raise FileFault("empty_column", said)
-            self._note(said, 1)
+                raise FileFault("empty_column", message)
+            self._note(message, 1)
 
     def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
         """By the columns that are named, or those saved where the file has them, or by what is known."""
@@ -188,15 +188,15 @@ class Reader:
             self._note(note, draft.line)
         if len(draft.completions) > MAX_COMPLETIONS:
             n = len(draft.completions)
-            made = f"{n:,} answers to one prompt make {n * (n - 1) // 2:,} pairs"
-            said = f"{made}; at most {MAX_COMPLETIONS} answers can be read"
-            self._refuse(Problem(draft.line, "completions", "too_many", said))
+            pairs = f"{n:,} answers to one prompt make {n * (n - 1) // 2:,} pairs"
+            message = f"{pairs}; at most {MAX_COMPLETIONS} answers can be read"
+            self._refuse(Problem(draft.line, "completions", "too_many", message))
             return
         self.pairs_left_out += getattr(draft.comparisons, "left_out", 0)
         if not self._options.labels:
             draft = replace(draft, comparisons=tuple(replace(c, judgments=()) for c in draft.comparisons))
-        for one in draft.completions:
-            if not one.text or one.text.isspace():
+        for completion in draft.completions:
+            if not completion.text or completion.text.isspace():
                 self.observed["empty_completions"] += 1
         if self._options.dry_run:
             self.observed += observe(draft, self._tokens)
@@ -250,8 +250,8 @@ def _may_hold_text(kind: pa.DataType) -> bool:
 
 def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
     """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
-    found = read_whole(path, options)
-    return found.drafts, found.problems
+    contents = read_whole(path, options)
+    return contents.drafts, contents.problems
 
 
 def read_whole(path: Path, options: ImportOptions = PLAIN) -> "Everything":

@@ -8,7 +8,7 @@ from workbench.pipeline import imports
 
 
 class UploadForm(forms.Form):
-    """A file to import. Its name is only ever shown; its ending has to be one that is known."""
+    """A file to import. Its name is only shown; its ending has to be a known one."""
 
     file = forms.FileField(
         allow_empty_file=True,  # refused as every other bad file is: on the page of its preview
@@ -32,7 +32,7 @@ _NAMED = {
 
 
 class ImportForm(forms.Form):
-    """How a file is taken."""
+    """How to import a file."""
 
     format = forms.ChoiceField(
         label="Format",
@@ -90,26 +90,26 @@ class ImportForm(forms.Form):
         return [self[f"column_{word}"] for word in _NAMED]
 
     @classmethod
-    def asked(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """The data of a form that asks for the options of a Run."""
+    def data_of(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """The data of a form with the options of a Run."""
         left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
         named = {f"column_{word}": column for word, column in params.get("columns", {}).items()}
         return {**params, **left_out, **named}
 
     def options(self) -> imports.ImportOptions:
-        """As asked for; what was not valid keeps its default."""
-        asked = self.cleaned_data
+        """The options that were chosen; an invalid field keeps its default."""
+        chosen = self.cleaned_data
         return imports.ImportOptions(
-            format=asked.get("format") or "auto",
-            columns={word: column for word in _NAMED if (column := asked.get(f"column_{word}"))},
-            lenient=asked.get("lenient", False),
-            source=asked.get("source", ""),
-            licence=asked.get("licence", ""),
-            labels=not asked.get("no_labels", False),
-            pairs=asked.get("pairs") or "all",
-            max_pairs=asked.get("max_pairs") or 64,
-            minimum_gap=asked.get("minimum_gap") or 0.0,
-            formula_safe=asked.get("formula_safe", False),
-            strip_citations=asked.get("strip_citations", False),
-            near_duplicates=not asked.get("no_near_duplicates", False),
+            format=chosen.get("format") or "auto",
+            columns={word: column for word in _NAMED if (column := chosen.get(f"column_{word}"))},
+            lenient=chosen.get("lenient", False),
+            source=chosen.get("source", ""),
+            licence=chosen.get("licence", ""),
+            labels=not chosen.get("no_labels", False),
+            pairs=chosen.get("pairs") or "all",
+            max_pairs=chosen.get("max_pairs") or 64,
+            minimum_gap=chosen.get("minimum_gap") or 0.0,
+            formula_safe=chosen.get("formula_safe", False),
+            strip_citations=chosen.get("strip_citations", False),
+            near_duplicates=not chosen.get("no_near_duplicates", False),
         )

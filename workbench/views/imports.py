@@ -51,7 +51,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     """What the file holds and what is wrong with it, and the choices; a POST imports it."""
     upload = access.upload_for(request.user, pk)
     run = upload.latest_run
-    form = ImportForm(request.POST or request.GET or ImportForm.asked(run.params if run else {}))
+    form = ImportForm(request.POST or request.GET or ImportForm.data_of(run.params if run else {}))
     form.is_valid()
     if request.method == "POST" and not form.errors:
         options = replace(form.options(), dry_run="check" in request.POST)
@@ -66,7 +66,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
             request, "imports/run.html", context, status=200 if run and run.is_open else STOP_POLLING
         )
     if run and run.state == Run.State.DONE and not run.params.get("dry_run") and not request.GET:
-        # What it added stands above; "Nothing is stored yet" would contradict it.
+        # The counts of the import are above; "Nothing is stored yet" would contradict them.
         page = "imports/again.html" if request.htmx else "imports/preview.html"
         return render(request, page, context | {"imported": True})
     with default_storage.open(upload.path) as file:

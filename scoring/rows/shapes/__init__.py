@@ -29,10 +29,10 @@ def recognise(sample: Sequence[Row], name: str = "auto", header_line: int | None
     for shape in SHAPES.values():
         if shape.matches(columns, sample[0].values):
             return shape
-    found = ", ".join(escaped(column, 40) for column in Counter(c for r in sample for c in r.values))
+    names = ", ".join(escaped(column, 40) for column in Counter(c for r in sample for c in r.values))
     raise FileFault(
         "unknown_columns",
-        f"no known format has these columns: {found[:300]}. The simplest needs prompt, chosen and rejected. "
+        f"no known format has these columns: {names[:300]}. The simplest needs prompt, chosen and rejected. "
         f"Map the columns yourself, or use one of {', '.join(SHAPES)}",
         header_line or sample[0].line,
     )

@@ -73,16 +73,16 @@ def _arena_55k(row: Row, options: ImportOptions) -> Draft:
     """arena-human-preference-55k: prompt and responses are JSON lists of turns inside a text. Where the
     responses to an earlier turn differ there is no common prompt, and the row is refused."""
     values = row.values
-    asked, *answered = (_turns(values, column) for column in ("prompt", "response_a", "response_b"))
-    if not len(asked) == len(answered[0]) == len(answered[1]) > 0:
+    questions, *answers = (_turns(values, column) for column in ("prompt", "response_a", "response_b"))
+    if not len(questions) == len(answers[0]) == len(answers[1]) > 0:
         raise BadRow("response_a", "unequal_turns", "prompt and responses have different numbers of turns")
-    if answered[0][:-1] != answered[1][:-1]:
+    if answers[0][:-1] != answers[1][:-1]:
         raise BadRow(
             "response_b", "unequal_prefixes", "the two conversations differ before their last answer"
         )
     messages = [
         message
-        for question, answer in zip(asked, answered[0], strict=True)
+        for question, answer in zip(questions, answers[0], strict=True)
         for message in ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
     ][:-1]
     columns = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
@@ -92,7 +92,7 @@ def _arena_55k(row: Row, options: ImportOptions) -> Draft:
     return _draft(
         row,
         prompt_of(messages, "prompt"),
-        [CompletionDraft(turns[-1]) for turns in answered],
+        [CompletionDraft(turns[-1]) for turns in answers],
         JudgmentDraft(won[0]),
         {"id", "prompt", "response_a", "response_b", "model_a", "model_b", *columns},
         row_id=name_of(values, "id"),

@@ -67,8 +67,8 @@ _KINDS = (("chosen", "rejected"), ("a", "b"), ("completion",))
 _OPTIONAL = {"score_a": "score_b", "score_b": "score_a"}
 
 
-def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
-    """The Shape of a table with these columns, by word, where `known` are the columns it has. Capitals do
+def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
+    """The Shape of a table whose columns are named by word; `file_columns` are all its columns. Capitals do
     not matter. Raises FileFault where words lack, or columns."""
     kinds = [kind for kind in _KINDS if set(kind) & columns.keys()]
     if "prompt" not in columns or len(kinds) != 1 or not columns.keys() >= set(kinds[0]):
@@ -79,7 +79,7 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
     for word, other in _OPTIONAL.items():
         if word in columns and other not in columns:
             raise FileFault("columns_incomplete", f"{word} is named, but {other} is not")
-    table = _Table(columns, known)
+    table = _Table(columns, file_columns)
     # In our order: a database gives back what was saved in its own.
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
     ranked = kinds[0] == ("completion",)
@@ -95,11 +95,11 @@ def mapped(columns: Mapping[str, str], known: Sequence[str]) -> Shape:
     )
 
 
-def fits(columns: Mapping[str, str], known: Sequence[str]) -> bool:
-    """True when a table with the columns `known` has all that are named."""
+def fits(columns: Mapping[str, str], file_columns: Sequence[str]) -> bool:
+    """True when a table with the columns `file_columns` has all that are named."""
     if not columns:
         return False
-    have = {name.casefold() for name in known}
+    have = {name.casefold() for name in file_columns}
     return all(
         path.casefold() in have or path.partition(".")[0].casefold() in have
         for word, path in columns.items()
@@ -120,19 +120,19 @@ def _missing(path: Sequence[str], values: Values) -> str:
     for n, step in enumerate(path):
         further = _stepped(value, step)
         if further is None:
-            here = escaped(".".join(path[:n]), 80)
+            parent = escaped(".".join(path[:n]), 80)
             if isinstance(value, list):
-                return f"; {here} is a list: name an item of it, as in {here}.0"
+                return f"; {parent} is a list: name an item of it, as in {parent}.0"
             if isinstance(value, dict):
                 there = ", ".join(escaped(name, 40) for name in list(value)[:10])
-                return f'; {here} has no "{escaped(step, 40)}", only {there}{_like(step, value)}'
-            return f"; {here} is {kind_of(value)} and has no parts"
+                return f'; {parent} has no "{escaped(step, 40)}", only {there}{_like(step, value)}'
+            return f"; {parent} is {kind_of(value)} and has no parts"
         value = further
     return ""
 
 
-def _like(name: str, known: Iterable[str]) -> str:
-    folded = {each.casefold(): each for each in known}
+def _like(name: str, candidates: Iterable[str]) -> str:
+    folded = {candidate.casefold(): candidate for candidate in candidates}
     close = get_close_matches(name.casefold(), folded, 1)
     return f'; did you mean "{escaped(folded[close[0]], 40)}"?' if close else ""
 
@@ -140,19 +140,19 @@ def _like(name: str, known: Iterable[str]) -> str:
 class _Table:
     """Adapters for a table by its named columns."""
 
-    def __init__(self, columns: Mapping[str, str], known: Sequence[str]) -> None:
-        spelled = {name.casefold(): name for name in known}
+    def __init__(self, columns: Mapping[str, str], file_columns: Sequence[str]) -> None:
+        spelled = {name.casefold(): name for name in file_columns}
         self._paths: dict[str, tuple[str, ...]] = {}
         for word, path in columns.items():
             if word not in COLUMN_WORDS:
                 continue
             first, *rest = [path] if path.casefold() in spelled else path.split(".")
             if first.casefold() not in spelled:
-                found = ", ".join(escaped(name, 40) for name in known)
+                names = ", ".join(escaped(name, 40) for name in file_columns)
                 raise FileFault(
                     "no_such_column",
                     f'there is no column "{escaped(first, 40)}" for {word}; the file has '
-                    f"{found[:300]}{_like(first, known)}",
+                    f"{names[:300]}{_like(first, file_columns)}",
                 )
             self._paths[word] = (spelled[first.casefold()], *rest)
         self.used = {path[0] for path in self._paths.values()}
@@ -309,14 +309,14 @@ class _Table:
 
     def _outcome(self, cells: Values) -> str | None:
         """The outcome of a row, None where it says nothing."""
-        said = cells.get("outcome", "")
-        if said != "":
-            whole = isinstance(said, float) and said.is_integer()
-            outcome = self._outcomes.get(str(int(said) if whole else said).strip().casefold())
+        value = cells.get("outcome", "")
+        if value != "":
+            whole = isinstance(value, float) and value.is_integer()
+            outcome = self._outcomes.get(str(int(value) if whole else value).strip().casefold())
             if outcome is None:
                 expected = ", ".join(self._outcomes)
                 message = f"{self._column('outcome')} should be one of {escaped(expected, 200)}"
-                raise BadRow(self._column("outcome"), "unknown_value", message, said)
+                raise BadRow(self._column("outcome"), "unknown_value", message, value)
             return outcome
         scores = number_of(cells, "score_a"), number_of(cells, "score_b")
         if scores[0] is None or scores[1] is None:

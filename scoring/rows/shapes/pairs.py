@@ -66,17 +66,17 @@ def _there(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
-    """(the prompt, columns that it is made of) of a row that has it under one of PROMPTS. An `input` beside
-    it is what it is about, and follows after a blank line, as in the Alpaca form. Raises BadRow."""
+    """(the prompt, its columns) of a row with a prompt under one of PROMPTS. An `input` beside the prompt
+    follows it after a blank line, as in the Alpaca form. Raises BadRow."""
     column = _holding(values, PROMPTS, (None, "", [])) or PROMPTS[0]
-    about, given = values.get("input"), values.get(column)
+    about, value = values.get("input"), values.get(column)
     if column == "input" or not about:
-        return prompt_of(given, column), {column, "input"}
-    if isinstance(given, str):
+        return prompt_of(value, column), {column, "input"}
+    if isinstance(value, str):
         text = as_text(about, "input")
-        joined = given if text in given else f"{given}\n\n{text}"
+        joined = value if text in value else f"{value}\n\n{text}"
         return prompt_of(joined, column), {column, "input"}
-    prompt = prompt_of(given, column)
+    prompt = prompt_of(value, column)
     if not isinstance(about, str) or not any(about in said(message) for message in prompt):
         message = (
             f"the row has an input beside a conversation in {column}; put the input into the conversation"
@@ -100,8 +100,8 @@ def _column(values: Values, names: tuple[str, ...]) -> str:
     return column
 
 
-def said_by(value: object, column: str) -> str | list[Message]:
-    """An answer, or a conversation that ends with it: text, one message, or several. Raises BadRow for
+def turns_or_text(value: object, column: str) -> str | list[Message]:
+    """An answer, or a conversation that ends with an answer: text, one message, or several. Raises BadRow for
     messages that do not end with an assistant's."""
     if isinstance(value, dict):
         value = [value]
@@ -115,8 +115,8 @@ def said_by(value: object, column: str) -> str | list[Message]:
 
 def completion_of(value: object, column: str) -> CompletionDraft:
     """One answer: a text, a message, or several messages."""
-    given = said_by(value, column)
-    return CompletionDraft(given) if isinstance(given, str) else CompletionDraft.of(given)
+    answer = turns_or_text(value, column)
+    return CompletionDraft(answer) if isinstance(answer, str) else CompletionDraft.of(answer)
 
 
 def answers_of(
@@ -124,23 +124,23 @@ def answers_of(
 ) -> tuple[list[Message], tuple[CompletionDraft, CompletionDraft]]:
     """(messages before, the two answers). Where both columns hold whole conversations, the messages before
     are what both begin with, up to the last turn that is not an assistant's; else there are none."""
-    one, other = values[columns[0]], values[columns[1]]
-    if isinstance(one, str) and isinstance(other, str):
-        return [], (CompletionDraft(one), CompletionDraft(other))
-    one, other = said_by(one, columns[0]), said_by(other, columns[1])
-    whole = _is_whole(one, prompt)
-    if whole != _is_whole(other, prompt):
+    better, worse = values[columns[0]], values[columns[1]]
+    if isinstance(better, str) and isinstance(worse, str):
+        return [], (CompletionDraft(better), CompletionDraft(worse))
+    better, worse = turns_or_text(better, columns[0]), turns_or_text(worse, columns[1])
+    whole = _is_whole(better, prompt)
+    if whole != _is_whole(worse, prompt):
         raise _unequal(columns)
     cut = 0
-    if isinstance(one, list) and isinstance(other, list) and whole:
-        cut = answer_begins(one, other)
+    if isinstance(better, list) and isinstance(worse, list) and whole:
+        cut = answer_begins(better, worse)
         if not cut:
             raise _unequal(columns)
     first, second = (
-        CompletionDraft(given) if isinstance(given, str) else CompletionDraft.of(given[cut:])
-        for given in (one, other)
+        CompletionDraft(answer) if isinstance(answer, str) else CompletionDraft.of(answer[cut:])
+        for answer in (better, worse)
     )
-    return (one[:cut] if isinstance(one, list) else []), (first, second)
+    return (better[:cut] if isinstance(better, list) else []), (first, second)
 
 
 def _unequal(columns: tuple[str, str]) -> BadRow:
@@ -148,26 +148,26 @@ def _unequal(columns: tuple[str, str]) -> BadRow:
     return BadRow(worse, "unequal_prefixes", f"{better} and {worse} answer different conversations")
 
 
-def _is_whole(given: str | list[Message], prompt: list[Message] | None) -> bool:
+def _is_whole(answer: str | list[Message], prompt: list[Message] | None) -> bool:
     """True when the messages hold the prompt too: always where no column has it, else where they begin with
     another's turn than the assistant's, or hold the last turn of the prompt."""
-    if isinstance(given, str):
+    if isinstance(answer, str):
         return False
-    if prompt is None or given[0]["role"] != "assistant":
+    if prompt is None or answer[0]["role"] != "assistant":
         return True
-    asked = said(prompt[-1])
-    return any(message["role"] == "user" and said(message) == asked for message in given)
+    question = said(prompt[-1])
+    return any(message["role"] == "user" and said(message) == question for message in answer)
 
 
 def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
     values = row.values
     better, worse = _column(values, _BETTER), _column(values, _WORSE)
     prompt, used = prompt_in(values)
-    asked = next(iter(used - {"input"}), "input")
+    prompt_column = next(iter(used - {"input"}), "input")
     used |= {better, worse}
     before, answers = answers_of(values, (better, worse), prompt)
     if before:
-        prompt = same_prompt(prompt, before, asked)
+        prompt = same_prompt(prompt, before, prompt_column)
         used.add("messages")
     return _draft(row, prompt, answers, used)
 
@@ -175,9 +175,10 @@ def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
 def same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
     """The conversation before the answer, which has to begin or end as the prompt column does, or to hold its
     one text as what a person said: some sets give the first question there, of several."""
-    asked, heard = [said(m) for m in prompt], [said(m) for m in before]
-    first = len(asked) == 1 and asked[0] in (said(m) for m in before if m["role"] == "user")
-    if asked not in (heard[: len(asked)], heard[-len(asked) :]) and not first:
+    texts, texts_before = [said(m) for m in prompt], [said(m) for m in before]
+    is_question = len(texts) == 1 and texts[0] in (said(m) for m in before if m["role"] == "user")
+    size = len(texts)
+    if texts not in (texts_before[:size], texts_before[-size:]) and not is_question:
         raise BadRow(
             column, "unequal_prefixes", f"{column} differs from the prompt that the answers reply to"
         )

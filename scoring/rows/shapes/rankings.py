@@ -44,9 +44,9 @@ def _one(entry: Any, column: str, text: Sequence[str], source: Sequence[str]) ->
         raise BadRow(column, "not_text", f"{column} should be text or an object, not {kind_of(entry)}", entry)
     text_name = next((name for name in text if name in entry), text[0])
     source_name = next((name for name in source if name in entry), source[0])
-    if said := _messages_in(entry, source):
-        rest = leftovers(entry, {*said, source_name})
-        answer = completion_of(entry["messages"] if "messages" in said else said, column)
+    if messages := _messages_in(entry, source):
+        rest = leftovers(entry, {*messages, source_name})
+        answer = completion_of(entry["messages"] if "messages" in messages else messages, column)
         return replace(answer, source=name_of(entry, source_name), metadata=rest)
     try:
         rest = leftovers(entry, {text_name, source_name})
@@ -66,11 +66,11 @@ def _messages_in(entry: Values, source: Sequence[str]) -> Values:
 
 def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]:
     """One number an entry, under the first of the names that it has; None for none."""
-    found = []
+    ratings = []
     for entry in entries:
         name = next((name for name in names if isinstance(entry, dict) and name in entry), None)
-        found.append(number_of(entry, name) if name else None)
-    return found
+        ratings.append(number_of(entry, name) if name else None)
+    return ratings
 
 
 def _completions(row: Row, options: ImportOptions) -> Draft:
@@ -78,24 +78,24 @@ def _completions(row: Row, options: ImportOptions) -> Draft:
     may also stand in a list of their own beside the completions."""
     values = row.values
     prompt, used = prompt_in(values)
-    given = list_of(values, "completions")
-    if not given:
+    answers = list_of(values, "completions")
+    if not answers:
         raise BadRow("completions", "empty", "completions is empty; there is nothing to compare")
     text, source = ("text", "completion", "response", "content"), ("source", "model")
-    completions = [_one(entry, f"completions[{i}]", text, source) for i, entry in enumerate(given)]
-    beside = next((name for name in (*_RANKS, *_SCORES) if isinstance(values.get(name), list)), "")
-    entries = given
-    if beside:
-        entries = [{beside: value} for value in values[beside]]
-        if len(entries) != len(given):
-            message = f"{beside} has {len(entries)} entries, completions has {len(given)}"
-            raise BadRow(beside, "unequal_lists", message, values[beside])
+    completions = [_one(entry, f"completions[{i}]", text, source) for i, entry in enumerate(answers)]
+    number_column = next((name for name in (*_RANKS, *_SCORES) if isinstance(values.get(name), list)), "")
+    entries = answers
+    if number_column:
+        entries = [{number_column: value} for value in values[number_column]]
+        if len(entries) != len(answers):
+            message = f"{number_column} has {len(entries)} entries, completions has {len(answers)}"
+            raise BadRow(number_column, "unequal_lists", message, values[number_column])
     ranks = _ratings(entries, _RANKS)
     if any(rank is not None for rank in ranks):
         comparisons = ranked_comparisons(ranks, options, lower_is_better=True)
     else:
         comparisons = ranked_comparisons(_ratings(entries, _SCORES), options)
-    return _draft(row, prompt, completions, comparisons, {"id", "completions", beside} | used)
+    return _draft(row, prompt, completions, comparisons, {"id", "completions", number_column} | used)
 
 
 def _draft(
@@ -121,12 +121,12 @@ def _ultrafeedback(row: Row, options: ImportOptions) -> Draft:
     """openbmb/UltraFeedback: the rating is the mean of the aspect ratings. overall_score is metadata only:
     in the published set a critique's 1 became 10."""
     values = row.values
-    given = list_of(values, "completions")
+    answers = list_of(values, "completions")
     completions = [
-        _one(entry, f"completions[{i}]", ("response",), ("model",)) for i, entry in enumerate(given)
+        _one(entry, f"completions[{i}]", ("response",), ("model",)) for i, entry in enumerate(answers)
     ]
     ratings = [
-        _mean_of_aspects(entry.get("annotations")) if isinstance(entry, dict) else None for entry in given
+        _mean_of_aspects(entry.get("annotations")) if isinstance(entry, dict) else None for entry in answers
     ]
     used = {"id", "instruction", "completions", "models"}
     prompt = prompt_of(values.get("instruction"), "instruction")
@@ -138,19 +138,19 @@ def _mean_of_aspects(annotations: Any) -> float | None:
     if not isinstance(annotations, dict):
         return None
     aspects = [a[0] if isinstance(a, list) and a else a for a in map(annotations.get, _ASPECTS)]
-    given = [aspect.get("Rating") for aspect in aspects if isinstance(aspect, dict)]
-    numbers = [number_of({"Rating": rating}, "Rating") for rating in given if rating != "N/A"]
-    known = [number for number in numbers if number is not None]
-    return mean(known) if known else None
+    ratings = [aspect.get("Rating") for aspect in aspects if isinstance(aspect, dict)]
+    numbers = [number_of({"Rating": rating}, "Rating") for rating in ratings if rating != "N/A"]
+    rated = [number for number in numbers if number is not None]
+    return mean(rated) if rated else None
 
 
 def _nectar(row: Row, options: ImportOptions) -> Draft:
     """berkeley-nest/Nectar: a transcript that ends where the answer begins, and answers by rank."""
     values = row.values
     messages, metadata = transcript_of(text_of(values, "prompt"), "prompt")
-    given = list_of(values, "answers")
-    completions = [_one(e, f"answers[{i}]", ("answer",), ("model",)) for i, e in enumerate(given)]
-    comparisons = ranked_comparisons(_ratings(given, ("rank",)), options, lower_is_better=True)
+    answers = list_of(values, "answers")
+    completions = [_one(e, f"answers[{i}]", ("answer",), ("model",)) for i, e in enumerate(answers)]
+    comparisons = ranked_comparisons(_ratings(answers, ("rank",)), options, lower_is_better=True)
     draft = _draft(row, prompt_of(messages, "prompt"), completions, comparisons, {"id", "prompt", "answers"})
     draft.metadata.update(metadata)
     return draft

@@ -64,8 +64,8 @@ def _same_pair(values: Values, first: Values) -> None:
 
 def _pair(row: Row) -> Draft:
     values = row.values
-    said = _json_of(values, "messages", list)
-    prompt = prompt_of(said or values.get("prompt"), "messages" if said else "prompt")
+    messages = _json_of(values, "messages", list)
+    prompt = prompt_of(messages or values.get("prompt"), "messages" if messages else "prompt")
     facts = {name: values[name] for name in _OF_DECISION if values.get(name)}
     if flags := _json_of(values, "flags", list):
         facts["flags"] = flags
@@ -88,24 +88,24 @@ def _of_prompt(values: Values, prompt: list[Message]) -> Values:
     """The metadata of the prompt. A Release carries the transcript that the import noted; it is taken where
     it reads as the prompt beside it, so no file can put another prompt there."""
     metadata = _json_of(values, "prompt_metadata", dict) or {}
-    noted = metadata.get(TRANSCRIPT)
-    if noted is not None and not (isinstance(noted, str) and _reads_as(noted, prompt)):
-        told = f'"{TRANSCRIPT}" in prompt_metadata differs from the prompt of this row'
-        raise BadRow("prompt_metadata", "reserved_name", told, noted)
+    transcript = metadata.get(TRANSCRIPT)
+    if transcript is not None and not (isinstance(transcript, str) and _reads_as(transcript, prompt)):
+        message = f'"{TRANSCRIPT}" in prompt_metadata differs from the prompt of this row'
+        raise BadRow("prompt_metadata", "reserved_name", message, transcript)
     return own_facts(metadata, "prompt_metadata")
 
 
-def _reads_as(noted: str, prompt: list[Message]) -> bool:
-    return noted.startswith("\n\n") and turns_of(noted) == prompt
+def _reads_as(transcript: str, prompt: list[Message]) -> bool:
+    return transcript.startswith("\n\n") and turns_of(transcript) == prompt
 
 
 def _answer(values: Values, side: str) -> CompletionDraft:
     source = name_of(values, f"source_{side}")
     metadata = own_facts(_json_of(values, f"metadata_{side}", dict) or {}, f"metadata_{side}")
-    said = _json_of(values, f"messages_{side}", list)
-    if not said:
+    turns = _json_of(values, f"messages_{side}", list)
+    if not turns:
         return CompletionDraft(text_of(values, f"completion_{side}"), source, metadata)
-    messages = [message_of(message, f"messages_{side}") for message in said]
+    messages = [message_of(message, f"messages_{side}") for message in turns]
     return CompletionDraft.of(messages, source, metadata)
 
 
@@ -118,17 +118,17 @@ def _json_of(values: Values, column: str, kind: type | tuple[type, ...]) -> Any:
     if isinstance(text, kind) and not isinstance(text, str):
         return text
     try:
-        said = json.loads(as_text(text, column))
+        value = json.loads(as_text(text, column))
     except ValueError:
         raise BadRow(column, "not_json", f"{column} should hold JSON", text) from None
-    if not isinstance(said, kind):
+    if not isinstance(value, kind):
         raise BadRow(
             column,
             "not_json",
             f"{column} should hold {_JSON.get(kind, 'a list, an object or text')} as JSON",
             text,
         )
-    return said
+    return value
 
 
 _JSON: dict[object, str] = {list: "a list", dict: "an object"}
@@ -140,26 +140,26 @@ def _vote(values: Values) -> JudgmentDraft:
         raise BadRow("outcome", "unknown_value", f"outcome should be one of {', '.join(OUTCOMES)}", outcome)
     number = number_of(values, "strength")
     strength = None if number is None or number < 0 else int(number)
-    told = leftovers(values, {*_OF_PAIR, *_OF_DECISION, *_OF_VOTE})
+    facts = leftovers(values, {*_OF_PAIR, *_OF_DECISION, *_OF_VOTE})
     for column in ("imported", "current"):
-        if column in told:
-            told[column] = truth_of(values, column)
+        if column in facts:
+            facts[column] = truth_of(values, column)
     for column, kind in (("seconds", float), ("guidelines", int), ("judged_at", int)):
         if (number := number_of(values, column)) is not None:
-            told[column] = kind(number)
-    metadata = (_json_of(values, "vote_metadata", dict) or {}) | {"release": told}
+            facts[column] = kind(number)
+    metadata = (_json_of(values, "vote_metadata", dict) or {}) | {"release": facts}
     comment = as_text(values.get("comment") or "", "comment")
     return JudgmentDraft(outcome, name_of(values, "annotator"), strength, comment, metadata)
 
 
 def _with_votes(pair: Draft, votes: list[JudgmentDraft]) -> Draft:
     """The pair with the votes of each annotator: the last that stands supersedes the others."""
-    voices: dict[str, list[JudgmentDraft]] = {}
+    by_annotator: dict[str, list[JudgmentDraft]] = {}
     for vote in sorted(votes, key=lambda vote: vote.metadata["release"].get("judged_at", 0)):
-        voices.setdefault(vote.annotator, []).append(vote)
+        by_annotator.setdefault(vote.annotator, []).append(vote)
     (comparison,) = pair.comparisons
-    judgments = tuple(_last(voices[name]) for name in sorted(voices))
-    changed = any(one.earlier or not one.stands for one in judgments)
+    judgments = tuple(_last(by_annotator[name]) for name in sorted(by_annotator))
+    changed = any(judgment.earlier or not judgment.stands for judgment in judgments)
     kept = replace(comparison, judgments=judgments)
     return replace(pair, comparisons=(kept,), notes=(CHANGED,) if changed else ())
 

@@ -54,21 +54,22 @@ def together(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list
     with closing(sqlite3.connect("", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=OFF")
         db.execute("CREATE TABLE first (key BLOB PRIMARY KEY, n INT) WITHOUT ROWID")
-        db.execute("CREATE TABLE row (first INT, n INT, line INT, said TEXT, raw BLOB, context TEXT)")
+        db.execute("CREATE TABLE row (first INT, n INT, line INT, columns TEXT, raw BLOB, context TEXT)")
         db.execute("BEGIN")
         for n, row in enumerate(rows):
-            said = json.dumps([key(row), row.context], sort_keys=True, default=str)
-            digest = hashlib.blake2b(said.encode(), digest_size=16).digest()
+            group_key = json.dumps([key(row), row.context], sort_keys=True, default=str)
+            digest = hashlib.blake2b(group_key.encode(), digest_size=16).digest()
             db.execute("INSERT OR IGNORE INTO first VALUES (?, ?)", (digest, n))
             values, context = json.dumps(row.values, default=iso), json.dumps(row.context)
             db.execute(
                 "INSERT INTO row SELECT n, ?, ?, ?, ?, ? FROM first WHERE key = ?",
                 (n, row.line, values, row.raw, context, digest),
             )
-        found = db.execute("SELECT first, line, said, raw, context FROM row ORDER BY first, n")
-        for _, group in groupby(found, key=lambda columns: columns[0]):
+        stored = db.execute("SELECT first, line, columns, raw, context FROM row ORDER BY first, n")
+        for _, group in groupby(stored, key=lambda columns: columns[0]):
             yield [
-                Row(line, json.loads(said), raw, json.loads(context)) for _, line, said, raw, context in group
+                Row(line, json.loads(values), raw, json.loads(context))
+                for _, line, values, raw, context in group
             ]
 
 

@@ -189,7 +189,7 @@ def _summaries(row: Row, options: ImportOptions) -> Draft:
     prompt is the post or article; what surrounds it is the Prompt's metadata."""
     values = row.values
     info = values["info"] if isinstance(values.get("info"), dict) else {}
-    asked = "post" if info.get("post") is not None else "article"
+    prompt_column = "post" if info.get("post") is not None else "article"
     summaries = list_of(values, "summaries")
     if len(summaries) != 2 or not all(isinstance(summary, dict) for summary in summaries):
         raise BadRow("summaries", "not_two", "summaries should hold two objects with a text", summaries)
@@ -202,13 +202,13 @@ def _summaries(row: Row, options: ImportOptions) -> Draft:
     judgment = JudgmentDraft("ab"[choice], name_of(values, "worker"), metadata=rest)
     draft = _two(
         row,
-        prompt_of(info.get(asked), f"info.{asked}"),
+        prompt_of(info.get(prompt_column), f"info.{prompt_column}"),
         (first, second),
         [judgment],
         set(values),
         prompt_id=name_of(info, "id"),
     )
-    draft.metadata.update(leftovers(info, {asked, "id"}))
+    draft.metadata.update(leftovers(info, {prompt_column, "id"}))
     return draft
 
 
@@ -232,22 +232,25 @@ def _helpsteer3(row: Row, options: ImportOptions) -> Draft:
     )
 
 
-def _strengths(row: Row, asked: str, responses: tuple[str, str], columns: tuple[str, str, str]) -> Draft:
+def _strengths(
+    row: Row, prompt_column: str, responses: tuple[str, str], columns: tuple[str, str, str]
+) -> Draft:
     """A strength for the pair, and the single annotators' where the file has them: then these are the
     Judgments, and the overall strength is metadata. Annotators are numbered within their row."""
     values = row.values
-    overall, individual, each = columns
+    overall, individual, strength_column = columns
     votes = values.get(individual) or []
     if not isinstance(votes, list) or not all(isinstance(vote, dict) for vote in votes):
         raise BadRow(individual, "not_a_list", f"{individual} should be a list of objects", votes)
     judgments = [
-        _strength(vote, each, f"annotator {n}", leftovers(vote, {each})) for n, vote in enumerate(votes, 1)
+        _strength(vote, strength_column, f"annotator {n}", leftovers(vote, {strength_column}))
+        for n, vote in enumerate(votes, 1)
     ]
     if not judgments:
         judgments = [_strength(values, overall, "", {})]
-    used = {asked, *responses, *([individual] if votes else [overall])}
+    used = {prompt_column, *responses, *([individual] if votes else [overall])}
     first, second = (CompletionDraft(text_of(values, name)) for name in responses)
-    return _two(row, prompt_of(values.get(asked), asked), (first, second), judgments, used)
+    return _two(row, prompt_of(values.get(prompt_column), prompt_column), (first, second), judgments, used)
 
 
 def _strength(values: Values, column: str, annotator: str, metadata: Values) -> JudgmentDraft:

@@ -89,29 +89,29 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="check the whole file and store nothing")
 
-    def handle(self, *args: Any, name: str, file: Path, **given: Any) -> None:
+    def handle(self, *args: Any, name: str, file: Path, **options: Any) -> None:
         if not file.exists():
             raise CommandError(f"There is no file {escaped(file, 300)}. Check the path.")
-        dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=given["licence"])
+        dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=options["licence"])
         refuse_archived(dataset)
-        options = imports.ImportOptions(
-            format=given["format"],
-            columns=columns_named(given["column"]),
-            lenient=given["lenient"],
-            source=given["source"],
-            licence=given["licence"],
-            labels=not given["no_labels"],
-            pairs=given["pairs"],
-            max_pairs=max(1, given["max_pairs"]),
-            minimum_gap=given["minimum_gap"],
-            formula_safe=given["formula_safe"],
-            strip_citations=given["strip_citations"],
-            near_duplicates=not given["no_near_duplicates"],
-            dry_run=given["dry_run"],
+        chosen = imports.ImportOptions(
+            format=options["format"],
+            columns=columns_named(options["column"]),
+            lenient=options["lenient"],
+            source=options["source"],
+            licence=options["licence"],
+            labels=not options["no_labels"],
+            pairs=options["pairs"],
+            max_pairs=max(1, options["max_pairs"]),
+            minimum_gap=options["minimum_gap"],
+            formula_safe=options["formula_safe"],
+            strip_citations=options["strip_citations"],
+            near_duplicates=not options["no_near_duplicates"],
+            dry_run=options["dry_run"],
         )
-        result = self._import(file, dataset, options, given["rejects"])
+        result = self._import(file, dataset, chosen, options["rejects"])
         self._report(result, dataset)
-        if given["json"]:
+        if options["json"]:
             self.stdout.write(json.dumps({"dataset": dataset.name, **result.as_dict()}))
         if not result.accepted:
             raise SystemExit(1)
@@ -149,14 +149,14 @@ class Command(WorkbenchCommand):
         self.stdout.write(summary(result, dataset))
 
 
-def columns_named(given: list[str]) -> dict[str, str]:
-    """The columns by word. Raises CommandError for a word that is not known."""
+def columns_named(arguments: list[str]) -> dict[str, str]:
+    """The columns by word. Raises CommandError for an unknown word."""
     columns = {}
-    for each in given:
-        word, _, column = each.partition("=")
+    for argument in arguments:
+        word, _, column = argument.partition("=")
         if word not in {*imports.COLUMN_WORDS, *imports.OUTCOME_WORDS} or not column:
-            known = ", ".join([*imports.COLUMN_WORDS, *imports.OUTCOME_WORDS])
-            raise CommandError(f"--column takes WORD=COLUMN, not {escaped(each)}. The words are {known}.")
+            words = ", ".join([*imports.COLUMN_WORDS, *imports.OUTCOME_WORDS])
+            raise CommandError(f"--column takes WORD=COLUMN, not {escaped(argument)}. The words are {words}.")
         columns[word] = column
     return columns
 

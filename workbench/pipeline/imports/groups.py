@@ -1,15 +1,16 @@
-"""Which group the prompts of a file belong to: that of their own text, or of a near-duplicate before them.
+"""Which group the prompts of a file belong to: the group of their own text, or of an earlier near-duplicate.
 
-Prompts that are one conversation in different places are one group: several turns with the same system's and
-first user's turn, of five words or more, or the same tree by a column of the file. So a prompt of one turn is
-in the group of the conversations that begin with it.
+Prompts from different places of one conversation are one group. Two prompts are from one conversation when
+they have several turns and the same system's and first user's turn, of five words or more, or when a column
+of the file names the same tree. So a prompt of one turn is in the group of the conversations that begin with
+it.
 
 A text that is new to the Dataset takes the group of a near-duplicate (pipeline.text.near_duplicates) among
-the Prompts that are stored and the texts before it in the file; where it is like members of several groups,
-of the one that began first. So the groups are those that would come of importing row by row, and what is
-stored never changes its group: an item never changes split. Equal texts are always in one group.
+the stored Prompts and the earlier texts of the file. A text that is like members of several groups takes the
+group that began first. So the groups are the same as after an import row by row. A stored Prompt never
+changes its group, so an item never changes split. Equal texts are always in one group.
 
-All of it lies on disk in the temporary folder of the import, for a file of any size.
+All of this lies on disk in the temporary folder of the import, for a file of any size.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
 from django.db import connection
@@ -42,9 +43,11 @@ PARTS = 64
 CHUNK = 500
 LOOKUP_KEYS = 5000
 IN_FILE = 2**62
-"""What a group that begins in the file counts its age from; one that is stored, from the id of a Prompt."""
+"""The age of a group that begins in the file counts from here; a stored group's age is the id of a Prompt."""
 
 Tick = Callable[[int, int], None]
+
+T = TypeVar("T")
 
 
 def opening_of(messages: Sequence[Message]) -> list[Message]:
@@ -66,8 +69,8 @@ def own_group(messages: Sequence[Message]) -> str:
 
 
 class LinkedText(NamedTuple):
-    """A prompt that others may belong to: `own` is the group of its own text, `shingles` what near-duplicates
-    are found by, None where it is short; `tree` the conversation that the file says it is of."""
+    """A prompt that others may belong to. `own` is the group of its own text. `shingles` find
+    near-duplicates, None for a short text. `tree` is the conversation that the file names."""
 
     sha256: str
     own: str
@@ -84,7 +87,7 @@ class LinkedText(NamedTuple):
 
     @property
     def keys(self) -> list[tuple[int, int]]:
-        """(key, rank) of what must be the same for another to be in its group: the text, then the tree."""
+        """(key, rank) of the text and of the tree: a prompt with one of these keys is in the same group."""
         of_tree = [(_key(hashlib.sha256(f"tree:{self.tree}".encode()).hexdigest()), 1)] if self.tree else []
         return [(_key(self.own), 2), *of_tree]
 
@@ -94,10 +97,11 @@ def _key(digest: str) -> int:
 
 
 class Groups:
-    """The texts of one file that may be linked, each once. `number` them in the order of the file, then
-    `assign` them with what the Dataset has; table `joined` (n, grp) then names the groups of those that have
-    not their own. Say which Prompts were `stored`, and `new_keys` are what the imports after this one find
-    them by."""
+    """The texts of one file that may be linked, each once, for the Spool that owns them.
+
+    `number` the texts in the order of the file. Then `assign` their groups with a look at the Dataset: the
+    table `joined` (n, grp) names the group of each text that is not in its own. `note_stored` the new
+    Prompts; then `new_keys` are the keys by which later imports find them."""
 
     def __init__(self, db: sqlite3.Connection, folder: Path) -> None:
         self._db = db
@@ -180,7 +184,7 @@ class Groups:
         done = np.zeros(self._size, dtype=bool)
         done[self._forgotten] = True
         if dataset.pk is not None:
-            done[list(self._known(dataset))] = True
+            done[list(self._stored_texts(dataset))] = True
         among = dataset if dataset.pk and PromptKey.objects.filter(dataset=dataset).exists() else None
         for part in range(PARTS):
             self._meet(part, among, done)
@@ -191,13 +195,13 @@ class Groups:
         self._join(dataset)
         self._stored = np.zeros(self._size, dtype=np.int64)
 
-    def _known(self, dataset: Dataset) -> Iterator[int]:
-        """Texts of Prompts that are stored: they have their group."""
+    def _stored_texts(self, dataset: Dataset) -> Iterator[int]:
+        """Numbers of the texts whose Prompt is stored, and has its group."""
         texts = self._db.execute("SELECT sha256, n, own FROM text ORDER BY n")
         while chunk := texts.fetchmany(CHUNK):
             numbers = {sha256: (n, own.hex()) for sha256, n, own in chunk}
-            found = Prompt.objects.of(dataset).filter(sha256__in=numbers)
-            for sha256, group in found.values_list("sha256", "group"):
+            prompts = Prompt.objects.of(dataset).filter(sha256__in=numbers)
+            for sha256, group in prompts.values_list("sha256", "group"):
                 n, own = numbers[sha256]
                 if group != own:
                     self._db.execute("INSERT INTO joined VALUES (?, ?, 0, 0)", (n, group))
@@ -233,30 +237,30 @@ class Groups:
         for part in _parts(keys if among else (), LOOKUP_KEYS):
             if connection.vendor == "postgresql":
                 # As JSON: thousands of placeholders take the driver longer than the look-up takes.
-                given = "SELECT x::bigint FROM json_array_elements_text(%s) AS x"
-                values: list[Any] = [orjson.dumps(part).decode()]
+                asked = "SELECT x::bigint FROM json_array_elements_text(%s) AS x"
+                values: list[int | str] = [orjson.dumps(part).decode()]
             else:
-                given, values = f"VALUES {', '.join(['(%s)'] * len(part))}", part
+                asked, values = f"VALUES {', '.join(['(%s)'] * len(part))}", [*part]
             sql = (
-                f"WITH asked(x) AS ({given}) "  # noqa: S608
+                f"WITH asked(x) AS ({asked}) "  # noqa: S608
                 f"SELECT asked.x, p.id FROM asked CROSS JOIN {table} t LEFT JOIN {prompts} p "
                 "ON p.id = t.prompt_id WHERE t.dataset_id = %s AND t.key = asked.x"
             )
             with connection.cursor() as cursor:
                 cursor.execute(sql, [*values, among.pk if among else 0])
-                found = dict(cursor.fetchall())
-            self.orphans += [key for key, prompt in found.items() if prompt is None]
-            owners |= {key: prompt for key, prompt in found.items() if prompt is not None}
+                prompt_of_key = dict(cursor.fetchall())
+            self.orphans += [key for key, prompt in prompt_of_key.items() if prompt is None]
+            owners |= {key: prompt for key, prompt in prompt_of_key.items() if prompt is not None}
         return np.array([owners.get(key, 0) for key in keys], dtype=np.int64)
 
     def _compare_with_stored(self, tick: Tick) -> None:
         pairs = self._db.execute("SELECT later, earlier FROM met WHERE stored = 1 ORDER BY earlier, later")
         compared = 0
         while chunk := pairs.fetchmany(CHUNK):
-            given = Prompt.objects.filter(pk__in={prompt for _, prompt in chunk})
+            stored = Prompt.objects.filter(pk__in={prompt for _, prompt in chunk})
             prompts = {
                 pk: (group, own_group(messages), shingles_of(messages))
-                for pk, group, messages in given.values_list("pk", "group", "messages").iterator()
+                for pk, group, messages in stored.values_list("pk", "group", "messages").iterator()
             }
             texts = self._texts({later for later, _ in chunk})
             for later, pk in chunk:
@@ -312,14 +316,14 @@ class Groups:
         """(group of its own, shingles) by number."""
         import numpy as np
 
-        asked = list(numbers)
-        sql = f"SELECT n, own, shingles FROM text WHERE n IN ({_places(asked)})"  # noqa: S608
-        found = self._db.execute(sql, asked)
-        return {n: (own.hex(), np.frombuffer(shingles, dtype=np.uint32)) for n, own, shingles in found}
+        wanted = list(numbers)
+        sql = f"SELECT n, own, shingles FROM text WHERE n IN ({_places(wanted)})"  # noqa: S608
+        rows = self._db.execute(sql, wanted)
+        return {n: (own.hex(), np.frombuffer(shingles, dtype=np.uint32)) for n, own, shingles in rows}
 
     def _join(self, dataset: Dataset) -> None:
-        found = self._db.execute("SELECT * FROM near ORDER BY later, equal DESC, stored DESC, earlier")
-        for later, rows in groupby(found, key=lambda row: row[0]):
+        links = self._db.execute("SELECT * FROM near ORDER BY later, equal DESC, stored DESC, earlier")
+        for later, rows in groupby(links, key=lambda link: link[0]):
             near = list(rows)
             if near[0][4]:
                 _, stored, earlier, group, _ = near[0]
@@ -358,8 +362,8 @@ class Groups:
 
         fresh = self._db.execute("SELECT key, n FROM fresh ORDER BY key")
         while chunk := fresh.fetchmany(LOOKUP_KEYS):
-            found = [(key, int(self._stored[n])) for key, n in chunk]
-            yield [(key, prompt) for key, prompt in found if prompt]
+            owners = [(key, int(self._stored[n])) for key, n in chunk]
+            yield [(key, prompt) for key, prompt in owners if prompt]
         for part in range(PARTS):
             path = self._part(part)
             if path.exists():
@@ -373,7 +377,7 @@ def _part_of(rows: "Numbers") -> "Numbers":
     return (rows[:, 0] >> 58) + PARTS // 2
 
 
-def _parts(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(values)
     while part := list(islice(rest, size)):
         yield part
