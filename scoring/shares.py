@@ -1,6 +1,7 @@
-"""How shares, their intervals and their differences are printed: on pages, in commands and in every file for
-people. A share is rounded to the whole percent, a difference to the tenth of a point: it is small beside the
-shares that it is of, and a gate goes by it."""
+"""Shares, their intervals and their differences in words: on pages, in commands and in every file for people.
+
+A share is rounded to the whole percent. A difference is rounded to the tenth of a point: differences are
+small, and a gate decides by them."""
 
 from collections.abc import Sequence
 

@@ -1,13 +1,12 @@
 """How reliable an annotator's answers are: against gold, the annotator's earlier answers, the side of a
 completion, and the model's pick. Each figure is a share with its interval, and no ranking."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 
 from workbench.models import Claim, Dataset, Judgment, Outcome, Purpose
-from workbench.pipeline.quality.figures import ENOUGH
 from workbench.pipeline.quality.shares import Share
 
 NAMES = {
@@ -24,22 +23,16 @@ NAMES = {
 class Quality:
     """Shares of one annotator's answers, or of everybody's.
 
-    gold: answers to gold that were the known one, as given before any reveal;
-    consistent: repeats (sides swapped) answered as the vote on the same Comparison;
-    left: answers for one side that chose the one on the left, a half where sides do not matter;
-    towards, away: blind votes changed after the reveal to what the model said, and to something else."""
+    gold: answers to gold that equal the known answer, before any reveal;
+    consistent: repeats (sides swapped) that equal the vote on the same Comparison;
+    left: answers for one side that chose the left side, a half where sides do not matter;
+    towards, away: blind votes changed after the reveal to the model's pick, and to another outcome."""
 
     gold: Share = field(default=Share(0, 0))
     consistent: Share = field(default=Share(0, 0))
     left: Share = field(default=Share(0, 0))
     towards: Share = field(default=Share(0, 0))
     away: Share = field(default=Share(0, 0))
-
-    def __iter__(self) -> Iterator[tuple[str, Share, bool]]:
-        """Name, share, and whether there is enough to show it."""
-        for key, name in NAMES.items():
-            share = getattr(self, key)
-            yield name, share, share.n >= ENOUGH
 
 
 def together(qualities: Iterable[Quality]) -> Quality:
@@ -54,8 +47,7 @@ def together(qualities: Iterable[Quality]) -> Quality:
 
 
 def by_annotator(dataset: Dataset) -> dict[int, Quality]:
-    """By primary key of each person who has answered in the Dataset. Five queries, whatever the number of
-    people."""
+    """Each person who has answered in the Dataset, by primary key. Five queries, for any number of people."""
     judgments = Judgment.objects.of(dataset).by_people().order_by()
     first = judgments.filter(supersedes=None)
     gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold_outcome="").opinions()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict, TypeGuard
 
 FORMAT = 5
-"""A report with another number is not shown and is computed anew."""
+"""A report with another number is not shown, and a new one is computed."""
 
 SOURCE_NAMES = {"people": "people", "imported": "imported labels", "all": "both"}
 
