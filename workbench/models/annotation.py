@@ -722,7 +722,7 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
 
 
 class Decision(models.Model):
-    """The settled outcome of a Comparison. Append-only: a new Decision, or an undo, takes `standing` from
+    """The decided outcome of a Comparison. Append-only: a new Decision, or an undo, takes `is_current` from
     the old one."""
 
     class Method(models.TextChoices):

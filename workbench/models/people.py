@@ -27,7 +27,7 @@ class Role(models.TextChoices):
 
 class MemberQuerySet(models.QuerySet["Member"]):
     def by_role(self) -> Self:
-        """Admins, then reviewers, then annotators; by name within each."""
+        """Admins first, then reviewers, then annotators; by name within each role."""
         order = Case(*(When(role=role, then=Value(i)) for i, role in enumerate(reversed(Role.values))))
         return self.select_related("user").order_by(order, "user__username")
 

@@ -7,7 +7,7 @@ a lock on the annotator and on the Comparison. Locks are taken in the order anno
 Among the work come gold (Comparisons with a known answer) and repeats (what the annotator has judged, with
 sides swapped), at random and at the Dataset's rates. They hold no place and give no vote.
 
-Nothing from this stage tells an annotator which pairs are checks, nor what others, the model or the answer
+This stage tells no annotator which pairs are checks, nor what others, the model or the answer
 key
 said: every answer is taken alike, what was put off comes back alike, and a figure for annotators counts only
 what they did themselves."""

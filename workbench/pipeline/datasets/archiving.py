@@ -1,5 +1,5 @@
 """An archived Dataset can be read and exported, and takes no votes, imports or Runs until it is brought back.
-That nobody writes to it meanwhile is for access.py to see to."""
+access.py refuses whoever would write to it meanwhile."""
 
 from django.utils import timezone
 
@@ -14,7 +14,7 @@ def archive(dataset: Dataset) -> None:
 
 
 def bring_back(dataset: Dataset) -> None:
-    """Put the dataset back in use, and have done what it missed: the active model may be another one now."""
+    """Put the dataset back in use, and score and sort it again: the active model may have changed."""
     Dataset.objects.archived().filter(pk=dataset.pk).update(
         archived_at=None, needs_scoring=True, queue_stale_since=timezone.now()
     )

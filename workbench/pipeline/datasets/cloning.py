@@ -1,4 +1,4 @@
-"""A new Dataset that is set up like another: settings, guidelines and people, and nothing of the data."""
+"""A new Dataset with the settings, guidelines and people of another, and none of its data."""
 
 from django.db import transaction
 
@@ -10,7 +10,7 @@ NOT_A_SETTING = {
     "created_at",
     "archived_at",
     "deleted_at",
-    # What follows from the data that is there.
+    # These follow from the data.
     "held_by",
     "queue_version",
     "queue_stale_since",
@@ -20,13 +20,13 @@ NOT_A_SETTING = {
 
 @transaction.atomic
 def clone(dataset: Dataset, name: str, by: User) -> Dataset:
-    """The new Dataset. The guidelines that are current become its first version; whoever makes it is an admin
-    of it. Raises IntegrityError when the name is taken."""
+    """The new Dataset. The current guidelines become its first version, and `by` becomes its admin. Raises
+    IntegrityError when the name is taken."""
     fields = [field.attname for field in Dataset._meta.concrete_fields if field.name not in NOT_A_SETTING]
-    made = Dataset.objects.create(name=name, **{field: getattr(dataset, field) for field in fields})
+    copy = Dataset.objects.create(name=name, **{field: getattr(dataset, field) for field in fields})
     if current := dataset.current_guidelines:
-        made.revise_guidelines(current.text, by)
+        copy.revise_guidelines(current.text, by)
     members = dataset.members.exclude(user=by).values_list("user", "role")
-    Member.objects.bulk_create(Member(dataset=made, user_id=user, role=role) for user, role in members)
-    Member.objects.create(dataset=made, user=by, role=Role.ADMIN)
-    return made
+    Member.objects.bulk_create(Member(dataset=copy, user_id=user, role=role) for user, role in members)
+    Member.objects.create(dataset=copy, user=by, role=Role.ADMIN)
+    return copy
