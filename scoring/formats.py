@@ -23,11 +23,12 @@ MAX_LINE_BYTES = 64 * 2**20
 class Scored:
     """The raw output of one scorer for one pair, and how it came about.
 
-    `prompt_tokens` and `completion_tokens` count what the model saw, without special tokens;
-    `prompt_cut` and `completion_cut` count what truncation took away. `precision` is the arithmetic
-    that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model. `input_digest` tells
-    by 64 bits, signed, which tokens the model saw: it is the same for texts that differ only where they were
-    cut, or in what the tokenizer drops. None for a rule, which reads all of a text.
+    `prompt_tokens` and `completion_tokens` count the tokens that the model saw, without special tokens;
+    `prompt_cut` and `completion_cut` count the tokens that truncation took away. `precision` is the
+    arithmetic that produced `value`: "fp32", "bf16", or "exact" for a rule that needs no model.
+    `input_digest` is a signed 64-bit digest of the tokens that the model saw: texts have the same digest when
+    they differ only where they were cut, or in what the tokenizer drops. None for a rule, which reads all of
+    a text.
     """
 
     value: float
@@ -96,8 +97,8 @@ def refuse_bad_pairs(pairs: Sequence[Pair]) -> None:
 def flatten_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     """One text for a prompt given as messages: their reading view (scoring.messages.reading, of the version
     FLATTENING). One user message of plain text is its content, byte for byte: the format the seed model was
-    trained on. It has never seen the turns that anything else becomes: such scores are outside its training
-    format.
+    trained on. Anything else becomes turns, which the seed model has never seen: such scores are outside its
+    training format.
 
     Raises ValueError when there is no message, or one has no role or says nothing that is text.
     """

@@ -1,4 +1,4 @@
-"""What is worth knowing of texts before they are judged: estimates that refuse nothing."""
+"""Estimates about texts before people judge them. They refuse no row."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ _CUT_FROM = 200
 
 
 def names_a_model(text: str, source: str = "") -> bool:
-    """True when the text says which model wrote it, which tells an annotator more than its quality."""
+    """True when the text says which model wrote it, which may sway an annotator."""
     return bool(_NAMES_MODEL.search(text)) or (len(source) > 3 and source in text)
 
 

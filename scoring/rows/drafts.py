@@ -1,4 +1,4 @@
-"""What one row of a file becomes: a Prompt with Completions, Comparisons and Judgments, not yet stored."""
+"""Drafts: what a row of a file says of a Prompt, its Completions, Comparisons and Judgments."""
 
 import json
 import math
@@ -28,10 +28,10 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class JudgmentDraft:
-    """One answer that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its
-    `second`; `annotator` is the id that the file gives them, "" for the file's own label. `earlier` are
-    answers of the same annotator that it superseded, in the order in which they were given; it `stands`
-    unless it was taken back as well."""
+    """One vote that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its `second`.
+    `annotator` is the annotator's id in the file, "" for the file's own label. `earlier` are the votes of the
+    same annotator that this vote superseded, oldest first. `stands` is False when this vote was taken back
+    as well."""
 
     outcome: str
     annotator: str = ""
@@ -44,7 +44,7 @@ class JudgmentDraft:
 
 @dataclass(frozen=True, slots=True)
 class CompletionDraft:
-    """One answer. `messages` are those of an answer that is more than one assistant message of the text."""
+    """One answer. `messages` is None where the answer is one assistant message of `text`."""
 
     text: str
     source: str = ""
@@ -68,7 +68,7 @@ class CompletionDraft:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonDraft:
-    """Two of the Draft's completions by index. The canonical order is made when it is stored."""
+    """Two of the Draft's completions by index. Packing makes the canonical order."""
 
     first: int
     second: int
@@ -258,12 +258,12 @@ TREES = (
     "tree", "message_tree_id", "tree_id", "conversation_id", "conversation_hash", "dialog_id", "dialogue_id",
     "thread_id",
 )  # fmt: skip
-"""Columns that say which conversation a row is of."""
+"""Columns that name the conversation of a row."""
 _TREES = frozenset(TREES)
 
 
 def tree_of(draft: Draft) -> str:
-    """Which conversation the file says that the row is of; "" where it does not."""
+    """The conversation of the row by the file; "" where the file names none."""
     for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
         if _TREES.isdisjoint(metadata):
             continue
@@ -283,7 +283,7 @@ PAIRS_POLICIES = {
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How a file is taken. The defaults take everything as it is and refuse the file for one bad row."""
+    """How a file is imported. The defaults change nothing, and refuse the file for one bad row."""
 
     format: str = "auto"  # name of a Shape, or "auto": told by the columns
     columns: Values = field(default_factory=dict)  # of any table, by word (see shapes.mapped); {} = a Shape

@@ -1,4 +1,4 @@
-"""An open file to Drafts: tells its Shape, lets the Shape's adapter work, and collects what is wrong."""
+"""An open file to Drafts: recognises the Shape, runs the Shape's adapter, and collects problems."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ from scoring.rows.shapes.shape import Shape
 SAMPLE_ROWS = 100
 SAMPLE_BYTES = 4 * 2**20
 LIMIT_BYTES = 8 * 2**20
-"""Of rows that are read where only the first are asked for: what is made of them takes time as well."""
+"""Of the rows of a preview, as adapters take time for long rows as well."""
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
 MAX_COMPLETIONS = 256
@@ -44,10 +44,10 @@ class _Late(Exception):
 
 
 class Reader:
-    """Reads one file into a sink. `tick` is called twice a second with the rows read and an estimate of all;
-    what it raises ends the reading. `saved` are the named columns of tables that came before (see
-    shapes.mapped); `limit` is the rows and seconds after which the rest is left unread; `tokens` is what the
-    model reads of a pair, for a dry run's estimate of how many are cut."""
+    """Reads one file into a sink. `tick` is called twice a second with (rows read, estimate of all rows); an
+    exception of `tick` ends the reading. `saved` are the named columns of earlier tables (see shapes.mapped).
+    `limit` is (rows, seconds) after which the rest is left unread. `tokens` is the length that the model
+    reads of a pair, for a dry run's estimate of cut pairs."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Reader:
         self._seen = Columns()
 
     def read(self, reading: Reading) -> None:
-        """Raises FileFault; what the sink has by then is of no use."""
+        """Raises FileFault; the contents of the sink are then of no use."""
         rows = self._good(self._counted(reading))
         sample = _sample(rows)
         if not sample:
@@ -103,14 +103,14 @@ class Reader:
                 self._refuse(bad.at(row))
 
     def _refuse_unfilled(self, shape: Shape) -> None:
-        """A column that somebody named for this file and that holds nothing is a slip."""
+        """Raise FileFault for a column that somebody named for this file and that is empty in every row."""
         for word, message in shape.unfilled().items():
             if word in self._options.columns and not self.cut:
                 raise FileFault("empty_column", message)
             self._note(message, 1)
 
     def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
-        """By the columns that are named, or those saved where the file has them, or by what is known."""
+        """By the named columns, else by the saved columns where the file has them, else by recognition."""
         named: Mapping[str, str] = self._options.columns
         if not named and self._options.format == "auto" and mapped.fits(self._saved, self.columns):
             named = self._saved
@@ -128,7 +128,7 @@ class Reader:
         return self._seen.uses(self.shape)
 
     def notes(self) -> tuple[str, ...]:
-        """What adapters did with odd values, and on which lines."""
+        """What adapters did with odd values, with the lines."""
         return tuple(
             f"{note} ({_rows(self._noted[note])} {', '.join(map(str, lines))}"
             f"{', …' if self._noted[note] > SHOWN_LINES else ''})"
@@ -212,7 +212,7 @@ def _rows(count: int) -> str:
 
 
 def _sample(rows: Iterator[Row]) -> list[Row]:
-    """The first rows, as many as it takes to tell the shape: 100, or 4 MiB of them."""
+    """The first rows, by which the Shape is recognised: at most 100, or 4 MiB."""
     sample: list[Row] = []
     size = 0
     for row in rows:
@@ -249,7 +249,7 @@ def _may_hold_text(kind: pa.DataType) -> bool:
 
 
 def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
-    """Everything a file says, and what is wrong with it; nothing is stored. Holds all of it in memory."""
+    """(Drafts, Problems) of a whole file, held in memory; nothing is stored."""
     contents = read_whole(path, options)
     return contents.drafts, contents.problems
 
@@ -268,7 +268,7 @@ def read_whole(path: Path, options: ImportOptions = PLAIN) -> "Everything":
 
 
 class Everything:
-    """All that a file says: the sink of `read_whole`. `format` is the name of the Shape, "" for none."""
+    """The contents of a file: the sink of `read_whole`. `format` is the name of the Shape, "" for none."""
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []

@@ -11,9 +11,9 @@ EXCERPT = 80
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object of a file. `line` is the physical line it begins on (for Parquet the row number), from 1;
-    `raw` is the line as it came, where the file has lines; `context` is what was taken out of columns that
-    belong to the conversation (see rows.context)."""
+    """One object of a file. `line` is the physical line on which the object begins (for Parquet the row
+    number), from 1. `raw` is the unchanged line, where the file has lines. `context` holds the values of
+    columns that belong to the conversation (see rows.context)."""
 
     line: int
     values: Values
@@ -44,7 +44,7 @@ class Problem:
 
 
 class BadRow(ValueError):
-    """One row that can't be taken; the others can. Whoever knows the line makes a Problem of it."""
+    """One row that can't be taken, while other rows can. `at` makes a Problem with the line of the row."""
 
     def __init__(self, field: str, code: str, message: str, value: object = "") -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class BadRow(ValueError):
 
 
 class FileFault(ValueError):
-    """The file can't be read (further), or is not what its name says: nothing of it is taken."""
+    """The file can't be read to its end, or is not what its name says: no row of the file is taken."""
 
     def __init__(self, code: str, message: str, line: int | None = None, excerpt: object = "") -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ def escaped(value: object, limit: int = EXCERPT) -> str:
 
 
 def row_text(row: Row) -> str:
-    """The row for handing back: its line where it had one, else its values."""
+    """The row for a download of bad rows: its line where it had one, else its values."""
     if row.raw:
         return row.raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
     return str(row.values)
