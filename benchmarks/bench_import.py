@@ -1,13 +1,14 @@
-"""How fast a file of preference rows is imported, beside a plain loop of json.loads and bulk_create.
+"""How fast a file of preference rows is imported.
 
-    python benchmarks/bench_import.py                   200,000 short rows, three rounds
-    python benchmarks/bench_import.py --rows 20000      a shorter look
-    python benchmarks/bench_import.py --grown 1000000   also into a Dataset that has a million rows
-    python benchmarks/bench_import.py --words 40        prompts long enough to have near-duplicates
+    make bench-import                              200,000 short rows, three rounds: five minutes
+    make bench-import ARGS="--rows 20000"          a quick look: half a minute
+    make bench-import ARGS="--grown 1000000"       also into a dataset with a million rows
+    make bench-import ARGS="--words 40"            prompts long enough for near-duplicates
 
-Runs in a scratch database of its own (a test database on DATABASE_URL, or SQLite), which it removes. The
-loop checks nothing, keeps nothing from coming twice and holds the whole file in memory; variants take turns,
-since a shared machine is never equally fast twice. Memory is what the process grew by while importing.
+The baseline is a plain loop of json.loads and bulk_create: it checks nothing, may store a row twice, and
+holds the whole file in memory. Import and loop take turns, because the speed of a shared machine changes.
+Memory is the growth of the process during an import. The database is a test database on DATABASE_URL, or
+SQLite; it is removed at the end.
 """
 
 import argparse
@@ -16,21 +17,15 @@ import os
 import random
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-FOLDER = tempfile.TemporaryDirectory(prefix="bench-import-")
-os.environ.setdefault("WORKBENCH_DATA", FOLDER.name)
-os.environ.setdefault("DEBUG", "1")
-os.environ["DJANGO_SETTINGS_MODULE"] = "workbench.settings"
+from benchmarks.environment import start_django
 
-import django
+FOLDER = start_django("import", DEBUG="1")
 
-django.setup()
-
-from django.conf import settings
+# isort: split
 from django.db import connection, transaction
 from rich.console import Console
 from rich.table import Table
@@ -40,31 +35,9 @@ from workbench.models.dataset import answer_digest, group_digest, messages_diges
 from workbench.pipeline import imports
 
 WORDS = [
-    "the",
-    "a",
-    "of",
-    "to",
-    "and",
-    "in",
-    "is",
-    "it",
-    "you",
-    "that",
-    "he",
-    "was",
-    "for",
-    "on",
-    "are",
-    "with",
-    "as",
-    "they",
-    "be",
-    "at",
-    "one",
-    "have",
-    "this",
-    "from",
-]
+    "the", "a", "of", "to", "and", "in", "is", "it", "you", "that", "he", "was",
+    "for", "on", "are", "with", "as", "they", "be", "at", "one", "have", "this", "from",
+]  # fmt: skip
 
 
 def write_rows(path: Path, rows: int, seed: int, words: int = 8) -> None:
@@ -88,7 +61,7 @@ def ours(path: Path, dataset: Dataset) -> None:
 
 @transaction.atomic
 def plain_loop(path: Path, dataset: Dataset) -> None:
-    """What one writes first: parse all, four bulk_create."""
+    """The baseline: parse all rows, then four bulk_create."""
     label_source, _ = Annotator.objects.get_or_create(source="loop")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     prompts = []
@@ -114,12 +87,12 @@ def plain_loop(path: Path, dataset: Dataset) -> None:
 
 
 def timed(run: Callable[[Path, Dataset], None], path: Path, dataset: Dataset) -> tuple[float, float]:
-    """(seconds, MiB that the peak memory grew by)."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """(seconds, growth of the peak memory in MiB)."""
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     run(path, dataset)
     seconds = time.perf_counter() - start
-    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1024
 
 
 def emptied(dataset: Dataset) -> Dataset:
@@ -135,47 +108,46 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--grown", type=int, default=0, help="rows to put there before a last measurement")
+    parser.add_argument("--grown", type=int, default=0, help="rows in the dataset before a last measurement")
     parser.add_argument(
         "--words", type=int, default=8, help="words of a prompt; from 20 on near-duplicates count"
     )
-    given = parser.parse_args()
-    settings.DEBUG = False  # or every query would be kept in memory
+    options = parser.parse_args()
     connection.creation.create_test_db(verbosity=0, serialize=False)
     try:
-        measure(given.rows, given.rounds, given.grown, given.words)
+        measure(options.rows, options.rounds, options.grown, options.words)
     finally:
         connection.creation.destroy_test_db("", verbosity=0)
 
 
 def measure(rows: int, rounds: int, grown: int, words: int) -> None:
-    path = Path(FOLDER.name) / "rows.jsonl"
+    path = FOLDER / "rows.jsonl"
     write_rows(path, rows, 0, words)
     dataset = Dataset.objects.create(name="Bench")
-    # Ours first: the peak that the loop leaves behind would hide what ours takes.
+    # The import is first: the loop's higher peak would hide the import's growth.
     variants = {"import": ours, "plain loop": plain_loop}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, run in variants.items():
-            found[name].append(timed(run, path, emptied(dataset)))
+        for name, variant in variants.items():
+            runs[name].append(timed(variant, path, emptied(dataset)))
     if grown:
         emptied(dataset)
-        more = Path(FOLDER.name) / "more.jsonl"
+        more = FOLDER / "more.jsonl"
         write_rows(more, grown, 1, words)
         ours(more, dataset)
-        found[f"import into {grown:,} rows"] = [timed(ours, path, dataset)]
-    show(rows, found)
+        runs[f"import into {grown:,} rows"] = [timed(ours, path, dataset)]
+    show(rows, runs)
 
 
-def show(rows: int, found: dict[str, list[tuple[float, float]]]) -> None:
-    medians = {name: statistics.median(seconds for seconds, _ in runs) for name, runs in found.items()}
+def show(rows: int, runs: dict[str, list[tuple[float, float]]]) -> None:
+    medians = {name: statistics.median(seconds for seconds, _ in measured) for name, measured in runs.items()}
     loop, base = medians["plain loop"], medians["import"]
     table = Table(title=f"{rows:,} preference rows, {connection.vendor}, load {os.getloadavg()[0]:.1f}")
     for column in ("variant", "rows/s", "ratio to the loop", "ratio to import", "first peak, MiB"):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for name, seconds in medians.items():
         ratios = f"{loop / seconds:.2f}", f"{base / seconds:.2f}"
-        table.add_row(name, f"{rows / seconds:,.0f}", *ratios, f"{found[name][0][1]:.0f}")
+        table.add_row(name, f"{rows / seconds:,.0f}", *ratios, f"{runs[name][0][1]:.0f}")
     Console().print(table)
 
 

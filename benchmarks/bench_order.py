@@ -1,13 +1,14 @@
-"""What exact-order costs and whether it keeps its word, on real texts with a fitted model.
+"""What exact-order costs, and whether it keeps the order of fp32, on real texts with a fitted model.
 
-    python benchmarks/bench_order.py                    a head fitted on some of the texts, the rest scored
-    python benchmarks/bench_order.py --model PATH       a checkpoint of your own
-    python benchmarks/bench_order.py --without-units    bf16 on a processor that has no units for it: the
-                                                        order is proven all the same, the speed means nothing
+    make bench-order                                   fits a head on some texts, scores the rest: an hour
+    make bench-order ARGS="--prompts 100"              a quick look: two minutes
+    make bench-order ARGS="--model PATH"               a checkpoint of your own
+    make bench-order ARGS="--without-units"            bf16 on a CPU without bf16 units: the order is tested,
+                                                       the speed means nothing
 
-Reads the public preference sets in ../shared/data (see the README there). Prints the speed of fp32, bf16
-and exact-order on the same prompts in turn, how many pairs of siblings each has in another order than fp32
-throughout, and the share that exact-order scored again.
+Reads the public preference sets in ../shared/data (see the README there). The baseline is fp32. bf16,
+exact-order and fp32 take turns on the same prompts. The table has for each the speed and the pairs of
+siblings in another order than in fp32; below it is the share of texts that exact-order scored again.
 """
 
 from __future__ import annotations
@@ -97,8 +98,10 @@ def groups_of(triples: Sequence[Triple]) -> list[list[Pair]]:
 
 
 def to_fit_on(triples: Sequence[Triple], count: int) -> list[Triple]:
-    """Some `count` triples of prompts drawn at random, at most ten of each, so that a set with hundreds of
-    pairs to a prompt keeps most of its prompts for the proof."""
+    """At least `count` triples of random prompts, at most ten a prompt.
+
+    So a set with hundreds of pairs a prompt keeps most of its prompts for the comparison.
+    """
     by_prompt: dict[str, list[Triple]] = {}
     for row in triples:
         by_prompt.setdefault(row[0], []).append(row)
@@ -111,7 +114,7 @@ def to_fit_on(triples: Sequence[Triple], count: int) -> list[Triple]:
 
 
 def chunks(groups: Sequence[list[Pair]], size: int) -> Iterator[list[Pair]]:
-    """Whole prompts in calls of about `size` pairs, as a worker's batches are."""
+    """Whole prompts in calls of about `size` pairs, like the batches of a worker."""
     chunk: list[Pair] = []
     for group in groups:
         if chunk and len(chunk) + len(group) > size:
@@ -122,7 +125,7 @@ def chunks(groups: Sequence[list[Pair]], size: int) -> Iterator[list[Pair]]:
 
 
 def count_flips(chunk: Sequence[Pair], values: Sequence[float], exact: Sequence[float]) -> tuple[int, int]:
-    """(pairs of siblings, pairs whose order differs); fp32 itself is only sure of 1e-5."""
+    """(pairs of siblings, pairs in another order); a difference below 1e-5 is rounding of fp32."""
     places: dict[str, list[int]] = {}
     for index, (prompt, _) in enumerate(chunk):
         places.setdefault(prompt, []).append(index)
@@ -163,22 +166,18 @@ def compare(engine: Engine, groups: Sequence[list[Pair]], size: int, console: Co
         "flips": {"fp32": 0, **flipped},
         "texts_per_second": {name: pairs / sum(times) for name, times in seconds.items()},
         "ratio_to_fp32": {
-            name: statistics.median(base / own for base, own in zip(seconds["fp32"], times, strict=True))
+            name: statistics.median(fp32 / time for fp32, time in zip(seconds["fp32"], times, strict=True))
             for name, times in seconds.items()
         },
     }
 
 
-def exact_order(model: Path, max_length: int) -> Engine:
-    return load(model, max_length=max_length)
-
-
 def without_units(model: Path, max_length: int) -> Engine:
-    """An exact-order engine whose bf16 is computed by a processor that would rather not."""
-    exact = load(model, max_length=max_length, precision="fp32")
-    rounded = build_network(load_classifier(exact.checkpoint), torch.bfloat16)
-    networks = {"bf16": rounded, **exact.networks}
-    return Engine(exact.checkpoint, exact.encoder, networks, precision="exact-order")
+    """An exact-order engine that uses bf16 on a CPU without bf16 units."""
+    fp32 = load(model, max_length=max_length, precision="fp32")
+    bf16 = build_network(load_classifier(fp32.checkpoint), torch.bfloat16)
+    networks = {"bf16": bf16, **fp32.networks}
+    return Engine(fp32.checkpoint, fp32.encoder, networks, precision="exact-order")
 
 
 def main() -> None:
@@ -196,8 +195,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=130)
-    chosen = [each for each in SETS if not options.sets or each.__name__ in options.sets]
-    triples = [row for each in chosen for row in each(options.data) if all(text.strip() for text in row)]
+    readers = [reader for reader in SETS if not options.sets or reader.__name__ in options.sets]
+    triples = [row for reader in readers for row in reader(options.data) if all(text.strip() for text in row)]
     random.Random(0).shuffle(triples)
     fitting = [] if options.model else to_fit_on(triples, options.fit)
     fitted = {prompt for prompt, *_ in fitting}
@@ -210,10 +209,10 @@ def main() -> None:
             model = Path(scratch) / "model"
             fit = fit_head(get_model_path(), fitting, model, max_length=options.max_length)
             console.print(f"head fitted on {fit.pairs} pairs, {fit.accuracy:.1%} of them right")
-        opened = without_units if options.without_units else exact_order
-        engine = opened(model, options.max_length)
+        open_engine = without_units if options.without_units else load
+        engine = open_engine(model, max_length=options.max_length)
     if engine.note:
-        sys.exit(f"{engine.note}; --without-units proves the order all the same")
+        sys.exit(f"{engine.note}; --without-units tests the order all the same")
     engine.guard = measure_guard(engine, [pair for group in groups[:64] for pair in group][:256])
     result = compare(engine, groups, options.size, console)
     report(console, result)

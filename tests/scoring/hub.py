@@ -1,4 +1,4 @@
-"""A model hub on loopback, with as much of the protocol as a download of a pinned revision uses."""
+"""A model hub on loopback, with the part of the protocol that a download of a pinned revision needs."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def fetch(self, target: Path, repo_id: str = "owner/reward", revision: str = COMMIT) -> Path:
-        """`scoring.checkpoint.fetch` in a process of its own: the hub's address is read at import."""
+        """`scoring.checkpoint.fetch` in a process of its own, because the hub's address is read at import."""
         done = subprocess.run(
             [sys.executable, "-c", FETCH, repo_id, revision, str(target)],
             env={**os.environ, "HF_ENDPOINT": self.url, "HF_HOME": str(target.parent / "cache")},

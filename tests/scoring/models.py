@@ -1,4 +1,4 @@
-"""Random models made on the spot: small ones for speed, one of the seed's full shape, no download."""
+"""Random models, made without a download: small ones for speed, and one of the seed's full shape."""
 
 import copy
 import json
@@ -41,10 +41,15 @@ SEED_SHAPE = BertConfig(vocab_size=28_996, num_labels=1, initializer_range=0.05)
 
 
 def vocabulary(size: int) -> dict[str, int]:
-    """Special tokens, every letter alone and inside a word, our words, then fillers up to `size`."""
+    """Special tokens, every letter at the start and inside of a word, WORDS, then fillers up to `size`."""
     characters = list(string.ascii_letters + string.digits + string.punctuation)
-    known = [*SPECIAL, *characters, *(f"##{c}" for c in string.ascii_letters + string.digits), *WORDS]
-    unique = list(dict.fromkeys(known))
+    vocabulary_order = [
+        *SPECIAL,
+        *characters,
+        *(f"##{c}" for c in string.ascii_letters + string.digits),
+        *WORDS,
+    ]
+    unique = list(dict.fromkeys(vocabulary_order))
     return {
         token: number
         for number, token in enumerate(unique + [f"[unused{n}]" for n in range(size)][: size - len(unique)])
@@ -59,8 +64,10 @@ def save_bert(
     kind: type = BertForSequenceClassification,
     stated: bool = True,
 ) -> Path:
-    """A checkpoint folder with random weights, as save_pretrained writes it; `stated` says in its config that
-    it is to be scored without token types, as what is trained here does."""
+    """A checkpoint folder with random weights, by save_pretrained.
+
+    `stated`: its config states that it was trained without token types, like a checkpoint trained here.
+    """
     torch.manual_seed(seed)
     network = kind(copy.deepcopy(config))
     if stated:
@@ -71,8 +78,7 @@ def save_bert(
 
 
 def spoilt_folder(path: Path, case: str) -> Path:
-    """A small model folder as somebody might send it who means harm, or knows no better; nothing in it is
-    ever to be run."""
+    """A small model folder with malicious files; none of its code may run."""
     bert = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "num_labels": 1}
     custom = {"model_type": "custom", "auto_map": {"AutoModelForSequenceClassification": "modeling_custom.M"}}
     weights = safetensors_of('{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', bytes(8))
@@ -102,13 +108,13 @@ def save_encoder(path: Path) -> Path:
 
 
 def sentence(tokens: int, seed: int = 0) -> str:
-    """A text of exactly so many tokens of the vocabulary above."""
+    """A text of exactly this many tokens of `vocabulary`."""
     drawn = random.Random(seed)
     return " ".join(drawn.choice(WORDS) for _ in range(tokens))
 
 
 class Card:
-    """The scoring code of the seed's model card, one pair at a time."""
+    """The scoring code on the seed's card, one pair at a time."""
 
     def __init__(self, path: Path) -> None:
         with quietly():

@@ -206,7 +206,7 @@ def test_a_header_that_lies_is_refused(folder, header, reason):
 
 
 def shard(folder: Path) -> None:
-    """Split the weights in two files with an index, as large models come."""
+    """Split the weights into two files with an index, like the weights of a large model."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     names = sorted(tensors)

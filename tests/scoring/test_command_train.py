@@ -78,9 +78,9 @@ def test_a_preset_may_be_changed_line_by_line(tiny, folder):
     from scoring.__main__ import _parser
     from scoring.command_train import config_of
 
-    given = ["train", "--model", "m", "--data", "d", "-o", "o", "--preset", "seed"]
-    options = _parser().parse_args(given)
-    changed = _parser().parse_args([*given, "--epochs", "1", "--seed", "7"])
+    words = ["train", "--model", "m", "--data", "d", "-o", "o", "--preset", "seed"]
+    options = _parser().parse_args(words)
+    changed = _parser().parse_args([*words, "--epochs", "1", "--seed", "7"])
 
     assert config_of(options) == PRESETS["seed"]
     assert config_of(changed) == replace(PRESETS["seed"], epochs=1.0, steps=None, seed=7)

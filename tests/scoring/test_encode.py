@@ -113,11 +113,11 @@ def test_threads_may_share_an_encoder(encode):
 
 
 def test_the_tokenizers_own_truncation_and_padding_are_ignored(tiny, encode):
-    own = Tokenizer.from_file(str(tiny / "tokenizer.json"))
-    own.enable_truncation(8)
-    own.enable_padding(length=32)
+    tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=32)
 
-    (encoded,) = Encoder(own, 512)([(sentence(3), sentence(20))])
+    (encoded,) = Encoder(tokenizer, 512)([(sentence(3), sentence(20))])
 
     assert len(encoded.ids) == 26
 

@@ -31,7 +31,7 @@ GROUPS = ["p", "p", "q", "q", "r", "r", "s", "s"]
 
 
 def pairs(n, *, accuracy=0.7, groups=None, seed=0):
-    """Margins and outcomes of a model that is right so often."""
+    """Margins and outcomes of a model with this accuracy."""
     draw = np.random.default_rng(seed)
     outcomes = draw.integers(0, 2, n).astype(float)
     right = draw.random(n) < accuracy
@@ -41,26 +41,32 @@ def pairs(n, *, accuracy=0.7, groups=None, seed=0):
 
 
 def test_figures_are_those_worked_out_by_hand():
-    found = evaluate(MARGINS, OUTCOMES, GROUPS)
+    evaluation = evaluate(MARGINS, OUTCOMES, GROUPS)
 
-    assert (found.n, found.ties, found.decided, found.equal, found.groups) == (8, 1, 7, 1, 4)
-    assert found.accuracy == pytest.approx(5.5 / 7)
+    assert (evaluation.n, evaluation.ties, evaluation.decided, evaluation.equal, evaluation.groups) == (
+        8,
+        1,
+        7,
+        1,
+        4,
+    )
+    assert evaluation.accuracy == pytest.approx(5.5 / 7)
     losses = [math.log1p(math.exp(-m)) for m in (2, 1, 1, 3, 0.5, -0.5, 0)]
     tie = math.log1p(math.exp(0.1)) - 0.05
-    assert found.log_loss == pytest.approx((sum(losses) + tie) / 8)
+    assert evaluation.log_loss == pytest.approx((sum(losses) + tie) / 8)
     wrong_by = [1 / (1 + math.exp(m)) for m in (2, 1, 1, 3, 0.5, -0.5, 0)]
     brier_of_tie = (1 / (1 + math.exp(-0.1)) - 0.5) ** 2
-    assert found.brier == pytest.approx((sum(w * w for w in wrong_by) + brier_of_tie) / 8)
+    assert evaluation.brier == pytest.approx((sum(w * w for w in wrong_by) + brier_of_tie) / 8)
     # |margin| of the right ones 2 1 1 3 .5 and half of 0, of the wrong ones .5 and half of 0.
-    assert found.auc_right == pytest.approx((5 * 0.5 + 4 + 0.5 + 0.5 * 0.25) / (5.5 * 1.5))
-    assert found.auc_decided == pytest.approx(6 / 7)
+    assert evaluation.auc_right == pytest.approx((5 * 0.5 + 4 + 0.5 + 0.5 * 0.25) / (5.5 * 1.5))
+    assert evaluation.auc_decided == pytest.approx(6 / 7)
 
 
 def test_wilson_is_that_of_statsmodels():
-    found = evaluate(*pairs(400))
+    evaluation = evaluate(*pairs(400))
 
-    k = round(found.accuracy * 400)
-    assert found.wilson == pytest.approx(proportion_confint(k, 400, method="wilson"), abs=1e-6)
+    k = round(evaluation.accuracy * 400)
+    assert evaluation.wilson == pytest.approx(proportion_confint(k, 400, method="wilson"), abs=1e-6)
 
 
 def test_auc_is_that_of_scikit_learn():
@@ -79,13 +85,13 @@ def test_auc_of_one_kind_alone_is_not_enough_data():
 def test_figures_are_given_at_the_temperature_too():
     margins, outcomes, groups = pairs(500)
 
-    found = evaluate(margins, outcomes, groups, temperature=2.0)
+    evaluation = evaluate(margins, outcomes, groups, temperature=2.0)
 
     halved = evaluate(margins / 2, outcomes, groups)
-    assert found.calibrated_log_loss == pytest.approx(halved.log_loss)
-    assert found.calibrated_brier == pytest.approx(halved.brier)
-    assert found.calibrated_ece == pytest.approx(halved.ece)
-    assert found.accuracy == halved.accuracy
+    assert evaluation.calibrated_log_loss == pytest.approx(halved.log_loss)
+    assert evaluation.calibrated_brier == pytest.approx(halved.brier)
+    assert evaluation.calibrated_ece == pytest.approx(halved.ece)
+    assert evaluation.accuracy == halved.accuracy
 
 
 def test_nothing_depends_on_which_completion_is_called_a():
@@ -103,28 +109,35 @@ def test_nothing_depends_on_which_completion_is_called_a():
     assert flat(other) == pytest.approx(flat(one))
 
 
-def flat(found):
-    return [number for value in asdict(found).values() for number in np.atleast_1d(value) if value != ()]
+def flat(evaluation):
+    return [number for value in asdict(evaluation).values() for number in np.atleast_1d(value) if value != ()]
 
 
 def test_a_posterior_counts_for_the_likelier_side():
-    found = evaluate([1.0, 1.0, -1.0], [0.9, 0.4, 0.2], ["p", "q", "r"])
+    evaluation = evaluate([1.0, 1.0, -1.0], [0.9, 0.4, 0.2], ["p", "q", "r"])
 
-    assert (found.ties, found.accuracy) == (0, pytest.approx(2 / 3))
+    assert (evaluation.ties, evaluation.accuracy) == (0, pytest.approx(2 / 3))
 
 
 def test_no_pairs_are_not_enough_data():
-    found = evaluate([], [], [])
+    evaluation = evaluate([], [], [])
 
-    assert found.n == found.groups == 0
-    assert found.accuracy is found.wilson is found.clustered is found.log_loss is found.auc_right is None
+    assert evaluation.n == evaluation.groups == 0
+    assert (
+        evaluation.accuracy
+        is evaluation.wilson
+        is evaluation.clustered
+        is evaluation.log_loss
+        is evaluation.auc_right
+        is None
+    )
 
 
 def test_ties_alone_have_a_log_loss_but_no_accuracy():
-    found = evaluate([0.0, 0.0], [0.5, 0.5], ["p", "q"])
+    evaluation = evaluate([0.0, 0.0], [0.5, 0.5], ["p", "q"])
 
-    assert (found.accuracy, found.clustered) == (None, None)
-    assert found.log_loss == pytest.approx(math.log(2))
+    assert (evaluation.accuracy, evaluation.clustered) == (None, None)
+    assert evaluation.log_loss == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize(
@@ -144,9 +157,9 @@ def test_arrays_that_cannot_be_are_refused(arrays, reason):
 def test_a_figure_file_can_be_written_of_it():
     margins, outcomes, groups = pairs(100)
 
-    found = evaluate(margins, outcomes, groups, slices={"source": ["x"] * 99 + ["y"]})
+    evaluation = evaluate(margins, outcomes, groups, slices={"source": ["x"] * 99 + ["y"]})
 
-    assert json.loads(json.dumps(asdict(found), allow_nan=False))["slices"][1]["accuracy"] is None
+    assert json.loads(json.dumps(asdict(evaluation), allow_nan=False))["slices"][1]["accuracy"] is None
 
 
 def test_slices_give_their_part_and_say_when_there_is_not_enough_data():
@@ -165,15 +178,15 @@ def test_slices_give_their_part_and_say_when_there_is_not_enough_data():
 def test_a_weight_of_two_is_the_pair_twice():
     twice = [0, 0, 1, 2, 2, 3, 4, 5, 6, 7]
 
-    found = evaluate(MARGINS, OUTCOMES, GROUPS, weights=[2, 1, 2, 1, 1, 1, 1, 1])
+    evaluation = evaluate(MARGINS, OUTCOMES, GROUPS, weights=[2, 1, 2, 1, 1, 1, 1, 1])
 
     repeated = evaluate(*([column[place] for place in twice] for column in (MARGINS, OUTCOMES, GROUPS)))
-    assert found.accuracy == pytest.approx(repeated.accuracy)
-    assert found.log_loss == pytest.approx(repeated.log_loss)
-    assert found.ece == pytest.approx(repeated.ece)
-    assert found.auc_right == pytest.approx(repeated.auc_right)
-    assert found.clustered == pytest.approx(repeated.clustered)
-    assert found.decided == 7
+    assert evaluation.accuracy == pytest.approx(repeated.accuracy)
+    assert evaluation.log_loss == pytest.approx(repeated.log_loss)
+    assert evaluation.ece == pytest.approx(repeated.ece)
+    assert evaluation.auc_right == pytest.approx(repeated.auc_right)
+    assert evaluation.clustered == pytest.approx(repeated.clustered)
+    assert evaluation.decided == 7
 
 
 def test_inverse_chances_of_being_picked_undo_the_picking():
@@ -182,24 +195,24 @@ def test_inverse_chances_of_being_picked_undo_the_picking():
     chance = np.where(right, 0.2, 0.8)  # whoever picks pairs looks for mistakes
     picked = np.random.default_rng(2).random(len(right)) < chance
 
-    found = evaluate(margins[picked], outcomes[picked], groups[picked], weights=1 / chance[picked])
+    evaluation = evaluate(margins[picked], outcomes[picked], groups[picked], weights=1 / chance[picked])
 
     assert evaluate(margins[picked], outcomes[picked], groups[picked]).accuracy < 0.55
-    assert found.accuracy == pytest.approx(0.8, abs=0.02)
-    low, high = found.wilson
+    assert evaluation.accuracy == pytest.approx(0.8, abs=0.02)
+    low, high = evaluation.wilson
     assert low < 0.8 < high
 
 
 def test_the_clustered_interval_covers_where_wilson_does_not():
-    """Twenty prompts with ten pairs each, all ten alike: 200 pairs know no more than twenty."""
+    """Twenty prompts with ten equal pairs each: 200 pairs have the information of twenty."""
     draw = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
     clustered = wilson = 0
     for trial in range(300):
         right = np.repeat(draw.random(20) < 0.7, 10)
-        found = evaluate(np.where(right, 1.0, -1.0), np.ones(200), groups, seed=trial)
-        clustered += found.clustered[0] <= 0.7 <= found.clustered[1]
-        wilson += found.wilson[0] <= 0.7 <= found.wilson[1]
+        evaluation = evaluate(np.where(right, 1.0, -1.0), np.ones(200), groups, seed=trial)
+        clustered += evaluation.clustered[0] <= 0.7 <= evaluation.clustered[1]
+        wilson += evaluation.wilson[0] <= 0.7 <= evaluation.wilson[1]
 
     assert 0.92 <= clustered / 300 <= 0.99
     assert wilson / 300 < 0.6
@@ -250,7 +263,7 @@ def test_one_group_is_not_enough_for_an_interval():
 
 
 def test_a_statistic_of_sums_can_be_bounded():
-    """A ratio of means, over groups whose two sums go together."""
+    """A ratio of means over groups with two correlated sums."""
     draw = np.random.default_rng(0)
     size = draw.integers(1, 9, 300).astype(float)
     sums = np.stack([3 * size + draw.normal(0, 0.1, 300), size], axis=1)
@@ -280,22 +293,22 @@ def test_two_models_are_compared_on_the_pairs_on_which_they_differ():
     new = [1.0, 1.0, 1.0, -1.0, 0.0, 1.0]
     old = [1.0, -1.0, -1.0, 1.0, 1.0, 1.0]
 
-    found = compare(new, old, [1, 1, 1, 1, 1, 0.5], range(6))
+    comparison = compare(new, old, [1, 1, 1, 1, 1, 0.5], range(6))
 
-    assert (found.n, found.ties, found.n01, found.n10) == (5, 1, 2, 2)
-    assert found.p == 1.0
-    assert (found.new_accuracy, found.old_accuracy) == (pytest.approx(0.7), pytest.approx(0.6))
-    assert found.accuracy_difference == pytest.approx(0.1)
+    assert (comparison.n, comparison.ties, comparison.n01, comparison.n10) == (5, 1, 2, 2)
+    assert comparison.p == 1.0
+    assert (comparison.new_accuracy, comparison.old_accuracy) == (pytest.approx(0.7), pytest.approx(0.6))
+    assert comparison.accuracy_difference == pytest.approx(0.1)
 
 
 def test_a_model_that_answers_the_same_to_everything_loses_significantly():
     margins, outcomes, groups = pairs(200, accuracy=0.8)
 
-    found = compare(np.zeros(200), margins, outcomes, groups)
+    comparison = compare(np.zeros(200), margins, outcomes, groups)
 
-    assert found.new_accuracy == 0.5
-    assert found.p < 1e-6
-    assert found.accuracy_interval[1] < 0
+    assert comparison.new_accuracy == 0.5
+    assert comparison.p < 1e-6
+    assert comparison.accuracy_interval[1] < 0
 
 
 def test_a_better_model_is_seen_and_a_worse_slice_too():
@@ -304,10 +317,10 @@ def test_a_better_model_is_seen_and_a_worse_slice_too():
     source = np.where(np.arange(1000) < 700, "forum", "mail")
     new = np.where(source == "forum", np.abs(better) * np.sign(outcomes - 0.5), -np.abs(better))
 
-    found = compare(new, old, outcomes, groups, slices={"source": source})
+    comparison = compare(new, old, outcomes, groups, slices={"source": source})
 
-    forum, mail = found.slices
-    assert found.accuracy_interval[0] > 0
+    forum, mail = comparison.slices
+    assert comparison.accuracy_interval[0] > 0
     assert forum.difference > 0.3
     assert forum.holm_p < 0.001
     assert (mail.n, mail.holm_p >= mail.p) == (300, True)
@@ -329,10 +342,10 @@ def test_two_equal_models_seldom_differ():
 def test_temperatures_matter_to_log_loss_alone():
     margins, outcomes, groups = pairs(300)
 
-    found = compare(3 * margins, margins, outcomes, groups, temperatures=(3.0, 1.0))
+    comparison = compare(3 * margins, margins, outcomes, groups, temperatures=(3.0, 1.0))
 
-    assert found.log_loss_difference == pytest.approx(0)
-    assert found.accuracy_difference == 0
+    assert comparison.log_loss_difference == pytest.approx(0)
+    assert comparison.accuracy_difference == 0
     assert compare(3 * margins, margins, outcomes, groups).log_loss_difference > 0
 
 

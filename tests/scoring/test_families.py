@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of many families: each scored as plain `transformers` does, or refused in words."""
+"""Tiny random checkpoints of many families: each gets the scores of plain `transformers`, or is refused."""
 
 import random
 from pathlib import Path
@@ -78,40 +78,40 @@ PADDED_WRONG = {
 
 
 def pair_tokenizer(**settings) -> TokenizersBackend:
-    """Our words in pairs framed as BERT does, or with nothing but a token that begins them."""
+    """A WordPiece tokenizer of WORDS, with the pair format of BERT or a first token alone."""
     vocab = vocabulary(SIZE)
-    own = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
-    own.normalizer = normalizers.BertNormalizer(lowercase=False)
-    own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    own.decoder = decoders.WordPiece()
-    own.post_processor = processors.TemplateProcessing(
+    backend = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     pad, unk, cls, sep, mask = SPECIAL
     return TokenizersBackend(
-        tokenizer_object=own, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep, mask_token=mask,
+        tokenizer_object=backend, pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep, mask_token=mask,
         **settings,
     )  # fmt: skip
 
 
 def byte_tokenizer() -> TokenizersBackend:
-    """Bytes without merges: transformers reads whatever lies beside a Qwen2 as such a tokenizer."""
+    """Bytes without merges: transformers reads any tokenizer of a Qwen2 as this kind."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    own = Tokenizer(
+    backend = Tokenizer(
         models.BPE(
             vocab={letter: number for number, letter in enumerate(["<|endoftext|>", *letters])}, merges=[]
         )
     )
-    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    own.decoder = decoders.ByteLevel()
-    return TokenizersBackend(tokenizer_object=own, pad_token="<|endoftext|>", eos_token="<|endoftext|>")
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return TokenizersBackend(tokenizer_object=backend, pad_token="<|endoftext|>", eos_token="<|endoftext|>")
 
 
 def save_family(path: Path, family: str, tokenizer_settings: dict | None = None, **settings) -> Path:
     torch.manual_seed(0)
     with quietly():
-        given = {key: value for key, value in {**SMALL, **settings}.items() if value is not None}
-        config = AutoConfig.for_model(family, **given)
+        config_values = {key: value for key, value in {**SMALL, **settings}.items() if value is not None}
+        config = AutoConfig.for_model(family, **config_values)
         network = AutoModelForSequenceClassification.from_config(config)
         for parameter in network.parameters():
             if parameter.dim() > 1:
@@ -138,7 +138,7 @@ def card_values(path: Path, pairs: list[tuple[str, str]], max_length: int) -> np
 
 
 def mixed_pairs(max_length: int) -> list[tuple[str, str]]:
-    """Texts other than the ones the proof looks at, some of them longer than what is read."""
+    """Texts that the proof does not use, some longer than max_length."""
     drawn = random.Random(5)
     sizes = [(drawn.randint(1, 40), drawn.choice([2, 9, 30, max_length + 20])) for _ in range(12)]
     return [(sentence(a, n), sentence(b, n + 99)) for n, (a, b) in enumerate(sizes)]

@@ -18,7 +18,7 @@ def encoder(tmp_path_factory):
 
 
 def triples(count):
-    """Pairs whose preferred completion speaks of rain and whose rejected one of a lease."""
+    """Pairs with a preferred completion about rain and a rejected completion about a lease."""
     return [
         (
             sentence(4, n),

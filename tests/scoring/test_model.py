@@ -118,14 +118,16 @@ def test_a_network_with_the_kernel_for_gpus_gives_what_a_padded_one_gives(
 def test_a_product_is_made_for_few_numbers_of_rows(monkeypatch):
     part = torch.nn.Linear(8, 8)
     dense = Dense.joining([part], torch.float32)
-    made = []
-    monkeypatch.setattr("scoring.model.pad", lambda x, sides: made.append(len(x) + sides[3]) or pad(x, sides))
+    padded_rows = []
+    monkeypatch.setattr(
+        "scoring.model.pad", lambda x, sides: padded_rows.append(len(x) + sides[3]) or pad(x, sides)
+    )
 
     for rows in (1, 63, 64, 65, 130):
         x = torch.randn(rows, 8)
         assert torch.allclose(dense(x), part(x), atol=1e-5)
 
-    assert made == ([64, 64, 128, 192] if dense.packed else [])
+    assert padded_rows == ([64, 64, 128, 192] if dense.packed else [])
 
 
 def test_attention_stays_within_each_text():

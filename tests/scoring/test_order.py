@@ -1,4 +1,4 @@
-"""exact-order: bf16 where it is enough, fp32 where two siblings stand too close for it."""
+"""exact-order: bf16, and fp32 where two siblings are too close for bf16."""
 
 import json
 import math
@@ -28,7 +28,7 @@ STEP = 1 / 64  # exact in fp32 and in double
 
 
 class Table(Network):
-    """A network that looks up its logit by the length of the text."""
+    """A network that looks its logit up by the length of the text."""
 
     padded = False
 
@@ -45,7 +45,7 @@ class Table(Network):
 
 
 def pairs_of(prompts: Sequence[int]) -> list[Pair]:
-    """A pair for each prompt number, its completion one token longer than the one before."""
+    """A pair for each prompt number; each completion is one token longer than the one before."""
     return [(PROMPTS[number], sentence(place + 1)) for place, number in enumerate(prompts)]
 
 
@@ -204,7 +204,7 @@ def test_a_real_model_in_exact_order_stands_as_in_fp32(tiny, bf16_units):
 
 @pytest.fixture
 def bf16_units(monkeypatch):
-    """Take the path of a processor with bf16 matrix units; without them torch computes the same, slowly."""
+    """Take the path of a CPU with bf16 matrix units; on other CPUs torch computes the same, slowly."""
     monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"amx_bf16"})
 
 

@@ -16,7 +16,7 @@ ASKED = [{"role": "user", "content": "why"}]
 CHAT = [*ASKED, {"role": "assistant", "content": "so"}, {"role": "user", "content": "how"}]
 
 
-def said(text):
+def answer(text):
     return {"role": "assistant", "content": text}
 
 
@@ -27,9 +27,9 @@ def said(text):
         {"prompt": "why", "prefered_completions": "rain", "rejected_completions": "sun"},
         {"instruction": "why", "chosen_response": "rain", "rejected_response": "sun"},
         {"chosen": "\n\nHuman: why\n\nAssistant: rain", "rejected": "\n\nHuman: why\n\nAssistant: sun"},
-        {"prompt": ASKED, "chosen": [said("rain")], "rejected": [said("sun")]},
-        {"chosen": [*ASKED, said("rain")], "rejected": [*ASKED, said("sun")]},
-        {"messages": ASKED, "chosen": said("rain"), "rejected": said("sun")},
+        {"prompt": ASKED, "chosen": [answer("rain")], "rejected": [answer("sun")]},
+        {"chosen": [*ASKED, answer("rain")], "rejected": [*ASKED, answer("sun")]},
+        {"messages": ASKED, "chosen": answer("rain"), "rejected": answer("sun")},
         {
             "conversations": [{"from": "human", "value": "why"}],
             "chosen": {"from": "gpt", "value": "rain"},
@@ -57,7 +57,7 @@ def test_every_shape_gives_the_same_pair(row):
 def test_a_conversation_is_the_text_that_scoring_makes_of_it():
     rows = [
         {"prompt": CHAT, "chosen": "rain", "rejected": "sun"},
-        {"chosen": [*CHAT, said("rain")], "rejected": [*CHAT, said("sun")]},
+        {"chosen": [*CHAT, answer("rain")], "rejected": [*CHAT, answer("sun")]},
         {
             "chosen": "\n\nHuman: why\n\nAssistant: so\n\nHuman: how\n\nAssistant: rain",
             "rejected": "\n\nHuman: why\n\nAssistant: so\n\nHuman: how\n\nAssistant: sun",
@@ -106,9 +106,9 @@ def test_an_answer_that_begins_like_the_other_is_not_cut_short():
         ({"prompt": " ", "chosen": "x", "rejected": "y"}, "prompt is empty or blank"),
         ({"prompt": "p", "chosen": "x", "rejected": "y", "images": ["a.png"]}, "images holds"),
         ({"prompt": "p", "chosen": "x", "rejected": "y", "margin": "wide"}, "margin should be a number"),
-        ({"prompt": "p", "chosen": [*ASKED], "rejected": [said("y")]}, "end with an assistant's message"),
+        ({"prompt": "p", "chosen": [*ASKED], "rejected": [answer("y")]}, "end with an assistant's message"),
         (
-            {"prompt": "p", "chosen": [*ASKED, said("x")], "rejected": [*CHAT, said("y")]},
+            {"prompt": "p", "chosen": [*ASKED, answer("x")], "rejected": [*CHAT, answer("y")]},
             "differs from the prompt",
         ),
         ({"prompt": "p", "chosen": "x", "rejected": "\ud800"}, "half a character"),
@@ -127,7 +127,7 @@ def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tmp_path, row, reas
         ({"prompt": "p", "answer": "x"}, "no known format has these columns: prompt, answer"),
         ({"chosen": "x", "rejected": "y"}, "is not a transcript"),
         (
-            {"chosen": [*ASKED, said("x")], "rejected": [{"role": "user", "content": "w"}, said("y")]},
+            {"chosen": [*ASKED, answer("x")], "rejected": [{"role": "user", "content": "w"}, answer("y")]},
             "answer different conversations",
         ),
         (
@@ -316,10 +316,13 @@ def test_votes_for_no_side_do_not_count_and_a_pair_of_these_alone_is_left_out(tm
         sides = {"prompt": f"why {pair}", "completion_a": "rain", "completion_b": "sun"}
         return {"pair_id": pair, **sides, "outcome": outcome, "annotator": who, "current": True}
 
-    said = [("a", "k"), ("both_bad", "m"), ("cannot_judge", "n")]
+    votes = [("a", "k"), ("both_bad", "m"), ("cannot_judge", "n")]
     none = [("both_bad", "k"), ("cannot_judge", "m")]
     left_out = Counter()
-    write(tmp_path / "x.jsonl", [vote("1", *each) for each in said] + [vote("2", *each) for each in none])
+    write(
+        tmp_path / "x.jsonl",
+        [vote("1", *answer) for answer in votes] + [vote("2", *answer) for answer in none],
+    )
 
     [pair] = read_pairs(tmp_path / "x.jsonl", left_out=left_out)
 
@@ -343,7 +346,7 @@ def test_an_answer_that_is_a_call_is_trained_on_as_the_text_that_scoring_makes_o
         "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
     }
 
-    pair = pair_of_row({"prompt": ASKED, "chosen": [call], "rejected": [said("sun")]})
+    pair = pair_of_row({"prompt": ASKED, "chosen": [call], "rejected": [answer("sun")]})
 
     assert (pair.prompt, pair.a, pair.b) == ("why", "Call f: {}", "sun")
 
@@ -376,9 +379,9 @@ def _parquet(rows):
 
 @pytest.mark.parametrize("name", WAYS)
 def test_every_format_that_the_import_reads_is_trained_and_evaluated_on(tmp_path, name):
-    given = [{**row, "system": "Be brief."} for row in rows(30)]
-    (tmp_path / name).write_bytes(WAYS[name](given))
-    (tmp_path / f"preference.{name}").write_bytes(WAYS[name](given))
+    briefed = [{**row, "system": "Be brief."} for row in rows(30)]
+    (tmp_path / name).write_bytes(WAYS[name](briefed))
+    (tmp_path / f"preference.{name}").write_bytes(WAYS[name](briefed))
 
     data = read_training_data(tmp_path)
     of_profile = read_training_data(tmp_path, profile="preference")
@@ -412,8 +415,8 @@ def test_a_folder_saved_by_datasets_is_a_file_and_its_splits_are_splits(tmp_path
 
 
 def test_the_mark_that_keeps_a_spreadsheet_from_running_a_cell_is_no_part_of_a_releases_text(tmp_path):
-    given = [{"prompt": f"'why {n}", "chosen": "'=1+1", "rejected": "sun"} for n in range(30)]
-    (tmp_path / "preference.train.csv").write_bytes(WAYS["train.csv"](given))
+    formulas = [{"prompt": f"'why {n}", "chosen": "'=1+1", "rejected": "sun"} for n in range(30)]
+    (tmp_path / "preference.train.csv").write_bytes(WAYS["train.csv"](formulas))
 
     as_it_stands = read_training_data(tmp_path).train[0]
     (tmp_path / "manifest.json").write_text("{}")

@@ -15,26 +15,26 @@ def pair(number, *, prompt=None, a="rain falls", b="a lease expires", target=1.0
     return LabelledPair(prompt or f"why {number}", a, b, target, f"g{number}")
 
 
-def looked_over(tiny, train, *, validation=None, test=()):
+def check(tiny, train, *, validation=None, test=()):
     data = TrainingData(train, [pair(900)] if validation is None else validation, test)
-    sides = Encoder.open(tiny, CONFIG.max_length)([text for each in train for text in each.texts])
+    sides = Encoder.open(tiny, CONFIG.max_length)([text for pair in train for text in pair.texts])
     return preflight(data, list(zip(sides[0::2], sides[1::2], strict=True)), CONFIG)
 
 
-def texts(found, level):
-    return [finding.text for finding in found.findings if finding.level == level]
+def texts(checked, level):
+    return [finding.text for finding in checked.findings if finding.level == level]
 
 
 def test_ordinary_pairs_are_counted_and_nothing_is_wrong_but_their_number(tiny):
-    found = looked_over(tiny, [pair(number) for number in range(30)], test=[pair(901), pair(902)])
+    checked = check(tiny, [pair(number) for number in range(30)], test=[pair(901), pair(902)])
 
-    assert found.pairs == {"train": 30, "validation": 1, "test": 2}
-    assert found.groups == {"train": 30, "validation": 1, "test": 2}
-    assert (found.steps, found.epochs) == (40, pytest.approx(40 * 10 / 30))
-    assert found.longer_preferred == 0
-    assert (found.completion.median, found.completion.longest, found.completion.cut_share) == (3, 3, 0)
-    assert found.errors == []
-    assert texts(found, "warning") == [
+    assert checked.pairs == {"train": 30, "validation": 1, "test": 2}
+    assert checked.groups == {"train": 30, "validation": 1, "test": 2}
+    assert (checked.steps, checked.epochs) == (40, pytest.approx(40 * 10 / 30))
+    assert checked.longer_preferred == 0
+    assert (checked.completion.median, checked.completion.longest, checked.completion.cut_share) == (3, 3, 0)
+    assert checked.errors == []
+    assert texts(checked, "warning") == [
         "only 30 pairs to train on: below 500, don't expect much",
         "40 steps go over so few pairs 13 times",
     ]
@@ -44,23 +44,25 @@ def test_pairs_that_teach_nothing_are_counted(tiny):
     same = pair(1, b="rain falls")
     alike = pair(2, a=sentence(40) + " rain", b=sentence(40) + " lease")
 
-    found = looked_over(tiny, [same, alike, *(pair(number) for number in range(3, 30))])
+    checked = check(tiny, [same, alike, *(pair(number) for number in range(3, 30))])
 
-    assert (found.identical, found.alike) == (1, 2)
-    assert "pairs with two equal answers, which teach nothing: 1" in texts(found, "warning")
-    assert "pairs that differ only in text that is cut off, which teach nothing: 1" in texts(found, "warning")
+    assert (checked.identical, checked.alike) == (1, 2)
+    assert "pairs with two equal answers, which teach nothing: 1" in texts(checked, "warning")
+    assert "pairs that differ only in text that is cut off, which teach nothing: 1" in texts(
+        checked, "warning"
+    )
 
 
 def test_long_prompts_and_what_is_cut_are_told(tiny):
     crowded = pair(1, prompt=sentence(25), a=sentence(25, 1), b=sentence(5, 2))
 
-    found = looked_over(tiny, [crowded, *(pair(number) for number in range(2, 21))])
+    checked = check(tiny, [crowded, *(pair(number) for number in range(2, 21))])
 
-    assert found.crowded == 1
-    assert (found.prompt.longest, found.completion.longest) == (25, 25)
-    assert found.prompt.cut_share == pytest.approx(2 / 40)
-    assert found.completion.cut_share == pytest.approx(1 / 40)
-    assert "prompts that take over half of the tokens, so an answer is cut: 1" in texts(found, "warning")
+    assert checked.crowded == 1
+    assert (checked.prompt.longest, checked.completion.longest) == (25, 25)
+    assert checked.prompt.cut_share == pytest.approx(2 / 40)
+    assert checked.completion.cut_share == pytest.approx(1 / 40)
+    assert "prompts that take over half of the tokens, so an answer is cut: 1" in texts(checked, "warning")
 
 
 def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
@@ -70,9 +72,9 @@ def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
         *(pair(number) for number in range(2, 25)),
     ]
 
-    found = looked_over(tiny, train)
+    checked = check(tiny, train)
 
-    assert found.contradicted == 2
+    assert checked.contradicted == 2
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,6 @@ def test_a_pair_that_comes_again_the_other_way_round_is_told(tiny):
     ],
 )
 def test_a_run_that_could_not_be_believed_is_refused(tiny, train, held_out, error):
-    errors = looked_over(tiny, train, **held_out).errors
+    errors = check(tiny, train, **held_out).errors
 
-    assert any(error in each for each in errors), errors
+    assert any(error in text for text in errors), errors

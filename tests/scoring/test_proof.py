@@ -1,4 +1,4 @@
-"""What a checkpoint is refused for, in words, before anything is scored with it."""
+"""The reasons for which a checkpoint is refused before it scores a text."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.scoring.test_families import GROUPED, card_values, mixed_pairs, save_
 
 @pytest.fixture(scope="module")
 def unstated(tmp_path_factory) -> Path:
-    """A BERT whose tokenizer makes token types, and that nobody has said to be trained without."""
+    """A BERT whose tokenizer makes token types, without a statement that it was trained without these."""
     return save_bert(tmp_path_factory.mktemp("models") / "unstated", stated=False)
 
 
@@ -238,9 +238,9 @@ def test_check_ends_in_one_sentence_whatever_the_config_says(tiny, tmp_path, cap
 
     code = main(["check", str(folder)])
 
-    said = capsys.readouterr().err.strip()
-    assert (code, said.count("\n")) == (1, 0)
-    assert re.search(reason, said), said
+    message = capsys.readouterr().err.strip()
+    assert (code, message.count("\n")) == (1, 0)
+    assert re.search(reason, message), message
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])

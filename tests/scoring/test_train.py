@@ -43,7 +43,7 @@ QUICK = TrainConfig(
 
 
 def planted(count, *, start=0):
-    """Pairs of which people prefer the one that speaks of water; which side it is, and length, is chance."""
+    """Pairs in which people prefer the answer about water; its side and length are random."""
     pairs = []
     for number in range(start, start + count):
         draw = random.Random(number)
@@ -174,13 +174,13 @@ def test_packed_training_computes_what_transformers_computes_gradients_too(model
     with quietly():
         classifier = AutoModelForSequenceClassification.from_pretrained(model).eval()
     encoded = Encoder.open(model, 64)([("why", "rain falls"), ("why", sentence(20)), ("how", "rain falls")])
-    texts = [each.ids for each in encoded]
+    texts = [text.ids for text in encoded]
 
     gradients = []
     for network in (TrainableBert(classifier).eval(), Padded(classifier).eval()):
         classifier.zero_grad()
         network(texts).square().sum().backward()
-        gradients.append({name: each.grad.clone() for name, each in classifier.named_parameters()})
+        gradients.append({name: parameter.grad.clone() for name, parameter in classifier.named_parameters()})
 
     expected = Padded(classifier).eval()(texts).tolist()
     assert TrainableBert(classifier).eval()(texts).tolist() == pytest.approx(expected, abs=1e-4)
@@ -189,15 +189,15 @@ def test_packed_training_computes_what_transformers_computes_gradients_too(model
 
 
 def test_the_losses_are_those_of_a_plain_loop_that_pads(trained, model):
-    """One batch after the other, padded to max_length, two forward passes, torch's own AdamW."""
+    """A plain loop: batches padded to max_length, two forward passes, torch's own AdamW."""
     config, data = QUICK, planted_data()
     torch.manual_seed(config.seed)
     with quietly():
         network = AutoModelForSequenceClassification.from_pretrained(
             model, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
         ).train()
-    no_decay = [each for each in network.parameters() if each.dim() == 1]
-    matrices = [each for each in network.parameters() if each.dim() > 1]
+    no_decay = [parameter for parameter in network.parameters() if parameter.dim() == 1]
+    matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     groups = [{"params": matrices, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups)
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -209,7 +209,7 @@ def test_the_losses_are_those_of_a_plain_loop_that_pads(trained, model):
         )
         return network(**tokens).logits[:, 0]
 
-    found = []
+    losses = []
     for step in range(8):
         order = np.random.default_rng([config.seed, 0]).permutation(400)[step * 16 : step * 16 + 16]
         batch = [data.train[index] for index in order]
@@ -222,10 +222,10 @@ def test_the_losses_are_those_of_a_plain_loop_that_pads(trained, model):
         for group in optimizer.param_groups:
             group["lr"] = config.rate_at(step, 60)
         optimizer.step()
-        found.append(loss.item())
+        losses.append(loss.item())
 
     ours = [loss for _, loss, _ in trained[0].record.metrics["curve"][:8]]
-    assert ours == pytest.approx(found, rel=1e-3)
+    assert ours == pytest.approx(losses, rel=1e-3)
 
 
 def test_dropout_is_on_in_training_and_off_in_scoring(model):
@@ -281,7 +281,7 @@ def test_the_run_tells_how_it_goes(trained):
 
     assert [progress.step for progress in seen] == list(range(61))
     measured = [progress.measured for progress in seen if progress.measured]
-    assert [each.step for each in measured] == [0, 15, 30, 45, 60]
+    assert [row.step for row in measured] == [0, 15, 30, 45, 60]
     assert measured[-1].log_loss < measured[0].log_loss
     assert seen[30].loss < 1
     assert seen[30].eta_seconds > 0
@@ -328,7 +328,7 @@ def test_the_same_run_twice_gives_the_same_weights_and_another_seed_others(model
 
 
 def test_small_passes_give_the_weights_of_large_ones(model, tmp_path):
-    """The token budget bounds memory; what is learnt may not depend on it."""
+    """The token budget bounds memory; the weights must not depend on it."""
     data = planted_data(60, 20, 0)
     weights = [
         load_file(
@@ -354,7 +354,7 @@ def test_a_bare_encoder_gets_a_head_drawn_from_the_seed(tmp_path):
 
 
 def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(model, tmp_path):
-    """Its own training and validation prompts, those of a base that says so, and none of the test split."""
+    """Training and validation prompts, and those on the record of the base, but none of the test split."""
     encoder = save_encoder(tmp_path / "encoder")
     two_steps = replace(QUICK, steps=2, evaluations=1)
     train(encoder, planted_data(40, 20, 20), tmp_path / "first", two_steps)
@@ -377,17 +377,17 @@ def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(mod
 
 
 def test_the_best_weights_are_kept_not_the_last(model, tmp_path):
-    """Labels of training are the opposite of those of validation, so every step makes it worse."""
+    """Training labels are the opposite of validation labels, so every step makes the model worse."""
     upside_down = [replace(pair, target=1 - pair.target) for pair in planted(200)]
     data = TrainingData(upside_down, planted(100, start=10_000))
 
     done = train(model, data, tmp_path / "out", replace(QUICK, steps=40, evaluations=20, patience=2))
 
     measured = done.record.metrics["measured"]
-    assert done.best_step == min(measured, key=lambda each: each["log_loss"])["step"]
+    assert done.best_step == min(measured, key=lambda row: row["log_loss"])["step"]
     assert done.steps < 40
     after = done.record.metrics["validation"]["after"]["log_loss"]
-    assert after == pytest.approx(min(each["log_loss"] for each in measured), abs=1e-5)
+    assert after == pytest.approx(min(row["log_loss"] for row in measured), abs=1e-5)
 
 
 def test_a_run_that_is_told_to_stop_goes_on_to_the_same_weights(trained, model, tmp_path):
@@ -425,7 +425,7 @@ for point in points:
 
 
 def killed_at(points, model, config, tmp_path):
-    """The folder to which a run was begun, killed at the report of each of these steps, and gone on with."""
+    """The output folder of a run that was killed at the report of each of these steps and resumed."""
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "model"
     (tmp_path / "arguments").write_bytes(pickle.dumps((model, planted_data(), config, out, points)))
@@ -478,7 +478,7 @@ LIMITED = replace(QUICK, max_seconds=10.0, save_seconds=0.0)
 
 
 def ticking():
-    """A clock on which every step and every measurement takes one second."""
+    """A clock with one second for each step and each measurement."""
     return itertools.count().__next__
 
 
@@ -498,7 +498,7 @@ def test_a_run_with_a_limit_of_time_ends_within_it_and_says_so(limited):
     # One second for the first measurement, eight for steps, one to measure the last of them.
     assert (manifest["steps"], manifest["planned_steps"], manifest["ended_by"]) == (8, 60, "time")
     assert manifest["seconds"] == limited.seconds == 10.0
-    assert [each["step"] for each in metrics["measured"]] == [0, 8]
+    assert [row["step"] for row in metrics["measured"]] == [0, 8]
     card = (limited.checkpoint.path / "README.md").read_text()
     assert "**Training steps:** 8 of 60 planned (stopped at the limit of 10 seconds);" in card
 
@@ -538,7 +538,7 @@ def test_that_time_is_up_is_settled_before_anything_else_can_happen(limited, mod
     finished = train(model, planted_data(), tmp_path / "model", LIMITED, clock=standing)
 
     assert finished.checkpoint.weights_sha256 == limited.checkpoint.weights_sha256
-    assert [each["step"] for each in finished.record.metrics["measured"]] == [0, 8]
+    assert [row["step"] for row in finished.record.metrics["measured"]] == [0, 8]
 
 
 def test_the_quick_preset_differs_from_the_recommended_in_time_and_measurements_alone():
@@ -549,15 +549,15 @@ def test_the_quick_preset_differs_from_the_recommended_in_time_and_measurements_
 
 
 def test_threads_that_wait_for_each_other_leave_the_processor_to_others():
-    """Busy waiting, which is the default of OpenMP, starved trainings on machines that others use too."""
+    """Busy waiting, the default of OpenMP, starves other processes on a shared machine."""
     code = "import os, scoring; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
-        said = subprocess.run(
+    for variables, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        child = subprocess.run(
             [sys.executable, "-c", code],
-            env=environment | given, capture_output=True, text=True, check=True,
+            env=environment | variables, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert said.stdout.strip() == expected
+        assert child.stdout.strip() == expected
 
 
 def test_another_config_does_not_go_on_from_a_state_that_is_not_its_own(model, tmp_path):
