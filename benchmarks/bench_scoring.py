@@ -31,29 +31,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.random_bert import SEED, SPECIAL, Shape, save_random_bert
+
 Pair = tuple[str, str]
 Score = Callable[[Sequence[Pair]], Sequence[float]]
 
 CANDIDATES = 4  # completions of each prompt
 SIGMA = 0.604  # of log length: 6 % of texts reach 512 tokens when the median is 200
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    hidden: int
-    layers: int
-    heads: int
-    vocabulary: int
-    median_tokens: int
-
-    def flops(self, tokens: int) -> float:
-        """Floating-point operations of one text of n tokens: layers (24 H^2 n + 4 n^2 H)."""
-        return self.layers * (2 * 12 * self.hidden**2 * tokens + 4 * tokens**2 * self.hidden)
-
-
-SEED = Shape(hidden=768, layers=12, heads=12, vocabulary=28_996, median_tokens=200)
-QUICK = Shape(hidden=128, layers=4, heads=4, vocabulary=2_000, median_tokens=60)
+QUICK = Shape(hidden=128, layers=4, heads=4, vocabulary=2_000)
+MEDIAN_TOKENS = {SEED: 200, QUICK: 60}
 
 
 def words(shape: Shape) -> list[str]:
@@ -64,27 +50,6 @@ def words(shape: Shape) -> list[str]:
     ]
 
 
-def save_model(shape: Shape, folder: Path) -> None:
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
-
-    from scoring.model import quietly
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=4 * shape.hidden,
-        num_labels=1,
-    )
-    with quietly():
-        BertForSequenceClassification(config).save_pretrained(folder)
-    vocabulary = {token: number for number, token in enumerate(SPECIAL + words(shape))}
-    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(folder)
-
-
 def draw_pairs(shape: Shape, count: int) -> tuple[list[Pair], list[int]]:
     """Pairs of log-normal length, four completions a prompt, and the tokens of each pair."""
     draw, vocabulary = random.Random(0), words(shape)
@@ -93,7 +58,7 @@ def draw_pairs(shape: Shape, count: int) -> tuple[list[Pair], list[int]]:
         size = draw.randint(5, 40)
         prompt = " ".join(draw.choices(vocabulary, k=size))
         for _ in range(CANDIDATES):
-            tokens = min(512, int(shape.median_tokens * draw.lognormvariate(0, SIGMA)))
+            tokens = min(512, int(MEDIAN_TOKENS[shape] * draw.lognormvariate(0, SIGMA)))
             tokens = max(tokens, size + 4)
             pairs.append((prompt, " ".join(draw.choices(vocabulary, k=tokens - size - 3))))
             lengths.append(tokens)
@@ -290,7 +255,7 @@ def main() -> None:
     pairs, lengths = draw_pairs(shape, count)
     console = Console() if sys.stdout.isatty() else Console(width=130)
     with tempfile.TemporaryDirectory() as scratch:
-        save_model(shape, Path(scratch))
+        save_random_bert(Path(scratch), shape, words(shape))
         measured, ceilings, missing = measure(shape, Path(scratch), pairs, lengths, options.rounds, console)
     report(console, measured, ceilings, missing, lengths, options.rounds)
     if options.json:

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,45 +35,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.random_bert import SEED, Shape, save_random_bert
 from scoring.config import PRESETS, Progress, TrainConfig
 from scoring.pairs import LabelledPair, TrainingData
 
 MAX_LENGTH = 400
 MEDIAN, SIGMA = 195, 0.6  # tokens of a text, log-normal: a mean of 230, as long answers are
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"{a}{b}{c}" for a in "bcdfghjklmnp" for b in "aeiou" for c in "bcdfghjklmnprstvwxz"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    hidden: int
-    layers: int
-    heads: int
-    vocabulary: int
 
 
 SMALL = Shape(hidden=384, layers=6, heads=12, vocabulary=30_522)
 QUICK = Shape(hidden=64, layers=2, heads=4, vocabulary=2_000)
-SEED = Shape(hidden=768, layers=12, heads=12, vocabulary=28_996)
-
-
-def save_model(folder: Path, shape: Shape) -> Path:
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=4 * shape.hidden,
-        num_labels=1,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
-    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(folder)
-    return folder
 
 
 def pairs(count: int, tokens: Callable[[random.Random], int], start: int = 0) -> list[LabelledPair]:
@@ -255,7 +227,7 @@ def peak_of_seed_step(scratch: Path, shape: Shape, pairs_in_step: int) -> tuple[
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     child = context.Process(
-        target=seed_step, args=(save_model(scratch / "seed", shape), pairs_in_step, there)
+        target=seed_step, args=(save_random_bert(scratch / "seed", shape, WORDS), pairs_in_step, there)
     )
     child.start()
     peak, seconds = here.recv()
@@ -289,7 +261,7 @@ def main() -> int:
     )
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory(prefix="bench-train-") as scratch:
-        folder = save_model(Path(scratch) / "model", shape)
+        folder = save_random_bert(Path(scratch) / "model", shape, WORDS)
         data = TrainingData(pairs(400, log_normal), pairs(1, log_normal, 5000))
         times, _ = race(folder, data, config, options.threads, options.turn)
         same = replace(config, dropout=0.0, precision="fp32", steps=1 + 2 * options.turn)
