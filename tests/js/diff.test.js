@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { load } from "./browser.js";
 
@@ -72,4 +74,27 @@ test("similarity is 1 for equal texts, 0 for different ones, and defined for emp
   assert.equal(similarity(diff("one two", "one two")), 1);
   assert.equal(similarity(diff("one", "two")), 0);
   assert.equal(similarity(diff("", "")), 0);
+});
+
+test("texts with no word in common come back within the time limit", () => {
+  const [left, right] = ["l", "r"].map((letter) =>
+    Array.from({ length: 12_000 }, (_, i) => letter + i).join(" "),
+  );
+  const began = process.hrtime.bigint();
+
+  const pieces = diff(left, right);
+
+  assert.ok(process.hrtime.bigint() - began < 3_000_000_000n);
+  assert.equal(without(pieces, "right"), left);
+  assert.equal(without(pieces, "left"), right);
+});
+
+test("the vendored file is dist/diff.js of jsdiff 9.0.0 between two lines", () => {
+  const file = readFileSync("workbench/static/workbench/vendor/jsdiff.js", "utf8");
+  const published = file.slice(file.indexOf("\n") + 1, file.lastIndexOf("\n", file.length - 2) + 1);
+
+  assert.equal(
+    createHash("sha256").update(published).digest("hex"),
+    "5773c7efb34715bb9a9b6a9ebf5b0ff00f85f9efa6d9fd69fc65e181364f7b2e",
+  );
 });

@@ -1,7 +1,7 @@
 // The annotation page at speed: the next Comparisons are fetched ahead, answers are sent in the background, and
 // everything has a key. Without this script the page is a form that does the same, one request at a time.
 
-import { diff, LONGEST, similarity } from "./diff.js";
+import { diff, similarity } from "./diff.js";
 import { answerOf, charactersAct, isText, keyOf, labelKeys } from "./keys.js";
 import { appeared, restartTime, secondsLooked, takes } from "./onscreen.js";
 import { newKey, Outbox, post } from "./outbox.js";
@@ -582,8 +582,7 @@ function diffOf(item) {
     if (text === right) return drawn(text, pieces, "left", "ins");
     return null;
   });
-  if (!pieces)
-    item.diffHint = `Too long to compare: more than ${LONGEST.toLocaleString("en")} characters from the first difference to the last.`;
+  if (!pieces) item.diffHint = "These answers are too long and too different to compare.";
   else if (similarity(pieces) < 0.2)
     item.diffHint = "These answers have little in common, so most words are marked.";
   return item.diff;

@@ -1,50 +1,49 @@
-// Word by word, what two texts share. Plain functions of strings, so that they can be tried in any console.
+// The difference of two texts word by word, for the views of a page. jsdiff compares; this module splits and marks.
 
-// Above this many cells the table below takes too long for a key press: then words give way to lines.
-const CELLS = 6_000_000;
-export const LONGEST = 100_000; // characters from the first difference to the last: what can be marked at a key press
+import { diffArrays, diffLines } from "./vendor/jsdiff.js";
 
-/** Words, runs of white space, and single other characters; joined they are the text again. */
-export function words(text) {
-  return text.match(/[\p{L}\p{N}\p{M}_]+|\s+|[^\p{L}\p{N}\p{M}_\s]/gu) ?? [];
-}
+/** Characters from the first difference to the last. Above this, texts are not compared at a key press. */
+export const LONGEST = 100_000;
+const TIME_LIMIT = { timeout: 250 }; // milliseconds for the words, and as many for the lines after them
 
-export function lines(text) {
-  return text.match(/[^\n]*\n|[^\n]+$/g) ?? [];
-}
+/** Words, runs of white space, and single other characters. Joined, the tokens are the text again. */
+const words = (text) => text.match(/[\p{L}\p{N}\p{M}_]+|\s+|[^\p{L}\p{N}\p{M}_\s]/gu) ?? [];
 
 /**
- * Pieces of both texts in order: [{kind: "same" | "left" | "right", text}]. Leaving out "right" gives the left
- * text and leaving out "left" the right one, character for character. Null when they are too long to compare.
+ * Pieces of both texts in order: [{kind: "same" | "left" | "right", text}]. The pieces without "right" give the
+ * left text, those without "left" the right one, character for character. Texts whose words differ too much for
+ * the time limit are compared by lines. Null when the texts are too long or too different for lines as well.
  */
 export function diff(left, right) {
-  const ends = sharedWords(left, right);
-  const middle = [left, right].map((text) => text.slice(ends.start, text.length - ends.end));
-  if (Math.max(...middle.map((text) => text.length)) > LONGEST) return null;
-  const same = (text) => ({ kind: "same", text });
-  for (const split of [words, lines]) {
-    const [one, other] = middle.map(split);
-    const shared = sharedEnds(one, other);
-    const inner = [one, other].map((tokens) => tokens.slice(shared.start, tokens.length - shared.end));
-    if (inner[0].length * inner[1].length <= CELLS) {
-      return calmed([
-        same(left.slice(0, ends.start)),
-        ...one.slice(0, shared.start).map(same),
-        ...table(...inner),
-        ...one.slice(one.length - shared.end).map(same),
-        same(left.slice(left.length - ends.end)),
-      ]);
-    }
-  }
-  return null;
+  const { start, end } = sharedWords(left, right);
+  const [leftMiddle, rightMiddle] = [left, right].map((text) => text.slice(start, text.length - end));
+  if (Math.max(leftMiddle.length, rightMiddle.length) > LONGEST) return null;
+  const changes =
+    diffArrays(words(leftMiddle), words(rightMiddle), TIME_LIMIT) ??
+    diffLines(leftMiddle, rightMiddle, TIME_LIMIT);
+  if (!changes) return null;
+  return calmed([
+    { kind: "same", text: left.slice(0, start) },
+    ...changes.map(pieceOf),
+    { kind: "same", text: left.slice(left.length - end) },
+  ]);
 }
 
-/** How many characters both begin and end with, up to a space, so that no word is cut: a megabyte is not split
+/** A change of jsdiff as a piece. Its value is a string for lines and a list of tokens for words. */
+function pieceOf({ added, removed, value }) {
+  const kind = added ? "right" : removed ? "left" : "same";
+  return { kind, text: typeof value === "string" ? value : value.join("") };
+}
+
+/** How many characters both texts begin and end with, up to a space, so that no word is cut. A megabyte is not split
  * into words where two texts differ in a line. */
 function sharedWords(left, right) {
-  const shared = sharedEnds(left, right);
+  const most = Math.min(left.length, right.length);
+  let start = 0;
+  while (start < most && left[start] === right[start]) start++;
+  let end = 0;
+  while (end < most - start && left[left.length - 1 - end] === right[right.length - 1 - end]) end++;
   const isSpace = (at) => /\s/.test(left[at]);
-  let { start, end } = shared;
   while (start > 0 && !isSpace(start - 1)) start--;
   while (end > 0 && !isSpace(left.length - end)) end--;
   return { start, end };
@@ -58,56 +57,14 @@ export function similarity(pieces) {
   return same / Math.max(1, same + length("left") + length("right"));
 }
 
-/** Of two strings or two lists of tokens. */
-function sharedEnds(one, other) {
-  const most = Math.min(one.length, other.length);
-  let start = 0;
-  while (start < most && one[start] === other[start]) start++;
-  let end = 0;
-  while (end < most - start && one[one.length - 1 - end] === other[other.length - 1 - end]) end++;
-  return { start, end };
-}
-
-// Longest common subsequence: length[i][j] is that of the tokens from i on the left and from j on the right.
-function table(one, other) {
-  const width = other.length + 1;
-  const length = new Uint16Array((one.length + 1) * width);
-  for (let i = one.length - 1; i >= 0; i--) {
-    for (let j = other.length - 1; j >= 0; j--) {
-      length[i * width + j] =
-        one[i] === other[j]
-          ? length[(i + 1) * width + j + 1] + 1
-          : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
-    }
-  }
-  const pieces = [];
-  let i = 0;
-  let j = 0;
-  while (i < one.length || j < other.length) {
-    if (i < one.length && j < other.length && one[i] === other[j]) {
-      pieces.push({ kind: "same", text: one[i] });
-      i++;
-      j++;
-    } else if (
-      j === other.length ||
-      (i < one.length && length[(i + 1) * width + j] >= length[i * width + j + 1])
-    ) {
-      pieces.push({ kind: "left", text: one[i++] });
-    } else {
-      pieces.push({ kind: "right", text: other[j++] });
-    }
-  }
-  return pieces;
-}
-
-/** With the spaces between two changed words changed as well: one mark for a stretch, and not one for each word. */
+/** The pieces with spaces between two changed words marked too: one mark a stretch, not one a word. */
 function calmed(pieces) {
   const result = [];
   let run = [];
   const close = () => {
     const changed = ["left", "right"].map((kind) => run.filter((piece) => piece.kind === kind).length > 0);
     const spaces = [];
-    while (run.at(-1)?.kind === "same") spaces.unshift(run.pop()); // what ends a run is not between two changes
+    while (run.at(-1)?.kind === "same") spaces.unshift(run.pop()); // trailing spaces are not between two changes
     if (changed.every(Boolean)) {
       for (const kind of ["left", "right"]) {
         result.push({

@@ -107,7 +107,7 @@ function marked(pieces, own) {
 }
 
 function noteOn(pieces) {
-  if (!pieces) return "too long to compare";
+  if (!pieces) return "too long and too different to compare";
   return similarity(pieces) < 0.3 ? "little in common" : "";
 }
 
