@@ -281,7 +281,7 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
         title="What sways choices: length, lists, side",
         says=says,
         columns=(
-            Column("feature", "Twice as much …"),
+            Column("feature", "Twice as much, or left"),
             Column("people", source.capitalize(), "log_odds"),
             Column("model", "Model", "log_odds"),
             Column("excess", f"Model minus {source}", "log_odds"),
