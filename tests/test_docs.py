@@ -79,3 +79,20 @@ def test_the_changelog_has_one_plain_line_a_change():
 
     assert len(changes) > 50
     assert [line for line in changes if len(line) > 110] == []
+
+
+FLOW_ROW = re.compile(r"^\|[^|]*\| `([\w/.]+\.(?:py|js))` \| ((?:`\w+`(?:, )?)+) \|$", re.MULTILINE)
+
+
+def test_the_four_flows_name_files_and_functions_that_exist():
+    flows = (ROOT / "docs/development/architecture.md").read_text().partition("## The four flows")[2]
+    rows = FLOW_ROW.findall(flows)
+
+    assert len(rows) > 30
+    assert len(rows) == len([line for line in flows.split("\n") if "`" in line and line.startswith("|")])
+    for path, names in rows:
+        code = (ROOT / path).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^(?:export )?(?:async )?(?:def|class|function|const) {name}\b", code, re.M), (
+                f"{path} has no {name}"
+            )
