@@ -93,6 +93,5 @@ def test_the_four_flows_name_files_and_functions_that_exist():
     for path, names in rows:
         code = (ROOT / path).read_text()
         for name in re.findall(r"\w+", names):
-            assert re.search(rf"^(?:export )?(?:async )?(?:def|class|function|const) {name}\b", code, re.M), (
-                f"{path} has no {name}"
-            )
+            defined = rf"^(?:export )?(?:async )?(?:def|class|function|const) {name}\b"
+            assert re.search(defined, code, re.MULTILINE), f"{path} has no {name}"
