@@ -79,5 +79,5 @@ def test_a_planted_rule_is_learnt_through_the_product_and_the_model_replaced(lab
     manage("rollback")
     assert ModelVersion.objects.active().name == "untrained"
     assert Promotion.objects.count() == 3
-    with pytest.raises(CommandError, match="no model before untrained"):
+    with pytest.raises(CommandError, match="no model to go back to from untrained"):
         manage("rollback")

@@ -139,7 +139,7 @@ def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged,
     release = releases.begin(Release(dataset=judged, profiles=["preference"]))
     work = (
         "import django; django.setup(); from workbench.models import Release; from workbench.pipeline "
-        f"import release; release.build(Release.objects.get(pk='{release.pk}'))"
+        f"import releases; releases.build(Release.objects.get(pk='{release.pk}'))"
     )
 
     both = [spawn(tmp_path, "-c", work) for _ in range(2)]

@@ -69,7 +69,7 @@ def test_the_same_weights_at_another_length_are_another_version(folder):
 def test_a_name_belongs_to_one_model(folder, tmp_path):
     added(folder)
 
-    with pytest.raises(CommandError, match="another model named tiny"):
+    with pytest.raises(CommandError, match="Another model is named tiny"):
         call_command("model_add", str(save_bert(tmp_path / "other", seed=1)), name="tiny")
 
 

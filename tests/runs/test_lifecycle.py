@@ -63,7 +63,7 @@ def test_a_cancelled_run_tells_its_worker_to_stop_and_stays_cancelled():
 @pytest.mark.parametrize(
     ("kind", "fields", "said"),
     [
-        ("score", {"done": 64, "total": 1722}, "64 of 1,722 completions"),
+        ("score", {"done": 64, "total": 1722}, "64 of 1,722 answers"),
         ("release", {"done": 1000, "total": 5000}, "1,000 of 5,000 pairs"),
         ("train", {"done": 3, "total": 12}, "3 of 12 steps"),
         ("import", {"done": 250, "total": 501, "result": {"phase": "reading"}}, "read 250 of about 501 rows"),

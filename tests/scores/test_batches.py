@@ -162,8 +162,8 @@ def test_a_run_counts_completions_as_they_are_scored_and_not_when_their_batch_is
     finish(run, score)
 
     assert run.batches.count() == 1
-    assert seen == [("0 of 6 completions", 0), ("4 of 6 completions", 4)]
-    assert run.progress == "6 of 6 completions"
+    assert seen == [("0 of 6 answers", 0), ("4 of 6 answers", 4)]
+    assert run.progress == "6 of 6 answers"
 
 
 def test_a_run_does_not_count_what_could_not_be_scored_as_scored(version):
@@ -172,13 +172,13 @@ def test_a_run_does_not_count_what_could_not_be_scored_as_scored(version):
 
     run = finish(batches.plan(dataset, version))
 
-    assert run.progress == "6 of 7 completions; 1 could not be scored"
+    assert run.progress == "6 of 7 answers; 1 could not be scored"
 
 
 def test_a_run_tells_empty_completions_from_those_that_could_not_be_scored():
     run = Run(kind="score", done=4, total=7, result={"scored": 4, "failed": 3, "empty": 2})
 
-    assert run.progress == "4 of 7 completions; 2 empty, so never scored; 1 could not be scored"
+    assert run.progress == "4 of 7 answers; 2 empty, so never scored; 1 could not be scored"
 
 
 def test_what_a_dead_worker_has_scored_of_a_batch_stays_counted_when_the_batch_is_halved(
@@ -198,8 +198,8 @@ def test_what_a_dead_worker_has_scored_of_a_batch_stays_counted_when_the_batch_i
 
     run.refresh_from_db()
     assert [half.scored for half in run.batches.unfinished()] == [4, 0]
-    assert run.progress == "4 of 8 completions"
-    assert finish(run).progress == "8 of 8 completions"
+    assert run.progress == "4 of 8 answers"
+    assert finish(run).progress == "8 of 8 answers"
 
 
 def test_a_run_gives_a_sign_of_life_at_each_slice(version, monkeypatch):

@@ -1,7 +1,7 @@
 """The Model tab of a Dataset: what each version is worth here, retraining, comparing, promoting, lineage."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
-from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
+from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run, Statistics
 from workbench.pipeline import quality
 from workbench.pipeline.model import evaluation, promotion, training
 from workbench.pipeline.model.evaluation import Compared
@@ -125,29 +125,32 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
     measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
     runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
     open_runs = [run for run in runs if run.is_open]
+    reports = quality.stored_of(measured_on)
+    rows = _rows(measured_on, reports)
+    in_table = (row.version for row in rows if row.version.state == ModelVersion.State.ACTIVE)
+    active = next(in_table, None) or ModelVersion.objects.active()
     context = {
+        **as_of(dataset, reports.get(dataset.pk), active),
         "dataset": dataset,
         "tab": "model",
         "form": form,
         "measured_on": measured_on,
-        "rows": _rows(measured_on),
-        "active": ModelVersion.objects.active(),
+        "rows": rows,
+        "active": active,
         "runs": list(runs)[:8],
         "workforce": workforce(open_runs),
         "outlook": _outlook(form),
-        **as_of(dataset, quality.stored(dataset)),
     }
     return render(request, "model/model.html", context, status=400 if form.errors else 200)
 
 
-def _rows(measured_on: list[Dataset]) -> list[VersionRow]:
+def _rows(measured_on: list[Dataset], reports: Mapping[int, Statistics]) -> list[VersionRow]:
     newest = promotion.latest_evaluations(measured_on)
     versions = (
         ModelVersion.objects.transformers()
         .exclude(state=ModelVersion.State.RETIRED)
         .select_related("base", "release__dataset")
     )
-    reports = quality.stored_of(measured_on)
 
     def cell(version: ModelVersion, on: Dataset) -> Cell:
         stored = reports.get(on.pk)

@@ -107,20 +107,21 @@ def computing(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def as_of(dataset: Dataset, stored: Statistics | None) -> dict[str, Any]:
+def as_of(dataset: Dataset, stored: Statistics | None, active: ModelVersion | None = None) -> dict[str, Any]:
     """The moment of the stored figures and the changes since, for quality/as_of.html. Without figures:
-    whether there are any votes, for quality/coming.html."""
+    whether there are any votes, for quality/coming.html. A caller that has read the active version hands it
+    over."""
     if stored is None:
         return {"judged": Judgment.objects.of(dataset).exists()}
-    active = ModelVersion.objects.serving(dataset)
+    serving = dataset.held_by or active or ModelVersion.objects.active()
     return {
         "stored": stored,
         "data": stored.report["data"],
         "described": data_in_words(stored.report["data"]),
         "since": stored.judgments_since,
         "most_counted": Statistics.MOST_COUNTED,
-        "active": active,
-        "other_model": stored.version_id != (active and active.pk),
+        "active": serving,
+        "other_model": stored.version_id != (serving and serving.pk),
     }
 
 
