@@ -82,7 +82,9 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
     ]
     last = []
     if "PostgreSQL" not in absent:
-        ours = ["--ignore=tests/scoring", "--ignore=tests/test_frame.py"]
+        # What knows no database, or brings one of its own.
+        own = ("scoring", "test_frame.py", "test_doors.py", "test_docs.py", "test_words.py")
+        ours = [f"--ignore=tests/{name}" for name in own]
         planned.append([Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql)])
         last.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
     if "Chromium" not in absent:

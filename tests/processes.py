@@ -101,7 +101,7 @@ def processes(broker_url: str, tmp_path: Path, transactional_db: None) -> Iterat
         print(started.log.read_text()[-4000:])  # pytest shows it when the test has failed
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
     """Poll until it is true; fails after `seconds`."""
     until = time.monotonic() + seconds
     while not true():

@@ -144,10 +144,10 @@ def test_a_command_whose_database_is_away_says_so(tmp_path):
 def test_the_demo_ends_with_the_address_and_the_logins_and_ctrl_c_stops_everything(installed):
     port = free_port()
     with started(installed, "demo", "--port", str(port)) as demonstration:
-        wait_until(lambda: "annotator" in demonstration.screen)
+        wait_until(lambda: "annotator" in demonstration.screen, seconds=240)
 
         # Also after the last worker has come, nothing follows.
-        wait_until(lambda: not json.loads(ask(port, "/readyz")[1])["warnings"])
+        wait_until(lambda: not json.loads(ask(port, "/readyz")[1])["warnings"], seconds=240)
         assert re.search(
             rf"The workbench is on http://127\.0\.0\.1:{port}\n"
             r"Log in .*\n  admin +\S{16}\n  reviewer +\S{16}\n  annotator +\S{16}\n$",
