@@ -2,6 +2,7 @@
 
 import sqlite3
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -26,6 +27,10 @@ SHOWN_EXAMPLES = 5
 PREVIEW_ROWS = 1000
 PREVIEW_SECONDS = 1.0
 PREVIEW_PAIRS = 20_000
+
+READ_AT_ONCE = threading.BoundedSemaphore(3)
+"""A file made to unfold takes tens of megabytes while its rows are read; all threads of a web process at once
+would go beyond the 500 MB that it may have."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def preview(
     tokens = limit_of(ModelVersion.objects.serving(dataset))
     reader = Reader(rows, options, lambda *_: None, dataset.columns, limit, tokens)
     whole, faulty = True, False
-    with ExitStack() as stack:
+    with READ_AT_ONCE, ExitStack() as stack:
         try:
             reader.read(open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe))
         except FileFault as fault:
