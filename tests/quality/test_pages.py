@@ -25,7 +25,7 @@ from workbench.pipeline import quality
 from workbench.pipeline.quality import charts
 from workbench.worker import tasks
 
-COMING = "The first figures appear by themselves, usually within a minute."
+COMING = "The first figures appear by themselves, usually within a minute once a worker is running."
 HTMX = {"HX-Request": "true"}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><g/></svg>'
 

@@ -29,6 +29,7 @@ from workbench.models import (
     Release,
     Role,
     Score,
+    Statistics,
     User,
 )
 
@@ -97,6 +98,10 @@ class Command(WorkbenchCommand):
             self.add_model()
         self.say("Scoring the answers")
         call_command("score", NAME)
+        if not Statistics.objects.filter(dataset__name=NAME).exists():
+            # Before the first worker runs, so that no page of the demo is empty at the first look.
+            self.say("Computing the figures")
+            call_command("statistics", NAME)
         if not Release.objects.filter(dataset__name=NAME).exists():
             self.say("Building release 1")
             call_command("release", NAME, out=settings.DATA_DIR / "demo" / "release-1")

@@ -10,14 +10,16 @@ from workbench.pipeline.quality.reports import FORMAT
 
 NEW_VOTES = 50
 NEW_SHARE = 0.05
-"""So many votes since the last report, or this share of what it knows, are enough for a new one."""
+"""A new report is due after this many votes, or after this share of the votes that the last report counts."""
 
 OLD = timedelta(minutes=10)
-"""A report of this age is renewed for a single new vote; a failed Run is not repeated before."""
+"""A report of this age is renewed for a single new vote. A failed Run is repeated after this time at the
+earliest."""
 
 AT_MOST_EVERY = timedelta(seconds=60)
 BREAK = 9
-"""After a Run, a Dataset waits so many times as long as the Run took: a tenth of one worker at most."""
+"""A Dataset waits this many times as long as its last Run took, so its figures take a tenth of one worker at
+most."""
 
 
 def begin(dataset: Dataset, by: User | None = None) -> Run:
@@ -41,8 +43,8 @@ def begin_if_stale(dataset: Dataset) -> Run | None:
 
 
 def is_stale(dataset: Dataset) -> bool:
-    """Whether enough has changed since the stored report: votes, an import, Scores, the model that serves or
-    its calibration. Without any Judgment there is nothing to report."""
+    """Whether enough has changed since the stored report: votes, an import, Scores, the serving model or its
+    calibration. Without any Judgment there is nothing to report."""
     stored = stored_report(dataset)
     if stored is None:
         return Judgment.objects.of(dataset).exists()
