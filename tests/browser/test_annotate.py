@@ -402,6 +402,24 @@ def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_a
     assert shown(page) == first
 
 
+def test_a_flag_is_sent_though_its_dialog_is_opened_again_at_once(dataset, bob_annotates):
+    some(dataset, 2)
+    page = bob_annotates()
+    first = shown(page)
+
+    page.keyboard.press("f")
+    look(page)
+    # The browser tells of a closed dialog only after the script that closed it has ended.
+    page.evaluate("""() => {
+        document.querySelector("#flag [value=flag]").click();
+        document.querySelector("#answers [data-do=flag]").click();
+    }""")
+    expect(page.locator(".flag-mark")).to_be_attached()
+    saved(page)
+
+    assert Flag.objects.get().comparison_id == int(first)
+
+
 def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset, bob_annotates, picture):
     some(dataset, 2)
     page = bob_annotates()

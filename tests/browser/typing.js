@@ -29,7 +29,7 @@ window.typing = { since: {}, sent: [], notes: {}, started: 0, done: 0 };
   let opened = {};
   const { showModal } = HTMLDialogElement.prototype;
   HTMLDialogElement.prototype.showModal = function () {
-    opened = { since: log.since[onScreen()] ?? null, comparison: onScreen() };
+    if (this.id === "flag") opened = { since: log.since[onScreen()] ?? null, comparison: onScreen() };
     showModal.call(this);
   };
 

@@ -785,7 +785,6 @@ function openFlag() {
   if (!current) return;
   flagged = current;
   flagDialog.querySelector("form").reset();
-  flagDialog.returnValue = "";
   openDialog(flagDialog);
 }
 
@@ -800,8 +799,9 @@ flagDialog.addEventListener("keydown", (event) => {
   reason.focus();
 });
 
-flagDialog.addEventListener("close", () => {
-  if (flagDialog.returnValue !== "flag") return;
+// Not at "close": that event comes later, when the dialog may have been opened again on the next one.
+flagDialog.querySelector("form").addEventListener("submit", ({ submitter }) => {
+  if (submitter.value !== "flag") return;
   const { reason, note } = Object.fromEntries(new FormData(flagDialog.querySelector("form")));
   const { comparison, element } = flagged;
   outbox.add(urls.flag, { user: urls.user, comparison, reason, note });
