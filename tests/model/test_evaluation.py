@@ -67,6 +67,7 @@ def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored
     found = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
 
     assert (found.pairs, found.own["accuracy"], found.own["ties"]) == (3, 1.0, 1)
+    assert sum(found.figures["counted"].values()) == found.own["decided"] == 2
     assert found.figures["beside"]["longest"]["accuracy"] == 0.5
     assert found.figures["differences"]["longest"]["n01"] == 1
     assert Score.objects.filter(version=version).count() == 6

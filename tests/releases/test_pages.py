@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
-from workbench.models import Dataset, Decision, Download, Judgment, Release, Run, User
+from workbench.models import Annotator, Dataset, Decision, Download, Judgment, Release, Run, User
 from workbench.pipeline import releases as pipeline
 from workbench.pipeline.decisions import aggregation
 from workbench.worker import tasks
@@ -396,6 +396,19 @@ def test_the_page_of_a_release_says_in_words_what_was_left_out(ready, alice, as_
     assert "The final label is a tie" in page
     assert "1 row: 1 " in page
     assert file_of(ready)[0] in page
+
+
+def test_a_source_of_imported_labels_is_no_annotator_on_the_page_of_a_release(dataset, alice, as_user):
+    judge(dataset)
+    source = Annotator.objects.create(source="old.jsonl", external_id="7")
+    pair = ComparisonFactory.create(prompt__dataset=dataset)
+    JudgmentFactory.create(comparison=pair, annotator=source, stage="imported")
+    release = pipeline.build(Release(dataset=dataset, profiles=["preference"]))
+
+    page = as_user(alice).get(reverse("release", args=[release.pk])).content.decode()
+
+    assert "<dt>Annotators</dt><dd>1</dd>" in page
+    assert "<dt>Sources of imported labels</dt><dd>1</dd>" in page
 
 
 @pytest.mark.parametrize("name", ["rita", "bob"])

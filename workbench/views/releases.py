@@ -202,6 +202,7 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
             "manifest": manifest,
             "files": _in_order(release, manifest["files"]),
             "groups": _profile_groups(release),
+            "people_and_label_sources": pipeline.people_and_label_sources(manifest),
             "licences": sorted({source["licence"] for source in manifest["sources"]}),
             "downloads": release.downloads.select_related("user")[:DOWNLOADS_SHOWN],
         }

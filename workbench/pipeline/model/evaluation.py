@@ -126,10 +126,10 @@ class Pairs:
 
     @property
     def counted(self) -> dict[str, int]:
-        """How many pairs people judged, before any Suggestion and where chance picked the pair, and how many
-        carry an imported label alone."""
-        people = sum(pair.people for pair in self.known)
-        return {"people": people, "imported": len(self.known) - people}
+        """The `decided` pairs: those that people judged, before any Suggestion and where chance picked the
+        pair, and those with imported labels alone."""
+        people = sum(pair.people for pair in self.known if pair.outcome != TARGETS[Outcome.TIE])
+        return {"people": people, "imported": self.decided - people}
 
     def seen_by(self, version: ModelVersion) -> Seen:
         """Which of the groups the version has learnt."""

@@ -19,7 +19,7 @@ from workbench.pipeline.releases.files import FORMATS
 from workbench.pipeline.releases.filters import BadFilter, Filters, FilterValue
 from workbench.pipeline.releases.history import Diff, ProfileDiff, Verified, diff, verify
 from workbench.pipeline.releases.manifest import NAME as MANIFEST
-from workbench.pipeline.releases.manifest import FileFacts, Manifest
+from workbench.pipeline.releases.manifest import FileFacts, Manifest, people_and_label_sources
 from workbench.pipeline.releases.profiles import DEFAULT_PROFILES, PROFILES, Profile
 from workbench.pipeline.releases.proof import in_folder
 from workbench.pipeline.text.splits import SPLITS, split_of
@@ -49,6 +49,7 @@ __all__ = [
     "diff",
     "in_folder",
     "names_of",
+    "people_and_label_sources",
     "refuse_unusable",
     "split_of",
     "verify",

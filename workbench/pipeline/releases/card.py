@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from scoring import shares
 from workbench.pipeline.releases import proof
-from workbench.pipeline.releases.manifest import Manifest, ProfileFacts, ShareFacts
+from workbench.pipeline.releases.manifest import Manifest, ProfileFacts, ShareFacts, people_and_label_sources
 
 NAME = "README.md"
 _SIZES = (
@@ -162,11 +162,11 @@ def _contents(manifest: Manifest) -> str:
 
 def _collection(manifest: Manifest) -> str:
     version = manifest["model_version"]
-    imported = sum(1 for annotator in manifest["annotators"] if annotator["imported_from"])
+    people, label_sources = people_and_label_sources(manifest)
     votes = (
         f"People per pair: {manifest['dataset']['overlap']}. "
-        f"People who voted: {len(manifest['annotators']) - imported}. "
-        f"Sources of imported labels: {imported}. "
+        f"People who voted: {people}. "
+        f"Sources of imported labels: {label_sources}. "
         f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
         "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
     )

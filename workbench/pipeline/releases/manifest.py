@@ -244,6 +244,12 @@ def manifest_of(
     }
 
 
+def people_and_label_sources(manifest: Manifest) -> tuple[int, int]:
+    """(people, sources of imported labels) whose votes are in the release."""
+    sources = sum(annotator["imported_from"] is not None for annotator in manifest["annotators"])
+    return len(manifest["annotators"]) - sources, sources
+
+
 def _guidelines(dataset: Dataset, counts: Counts, using: str) -> list[GuidelinesFacts]:
     """The versions that released Judgments were made under, and the newest."""
     versions = list(Guidelines.objects.using(using).filter(dataset=dataset).order_by("number"))

@@ -281,16 +281,16 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
         title="What sways choices: length, lists, side",
         says=says,
         columns=(
-            Column("feature", "Twice as much, or left"),
+            Column("feature", "Feature"),
             Column("people", source.capitalize(), "log_odds"),
             Column("model", "Model", "log_odds"),
             Column("excess", f"Model minus {source}", "log_odds"),
             Column("given", f"{source.capitalize()}, at equal margin", "log_odds"),
         ),
         rows=rows,
-        reading="Log-odds of being preferred, from one logistic regression on the differences between two "
-        "answers: 0 = no effect, 0.7 = twice the odds. The last column keeps the model’s margin fixed. It "
-        f"shows what {source} follow and the model does not.",
+        reading="How much the log-odds of being preferred rise when an answer has twice as much of a feature "
+        "or is on the left: 0 = no effect, 0.7 = twice the odds. The last column keeps the model’s margin "
+        f"fixed. It shows what {source} follow and the model does not.",
     )
 
 
