@@ -15,7 +15,7 @@ from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
 from tests.planted import Planted, memorised
 from workbench.models import Dataset, Member, ModelVersion, Role, Run, Score
 from workbench.pipeline import quality
-from workbench.worker import tasks
+from workbench.worker import scorers
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +55,7 @@ def admin(dataset, as_user):
 def scored_here(monkeypatch):
     """No weights are loaded: what lacks a Score gets 0."""
     monkeypatch.setattr(
-        tasks, "scorer_of", lambda version: lambda texts: [Scored(0.0, 1, 1, 0, 0, "fp32") for _ in texts]
+        scorers, "scorer_of", lambda version: lambda texts: [Scored(0.0, 1, 1, 0, 0, "fp32") for _ in texts]
     )
 
 

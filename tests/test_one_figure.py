@@ -26,7 +26,7 @@ from workbench.models import Member, ModelVersion, Release, Role, Run, Upload
 from workbench.pipeline import imports
 from workbench.pipeline.quality.panels import panels
 from workbench.pipeline.releases import build
-from workbench.worker import tasks
+from workbench.worker import scorers, tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -53,8 +53,8 @@ def by_length(pairs):
 @pytest.fixture(autouse=True)
 def scored_here(monkeypatch):
     """No weights are loaded: a text of more than 1,000 characters is cut."""
-    monkeypatch.setattr(tasks, "scorer_of", lambda version: by_length)
-    monkeypatch.setattr(tasks, "load_scorer", lambda version: by_length)
+    monkeypatch.setattr(scorers, "scorer_of", lambda version: by_length)
+    monkeypatch.setattr(scorers, "load_scorer", lambda version: by_length)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
 django.setup()
 
 from scoring.formats import BadText, Pair, Scored  # noqa: E402
-from workbench.worker import tasks  # noqa: E402
+from workbench.worker import scorers  # noqa: E402
 from workbench.worker.celery import app  # noqa: E402
 
 __all__ = ["app"]
@@ -30,4 +30,4 @@ def fake_scorer(pairs: Sequence[Pair]) -> list[Scored]:
     return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs if "short" not in text]
 
 
-tasks.load_scorer = lambda version: fake_scorer
+scorers.load_scorer = lambda version: fake_scorer

@@ -14,7 +14,8 @@ from workbench.models import ModelVersion, Run, ScoreBatch
 from workbench.pipeline.model import registry
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.scoring import batches
-from workbench.worker import tasks
+from workbench.worker import scorers, tasks
+from workbench.worker.heartbeat import Heartbeat
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh_worker():
-    tasks.load_engine.cache_clear()
+    scorers.load_engine.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def test_a_folder_becomes_a_pinned_version_that_a_worker_can_load_when_the_folde
     for file in folder.iterdir():
         file.unlink()
 
-    score = tasks.load_scorer(version)
+    score = scorers.load_scorer(version)
 
     assert score([("a", "b")])[0].value == pytest.approx(score([("a", "b")])[0].value)
     assert (version.parameters, version.max_length, version.state) == (42881, 400, "registered")
@@ -107,7 +108,7 @@ def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_regist
     ModelVersion.objects.update(self_test=known)
 
     with pytest.raises(Refused, match="registered"):
-        tasks.load_scorer(version)
+        scorers.load_scorer(version)
 
 
 def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, settings):
@@ -118,7 +119,7 @@ def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, setti
     (other / "model.safetensors").replace(stored / "model.safetensors")
 
     with pytest.raises(ValueError, match=r"the weights in .* are not what was registered"):
-        tasks.load_scorer(version)
+        scorers.load_scorer(version)
     (stored / "model.safetensors").unlink()
 
 
@@ -161,19 +162,18 @@ def test_a_model_that_is_not_the_registered_one_ends_the_run_with_the_reason(fol
 def test_a_baseline_scored_in_between_does_not_push_the_model_out_of_a_worker(folder):
     version, longest = added(folder), ModelVersion.objects.get(name="longest")
 
-    first = tasks.load_scorer(version)
-    tasks.load_scorer(longest)
+    first = scorers.load_scorer(version)
+    scorers.load_scorer(longest)
 
-    assert tasks.load_scorer(version) is first
+    assert scorers.load_scorer(version) is first
 
 
 def test_a_worker_says_where_and_in_which_precision_it_computes(folder, monkeypatch):
-    heartbeat = tasks.Heartbeat("score")
-    monkeypatch.setattr(tasks, "_heartbeats", [heartbeat])
+    monkeypatch.setattr(Heartbeat, "device", "")
 
-    tasks.load_scorer(added(folder))
+    scorers.load_scorer(added(folder))
 
-    assert heartbeat.device == "cpu in fp32"
+    assert Heartbeat("score").device == "cpu in fp32"
 
 
 def test_a_checkpoint_in_a_bucket_is_copied_once_and_whole(folder, tmp_path):

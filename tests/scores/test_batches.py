@@ -16,7 +16,7 @@ from tests.factories import (
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Suggestion
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.scoring import batches
-from workbench.worker import tasks
+from workbench.worker import scorers, tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -471,7 +471,7 @@ def test_a_database_that_goes_away_again_and_again_costs_a_batch_no_attempt(vers
         raise OperationalError("the database system is shutting down")
 
     monkeypatch.setattr(batches, "work", work)
-    monkeypatch.setattr(tasks, "load_scorer", lambda version: by_length)
+    monkeypatch.setattr(scorers, "load_scorer", lambda version: by_length)
     monkeypatch.setattr(tasks.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(tasks.connection, "close", lambda: None)  # the test is in a transaction
 

@@ -29,7 +29,7 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.pipeline.scoring import batches, suggestions
-from workbench.worker import tasks
+from workbench.worker import scorers
 
 pytestmark = pytest.mark.django_db
 
@@ -386,13 +386,13 @@ def test_a_guard_that_one_worker_widened_is_known_to_the_others(version):
             self.guard = 3 * GUARD
             return []
 
-    tasks.sharing_guard(version, Engine())([])
+    scorers.sharing_guard(version, Engine())([])
 
     assert ModelVersion.objects.get(pk=version.pk).guard == 3 * GUARD
     version.widen_guard(GUARD)
     assert ModelVersion.objects.get(pk=version.pk).guard == 3 * GUARD
     other = Engine()
-    tasks.sharing_guard(ModelVersion.objects.get(pk=version.pk), other)
+    scorers.sharing_guard(ModelVersion.objects.get(pk=version.pk), other)
     assert other.guard == 3 * GUARD
 
 

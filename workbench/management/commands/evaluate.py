@@ -12,7 +12,7 @@ from workbench.management.base import WorkbenchCommand, dataset_to_change, versi
 from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline.model import evaluation
-from workbench.worker import tasks
+from workbench.worker import tasks, training
 
 EXAMPLES = """
 examples:
@@ -61,7 +61,7 @@ class Command(WorkbenchCommand):
             return
         run.start()
         with shown(Run.Kind.EVALUATE, f"{version} on {options['on']}") as told:
-            found = tasks.evaluate_here(run, told)
+            found = training.evaluate_here(run, told)
         if found is None:
             run.refresh_from_db()
             raise CommandError(run.error or f"{run} was stopped; nothing was stored.")

@@ -12,7 +12,7 @@ from workbench.models import ModelVersion
 from workbench.pipeline.model import promotion, registry
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
-from workbench.worker import tasks
+from workbench.worker import training
 
 EXAMPLES = """
 examples:
@@ -81,7 +81,7 @@ class Command(WorkbenchCommand):
         try:
             folder = _folder_of(options["model"], options["revision"])
             check = seed.check_card_examples if options["model"] == seed.REPOSITORY else None
-            found = tasks.inspect(
+            found = training.inspect(
                 folder, options["max_length"], options["precision"], check, options["token_types"]
             )
         except CheckpointError as error:

@@ -8,7 +8,8 @@ from workbench.management.base import WorkbenchCommand, counted, dataset_to_chan
 from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline.scoring import batches, cuts
-from workbench.worker import tasks
+from workbench.worker import scorers, tasks
+from workbench.worker.heartbeat import WORKER
 
 EXAMPLES = """
 examples:
@@ -39,11 +40,11 @@ class Command(WorkbenchCommand):
         self.report([run for run, _ in planned], options)
 
     def work(self, run: Run, version: ModelVersion, quiet: bool) -> None:
-        score = tasks.load_scorer(version)
-        lease, alone = settings.LEASE_SECONDS, tasks.alone(score)
-        together = tasks.sharing_guard(version, score)
+        score = scorers.load_scorer(version)
+        lease, alone = settings.LEASE_SECONDS, scorers.alone(score)
+        together = scorers.sharing_guard(version, score)
         with shown(Run.Kind.SCORE, version.name, run.total, quiet=quiet) as told:
-            for done in batches.score_here(run, together, tasks.WORKER, lease, alone):
+            for done in batches.score_here(run, together, WORKER, lease, alone):
                 told(done)
         run.refresh_from_db()
 

@@ -18,6 +18,7 @@ from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline.model import training
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
+from workbench.worker.training import preflight, train_here, trainer
 
 EXAMPLES = """
 examples:
@@ -102,7 +103,7 @@ class Command(WorkbenchCommand):
             return True
         preset = options["preset"] or training.usual_preset(release)
         config = training.config_of(preset, _settings(options["set"]))
-        report = tasks.preflight(release, base, config)
+        report = preflight(release, base, config)
         for line in training.preflight_in_words(report):
             self.stdout.write(f"  {line}")
         if options["json"]:
@@ -113,7 +114,7 @@ class Command(WorkbenchCommand):
         if not run.start():
             raise CommandError(f"A worker is carrying out {run} already.")
         with shown(Run.Kind.TRAIN, f"{run}") as told:
-            version = tasks.train_here(run, _watched(run, told))
+            version = train_here(run, _watched(run, told))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
             self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
@@ -144,7 +145,7 @@ def _finding(run: Run) -> str:
 
 
 def _watched(run: Run, told: Told) -> training.Train:
-    train = tasks.trainer(training.config_of_run(run))
+    train = trainer(training.config_of_run(run))
 
     def watched(model: Path, pairs: Path, out: Path, report: Report) -> Any:
         def step(progress: Progress) -> bool | None:

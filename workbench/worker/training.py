@@ -1,0 +1,133 @@
+"""Training and evaluation with the real model: what the pipeline takes as callables, from torch."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from scoring.config import Report, TrainConfig
+from scoring.formats import Pair, Scorer, prompt_text
+from workbench.models import Evaluation, ModelVersion, Release, Run
+from workbench.pipeline import releases
+from workbench.pipeline.model import evaluation, registry, training
+from workbench.pipeline.runs.progress import Refused
+from workbench.worker import scorers
+
+if TYPE_CHECKING:
+    from scoring.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def train_here(
+    run: Run, train: training.Train, stopping: Callable[[], bool] = lambda: False
+) -> ModelVersion | None:
+    """Carry a started training out in this process."""
+    config = training.config_of_run(run)
+
+    def look(model: Path, pairs: Path) -> dict[str, Any]:
+        return look_over(model, pairs, config)
+
+    def inspect_trained(folder: Path, base: ModelVersion, max_length: int) -> training.Checkpoint:
+        return inspect(folder, max_length, base.precision)
+
+    tools = training.Tools(look, train, inspect_trained, scorers.scorer_of)
+    return training.carry_out(run, tools, settings.DATA_DIR / "training", stopping)
+
+
+def evaluate_here(run: Run, progress: Callable[[int, int], object]) -> Evaluation | None:
+    """Carry a started evaluation out in this process."""
+
+    def going_on(done: int, total: int) -> bool:
+        progress(done, total)
+        return True
+
+    return evaluation.carry_out(run, scorers.scorer_of, going_on)
+
+
+def trainer(config: TrainConfig) -> training.Train:
+    """The training of scoring with these settings. A folder that is there already was trained to its end by a
+    worker that died before it could say so."""
+
+    def train(model: Path, pairs: Path, out: Path, report: Report) -> dict[str, Any]:
+        from scoring.train import train as train_model  # slow: torch
+
+        if not out.is_dir():
+            scorers.load_engine.cache_clear()  # the memory of a loaded model is wanted now
+            train_model(model, pairs, out, config, report=report, device=settings.DEVICE)
+        manifest, metrics = (
+            json.loads((out / f"{name}.json").read_text()) for name in ("training", "metrics")
+        )
+        return {**manifest, "metrics": metrics}
+
+    return train
+
+
+def look_over(model: Path, pairs: Path, config: TrainConfig) -> dict[str, Any]:
+    """The preflight of scoring: every pair tokenised, nothing trained."""
+    from scoring import preflight
+    from scoring.pairs import read_training_data
+
+    return asdict(preflight.look_over(model, read_training_data(pairs), config))
+
+
+def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict[str, Any]:
+    """What `look_over` says of a release and a base. Raises Refused."""
+    model = registry.local_checkpoint(base, settings.DATA_DIR / "cache" / "checkpoints")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            releases.copy_to(release, Path(scratch) / "release")
+            return look_over(model, Path(scratch) / "release", config)
+        except (ValueError, releases.ReleaseError) as error:
+            raise Refused(str(error)) from error
+
+
+def inspect(
+    folder: Path,
+    max_length: int,
+    precision: str,
+    check: Callable[[Scorer], None] | None = None,
+    token_types: str | None = None,
+) -> training.Checkpoint:
+    """Compare a model folder with plain `transformers` and load it: what pins it, its known answers, how far
+    its bf16 strays from fp32 on real texts. Raises ValueError, or what `check` raises of the loaded model."""
+    from scoring.checkpoint import files_of
+    from scoring.engine import load
+    from scoring.proof import prove
+
+    checkpoint = prove(folder, max_length, token_types=token_types, device=settings.DEVICE)
+    engine = load(folder, max_length=max_length, precision=precision, device=settings.DEVICE)
+    if engine.note:
+        log.info("%s: %s", folder.name, engine.note)
+    if check is not None:
+        check(engine)
+    facts = {
+        "architecture": checkpoint.architecture,
+        "parameters": checkpoint.parameters,
+        "weights_sha256": checkpoint.weights_sha256,
+        "tokenizer_sha256": checkpoint.tokenizer_sha256,
+        "max_length": max_length,
+        "precision": precision,
+        "guard": _guard(engine),
+        "self_test": registry.known_answers(engine.alone),
+    }
+    return training.Checkpoint(files_of(checkpoint), facts)
+
+
+def _guard(engine: "Engine") -> float | None:
+    """How far bf16 strays from fp32 on real texts, with room to spare; None where bf16 is not used."""
+    from scoring.engine import measure_guard
+
+    return measure_guard(engine, _sample()) if engine.exact_order else None
+
+
+def _sample() -> list[Pair]:
+    """Texts of many lengths and scripts that are always there: the demo's."""
+    path = settings.BASE_DIR / "demo" / "prompts.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    return [(prompt_text(row["prompt"]), c["text"]) for row in rows for c in row["completions"]]
