@@ -188,7 +188,8 @@ def describe(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
 def report() -> None:
     """Print each version's accuracy on the held-out debates beside the rules, and paired differences."""
     from workbench.models import Dataset, Evaluation, ModelVersion, Promotion
-    from workbench.pipeline.model import evaluation
+    from workbench.pipeline.model import pairs
+    from workbench.pipeline.model.compare import compare
 
     held = Dataset.objects.get(name=HELD)
     newest = {e.version.name: e for e in Evaluation.objects.filter(dataset=held).order_by("pk")}
@@ -211,7 +212,7 @@ def report() -> None:
             f"Two voters choose the same side in {people['agreement']:.1%}; against majorities of "
             f"{people['votes']} a model without error would show {people['ceiling']:.1%}."
         )
-    pairs = evaluation.of_dataset(held)
+    held_pairs = pairs.of_dataset(held)
     versions = {v.name: v for v in ModelVersion.objects.filter(name__in=shown)}
     print()
     for new, old in (
@@ -220,14 +221,14 @@ def report() -> None:
         ("second", "first"),
         ("second", "longest"),
     ):
-        paired = evaluation.compared(versions[new], versions[old], pairs).paired
+        paired = compare(versions[new], versions[old], held_pairs).paired
         low, high = paired.accuracy_interval or (0.0, 0.0)
         verdict = "significant" if low > 0 or high < 0 else "not significant"
         print(
             f"{new} less {old}: {(paired.accuracy_difference or 0) * 100:+.1f} points, 95 % by prompt group "
             f"{low * 100:+.1f} to {high * 100:+.1f} ({verdict}); McNemar p = {paired.p:.2g}"
         )
-    by_group(pairs, versions)
+    by_group(held_pairs, versions)
     for promotion in Promotion.objects.history():
         print(f"{promotion.version} in place of {promotion.supersedes}: {promotion.kind}")
 
@@ -235,16 +236,18 @@ def report() -> None:
 def by_group(pairs: Any, versions: dict[str, Any]) -> None:
     """Accuracy of each version on each held-out prompt group."""
     from workbench.models import Prompt
-    from workbench.pipeline.model import evaluation
+    from workbench.pipeline.model.margins import stored_margins
 
     names = ("longest", "untrained", "first", "second")
-    margins = {name: evaluation.stored_margins(versions[name], pairs) for name in names}
+    margins = {name: stored_margins(versions[name], pairs) for name in names}
     right: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for place, pair in enumerate(pairs.known):
+    for place, pair in enumerate(pairs):
         if pair.outcome != 0.5:
             for name in names:
-                margin = margins[name][place] or 0.0
-                right[pair.group][name].append((margin > 0) == (pair.outcome > 0.5) if margin else 0.5)
+                margin = margins[name][place]  # NaN without a Score
+                right[pair.group][name].append(
+                    (margin > 0) == (pair.outcome > 0.5) if abs(margin) > 0 else 0.5
+                )
     prompts = dict(Prompt.objects.filter(group__in=right).values_list("group", "messages"))
     print(f"\n{'held-out prompt group':44} pairs  {'  '.join(f'{name:>9}' for name in names)}")
     for group, of in sorted(right.items(), key=lambda item: -len(item[1]["second"])):

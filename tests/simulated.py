@@ -24,7 +24,7 @@ from workbench.pipeline.annotate import queue as annotate_queue
 from workbench.pipeline.annotate.answers import Answer
 from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.model import promotion
-from workbench.pipeline.model.evaluation import Compared
+from workbench.pipeline.model.compare import Compared
 
 RIGHT, FOLLOWS = 0.9, 0.6
 """How often a person is right, and how often they take the Suggestion that they are shown."""

@@ -15,8 +15,9 @@ from tests.factories import (
 )
 from tests.planted import has_learnt, measured, memorised
 from workbench.models import Decision, Evaluation, Run, Score
-from workbench.pipeline.model import evaluation
-from workbench.pipeline.model.evaluation import NothingToEvaluate
+from workbench.pipeline.model.compare import compare
+from workbench.pipeline.model.evaluation import carry_out, evaluate, summary
+from workbench.pipeline.model.pairs import NothingToEvaluate, of_dataset, of_file
 from workbench.pipeline.text.splits import split_of
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +65,7 @@ def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored
     judged(frozen, "also good", "bad")
     judged(frozen, "one", "other", "tie")
 
-    found = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+    found = evaluate(version, of_dataset(frozen), scorer_of)
 
     assert (found.pairs, found.own["accuracy"], found.own["ties"]) == (3, 1.0, 1)
     assert sum(found.figures["counted"].values()) == found.own["decided"] == 2
@@ -77,14 +78,14 @@ def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored
 def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_leaves_out(dataset):
     planted = memorised(dataset)
 
-    found = evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of)
+    found = evaluate(planted.version, of_dataset(dataset), scorer_of)
 
     assert (found.own["accuracy"], found.own["decided"]) == (planted.share, 40)
     assert found.figures["learnt"] == {"pairs": 60, "known": "yes"}
     assert found.figures["counted"] == {"people": 0, "imported": 40}
     live = measured(planted.version, dataset)
     assert tuple(found.own["clustered"]) == (live.share.low, live.share.high)
-    assert evaluation.in_words(found) == (
+    assert summary(found) == (
         f"Kitchen: 62 % of 40 pairs right (95 % interval {live.share.low * 100:.0f} to "
         f"{live.share.high * 100:.0f} %). 40 pairs have imported labels. Left out: 60 pairs of prompts that "
         "the model was trained on."
@@ -97,12 +98,12 @@ def test_the_active_model_beside_it_shows_nothing_that_it_has_learnt_itself(data
     for comparison in (*planted.learnt, *planted.unseen):
         SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
 
-    found = evaluation.evaluate(other, evaluation.of_dataset(dataset), scorer_of)
+    found = evaluate(other, of_dataset(dataset), scorer_of)
 
     assert (found.own["accuracy"], found.own["decided"]) == (1.0, 100)
     assert found.figures["beside"]["memory"]["accuracy"] == planted.share
     assert found.figures["differences"]["memory"]["n"] == 40
-    assert "Its training data is not known" in evaluation.in_words(found)
+    assert "Its training data is not known" in summary(found)
 
 
 def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
@@ -110,7 +111,7 @@ def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
     rows += [{"prompt": f"And what is {n}?", "chosen": "bad", "rejected": f"good {n}"} for n in range(5)]
     has_learnt(version, [row["prompt"].upper() for row in rows[:10]])
 
-    found = evaluation.evaluate(version, evaluation.of_file(written(tmp_path, rows)), scorer_of)
+    found = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
 
     assert (found.own["accuracy"], found.own["decided"], found.figures["learnt"]["pairs"]) == (0.0, 5, 10)
 
@@ -119,7 +120,7 @@ def test_a_version_that_has_learnt_every_pair_has_no_figure(dataset):
     planted = memorised(dataset, others=0, right=0)
 
     with pytest.raises(NothingToEvaluate, match="memory has learnt the prompts of all 60 pairs of Kitchen"):
-        evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of)
+        evaluate(planted.version, of_dataset(dataset), scorer_of)
 
 
 def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
@@ -129,7 +130,7 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
         SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
     has_learnt(other, [one.prompt.messages[0]["content"] for one in planted.unseen[:10]])
 
-    found = evaluation.compared(other, planted.version, evaluation.of_dataset(dataset))
+    found = compare(other, planted.version, of_dataset(dataset))
 
     assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
     assert found.paired.old_accuracy == 15 / 30
@@ -142,7 +143,7 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
 def test_figures_at_a_temperature_are_of_prompts_that_no_temperature_is_fitted_on(dataset):
     planted = memorised(dataset, temperature=2.0)
 
-    own = evaluation.evaluate(planted.version, evaluation.of_dataset(dataset), scorer_of).own
+    own = evaluate(planted.version, of_dataset(dataset), scorer_of).own
 
     held_out = [pair for pair in planted.unseen if split_of(pair.prompt.group) != "train"]
     assert 0 < own["calibrated_n"] == len(held_out) < 40
@@ -152,18 +153,18 @@ def test_a_reviewers_label_that_no_blind_vote_stands_behind_is_not_counted(froze
     comparison = ComparisonFactory.create(prompt=PromptFactory.create(dataset=frozen))
     Decision.objects.create(comparison=comparison, outcome="a", method="reviewer")
 
-    assert evaluation.of_dataset(frozen).known == []
+    assert of_dataset(frozen).pairs == []
 
 
 def test_the_hash_of_the_pairs_does_not_depend_on_the_order_they_came_in(tmp_path):
     rows = [{"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}"} for n in range(3)]
 
-    one = evaluation.of_file(written(tmp_path, rows))
-    two = evaluation.of_file(written(tmp_path, [*reversed(rows), rows[0]]))
+    one = of_file(written(tmp_path, rows))
+    two = of_file(written(tmp_path, [*reversed(rows), rows[0]]))
     rows[0]["chosen"], rows[0]["rejected"] = rows[0]["rejected"], rows[0]["chosen"]
 
     assert one.sha256 == two.sha256
-    assert one.sha256 != evaluation.of_file(written(tmp_path, rows)).sha256
+    assert one.sha256 != of_file(written(tmp_path, rows)).sha256
 
 
 def test_a_file_is_evaluated_on_and_nothing_of_it_is_stored(tmp_path, version):
@@ -171,7 +172,7 @@ def test_a_file_is_evaluated_on_and_nothing_of_it_is_stored(tmp_path, version):
         {"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}", "subset": "ab"[n % 2]} for n in range(4)
     ]
 
-    found = evaluation.evaluate(version, evaluation.of_file(written(tmp_path, rows)), scorer_of)
+    found = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
 
     assert (found.pairs, found.own["accuracy"], found.dataset) == (4, 1.0, None)
     assert {part["label"] for part in found.own["slices"] if part["name"] == "subset"} == {"a", "b"}
@@ -186,26 +187,26 @@ def test_the_webgpt_protocol_takes_pairs_with_a_preferred_option_and_may_strip_c
 
     path = written(tmp_path, [row(1, 0.5), row(2, 0.0), row(3, 1.0)])
 
-    kept, stripped = (evaluation.of_file(path, protocol) for protocol in ("webgpt", "webgpt-stripped"))
+    kept, stripped = (of_file(path, protocol) for protocol in ("webgpt", "webgpt-stripped"))
 
-    assert (len(kept.known), kept.left_out) == (2, {"no preferred option": 1})
-    texts = {text for pair in stripped.known for _, text in pair.texts}
+    assert (len(kept), kept.left_out) == (2, {"no preferred option": 1})
+    texts = {text for pair in stripped for _, text in pair.texts}
     assert "A good one ." in texts
-    assert "A good one [1][2]." in {text for pair in kept.known for _, text in pair.texts}
+    assert "A good one [1][2]." in {text for pair in kept for _, text in pair.texts}
 
 
 def test_a_file_with_a_bad_row_is_refused_with_its_line(tmp_path):
     path = written(tmp_path, [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": 3}])
 
     with pytest.raises(NothingToEvaluate, match=r"pairs.jsonl, line 2: "):
-        evaluation.of_file(path)
+        of_file(path)
 
 
 def test_a_pair_that_cannot_be_scored_is_left_out_and_counted(frozen, version):
     judged(frozen, "good", "bad")
     judged(frozen, "unscorable", "bad")
 
-    found = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+    found = evaluate(version, of_dataset(frozen), scorer_of)
 
     assert found.pairs == 1
     assert found.figures["left_out"] == {"a text that cannot be scored": 1}
@@ -215,7 +216,7 @@ def test_nothing_settled_says_what_was_left_out(frozen, version):
     judged(frozen, "one", "other", "both_bad")
 
     with pytest.raises(NothingToEvaluate, match="1 both bad"):
-        evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of)
+        evaluate(version, of_dataset(frozen), scorer_of)
 
 
 def test_people_who_disagree_set_a_ceiling(frozen, version):
@@ -224,7 +225,7 @@ def test_people_who_disagree_set_a_ceiling(frozen, version):
         JudgmentFactory.create(comparison=comparison, outcome=second)
         JudgmentFactory.create(comparison=comparison, outcome="a")
 
-    people = evaluation.evaluate(version, evaluation.of_dataset(frozen), scorer_of).figures["people"]
+    people = evaluate(version, of_dataset(frozen), scorer_of).figures["people"]
 
     assert (people["agreement"], people["twos"], people["votes"]) == (pytest.approx(10 / 12), 12, 3)
     assert 0.9 < people["ceiling"] < 1
@@ -233,14 +234,14 @@ def test_people_who_disagree_set_a_ceiling(frozen, version):
 def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, version):
     run = Run.objects.create(kind="evaluate", dataset=frozen, version=version)
     run.start()
-    assert evaluation.carry_out(run, scorer_of) is None
+    assert carry_out(run, scorer_of) is None
     assert run.state == "failed"
     assert "Kitchen has no pair with a vote or label that counts" in run.error
 
     judged(frozen, "good", "bad")
     run.retry()
     run.start()
-    found = evaluation.carry_out(run, scorer_of)
+    found = carry_out(run, scorer_of)
 
     assert (found, run.state) == (Evaluation.objects.get(run=run), "done")
 
@@ -251,5 +252,5 @@ def test_a_cancelled_evaluation_stores_no_figures(frozen, version):
     run.start()
     Run.objects.get(pk=run.pk).cancel()
 
-    assert evaluation.carry_out(run, scorer_of) is None
+    assert carry_out(run, scorer_of) is None
     assert not Evaluation.objects.exists()

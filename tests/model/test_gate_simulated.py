@@ -5,7 +5,7 @@ import pytest
 
 from tests.simulated import campaign
 from workbench.models import Claim, Judgment
-from workbench.pipeline.model import evaluation
+from workbench.pipeline.model.pairs import WHAT_TO_DO
 
 pytestmark = pytest.mark.django_db
 
@@ -32,4 +32,4 @@ def test_where_the_queue_picks_everything_nothing_is_believed():
 
     assert (found.estimate, found.verdict) == (None, "not enough data")
     assert found.gate.set_aside["picked"] == 40
-    assert evaluation.WHAT_TO_DO.startswith("Collect more votes on random pairs")
+    assert WHAT_TO_DO.startswith("Collect more votes on random pairs")

@@ -19,7 +19,7 @@ from tests.factories import (
 )
 from workbench.models import Evaluation, ModelVersion, Promotion, Release, Run
 from workbench.pipeline import releases
-from workbench.pipeline.model import evaluation
+from workbench.pipeline.model import evaluation, pairs
 from workbench.pipeline.text.splits import split_of
 from workbench.views import datasets
 from workbench.worker import tasks
@@ -81,7 +81,7 @@ def evaluated(version, dataset) -> Evaluation:
     def scorer_of(version):
         return BASELINES.get(version.name, BASELINES["longest"])
 
-    return evaluation.evaluate(version, evaluation.of_dataset(dataset), scorer_of)
+    return evaluation.evaluate(version, pairs.of_dataset(dataset), scorer_of)
 
 
 def test_retraining_makes_a_run_and_rings_for_it(

@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
 from django.db import models
 from django.db.models import Q
@@ -6,6 +6,56 @@ from django.db.models import Q
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
     from workbench.models.scores import ModelVersion
+
+
+Interval = tuple[float, float]
+
+
+class SliceFigures(TypedDict):
+    """See scoring.evaluate.Slice."""
+
+    name: str
+    label: str
+    n: int
+    ties: int
+    accuracy: float | None
+    wilson: Interval | None
+    clustered: Interval | None
+
+
+class ModelFigures(TypedDict):
+    """See scoring.evaluate.Evaluation. `calibrated_n`: the number of pairs of the calibrated figures."""
+
+    n: int
+    ties: int
+    decided: int
+    equal: int
+    groups: int
+    accuracy: float | None
+    wilson: Interval | None
+    clustered: Interval | None
+    log_loss: float | None
+    brier: float | None
+    ece: float | None
+    temperature: float | None
+    calibrated_log_loss: float | None
+    calibrated_brier: float | None
+    calibrated_ece: float | None
+    calibrated_n: int
+    auc_right: float | None
+    auc_decided: float | None
+    slices: list[SliceFigures]
+
+
+class PairedFigures(TypedDict):
+    """See scoring.evaluate.PairedComparison, which has more."""
+
+    n: int
+    n01: int
+    n10: int
+    p: float | None
+    accuracy_difference: float | None
+    accuracy_interval: Interval | None
 
 
 class EvaluationQuerySet(models.QuerySet["Evaluation"]):
@@ -55,9 +105,9 @@ class Evaluation(models.Model):
         return self.dataset.name if self.dataset else self.source
 
     @property
-    def own(self) -> dict[str, Any]:
-        """The figures of the version itself; those it stands beside are in `figures["beside"]`."""
-        figures: dict[str, Any] = self.figures["model"]
+    def own(self) -> ModelFigures:
+        """The figures of the version itself; `figures["beside"]` has the figures of other versions."""
+        figures: ModelFigures = self.figures["model"]
         return figures
 
 

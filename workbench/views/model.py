@@ -17,8 +17,8 @@ from workbench import access
 from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run, Statistics
 from workbench.pipeline import quality
-from workbench.pipeline.model import evaluation, promotion, training
-from workbench.pipeline.model.evaluation import Compared
+from workbench.pipeline.model import evaluation, pairs, promotion, training
+from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.quality.accuracy import beats_rule
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
@@ -231,8 +231,8 @@ def _compared(
             "compared": [_shown(on, new, old, found) for on, found in weighed if found],
         }
     held = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)
-    pairs = [(on, evaluation.of_dataset(on)) for on in (dataset, *held)]
-    return {"compared": [_shown(on, new, old, evaluation.compared(new, old, some)) for on, some in pairs]}
+    measured_on = (dataset, *held)
+    return {"compared": [_shown(on, new, old, compare(new, old, pairs.of_dataset(on))) for on in measured_on]}
 
 
 def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -> dict[str, Any]:

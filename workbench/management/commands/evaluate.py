@@ -12,6 +12,7 @@ from workbench.management.base import WorkbenchCommand, dataset_to_change, versi
 from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline.model import evaluation
+from workbench.pipeline.model.pairs import LEARNT, PROTOCOLS
 from workbench.worker import tasks, training
 
 EXAMPLES = """
@@ -36,7 +37,7 @@ class Command(WorkbenchCommand):
         parser.add_argument(
             "--protocol",
             default="",
-            choices=[name for name in evaluation.PROTOCOLS if name],
+            choices=[name for name in PROTOCOLS if name],
             help="webgpt: only pairs with a preferred answer; webgpt-stripped: also without [1] marks",
         )
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
@@ -73,12 +74,12 @@ class Command(WorkbenchCommand):
     def show(self, found: Evaluation) -> None:
         figures = found.figures
         # What was learnt is counted by a remark below, as everywhere: in pairs with a preferred side.
-        reasons = {why: count for why, count in figures["left_out"].items() if why != evaluation.LEARNT}
+        reasons = {why: count for why, count in figures["left_out"].items() if why != LEARNT}
         left_out = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
         decided = figures["model"]["decided"]
         self.stdout.write(
             f"{found.pairs:,} pairs of {found.on}, {decided:,} of them with a preferred answer"
-            f"{f' ({evaluation.PROTOCOLS[found.protocol]})' if found.protocol else ''}"
+            f"{f' ({PROTOCOLS[found.protocol]})' if found.protocol else ''}"
             f"{f'; left out: {left_out}' if left_out else ''}."
         )
         table = Table("", "accuracy", "95 % by prompt", "95 % Wilson", "log-loss", "ECE", "equal", box=None)

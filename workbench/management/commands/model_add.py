@@ -68,8 +68,8 @@ class Command(WorkbenchCommand):
             f"weights {version.weights_sha256[:12]}, {version.template}, {version.max_length} tokens, "
             f"{version.precision}."
         )
-        if beware := learnt.beware(version.learnt):
-            self.stdout.write(beware)
+        if warning := learnt.warning(version.learnt):
+            self.stdout.write(warning)
         if version.state != ModelVersion.State.ACTIVE:
             self.stdout.write("It shows no picks until you promote it: manage.py promote, or the Model page.")
         else:

@@ -69,7 +69,7 @@ def in_words(version: ModelVersion, found: dict[str, Any]) -> str:
     said = [
         fitted,
         f"Left out: {learnt_by_it:,} on prompts that the model was trained on." if learnt_by_it else "",
-        learnt.beware(found["known"]),
+        learnt.warning(found["known"]),
     ]
     return " ".join(sentence for sentence in said if sentence)
 

@@ -13,8 +13,9 @@ from django.db.models import Count, Window
 from scoring import shares
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
-from workbench.pipeline.model import evaluation
-from workbench.pipeline.model.evaluation import WHAT_TO_DO, Compared
+from workbench.pipeline.model import pairs
+from workbench.pipeline.model.compare import Compared, compare
+from workbench.pipeline.model.pairs import WHAT_TO_DO
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import learnt
@@ -103,7 +104,7 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
         raise Refused(f"{version} is already the active model.")
     if active is None:
         return Gate(version, None, [])
-    found = evaluation.compared(version, active, evaluation.of_dataset(dataset))
+    found = compare(version, active, pairs.of_dataset(dataset))
     conditions = [
         _unseen(version, active, dataset, found),
         _scored(version, active, dataset, found.lacking),
@@ -112,7 +113,7 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
     ]
     frozen = []
     for held in Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk"):
-        on_held = evaluation.compared(version, active, evaluation.of_dataset(held))
+        on_held = compare(version, active, pairs.of_dataset(held))
         frozen.append((held, on_held))
         conditions += [
             _unseen(version, active, held, on_held),

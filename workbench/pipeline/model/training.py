@@ -27,7 +27,8 @@ from scoring.pairs import read_training_data
 from workbench.models import Dataset, ModelVersion, Release, Run, User
 from workbench.pipeline import releases
 from workbench.pipeline.model import calibration, evaluation, promotion, registry
-from workbench.pipeline.model.evaluation import NothingToEvaluate, ScorerOf
+from workbench.pipeline.model.margins import ScorerOf, complete_margins
+from workbench.pipeline.model.pairs import LEARNT, NothingToEvaluate, of_dataset
 from workbench.pipeline.runs.lifecycle import heartbeats
 from workbench.pipeline.runs.progress import Cancelled, Refused
 from workbench.pipeline.runs.progress import Progress as EvaluationProgress
@@ -472,17 +473,18 @@ def _prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) ->
         return
     log.stage("calibrating")
     seen = learnt.seen(version, dataset)
-    pairs = evaluation.of_dataset(dataset)
-    untaught = pairs.only([not seen.taught(pair.group) for pair in pairs.known], evaluation.LEARNT)
-    evaluation.margins_of(version, untaught, scorer_of, _scoring(log))
+    pairs = of_dataset(dataset)
+    untaught = pairs.only([not seen.taught(pair.group) for pair in pairs], LEARNT)
+    complete_margins(version, untaught, scorer_of, _scoring(log))
     log.say(_calibrated(version, dataset))
     log.stage("evaluating")
     for on in [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]:
         with _said(log):
-            found = evaluation.evaluate(
-                version, evaluation.of_dataset(on), scorer_of, run=run, progress=_scoring(log)
+            log.say(
+                evaluation.summary(
+                    evaluation.evaluate(version, of_dataset(on), scorer_of, run=run, progress=_scoring(log))
+                )
             )
-            log.say(evaluation.in_words(found))
 
 
 def _scoring(log: RunLog) -> EvaluationProgress:

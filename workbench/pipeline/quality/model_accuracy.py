@@ -84,7 +84,7 @@ class ModelAccuracy:
     @property
     def unknown(self) -> str:
         """A sentence where it is not known what the version has learnt, else ""."""
-        return learnt.beware(self.known)
+        return learnt.warning(self.known)
 
 
 def _figures(

@@ -299,7 +299,7 @@ UNKNOWN = {
 }
 
 
-def beware(known: str) -> str:
-    """A warning where the training data of a version is not fully known, else ""."""
+def warning(known: str) -> str:
+    """A sentence where the training data of a version is not fully known, else ""."""
     unknown = UNKNOWN[ModelVersion.Known(known)]
     return f"{unknown.capitalize()}, so some prompts may not be new to the model." if unknown else ""
