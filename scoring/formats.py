@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from scoring.messages import Message as Message
-from scoring.messages import reading, said
+from scoring.messages import message_reading, reading
 
 Pair = tuple[str, str]
 """(prompt text, completion text)."""
@@ -107,7 +107,7 @@ def flatten_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise ValueError(f"message {number} has no role, or its role is not text")
-        if not isinstance(message.get("content"), str) and not said(message):
+        if not isinstance(message.get("content"), str) and not message_reading(message):
             raise ValueError(f"message {number} has no text")
     return reading(messages)
 

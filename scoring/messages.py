@@ -124,7 +124,7 @@ def answer_digest(text: str) -> str:
 def group_digest(messages: Sequence[Message]) -> str:
     """The normalised_digest of the conversation. Prompts with the same digest belong to one group: splits
     keep a group whole, so that no test prompt is seen in training."""
-    return normalised_digest(" ".join(map(said, messages)))
+    return normalised_digest(" ".join(map(message_reading, messages)))
 
 
 # --- how they read ------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def shown(value: Any) -> str:
 _LED = {"reasoning": "Reasoning: ", "refusal": "Refusal: ", "result": "Result: "}
 
 
-def said(message: Mapping[str, Any]) -> str:
+def message_reading(message: Mapping[str, Any]) -> str:
     """What one message says, as text: a plain text is itself; pieces are parted by a blank line, and each
     that is not text says what it is, a call as "Call weather: {...}"."""
     content = message.get("content")
@@ -257,7 +257,7 @@ def labelled(message: Mapping[str, Any]) -> str:
     """What one message says, led by its role and, in brackets, the name that it has."""
     name = message.get("name")
     named = f" ({name})" if isinstance(name, str) and name else ""
-    return f"{message['role'].capitalize()}{named}: {said(message)}"
+    return f"{message['role'].capitalize()}{named}: {message_reading(message)}"
 
 
 def reading(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -274,14 +274,14 @@ def reading(messages: Sequence[Mapping[str, Any]]) -> str:
         Tool (weather): {"c": 4}
     """
     if len(messages) == 1 and messages[0]["role"] == "user" and not messages[0].get("name"):
-        return said(messages[0])
+        return message_reading(messages[0])
     return "\n\n".join(map(labelled, messages))
 
 
 def answer_reading(messages: Sequence[Mapping[str, Any]]) -> str:
     """The reading view of an answer: the first message of an assistant has no label, the others have."""
     first, *rest = messages
-    begins = said(first) if first["role"] == "assistant" else labelled(first)
+    begins = message_reading(first) if first["role"] == "assistant" else labelled(first)
     return "\n\n".join([begins, *map(labelled, rest)])
 
 

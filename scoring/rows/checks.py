@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from scoring.messages import said
+from scoring.messages import message_reading
 from scoring.rows.drafts import Draft
 
 TOKEN_LIMIT = 512  # of the seed model
@@ -36,7 +36,7 @@ def over_token_limit(prompt: str, completion: str, limit: int = TOKEN_LIMIT) -> 
 
 def observe(draft: Draft, limit: int = TOKEN_LIMIT) -> Counter[str]:
     """Counts for one Draft: over_token_limit (of a model that reads so many), names_a_model, cut_off."""
-    prompt = "".join(map(said, draft.messages))
+    prompt = "".join(map(message_reading, draft.messages))
     seen: Counter[str] = Counter()
     for completion in draft.completions:
         seen["over_token_limit"] += over_token_limit(prompt, completion.text, limit)

@@ -13,8 +13,8 @@ from scoring.messages import (
     answer_digest,
     answer_reading,
     is_text_alone,
+    message_reading,
     messages_digest,
-    said,
 )
 from scoring.rows.conversations import is_result
 from scoring.rows.conversations import message_of as message_of
@@ -176,7 +176,7 @@ def prompt_of(value: object, column: str) -> list[Message]:
         messages = [message_of(message, column) for message in value]
     else:
         messages = [{"role": "user", "content": as_text(value, column)}]
-    if not messages or (not is_result(messages[-1]) and not said(messages[-1]).strip()):
+    if not messages or (not is_result(messages[-1]) and not message_reading(messages[-1]).strip()):
         raise BadRow(column, "empty", f"{column} is empty or blank; there is nothing to answer", value)
     return messages
 

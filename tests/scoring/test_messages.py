@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scoring.messages import (
     answer_reading,
     canonical,
+    message_reading,
     messages_digest,
     pieces,
     reading,
-    said,
     says_text_alone,
     search_text,
 )
@@ -86,7 +86,7 @@ def test_the_sole_message_of_a_user_reads_as_its_text_byte_for_byte():
 def test_typed_parts_of_text_read_as_one_text():
     parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there."}]
 
-    assert said({"role": "user", "content": parts}) == "Hello there."
+    assert message_reading({"role": "user", "content": parts}) == "Hello there."
     assert says_text_alone({"role": "user", "content": parts})
 
 

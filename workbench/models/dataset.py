@@ -25,8 +25,8 @@ from django.urls import reverse
 from scoring.messages import Message as Message
 from scoring.messages import answer_digest as answer_digest
 from scoring.messages import group_digest as group_digest
+from scoring.messages import message_reading
 from scoring.messages import messages_digest as messages_digest
-from scoring.messages import said
 from scoring.messages import text_digest as text_digest
 from workbench.models.people import Member, Role
 
@@ -409,7 +409,9 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
             .annotate(size=Length(Cast("messages", models.TextField())))
             .values_list("pk", Case(When(few, then=F("messages"))), Case(When(~few, then=begun)))
         )
-        words = {pk: said(messages[-1])[:400] if messages else begun for pk, messages, begun in found}
+        words = {
+            pk: message_reading(messages[-1])[:400] if messages else begun for pk, messages, begun in found
+        }
         return {pk: " ".join((text or "").split())[:120] for pk, text in words.items()}
 
     def sizes(self) -> dict[int, int]:

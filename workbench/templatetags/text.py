@@ -160,9 +160,9 @@ def _cuts(text: str) -> Iterator[tuple[int, int]]:
 
 
 @register.filter
-def said(message: Message) -> str:
+def message_reading(message: Message) -> str:
     """What a message says, as text."""
-    return messages.said(message)
+    return messages.message_reading(message)
 
 
 @register.filter

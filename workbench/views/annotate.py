@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from scoring.messages import said
+from scoring.messages import message_reading
 from workbench import access
 from workbench.forms.annotate import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
 from workbench.models import Annotator, Claim, Comparison, Dataset, Flag, Judgment, Outcome
@@ -242,7 +242,7 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     if claim is None:
         raise Http404
     item = Item.of(claim)
-    turns = [said(message) for message in item.messages]
+    turns = [message_reading(message) for message in item.messages]
     texts = [*turns, *(completion.text for _, completion in item.sides)]
     return render(request, "annotate/markdown.html", {"texts": texts})
 

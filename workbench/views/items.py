@@ -10,7 +10,7 @@ from functools import cached_property
 from uuid import UUID, uuid4
 
 from scoring import shares
-from scoring.messages import said
+from scoring.messages import message_reading
 from workbench.models import Claim, Comparison, Completion, Judgment, ModelVersion, Outcome, Ranking
 from workbench.models.dataset import Message
 from workbench.pipeline.annotate import statements
@@ -79,7 +79,7 @@ class Item:
 
     @property
     def earlier_is_short(self) -> bool:
-        characters = sum(len(said(message)) for message in self.earlier)
+        characters = sum(len(message_reading(message)) for message in self.earlier)
         return len(self.earlier) <= FEW_TURNS and characters <= SHORT_TURNS
 
     @property

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from scoring.messages import Message, said
+from scoring.messages import Message, message_reading
 from scoring.rows.conversations import answer_begins, message_of
 from scoring.rows.drafts import (
     NO_BLANK_AFTER_ROLE,
@@ -77,7 +77,7 @@ def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
         joined = value if text in value else f"{value}\n\n{text}"
         return prompt_of(joined, column), {column, "input"}
     prompt = prompt_of(value, column)
-    if not isinstance(about, str) or not any(about in said(message) for message in prompt):
+    if not isinstance(about, str) or not any(about in message_reading(message) for message in prompt):
         message = (
             f"the row has an input beside a conversation in {column}; put the input into the conversation"
         )
@@ -155,8 +155,8 @@ def _is_whole(answer: str | list[Message], prompt: list[Message] | None) -> bool
         return False
     if prompt is None or answer[0]["role"] != "assistant":
         return True
-    question = said(prompt[-1])
-    return any(message["role"] == "user" and said(message) == question for message in answer)
+    question = message_reading(prompt[-1])
+    return any(message["role"] == "user" and message_reading(message) == question for message in answer)
 
 
 def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
@@ -175,8 +175,8 @@ def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
 def same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
     """The conversation before the answer, which has to begin or end as the prompt column does, or to hold its
     one text as what a person said: some sets give the first question there, of several."""
-    texts, texts_before = [said(m) for m in prompt], [said(m) for m in before]
-    is_question = len(texts) == 1 and texts[0] in (said(m) for m in before if m["role"] == "user")
+    texts, texts_before = [message_reading(m) for m in prompt], [message_reading(m) for m in before]
+    is_question = len(texts) == 1 and texts[0] in (message_reading(m) for m in before if m["role"] == "user")
     size = len(texts)
     if texts not in (texts_before[:size], texts_before[-size:]) and not is_question:
         raise BadRow(

@@ -25,7 +25,7 @@ from django.db import connection
 from django.db.models import Min
 
 from scoring.learnt import OPENING_WORDS
-from scoring.messages import said
+from scoring.messages import message_reading
 from scoring.rows.drafts import Draft, tree_of
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import Message, group_digest
@@ -57,7 +57,9 @@ def opening_of(messages: Sequence[Message]) -> list[Message]:
         return []
     for place, message in enumerate(messages[:-1]):
         if message["role"] == "user":
-            return list(messages[: place + 1]) if len(said(message).split()) >= OPENING_WORDS else []
+            return (
+                list(messages[: place + 1]) if len(message_reading(message).split()) >= OPENING_WORDS else []
+            )
         if message["role"] not in ("system", "developer"):
             return []
     return []

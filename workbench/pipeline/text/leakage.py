@@ -16,7 +16,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from scoring.formats import BadLine, prompt_text, read_rows
-from scoring.messages import said
+from scoring.messages import message_reading
 from scoring.normalise import shingles_in, words_in
 from workbench.db.storage import stored
 from workbench.models import Dataset, Prompt, Run
@@ -96,7 +96,7 @@ def shingles(text: str) -> set[bytes]:
 
 
 def text_of(messages: Iterable[Message]) -> str:
-    return " ".join(map(said, messages))
+    return " ".join(map(message_reading, messages))
 
 
 def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:

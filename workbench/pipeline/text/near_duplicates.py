@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scoring.likeness import ALIKE, likeness, signature
-from scoring.messages import Message, said
+from scoring.messages import Message, message_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ BANDS, MINIMA = 8, 4
 
 def shingles_of(messages: Sequence[Message]) -> "Shingles | None":
     """Sorted, distinct hashes of the runs of 3 words; None for a prompt of fewer than 20 words."""
-    return signature(" ".join(said(message) for message in messages if message["role"] != "system"))
+    return signature(" ".join(message_reading(turn) for turn in messages if turn["role"] != "system"))
 
 
 def minima_of(prompts: Sequence["Shingles"]) -> "NDArray[np.uint32]":
