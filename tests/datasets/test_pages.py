@@ -27,8 +27,7 @@ from tests.factories import (
 from tests.planted import memorised
 from workbench.forms.datasets import DatasetForm
 from workbench.models import Dataset, Member, ModelVersion, Release, Run, ScoreBatch, Worker
-from workbench.pipeline.datasets.overview import with_loop_counts
-from workbench.views import datasets
+from workbench.pipeline.datasets import overview
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +41,7 @@ def page(client: Client, name: str, *args: object, **query: str) -> str:
 
 
 def counts_of(dataset: Dataset, version: ModelVersion | None = None) -> Dataset:
-    return with_loop_counts(Dataset.objects.all(), version).get(pk=dataset.pk)
+    return overview.with_loop_counts(Dataset.objects.all(), version).get(pk=dataset.pk)
 
 
 def worker(queues: str, seconds_ago: float) -> Worker:
@@ -650,7 +649,7 @@ def test_a_stale_revision_is_an_error_for_every_caller(dataset, alice):
 
 
 def test_a_large_dataset_opens_at_once_and_its_numbers_follow(dataset, alice, as_user, monkeypatch):
-    monkeypatch.setattr(datasets, "LARGE", 1)
+    monkeypatch.setattr(overview, "LARGE", 1)
     client, url = as_user(alice), reverse("dataset", args=[dataset.pk])
     ComparisonFactory.create(prompt__dataset=dataset)
     small = client.get(url).content.decode()
@@ -673,7 +672,7 @@ def test_a_large_dataset_opens_at_once_and_its_numbers_follow(dataset, alice, as
 def test_with_large_datasets_the_first_page_opens_at_once_and_its_numbers_follow(
     dataset, alice, as_user, monkeypatch
 ):
-    monkeypatch.setattr(datasets, "LARGE", 0)
+    monkeypatch.setattr(overview, "LARGE", 0)
     ComparisonFactory.create(prompt__dataset=dataset)
 
     with CaptureQueriesContext(connection) as queries:
@@ -707,7 +706,7 @@ def test_prompts_too_long_for_a_list_are_shortened_there_and_whole_on_a_page_of_
     dataset, rita, as_user, monkeypatch
 ):
     """Twenty prompts with two answers of 3.5 MB each took 3.8 GB of memory when ten people looked."""
-    monkeypatch.setattr(datasets, "MOST_OF_A_PAGE", 1000)
+    monkeypatch.setattr(overview, "MOST_OF_A_PAGE", 1000)
     short = CompletionFactory.create(prompt__dataset=dataset, text="Short and sweet.")
     long = CompletionFactory.create(prompt__dataset=dataset, text="Long " * 200 + "and at its end this.")
     data = reverse("data", args=[dataset.pk])
@@ -724,7 +723,7 @@ def test_prompts_too_long_for_a_list_are_shortened_there_and_whole_on_a_page_of_
 
 
 def test_a_prompt_too_long_for_any_page_says_where_all_of_it_is(dataset, rita, as_user, monkeypatch):
-    monkeypatch.setattr(datasets, "MOST_OF_ONE", 1000)
+    monkeypatch.setattr(overview, "MOST_OF_ONE", 1000)
     long = CompletionFactory.create(prompt__dataset=dataset, text="Long " * 200)
 
     alone = as_user(rita).get(reverse("data", args=[dataset.pk]), {"prompt": long.prompt_id}).content.decode()
@@ -733,7 +732,7 @@ def test_a_prompt_too_long_for_any_page_says_where_all_of_it_is(dataset, rita, a
 
 
 def test_a_group_of_long_prompts_shows_how_they_begin(dataset, rita, as_user, monkeypatch):
-    monkeypatch.setattr(datasets, "MOST_OF_A_PAGE", 1000)
+    monkeypatch.setattr(overview, "MOST_OF_A_PAGE", 1000)
     for name in ("One", "Two"):
         asked = [{"role": "user", "content": name + " long" * 300 + " end"}]
         PromptFactory.create(dataset=dataset, messages=asked, group="1" * 64)

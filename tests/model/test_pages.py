@@ -19,9 +19,9 @@ from tests.factories import (
 )
 from workbench.models import Evaluation, ModelVersion, Promotion, Release, Run
 from workbench.pipeline import releases
+from workbench.pipeline.datasets import overview
 from workbench.pipeline.model import evaluation, pairs
 from workbench.pipeline.text.splits import split_of
-from workbench.views import datasets
 from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
@@ -214,7 +214,7 @@ def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
     dataset, staff, old, new, monkeypatch
 ):
     settled_test_pairs(dataset, [new, old])
-    monkeypatch.setattr(datasets, "LARGE", 5)
+    monkeypatch.setattr(overview, "LARGE", 5)
     url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={old.pk}"
 
     with CaptureQueriesContext(connection) as queries:

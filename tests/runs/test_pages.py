@@ -12,8 +12,8 @@ from tests.factories import (
     ScoreFactory,
 )
 from workbench.models import Completion, Run, ScoreBatch, Worker
-from workbench.views.runs import workforce
 from workbench.worker import tasks
+from workbench.worker.workforce import workforce
 
 pytestmark = pytest.mark.django_db
 

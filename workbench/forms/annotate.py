@@ -1,5 +1,5 @@
 import re
-from typing import Any, cast
+from typing import cast
 
 from django import forms
 from django.http import QueryDict
@@ -31,7 +31,7 @@ class AnswerForm(forms.Form):
     seconds = forms.FloatField(required=False, min_value=0, max_value=24 * 60 * 60)
     comment = forms.CharField(required=False, strip=False, max_length=5000)
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         """Without the page's script the ranks come one by one, each as `rank`."""
         cleaned = self.cleaned_data
         if cleaned.get("answer") == "ranks":

@@ -1,5 +1,4 @@
 from copy import copy
-from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -48,8 +47,8 @@ class CloneForm(NamedForm):
         labels = {"name": "Name of the new dataset"}
         error_messages = NAME_ERRORS
 
-    def __init__(self, *args: Any, source: Dataset, by: User | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: QueryDict | None = None, *, source: Dataset, by: User | None = None) -> None:
+        super().__init__(data)
         self._source, self._by = source, by
 
     def save(self, commit: bool = True) -> Dataset:
@@ -68,8 +67,8 @@ class DeleteForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 
-    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: QueryDict | None = None, *, dataset: Dataset) -> None:
+        super().__init__(data)
         self._dataset = dataset
 
     def clean_name(self) -> str:

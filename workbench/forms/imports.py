@@ -1,9 +1,10 @@
-from typing import Any
+from collections.abc import Mapping
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 
+from workbench.models import Run
 from workbench.pipeline import imports
 
 
@@ -78,8 +79,8 @@ class ImportForm(forms.Form):
     no_near_duplicates = forms.BooleanField(label="Treat near-duplicate prompts as different", required=False)
     lenient = forms.BooleanField(label="Skip bad rows (you can download them)", required=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: Mapping[str, object] | None = None) -> None:
+        super().__init__(data)
         for word, meaning in _NAMED.items():
             widget = forms.TextInput(attrs={"list": "columns"} if word in imports.COLUMN_WORDS else {})
             self.fields[f"column_{word}"] = forms.CharField(
@@ -90,11 +91,12 @@ class ImportForm(forms.Form):
         return [self[f"column_{word}"] for word in _NAMED]
 
     @classmethod
-    def data_of(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """The data of a form with the options of a Run."""
+    def data_of(cls, run: Run | None) -> dict[str, object]:
+        """The data of a form with the options of the Run; without a Run, with the default options."""
+        params = run.params if run else {}
         left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
-        named = {f"column_{word}": column for word, column in params.get("columns", {}).items()}
-        return {**params, **left_out, **named}
+        columns = {f"column_{word}": column for word, column in params.get("columns", {}).items()}
+        return {**params, **left_out, **columns}
 
     def options(self) -> imports.ImportOptions:
         """The options that were chosen; an invalid field keeps its default."""

@@ -1,7 +1,8 @@
-from typing import Any, cast
+from typing import cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 
 from workbench.models import Dataset, ModelVersion, Release
 from workbench.pipeline.model import training
@@ -23,8 +24,8 @@ class RetrainForm(forms.Form):
         max_length=80, required=False, help_text="Leave empty to name it after the dataset and release."
     )
 
-    def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, dataset: Dataset, data: QueryDict | None = None) -> None:
+        super().__init__(data)
         releases = dataset.releases.ready().order_by("-number")
         bases = ModelVersion.objects.transformers().exclude(state=ModelVersion.State.RETIRED)
         self._field("release").queryset = releases.defer("manifest")
@@ -60,7 +61,7 @@ class CompareForm(forms.Form):
     new = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
     old = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         chosen = super().clean() or {}
         if chosen.get("new") and chosen["new"] == chosen.get("old"):
             raise ValidationError("Choose two different models.")

@@ -1,7 +1,6 @@
-from typing import Any
-
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 
 from workbench.models import Dataset, Member, Role, User
 
@@ -12,8 +11,8 @@ class MemberForm(forms.Form):
     username = forms.CharField(label="Name", max_length=150)
     role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)
 
-    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: QueryDict | None = None, *, dataset: Dataset) -> None:
+        super().__init__(data)
         self.dataset = dataset
 
     def clean_username(self) -> User:

@@ -1,9 +1,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, cast
+from typing import cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 
 from workbench.models import Dataset, Decision, Release
 from workbench.pipeline.releases import DEFAULT_PROFILES, FORMATS, PROFILES, Filters
@@ -76,10 +77,10 @@ class ReleaseForm(forms.Form):
     )
 
     def __init__(
-        self, *args: Any, sources: Sequence[str], leaked: Callable[[], Sequence[str]], **kwargs: Any
+        self, data: QueryDict | None = None, *, sources: Sequence[str], leaked: Callable[[], Sequence[str]]
     ) -> None:
         """`leaked` gives the prompt groups of the newest leakage report."""
-        super().__init__(*args, **kwargs)
+        super().__init__(data)
         self.leaked = leaked
         field = cast(forms.MultipleChoiceField, self.fields["source"])
         field.choices = [(source, source) for source in sources]
@@ -102,7 +103,7 @@ class ReleaseForm(forms.Form):
             filters=self.filters().as_json(),
         )
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         cleaned = self.cleaned_data
         nested = [name for name in cleaned.get("profiles", []) if not PROFILES[name].is_flat]
         if nested and "csv" in cleaned.get("formats", []):

@@ -1,11 +1,12 @@
 import re
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import cast
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, Q, Subquery
+from django.http import QueryDict
 from django.utils import timezone
 
 from workbench.forms.fields import LARGEST
@@ -28,7 +29,7 @@ QUICKLY_COUNTED = 20_000
 
 
 class ReviewFilterForm(forms.Form):
-    """What of the review queue to show. Everything that may be asked of it is named here."""
+    """Which cases of the review queue to show, and in which order: all parameters of its URLs."""
 
     queue = forms.ChoiceField(
         choices=[*ReviewQueue.choices, ("all", "All")], widget=forms.HiddenInput, required=False
@@ -45,50 +46,53 @@ class ReviewFilterForm(forms.Form):
     as_of = forms.FloatField(widget=forms.HiddenInput, min_value=0, max_value=1e10, required=False)
     after = forms.CharField(widget=forms.HiddenInput, required=False, max_length=200)
 
-    def __init__(self, *args: Any, dataset: Dataset, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, data: QueryDict, dataset: Dataset) -> None:
+        super().__init__(data)
         self.dataset = dataset
-        # As functions: most requests show no list, and need not wait for it.
+        # As functions: most requests show no list, and need no query for one.
         self._field("annotator").choices = lambda: self._people
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
         for name, nothing in (("version", "the model in use here"), ("old", "no other model")):
-            self._field(name).choices = partial(self._versions, nothing)
-            self._field(name).coerce = lambda pk: self._every[int(pk)]
+            self._field(name).choices = partial(self._version_choices, nothing)
+            self._field(name).coerce = lambda pk: self._versions[int(pk)]
 
     def _field(self, name: str) -> forms.TypedChoiceField:
         return cast("forms.TypedChoiceField", self.fields[name])
 
     @cached_property
-    def _people(self) -> list[tuple[Any, str]]:
-        """Any annotator may be asked for, but an imported file can hold thousands: people are offered."""
+    def _people(self) -> list[tuple[int | str, str]]:
+        """The people who have judged, and the annotator in the URL: an imported file can hold thousands of
+        annotators, too many for a list."""
         offered = Q(user__isnull=False)
-        if asked := re.fullmatch(r"[0-9]{1,18}", self.data.get("annotator", "")):
-            offered |= Q(pk=asked[0])
-        # The newest of each by the index, and no EXISTS, for which PostgreSQL reads all Judgments there are.
-        own = Judgment.objects.of(self.dataset).filter(annotator=OuterRef("pk"))
-        newest = Subquery(own.order_by("-created_at").values("pk")[:1])
-        judged = Annotator.objects.alias(newest=newest).filter(offered, newest__isnull=False)
-        return [("", "anybody"), *((one.pk, str(one)) for one in judged.select_related("user"))]
+        if pk := re.fullmatch(r"[0-9]{1,18}", self.data.get("annotator", "")):
+            offered |= Q(pk=pk[0])
+        # Each one's newest Judgment by the index: for an EXISTS, PostgreSQL reads all Judgments.
+        judgments = Judgment.objects.of(self.dataset).filter(annotator=OuterRef("pk"))
+        newest = Subquery(judgments.order_by("-created_at").values("pk")[:1])
+        annotators = Annotator.objects.alias(newest=newest).filter(offered, newest__isnull=False)
+        people = annotators.select_related("user")
+        return [("", "anybody"), *((annotator.pk, str(annotator)) for annotator in people)]
 
-    def _versions(self, nothing: str) -> list[tuple[Any, str]]:
-        return [("", nothing), *((pk, str(version)) for pk, version in self._every.items())]
+    def _version_choices(self, nothing: str) -> list[tuple[int | str, str]]:
+        return [("", nothing), *((pk, str(version)) for pk, version in self._versions.items())]
 
     @cached_property
-    def _every(self) -> dict[int, ModelVersion]:
+    def _versions(self) -> dict[int, ModelVersion]:
         return {version.pk: version for version in ModelVersion.objects.all()}
 
     @cached_property
-    def looked_at(self) -> ModelVersion | None:
-        """The version that was asked for, else the one that serves the Dataset."""
-        active = (version for version in self._every.values() if version.state == ModelVersion.State.ACTIVE)
-        asked: ModelVersion | None = self.cleaned_data.get("version")
-        return asked or self._every.get(self.dataset.held_by_id or 0) or next(active, None)
+    def shown_version(self) -> ModelVersion | None:
+        """The chosen version, else the one that serves the Dataset."""
+        versions = self._versions
+        active = (version for version in versions.values() if version.state == ModelVersion.State.ACTIVE)
+        chosen: ModelVersion | None = self.cleaned_data.get("version")
+        return chosen or versions.get(self.dataset.held_by_id or 0) or next(active, None)
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
-        # The counts have read the newest Completion too.
-        newest = self.counted.newest if self.is_bound else None
-        return [("", "anybody"), *((name, name) for name in overview.sources_of(self.dataset, newest))]
+        # The query of the counts has read the newest Completion too.
+        sources = overview.sources_of(self.dataset, self.counted.newest)
+        return [("", "anybody"), *((name, name) for name in sources)]
 
     def clean_after(self) -> str:
         after: str = self.cleaned_data["after"]
@@ -101,59 +105,59 @@ class ReviewFilterForm(forms.Form):
             ) from None
         return after
 
-    def clean(self) -> dict[str, Any]:
-        asked = self.cleaned_data
-        version = self.looked_at
-        if asked.get("why") in review_queue.FLIPS and not asked.get("old"):
+    def clean(self) -> dict[str, object]:
+        chosen = self.cleaned_data
+        if chosen.get("why") in review_queue.FLIPS and not chosen.get("old"):
             self.add_error("why", "Choose the model to compare with under “Changed since”.")
-        if asked.get("old") and asked["old"] == version:
+        if chosen.get("old") and chosen["old"] == self.shown_version:
             self.add_error("old", "Choose a different model under “Changed since”.")
-        return asked
+        return chosen
 
     @property
-    def queue_shown(self) -> str:
-        """The queue that was asked for, "" for all of them: a reason or a flip is looked for everywhere. The
-        first that is worth it where none was named."""
-        asked = self.cleaned_data
-        named: str = asked.get("queue", "")
-        if named == "all" or (not named and (asked.get("why") or asked.get("old") or asked.get("group"))):
+    def shown_queue(self) -> str:
+        """The chosen queue, "" for all queues. Without a choice: all of them for a reason, a flip or a group,
+        else the queue to begin with."""
+        chosen = self.cleaned_data
+        queue: str = chosen.get("queue", "")
+        if queue == "all" or (not queue and (chosen.get("why") or chosen.get("old") or chosen.get("group"))):
             return ""
-        return named or self.first_queue
+        return queue or self.first_queue
 
     @cached_property
     def counted(self) -> Dataset:
-        """The Dataset with what waits in each queue, where that is quickly counted, and `told`. One query."""
-        version = self.looked_at
+        """The Dataset with the count of each queue (None where counting takes too long), `report_cells` and
+        `newest`. One query."""
+        version = self.shown_version
         datasets = Dataset.objects.filter(pk=self.dataset.pk)
         counted = overview.with_quick_queue_counts(datasets, version, QUICKLY_COUNTED)
-        facts = {"told": quality.in_report(version), "newest": Subquery(Completion.objects.newest())}
+        facts = {"report_cells": quality.in_report(version), "newest": Subquery(Completion.objects.newest())}
         return counted.annotate(**facts).get()
 
     @property
-    def unseen(self) -> quality.ModelAccuracy | None:
-        """How good the version is here, as far as the last report says."""
-        return quality.from_cells(self.counted.told)
+    def model_accuracy(self) -> quality.ModelAccuracy | None:
+        """The accuracy of the version on this Dataset in the last report."""
+        return quality.from_cells(self.counted.report_cells)
 
     @property
     def first_queue(self) -> str:
-        """What a reviewer begins with: what people brought up, unless the model is shown to be better than
-        the length rule."""
-        return ReviewQueue.MODEL if self.unseen and self.unseen.beats_rule else ReviewQueue.PEOPLE
+        """The queue to begin with: disagreements of people, unless the model beats the length rule."""
+        model = self.model_accuracy
+        return ReviewQueue.MODEL if model and model.beats_rule else ReviewQueue.PEOPLE
 
     def filters(self) -> review_queue.Filters:
-        """What was asked for, without what was not valid."""
-        asked = self.cleaned_data
-        # In whole milliseconds, as a link gives it back.
-        as_of = asked.get("as_of") or round(timezone.now().timestamp(), 3)
+        """The valid choices."""
+        chosen = self.cleaned_data
+        # In whole milliseconds, as in the links of the page.
+        as_of = chosen.get("as_of") or round(timezone.now().timestamp(), 3)
         return review_queue.Filters(
-            queue=self.queue_shown,
-            why=asked.get("why", ""),
-            old=asked.get("old"),
-            annotator=asked.get("annotator"),
-            source=asked.get("source", ""),
-            lengths=asked.get("lengths", ""),
-            group=asked.get("group", ""),
-            order=asked.get("order") or review_queue.Order.VALUE,
+            queue=self.shown_queue,
+            why=chosen.get("why", ""),
+            old=chosen.get("old"),
+            annotator=chosen.get("annotator"),
+            source=chosen.get("source", ""),
+            lengths=chosen.get("lengths", ""),
+            group=chosen.get("group", ""),
+            order=chosen.get("order") or review_queue.Order.VALUE,
             as_of=datetime.fromtimestamp(as_of, tz=UTC),
         )
 
@@ -165,8 +169,8 @@ NOTE_WANTED = {
 
 
 class SettleForm(forms.Form):
-    """A reviewer's answer to the case `of`; `seen` is the token of what the page showed, and `comparison`
-    the case that it showed."""
+    """A reviewer's answer to the case `of`. `seen`: the token of the state that the page showed;
+    `comparison`: the case on the page."""
 
     OUTCOMES = [(outcome, outcome) for outcome in ("a", "b", "tie", "both_bad", Decision.DROP)]
 
@@ -179,7 +183,7 @@ class SettleForm(forms.Form):
     comparison = forms.IntegerField(min_value=0, max_value=LARGEST, required=False)
     blind_outcome = forms.ChoiceField(choices=OUTCOMES, required=False)
 
-    def __init__(self, data: Any = None, *, of: Comparison) -> None:
+    def __init__(self, data: QueryDict, of: Comparison) -> None:
         super().__init__(data)
         self.of = of
 
@@ -187,7 +191,7 @@ class SettleForm(forms.Form):
     def is_of_another(self) -> bool:
         return self.has_error("comparison", "another")
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         reason = self.cleaned_data.get("reason")
         if reason in NOTE_WANTED and not self.cleaned_data.get("note") and "note" not in self.errors:
             self.add_error("note", NOTE_WANTED[Decision.Reason(reason)])

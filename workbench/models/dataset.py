@@ -241,7 +241,7 @@ class Dataset(models.Model):
         model_split_count: int
         label_count: int
         member_count: int
-        told: dict[str, Any] | None
+        report_cells: dict[str, object] | None
         newest: int | None
         last_release: int | None
 

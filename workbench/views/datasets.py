@@ -1,5 +1,4 @@
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -31,17 +30,14 @@ from workbench.pipeline.datasets import archiving, deleting, overview
 from workbench.pipeline.scoring import batches, cuts
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
-from workbench.views import Request
-from workbench.views.quality import as_of
-from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+from workbench.views import POLL_SECONDS, STOP_POLLING, Request
+from workbench.views.figures import as_of
 from workbench.worker import enqueue, tasks
+from workbench.worker.workforce import workforce
 
 PROMPTS_A_PAGE = 20
 CLUSTERS_A_PAGE = 20
 PROMPTS_A_CLUSTER = 4
-LARGE = 20_000  # Comparisons
-MOST_OF_A_PAGE = 2_000_000  # characters of prompts and answers that are shown among others
-MOST_OF_ONE = 10_000_000  # and of one prompt that somebody asked for
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,16 @@ class Step:
 
 
 def next_steps(dataset: Dataset) -> list[Step]:
-    """For the role the Dataset was fetched with, most useful first; needs its judging counts, and `told`.
-    Not for annotators: whether places are open depends on what people said.
+    """The next steps for `dataset.role`, most useful first; needs the judging counts and `report_cells`. Not
+    for annotators: the number of open places depends on the votes of others.
 
-    First comes what the Dataset lacks: data, people, judgments, reviews. Where the model and people differ is
-    a reason to look only for a model that is better than the length rule here."""
-    unseen = quality.from_cells(dataset.told)
+    What the Dataset lacks comes first: data, people, votes, reviews. Disagreements of the model count only
+    where it beats the length rule."""
+    accuracy = quality.from_cells(dataset.report_cells)
     is_admin = dataset.role == Role.ADMIN
     open_places = dataset.wanted_count - dataset.judged_count
     alone = dataset.member_count <= 1 and not dataset.judged_count
-    model_first = unseen is not None and unseen.beats_rule and dataset.model_split_count > 0
+    model_first = accuracy is not None and accuracy.beats_rule and dataset.model_split_count > 0
     steps = [
         ("import", "Import a file", "", is_admin and not dataset.prompt_count),
         ("review", _model_reviews(dataset.model_split_count), "model", model_first),
@@ -87,8 +83,8 @@ def _model_reviews(count: int) -> str:
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    report = {"told": quality.in_report(version)}
-    return overview.with_judging_counts(datasets, version).annotate(**report)
+    cells = {"report_cells": quality.in_report(version)}
+    return overview.with_judging_counts(datasets, version).annotate(**cells)
 
 
 @require_safe
@@ -107,7 +103,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
     context["deletions"] = Run.objects.deletions_for(person)
     datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
-    if "whole" not in request.GET and are_large(datasets):
+    if "whole" not in request.GET and overview.are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
         return render(request, "datasets/home.html", {**context, "rows": uncounted, "counting": True})
     active = ModelVersion.objects.active()
@@ -142,8 +138,8 @@ def dataset(request: Request, pk: int) -> HttpResponse:
         return render(request, "datasets/counting.html", {"dataset": visible, "tab": "overview"})
     started = perf_counter()
     datasets = Dataset.objects.filter(pk=visible.pk).with_role_of(access.person(request.user))
-    report = {"told": quality.in_report(version)}
-    dataset = overview.with_loop_counts(datasets, version).annotate(**report).get()
+    cells = {"report_cells": quality.in_report(version)}
+    dataset = overview.with_loop_counts(datasets, version).annotate(**cells).get()
     runs = list(Run.objects.of(dataset).open().for_list())
     lacking = dataset.completion_count - dataset.scored_count
     context = {
@@ -193,17 +189,11 @@ def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 
 
 def _served(dataset: Dataset) -> tuple[ModelVersion | None, bool]:
-    """The version that serves the Dataset, and whether the Dataset is large: one query where there is one."""
-    among = Comparison.objects.filter(dataset=dataset.pk).order_by()
-    versions = ModelVersion.objects.with_large(Exists(among[LARGE : LARGE + 1]))
-    version = versions.serving(dataset)
-    return version, are_large([dataset]) if version is None else version.large
-
-
-def are_large(datasets: Iterable[Dataset]) -> bool:
-    """Whether it takes longer to count what is in them than anybody should wait for a page."""
-    among = Comparison.objects.filter(dataset__in=[dataset.pk for dataset in datasets])
-    return among.order_by()[LARGE : LARGE + 1].exists()
+    """The version that serves the Dataset, and whether the Dataset is large. One query where a version
+    serves."""
+    comparisons = Comparison.objects.filter(dataset=dataset.pk)
+    version = ModelVersion.objects.with_large(Exists(overview.large(comparisons))).serving(dataset)
+    return version, overview.are_large([dataset]) if version is None else version.large
 
 
 @require_safe
@@ -223,29 +213,11 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     if only:
         prompts = prompts.filter(pk=only)
     page = Paginator(prompts.values_list("pk", flat=True), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
-    shown = _within_memory(list(page), MOST_OF_ONE if only else MOST_OF_A_PAGE, version)
+    most = overview.MOST_OF_ONE if only else overview.MOST_OF_A_PAGE
+    shown = overview.within_memory(list(page), most, version)
     context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
     context |= {"prompts": shown}
     return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only, "empty": empty})
-
-
-def _within_memory(pks: list[int], most: int, version: ModelVersion | None) -> list[Prompt]:
-    """These Prompts with their Completions, in this order: whole as long as all that is whole has at most so
-    many characters, the others shortened. Six threads each hold a page several times while they render."""
-    prompts, whole, left = Prompt.objects.filter(pk__in=pks), set(), most
-    sizes = prompts.sizes()
-    for pk in pks:
-        if sizes[pk] <= left:
-            whole.add(pk)
-            left -= sizes[pk]
-    shown = overview.with_completions(prompts.filter(pk__in=whole), version) if whole else ()
-    found = {prompt.pk: prompt for prompt in shown}
-    if len(whole) < len(pks):
-        few = overview.with_completions(prompts.exclude(pk__in=whole).shortened(), version, shortened=True)
-        found |= {prompt.pk: prompt for prompt in few}
-    for pk, prompt in found.items():
-        prompt.too_long = 0 if pk in whole else sizes[pk]
-    return [found[pk] for pk in pks]
 
 
 @dataclass(frozen=True)
@@ -284,7 +256,7 @@ def _clusters(dataset: Dataset, groups: list[dict[str, Any]]) -> list[Cluster]:
     shown = Prompt.objects.of(dataset).filter(group__in=[found["group"] for found in groups])
     members: dict[str, list[Prompt]] = defaultdict(list)
     pks = list(shown.first_of_each_group(PROMPTS_A_CLUSTER).values_list("pk", flat=True))
-    for prompt in _within_memory(pks, MOST_OF_A_PAGE, None):
+    for prompt in overview.within_memory(pks, overview.MOST_OF_A_PAGE):
         members[prompt.group].append(prompt)
     return [Cluster(split_of(found["group"]), found["size"], members[found["group"]]) for found in groups]
 

@@ -16,9 +16,9 @@ from workbench.bodies import takes_files
 from workbench.forms.imports import ImportForm, UploadForm
 from workbench.models import Role, Run
 from workbench.pipeline import imports as pipeline
-from workbench.views import Request
-from workbench.views.runs import STOP_POLLING, workforce
+from workbench.views import STOP_POLLING, Request
 from workbench.worker import enqueue, tasks
+from workbench.worker.workforce import workforce
 
 UPLOADS_SHOWN = 20
 
@@ -51,7 +51,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     """What the file holds and what is wrong with it, and the choices; a POST imports it."""
     upload = access.upload_for(request.user, pk)
     run = upload.latest_run
-    form = ImportForm(request.POST or request.GET or ImportForm.data_of(run.params if run else {}))
+    form = ImportForm(request.POST or request.GET or ImportForm.data_of(run))
     form.is_valid()
     if request.method == "POST" and not form.errors:
         options = replace(form.options(), dry_run="check" in request.POST)

@@ -17,17 +17,16 @@ from workbench import access
 from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run, Statistics
 from workbench.pipeline import quality
+from workbench.pipeline.datasets.overview import are_large
 from workbench.pipeline.model import evaluation, pairs, promotion, training
 from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.quality.accuracy import beats_rule
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.views import Request
-from workbench.views.datasets import are_large
-from workbench.views.quality import as_of
-from workbench.views.runs import workforce
-from workbench.views.versions import enqueue_scoring
+from workbench.views.figures import as_of
 from workbench.worker import enqueue, tasks
+from workbench.worker.workforce import workforce
 
 EVALUATIONS_SHOWN = 30
 
@@ -266,7 +265,7 @@ def promote(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
         messages.warning(request, str(error))
         query = {"new": version.pk, "old": getattr(ModelVersion.objects.active(), "pk", "")}
         return redirect(f"{reverse('model_compare', args=[pk])}?{urlencode(query)}")
-    enqueue_scoring()
+    tasks.enqueue_scoring()
     messages.info(request, f"{made.version} is active. {promotion.where_it_serves()}")
     return redirect("model", pk=pk)
 

@@ -14,7 +14,7 @@ from workbench.pipeline.people.members import active_members
 from workbench.pipeline.quality import annotators
 from workbench.pipeline.quality.panels import names_of
 from workbench.pipeline.quality.reports import Checks, StoredFigure, known
-from workbench.views.quality import as_of, computing
+from workbench.views.figures import as_of, computing
 
 LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
 

@@ -14,14 +14,14 @@ from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
-from workbench.models import Dataset, Judgment, ModelVersion, Role, Run, Statistics
+from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality as pipeline
 from workbench.pipeline.quality import charts
-from workbench.pipeline.quality.panels import Column, Panel, data_in_words, in_words, names_of, panels, plan
+from workbench.pipeline.quality.panels import Column, Panel, in_words, names_of, panels, plan
 from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, label_sources
 from workbench.pipeline.text.spreadsheets import plain_cell
-from workbench.views import Request
-from workbench.views.runs import POLL_SECONDS, STOP_POLLING, workforce
+from workbench.views import STOP_POLLING, Request
+from workbench.views.figures import as_of, computing
 
 ROWS_SHOWN = 60
 
@@ -92,37 +92,6 @@ def quality(request: Request, pk: int) -> HttpResponse:
     if stored:
         context |= _figures(request, dataset, stored)
     return render(request, "quality/quality.html", context)
-
-
-def computing(dataset: Dataset) -> dict[str, Any]:
-    """The Runs that compute the figures now, and how the last one failed, as quality/live.html shows it."""
-    runs = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).for_list()
-    open_runs = list(runs.open())
-    latest = runs.order_by("-pk").first()
-    return {
-        "runs": open_runs,
-        "workforce": workforce(open_runs),
-        "poll_seconds": POLL_SECONDS,
-        "failed": latest if latest and latest.state == Run.State.FAILED else None,
-    }
-
-
-def as_of(dataset: Dataset, stored: Statistics | None, active: ModelVersion | None = None) -> dict[str, Any]:
-    """The moment of the stored figures and the changes since, for quality/as_of.html. Without figures:
-    whether there are any votes, for quality/coming.html. A caller that has read the active version hands it
-    over."""
-    if stored is None:
-        return {"judged": Judgment.objects.of(dataset).exists()}
-    serving = dataset.held_by or active or ModelVersion.objects.active()
-    return {
-        "stored": stored,
-        "data": stored.report["data"],
-        "described": data_in_words(stored.report["data"]),
-        "since": stored.judgments_since,
-        "most_counted": Statistics.MOST_COUNTED,
-        "active": serving,
-        "other_model": stored.version_id != (serving and serving.pk),
-    }
 
 
 def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:

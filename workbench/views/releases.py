@@ -27,9 +27,9 @@ from workbench.pipeline.decisions import deciding
 from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import Split
-from workbench.views import Request
-from workbench.views.runs import STOP_POLLING, workforce
+from workbench.views import STOP_POLLING, Request
 from workbench.worker import enqueue, tasks
+from workbench.worker.workforce import workforce
 
 RELEASES_PER_PAGE = 30
 DOWNLOADS_SHOWN = 50

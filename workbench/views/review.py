@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -23,7 +22,6 @@ from workbench.models import (
     Dataset,
     Decision,
     Guidelines,
-    Judgment,
     ModelVersion,
     Prompt,
     ReviewQueue,
@@ -34,6 +32,7 @@ from workbench.models import (
 )
 from workbench.pipeline import quality
 from workbench.pipeline.datasets.overview import QUEUE_COUNTS
+from workbench.pipeline.quality.reports import AgreementRow
 from workbench.pipeline.review import decide
 from workbench.pipeline.review import queue as review_queue
 from workbench.pipeline.review.gold import mark_gold
@@ -53,7 +52,7 @@ _COMES_HERE = {
 
 @dataclass(frozen=True)
 class Tab:
-    """A queue to look at, and how many cases it has; None where counting them takes too long for a page."""
+    """A queue, and how many cases it has; None where counting them takes too long for a page."""
 
     queue: ReviewQueue
     url: str
@@ -63,7 +62,7 @@ class Tab:
 
 @dataclass(frozen=True)
 class View:
-    """What of the queue the reviewer looks at, as the URL says it."""
+    """The part of the queue that the reviewer looks at, by the parameters of the URL."""
 
     dataset: Dataset
     user: User
@@ -75,22 +74,19 @@ class View:
 
     @property
     def narrowed(self) -> bool:
-        kept = self.filters
-        whole = review_queue.Filters(queue=kept.queue, order=kept.order, as_of=kept.as_of)
-        return self.filters != whole
+        filters = self.filters
+        return filters != review_queue.Filters(filters.queue, order=filters.order, as_of=filters.as_of)
 
     @property
     def title(self) -> str:
-        """What the queue is of."""
-        old = self.filters.old
-        if old:
-            return f"Changed picks: {old} to {self.version}"
+        if self.filters.old:
+            return f"Changed picks: {self.filters.old} to {self.version}"
         return ReviewQueue(self.filters.queue).label if self.filters.queue else "All pairs"
 
     @property
     def tabs(self) -> list[Tab]:
-        """The queues, the one to begin with first; counted where that is quick. Without those that are empty,
-        but for what people brought up and the one that is shown."""
+        """The queues, the one to begin with first. Of the empty ones, only the shown queue and the queue of
+        people."""
         counts = {queue: getattr(self.form.counted, name) for name, queue in QUEUE_COUNTS.items()}
         shown, first = self.filters.queue, self.form.first_queue
         return [
@@ -101,7 +97,6 @@ class View:
 
     @property
     def what_comes_here(self) -> str:
-        """What makes a case of this queue."""
         return _COMES_HERE.get(
             self.filters.queue, "A pair comes here when people, imported labels or the model disagree."
         )
@@ -111,9 +106,9 @@ class View:
         return str(review_queue.Order(self.filters.order).label)
 
     def url(self, name: str, pk: int, **changes: str) -> str:
-        """URL of a review page that keeps what this one shows. It names the version and the moment, so that
-        the pages of one walk through the queue are sorted alike while versions and people change."""
-        asked = {
+        """URL of a review page with the parameters of this one. It pins the version and the moment, so that
+        all pages of the queue have one order while versions and people change."""
+        parameters = {
             "queue": self.filters.queue or "all",
             "why": self.filters.why,
             "old": self.filters.old and self.filters.old.pk,
@@ -128,28 +123,26 @@ class View:
             "after": self.after,
             **changes,
         }
-        query = urlencode({key: str(value) for key, value in asked.items() if value})
+        query = urlencode({key: str(value) for key, value in parameters.items() if value})
         return reverse(name, args=[pk]) + (f"?{query}" if query else "")
 
 
 def _partial(request: HttpRequest) -> bool:
-    """True when htmx asks for a part of the page. To restore a page from history it asks for the whole."""
+    """True when htmx asks for a part of the page; to restore a page from history, it asks for the whole."""
     return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
 
 
 def _view(request: HttpRequest, dataset: Dataset) -> View:
     form = ReviewFilterForm(request.GET, dataset=dataset)
     form.is_valid()
-    asked = form.cleaned_data
-    version = form.looked_at
     return View(
         dataset=dataset,
         user=access.person(request.user),
         form=form,
-        version=version,
+        version=form.shown_version,
         filters=form.filters(),
-        after=asked.get("after", ""),
-        votes_shown=asked.get("votes") == "shown",
+        after=form.cleaned_data.get("after", ""),
+        votes_shown=form.cleaned_data.get("votes") == "shown",
     )
 
 
@@ -175,30 +168,26 @@ def case(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def settle(request: HttpRequest, pk: int) -> HttpResponse:
-    """Settle the case and go on to the next; 409 with what is there now when the page was stale."""
+    """Settle the case and go on to the next; 409 with the case as it is now when the page was stale."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     view = _view(request, comparison.dataset)
     form = SettleForm(request.POST, of=comparison)
     if not form.is_valid():
         if form.is_of_another:
-            form.data = QueryDict()  # what was written about another case is not shown on this one
+            form.data = QueryDict()  # the note on another case is not shown on this one
         return _case(request, view, comparison, form=form, status=400)
-    here = review_queue.cursor_of(comparison, view.version, view.filters)
+    cursor = review_queue.cursor_of(comparison, view.version, view.filters)
     answer = {name: form.cleaned_data[name] for name in ("outcome", "reason", "note", "blind_outcome")}
     result = decide.settle(comparison, view.user, seen_token=form.cleaned_data["seen"], **answer)
     if isinstance(result, decide.Conflict):
         return _case(request, view, comparison, form=form, conflict=True, status=409)
-    said = f"Settled: {word(result.outcome, decide.left_of(comparison, view.user))}."
-    following = _next(view, here)
-    if _partial(request):
-        return _answer(request, view, _told(view, comparison), following, said)
-    messages.info(request, said)
-    return HttpResponseRedirect(_url_of(view, following))
+    sentence = f"Settled: {word(result.outcome, decide.left_of(comparison, view.user))}."
+    return _go_on(request, view, _queue_case(view, comparison), _next(view, cursor), sentence)
 
 
 @require_POST
 def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
-    """Take a reviewer's Decision back and show its case; 409 when it does not stand any more."""
+    """Undo a reviewer's Decision and show its case; 409 when the Decision is no longer current."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     view = _view(request, comparison.dataset)
     form = UnsettleForm(request.POST)
@@ -207,27 +196,23 @@ def unsettle(request: HttpRequest, pk: int) -> HttpResponse:
     )
     if decision is None or not decide.undo(decision, view.user):
         return _case(request, view, comparison, conflict=True, status=409)
-    said = "Undone: the pair is as it was before."
-    case = _told(view, comparison)
-    if _partial(request):
-        return _answer(request, view, case, case, said)
-    messages.info(request, said)
-    return HttpResponseRedirect(_url_of(view, case))
+    case = _queue_case(view, comparison)
+    return _go_on(request, view, case, case, "Undone: the pair is as it was before.")
 
 
 @require_GET
 def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
-    """What reviewers found the guidelines silent on, beside the guidelines, with the agreement under each
-    version of them as a Run has computed it."""
+    """Decisions with the reason "guideline gap", beside the guidelines, and people's agreement under each
+    version of the guidelines."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
     stored = quality.stored(dataset)
-    found = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
-    words = _last_words(found)
+    page = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
+    words = _last_words(page)
     context = {
         "dataset": dataset,
-        "gaps": [(gap, words[gap.comparison.prompt_id]) for gap in found],
-        "page": found,
+        "gaps": [(gap, words[gap.comparison.prompt_id]) for gap in page],
+        "page": page,
         "guidelines": next(iter(versions), None),
         "versions": [(version, _agreement_under(version, stored)) for version in versions],
         "stored": stored,
@@ -235,15 +220,15 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "review/guideline_gaps.html", context)
 
 
-def _agreement_under(version: Guidelines, stored: Statistics | None) -> dict[str, Any] | None:
-    """What the report says of people's agreement under a version of the guidelines."""
+def _agreement_under(version: Guidelines, stored: Statistics | None) -> AgreementRow | None:
+    """People's agreement under a version of the guidelines, by the stored report."""
     people = stored.report["agreement"].get("people", {}) if stored else {}
     rows = people.get("by_guidelines", [])
     return next((row for row in rows if row["label"] == str(version.number)), None)
 
 
 def _next(view: View, cursor: str) -> review_queue.QueueCase | None:
-    """The case that comes after the cursor, or the first of all when it was the last."""
+    """The case after the cursor; after the last case, the first."""
     filters = replace(view.filters, unsettled=view.filters.old is not None)
     for after in (cursor, ""):
         page = review_queue.page(view.dataset, view.version, filters, after, size=1)
@@ -252,40 +237,41 @@ def _next(view: View, cursor: str) -> review_queue.QueueCase | None:
     return None
 
 
-def _told(view: View, comparison: Comparison) -> review_queue.QueueCase:
+def _queue_case(view: View, comparison: Comparison) -> review_queue.QueueCase:
     return review_queue.case(comparison.pk, view.version, view.filters.old)
 
 
-def _url_of(view: View, case: review_queue.QueueCase | None) -> str:
-    if case is None:
-        return view.url("review", view.dataset.pk, after="")
-    return view.url("review_case", case.comparison.pk)
-
-
-def _answer(
+def _go_on(
     request: HttpRequest,
     view: View,
     done: review_queue.QueueCase,
     following: review_queue.QueueCase | None,
-    said: str,
+    sentence: str,
 ) -> HttpResponse:
-    """The case that follows, with the row of the one just done, the list of lately settled ones, and what
-    was done, to be put in their places."""
+    """Go on to the following case, with a sentence on the one that is done. For htmx: the following case, the
+    row of the one that is done, and the latest Decisions, each for its place on the page."""
+    if following:
+        url = view.url("review_case", following.comparison.pk)
+    else:
+        url = view.url("review", view.dataset.pk, after="")
+    if not _partial(request):
+        messages.info(request, sentence)
+        return HttpResponseRedirect(url)
     context = {
         "view": view,
-        "said": said,
+        "said": sentence,
         "row": _row(view, done),
         "lately": _lately(view),
         **_case_context(view, following),
     }
     response = render(request, "review/answer.html", context)
-    response["HX-Push-Url"] = _url_of(view, following)
+    response["HX-Push-Url"] = url
     return response
 
 
 @require_POST
 def gold(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make the Comparison gold, with the sent outcome as its known answer, or ordinary again."""
+    """Make the Comparison gold, with the sent outcome as its known answer; with none, ordinary again."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     form = GoldForm(request.POST)
     if form.is_valid():
@@ -306,7 +292,7 @@ def _case(
     if not _partial(request):
         page = review_queue.page(view.dataset, view.version, view.filters, view.after, opened=comparison.pk)
         return _page(request, view, page, form, conflict, status)
-    context = {"view": view, **_case_context(view, _told(view, comparison), form, conflict)}
+    context = {"view": view, **_case_context(view, _queue_case(view, comparison), form, conflict)}
     return render(request, "review/case.html", context, status=status)
 
 
@@ -322,14 +308,14 @@ def _page(
         **_queue_context(view, page),
         **_case_context(view, page.opened, form, conflict),
         "tabs": view.tabs,
-        "unseen": view.form.unseen if view.filters.queue == ReviewQueue.MODEL else None,
+        "model_accuracy": view.form.model_accuracy if view.filters.queue == ReviewQueue.MODEL else None,
         "lately": _lately(view),
         "on_case": request.resolver_match is not None and request.resolver_match.url_name != "review",
     }
     return render(request, "review/review.html", context, status=status)
 
 
-def _queue_context(view: View, page: review_queue.Page) -> dict[str, Any]:
+def _queue_context(view: View, page: review_queue.Page) -> dict[str, object]:
     return {
         "view": view,
         "dataset": view.dataset,
@@ -340,8 +326,8 @@ def _queue_context(view: View, page: review_queue.Page) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the queue. Which side the votes are for is left out until the reviewer has settled the case
-    or asked for it: a third opinion that has seen the other two is none."""
+    """A line of the queue. The sides of the votes are hidden until the reviewer has settled the case or
+    chosen to see them: a third opinion that has seen the other two is none."""
 
     case: review_queue.QueueCase
     url: str
@@ -373,7 +359,7 @@ class Row:
 
     @property
     def split(self) -> str:
-        """The votes without their sides, the most frequent outcome first: "2 : 1"."""
+        """The votes without their sides, the largest number first: "2 : 1"."""
         return " : ".join(str(n) for n in sorted(self.case.votes.values(), reverse=True))
 
     @property
@@ -396,7 +382,7 @@ def _row(view: View, case: review_queue.QueueCase) -> Row:
 
 
 def _certainty(version: ModelVersion | None, margin: float | None) -> str:
-    """How sure the model is, without saying of what; "" while it is not calibrated."""
+    """How sure the model is of the side it picks, without the side; "" while it is not calibrated."""
     if version is None or margin is None:
         return ""
     probability = Suggestion(version=version, margin=abs(margin)).probability
@@ -404,11 +390,13 @@ def _certainty(version: ModelVersion | None, margin: float | None) -> str:
 
 
 def _last_words(decisions: Iterable[Decision]) -> dict[int, str]:
-    return Prompt.objects.filter(pk__in={each.comparison.prompt_id for each in decisions}).last_words()
+    return Prompt.objects.filter(
+        pk__in={decision.comparison.prompt_id for decision in decisions}
+    ).last_words()
 
 
-def _lately(view: View) -> list[dict[str, Any]]:
-    """This reviewer's latest current Decisions, newest first, each with the way to undo it."""
+def _lately(view: View) -> list[dict[str, object]]:
+    """This reviewer's latest current Decisions, newest first, each with the URL to undo it."""
     since = timezone.now() - _LATELY
     decisions = (
         Decision.objects.current()
@@ -435,8 +423,8 @@ def _case_context(
     case: review_queue.QueueCase | None,
     form: SettleForm | None = None,
     conflict: bool = False,
-) -> dict[str, Any]:
-    """Everything about one case, in four queries."""
+) -> dict[str, object]:
+    """All about one case, in four queries."""
     if case is None:
         return {"comparison": None}
     comparison = case.comparison
@@ -445,7 +433,9 @@ def _case_context(
     outcomes = ("a", "b") if left == "a" else ("b", "a")
     decisions = list(comparison.decisions.select_related("decided_by", "undone_by").order_by("-pk"))
     current = next((decision for decision in decisions if decision.is_current), None)
-    judgments = _judgments(comparison)
+    judgments = list(
+        comparison.judgments.select_related("annotator__user", "version").order_by("annotator", "pk")
+    )
     flags = list(comparison.flags.select_related("annotator__user").order_by("pk"))
     return {
         "comparison": comparison,
@@ -502,26 +492,21 @@ _REASON_KEYS = [
 ]
 
 
-def _judgments(comparison: Comparison) -> list[Judgment]:
-    return list(comparison.judgments.select_related("annotator__user", "version").order_by("annotator", "pk"))
-
-
-def _suggestions(comparison: Comparison, dataset: Dataset) -> list[dict[str, Any]]:
-    """What each ModelVersion says, the one that serves the Dataset first, baselines last; `lead` and
-    `probability` are of the side that it prefers."""
-    suggestions = list(comparison.suggestions.select_related("version"))
-    baseline, active = ModelVersion.Kind.BASELINE, ModelVersion.State.ACTIVE
+def _suggestions(comparison: Comparison, dataset: Dataset) -> list[dict[str, object]]:
+    """The Suggestions: of the version that serves the Dataset first, of baselines last. `lead` and
+    `probability` are of the preferred side."""
     held = dataset.held_by_id
 
     def serves(version: ModelVersion) -> bool:
-        return version.pk == held if held else version.state == active
+        return version.pk == held if held else version.state == ModelVersion.State.ACTIVE
 
-    suggestions.sort(
-        key=lambda s: (
-            not serves(s.version),
-            s.version.kind == baseline,
-            -s.version.created_at.timestamp(),
-        )
+    suggestions = sorted(
+        comparison.suggestions.select_related("version"),
+        key=lambda suggestion: (
+            not serves(suggestion.version),
+            suggestion.version.kind == ModelVersion.Kind.BASELINE,
+            -suggestion.version.created_at.timestamp(),
+        ),
     )
     return [
         {

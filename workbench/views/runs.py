@@ -1,36 +1,27 @@
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
-from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch, Worker
+from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch
 from workbench.models.dataset import BEGINNING
 from workbench.pipeline.model import training
 from workbench.pipeline.runs import lifecycle as pipeline
 from workbench.pipeline.scoring import batches, cuts
-from workbench.templatetags.figures import duration
-from workbench.views import Request
+from workbench.views import STOP_POLLING, Request
 from workbench.worker import enqueue, tasks
+from workbench.worker.workforce import workforce
 
-# htmx stops polling when it is answered with this status.
-STOP_POLLING = 286
-POLL_SECONDS = 2
 RUNS_A_PAGE = 50
 BATCHES_SHOWN = 100
-STUCK_SHOWN = 5
-WORKER_REMEMBERED = timedelta(days=1)
 RESULTS = {
     "number": "Release",
     "rows": "Rows",
@@ -50,36 +41,6 @@ RESULTS = {
     "uploads": "Uploaded files",
 }
 """What the results of Runs are called on their pages, by key; a key that is not here is not shown."""
-
-
-@dataclass(frozen=True)
-class Unserved:
-    """A queue that open Runs wait in while no worker that serves it is alive; `last_seen` is when one was."""
-
-    queue: str
-    runs: int
-    last_seen: datetime | None
-
-
-@dataclass(frozen=True)
-class Stuck:
-    """A worker that holds a batch and has not been heard of on it since `heard`: stuck or dead."""
-
-    worker: str
-    completions: int
-    heard: datetime
-
-
-@dataclass(frozen=True)
-class Workforce:
-    """The workers as they last reported, the latest first, and what they leave undone. `untold`: Runs wait
-    that no worker can be told of, as the broker is away. `queued`: by primary key, for what each waits."""
-
-    workers: list[Worker]
-    unserved: list[Unserved]
-    stuck: list[Stuck]
-    untold: bool
-    queued: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -161,76 +122,6 @@ def _rounds(top: float) -> list[float]:
     """Two to four round heights below the top."""
     step = next(each for each in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 1e9) if top / each < 5)
     return [step * number for number in range(1, int(top / step) + 1)]
-
-
-def workforce(runs: Collection[Run]) -> Workforce:
-    """The state of the workers for these Runs. Three queries at most."""
-    workers = list(Worker.objects.all())
-    waiting = Counter(run.queue for run in runs if run.is_open)
-    served = {queue for worker in workers if worker.is_alive for queue in worker.queues.split(", ")}
-    unserved = [
-        Unserved(queue, count, next((w.last_seen for w in workers if w.serves(queue)), None))
-        for queue, count in sorted(waiting.items())
-        if queue not in served
-    ]
-    recently = timezone.now() - WORKER_REMEMBERED
-    scoring_now = [run for run in runs if run.kind == Run.Kind.SCORE and run.state == Run.State.RUNNING]
-    stuck = _stuck(scoring_now) if scoring_now else []
-    queued = [run for run in runs if run.state == Run.State.WAITING]
-    untold = bool(queued) and not enqueue.broker_answers()
-    return Workforce(
-        [worker for worker in workers if worker.last_seen > recently],
-        unserved,
-        stuck,
-        untold,
-        queued=_queued(queued, [worker for worker in workers if worker.is_alive]) if queued else {},
-    )
-
-
-def _queued(runs: Iterable[Run], workers: Collection[Worker]) -> dict[int, str]:
-    """For what each of these waiting Runs waits, by its primary key. One query."""
-    going = list(Run.objects.open().without_result().order_by("pk"))
-    return {run.pk: for_what(run, going, workers) for run in runs}
-
-
-def for_what(run: Run, going: Iterable[Run], workers: Iterable[Worker]) -> str:
-    """Behind what a waiting Run is, of all open Runs by their primary keys, and for how long, where that is
-    known: of what has not begun nobody knows how long it takes. `workers` are those that are alive."""
-    own = [worker for worker in workers if worker.serves(run.queue)]
-    if not own:
-        return f"Queued: no worker serves the queue “{run.queue}”."
-    queues = {queue for worker in own for queue in worker.queues.split(", ")}
-    others = [other for other in going if other.queue in queues and other.pk != run.pk]
-    ahead = [other for other in others if other.pk < run.pk or other.state == Run.State.RUNNING]
-    # All workers share what is to be scored, Run by Run.
-    takers = 1 if run.kind == Run.Kind.SCORE else len(own)
-    to_end = len(ahead) - takers + 1
-    if to_end <= 0:
-        return "Queued: starts in a moment."
-    begun = [other for other in ahead if other.state == Run.State.RUNNING]
-    left = [other.time_left for other in begun]
-    if to_end == 1 and len(begun) == len(ahead) and None not in left:
-        first = min(begun, key=lambda other: other.time_left or timedelta.max)
-        return f"Queued: starts when {first} is done, about {duration(first.time_left)}."
-    if takers == 1:
-        return f"Queued: starts when {max(ahead, key=_place)} is done."
-    are = "is" if to_end == 1 else "are"
-    return f"Queued: starts when {to_end} of {len(ahead)} earlier runs {are} done."
-
-
-def _place(run: Run) -> tuple[bool, int]:
-    """What goes on comes before what waits."""
-    return run.state == Run.State.WAITING, run.pk
-
-
-def _stuck(runs: Iterable[Run]) -> list[Stuck]:
-    lease = settings.LEASE_SECONDS
-    held = ScoreBatch.objects.stuck(lease).filter(run__in=runs).values_list("worker", "size", "lease_until")
-    return [
-        Stuck(worker, size, until - timedelta(seconds=lease))
-        for worker, size, until in held[:STUCK_SHOWN]
-        if until is not None
-    ]
 
 
 @require_safe

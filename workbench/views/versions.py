@@ -5,10 +5,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from workbench import access
 from workbench.forms.versions import CalibrateForm
-from workbench.models import Dataset, ModelVersion, Promotion
+from workbench.models import ModelVersion, Promotion
 from workbench.pipeline.model import calibration, promotion, registry
 from workbench.pipeline.runs.progress import Refused
-from workbench.worker import enqueue, tasks
+from workbench.worker import tasks
 
 PROMOTIONS_SHOWN = 50
 
@@ -83,15 +83,9 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
     except Refused as error:
         messages.warning(request, str(error))
         return redirect("version", version.pk)
-    enqueue_scoring()
+    tasks.enqueue_scoring()
     messages.info(request, f"{version} is active. {promotion.where_it_serves()}")
     return redirect("versions")
-
-
-def enqueue_scoring() -> None:
-    """Have every Dataset scored by what is active now, newest Dataset first."""
-    for dataset_id in Dataset.objects.in_use().order_by("-created_at", "-pk").values_list("pk", flat=True):
-        enqueue.enqueue(tasks.score_missing, dataset_id)
 
 
 @require_POST
@@ -103,7 +97,7 @@ def rollback(request: HttpRequest) -> HttpResponse:
     except Refused as error:
         messages.warning(request, str(error))
         return redirect("versions")
-    enqueue_scoring()
+    tasks.enqueue_scoring()
     said = f"{made.version} is active again and has replaced {made.supersedes}."
     messages.info(request, f"{said} {promotion.where_it_serves()}")
     return redirect("versions")

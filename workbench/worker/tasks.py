@@ -86,6 +86,12 @@ def score_missing(dataset_id: int) -> None:
         enqueue_batches()
 
 
+def enqueue_scoring() -> None:
+    """Have every Dataset in use scored by the active version, the newest Dataset first."""
+    for dataset_id in Dataset.objects.in_use().order_by("-created_at", "-pk").values_list("pk", flat=True):
+        enqueue.enqueue(score_missing, dataset_id)
+
+
 @shared_task
 def order_queue(dataset_id: int) -> None:
     dataset = queue.stale_datasets().filter(pk=dataset_id).first()

@@ -1,6 +1,8 @@
 """What pages count of datasets: how far the voting is, what waits for reviewers, where a dataset stands in
 the loop. Each function annotates the datasets that it is given; `models.Dataset` lists the names."""
 
+from collections.abc import Iterable, Sequence
+
 from django.core.cache import cache
 from django.db.models import (
     Case,
@@ -29,6 +31,7 @@ from workbench.models import (
     ReviewQueue,
     Score,
 )
+from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.counts import count_of
 from workbench.models.dataset import DatasetQuerySet, PromptQuerySet
 
@@ -38,6 +41,22 @@ QUEUE_COUNTS = {
     "model_split_count": ReviewQueue.MODEL,
 }
 SOURCES_KEPT_SECONDS = 3600
+MOST_OF_A_PAGE = 2_000_000
+"""Characters of the prompts and answers that one page shows whole."""
+MOST_OF_ONE = 10_000_000
+"""Characters of a prompt and its answers on a page of their own."""
+LARGE = 20_000
+"""Comparisons that take longer to count than anybody should wait for a page."""
+
+
+def are_large(datasets: Iterable[Dataset]) -> bool:
+    """Whether the datasets together have more than LARGE Comparisons."""
+    return large(Comparison.objects.filter(dataset__in=[dataset.pk for dataset in datasets])).exists()
+
+
+def large(comparisons: ComparisonQuerySet) -> ComparisonQuerySet:
+    """The Comparison after the first LARGE, if there is one."""
+    return comparisons.order_by()[LARGE : LARGE + 1]
 
 
 def _queue_counts(version: ModelVersion | None) -> dict[str, Expression]:
@@ -110,6 +129,24 @@ def with_completions(
         completions = completions.shortened()
     ranked = completions.order_by(F("score").desc(nulls_last=True), "pk")
     return prompts.prefetch_related(Prefetch("completions", queryset=ranked))
+
+
+def within_memory(pks: Sequence[int], most: int, version: ModelVersion | None = None) -> list[Prompt]:
+    """These Prompts with their Completions, in this order: whole while the whole ones have at most `most`
+    characters together, the others shortened. Six threads each hold a page several times while they render
+    it."""
+    prompts, whole, left = Prompt.objects.filter(pk__in=pks), set(), most
+    sizes = prompts.sizes()
+    for pk in pks:
+        if sizes[pk] <= left:
+            whole.add(pk)
+            left -= sizes[pk]
+    shown = list(with_completions(prompts.filter(pk__in=whole), version)) if whole else []
+    if len(whole) < len(pks):
+        shown += with_completions(prompts.exclude(pk__in=whole).shortened(), version, shortened=True)
+    for prompt in shown:
+        prompt.too_long = 0 if prompt.pk in whole else sizes[prompt.pk]
+    return sorted(shown, key=lambda prompt: pks.index(prompt.pk))
 
 
 def sources_of(dataset: Dataset, newest_completion: int | None = None) -> list[str]:
