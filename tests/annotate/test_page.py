@@ -333,13 +333,13 @@ def test_an_answer_that_another_window_was_before_is_told_what_stands_and_can_ch
     judge(client, dataset, first)
 
     refused = judge(client, dataset, sent(bob, comparison, "right"))
-    stands = refused.json()["stands"]
-    changed = judge(client, dataset, sent(bob, comparison, "right:2", supersedes=stands["supersedes"]))
+    stored = refused.json()["stored"]
+    changed = judge(client, dataset, sent(bob, comparison, "right:2", supersedes=stored["supersedes"]))
 
     assert refused.status_code == 409
     assert "“Left”" in refused.json()["error"]
     assert "ress u to change it" in refused.json()["error"]
-    assert (stands["answer"], stands["comment"], stands["supersedes"]) == ("left", "Shorter.", first["key"])
+    assert (stored["answer"], stored["comment"], stored["supersedes"]) == ("left", "Shorter.", first["key"])
     assert changed.status_code == 200
     assert Judgment.objects.current().get().strength == 2
 

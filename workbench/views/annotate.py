@@ -51,7 +51,7 @@ def refusals_shown(view: View) -> View:
         except (Refusal, Refused) as refused:
             sentence, status = str(refused), getattr(refused, "status", 409)
         if _wants_json(request) or request.headers.get("X-Requested-With") == "fetch":
-            body = {"error": sentence} | ({"stands": current} if current else {})
+            body = {"error": sentence} | ({"stored": current} if current else {})
             return JsonResponse(body, status=status)
         messages.error(request, sentence)
         return redirect("annotate", pk)

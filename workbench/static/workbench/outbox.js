@@ -36,25 +36,25 @@ const datasetOf = (entry) => entry.url.match(/datasets\/\d+/)?.[0];
 export class Outbox {
   /**
    * @param {string} user whose answers these are: on a shared machine nobody sends another's
-   * @param {{reply: function, refused: function, state: function}} told what happens to entries, and the
-   *   state of them all: "saved", "saving", "waiting" (no connection), "login" or "archived"
+   * @param {{reply: function, refused: function, state: function}} listener hears what happens to entries, and
+   *   the state of them all: "saved", "saving", "waiting" (no connection), "login" or "archived"
    */
-  constructor(user, told) {
+  constructor(user, listener) {
     this.prefix = `outbox:${user}:`;
-    this.told = told;
-    this.unkept = new Map(); // entries that localStorage would not take
+    this.listener = listener;
+    this.unstored = new Map(); // entries that localStorage would not take
     this.archived = new Set(); // Datasets that take no entries for now, and keep up no others
     this.sending = null;
     this.wait = FIRST_WAIT;
     addEventListener("online", () => this.flush());
     document.addEventListener("visibilitychange", () => document.hidden || this.flush());
-    addEventListener("beforeunload", (event) => this.unkept.size && event.preventDefault());
+    addEventListener("beforeunload", (event) => this.unstored.size && event.preventDefault());
   }
 
   entries() {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(this.prefix));
-    const kept = names.map((name) => JSON.parse(localStorage.getItem(name))).filter(Boolean);
-    return [...kept, ...this.unkept.values()].sort((one, other) => one.at - other.at);
+    const stored = names.map((name) => JSON.parse(localStorage.getItem(name))).filter(Boolean);
+    return [...stored, ...this.unstored.values()].sort((earlier, later) => earlier.at - later.at);
   }
 
   add(url, fields) {
@@ -64,7 +64,7 @@ export class Outbox {
     try {
       localStorage.setItem(this.prefix + entry.id, JSON.stringify(entry));
     } catch {
-      this.unkept.set(entry.id, entry);
+      this.unstored.set(entry.id, entry);
     }
     this.flush();
     return entry;
@@ -72,7 +72,7 @@ export class Outbox {
 
   drop(entry) {
     localStorage.removeItem(this.prefix + entry.id);
-    this.unkept.delete(entry.id);
+    this.unstored.delete(entry.id);
   }
 
   /** Resolves when all entries are sent, or something keeps one here: that is tried again by itself. */
@@ -88,13 +88,13 @@ export class Outbox {
     let trouble = null;
     for (
       let entry;
-      !trouble && (entry = this.entries().find((one) => !this.archived.has(datasetOf(one))));
+      !trouble && (entry = this.entries().find((waiting) => !this.archived.has(datasetOf(waiting))));
     ) {
-      this.told.state("saving", this.entries().length);
+      this.listener.state("saving", this.entries().length);
       trouble = await this.send(entry);
     }
     if (this.archived.size) trouble ??= "archived";
-    this.told.state(trouble ?? "saved", this.entries().length);
+    this.listener.state(trouble ?? "saved", this.entries().length);
     if (trouble) this.timer = setTimeout(() => this.flush(), this.wait);
     this.wait = trouble ? Math.min(this.wait * 2, LONGEST_WAIT) : FIRST_WAIT;
   }
@@ -122,13 +122,13 @@ export class Outbox {
     }
     if (!response.ok) return this.refuse(entry, reply.error, reply);
     this.drop(entry);
-    this.told.reply(entry, reply);
+    this.listener.reply(entry, reply);
     return null;
   }
 
   refuse(entry, sentence, reply = {}) {
     this.drop(entry);
-    this.told.refused(entry, sentence, reply);
+    this.listener.refused(entry, sentence, reply);
     return null;
   }
 }
