@@ -194,7 +194,7 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
     facts = {
         "weights_sha256": checkpoint.weights_sha256,
         "tokenizer_sha256": checkpoint.tokenizer_sha256,
-        "self_test": registry.known_answers(load(folder, precision="fp32")),
+        "self_test": registry.self_test(load(folder, precision="fp32")),
     }
     version, _ = registry.register(
         name="far", folder=folder, files=files_of(checkpoint), facts=facts, storage=bucket

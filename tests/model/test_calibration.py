@@ -14,7 +14,7 @@ from tests.factories import (
 )
 from tests.planted import has_learnt
 from workbench.models import Annotator
-from workbench.pipeline.model.calibration import calibrate, in_words
+from workbench.pipeline.model.calibration import calibrate, summary
 from workbench.pipeline.text.splits import split_of
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,8 @@ def test_a_version_learns_how_far_its_margins_can_be_trusted():
     version = ModelVersionFactory.create()
     judged_by_people_who_follow(2.0, version, n=400)
 
-    report = calibrate(version)
+    calibrate(version)
+    report = version.calibration
 
     version.refresh_from_db()
     assert version.temperature == pytest.approx(2.0, rel=0.3)
@@ -76,7 +77,8 @@ def test_imported_labels_count_only_when_asked_for():
 
     with pytest.raises(NotEnoughData):
         calibrate(version)
-    assert calibrate(version, labels=True)["n"] > 100
+    calibrate(version, labels=True)
+    assert version.calibration["n"] > 100
 
 
 def test_another_datasets_judgments_do_not_count():
@@ -98,16 +100,18 @@ def test_a_model_is_calibrated_and_measured_on_what_it_has_not_learnt():
         SuggestionFactory.create(comparison=comparison, version=version, margin=4.0 * (-1) ** number)
         JudgmentFactory.create(comparison=comparison, annotator=annotator, outcome="ab"[number % 2])
         taught.append(comparison.prompt.messages[0]["content"])
-    flattered = calibrate(version, dataset)
+    calibrate(version, dataset)
+    flattered = version.calibration
+    assert "Its training data is not known" in summary(version)
     has_learnt(version, taught)
 
-    report = calibrate(version, dataset)
+    calibrate(version, dataset)
+    report = version.calibration
 
     assert report["temperature"] == pytest.approx(2.0, rel=0.3)
     assert flattered["temperature"] < report["temperature"] / 1.5
     assert (report["learnt"], report["n"] + report["measured_on"]) == (400, 400)
-    assert "Left out: 400 on prompts that the model was trained on." in in_words(version, report)
-    assert "Its training data is not known" in in_words(version, flattered)
+    assert "Left out: 400 on prompts that the model was trained on." in summary(version)
 
 
 def test_what_chose_the_weights_may_be_fitted_on_and_is_not_measured_on():
@@ -115,10 +119,12 @@ def test_what_chose_the_weights_may_be_fitted_on_and_is_not_measured_on():
     dataset = judged_by_people_who_follow(2.0, version, n=400)
     texts = {prompt.group: prompt.messages[0]["content"] for prompt in dataset.prompts.all()}
     tested = [text for group, text in texts.items() if split_of(group) == "test"]
-    before = calibrate(version, dataset)["measured_on"]
+    calibrate(version, dataset)
+    before = version.calibration["measured_on"]
 
     has_learnt(version, [], chosen=tested)
 
-    report = calibrate(version, dataset)
+    calibrate(version, dataset)
+    report = version.calibration
     assert report["measured_on"] == before - len(tested)
     assert report["n"] + report["measured_on"] == 400

@@ -135,7 +135,7 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
     assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
     assert found.paired.old_accuracy == 15 / 30
     assert (
-        found.said == "30 pairs have imported labels. "
+        found.remarks == "30 pairs have imported labels. "
         "Left out: 70 pairs of prompts that one of the two was trained on."
     )
 

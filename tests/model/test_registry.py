@@ -225,7 +225,7 @@ def test_known_answers_are_kept_in_the_order_of_the_texts():
     def by_length(pairs):
         return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs]
 
-    assert [known["value"] for known in registry.known_answers(by_length)] == [
+    assert [known["value"] for known in registry.self_test(by_length)] == [
         float(len(text)) for _, text in registry.SELF_TEST
     ]
 

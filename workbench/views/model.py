@@ -144,7 +144,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _rows(measured_on: list[Dataset], reports: Mapping[int, Statistics]) -> list[VersionRow]:
-    newest = promotion.latest_evaluations(measured_on)
+    newest = evaluation.latest(measured_on)
     versions = (
         ModelVersion.objects.transformers()
         .exclude(state=ModelVersion.State.RETIRED)
@@ -241,9 +241,9 @@ def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -
     return {
         "on": on,
         "paired": found.paired,
-        "said": found.said,
+        "said": found.remarks,
         "warning": found.warning,
-        "unknown": [f"{one}: {unknown}." for one in (new, old) if (unknown := learnt.UNKNOWN[one.learnt])],
+        "unknown": learnt.warnings([new, old]),
         "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",
         "away": f"{queue}?{urlencode({**link, 'why': 'away'})}",
     }

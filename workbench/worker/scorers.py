@@ -49,7 +49,7 @@ def load_engine(version_id: int) -> Scorer:
     for part in ("weights", "tokenizer"):
         if getattr(engine.checkpoint, f"{part}_sha256") != getattr(version, f"{part}_sha256"):
             raise ValueError(f"the {part} in {folder.name} are not what was registered")
-    registry.check_known_answers(version, engine.alone)
+    registry.check_self_test(version, engine.alone)
     if engine.note:
         log.info("%s: %s", version, engine.note)
     Heartbeat.device = engine.device

@@ -2,76 +2,72 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from scoring.calibrate import NotEnoughData, fit_temperature, reliability
-from workbench.models import Dataset, Judgment, ModelVersion, Outcome, Strategy, Suggestion
+from scoring.pairs import TARGETS
+from workbench.models import Dataset, Judgment, ModelVersion, Strategy, Suggestion
+from workbench.models.annotation import JudgmentQuerySet
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
 __all__ = ["NotEnoughData", "calibrate"]
 
-TARGETS = {Outcome.A: 1.0, Outcome.TIE: 0.5, Outcome.B: 0.0}
 Answer = tuple[int, str, float, float]
 """(primary key of the Dataset, prompt group, margin, target)"""
 
 
-def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: bool = False) -> dict[str, Any]:
-    """Fit and store the version's temperature on prompt groups that taught it nothing, as its margins on what
-    it was trained on are larger than on anything else, and measure it on others. Fitted on: what chose its
-    weights, and the training split of what it has not learnt; measured on: the rest of that. `labels` takes
-    imported labels along with what people judged here.
+def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: bool = False) -> None:
+    """Fit, measure and store the version's temperature. Prompt groups that the weights were fitted to are
+    left out: margins are larger there than on new prompts. Fitted on: groups that chose the weights, and the
+    training split of unseen groups. Measured on: the other unseen groups. `labels` adds imported labels.
 
-    Returns what is stored as `version.calibration`: Judgments fitted on and held out, those left out as they
-    taught it (`learnt`) and whether that is all of them (`known`), log-loss (nats) and ECE before and after
-    on those held out, and the bins of their reliability diagram. Raises NotEnoughData, and changes nothing,
-    under 100 Judgments to fit or none held out."""
+    `version.calibration` has the numbers of Judgments fitted on (`n`), held out (`measured_on`) and left out
+    (`learnt`), whether `learnt` is complete (`known`), log-loss (nats) and ECE before and after on the held
+    out Judgments, and the bins of their reliability diagram. Raises NotEnoughData, and changes nothing, under
+    100 Judgments to fit or none held out."""
     seen: dict[int, Seen] = {}
     fitted: list[Answer] = []
     measured: list[Answer] = []
-    taught = 0
+    left_out = 0
     for answer in _answers(version, dataset, labels):
         key, group, *_ = answer
         if key not in seen:
             seen[key] = learnt.seen(version, Dataset.objects.get(pk=key))
-        taught += seen[key].taught(group)
+        left_out += seen[key].taught(group)
         if seen[key].may_calibrate(group):
             fitted.append(answer)
         elif seen[key].measures_calibration(group):
             measured.append(answer)
     held_out = _columns(measured)
     fit = fit_temperature(*_columns(fitted), held_out=held_out)
-    bins = [asdict(found) for found in reliability(*held_out, fit.temperature) if found.n]
     version.temperature = fit.temperature
-    report: dict[str, Any] = asdict(fit) | {
-        "bins": bins,
+    version.calibration = asdict(fit) | {
+        "bins": [asdict(bin_) for bin_ in reliability(*held_out, fit.temperature) if bin_.n],
         "dataset": dataset.name if dataset else "",
         "labels": labels,
-        "learnt": taught,
+        "learnt": left_out,
         "known": version.learnt,
         "at": timezone.now().isoformat(timespec="seconds"),
     }
-    version.calibration = report
     version.save(update_fields=["temperature", "calibration"])
-    return report
 
 
-def in_words(version: ModelVersion, found: dict[str, Any]) -> str:
+def summary(version: ModelVersion) -> str:
     """What the temperature was fitted and measured on, and what was left out."""
-    learnt_by_it = found["learnt"]
-    fitted = (
-        f"Temperature {found['temperature']:.3f}, fitted on {found['n']:,} votes and measured on "
-        f"{found['measured_on']:,} others: calibration error {found['ece_after']:.3f}."
-    )
-    said = [
-        fitted,
-        f"Left out: {learnt_by_it:,} on prompts that the model was trained on." if learnt_by_it else "",
-        learnt.warning(found["known"]),
+    report = version.calibration
+    left_out = report["learnt"]
+    sentences = [
+        (
+            f"Temperature {report['temperature']:.3f}, fitted on {report['n']:,} votes and measured on "
+            f"{report['measured_on']:,} others: calibration error {report['ece_after']:.3f}."
+        ),
+        f"Left out: {left_out:,} on prompts that the model was trained on." if left_out else "",
+        learnt.warning(report["known"]),
     ]
-    return " ".join(sentence for sentence in said if sentence)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _columns(answers: list[Answer]) -> tuple[list[float], list[float]]:
@@ -79,18 +75,18 @@ def _columns(answers: list[Answer]) -> tuple[list[float], list[float]]:
 
 
 def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> Iterator[Answer]:
-    """What people said without having seen a Suggestion: a Judgment that was made beside one, or changed
-    after it, would calibrate the model on its own influence. Nor of what the queue picked because labels
-    differed; what it picked as uncertain it picked by the margin, which no fit of margins minds."""
-    given = Judgment.objects.for_votes().filter(outcome__in=TARGETS)
-    sources = [given.unled().not_picked(Strategy.DISAGREEMENT), *([given.labels()] if labels else [])]
+    """People's votes from before a Suggestion was shown: later votes would calibrate the model on its own
+    influence. Pairs that the queue picked because labels differed are left out. Pairs picked as uncertain are
+    picked by the margin, which biases no fit of margins."""
+    votes = Judgment.objects.for_votes().filter(outcome__in=TARGETS)
+    sources = [votes.unled().not_picked(Strategy.DISAGREEMENT), *([votes.labels()] if labels else [])]
     for judgments in sources:
         yield from _with_margin(judgments.of(dataset) if dataset else judgments, version)
 
 
-def _with_margin(judgments: Any, version: ModelVersion) -> Iterable[Answer]:
+def _with_margin(judgments: JudgmentQuerySet, version: ModelVersion) -> Iterable[Answer]:
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("comparison")).values("margin")
     rows = judgments.annotate(margin_of=Subquery(margin[:1])).filter(margin_of__isnull=False).order_by("pk")
     columns = ("comparison__dataset_id", "comparison__prompt__group", "margin_of", "outcome")
-    for key, group, found, outcome in rows.values_list(*columns):
-        yield key, group, found, TARGETS[Outcome(outcome)]
+    for key, group, of_version, outcome in rows.values_list(*columns):
+        yield key, group, of_version, TARGETS[outcome]

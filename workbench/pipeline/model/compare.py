@@ -33,8 +33,8 @@ class Compared:
         return self.ceiling.warning(max((share for share in accuracies if share is not None), default=None))
 
     @property
-    def said(self) -> str:
-        """What the pairs are, and what was left out."""
+    def remarks(self) -> str:
+        """Sentences: what the pairs are, and what was left out."""
         left_out = accuracy.left_out_in_words(self.learnt, dict(self.set_aside), of="one of the two")
         return " ".join(filter(None, (counted_in_words(self.counted), left_out)))
 

@@ -2,7 +2,8 @@
 
 No figure counts a prompt group that its model has learnt."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 import scoring.evaluate
 from scoring import shares
-from workbench.models import Evaluation, ModelVersion, Run
+from workbench.models import Dataset, Evaluation, ModelVersion, Run
 from workbench.models.evaluations import PairedFigures
 from workbench.pipeline.model.compare import paired_comparison
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
@@ -174,6 +175,15 @@ def _pairs(run: Run, protocol: str) -> KnownPairs:
     if not path.is_file():
         raise NothingToEvaluate(f"{path.name} is not on this machine; run the command again where it is.")
     return of_file(path, protocol)
+
+
+def latest(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:
+    """By version, then by Dataset: the newest Evaluation of each on these Datasets, without a protocol."""
+    newest: dict[int, dict[int, Evaluation]] = defaultdict(dict)
+    for row in Evaluation.objects.filter(dataset__in=datasets, protocol="").order_by("pk"):
+        if row.dataset_id is not None:
+            newest[row.version_id][row.dataset_id] = row
+    return newest
 
 
 def summary(evaluation: Evaluation) -> str:

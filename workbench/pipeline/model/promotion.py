@@ -5,14 +5,14 @@ calibrated. Anything else needs a named admin and a reason, and both are kept on
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from django.db import transaction
 from django.db.models import Count, Window
 
 from scoring import shares
 from scoring.evaluate import PairedComparison
-from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, User
+from workbench.models import Dataset, ModelVersion, Promotion, User
 from workbench.pipeline.model import pairs
 from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.model.pairs import WHAT_TO_DO
@@ -23,7 +23,7 @@ from workbench.pipeline.text import learnt
 NEEDED = 300
 """Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
 NO_WORSE_THAN = -0.01
-"""What a version may lose on a frozen Dataset: one point, with the lower end of the 95 % interval."""
+"""The lower end of the 95 % interval on a frozen Dataset: a loss of one point."""
 LEVEL = 0.05
 BY_ANSWER = ("preferred is longer", "preferred is shorter")
 """Slices made by the answer itself. A model that learns that people like length loses on one of them,
@@ -34,7 +34,7 @@ Verdict = Literal["first", "promote", "no", "not enough data"]
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing the gate asks for. `met` is None where there is not enough data to tell."""
+    """`met` is None where there is not enough data to tell."""
 
     name: str
     met: bool | None
@@ -73,23 +73,23 @@ class Gate:
         why = " ".join(c.said for c in self.conditions if c.met is not True)
         return f"{'Not promoted' if self.verdict == 'no' else 'Not enough data'}: {why}"
 
-    def as_json(self) -> dict[str, Any]:
-        """As a Promotion keeps it."""
+    def as_json(self) -> dict[str, object]:
+        """As a Promotion stores it."""
         return {
             "verdict": self.verdict,
             "replaces": self.replaces.name if self.replaces else None,
             "conditions": [asdict(condition) for condition in self.conditions],
-            "test": _kept(self.test) if self.test else None,
-            "frozen": {dataset.name: _kept(found) for dataset, found in self.frozen},
+            "test": _as_json(self.test) if self.test else None,
+            "frozen": {dataset.name: _as_json(compared) for dataset, compared in self.frozen},
         }
 
 
-def _kept(found: Compared) -> dict[str, Any]:
+def _as_json(compared: Compared) -> dict[str, object]:
     return {
-        **asdict(found.paired),
-        "learnt": found.learnt,
-        "counted": dict(found.counted),
-        "set_aside": dict(found.set_aside),
+        **asdict(compared.paired),
+        "learnt": compared.learnt,
+        "counted": dict(compared.counted),
+        "set_aside": dict(compared.set_aside),
     }
 
 
@@ -97,41 +97,29 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
     """The version against the active one, on the dataset and on every frozen Dataset: on pairs that may be
     counted (see pipeline/quality/accuracy) and that neither of the two has learnt.
 
-    Reads Scores that are there and writes nothing; what lacks Scores has to be evaluated first. Raises
-    Refused for the active version itself."""
+    Reads stored Scores and writes nothing: evaluate both versions first. Raises Refused for the active
+    version itself."""
     active = ModelVersion.objects.active()
     if active == version:
         raise Refused(f"{version} is already the active model.")
     if active is None:
         return Gate(version, None, [])
-    found = compare(version, active, pairs.of_dataset(dataset))
-    conditions = [
-        _unseen(version, active, dataset, found),
-        _scored(version, active, dataset, found.lacking),
-        _superior(dataset, found.paired),
-        *_no_slice_worse(dataset, found.paired),
-    ]
-    frozen = []
-    for held in Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk"):
-        on_held = compare(version, active, pairs.of_dataset(held))
-        frozen.append((held, on_held))
+    test = compare(version, active, pairs.of_dataset(dataset))
+    benchmarks = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")
+    frozen = [(benchmark, compare(version, active, pairs.of_dataset(benchmark))) for benchmark in benchmarks]
+    conditions: list[Condition] = []
+    for on, compared in [(dataset, test), *frozen]:
+        remarks = " ".join([f"On {on}: {compared.remarks}", *learnt.warnings([version, active])])
         conditions += [
-            _unseen(version, active, held, on_held),
-            _scored(version, active, held, on_held.lacking),
-            _no_worse(held, on_held.paired),
-            *_no_slice_worse(held, on_held.paired),
+            Condition("unseen", True, remarks),
+            _scored(version, active, on, compared.lacking),
+            _superior(on, compared.paired) if on == dataset else _no_worse(on, compared.paired),
+            *_no_slice_worse(on, compared.paired),
         ]
     if not frozen:
         conditions.append(Condition("frozen", True, "There is no other benchmark dataset to check."))
     conditions.append(_calibrated(version))
-    return Gate(version, active, conditions, found, frozen)
-
-
-def _unseen(version: ModelVersion, active: ModelVersion, dataset: Dataset, found: Compared) -> Condition:
-    """Which pairs decide, and which do not as one of the two has learnt them."""
-    beware = [f"{one}: {unknown}." for one in (version, active) if (unknown := learnt.UNKNOWN[one.learnt])]
-    said = " ".join([f"On {dataset}: {found.said}", *beware])
-    return Condition("unseen", True, said)
+    return Gate(version, active, conditions, test, frozen)
 
 
 def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
@@ -144,48 +132,44 @@ def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacki
     )
 
 
-def _superior(dataset: Dataset, found: PairedComparison) -> Condition:
+def _too_few(dataset: Dataset, paired: PairedComparison) -> str:
+    return f"{paired.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}"
+
+
+def _superior(dataset: Dataset, paired: PairedComparison) -> Condition:
     """Better on the team's own pairs: by the interval over prompt groups, and by McNemar's test."""
-    if found.n < NEEDED:
-        return Condition(
-            "superior",
-            None,
-            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
-        )
-    difference, interval = found.accuracy_difference, found.accuracy_interval
-    if difference is None or interval is None or found.p is None:
+    if paired.n < NEEDED:
+        return Condition("superior", None, _too_few(dataset, paired))
+    difference, interval = paired.accuracy_difference, paired.accuracy_interval
+    if difference is None or interval is None or paired.p is None:
         return Condition(
             "superior", None, "All pairs that count belong to one prompt group, so there is no interval."
         )
-    said = (
-        f"{shares.points(difference)} on {found.n:,} pairs (95 % interval "
-        f"{shares.points_between(interval)}; McNemar p = {found.p:.3g})."
+    figures = (
+        f"{shares.points(difference)} on {paired.n:,} pairs (95 % interval "
+        f"{shares.points_between(interval)}; McNemar p = {paired.p:.3g})."
     )
-    better = difference > 0 and interval[0] > 0 and found.p < LEVEL
-    return Condition("superior", better, said if better else f"Not clearly better: {said}")
+    better = difference > 0 and interval[0] > 0 and paired.p < LEVEL
+    return Condition("superior", better, figures if better else f"Not clearly better: {figures}")
 
 
-def _no_worse(dataset: Dataset, found: PairedComparison) -> Condition:
+def _no_worse(dataset: Dataset, paired: PairedComparison) -> Condition:
     name = f"no worse on {dataset}"
-    if found.n < NEEDED or found.accuracy_interval is None or found.accuracy_difference is None:
-        return Condition(
-            name,
-            None,
-            f"{found.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}",
-        )
-    met = found.accuracy_interval[0] >= NO_WORSE_THAN
-    said = (
-        f"{shares.points(found.accuracy_difference)} on {found.n:,} pairs of {dataset} (95 % interval "
-        f"{shares.points_between(found.accuracy_interval)}; the limit is a loss of "
+    if paired.n < NEEDED or paired.accuracy_interval is None or paired.accuracy_difference is None:
+        return Condition(name, None, _too_few(dataset, paired))
+    met = paired.accuracy_interval[0] >= NO_WORSE_THAN
+    figures = (
+        f"{shares.points(paired.accuracy_difference)} on {paired.n:,} pairs of {dataset} (95 % interval "
+        f"{shares.points_between(paired.accuracy_interval)}; the limit is a loss of "
         f"{shares.size(NO_WORSE_THAN)})."
     )
-    return Condition(name, met, said if met else f"The model may be worse on {dataset}: {said}")
+    return Condition(name, met, figures if met else f"The model may be worse on {dataset}: {figures}")
 
 
-def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition]:
+def _no_slice_worse(dataset: Dataset, paired: PairedComparison) -> list[Condition]:
     worse = [
         part
-        for part in found.slices
+        for part in paired.slices
         if part.holm_p is not None
         and part.difference is not None
         and part.difference < 0
@@ -193,8 +177,8 @@ def _no_slice_worse(dataset: Dataset, found: PairedComparison) -> list[Condition
         and part.label not in BY_ANSWER
     ]
     if not worse:
-        said = f"No kind of pair in {dataset} is significantly worse ({len(found.slices)} checked, Holm)."
-        return [Condition("slices", True, said)]
+        none_worse = f"No kind of pair in {dataset} is significantly worse"
+        return [Condition("slices", True, f"{none_worse} ({len(paired.slices)} checked, Holm).")]
     return [
         Condition(
             "slices",
@@ -212,7 +196,7 @@ def _calibrated(version: ModelVersion) -> Condition:
     return Condition("calibrated", False, "The model is not calibrated. Calibrate it under Models first.")
 
 
-# --- what goes through --------------------------------------------------------------------------------------
+# --- the active version -------------------------------------------------------------------------------------
 
 
 def promote(
@@ -225,8 +209,8 @@ def promote(
 ) -> Promotion:
     """Make the version the active one when the gate says so, or with `override` when it does not.
 
-    The active version changes in one transaction together with the record of why; every Dataset then wants
-    its Scores. An override needs a named admin and a reason. Raises Refused, and changes nothing, when the
+    One transaction changes the active version and stores the record; every Dataset then needs Scores of the
+    version. An override needs a named admin and a reason. Raises Refused, and changes nothing, when the
     gate says no, or when another version became active while this one was weighed."""
     gate = weigh(version, dataset)
     if gate.verdict == "first":
@@ -240,31 +224,30 @@ def promote(
 
 
 def put_in_place(version: ModelVersion, *, by: User | None = None, reason: str = "") -> Promotion:
-    """Activate a version by hand, with nothing weighed: the first one, or for a reason that is kept. Raises
-    Refused."""
+    """Activate a version by hand, without the gate: the first one, or for a reason. Raises Refused."""
     active = ModelVersion.objects.active()
     if active == version:
         raise Refused(f"{version} is already the active model.")
     if active is None:
         return _activate(Gate(version, None, []), Promotion.Kind.FIRST, by, reason)
     _refuse_anonymous(by, reason)
-    return _activate(Gate(version, active, []), Promotion.Kind.OVERRIDE, by, reason, kept={})
+    return _activate(Gate(version, active, []), Promotion.Kind.OVERRIDE, by, reason, record={})
 
 
 def roll_back(*, by: User | None = None, reason: str = "") -> Promotion:
-    """Put the model back that the active one replaced. Its Scores and Suggestions were kept, so it serves at
-    once. Raises Refused when there is none."""
-    active, before = ModelVersion.objects.active(), replaced_by_active()
-    if active is None or before is None:
+    """Put the model back that the active one replaced. Its Scores and Suggestions are still stored, so the
+    model serves at once. Raises Refused when there is none."""
+    active, previous = ModelVersion.objects.active(), replaced_by_active()
+    if active is None or previous is None:
         raise Refused(f"There is no model to go back to from {active}." if active else "No model is active.")
-    return _activate(Gate(before, active, []), Promotion.Kind.ROLLBACK, by, reason, kept={})
+    return _activate(Gate(previous, active, []), Promotion.Kind.ROLLBACK, by, reason, record={})
 
 
 def replaced_by_active() -> ModelVersion | None:
     """The model that `roll_back` would put back; None when there is none."""
     active = ModelVersion.objects.active()
-    before = Promotion.objects.undone_by_rollback(active) if active else None
-    return before.supersedes if before else None
+    undone = Promotion.objects.undone_by_rollback(active) if active else None
+    return undone.supersedes if undone else None
 
 
 def _refuse_anonymous(by: User | None, reason: str) -> None:
@@ -275,7 +258,11 @@ def _refuse_anonymous(by: User | None, reason: str) -> None:
 
 
 def _activate(
-    gate: Gate, kind: Promotion.Kind, by: User | None, reason: str, kept: dict[str, Any] | None = None
+    gate: Gate,
+    kind: Promotion.Kind,
+    by: User | None,
+    reason: str,
+    record: dict[str, object] | None = None,
 ) -> Promotion:
     with transaction.atomic():
         # All in one order, or two promotions at once could each wait for the other's row.
@@ -284,13 +271,13 @@ def _activate(
         if active != gate.replaces:
             raise Refused(f"{active} has become the active model meanwhile. Compare with {active} first.")
         version = ModelVersion.objects.get(pk=gate.version.pk)
-        made = version.activate(
-            kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if kept is None else kept
+        promotion = version.activate(
+            kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if record is None else record
         )
-        # What it has scored before, as after a rollback, it serves at once.
+        # After a rollback the version has its Scores and serves at once.
         for dataset in Dataset.objects.there().filter(held_by__isnull=False):
             batches.hand_over(dataset)
-    return made
+    return promotion
 
 
 NAMED = 3
@@ -320,13 +307,3 @@ def where_it_serves() -> str:
     return (
         f"The model serves {names} as soon as all answers are scored. Until then, the previous model serves."
     )
-
-
-def latest_evaluations(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:
-    """By version, then by Dataset: the newest Evaluation of each on these Datasets, without a protocol."""
-    rows = Evaluation.objects.filter(dataset__in=datasets, protocol="").order_by("pk")
-    found: dict[int, dict[int, Evaluation]] = {}
-    for row in rows:
-        if row.dataset_id is not None:
-            found.setdefault(row.version_id, {})[row.dataset_id] = row
-    return found

@@ -4,14 +4,14 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
-from scoring.formats import Pair, Scored, Scorer
+from scoring.formats import Pair, Scorer
 from workbench.db.storage import delete_folder
 from workbench.models import ModelVersion
 from workbench.pipeline.runs.progress import Refused
@@ -27,24 +27,30 @@ TOLERANCES = {"bf16": 0.2}  # processors round differently in bf16; the others a
 TOLERANCE = 1e-2
 
 
-def known_answers(score: Scorer) -> list[dict[str, Any]]:
-    """The scorer's answers to SELF_TEST, as stored on a ModelVersion."""
+class KnownScore(TypedDict):
+    prompt: str
+    completion: str
+    value: float
+
+
+def self_test(score: Scorer) -> list[KnownScore]:
+    """The scores of SELF_TEST, as stored on a ModelVersion."""
     return [
         {"prompt": prompt, "completion": completion, "value": scored.value}
         for (prompt, completion), scored in zip(SELF_TEST, score(SELF_TEST), strict=True)
     ]
 
 
-def check_known_answers(version: ModelVersion, score: Scorer) -> None:
-    """Raise Refused when the loaded model answers differently from the day it was registered: other weights,
+def check_self_test(version: ModelVersion, score: Scorer) -> None:
+    """Raise Refused when the loaded model scores differently from the day it was registered: other weights,
     other tokenizer, or token types where there should be none."""
-    pairs = [(known["prompt"], known["completion"]) for known in version.self_test]
-    answers: list[Scored] = score(pairs) if pairs else []
+    known_scores: list[KnownScore] = version.self_test
+    pairs = [(known["prompt"], known["completion"]) for known in known_scores]
     tolerance = TOLERANCES.get(version.precision, TOLERANCE)
-    for known, answer in zip(version.self_test, answers, strict=True):
-        if not abs(answer.value - known["value"]) <= tolerance:
+    for known, scored in zip(known_scores, score(pairs) if pairs else [], strict=True):
+        if not abs(scored.value - known["value"]) <= tolerance:
             raise Refused(
-                f"{version} scores a known text {answer.value:.4f}, but scored it {known['value']:.4f} when "
+                f"{version} scores a known text {scored.value:.4f}, but scored it {known['value']:.4f} when "
                 "registered. This worker stores no scores for it: its weights or its software differ."
             )
 
@@ -54,13 +60,13 @@ def register(
     name: str,
     folder: Path,
     files: Sequence[str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     storage: Storage = default_storage,
 ) -> tuple[ModelVersion, bool]:
     """Store a checkpoint's files and the ModelVersion that pins them; (version, whether it is new).
 
-    `facts` are fields of ModelVersion. The same weights, tokenizer and encoding registered again answer the
-    version that is there. Raises Refused when the name is taken by another version."""
+    `facts` are fields of ModelVersion. A version with the same weights, tokenizer and encoding is given back
+    as it is. Raises Refused when another version has the name."""
     version = ModelVersion(name=name, kind=ModelVersion.Kind.TRANSFORMER, **facts)
     same = ModelVersion.objects.transformers().filter(
         weights_sha256=version.weights_sha256,
@@ -69,8 +75,8 @@ def register(
         max_length=version.max_length,
         precision=version.precision,
     )
-    if known := same.first():
-        return known, False
+    if registered := same.first():
+        return registered, False
     for file in files:
         _store(folder / file, f"{version.checkpoint}/{file}", storage)
     try:
@@ -82,19 +88,19 @@ def register(
 
 
 def _store(source: Path, target: str, storage: Storage) -> None:
-    # The folder's name is the content's sha256: a file that is there is the same file.
+    # The folder's name is the content's sha256, so a file of this name is the same file.
     if storage.exists(target):
         if storage.size(target) == source.stat().st_size:
             return
-        # What a process that was killed has left; saved beside it, the whole file would get another name.
+        # Left by a killed process. Storage would give the whole file another name beside this one.
         storage.delete(target)
     with source.open("rb") as stream:
         storage.save(target, File(stream))
 
 
 def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> None:
-    """Remove a version that nothing rests on, and its files when no other version shares them. Raises Refused
-    for the active one, a baseline, and one with Scores or Judgments to its name."""
+    """Delete a version that nothing rests on, and its files when no other version shares them. Raises Refused
+    for the active version, a baseline, and a version with Scores or Judgments."""
     if version.kind == ModelVersion.Kind.BASELINE or version.state == ModelVersion.State.ACTIVE:
         raise Refused(
             f"{version} is {'a baseline' if version.kind == 'baseline' else version.state} and "

@@ -299,6 +299,11 @@ UNKNOWN = {
 }
 
 
+def warnings(versions: Iterable[ModelVersion]) -> list[str]:
+    """A sentence for each version whose training data is not fully known."""
+    return [f"{version}: {unknown}." for version in versions if (unknown := UNKNOWN[version.learnt])]
+
+
 def warning(known: str) -> str:
     """A sentence where the training data of a version is not fully known, else ""."""
     unknown = UNKNOWN[ModelVersion.Known(known)]
