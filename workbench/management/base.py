@@ -3,13 +3,15 @@
 import json
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from difflib import get_close_matches
-from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
+from rich.console import Console
+from rich.table import Table
 
 from workbench import access, health
 from workbench.models import Dataset, ModelVersion, Release, User
+from workbench.pipeline.runs.progress import Refused
 
 
 class WorkbenchCommand(BaseCommand):
@@ -24,7 +26,7 @@ class WorkbenchCommand(BaseCommand):
     takes_json = False
     json_help = "end with one line of JSON, for programs"
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: object) -> CommandParser:
         kwargs |= {"epilog": self.examples, "formatter_class": RawDescriptionHelpFormatter}
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         if skip := parser._option_string_actions.get("--skip-checks"):  # noqa: SLF001
@@ -33,24 +35,27 @@ class WorkbenchCommand(BaseCommand):
             parser.add_argument("--json", action="store_true", help=self.json_help)
         return parser
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        """Raises CommandError where the database is away or lacks migrations, in place of its error."""
+    def execute(self, *args: object, **options: object) -> str | None:
+        """Raises CommandError where the command is refused, or the database is away or lacks migrations."""
+        self.as_json = bool(options.get("json"))
         try:
             return super().execute(*args, **options)
+        except Refused as refused:
+            raise CommandError(str(refused)) from None
         except DatabaseError as error:
             if not (faults := health.database_faults()):
                 raise
             raise CommandError(" ".join(faults.values())) from error
 
-    def answer(self, text: str, facts: Any, options: dict[str, Any]) -> None:
-        """Print the text, or the facts as JSON where a program asked."""
-        self.stdout.write(json.dumps(facts) if options["json"] else text)
+    def answer(self, text: str, facts: object) -> None:
+        """Print the text, or with --json the facts."""
+        self.stdout.write(json.dumps(facts) if self.as_json else text)
 
 
 def dataset_named(name: str) -> Dataset:
     """Raises CommandError that lists close names."""
-    if found := Dataset.objects.filter(name=name).first():
-        return found
+    if dataset := Dataset.objects.filter(name=name).first():
+        return dataset
     names = list(Dataset.objects.there().values_list("name", flat=True))
     raise CommandError(f'There is no dataset "{name}".{_instead(name, names)}')
 
@@ -73,11 +78,11 @@ def refuse_archived(dataset: Dataset) -> None:
 def release_numbered(dataset: Dataset, number: int) -> Release:
     """A release that is ready. Raises CommandError that lists those there are."""
     ready = dataset.releases.ready()
-    if found := ready.filter(number=number).first():
-        return found
+    if release := ready.filter(number=number).first():
+        return release
     numbers = ", ".join(map(str, ready.order_by("number").values_list("number", flat=True)))
-    there = f"It has {numbers}." if numbers else "It has none: manage.py release builds one."
-    raise CommandError(f"{dataset} has no release {number} that is ready. {there}")
+    choice = f"It has {numbers}." if numbers else "It has none: manage.py release builds one."
+    raise CommandError(f"{dataset} has no release {number} that is ready. {choice}")
 
 
 def newest_release(dataset: Dataset) -> Release:
@@ -108,6 +113,13 @@ def user_named(name: str | None) -> User | None:
 def counted(number: int, noun: str) -> str:
     """ "1 row", "2 rows"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def as_text(table: Table, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
 
 
 def _instead(name: str, names: list[str]) -> str:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -33,12 +32,6 @@ from workbench.models import (
     User,
 )
 
-EXAMPLES = """
-examples:
-  manage.py demo                 prepare the demo, then serve it on http://127.0.0.1:8000
-  manage.py demo --no-serve      prepare the demo and print its counts as one line of JSON
-"""
-
 NAME = "Demo"
 HOST = "127.0.0.1"
 MODEL = "demo-minilm"
@@ -61,7 +54,11 @@ Can't judge: you lack the language or the knowledge. Flag what should not be in 
 
 class Command(WorkbenchCommand):
     help = "Prepare the demo dataset with scores, a model and a release, then serve the workbench."
-    examples = EXAMPLES
+    examples = """
+examples:
+  manage.py demo                 prepare the demo, then serve it on http://127.0.0.1:8000
+  manage.py demo --no-serve      prepare the demo and print its counts as one line of JSON
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -69,21 +66,21 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        if options["no_serve"]:
+    def handle(self, *, no_serve: bool, port: int, **options: object) -> None:
+        if no_serve:
             self.prepare()
             self.stdout.write(json.dumps(counts()))
             return
-        refuse_port_in_use(HOST, options["port"])
+        refuse_port_in_use(HOST, port)
         prepare_elsewhere()
         logins = [f"  {name:<10} {password}" for name, password in credentials().items()]
         greeting = [
-            f"The workbench is on http://{HOST}:{options['port']}",
+            f"The workbench is on http://{HOST}:{port}",
             "Log in with one of these names and its password (new at each start):",
             *logins,
         ]
         connection.close()
-        serve(HOST, options["port"], "\n".join(greeting))
+        serve(HOST, port, "\n".join(greeting))
 
     def prepare(self) -> None:
         call_command("migrate", verbosity=0)
@@ -129,11 +126,11 @@ class Command(WorkbenchCommand):
 
 
 def prepare_elsewhere() -> None:
-    """Prepare in another process: when that ends, the memory that fitting and scoring took is given back."""
+    """Prepare in another process, whose end frees the memory that fitting and scoring took."""
     command = [sys.executable, "manage.py", "demo", "--no-serve"]
-    done = subprocess.run(command, cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL, check=False)  # noqa: S603
-    if done.returncode:
-        sys.exit(done.returncode)
+    process = subprocess.run(command, cwd=settings.BASE_DIR, stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 def encoder_folder() -> Path:
@@ -151,27 +148,27 @@ def in_training_half(prompt_id: str) -> bool:
     return hashlib.sha256(prompt_id.encode()).digest()[0] % 2 == 0
 
 
-def ranked_pairs(path: Path, wanted: Callable[[str], bool]) -> list[tuple[str, str, str]]:
-    """(prompt, preferred, rejected) of every ranked pair of the prompts whose id is wanted."""
+def ranked_pairs(path: Path, is_included: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+    """(prompt, preferred, rejected) of every ranked pair of the prompts that `is_included` by their id."""
     pairs = []
     for line in path.read_text("utf-8").split("\n"):
         row = json.loads(line) if line else {}
-        if not row or not wanted(row["id"]):
+        if not row or not is_included(row["id"]):
             continue
-        for one, other in itertools.permutations(row["completions"], 2):
-            if one["rank"] < other["rank"]:
-                pairs.append((prompt_text(row["prompt"]), one["text"], other["text"]))
+        for preferred, rejected in itertools.permutations(row["completions"], 2):
+            if preferred["rank"] < rejected["rank"]:
+                pairs.append((prompt_text(row["prompt"]), preferred["text"], rejected["text"]))
     return pairs
 
 
 def pairs_in_order(score: Scorer, pairs: Sequence[tuple[str, str, str]]) -> int:
     """In how many pairs the preferred text scores higher."""
     scored = score([(prompt, text) for prompt, *texts in pairs for text in texts])
-    return sum(one.value > other.value for one, other in zip(scored[::2], scored[1::2], strict=True))
+    return sum(a.value > b.value for a, b in zip(scored[::2], scored[1::2], strict=True))
 
 
 def credentials() -> dict[str, str]:
-    """Three people with new passwords: an old one stops working, so none is ever known for long."""
+    """The passwords of three people, new at each start: an old password stops working."""
     dataset = Dataset.objects.get(name=NAME)
     passwords = {}
     for name, role in (("admin", Role.ADMIN), ("reviewer", Role.REVIEWER), ("annotator", Role.ANNOTATOR)):

@@ -1,7 +1,6 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -11,7 +10,10 @@ from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import imports
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a dataset."
+    examples = """
 example:
   manage.py import_dataset "Kitchen" answers.jsonl.gz
   manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
@@ -19,11 +21,6 @@ example:
 Nothing is stored while a row is bad; --lenient stores the good rows and lists the bad ones.
 The same file a second time adds nothing. docs/how-to/imports.md shows every format.
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Import a file (JSONL, JSON, CSV, TSV, Parquet; plain, .gz or .zst) into a dataset."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -89,29 +86,49 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="check the whole file and store nothing")
 
-    def handle(self, *args: Any, name: str, file: Path, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        name: str,
+        file: Path,
+        format: str,  # noqa: A002
+        column: list[str],
+        lenient: bool,
+        rejects: Path | None,
+        source: str,
+        no_labels: bool,
+        pairs: str,
+        max_pairs: int,
+        minimum_gap: float,
+        formula_safe: bool,
+        strip_citations: bool,
+        no_near_duplicates: bool,
+        licence: str,
+        dry_run: bool,
+        **options: object,
+    ) -> None:
         if not file.exists():
             raise CommandError(f"There is no file {escaped(file, 300)}. Check the path.")
-        dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=options["licence"])
+        dataset = Dataset.objects.filter(name=name).first() or Dataset(name=name, licence=licence)
         refuse_archived(dataset)
-        chosen = imports.ImportOptions(
-            format=options["format"],
-            columns=columns_named(options["column"]),
-            lenient=options["lenient"],
-            source=options["source"],
-            licence=options["licence"],
-            labels=not options["no_labels"],
-            pairs=options["pairs"],
-            max_pairs=max(1, options["max_pairs"]),
-            minimum_gap=options["minimum_gap"],
-            formula_safe=options["formula_safe"],
-            strip_citations=options["strip_citations"],
-            near_duplicates=not options["no_near_duplicates"],
-            dry_run=options["dry_run"],
+        import_options = imports.ImportOptions(
+            format=format,
+            columns=columns_named(column),
+            lenient=lenient,
+            source=source,
+            licence=licence,
+            labels=not no_labels,
+            pairs=pairs,
+            max_pairs=max(1, max_pairs),
+            minimum_gap=minimum_gap,
+            formula_safe=formula_safe,
+            strip_citations=strip_citations,
+            near_duplicates=not no_near_duplicates,
+            dry_run=dry_run,
         )
-        result = self._import(file, dataset, chosen, options["rejects"])
+        result = self._import(file, dataset, import_options, rejects)
         self._report(result, dataset)
-        if options["json"]:
+        if self.as_json:
             self.stdout.write(json.dumps({"dataset": dataset.name, **result.as_dict()}))
         if not result.accepted:
             raise SystemExit(1)

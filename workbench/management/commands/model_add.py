@@ -1,6 +1,4 @@
-import json
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -14,18 +12,16 @@ from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.worker import training
 
-EXAMPLES = """
-examples:
-  manage.py model_add nicholasKluge/RewardModel --revision 0123456789abcdef0123456789abcdef01234567
-  manage.py model_add checkpoints/my-model --name my-model --max-length 400 --activate
-"""
-
 
 class Command(WorkbenchCommand):
     help = (
         "Register a reward model from the model hub or from a folder: a sequence classifier with one output."
     )
-    examples = EXAMPLES
+    examples = """
+examples:
+  manage.py model_add nicholasKluge/RewardModel --revision 0123456789abcdef0123456789abcdef01234567
+  manage.py model_add checkpoints/my-model --name my-model --max-length 400 --activate
+"""
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -47,60 +43,72 @@ class Command(WorkbenchCommand):
             "--activate", action="store_true", help="make this model the active one if none is active"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        version, new = self.register(options)
-        if options["activate"] and version.state != ModelVersion.State.ACTIVE:
-            try:
-                promotion.put_in_place(version)
-            except Refused:
-                raise CommandError(
-                    f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
-                    f'Compare the two with manage.py promote "{version}".'
-                ) from None
-            # What was activated is another instance of this row.
-            version.refresh_from_db()
-        if options["json"]:
-            self.stdout.write(json.dumps(_facts_for_json(version, new)))
-            return
-        state = "registered" if new else "was registered before with the same weights and settings"
-        self.stdout.write(
-            f"{version.name} {state}: {version.parameters:,} parameters, "
-            f"weights {version.weights_sha256[:12]}, {version.template}, {version.max_length} tokens, "
-            f"{version.precision}."
-        )
-        if warning := learnt.warning(version.learnt):
-            self.stdout.write(warning)
-        if version.state != ModelVersion.State.ACTIVE:
-            self.stdout.write("It shows no picks until you promote it: manage.py promote, or the Model page.")
-        else:
-            self.stdout.write("It is active: its picks appear as workers score each dataset.")
-
-    def register(self, options: dict[str, Any]) -> tuple[ModelVersion, bool]:
+    def handle(
+        self,
+        *,
+        model: str,
+        revision: str | None,
+        name: str | None,
+        max_length: int,
+        precision: str,
+        token_types: str | None,
+        notice: str,
+        activate: bool,
+        **options: object,
+    ) -> None:
         from scoring.checkpoint import CheckpointError
 
         try:
-            folder = _folder_of(options["model"], options["revision"])
-            check = seed.check_card_examples if options["model"] == seed.REPOSITORY else None
-            found = training.inspect(
-                folder, options["max_length"], options["precision"], check, options["token_types"]
-            )
+            folder = _folder_of(model, revision)
+            check = seed.check_card_examples if model == seed.REPOSITORY else None
+            checkpoint = training.inspect(folder, max_length, precision, check, token_types)
         except CheckpointError as error:
-            raise CommandError(f"{options['model']}: {error}") from None
+            raise CommandError(f"{model}: {error}") from None
         except ValueError as error:
-            raise CommandError(f"{options['model']} gives wrong scores: {error}") from None
+            raise CommandError(f"{model} gives wrong scores: {error}") from None
         facts = {
-            **found.facts,
-            "origin": options["model"] if options["revision"] else folder.name,
-            "revision": options["revision"] or "",
-            "notice": options["notice"],
+            **checkpoint.facts,
+            "origin": model if revision else folder.name,
+            "revision": revision or "",
+            "notice": notice,
         }
-        name = options["name"] or options["model"].rstrip("/").rsplit("/", 1)[-1]
+        name = name or model.rstrip("/").rsplit("/", 1)[-1]
+        version, is_new = registry.register(name=name, folder=folder, files=checkpoint.files, facts=facts)
         try:
-            version, new = registry.register(name=name, folder=folder, files=found.files, facts=facts)
             learnt.remember_folder(version, folder)
-        except (Refused, BadRecord) as error:
+        except BadRecord as error:
             raise CommandError(str(error)) from None
-        return version, new
+        if activate and version.state != ModelVersion.State.ACTIVE:
+            _activate(version)
+        self.answer(_in_words(version, is_new), _facts(version, is_new))
+
+
+def _activate(version: ModelVersion) -> None:
+    try:
+        promotion.put_in_place(version)
+    except Refused:
+        raise CommandError(
+            f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
+            f'Compare the two with manage.py promote "{version}".'
+        ) from None
+    version.refresh_from_db()  # another instance of this row was activated
+
+
+def _in_words(version: ModelVersion, is_new: bool) -> str:
+    state = "registered" if is_new else "was registered before with the same weights and settings"
+    is_active = version.state == ModelVersion.State.ACTIVE
+    settings = (
+        f"{version.name} {state}: {version.parameters:,} parameters, weights {version.weights_sha256[:12]}, "
+        f"{version.template}, {version.max_length} tokens, {version.precision}."
+    )
+    lines = [
+        settings,
+        learnt.warning(version.learnt),
+        "It is active: its picks appear as workers score each dataset."
+        if is_active
+        else "It shows no picks until you promote it: manage.py promote, or the Model page.",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def _folder_of(model: str, revision: str | None) -> Path:
@@ -116,10 +124,10 @@ def _folder_of(model: str, revision: str | None) -> Path:
     raise CheckpointError("there is no such folder; check the path")
 
 
-def _facts_for_json(version: ModelVersion, new: bool) -> dict[str, Any]:
+def _facts(version: ModelVersion, is_new: bool) -> dict[str, object]:
     return {
         "name": version.name,
-        "new": new,
+        "new": is_new,
         "state": version.state,
         "parameters": version.parameters,
         "weights_sha256": version.weights_sha256,

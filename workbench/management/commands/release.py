@@ -1,6 +1,5 @@
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -10,7 +9,10 @@ from workbench.models import Dataset, Release, Run
 from workbench.pipeline import releases
 from workbench.pipeline.releases import FilterValue, Manifest
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Build a release of a dataset: files that never change, kept here and copied to a folder."
+    examples = """
 examples:
   manage.py release Kitchen --out kitchen-1
   manage.py release Kitchen --out kitchen-1 --profile preference --profile aira
@@ -20,11 +22,6 @@ examples:
 Then, in Python:
   datasets.load_dataset("kitchen-1", "preference")
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Build a release of a dataset: files that never change, kept here and copied to a folder."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,18 +51,28 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--number", type=int, help="write this release out again and build none")
 
-    def handle(self, *, name: str, out: Path, number: int | None, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        name: str,
+        out: Path,
+        number: int | None,
+        profile: list[str] | None,
+        format: list[str] | None,  # noqa: A002
+        filter: list[str],  # noqa: A002
+        **options: object,
+    ) -> None:
         dataset = dataset_named(name)
         try:
             releases.refuse_unusable(out)
             if number:
                 release = release_numbered(dataset, number)
             else:
-                release = _build(dataset, options["profile"], options["format"], options["filter"])
+                release = _build(dataset, profile, format, filter)
             releases.copy_to(release, out)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.answer(_in_words(release, out), _facts(release), options)
+        self.answer(_in_words(release, out), _facts(release))
 
 
 def _build(

@@ -6,15 +6,13 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import releases
 
-EXAMPLES = """
-example:
-  manage.py release_diff Kitchen 2 3
-"""
-
 
 class Command(WorkbenchCommand):
     help = "Show what changed between two releases of a dataset: rows, final labels and settings."
-    examples = EXAMPLES
+    examples = """
+example:
+  manage.py release_diff Kitchen 2 3
+"""
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,7 +27,7 @@ class Command(WorkbenchCommand):
             changes = releases.diff(before, after)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
-        self.answer(_in_words(changes), asdict(changes), options)
+        self.answer(_in_words(changes), asdict(changes))
 
 
 def _in_words(changes: releases.Diff) -> str:

@@ -6,7 +6,10 @@ from workbench.management.base import WorkbenchCommand, counted, dataset_named
 from workbench.models import Dataset
 from workbench.pipeline.text import leakage
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Report prompts of a dataset that are near-duplicates of test prompts, here or in files."
+    examples = """
 examples:
   manage.py release_leakage Kitchen                 against its own test split and those of all other datasets
   manage.py release_leakage Kitchen --against rewardbench.jsonl --column prompt
@@ -15,11 +18,6 @@ examples:
 
 A .jsonl file has the prompt in a column, as text or messages; any other file has one prompt a line.
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Report prompts of a dataset that are near-duplicates of test prompts, here or in files."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -55,7 +53,7 @@ class Command(WorkbenchCommand):
         if groups_to:
             groups = leakage.groups_of(leaks)
             groups_to.write_text("".join(f"{group}\n" for group in groups))
-        self.answer(_in_words(leaks), [leak.facts for leak in leaks], options)
+        self.answer(_in_words(leaks), [leak.facts for leak in leaks])
 
 
 def _with_file(dataset: Dataset, path: Path, column: str) -> leakage.Leak:

@@ -7,18 +7,16 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import releases
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Upload a release to a dataset repository on the hub, as one commit with a tag."
+    examples = """
 example:
   HF_TOKEN=hf_... manage.py release_push Kitchen 3 my-team/kitchen-preferences --private
 
 The token is read from the environment variable HF_TOKEN and never stored. HF_ENDPOINT names a hub other than
 huggingface.co.
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Upload a release to a dataset repository on the hub, as one commit with a tag."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,7 +38,7 @@ class Command(WorkbenchCommand):
             except releases.ReleaseError as error:
                 raise CommandError(str(error)) from None
             url = _push(Path(scratch) / "release", number, token, repository, private=private)
-        self.answer(f"{release} is at {url}.", {"url": url}, options)
+        self.answer(f"{release} is at {url}.", {"url": url})
 
 
 def _push(folder: Path, number: int, token: str, repository: str, *, private: bool) -> str:

@@ -7,7 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import releases
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Check the files of releases against their checksums, and against the data of today."
+    examples = """
 examples:
   manage.py release_verify Kitchen                      every release of the dataset, as kept here
   manage.py release_verify Kitchen --number 3 --folder kitchen-3     a copy of release 3
@@ -15,11 +18,6 @@ examples:
 
 The command exits with 1 when a file is damaged, missing or added.
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Check the files of releases against their checksums, and against the data of today."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -49,9 +47,9 @@ class Command(WorkbenchCommand):
         for release in checked:
             result = releases.verify(release, folder, rebuild=not files_only)
             results[release.number] = result
-            if not options["json"]:
+            if not self.as_json:
                 self.stdout.write(f"{release}: {_in_words(result)}")
-        if options["json"]:
+        if self.as_json:
             self.stdout.write(json.dumps({number: asdict(result) for number, result in results.items()}))
         if damaged := [number for number, result in results.items() if result.damaged]:
             raise CommandError(

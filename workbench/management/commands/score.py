@@ -1,6 +1,3 @@
-import json
-from typing import Any
-
 from django.conf import settings
 from django.core.management.base import CommandParser
 
@@ -11,17 +8,15 @@ from workbench.pipeline.scoring import batches, cuts
 from workbench.worker import scorers, tasks
 from workbench.worker.heartbeat import WORKER
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Score the answers of a dataset that have no score yet, and rank its pairs."
+    examples = """
 examples:
   manage.py score "Team questions"                    here and now, with the active model and the baselines
   manage.py score "Team questions" --model longest    with one model
   manage.py score "Team questions" --queue            leave the work to the workers
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Score the answers of a dataset that have no score yet, and rank its pairs."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,49 +24,45 @@ class Command(WorkbenchCommand):
         parser.add_argument("--model", help="name of a model (default: the active one and the baselines)")
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_to_change(options["dataset"])
-        planned = [(run, v) for v in _versions(options["model"]) if (run := _run(dataset, v))]
-        if options["queue"]:
+    def handle(self, *, dataset: str, model: str | None, queue: bool, **options: object) -> None:
+        on = dataset_to_change(dataset)
+        versions = [version_named(model)] if model else ModelVersion.objects.wanted()
+        planned = [(run, version) for version in versions if (run := _run(on, version))]
+        if queue:
             tasks.enqueue_batches()
         else:
             for run, version in planned:
-                self.work(run, version, quiet=options["json"])
-        self.report([run for run, _ in planned], options)
+                self.work(run, version)
+        self.report([run for run, _ in planned], queue)
 
-    def work(self, run: Run, version: ModelVersion, quiet: bool) -> None:
+    def work(self, run: Run, version: ModelVersion) -> None:
         score = scorers.load_scorer(version)
         lease, alone = settings.LEASE_SECONDS, scorers.alone(score)
         together = scorers.sharing_guard(version, score)
-        with shown(Run.Kind.SCORE, version.name, run.total, quiet=quiet) as told:
+        with shown(Run.Kind.SCORE, version.name, run.total, quiet=self.as_json) as show:
             for done in batches.score_here(run, together, WORKER, lease, alone):
-                told(done)
+                show(done)
         run.refresh_from_db()
 
-    def report(self, runs: list[Run], options: dict[str, Any]) -> None:
+    def report(self, runs: list[Run], is_queued: bool) -> None:
         failed = sum(run.result.get("failed", 0) for run in runs)
-        if options["json"]:
-            scored = sum(run.result.get("scored", 0) for run in runs)
-            self.stdout.write(json.dumps({"runs": len(runs), "scored": scored, "failed": failed}))
-        for run in runs if not options["json"] else []:
+        lines = []
+        for run in runs:
             queued = f"{counted(run.total or 0, 'answer')} queued"
-            self.stdout.write(f"{run.version}: {queued if options['queue'] else run.progress}.")
-            if said := cuts.of_run(run):
-                self.stdout.write(f"{run.version}: {said}, in the whole dataset.")
-        if not runs and not options["json"]:
-            self.stdout.write("Every answer has a score; nothing to do.")
+            lines.append(f"{run.version}: {queued if is_queued else run.progress}.")
+            if cut := cuts.of_run(run):
+                lines.append(f"{run.version}: {cut}, in the whole dataset.")
+        scored = sum(run.result.get("scored", 0) for run in runs)
+        self.answer(
+            "\n".join(lines) or "Every answer has a score; nothing to do.",
+            {"runs": len(runs), "scored": scored, "failed": failed},
+        )
         if failed:
             self.stderr.write(f"Not scored: {counted(failed, 'answer')}. The Runs page says why for each.")
 
 
-def _versions(name: str | None) -> list[ModelVersion]:
-    if name is None:
-        return list(ModelVersion.objects.wanted())
-    return [version_named(name)]
-
-
 def _run(dataset: Dataset, version: ModelVersion) -> Run | None:
-    """A new Run, or one that was left open (a worker or this command may have been stopped)."""
+    """A new Run, or an open Run of a worker or command that was stopped."""
     run = batches.plan(dataset, version)
     open_runs = Run.objects.open().of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     return run or open_runs.first()

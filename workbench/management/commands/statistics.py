@@ -36,10 +36,10 @@ class Command(WorkbenchCommand):
         run = quality.begin(dataset)
         if options["queue"]:
             tasks.enqueue_run(run.pk)
-            self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk}, options)
+            self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk})
             return
         report = self._compute(dataset, run)
-        self.answer(told(dataset, report), report, options)
+        self.answer(told(dataset, report), report)
 
     def _compute(self, dataset: Dataset, run: Run) -> quality.Report:
         if not run.start():

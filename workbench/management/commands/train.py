@@ -75,9 +75,7 @@ class Command(WorkbenchCommand):
             raise CommandError(str(error)) from None
         if options["queue"]:
             tasks.enqueue_run(run.pk)
-            self.answer(
-                f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk}, options
-            )
+            self.answer(f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk})
             return
         self._train(run, options)
 
@@ -117,7 +115,7 @@ class Command(WorkbenchCommand):
             version = train_here(run, _watched(run, told))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
-            self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]}, options)
+            self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]})
             return
         if version is None:
             raise CommandError(
@@ -135,7 +133,7 @@ class Command(WorkbenchCommand):
                 for found in run.evaluations.order_by("pk")
             ],
         }
-        self.answer(f"{version} is registered. {_finding(run)}", facts, options)
+        self.answer(f"{version} is registered. {_finding(run)}", facts)
 
 
 def _finding(run: Run) -> str:

@@ -5,7 +5,6 @@ import time
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from threading import Thread
-from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
@@ -15,14 +14,6 @@ from workbench import health
 from workbench.management.base import WorkbenchCommand
 from workbench.management.screen import Screen
 
-EXAMPLES = """
-example:
-  manage.py up --port 8000
-
-Logs are in var/log; warnings and errors are on the screen as well. This suits one machine. For several
-machines, see docs/how-to/deploy.md.
-"""
-
 CELERY = f"{sys.executable} -m celery --quiet -A workbench"
 MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 """glibc raises this threshold by itself after large allocations, and then keeps what one large file took."""
@@ -30,7 +21,13 @@ MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
 
 class Command(WorkbenchCommand):
     help = "Serve the pages and run the workers, on this machine; Ctrl+C stops everything."
-    examples = EXAMPLES
+    examples = """
+example:
+  manage.py up --port 8000
+
+Logs are in var/log; warnings and errors are on the screen as well. This suits one machine. For several
+machines, see docs/how-to/deploy.md.
+"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -38,14 +35,13 @@ class Command(WorkbenchCommand):
         )
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
+    def execute(self, *args: object, **options: object) -> str | None:
         faults = health.failures()
         if sentences := [faults[name] for name in ("database", "migrations", "static") if name in faults]:
             raise CommandError(" ".join(sentences))
         return super().execute(*args, **options)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        host, port = options["host"], options["port"]
+    def handle(self, *, host: str, port: int, **options: object) -> None:
         refuse_port_in_use(host, port)
         serve(host, port, f"The workbench is on http://{host}:{port}")
 
