@@ -375,7 +375,7 @@ def _row(view: View, case: review_queue.QueueCase) -> Row:
         url=view.url("review_case", comparison.pk),
         undo_url=view.url("unsettle", comparison.pk),
         left=decide.left_of(comparison, view.user),
-        excerpt=case.asked,
+        excerpt=case.excerpt,
         certainty=_certainty(view.version, case.margin),
         votes_shown=view.votes_shown,
     )

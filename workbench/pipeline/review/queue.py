@@ -1,9 +1,8 @@
-"""The review queue: what a reviewer is needed for, why, and in which order, page by page.
+"""The review queue: which Comparisons need a reviewer, why, and in which order, page by page.
 
-Which Comparisons are in it is asked of the rows at each page. Their order must not be: a page is sorted by
-figures that move while people work. So whatever the order rests on is pinned by the one who asks (the
-ModelVersion, and `as_of` for the reliability of people), and the queue is cut into bands whose limits do not
-depend on who has settled what."""
+Each page reads anew which Comparisons are in the queue. Their order must not change from page to page,
+although its figures move while people work. So the caller pins the ModelVersion and the moment (`as_of`) of
+people's reliability, and the limits of the queue's bands do not depend on what is settled."""
 
 import json
 import math
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from django.db import models
 from django.db.models import (
@@ -49,6 +49,10 @@ from workbench.models import (
 )
 from workbench.models.annotation import ComparisonQuerySet
 
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler, _AsSqlType
+
 PAGE_SIZE = 30
 LONGEST_CURSOR = 200
 
@@ -63,7 +67,7 @@ OPINIONS = [outcome for outcome in Outcome if outcome != Outcome.CANNOT_JUDGE]
 
 
 class Why(models.TextChoices):
-    """Why a Comparison is in the queue; it may have several reasons."""
+    """Why a Comparison is in the queue. There may be several reasons."""
 
     FLAGGED = "flagged", "flagged"
     PEOPLE = "people", "people disagree"
@@ -97,10 +101,10 @@ class Lengths(models.TextChoices):
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the queues to show, and in which order. "" and None filter nothing.
+    """Which cases to show, and in which order. "" and None filter nothing.
 
-    With `old`, the queue is another: where the version prefers another side than that one, settled or not,
-    so that it has as many cases as a count of flips says."""
+    With `old`, the queue is all Comparisons on which the version prefers another side than `old`, settled or
+    not: as many cases as a count of flips says."""
 
     queue: str = ""  # one of ReviewQueue
     why: str = ""
@@ -109,16 +113,16 @@ class Filters:
     source: str = ""  # of one of the two Completions
     lengths: str = ""
     group: str = ""  # of the Prompt
-    unsettled: bool = False  # without what a reviewer has settled, which a queue of flips keeps
+    unsettled: bool = False  # leaves out what a reviewer has settled; a queue of flips keeps these cases
     order: str = Order.VALUE
     as_of: datetime = field(default_factory=timezone.now)  # reviews after this do not move the order
 
 
 @dataclass(frozen=True)
 class QueueCase:
-    """A Comparison in the queue: why it is there, current votes by outcome, the version's margin (score of a
-    minus score of b), since when (its latest Judgment or Flag), the Decision that stands, and how the last
-    message of its Prompt begins. Its texts are read when it is opened: a page of them may be gigabytes."""
+    """A Comparison in the queue. votes: current Judgments by outcome; margin: the version's score of a minus
+    its score of b; since: the latest Judgment or Flag; excerpt: how the last message of the Prompt begins.
+    The texts are read when the case is opened: the texts of a page may be gigabytes."""
 
     comparison: Comparison
     why: tuple[Why, ...]
@@ -126,13 +130,12 @@ class QueueCase:
     margin: float | None
     since: datetime | None
     decision: Decision | None
-    asked: str
+    excerpt: str
 
 
 @dataclass(frozen=True)
 class Page:
-    """`after` is the cursor of the next page; "" on the last. `opened` is the case that was asked for beside
-    them, else the first of them."""
+    """after: the cursor of the next page, "" on the last. opened: the case to show beside the page."""
 
     cases: list[QueueCase]
     after: str
@@ -147,41 +150,39 @@ def page(
     size: int = PAGE_SIZE,
     opened: int | None = None,
 ) -> Page:
-    """A page of the queue from the cursor `after` on, and the case of the Comparison with the primary key
-    `opened`, wherever that is. Four queries, however many cases there are; more only where the first band of
-    the queue has been worked off: one, and one for each band after it.
+    """The page of the queue after the cursor `after`, and the opened case: the Comparison with the primary
+    key `opened`, wherever it stands, else the first of the page. Four queries for any number of cases; where
+    the first band of the queue has been worked off, one more, and one for each further band.
 
-    A page begins after the sort key of the last row seen, not after a count of rows: cases settled meanwhile
-    leave no gap, and with the same version and filters nothing comes twice. ValueError for a cursor that is
-    none."""
-    found: list[_Place] = []
+    A page begins after the sort key of the last row seen, not after a count of rows. So cases settled
+    meanwhile leave no gap, and with the same version and filters no case comes twice. ValueError for a
+    malformed cursor."""
     start = _Place.at(after) if after else None
-    for place in _places(_Walk(dataset, version, filters), start):
-        found.append(place)
-        if len(found) > size:
-            break
-    shown = [place.pk for place in found[:size]]
-    told = cases([*shown, *([opened] if opened else [])], version, filters.old)
-    here = [told[pk] for pk in shown if pk in told]
-    beside = told.get(opened) if opened else next(iter(here), None)
-    if beside:
-        _read_texts(beside)
-    return Page(cases=here, after=found[size - 1].cursor if len(found) > size else "", opened=beside)
+    places = list(islice(_places(_Walk(dataset, version, filters), start), size + 1))
+    pks = [place.pk for place in places[:size]]
+    case_of = cases([*pks, *([opened] if opened else [])], version, filters.old)
+    on_page = [case_of[pk] for pk in pks if pk in case_of]
+    opened_case = case_of.get(opened) if opened else next(iter(on_page), None)
+    if opened_case:
+        _read_texts(opened_case)
+    cursor = places[size - 1].cursor if len(places) > size else ""
+    return Page(cases=on_page, after=cursor, opened=opened_case)
 
 
 def case(pk: int, version: ModelVersion | None, old: ModelVersion | None = None) -> QueueCase:
-    """What the queue says of one Comparison, with its texts."""
-    told = cases([pk], version, old)[pk]
-    _read_texts(told)
-    return told
+    """The case of one Comparison, with its texts."""
+    queue_case = cases([pk], version, old)[pk]
+    _read_texts(queue_case)
+    return queue_case
 
 
-def _read_texts(told: QueueCase) -> None:
-    whole = Comparison.objects.select_related("prompt", "a", "b").get(pk=told.comparison.pk)
+def _read_texts(queue_case: QueueCase) -> None:
+    whole = Comparison.objects.select_related("prompt", "a", "b").get(pk=queue_case.comparison.pk)
     for name in ("prompt", "a", "b"):
-        setattr(told.comparison, name, getattr(whole, name))
+        setattr(queue_case.comparison, name, getattr(whole, name))
 
 
+_RELATED = ["prompt", "a", "b", "current"]
 _TEXTS = [
     *(f"prompt__{name}" for name in ("messages", "tools", "reading", "metadata")),
     *(f"{side}__{name}" for side in "ab" for name in ("text", "conversation", "metadata")),
@@ -191,14 +192,14 @@ _TEXTS = [
 def cases(
     ids: Sequence[int], version: ModelVersion | None, old: ModelVersion | None = None
 ) -> dict[int, QueueCase]:
-    """What the queue says of the Comparisons of these primary keys."""
+    """The cases of the Comparisons of these primary keys, by primary key."""
     reasons = [why for why in Why if old or why not in FLIPS]
     same = Comparison.objects.filter(pk=OuterRef("pk"))
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("pk"))
     raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
     current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
     by_outcome = {outcome: Count("pk", filter=Q(outcome=outcome)) for outcome in Outcome.values}
-    asked: QuerySet[Any, Any] = Comparison.objects.annotate(
+    annotated = Comparison.objects.annotate(
         current=FilteredRelation("decisions", condition=Q(decisions__is_current=True)),
         margin=Subquery(margin.values("margin")),
         votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
@@ -206,27 +207,32 @@ def cases(
         raised=Subquery(raised.values("created_at")[:1]),
         **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
     )
-    found = asked.select_related("prompt", "a", "b", "current").defer(*_TEXTS).in_bulk(ids)
-    prompts = {comparison.prompt_id for comparison in found.values()}
-    words = Prompt.objects.filter(pk__in=prompts).last_words()
-    return {
-        pk: QueueCase(
+    comparisons = annotated.select_related(*_RELATED).defer(*_TEXTS).in_bulk(ids)
+    prompts = {comparison.prompt_id for comparison in comparisons.values()}
+    excerpts = Prompt.objects.filter(pk__in=prompts).last_words()
+    by_pk = {}
+    for pk, comparison in comparisons.items():
+        facts = vars(comparison)
+        by_pk[pk] = QueueCase(
             comparison=comparison,
-            why=tuple(why for why in reasons if getattr(comparison, f"is_{why}")),
-            votes={outcome: n for outcome, n in (comparison.votes or {}).items() if n},
-            margin=comparison.margin,
-            since=max(filter(None, [comparison.raised, comparison.judged]), default=None),
-            decision=getattr(comparison, "current", None),
-            asked=words[comparison.prompt_id],
+            why=tuple(why for why in reasons if facts[f"is_{why}"]),
+            votes={outcome: n for outcome, n in (facts["votes"] or {}).items() if n},
+            margin=facts["margin"],
+            since=max(filter(None, [facts["raised"], facts["judged"]]), default=None),
+            decision=facts.get("current"),
+            excerpt=excerpts[comparison.prompt_id],
         )
-        for pk, comparison in found.items()
-    }
+    return by_pk
 
 
 def _because(
     comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None, old: ModelVersion | None
 ) -> ComparisonQuerySet:
-    meaning = {
+    if why in FLIPS:
+        return flips(comparisons, version, old, why)
+    if why in (Why.MODEL, Why.FILE):
+        return comparisons.model_disagrees(version, SaidBy.PEOPLE if why == Why.MODEL else SaidBy.LABELS)
+    filters = {
         Why.FLAGGED: comparisons.flagged,
         Why.PEOPLE: comparisons.people_disagree,
         Why.MIXED: comparisons.people_against_labels,
@@ -235,16 +241,14 @@ def _because(
         Why.GOLD: comparisons.gold_missed,
         Why.REPEAT: comparisons.own_answers_differ,
     }
-    if why in (Why.MODEL, Why.FILE):
-        return comparisons.model_disagrees(version, SaidBy.PEOPLE if why == Why.MODEL else SaidBy.LABELS)
-    return flips(comparisons, version, old, why) if why in FLIPS else meaning[Why(why)]()
+    return filters[Why(why)]()
 
 
 def flips(
     comparisons: ComparisonQuerySet, version: ModelVersion | None, old: ModelVersion | None, why: str = ""
 ) -> ComparisonQuerySet:
-    """Where the version prefers another side than `old` did, for one of the three reasons or for any; none
-    where there are no two versions to compare."""
+    """Comparisons on which the version prefers another side than `old`, for one of the three reasons or for
+    any. None without two versions to compare."""
     if version is None or old is None:
         return comparisons.none()
     either, towards, away = (comparisons.flipped(old, version, way) for way in (None, True, False))
@@ -253,14 +257,16 @@ def flips(
 
 
 class Bytes(Func):
-    """Length of a text in UTF-8: nearer to its tokens than its characters are, and in PostgreSQL known
-    without reading the text."""
+    """Length of a text in UTF-8. Bytes are nearer to tokens than characters are, and PostgreSQL knows their
+    number without reading the text."""
 
     function = "OCTET_LENGTH"
     output_field = models.IntegerField()
 
-    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **extra)
+    def as_sqlite(
+        self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **_: object
+    ) -> "_AsSqlType":
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))")
 
 
 def _filtered(waiting: ComparisonQuerySet, filters: Filters) -> ComparisonQuerySet:
@@ -282,7 +288,7 @@ def _filtered(waiting: ComparisonQuerySet, filters: Filters) -> ComparisonQueryS
 
 
 class _Tier(IntEnum):
-    """What comes first within a band when it is sorted by value or certainty."""
+    """The order within a band that is sorted by value or certainty."""
 
     FLAGGED = 0
     SUGGESTED = 1
@@ -290,7 +296,7 @@ class _Tier(IntEnum):
 
 
 class _Place(NamedTuple):
-    """Where a Comparison stands in the queue: in its band, and there by tier and rank, smallest first."""
+    """Where a Comparison stands in the queue. Smaller places come first."""
 
     band: int
     tier: int
@@ -303,7 +309,7 @@ class _Place(NamedTuple):
 
     @classmethod
     def at(cls, cursor: str) -> "_Place":
-        """The place in a cursor; ValueError when it is none."""
+        """The place in a cursor. ValueError for a malformed cursor."""
         values = json.loads(cursor) if len(cursor) < LONGEST_CURSOR else None
         if not isinstance(values, list) or [type(value) for value in values] != [int, int, float, int]:
             raise ValueError("A cursor is a band, a tier, a rank and a primary key.")
@@ -313,13 +319,23 @@ class _Place(NamedTuple):
 
 
 def check_cursor(cursor: str) -> None:
-    """ValueError when the cursor is none."""
+    """ValueError for a malformed cursor."""
     _Place.at(cursor)
+
+
+class _Figures(TypedDict):
+    """What a place in the queue follows from."""
+
+    pk: int
+    flagged: bool
+    margin: float | None
+    reliability: float
+    length: int
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """One walk through the queue of a dataset: its bands, and the places of Comparisons in them."""
+    """A walk through the queue of a dataset: its bands, and the places of Comparisons in them."""
 
     dataset: Dataset
     version: ModelVersion | None
@@ -332,46 +348,45 @@ class _Walk:
     def bands(self) -> Iterator[ComparisonQuerySet]:
         """All Comparisons of the dataset, each in one band, cut where reviews change nothing.
 
-        By value and certainty the first band has the flagged, as somebody asked for a look, and the first
-        2,000 by |margin|; the second has the next 8,000 and so on; the last has what is left, also those
-        without a Suggestion. Within a band the order is exact. So it is exact throughout for 2,000
-        Comparisons, which are one band, and for more it never takes longer than a band to find what comes
-        first."""
-        own = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
+        By value and certainty, the first band has the flagged Comparisons, as somebody asked for a look, and
+        the first 2,000 by |margin|. The second band has the next 8,000, and so on. The last band has all
+        others, with those that have no Suggestion. The order within a band is exact: up to 2,000 Comparisons
+        are one band, and in a larger dataset finding the first case takes no longer than a band."""
+        comparisons = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
         suggested = Suggestion.objects.filter(version=self.version, comparison__dataset=self.dataset)
         surest_first = suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
         flagged = Flag.objects.open().filter(comparison__dataset=self.dataset).values("comparison")
         beyond = slice(FIRST_BAND, FIRST_BAND + 1)
         is_large, many_suggested = (
             Dataset.objects.filter(pk=self.dataset.pk)
-            .values_list(Exists(own[beyond]), Exists(surest_first[beyond]))
+            .values_list(Exists(comparisons[beyond]), Exists(surest_first[beyond]))
             .get()
         )
         if not is_large:
-            yield own
+            yield comparisons
             return
-        ahead: QuerySet[Any, Any]
-        walk: QuerySet[Any, Any]
+        ahead: QuerySet[models.Model, object]
+        in_order: QuerySet[models.Model, object]
         if self._by_age:
-            by_age = own if self.filters.order == Order.OLDEST else own.reverse()
-            ahead, walk = flagged.none(), by_age.values("pk")
+            by_age = comparisons if self.filters.order == Order.OLDEST else comparisons.reverse()
+            ahead, in_order = flagged.none(), by_age.values("pk")
         elif many_suggested:
-            ahead, walk = flagged, surest_first
+            ahead, in_order = flagged, surest_first
         else:
-            ahead, walk = flagged.union(surest_first.order_by()), own.values("pk")
-        first = own.filter(pk__in=walk[:FIRST_BAND]).order_by().values("pk")
-        yield own.filter(pk__in=ahead.union(first))
-        # Counted only where the first band has been worked off: it reads all of them.
-        others, size = own.exclude(pk__in=ahead), own.count()
+            ahead, in_order = flagged.union(surest_first.order_by()), comparisons.values("pk")
+        first = comparisons.filter(pk__in=in_order[:FIRST_BAND]).order_by().values("pk")
+        yield comparisons.filter(pk__in=ahead.union(first))
+        # Counted only where the first band has been worked off: the count reads all Comparisons.
+        others, size = comparisons.exclude(pk__in=ahead), comparisons.count()
         start, reach = FIRST_BAND, FIRST_BAND * BAND_GROWTH
         while start + reach < size:
-            yield others.filter(pk__in=walk[start : start + reach])
+            yield others.filter(pk__in=in_order[start : start + reach])
             start, reach = start + reach, reach * BAND_GROWTH
-        yield others.exclude(pk__in=walk[:start])
+        yield others.exclude(pk__in=in_order[:start])
 
     def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
-        """Those of the band that are in the queue for the reason asked for, before any other filter."""
-        # A rare reason first: what else may be a reason is then asked of few.
+        """The Comparisons of the band that are in the queue for the chosen reason, before other filters."""
+        # The chosen reason is the rarest condition, so it comes first: the others are checked on few rows.
         if self.filters.why:
             band = _because(band, self.filters.why, self.version, self.filters.old)
         if self.filters.old:
@@ -381,18 +396,18 @@ class _Walk:
         return band.in_disagreement(self.version)
 
     def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:
-        """Where these Comparisons of the band stand, in order; one query."""
+        """The places of these Comparisons of the band, in order. One query."""
         if self._by_age:
             sign = 1.0 if self.filters.order == Order.OLDEST else -1.0
             keys = comparisons.values_list("pk", flat=True)
             return sorted(_Place(band, _Tier.REST, sign * pk, pk) for pk in keys)
-        return sorted(self._place(band, **figures) for figures in self._figures(comparisons))
+        return sorted(self._place(band, figures) for figures in self._figures(comparisons))
 
-    def _figures(self, comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+    def _figures(self, comparisons: ComparisonQuerySet) -> QuerySet[Comparison, _Figures]:
         margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk")).values("margin")
-        known = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
+        reliabilities = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
         voters = Judgment.objects.current().opinions().filter(comparison=OuterRef("pk")).order_by()
-        mean = Avg(Case(*known, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
+        mean = Avg(Case(*reliabilities, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
         return comparisons.order_by().values(
             "pk",
             flagged=Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))),
@@ -403,15 +418,15 @@ class _Walk:
             length=Bytes("a__text") + Bytes("b__text"),
         )
 
-    def _place(
-        self, band: int, pk: int, flagged: bool, margin: float | None, reliability: float, length: int
-    ) -> _Place:
-        tier = _Tier.FLAGGED if flagged else _Tier.REST if margin is None else _Tier.SUGGESTED
+    def _place(self, band: int, figures: _Figures) -> _Place:
+        margin = figures["margin"]
+        tier = _Tier.FLAGGED if figures["flagged"] else _Tier.REST if margin is None else _Tier.SUGGESTED
         certainty = abs(margin or 0.0)
         if self.filters.order == Order.SUREST:
-            return _Place(band, tier, -certainty, pk)
-        temperature = self.version and self.version.temperature
-        return _Place(band, tier, -review_value(certainty / (temperature or 1.0), reliability, length), pk)
+            return _Place(band, tier, -certainty, figures["pk"])
+        temperature = (self.version and self.version.temperature) or 1.0
+        value = review_value(certainty / temperature, figures["reliability"], figures["length"])
+        return _Place(band, tier, -value, figures["pk"])
 
     @cached_property
     def _reliability(self) -> dict[int, float]:
@@ -419,24 +434,22 @@ class _Walk:
 
 
 def review_value(certainty: float, reliability: float, length: int) -> float:
-    """What a look at a disagreement is worth, per minute of reading.
+    """tanh(certainty / 2) * reliability / minutes: the value of reviewing a disagreement.
 
     certainty: |margin| / temperature, so that 2 sigmoid(certainty) - 1 = tanh(certainty / 2) is the model's
-    calibrated confidence from 0 to 1 (an uncalibrated version counts as temperature 1, which keeps its own
-    order); reliability: mean over the people who gave an opinion, from 0 to 1; length: UTF-8 bytes of both
-    texts. A sure model against reliable people tells most, whoever turns out to be wrong; a long read costs
-    more."""
+    calibrated confidence from 0 to 1 (temperature 1 for an uncalibrated version, which keeps its own order);
+    reliability: mean over the people who gave an opinion, from 0 to 1; length: UTF-8 bytes of both texts."""
     minutes = (SECONDS_A_CASE + length / READING_BYTES_A_SECOND) / 60
-    # Rounded, as a database may add up a mean in any order.
+    # Rounded, as a database may sum a mean in any order.
     return round(math.tanh(certainty / 2) * reliability / minutes, 9)
 
 
 def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
-    """Share of an annotator's opinions that are what a reviewer decided, by primary key of the annotator;
-    shrunk towards 0.8 as if by five earlier opinions, which is also what anybody else counts for.
+    """Share of an annotator's opinions that a reviewer confirmed, by primary key of the annotator:
+    (confirmed + 0.8 * 5) / (opinions + 5). Annotators without an entry count as 0.8.
 
-    Of the newest 2,000 reviewer Decisions made by `as_of`, drops left out, and of the 200 annotators they say
-    most about."""
+    Over the newest 2,000 reviewer Decisions made by `as_of`, without dropped pairs, for the 200 annotators
+    with the most opinions on them."""
     reviews = (
         Decision.objects.by_reviewers_of(dataset)
         .filter(created_at__lte=as_of)
@@ -445,7 +458,7 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
     )
     later = reviews.filter(comparison=OuterRef("comparison"), pk__gt=OuterRef("pk"))
     latest = reviews.exclude(Exists(later)).order_by("-pk")[:MOST_REVIEWS]
-    # From the reviews to the Judgments on them: the other way round SQLite would read every Judgment.
+    # The query starts from the reviews: if it started from the Judgments, SQLite would read all of them.
     opinion = "comparison__judgments"
     confirmed = Q(outcome=F(f"{opinion}__outcome"))
     counted = (
@@ -466,7 +479,7 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
 
 
 def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
-    """Places of the cases that come after `start`, in order; a band is read when it is reached."""
+    """Places of the cases after `start`, in order. A band is read when the walk reaches it."""
     for number, band in enumerate(walk.bands()):
         if start and number < start.band:
             continue
@@ -482,4 +495,4 @@ def cursor_of(comparison: Comparison, version: ModelVersion | None, filters: Fil
     for number, band in enumerate(walk.bands()):
         for place in walk.places(number, band.filter(pk=comparison.pk)):
             return place.cursor
-    raise ValueError(f"{comparison} is in no band: it does not exist.")
+    raise ValueError(f"{comparison} does not exist any more.")
