@@ -20,8 +20,7 @@ RowValues = tuple[Value, ...]
 
 
 class NewIds:
-    """Ids for new rows of a model, which nobody else will be given. `last_before` is the highest id until
-    now."""
+    """Ids for new rows of a model, which nobody else will get. `last_before` is the highest id until now."""
 
     BLOCK = 1000
 
@@ -61,22 +60,22 @@ def look_up(
     match = f"t.{columns[0]} = asked.x AND t.{columns[1]} = asked.y {where}"
     types = {f.attname: f.db_type(connection) for f in model._meta.concrete_fields}
     values_of: dict[Pair, Any] = {}
-    wanted = list(pairs)
+    pair_list = list(pairs)
     with connection.cursor() as cursor:
-        for start in range(0, len(wanted), LOOKUP_KEYS):
-            part = wanted[start : start + LOOKUP_KEYS]
+        for start in range(0, len(pair_list), LOOKUP_KEYS):
+            part = pair_list[start : start + LOOKUP_KEYS]
             parameters: list[int | str]
             if connection.vendor == "postgresql":
                 # As JSON: thousands of placeholders take the driver longer than the look-up takes.
                 cast = ", ".join(f"(pair->>{n})::{types[name]}" for n, name in enumerate(columns))
-                asked = f"SELECT {cast} FROM json_array_elements(%s) AS pair"  # noqa: S608
+                keys = f"SELECT {cast} FROM json_array_elements(%s) AS pair"  # noqa: S608
                 parameters = [orjson.dumps(part).decode()]
             else:
-                asked = f"VALUES {', '.join(['(%s, %s)'] * len(part))}"
+                keys = f"VALUES {', '.join(['(%s, %s)'] * len(part))}"
                 parameters = list(chain.from_iterable(part))
             # CROSS JOIN makes SQLite look each pair up; for (x, y) IN (VALUES ...) it scans the table.
             table = f"asked CROSS JOIN {model._meta.db_table} t"
-            sql = f"WITH asked(x, y) AS ({asked}) SELECT {chosen} FROM {table} WHERE {match}"  # noqa: S608
+            sql = f"WITH asked(x, y) AS ({keys}) SELECT {chosen} FROM {table} WHERE {match}"  # noqa: S608
             cursor.execute(sql, parameters)
             values_of.update({(x, y): value for x, y, value in cursor.fetchall()})
     return values_of
@@ -92,11 +91,11 @@ def insert(
     field's default, which is drawn for each row where the default is a function."""
     if not rows:
         return
-    same = constants or {}
-    rest = [f for f in model._meta.concrete_fields if f.attname not in columns and not f.primary_key]
-    drawn = [f for f in rest if f.has_default() and callable(f.default) and f.attname not in same]
-    fixed = [f for f in rest if f not in drawn]
-    values = [same[f.attname] if f.attname in same else f.get_default() for f in fixed]
+    constants = constants or {}
+    others = [f for f in model._meta.concrete_fields if f.attname not in columns and not f.primary_key]
+    drawn = [f for f in others if f.has_default() and callable(f.default) and f.attname not in constants]
+    fixed = [f for f in others if f not in drawn]
+    values = [constants[f.attname] if f.attname in constants else f.get_default() for f in fixed]
     ending = tuple(f.get_db_prep_save(v, connection) for f, v in zip(fixed, values, strict=True))
     if drawn:
         rows = [(*row, *(f.get_db_prep_save(f.get_default(), connection) for f in drawn)) for row in rows]

@@ -1,38 +1,48 @@
-"""Queries that become SQL once a process. Django makes the SQL of a queryset again at each call, which takes
-ten times as long as a database takes to answer by an index. `pipeline.annotate.statements` compiles the few
-queries that run for every pair and every answer; all others are ordinary querysets."""
+"""Queries that become SQL once a process. Django writes the SQL of a queryset again at each call, and that
+takes ten times as long as an index look-up. `pipeline.annotate.statements` compiles the few queries that run
+for every pair and every answer; all others are ordinary querysets."""
 
 import inspect
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Generic,
+    Never,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from uuid import UUID
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigAutoField, DateTimeField, Expression, Field, FloatField, QuerySet, UUIDField
+from django.db.models import Expression, Field, Model, QuerySet, fields
 from django.db.models.query import ModelIterable, get_related_populators  # type: ignore[attr-defined]  # the stubs lack them
 from django.db.models.sql.compiler import SQLCompiler
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Row = tuple[Any, ...]  # of the database: any column
-SQL = tuple[str, list[Any]]  # and its parameters
+Row = Sequence[object]
+SQL = tuple[str, list[Any]]  # the statement, and its parameters: values or Placeholders
 
-FIELDS: "dict[type, type[Field[Any, Any]]]" = {
-    int: BigAutoField,
-    float: FloatField,
-    UUID: UUIDField,
-    datetime: DateTimeField,
+FIELDS: "dict[type, type[Field[Never, object]]]" = {
+    int: fields.BigAutoField,
+    float: fields.FloatField,
+    UUID: fields.UUIDField,
+    datetime: fields.DateTimeField,
 }
 
 
 class Placeholder(Expression):
     """A value that each call gives."""
 
-    def __init__(self, name: str, field: "Field[Any, Any]") -> None:
+    def __init__(self, name: str, field: "Field[Never, object]") -> None:
         super().__init__(output_field=field)
         self.name = name
 
@@ -40,7 +50,7 @@ class Placeholder(Expression):
         return "%s", [self]
 
     def prepared(self, value: object) -> object:
-        """The value as the database takes it."""
+        """The value as a parameter for the database."""
         return self.output_field.get_db_prep_value(value, connection)
 
 
@@ -53,12 +63,13 @@ class ListPlaceholder(Placeholder):
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: object) -> SQL:
         return "(SELECT value FROM json_each(%s))", [self]
 
-    def prepared(self, value: Any) -> object:
-        values = [self.output_field.get_db_prep_value(element, connection) for element in value]
+    def prepared(self, value: object) -> object:
+        elements = cast("Collection[object]", value)
+        values = [self.output_field.get_db_prep_value(element, connection) for element in elements]
         return json.dumps(values) if connection.vendor == "sqlite" else values
 
 
-def _placeholder(name: str, annotation: Any) -> Placeholder:
+def _placeholder(name: str, annotation: type) -> Placeholder:
     if get_origin(annotation) is Collection:
         (element,) = get_args(annotation)
         return ListPlaceholder(name, FIELDS[element]())
@@ -71,21 +82,21 @@ class _Statement:
 
     sql: str
     params: Row
-    queryset: "QuerySet[Any, Any]"
-    converters: dict[int, tuple[list[Callable[..., Any]], Expression]]
+    model: type[Model]
+    converters: dict[int, tuple[list[Callable[..., object]], Expression]]
     attnames: list[str]
     annotations: dict[str, int]
-    populators: list[Any]
+    populate: list[Callable[[Row, Model], None]]
 
-    def object_from(self, values: Row) -> Any:
+    def object_from(self, values: Row) -> Model:
         row = list(values)
         for place, (converters, column) in self.converters.items():
             for convert in converters:
                 row[place] = convert(row[place], column, connection)
         # Columns of the model come first.
-        instance = self.queryset.model.from_db(connection.alias, self.attnames, row[: len(self.attnames)])
-        for populator in self.populators:
-            populator.populate(row, instance)
+        instance = self.model.from_db(connection.alias, self.attnames, row[: len(self.attnames)])
+        for populate in self.populate:
+            populate(row, instance)
         for name, place in self.annotations.items():
             setattr(instance, name, row[place])
         return instance
@@ -95,10 +106,10 @@ class Compiled(Generic[P, R]):
     """A function that returns a queryset, compiled at its first call; a call returns the queryset's rows.
 
     Each parameter is an int, float, UUID or datetime, or a Collection of one of these for `__in`. The
-    function may use a parameter as a value of a filter and in no other way. Rows of `values_list` come as the
-    database gives them: that is right for numbers, texts and booleans."""
+    function may use a parameter only as a value of a filter. Rows of `values_list` come as the database gives
+    them, which is right for numbers, texts and booleans."""
 
-    def __init__(self, function: "Callable[P, QuerySet[Any, R]]") -> None:
+    def __init__(self, function: "Callable[P, QuerySet[Model, R]]") -> None:
         self._function = function
         self._signature = inspect.signature(function)
         self._statement: _Statement | None = None
@@ -107,9 +118,9 @@ class Compiled(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> list[R]:
         with connection.cursor() as cursor:
             cursor.execute(*self.sql(*args, **kwargs))
-            rows: list[Any] = cursor.fetchall()
+            rows = cursor.fetchall()
         statement = self._compiled()
-        return [statement.object_from(row) for row in rows] if statement.attnames else rows
+        return cast("list[R]", [*map(statement.object_from, rows)] if statement.attnames else rows)
 
     def first(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The first row; all rows are read, so the queryset should have few."""
@@ -125,26 +136,30 @@ class Compiled(Generic[P, R]):
         ]
 
     def _compiled(self) -> _Statement:
-        # Two threads at once make the same statement, so nothing is locked.
+        # Two threads that compile at once make the same statement, so nothing is locked.
         if self._statement is None:
-            hints: dict[str, Any] = get_type_hints(self._function)
-            function: Callable[..., QuerySet[Any, Any]] = self._function
+            hints = get_type_hints(self._function)
+            function: Callable[..., QuerySet[Model, R]] = self._function
             queryset = function(
                 **{name: _placeholder(name, hints[name]) for name in self._signature.parameters}
             )
             compiler = queryset.query.get_compiler(connection=connection)
             sql, params = compiler.as_sql()
-            columns: list[Any] = [column for column, _, _ in compiler.select]
-            # Not so for a queryset of values_list.
-            gives_objects = queryset._iterable_class is ModelIterable  # noqa: SLF001
-            model: Any = compiler.klass_info if gives_objects else None
+            columns = [column for column, _, _ in compiler.select]
+            attnames, populate = [], []
+            # A queryset of values_list gives rows and no objects.
+            if queryset._iterable_class is ModelIterable:  # noqa: SLF001
+                info = compiler.klass_info
+                attnames = [columns[place].target.attname for place in info["select_fields"]]
+                populators = get_related_populators(info, compiler.select, connection.alias)
+                populate = [populator.populate for populator in populators]
             self._statement = _Statement(
                 sql,
                 tuple(params),
-                queryset,
+                queryset.model,
                 compiler.get_converters(columns),
-                [columns[place].target.attname for place in model["select_fields"]] if model else [],
+                attnames,
                 compiler.annotation_col_map or {},
-                get_related_populators(model, compiler.select, connection.alias) if model else [],
+                populate,
             )
         return self._statement
