@@ -1,5 +1,5 @@
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.sql.compiler import SQLCompiler
+    from django.db.models.expressions import Expression
+    from django.db.models.sql.compiler import SQLCompiler, _AsSqlType
 
     from workbench.models.people import User
 
@@ -339,13 +340,17 @@ class WholeJSONField(models.JSONField):
     def db_type(self, connection: "BaseDatabaseWrapper") -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)
 
-    def get_db_prep_value(self, value: Any, connection: "BaseDatabaseWrapper", prepared: bool = False) -> Any:
+    def get_db_prep_value(
+        self, value: object, connection: "BaseDatabaseWrapper", prepared: bool = False
+    ) -> object:
         if connection.vendor == "postgresql" and value is not None and not hasattr(value, "as_sql"):
             return json.dumps(value, ensure_ascii=False)
         return super().get_db_prep_value(value, connection, prepared)
 
-    def from_db_value(self, value: Any, expression: Any, connection: "BaseDatabaseWrapper") -> Any:
-        # The driver has read a column of `json` by itself.
+    def from_db_value(
+        self, value: object, expression: "Expression", connection: "BaseDatabaseWrapper"
+    ) -> object:
+        # The driver parses a column of `json` by itself.
         return super().from_db_value(value, expression, connection) if isinstance(value, str) else value
 
 
@@ -354,24 +359,28 @@ class MessagesText(Func):
 
     output_field = models.TextField()
 
-    def as_sqlite(self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **extra: Any) -> Any:
+    def as_sqlite(
+        self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **_: object
+    ) -> "_AsSqlType":
         contents = "SELECT group_concat(json_extract(value, '$.content'), char(30))"
         template = f"({contents} FROM json_each(%(expressions)s))"
-        return self.as_sql(compiler, connection, template=template, **extra)
+        return self.as_sql(compiler, connection, template=template)
 
-    def as_postgresql(self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **extra: Any) -> Any:
+    def as_postgresql(
+        self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **_: object
+    ) -> "_AsSqlType":
         contents = "SELECT string_agg(value->>'content', chr(30))"
         template = f"({contents} FROM json_array_elements(%(expressions)s))"
-        return self.as_sql(compiler, connection, template=template, **extra)
+        return self.as_sql(compiler, connection, template=template)
 
 
 class PromptQuerySet(models.QuerySet["Prompt"]):
     def of(self, dataset: Dataset) -> Self:
         return self.filter(dataset=dataset)
 
-    def clusters(self) -> models.QuerySet["Prompt", dict[str, Any]]:
+    def clusters(self) -> models.QuerySet["Prompt", dict[str, object]]:
         """Groups of two Prompts or more, the largest first: group, size."""
-        # Nothing but the group is read, so that the index of it is all that is.
+        # Only the group is read, so that the database reads the index of groups alone.
         grouped = self.order_by().values("group").annotate(size=Count("*"))
         return grouped.filter(size__gt=1).order_by("-size", "group")
 
@@ -516,7 +525,7 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
         counted = self.filter(prompt__in=prompt_ids).order_by().values_list("prompt_id")
         return dict(counted.annotate(size=Count("pk")))
 
-    def hold_families(self, prompts: "Collection[int] | models.QuerySet[Prompt, Any]") -> None:
+    def hold_families(self, prompts: "Collection[int] | models.QuerySet[Prompt, object]") -> None:
         """Wait for whoever else holds the completions of these Prompts, and hold them until the transaction
         ends. By the first of each: handing out Comparisons locks Prompts, and must not wait for this."""
         by_prompt = self.filter(prompt__in=prompts).order_by().values("prompt")
