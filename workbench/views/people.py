@@ -13,7 +13,7 @@ from workbench.pipeline import quality
 from workbench.pipeline.people.members import active_members
 from workbench.pipeline.quality import annotators
 from workbench.pipeline.quality.panels import names_of
-from workbench.pipeline.quality.reports import Checks, StoredFigure, known
+from workbench.pipeline.quality.reports import Checks, StoredFigure, has_value
 from workbench.views.figures import as_of, computing
 
 LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
@@ -62,7 +62,8 @@ def _shares(row: Checks) -> list[tuple[str, StoredFigure, bool]]:
     """Name, share, and whether there is enough to show it, as people/quality.html takes them."""
     figures = (row["gold"], row["consistent"], row["left"], row["towards"], row["away"])
     return [
-        (name, figure, known(figure)) for name, figure in zip(annotators.NAMES.values(), figures, strict=True)
+        (name, figure, has_value(figure))
+        for name, figure in zip(annotators.NAMES.values(), figures, strict=True)
     ]
 
 

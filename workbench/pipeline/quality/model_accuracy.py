@@ -26,7 +26,7 @@ from workbench.pipeline.quality.reports import (
     Sample,
     SliceRow,
     StoredFigure,
-    known,
+    has_value,
 )
 from workbench.pipeline.text import learnt
 
@@ -108,7 +108,7 @@ def accuracies(report: Report, version: ModelVersion | None) -> list[ModelAccura
 def overall(report: Report, version: ModelVersion) -> ModelAccuracy | None:
     """The version against all label sources together; None where the report has no accuracy of it."""
     together = next(reversed(accuracies(report, version)), None)
-    return together if together and known(together.accuracy) else None
+    return together if together and has_value(together.accuracy) else None
 
 
 # --- a few cells of the report ------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def from_cells(cells: Mapping[str, Any] | None) -> ModelAccuracy | None:
     for label_source in _PATHS:
         row = (cells or {}).get(f"{label_source}_row")
         every = json.loads(row) if isinstance(row, str) else row
-        if every and known(every["accuracy"]):
+        if every and has_value(every["accuracy"]):
             rule = (cells or {}).get(f"{label_source}_rule") or ""
             return ModelAccuracy(label_source, *_figures(rule, every), learnt=0, known="yes")
     return None

@@ -38,7 +38,7 @@ class KnownFigure(TypedDict):
 AnyFigure = StoredFigure | KnownFigure
 
 
-def known(figure: StoredFigure | None) -> TypeGuard[KnownFigure]:
+def has_value(figure: StoredFigure | None) -> TypeGuard[KnownFigure]:
     """Whether the figure has a value."""
     return figure is not None and figure["value"] is not None
 

@@ -17,7 +17,7 @@ from workbench.pipeline.quality.reports import (
     Report,
     SliceRow,
     StoredFigure,
-    known,
+    has_value,
 )
 
 FEATURES = {
@@ -69,14 +69,14 @@ def _accuracy(report: Report, model: ModelRow, label_source: str) -> Panel:
     dots = [
         f"{' '.join(filter(None, names_of_slice))} {shares.in_words(row['accuracy']['value'])}"
         for names_of_slice, row in zip(names, model["slices"], strict=True)
-        if known(row["accuracy"])
+        if has_value(row["accuracy"])
     ]
-    if known(every["accuracy"]):
+    if has_value(every["accuracy"]):
         says = (
             f"{name} agrees with {source} on {in_words(every['accuracy'])} of "
             f"{count(every['accuracy']['n'], 'pair')}. {_beside_rule(every, model['rule'])}"
         )
-        if known(every["ceiling"]):
+        if has_value(every["ceiling"]):
             says += (
                 f" {source.capitalize()} disagree too, so a perfect model would reach "
                 f"{in_words(every['ceiling'])}."
@@ -118,7 +118,7 @@ def _accuracy(report: Report, model: ModelRow, label_source: str) -> Panel:
 def _beside_rule(every: SliceRow, rule: str) -> str:
     over, by_rule = every.get("over_rule"), every.get("by_rule")
     answer = "longer" if rule == "longest" else "shorter"
-    if not known(over):
+    if not has_value(over):
         return f"How often picking the {answer} answer agrees is not known."
     length = f"Picking the {answer} answer agrees on {in_words(by_rule)}"
     better = accuracy.beats_rule(over["low"], over["high"])
@@ -144,7 +144,7 @@ def _reliability(model: ModelRow, label_source: str) -> Panel:
             f"{name} is not calibrated yet, so we show no percentages. Calibrate the model on the Models "
             "page once it has 100 votes."
         )
-    elif not known(model["ece"]):
+    elif not has_value(model["ece"]):
         says = f"Not enough data: {count(n, 'vote')} on pairs that {name} has scored."
     else:
         gap = sum(row["n"] * (row["predicted"] - row["observed"]) for row in bins) / max(1, n)
@@ -169,7 +169,7 @@ def _reliability(model: ModelRow, label_source: str) -> Panel:
             f"{shares.in_words(row['predicted'])} sure, {shares.in_words(row['observed'])} right"
             for row in bins
         )
-        if known(model["ece"])
+        if has_value(model["ece"])
         else "",
         context={"model": name},
     )
@@ -188,7 +188,7 @@ def _margins(model: ModelRow) -> Panel:
     ]
     if model["n"] < ENOUGH:
         says = f"Not enough data: {count(model['n'], 'vote')} on pairs that {name} has scored."
-    elif not known(auc):
+    elif not has_value(auc):
         says = f"Not known whether {name} is right more often when it is surer: {in_words(auc)}."
     else:
         tells = (
@@ -259,9 +259,9 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
         }
         for key, figure in audit["people"].items()
     ]
-    more = [key for key, figure in audit["excess"].items() if known(figure) and figure["low"] > 0]
-    less = [key for key, figure in audit["excess"].items() if known(figure) and figure["high"] < 0]
-    if not any(known(figure) for figure in audit["people"].values()):
+    more = [key for key, figure in audit["excess"].items() if has_value(figure) and figure["low"] > 0]
+    less = [key for key, figure in audit["excess"].items() if has_value(figure) and figure["high"] < 0]
+    if not any(has_value(figure) for figure in audit["people"].values()):
         says = (
             f"Not enough data: {count(audit['n'], 'vote')} for one side, on "
             f"{count(audit['prompts'], 'prompt')}. This figure needs 100 votes on 20 prompts."
@@ -273,7 +273,7 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
     else:
         says = f"Length and formatting sway {name} about as much as {source}, as far as is known."
     side = audit["people"].get("side")
-    if known(side) and (side["low"] > 0 or side["high"] < 0):
+    if has_value(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
         says += f" {source.capitalize()} lean to the {where} side."
     return Panel(

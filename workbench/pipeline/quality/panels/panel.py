@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "seconds"]
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 """A cell by the key of its column."""
 
 MOST_DRAWN = 20

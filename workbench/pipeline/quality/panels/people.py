@@ -8,7 +8,7 @@ from scoring import shares
 from workbench.pipeline.quality.figures import ENOUGH
 from workbench.pipeline.quality.panels.panel import MOST_DRAWN, Column, Panel
 from workbench.pipeline.quality.panels.words import count, hours_of_work, in_words
-from workbench.pipeline.quality.reports import SOURCE_NAMES, AgreementRow, KnownFigure, Report, known
+from workbench.pipeline.quality.reports import SOURCE_NAMES, AgreementRow, KnownFigure, Report, has_value
 
 _AGREEMENT = (
     Column("raw", "Agree", "share"),
@@ -23,8 +23,8 @@ _AGREEMENT = (
 def agreement(report: Report, label_source: str) -> Panel:
     rows, source = report["agreement"][label_source], SOURCE_NAMES[label_source]
     every, weeks = rows["all"], rows["by_week"]
-    measured = [(week["label"], raw) for week in weeks if known(raw := week["raw"])]
-    if known(every["raw"]):
+    measured = [(week["label"], raw) for week in weeks if has_value(raw := week["raw"])]
+    if has_value(every["raw"]):
         says = (
             f"Two {source} agree in {in_words(every['raw'])} of cases, on "
             f"{count(every['units'], 'pair')} with two or more votes. "
@@ -83,7 +83,7 @@ def agreement_by(report: Report, label_source: str) -> Panel | None:
 
 
 def _before_and_after(versions: Sequence[AgreementRow]) -> str:
-    measured = [(row["label"], raw) for row in versions if known(raw := row["raw"])]
+    measured = [(row["label"], raw) for row in versions if has_value(raw := row["raw"])]
     if len(measured) < 2:
         return "Not enough data to compare two versions of the guidelines yet."
     (before, old), (after, new) = measured[-2:]
@@ -99,7 +99,7 @@ def position_bias(report: Report, names: Mapping[int, str]) -> Panel:
     measured = [
         (names.get(row["annotator"], "removed"), left)
         for row in report["annotators"]
-        if not row["imported"] and known(left := row["left"])
+        if not row["imported"] and has_value(left := row["left"])
     ]
     # The strongest first: the chart leaves out the last.
     measured.sort(key=lambda row: -abs(row[1]["value"] - 0.5))
@@ -142,7 +142,7 @@ def pace(report: Report) -> Panel:
         f"In the week of {last['week']}, {count(last['annotators'], 'person', 'people')} gave "
         f"{count(last['judgments'], 'vote')} in about {hours_of_work(last['hours'])} of work."
     )
-    if known(per_hour):
+    if has_value(per_hour):
         says += (
             f" One person gives about {per_hour['value']:.0f} votes an hour "
             f"({per_hour['low']:.0f} to {per_hour['high']:.0f})."
@@ -171,7 +171,7 @@ def seconds(report: Report) -> Panel | None:
         return None
     says = (
         f"A vote takes {in_words(timed['all'], 'seconds')}, the median of {timed['all']['n']:,} timed votes."
-        if known(timed["all"])
+        if has_value(timed["all"])
         else "Not enough data: too few votes were timed."
     )
     return Panel(
