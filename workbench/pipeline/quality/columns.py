@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from workbench.models import (
     Annotator,
@@ -39,7 +39,9 @@ _HEADER = re.compile(r"^#{1,6} ", re.MULTILINE)
 _ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d+[.)]) ", re.MULTILINE)
 _TOPICS = ("topic", "category", "subset", "task")
 
-Row = tuple[Any, ...]
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+
 Step = Callable[[int], None]
 """Called with the number of rows read since the last call; raises to stop."""
 
@@ -66,12 +68,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Answers:
-    """One entry a Judgment, superseded ones, gold and repeats too.
+    """One entry a Judgment: superseded ones, gold and repeats too.
 
-    pair: place of its Comparison; annotator: place of its annotator among `annotators` (primary keys);
+    pair: place of the Comparison; annotator: place of the annotator among `annotators` (primary keys);
     outcome: place in OUTCOMES; side: 1 where a was on the left, -1 where b was, 0 where sides play no part;
     guidelines: primary key or 0; seconds: NaN where not measured; at: seconds since 1970.
-    current: stands as a vote. first: the first answer of this person to this request."""
+    current: stands as a vote. first: supersedes no other Judgment."""
 
     annotators: Index
     person: Mask
@@ -99,6 +101,8 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
     prompts, prompt = np.unique(prompt, return_inverse=True)
     completions, side = np.unique(np.concatenate([a, b]), return_inverse=True)
     topics, topic = _topics(dataset, using, prompts)
+    groups = Prompt.objects.using(using).filter(dataset=dataset).order_by().values_list("pk", "group")
+    group_of = dict(groups.iterator(chunk_size=CHUNK))
     sources: dict[str, int] = {}
     source = np.zeros(len(completions), dtype=np.int64)
     length = np.zeros(len(completions))
@@ -111,21 +115,13 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
                 source[place] = sources.setdefault(name, len(sources))
                 length[place] = len(text)
                 markdown[place] = _markdown(text)
-    names, source = _by_name(sources, source)
+    # In the order of names: the rows come in any order.
+    names = sorted(sources)
+    source = np.argsort([sources[name] for name in names])[source]
     return Pairs(
-        pk, prompt, _groups(dataset, using, prompts), topic[prompt], topics, side[: len(a)],
+        pk, prompt, [group_of[key] for key in prompts.tolist()], topic[prompt], topics, side[: len(a)],
         side[len(a) :], completions, source, names, length, markdown,
     )  # fmt: skip
-
-
-def _groups(dataset: Dataset, using: str, prompts: Index) -> list[str]:
-    groups = [""] * len(prompts)
-    rows = Prompt.objects.using(using).filter(dataset=dataset).order_by()
-    for key, group in rows.values_list("pk", "group").iterator(chunk_size=CHUNK):
-        place = int(np.searchsorted(prompts, key))
-        if place < len(prompts) and prompts[place] == key:
-            groups[place] = group
-    return groups
 
 
 def independent_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
@@ -143,67 +139,55 @@ def _markdown(text: str) -> tuple[int, int, int, int]:
 
 def _topics(dataset: Dataset, using: str, prompts: Index) -> tuple[list[str], Index]:
     """Names of topics, and the place of each prompt's topic: by the first of _TOPICS in its metadata."""
-    topics: dict[str, int] = {}
-    topic = np.full(len(prompts), -1, dtype=np.int64)
     rows = Prompt.objects.using(using).filter(dataset=dataset).exclude(metadata={}).order_by()
+    topic_of: dict[int, str] = {}
     for key, metadata in rows.values_list("pk", "metadata").iterator(chunk_size=CHUNK):
-        place = int(np.searchsorted(prompts, key))
-        named = next((metadata[name] for name in _TOPICS if isinstance(metadata.get(name), str)), "")
-        if named and place < len(prompts) and prompts[place] == key:
-            topic[place] = topics.setdefault(named, len(topics))
-    return _by_name(topics, topic)
-
-
-def _by_name(places: dict[str, int], column: Index) -> tuple[list[str], Index]:
-    """The names in order, and the column of places among them, whatever the order of the rows."""
-    names = sorted(places)
-    renumbered = np.empty(len(names) + 1, dtype=np.int64)
-    renumbered[[places[name] for name in names]] = np.arange(len(names))
-    renumbered[-1] = -1
-    return names, renumbered[column]
+        topic_of[key] = next((metadata[name] for name in _TOPICS if isinstance(metadata.get(name), str)), "")
+    topics = [topic_of.get(key, "") for key in prompts.tolist()]
+    names = sorted(set(topics) - {""})
+    places = {name: place for place, name in enumerate(names)}
+    return names, np.array([places.get(name, -1) for name in topics], dtype=np.int64)
 
 
 def answers_of(dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Answers:
     """All Judgments of the dataset, by primary key."""
     rows = Judgment.objects.using(using).of(dataset).order_by()
-    read = rows.values_list(
+    values = rows.values_list(
         "pk", "comparison_id", "annotator_id", "outcome", "left", "guidelines_id", "seconds", "created_at",
         "stage", "is_current", "supersedes_id",
     )  # fmt: skip
-    kept = [_coded(*zip(*chunk, strict=True)) for chunk in _chunks(read, step)] or [_coded(*[()] * 11)]
-    columns = {name: np.concatenate([chunk[name] for chunk in kept]) for name in kept[0]}
-    order = np.argsort(columns["pk"])
-    columns = {name: column[order] for name, column in columns.items()}
-    keys = columns["pk"]
+    chunks = [
+        np.array(
+            [
+                (pk, pair, annotator, _PLACE.get(outcome, -1), _SIDE.get(left, 0), guidelines or 0, seconds,
+                 int(at.timestamp()), stage == Judgment.Stage.IMPORTED, current, supersedes is None)
+                for pk, pair, annotator, outcome, left, guidelines, seconds, at, stage, current, supersedes
+                in chunk
+            ],
+            _JUDGMENT,
+        )
+        for chunk in _chunks(values, step)
+    ]  # fmt: skip
+    table = np.concatenate(chunks) if chunks else np.zeros(0, _JUDGMENT)
+    table = table[np.argsort(table["pk"])]
+    columns = {name: np.ascontiguousarray(table[name]) for name in _JUDGMENT.fields or ()}
     annotators, columns["annotator"] = np.unique(columns["annotator"], return_inverse=True)
     columns["pair"] = np.searchsorted(pairs.pk, columns["pair"])
     people = Annotator.objects.using(using).filter(user__isnull=False).values_list("pk", flat=True)
     person = np.isin(annotators, np.fromiter(people, dtype=np.int64))
-    return Answers(annotators=annotators, person=person, last=int(keys.max(initial=0)), **columns)
+    return Answers(annotators=annotators, person=person, last=int(table["pk"].max(initial=0)), **columns)
 
 
 _PLACE = {outcome.value: place for place, outcome in enumerate(OUTCOMES)}
 _SIDE = {"a": 1, "b": -1}
-
-
-def _coded(
-    pk: Row, pair: Row, annotator: Row, outcome: Row, left: Row, guidelines: Row, seconds: Row, at: Row,
-    stage: Row, current: Row, supersedes: Row,
-) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
-    """The columns of some Judgments, as Answers has them."""
-    return {
-        "pk": np.array(pk, dtype=np.int64),
-        "pair": np.array(pair, dtype=np.int64),
-        "annotator": np.array(annotator, dtype=np.int64),
-        "outcome": np.array([_PLACE.get(value, -1) for value in outcome], dtype=np.int64),
-        "side": np.array([_SIDE.get(value, 0) for value in left], dtype=np.int8),
-        "guidelines": np.array([key or 0 for key in guidelines], dtype=np.int64),
-        "seconds": np.array(seconds, dtype=np.float32),
-        "at": np.array([int(moment.timestamp()) for moment in at], dtype=np.int64),
-        "imported": np.array([value == Judgment.Stage.IMPORTED for value in stage], dtype=bool),
-        "current": np.array(current, dtype=bool),
-        "first": np.array([key is None for key in supersedes], dtype=bool),
-    }
+_JUDGMENT = np.dtype(
+    [
+        ("pk", np.int64), ("pair", np.int64), ("annotator", np.int64), ("outcome", np.int64),
+        ("side", np.int8), ("guidelines", np.int64), ("seconds", np.float32), ("at", np.int64),
+        ("imported", bool), ("current", bool), ("first", bool),
+    ]
+)  # fmt: skip
+"""The columns of Answers that have an entry a Judgment. numpy reads None as NaN."""
 
 
 def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
@@ -229,26 +213,22 @@ def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str
 
 
 def cut_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str) -> Mask:
-    """Whether a completion of the Comparison, or its prompt, is cut by the version."""
-    cut = np.zeros(len(pairs.completions), dtype=bool)
+    """Whether the version cuts a completion of the Comparison, or its prompt."""
     scores = Score.objects.using(using).filter(version=version, completion__prompt__dataset=dataset)
-    keys = scores.cut().values_list("completion_id", flat=True)
-    for key in keys.iterator(chunk_size=CHUNK):
-        place = int(np.searchsorted(pairs.completions, key))
-        if place < len(cut) and pairs.completions[place] == key:
-            cut[place] = True
+    keys = scores.cut().values_list("completion_id", flat=True).iterator(chunk_size=CHUNK)
+    cut = np.isin(pairs.completions, np.fromiter(keys, dtype=np.int64))
     either: Mask = cut[pairs.a] | cut[pairs.b]
     return either
 
 
-def _integers(rows: QuerySet[Any, Any], width: int, step: Step) -> Iterator[Index]:
-    """Each column of whole numbers as one array, by the first of them."""
+def _integers(rows: QuerySet[M, tuple[int, ...]], width: int, step: Step) -> Iterator[Index]:
+    """Each column of whole numbers as an array, in the order of the first column."""
     chunks = [np.array(chunk, dtype=np.int64) for chunk in _chunks(rows, step)]
     table = np.concatenate(chunks) if chunks else np.zeros((0, width), dtype=np.int64)
     return iter(np.ascontiguousarray(table[np.argsort(table[:, 0])].T))
 
 
-def _chunks(rows: QuerySet[Any, Any], step: Step) -> Iterator[list[Any]]:
+def _chunks(rows: QuerySet[M, T], step: Step) -> Iterator[list[T]]:
     stream = rows.iterator(chunk_size=CHUNK)
     while chunk := list(islice(stream, CHUNK)):
         step(len(chunk))
