@@ -1,10 +1,10 @@
 """How often a ModelVersion prefers what people prefer: one figure for every page, gate and command.
 
-A pair counts where people judged the pair before any Suggestion and by random choice, or where a file labels
-the pair. Each pair counts once, by what more than half of its opinions say. A pair of a prompt group that the
-version has learnt does not count (pipeline.text.learnt)."""
+A pair counts where chance picked the pair and people judged it before any Suggestion, or where a file labels
+it. Each pair counts once, by the majority of its opinions. A pair of a prompt group that the version has
+learnt does not count (pipeline.text.learnt)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from django.db.models import Count, Value
 from django.db.models.functions import Length
 
-from scoring import evaluate as figures_of
+from scoring import evaluate
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.pipeline.quality import voting
 from workbench.pipeline.text.learnt import Seen
@@ -29,7 +29,7 @@ LABEL_SOURCES = ("people", "imported")
 
 @dataclass(frozen=True)
 class Opinions:
-    """The opinions of a Dataset that count, an entry a Comparison with an opinion, by primary key.
+    """The opinions of a Dataset that count: one entry a Comparison with an opinion, by primary key.
 
     counts: (pairs, label sources, outcomes), opinions by LABEL_SOURCES and OUTCOMES. lengths: (pairs, 2), of
     the texts in characters. set_aside: answers of people that do not count, by reason."""
@@ -41,7 +41,7 @@ class Opinions:
     set_aside: dict[str, int] = field(default_factory=dict)
 
     def labels(self) -> tuple[Vector, Vector]:
-        """(target, number of opinions) of each pair; target by `majority`."""
+        """(target by `majority`, number of opinions) of each pair."""
         counts = self.counts.sum(axis=1)
         return majority(counts), counts.sum(axis=1)
 
@@ -50,13 +50,13 @@ class Opinions:
         counts = self.counts.sum(axis=1)
         target = majority(counts)
         group = np.unique(self.groups, return_inverse=True)[1]
-        found = voting.ceiling(counts[:, :2], np.isfinite(target) & (target >= 0), group)
-        return Ceiling(found.share.value, found.agreement.value, found.agreement.n, found.votes)
+        ceiling = voting.ceiling(counts[:, :2], np.isfinite(target) & (target >= 0), group)
+        return Ceiling(ceiling.share.value, ceiling.agreement.value, ceiling.agreement.n, ceiling.votes)
 
 
 def majority(counts: Vector) -> Vector:
-    """(pairs, outcomes) of OUTCOMES -> what more than half of each pair's opinions say: 1, 0, 0.5, or -1 for
-    "both bad"; NaN for none."""
+    """(pairs, outcomes), opinions by OUTCOMES -> (pairs,), the outcome that more than half of the opinions of
+    a pair give: 1 for a, 0 for b, 0.5 for a tie, -1 for "both bad"; NaN where no outcome does."""
     opinions = counts.sum(axis=1)
     most = counts.argmax(axis=1)
     leading = np.array([1.0, 0.0, 0.5, -1.0])[most]
@@ -92,8 +92,9 @@ def opinions_of(dataset: Dataset, using: str = "default") -> Opinions:
 
 
 def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, int]:
-    """First answers of people that do not count, by reason: given after a Suggestion, on a Comparison that
-    the queue picked, asked for because of earlier answers. kept: the number of independent answers."""
+    """First answers of people that do not count, by reason: after a Suggestion (led), on a Comparison that
+    the queue picked (picked), because of earlier answers (asked_after). kept: the number of independent
+    answers."""
     first = Judgment.objects.using(using).of(dataset).first_answers().order_by()
     counts = [first.count()]
     if counts[0] > kept:
@@ -103,9 +104,9 @@ def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, 
 
 
 def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
-    rest = iter(keys)
-    while part := list(islice(rest, CHUNK)):
-        yield part
+    stream = iter(keys)
+    while chunk := list(islice(stream, CHUNK)):
+        yield chunk
 
 
 # --- the figure ---------------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
 @dataclass(frozen=True)
 class Estimate:
     """A share, or a difference of shares, with its 95 % interval over prompt groups (Wilson's where there is
-    one group). All three are None where nothing counts."""
+    one group). All three are None where no pair counts."""
 
     value: float | None = None
     low: float | None = None
@@ -134,7 +135,7 @@ class Measured:
     (`equal` pairs) count half. rule: the length rule, "longest" or "shortest", whichever is right more often
     on the training split. rule_share: the rule's share of the same pairs. over_rule: share - rule_share,
     paired, over prompt groups. learnt: decided pairs left out because the version has learnt their groups.
-    groups: of the pairs that count."""
+    groups: the number of prompt groups of the pairs that count."""
 
     share: Estimate
     decided: int
@@ -157,9 +158,9 @@ def beats_rule(low: float | None, high: float | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a model without any error would reach against these labels (see voting.ceiling). agreement: how
-    often two opinions for a side are the same, as a mean over `twos`, the pairs with two such opinions or
-    more; votes: behind a label. None where there is not enough data."""
+    """The accuracy of a model without any error against these labels (see voting.ceiling). agreement: how
+    often two opinions for a side are the same, as a mean over pairs; twos: the number of these pairs, each
+    with two such opinions or more; votes: behind a label. None where there is not enough data."""
 
     value: float | None = None
     agreement: float | None = None
@@ -168,10 +169,10 @@ class Ceiling:
 
     def warning(self, share: float | None) -> str:
         """A sentence where the share is above the ceiling, else ""."""
-        return figures_of.above_ceiling(share, self.value, self.twos)
+        return evaluate.above_ceiling(share, self.value, self.twos)
 
 
-def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the model") -> str:
+def left_out_in_words(learnt_pairs: int, set_aside: Mapping[str, int], of: str = "the model") -> str:
     """ "Left out: 29 pairs of prompts that the model was trained on, 4 votes ..." """
     reasons = {
         "led": "given after the model’s pick was shown",
@@ -179,7 +180,7 @@ def left_out_in_words(learnt_pairs: int, aside: dict[str, int], of: str = "the m
         "asked_after": "asked for because of earlier votes",
     }
     pairs = f"{learnt_pairs:,} pair{'s' * (learnt_pairs != 1)} of prompts that {of} was trained on"
-    votes = [f"{n:,} vote{'s' * (n != 1)} {reasons[reason]}" for reason, n in aside.items() if n]
+    votes = [f"{n:,} vote{'s' * (n != 1)} {reasons[reason]}" for reason, n in set_aside.items() if n]
     parts = [pairs, *votes] if learnt_pairs else votes
     return f"Left out: {', '.join(parts)}." if parts else ""
 
@@ -192,15 +193,15 @@ def undecided(target: Vector, opinions: Vector) -> dict[str, int]:
 
 
 def margins(version: ModelVersion, keys: Sequence[int], using: str = "default") -> Vector:
-    """The version's margin on each Comparison: 0 where both texts read the same to the version, so that there
-    is no Suggestion, and NaN where a Score is missing."""
+    """The version's margin on each Comparison: NaN where a Score is missing, and 0 where both texts read the
+    same to the version, which then makes no Suggestion."""
     margin: dict[int, float] = {}
     for chunk in _chunks(keys):
         rows = Suggestion.objects.using(using).filter(version=version, comparison__in=chunk)
         margin |= dict(rows.values_list("comparison_id", "margin"))
-        left = [key for key in chunk if key not in margin]
+        missing = [key for key in chunk if key not in margin]
         scored = Comparison.objects.using(using).filter(
-            pk__in=left, a__scores__version=version, b__scores__version=version
+            pk__in=missing, a__scores__version=version, b__scores__version=version
         )
         margin |= dict.fromkeys(scored.values_list("pk", flat=True), 0.0)
     return np.array([margin.get(key, np.nan) for key in keys], dtype=np.float64)
@@ -214,39 +215,39 @@ def _are_learnt(seen: Seen, groups: Sequence[str]) -> npt.NDArray[np.bool_]:
 def measure(
     margin: Vector, target: Vector, groups: Sequence[str], lengths: Vector, seen: Seen, rule: str = ""
 ) -> Measured:
-    """Of pairs as columns (N,): margin (NaN = not scored), target (1, 0, 0.5; NaN = does not count), prompt
-    groups, lengths (N, 2) in characters. rule: the length rule, where it was chosen on more pairs."""
+    """Measure pairs as columns (N,): margin (NaN = not scored), target (1, 0, 0.5; NaN = does not count),
+    prompt groups, lengths (N, 2) in characters. rule: the length rule, where it was chosen on more pairs."""
     scored = np.isfinite(margin) & np.isfinite(target)
     is_learnt = _are_learnt(seen, groups)
     use = np.flatnonzero(scored & ~is_learnt)
     rule = rule or length_rule(target, lengths, groups)
     by_rule = (lengths[:, 0] - lengths[:, 1]) * (1 if rule == "longest" else -1)
     of_groups = [groups[place] for place in use.tolist()]
-    own = figures_of.evaluate(margin[use], target[use], of_groups)
-    ruled = figures_of.evaluate(by_rule[use], target[use], of_groups)
-    paired = figures_of.compare(margin[use], by_rule[use], target[use], of_groups)
+    of_model = evaluate.evaluate(margin[use], target[use], of_groups)
+    of_rule = evaluate.evaluate(by_rule[use], target[use], of_groups)
+    paired = evaluate.compare(margin[use], by_rule[use], target[use], of_groups)
     return Measured(
-        share=Estimate.of(own.accuracy, own.clustered or own.wilson),
-        decided=own.decided,
-        ties=own.ties,
-        equal=own.equal,
+        share=Estimate.of(of_model.accuracy, of_model.clustered or of_model.wilson),
+        decided=of_model.decided,
+        ties=of_model.ties,
+        equal=of_model.equal,
         groups=len({group for group, at in zip(of_groups, use.tolist(), strict=True) if target[at] != 0.5}),
         learnt=int((scored & is_learnt & (target != 0.5)).sum()),
         rule=rule,
-        rule_share=Estimate.of(ruled.accuracy, ruled.clustered or ruled.wilson),
+        rule_share=Estimate.of(of_rule.accuracy, of_rule.clustered or of_rule.wilson),
         over_rule=Estimate.of(paired.accuracy_difference, paired.accuracy_interval),
     )
 
 
 def share_of(margin: Vector, target: Vector, groups: Sequence[str], seen: Seen) -> Estimate:
-    """The accuracy that `measure` would give these margins, alone."""
+    """The share of `measure` alone."""
     use = np.flatnonzero(np.isfinite(margin) & np.isfinite(target) & ~_are_learnt(seen, groups))
-    own = figures_of.evaluate(margin[use], target[use], [groups[place] for place in use.tolist()])
-    return Estimate.of(own.accuracy, own.clustered or own.wilson)
+    figures = evaluate.evaluate(margin[use], target[use], [groups[place] for place in use.tolist()])
+    return Estimate.of(figures.accuracy, figures.clustered or figures.wilson)
 
 
 def length_rule(target: Vector, lengths: Vector, groups: Sequence[str]) -> str:
-    """Which of "longest" and "shortest" is right more often on training prompts; "longest" for a draw."""
+    """Whichever of "longest" and "shortest" is right more often on training prompts; "longest" for a draw."""
     train = {group: split_of(group) == "train" for group in set(groups)}
     use = np.array([train[group] for group in groups], dtype=bool) & np.isfinite(target) & (target != 0.5)
     ahead = np.sign(lengths[use, 0] - lengths[use, 1]) * np.sign(target[use] - 0.5)

@@ -1,6 +1,6 @@
 """A model against people: accuracy by slice beside the rules and the ceiling, and what the margins tell.
 
-Pure numpy. What the evaluation of a checkpoint shares is in `scoring.evaluate`."""
+Pure numpy. `scoring.evaluate` has the figures that the evaluation of a checkpoint needs too."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Calibration(TypedDict):
 def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[SliceRow]:
     """A row for each slice.
 
-    accuracy: Figure of answers for a or b that the sign of the margin predicts, half where it is 0, with the
-    interval of the bootstrap over prompts; wilson: [low, high] as if answers were independent; longest,
-    random: the rules on the same answers; over_longest: accuracy less that of `longest`, on the same draws
-    of prompts."""
+    accuracy: share of answers for a or b that the sign of the margin predicts (a margin of 0 counts half),
+    with the interval of the bootstrap over prompts; wilson: [low, high] as if answers were independent;
+    longest, random: the rules on the same answers; over_longest: accuracy - longest, on the same draws of
+    prompts."""
     use = np.isfinite(trial.margin) & (trial.target != 0.5)
     columns = [_right(margin, trial.target) for margin in (trial.margin, trial.longest, trial.random)]
     values = np.stack([*columns, np.isfinite(columns[2]), np.ones(len(use))], axis=1)
@@ -85,7 +85,8 @@ def _accuracy(part: Slice, values: Matrix, prompt: Index) -> SliceRow:
 
 
 def _right(margin: Vector, target: Vector) -> Vector:
-    """1 where margin and target have one sign, else 0; half for equal scores; NaN without margin."""
+    """1 where margin and target - 0.5 have the same sign, else 0; half for equal scores; NaN without
+    margin."""
     return (np.sign(margin) * np.sign(target - 0.5) + 1) / 2
 
 
@@ -118,8 +119,8 @@ def confidence_auc(trial: Trial) -> Figure:
 
 
 def calibration(trial: Trial, temperature: float | None) -> Calibration:
-    """The expected calibration error in ten bins of the calibrated probability,
-    and the bins of the reliability diagram that have answers in them. Of an uncalibrated version neither."""
+    """The expected calibration error in ten bins of the calibrated probability, and the bins of the
+    reliability diagram with answers. An uncalibrated version has neither."""
     use = np.isfinite(trial.margin)
     n = int(use.sum())
     if temperature is None:
@@ -162,8 +163,8 @@ def _as_json(a_bin: Bin) -> BinRow:
 
 
 def histogram(trial: Trial) -> Histogram:
-    """Answers by margin in 20 bins, and what people said. The edges reach to the 99th percentile of
-    |margin|, and the outermost bins count what lies beyond."""
+    """Answers by outcome and by margin in 20 bins. The edges reach to the 99th percentile of |margin|; the
+    outermost bins include all answers beyond."""
     use = np.isfinite(trial.margin)
     margin, target = trial.margin[use], trial.target[use]
     reach = float(np.quantile(np.abs(margin), 0.99)) if len(margin) else 0.0

@@ -1,7 +1,7 @@
 """What sways a choice besides quality: length, markdown and side, in people and in a model.
 
-A logistic regression of "a is chosen" on differences between a and b. There is no constant: which completion
-is called a says nothing."""
+A logistic regression of "a is chosen" on differences between a and b, without a constant, as the name of a
+completion (a or b) says nothing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Choices:
 
 
 def style_of(length: tuple[Vector, Vector], markdown: tuple[Matrix, Matrix]) -> Matrix:
-    """Differences of a and b on a scale of doublings: log2 of the lengths' ratio (1 = twice as long), and of
-    1 + the number of each piece of markdown."""
+    """Differences of a and b in doublings: log2((1 + length a) / (1 + length b)), so that 1 = twice as long,
+    and the same of the number of each kind of markdown."""
     longer = np.log2((1 + length[0]) / (1 + length[1]))
     marked = np.log2((1 + markdown[0]) / (1 + markdown[1]))
     return np.concatenate([longer[:, None], marked], axis=1)
@@ -47,10 +47,10 @@ def style_of(length: tuple[Vector, Vector], markdown: tuple[Matrix, Matrix]) -> 
 def audit(choices: Choices) -> Audit:
     """Log-odds by name of feature.
 
-    people: of a for people, per doubling (length) or per doubling of 1 + count (markdown); `side`: for the
-    completion on the left. model: the same for the model's picks on the same pairs. excess: model - people,
-    above 0 where the feature sways the model more than people. people_given_margin: people again, with the
-    model's margin (per root mean square) beside the features: what people follow and the model does not.
+    people: that people choose a, per doubling of the feature; `side`: that they choose the completion on the
+    left. model: the same for the model's picks on the same pairs. excess: model - people, above 0 where the
+    feature sways the model more than people. people_given_margin: people again, with the model's margin (per
+    root mean square) as a further feature; shows what people follow and the model does not.
     Intervals: Wald's, with the sandwich clustered by prompt (Liang and Zeger, 1986), for people and model in
     one regression, as both answer the same pairs. Above 100,000 answers: of whole prompts drawn at random."""
     choices = _sample(choices)
@@ -80,8 +80,9 @@ def audit(choices: Choices) -> Audit:
 
 @dataclass(frozen=True)
 class Fit:
-    """A logistic regression: coefficients (K,) and their covariance (K, K). idle (K,): features that never
-    differ; alone (K,): features that decide the choice, so that no coefficient is large enough."""
+    """A logistic regression: coefficients (K,) and their covariance (K, K). idle (K,): features that hardly
+    ever differ; alone (K,): features that decide the choice alone, so that their coefficients grow without
+    end."""
 
     coefficients: Vector
     covariance: Matrix
@@ -131,22 +132,22 @@ def fit(chose: Vector, features: Matrix, prompt: Index) -> Fit:
 
     size = features.shape[1]
     coefficients, covariance = np.zeros(size), np.zeros((size, size))
-    alone, rest = np.zeros(size, dtype=bool), np.ones(len(chose), dtype=bool)
+    alone, use = np.zeros(size, dtype=bool), np.ones(len(chose), dtype=bool)
     while True:
-        idle = ~alone & (np.count_nonzero(features[rest], axis=0) < ENOUGH)
+        idle = ~alone & (np.count_nonzero(features[use], axis=0) < ENOUGH)
         kept = np.flatnonzero(~idle & ~alone)
         if not len(kept):
             return Fit(coefficients, covariance, idle, alone)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of separation: the lines below look for it
-            fitted = GLM(chose[rest], features[np.ix_(rest, kept)], family=Binomial()).fit(
-                maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt[rest]}
+            warnings.simplefilter("ignore")  # of separation, which the lines below detect
+            fitted = GLM(chose[use], features[np.ix_(use, kept)], family=Binomial()).fit(
+                maxiter=30, cov_type="cluster", cov_kwds={"groups": prompt[use]}
             )
         endless = ~(np.abs(fitted.params) <= _DECIDES_ALONE)
         if not endless.any():
             break
         alone[kept[endless]] = True
-        rest &= (features[:, kept[endless]] == 0).all(axis=1)
+        use &= (features[:, kept[endless]] == 0).all(axis=1)
     coefficients[kept] = fitted.params
     covariance[np.ix_(kept, kept)] = fitted.cov_params()
     return Fit(coefficients, covariance, idle, alone)

@@ -30,7 +30,7 @@ REPLICATES = 1_000
 class Figure:
     """`value` with its 95 % interval from `low` to `high`, from `n` units under `prompts` prompts (0 where
     prompts play no part). All three are None where there is not enough data, or where the figure is not
-    defined (all opinions are the same); `why` says which."""
+    defined, as all opinions are the same; `why` gives the reason."""
 
     value: float | None
     low: float | None
@@ -58,7 +58,7 @@ def unknown(n: int, prompts: int = 0, why: str = "not enough data") -> Figure:
 
 
 def summed(values: Matrix, cluster: Index) -> Matrix:
-    """Rows of `values` (N, S) added up by cluster (N, any numbers), one row a cluster."""
+    """Sums of `values` (N, S) by cluster (N,): one row a cluster."""
     if not len(values):
         return np.zeros((0, values.shape[1]))
     _, place = np.unique(cluster, return_inverse=True)
@@ -69,11 +69,11 @@ def summed(values: Matrix, cluster: Index) -> Matrix:
 def bootstrap(
     sums: Matrix, statistics: Sequence[Callable[[Matrix], Vector]], *, n: int, prompts: int | None = None
 ) -> list[Figure]:
-    """Statistics of sums over prompts, with the intervals of one bootstrap that draws whole prompts (see
-    `scoring.evaluate.resample`): opinions under one prompt are not independent.
+    """Statistics of sums over prompts, with the intervals of one bootstrap. The bootstrap draws whole prompts
+    (see `scoring.evaluate.resample`), as opinions under one prompt are not independent.
 
-    sums: (prompts, S), what each prompt adds; a statistic: (..., S) -> (...), of the added sums; n: units of
-    the sums; prompts: those with data, where that is not all. The same sums give the same numbers."""
+    sums: (prompts, S), the terms of each prompt; a statistic: (..., S) -> (...), of the sums of these; n:
+    units behind the sums; prompts: the number with data, if not all. Deterministic."""
     with_data = len(sums) if prompts is None else prompts
     if n < ENOUGH or with_data < ENOUGH_PROMPTS:
         return [unknown(n, with_data)] * len(statistics)
@@ -91,13 +91,13 @@ def _bounded(value: float, replicates: Vector, n: int, prompts: int) -> Figure:
 
 
 def ratio(sums: Matrix) -> Vector:
-    """First column / second column: a share or a mean, for `bootstrap`."""
+    """First column / second column, a statistic for `bootstrap`."""
     quotient: Vector = sums[..., 0] / sums[..., 1]
     return quotient
 
 
 def wilson_share(share: Share) -> Figure:
-    """A share of independent answers, as those of one annotator are."""
+    """A share of independent answers, such as the answers of one annotator."""
     if share.n < ENOUGH:
         return unknown(share.n)
     return Figure(share.value, share.low, share.high, share.n)

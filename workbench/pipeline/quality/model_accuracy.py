@@ -1,15 +1,14 @@
-"""The accuracy of a model as every page shows it, from the stored report: on pairs that the model has not
+"""The accuracy of a model as every page shows it: from the stored report, on pairs that the model has not
 learnt.
 
-`accuracies` reads a report. `in_report` reads a few cells of it in the database, for pages that list Datasets
-or only have to know whether to point at the model's disagreements."""
+`accuracies` reads a report. `in_report` reads a few cells of a report in the database, for a page that lists
+Datasets, or asks only whether the model beats the length rule."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.fields.json import KT
@@ -33,7 +32,7 @@ from workbench.pipeline.text import learnt
 
 @dataclass(frozen=True)
 class ModelAccuracy:
-    """What a report says of a version against one label source. Figures beside the accuracy are None where
+    """The accuracy of a version against one label source, and the figures beside it. These are None where
     there is not enough data."""
 
     label_source: str
@@ -71,19 +70,16 @@ class ModelAccuracy:
 
     @property
     def left_out(self) -> str:
-        """Which pairs and votes the accuracy is not of, in a sentence; "" where nothing is left out."""
-        if self.sample is None:
+        """The pairs and votes that the accuracy leaves out, in a sentence; "" for none."""
+        sample = self.sample
+        if sample is None:
             return accuracy.left_out_in_words(self.learnt, {})
-        aside = {
-            "led": self.sample["led"],
-            "picked": self.sample["picked"],
-            "asked_after": self.sample["asked_after"],
-        }
-        return accuracy.left_out_in_words(self.learnt, aside)
+        set_aside = {"led": sample["led"], "picked": sample["picked"], "asked_after": sample["asked_after"]}
+        return accuracy.left_out_in_words(self.learnt, set_aside)
 
     @property
     def unknown(self) -> str:
-        """A sentence where it is not known what the version has learnt, else ""."""
+        """A sentence where the training data of the version is not known, else ""."""
         return learnt.warning(self.known)
 
 
@@ -94,8 +90,8 @@ def _figures(
 
 
 def accuracies(report: Report, version: ModelVersion | None) -> list[ModelAccuracy]:
-    """Of the version against people, imported labels and both together, as far as each has pairs that the
-    version has scored."""
+    """The accuracy of the version against people, imported labels and both together. A label source without a
+    pair that the version has scored is left out."""
     rows = [
         ModelAccuracy.of(label_source, row, report)
         for label_source in SOURCE_NAMES
@@ -107,8 +103,8 @@ def accuracies(report: Report, version: ModelVersion | None) -> list[ModelAccura
 
 def overall(report: Report, version: ModelVersion) -> ModelAccuracy | None:
     """The version against all label sources together; None where the report has no accuracy of it."""
-    together = next(reversed(accuracies(report, version)), None)
-    return together if together and has_value(together.accuracy) else None
+    of_most = next(reversed(accuracies(report, version)), None)
+    return of_most if of_most and has_value(of_most.accuracy) else None
 
 
 # --- a few cells of the report ------------------------------------------------------------------------------
@@ -118,24 +114,24 @@ _PATHS = {name: f"report__against__{name}__0" for name in ("people", "imported")
 
 
 def in_report(version: ModelVersion | None, dataset: str = "pk") -> Subquery:
-    """Cells of the report of the Dataset that the outer query is of, as JSON, for `from_cells`: a page that
-    reads the Dataset anyway gets them along."""
+    """Cells of the stored report of a Dataset, as JSON for `from_cells`, for a query that reads the
+    Dataset."""
     stored = Statistics.objects.filter(dataset=OuterRef(dataset), version=version, report__format=FORMAT)
     cells = {
         f"{name}_{key}": KT(f"{path}__{key}" if key != "row" else f"{path}__slices__0")
         for name, path in _PATHS.items()
         for key in ("rule", "row")
     }
-    return Subquery(stored.values(told=JSONObject(**cells)))
+    return Subquery(stored.values(cells=JSONObject(**cells)))
 
 
-def from_cells(cells: Mapping[str, Any] | None) -> ModelAccuracy | None:
-    """The accuracy of the version that serves; None where no report of the version is stored, or none with
-    enough data."""
+def from_cells(cells: Mapping[str, str | SliceRow | None] | None) -> ModelAccuracy | None:
+    """The accuracy of the serving version; None where the stored report is of another version, or lacks
+    data."""
     for label_source in _PATHS:
         row = (cells or {}).get(f"{label_source}_row")
-        every = json.loads(row) if isinstance(row, str) else row
+        every: SliceRow | None = json.loads(row) if isinstance(row, str) else row
         if every and has_value(every["accuracy"]):
-            rule = (cells or {}).get(f"{label_source}_rule") or ""
+            rule = str((cells or {}).get(f"{label_source}_rule") or "")
             return ModelAccuracy(label_source, *_figures(rule, every), learnt=0, known="yes")
     return None

@@ -1,4 +1,4 @@
-"""How many more Judgments narrow a figure to a wanted interval, and how long people take to give them."""
+"""How many more Judgments narrow the interval of a figure to ± `within`, and the hours of work these take."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ _Z = 1.959964
 
 
 def for_accuracy(name: str, accuracy: Figure, seconds: float | None, within: float = ACCURACY_WITHIN) -> Goal:
-    """To know a model's accuracy within ± `within`.
+    """The goal for a model's accuracy.
 
-    wanted = n (half width now / within)², as an interval narrows with the root of n; clustering by prompt is
-    in the width. Without an interval yet: what independent answers at an accuracy of one half would take."""
+    n needed = n (half width / within)², as an interval narrows with the root of n; the width has the
+    clustering by prompt in it. Where there is no interval yet: (1.96 / within)² / 4, for independent answers
+    at an accuracy of one half."""
     half = _half(accuracy)
-    n = accuracy.n
-    wanted = (_Z / within) ** 2 / 4 if half is None else n * (half / within) ** 2
-    return _plan(
-        "accuracy", name, within, half, max(0, math.ceil(wanted) - n), seconds, measured=half is not None
-    )
+    needed = (_Z / within) ** 2 / 4 if half is None else accuracy.n * (half / within) ** 2
+    more = max(0, math.ceil(needed) - accuracy.n)
+    return _goal("accuracy", name, within, half, more, seconds)
 
 
 def for_alpha(alpha: Figure, opinions: int, seconds: float | None, within: float = ALPHA_WITHIN) -> Goal:
-    """To know Krippendorff's alpha within ± `within`. opinions: what alpha is of now. As many people are
-    taken to judge each Comparison as before. Not known before there is an interval."""
+    """The goal for Krippendorff's alpha of `opinions`, if as many people judge each Comparison as before:
+    more = opinions ((half width / within)² - 1). Not known before there is an interval."""
     half = _half(alpha)
     more = None if half is None else max(0, math.ceil(opinions * ((half / within) ** 2 - 1)))
-    return _plan("alpha", "", within, half, more, seconds, measured=half is not None)
+    return _goal("alpha", "", within, half, more, seconds)
 
 
 def _half(figure: Figure) -> float | None:
@@ -39,15 +38,8 @@ def _half(figure: Figure) -> float | None:
     return (figure.high - figure.low) / 2
 
 
-def _plan(
-    goal: str,
-    version: str,
-    within: float,
-    now: float | None,
-    more: int | None,
-    seconds: float | None,
-    *,
-    measured: bool,
+def _goal(
+    goal: str, version: str, within: float, now: float | None, more: int | None, seconds: float | None
 ) -> Goal:
     hours = None if more is None or seconds is None else round(more * seconds / 3600, 1)
     return {
@@ -58,5 +50,5 @@ def _plan(
         "judgments": more,
         "seconds": None if seconds is None else round(seconds, 2),
         "hours": hours,
-        "measured": measured,
+        "measured": now is not None,
     }

@@ -85,7 +85,7 @@ WEEK_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True)
 class Data:
-    """All columns that a report is made of."""
+    """The columns that a report is computed from."""
 
     pairs: Pairs
     answers: Answers
@@ -108,19 +108,14 @@ class Sample:
 
     def as_json(self) -> reports.Sample:
         led, picked, asked_after = (self.set_aside[name] for name in ("led", "picked", "asked_after"))
-        return {
-            "answers": int(self.chosen.sum()),
-            "led": led,
-            "picked": picked,
-            "asked_after": asked_after,
-        }
+        answers = int(self.chosen.sum())
+        return {"answers": answers, "led": led, "picked": picked, "asked_after": asked_after}
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What more than half of the opinions of a label source say, one entry a pair that may be counted: the
-    place of the pair, and target 1 for a, 0 for b, 0.5 for a tie. counts: opinions by pair and outcome, of
-    all pairs."""
+    """The pairs that a majority of the opinions of a label source labels a, b or tie. pair: the place of the
+    pair; target: 1 for a, 0 for b, 0.5 for a tie. counts: (all pairs, outcomes), opinions."""
 
     pair: Index
     target: Vector
@@ -128,43 +123,42 @@ class Labels:
 
 
 def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
-    """All figures of the dataset now. Raises Cancelled when `progress` answers False."""
+    """All figures of the dataset now. Raises Cancelled when `progress` gives False."""
     started = time.monotonic()
     data = _read(dataset, progress)
     answers = data.answers
     votes = answers.current & (answers.outcome >= 0)
-    label_sources = {
+    answers_by_source = {
         label_source: chosen
         for label_source, chosen in (("people", ~answers.imported), ("imported", answers.imported))
         if (votes & chosen).any()
     }
-    samples = {label_source: data.samples[label_source] for label_source in label_sources}
-    # Read anew: those of the data belong to the snapshot, which is over.
+    samples = {label_source: data.samples[label_source] for label_source in answers_by_source}
+    # Read again, as the connection of the versions in `data` was closed with the snapshot.
     versions = ModelVersion.objects.select_related("release").in_bulk(
         [version.pk for version in data.versions]
     )
     seen = {pk: learnt.seen(version, dataset) for pk, version in versions.items()}
     pace, per_hour, seconds = work.pace(answers)
     skills = skills_of(data.pairs, answers)
-    agreement = {
+    agreements = {
         label_source: _agreements(data, label_source, chosen, samples[label_source].chosen)
-        for label_source, chosen in label_sources.items()
+        for label_source, chosen in answers_by_source.items()
     }
     qualities = annotators.by_annotator(dataset)
     models = [version for version in data.versions if not _is_rule(version)]
     against: dict[str, list[ModelRow]] = {}
     audits: dict[str, list[AuditRow]] = {}
-    for label_source in label_sources:
-        rows = len(data.pairs.pk) + len(answers)
+    rows = len(data.pairs.pk) + len(answers)
+    for label_source, sample in samples.items():
         if not progress(rows, rows):
             raise Cancelled
-        chosen = samples[label_source].chosen
-        labels = _labels(data, chosen)
+        labels = _labels(data, sample.chosen)
         slices = list(_slices(data, labels))
         against[label_source] = [
             _against(data, version, labels, slices, seen[version.pk]) for version in models
         ]
-        audits[label_source] = [_audit(data, version, chosen, seen[version.pk]) for version in models]
+        audits[label_source] = [_audit(data, version, sample.chosen, seen[version.pk]) for version in models]
     if len(samples) > 1:
         labels = _labels(data, samples["people"].chosen | samples["imported"].chosen)
         slices = [next(_slices(data, labels))]
@@ -172,7 +166,7 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
     return {
         "format": FORMAT,
         "sample": {label_source: sample.as_json() for label_source, sample in samples.items()},
-        "agreement": agreement,
+        "agreement": agreements,
         "annotators": _annotators(data, qualities, skills, per_hour),
         "everybody": _checks(annotators.together(qualities.values())),
         "aggregation": _aggregation(dataset, data, skills),
@@ -180,7 +174,7 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
         "pace": pace,
         "against": against,
         "audit": audits,
-        "plan": _plan(agreement, against, seconds),
+        "plan": _plan(agreements, against, seconds),
         "data": {
             "taken_at": data.taken_at.isoformat(timespec="seconds"),
             "comparisons": len(data.pairs.pk),
@@ -238,8 +232,8 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
 
 
 def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
-    """Versions with Suggestions here: the version that serves, then the newest others, then the rules. A
-    version that scores the dataset at this moment does not count before it serves."""
+    """Versions with Suggestions in the dataset: the serving version, then the newest others, then the rules.
+    A new active version is left out until it serves the dataset."""
     suggesting = Suggestion.objects.using(using).filter(comparison__dataset=dataset)
     versions = ModelVersion.objects.using(using).filter(
         pk__in=suggesting.order_by().values("version").distinct()
@@ -255,11 +249,11 @@ def _versions(dataset: Dataset, using: str) -> list[ModelVersion]:
 
 
 def _samples(dataset: Dataset, answers: Answers, using: str) -> dict[str, Sample]:
-    """Of people, the independent answers; of files, all current labels."""
+    """The independent answers of people, and all current labels of files."""
     people = independent_of(dataset, answers, using)
     labels = answers.current & answers.imported & (answers.outcome >= 0)
-    aside = accuracy.set_aside(dataset, int(people.sum()), using)
-    return {"people": Sample(people, aside), "imported": Sample(labels, dict.fromkeys(aside, 0))}
+    set_aside = accuracy.set_aside(dataset, int(people.sum()), using)
+    return {"people": Sample(people, set_aside), "imported": Sample(labels, dict.fromkeys(set_aside, 0))}
 
 
 # --- people against people ----------------------------------------------------------------------------------
@@ -309,7 +303,7 @@ def _agreements(data: Data, label_source: str, chosen: Mask, sample: Mask) -> Ag
 
 
 def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
-    """(source, Comparisons with a text by that source), most first; none where all texts have one source."""
+    """(source, Comparisons with a text by the source), most first; none where all texts have one source."""
     a, b = pairs.source[pairs.a], pairs.source[pairs.b]
     size = np.bincount(a[use], minlength=len(pairs.sources)) + np.bincount(
         b[use], minlength=len(pairs.sources)
@@ -324,7 +318,7 @@ def _by_source(pairs: Pairs, use: Mask) -> Iterator[tuple[str, Mask]]:
 
 
 def skills_of(pairs: Pairs, answers: Answers) -> Skills:
-    """One-coin Dawid-Skene over all current opinions, of people and of files alike."""
+    """One-coin Dawid-Skene over all current opinions, of people and of files."""
     use = answers.current & (answers.outcome >= 0)
     shape = (len(pairs.pk), len(answers.annotators), len(OUTCOMES))
     return one_coin(answers.pair[use], answers.annotator[use], answers.outcome[use], shape)
@@ -333,7 +327,7 @@ def skills_of(pairs: Pairs, answers: Answers) -> Skills:
 def _annotators(
     data: Data, qualities: Mapping[int, Quality], skills: Skills, per_hour: Mapping[int, float]
 ) -> list[AnnotatorRow]:
-    """All people, and label sources that are among the first by votes."""
+    """All people, and the label sources among the MOST_ANNOTATORS annotators with most votes."""
     answers = data.answers
 
     def counted_of(chosen: Mask) -> Index:
@@ -403,13 +397,13 @@ def _aggregation(dataset: Dataset, data: Data, skills: Skills) -> Aggregation:
 def _labels(data: Data, chosen: Mask) -> Labels:
     counts = counted(data.answers, chosen, len(data.pairs.pk))
     target = accuracy.majority(counts)
-    # "Both bad" prefers neither text, and is no tie between good ones.
+    # "Both bad" prefers neither text, and is no tie between good texts.
     pair = np.flatnonzero(np.isfinite(target) & (target >= 0))
     return Labels(pair, target[pair], counts)
 
 
 def _slices(data: Data, labels: Labels) -> Iterator[Slice]:
-    """Parts of the labelled pairs, each a mask over them; first all of them."""
+    """Parts of the labelled pairs, each a mask over these pairs; all pairs come first."""
     pairs, pair = data.pairs, labels.pair
     sides = labels.counts[:, :2]
     decided = np.zeros(len(pairs.pk), dtype=bool)
@@ -495,8 +489,8 @@ def _against(
 
 
 def _as_everywhere(row: SliceRow, measured: Measured, chance: accuracy.Estimate) -> SliceRow:
-    """The row of all pairs with the accuracy of every page, of the length rule and of `random`, all with
-    intervals over prompt groups."""
+    """The row of all pairs, with intervals over prompt groups as on every page: the accuracy, and the
+    accuracy of the length rule and of `random`."""
     if row["accuracy"]["value"] is None:
         return row
 
@@ -539,15 +533,15 @@ def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> Audit
 
 
 def _plan(
-    agreement: Mapping[str, Agreements], against: Mapping[str, list[ModelRow]], seconds: float | None
+    agreements: Mapping[str, Agreements], against: Mapping[str, list[ModelRow]], seconds: float | None
 ) -> list[Goal]:
-    """From people's answers; from imported labels where there are no answers of people."""
-    label_source = next(iter(agreement), None)
+    """Plan from people's answers; from imported labels where there are no answers of people."""
+    label_source = next(iter(agreements), None)
     if label_source is None:
         return []
     plan = [
         planning.for_accuracy(row["version"], Figure(**row["slices"][0]["accuracy"]), seconds)
         for row in against[label_source]
     ]
-    every = agreement[label_source]["all"]
+    every = agreements[label_source]["all"]
     return [*plan, planning.for_alpha(Figure(**every["alpha"]), every["opinions"], seconds)]

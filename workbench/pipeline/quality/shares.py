@@ -7,8 +7,8 @@ from scoring.calibrate import wilson
 
 @dataclass(frozen=True)
 class Share:
-    """k of n, with its 95 % interval from `low` to `high` (Wilson). k may be a half, as a tie counts
-    one half. value, low and high are None where n is 0."""
+    """k of n, with its 95 % interval from `low` to `high` (Wilson); all three are None where n is 0. k may
+    end in a half, as a tie counts one half."""
 
     k: float
     n: int

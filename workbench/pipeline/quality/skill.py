@@ -1,5 +1,5 @@
-"""One-coin Dawid-Skene: how often each annotator is right, and the outcome of each Comparison, from votes
-alone."""
+"""One-coin Dawid-Skene: from votes alone, how often each annotator is right, and each Comparison's
+outcome."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class Skills:
-    """posterior: (items, K), each row adds up to 1; skill: (annotators,), the chance that a vote is the
-    truth, with its 95 % interval `low` to `high`; votes: (annotators,), those that skills are learned from;
+    """posterior: (items, K), each row adds up to 1; skill: (annotators,), the chance that a vote is right,
+    with its 95 % interval `low` to `high`; votes: (annotators,), the number that each skill is learned from;
     prior: (K,)."""
 
     posterior: Matrix
@@ -37,7 +37,7 @@ class Skills:
 
     @property
     def votes_each(self) -> float:
-        """Shared votes an annotator, of those who have any."""
+        """Mean shared votes of the annotators who have any."""
         return float(self.votes.sum() / max(1, (self.votes > 0).sum()))
 
 
@@ -46,18 +46,16 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
     the EM algorithm, 1979, with one parameter an annotator, as in Zhang et al., Spectral methods meet EM,
     2016): an annotator says the truth with a chance of their own, else another outcome, in proportion to its
     overall share. (With equal shares, as usually written, a vote for the rarer tie would count no more than a
-    vote for a, and ties are lost: 0.37 of ukpconvarg's gold ties were found, and 0.63 are now.)
+    vote for a: 0.37 of ukpconvarg's gold ties are then found, and 0.63 with overall shares.)
 
     item, annotator, vote: (votes,), from 0 on; shape: (items, annotators, K). Outcomes 0 and 1 are a and b,
-    with the same prior and share: which completion is called a says nothing. An outcome without a vote has
-    probability 0. Each annotator starts with four votes' worth of the average skill, so that one lucky vote
-    makes nobody perfect, and no skill is worse than chance. Skills are learned
-    where two or more have voted: a vote that stands alone would only confirm itself. An item with no votes
-    gets the prior. Deterministic.
+    with the same prior and share, as the name of a completion says nothing. An outcome without a vote has
+    probability 0. Each annotator starts with four votes of the average skill, so that one lucky vote makes
+    nobody perfect, and no skill is worse than chance. Skills are learned on items with two votes or more, as
+    a single vote would only confirm itself. An item with no votes gets the prior. Deterministic.
 
-    The interval of a skill is Wald's on the logit scale, from the observed information of that annotator's
-    votes given everybody else's: the truth is unknown, and the skills of the others are fixed.
-    """
+    The interval of a skill is Wald's on the logit scale, from the observed information of the annotator's
+    votes given the votes of all others, whose skills are fixed."""
     items, annotators, outcomes = shape
     seen = np.union1d([0, 1], vote).astype(np.int64)
     vote, size = np.searchsorted(seen, vote), len(seen)
@@ -80,8 +78,8 @@ def one_coin(item: Index, annotator: Index, vote: Index, shape: tuple[int, int, 
         prior = posterior[voted > 0].sum(axis=0) + 1.0
         prior[:2] = prior[:2].mean()
         prior /= prior.sum()
-        # Up to a constant over outcomes, a vote adds `weight` to its outcome, and each outcome loses the
-        # log-odds of an error under it by every vote.
+        # Up to a constant over outcomes, a vote adds `weight` to its outcome and takes log(1 - share) from
+        # every outcome.
         weight = np.log(skill / (1 - skill))[annotator] + surprise[vote]
         logs = np.log(prior) + np.bincount(cell, weight, items * size).reshape(items, size)
         logs -= voted[:, None] * np.log(1 - share)

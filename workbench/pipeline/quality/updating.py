@@ -1,4 +1,4 @@
-"""When the stored figures of a Dataset are computed anew: by themselves, and no more often than helps."""
+"""When the figures of a Dataset are computed again: by themselves, and no more often than helps."""
 
 from datetime import datetime, timedelta
 
@@ -31,8 +31,8 @@ def begin(dataset: Dataset, by: User | None = None) -> Run:
 
 
 def begin_if_stale(dataset: Dataset) -> Run | None:
-    """A new Run where the stored report is out of date; None where it is not, where a Run is open or has
-    just ended, and for an archived dataset."""
+    """A new Run where the stored report is out of date; None for a fresh report, an archived dataset, and
+    while a Run is open or has just ended."""
     if not _may_begin(dataset) or not is_stale(dataset):
         return None
     with transaction.atomic():
@@ -44,7 +44,7 @@ def begin_if_stale(dataset: Dataset) -> Run | None:
 
 def is_stale(dataset: Dataset) -> bool:
     """Whether enough has changed since the stored report: votes, an import, Scores, the serving model or its
-    calibration. Without any Judgment there is nothing to report."""
+    calibration. False for a dataset without Judgments."""
     stored = stored_report(dataset)
     if stored is None:
         return Judgment.objects.of(dataset).exists()
@@ -57,8 +57,7 @@ def is_stale(dataset: Dataset) -> bool:
 
 
 def stored_report(dataset: Dataset) -> Statistics | None:
-    """What a Run has last computed of the dataset, without the report itself; None before that, and where it
-    is of another format."""
+    """The row of the dataset's last report, without the report; None where there is none in this FORMAT."""
     rows = Statistics.objects.filter(dataset=dataset, report__format=FORMAT)
     return rows.select_related("run").defer("report").first()
 

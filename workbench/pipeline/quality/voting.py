@@ -1,4 +1,4 @@
-"""How far people agree on who of two is better: raw, Krippendorff's alpha, Gwet's AC1; and the human ceiling.
+"""How far people agree on the better answer: raw, Krippendorff's alpha, Gwet's AC1; and the human ceiling.
 
 Counts are by completion (a, b) in canonical order, never by the side on which a completion was shown: by
 random sides, any two people would seem to toss coins."""
@@ -26,10 +26,11 @@ from workbench.pipeline.quality.figures import (
 
 @dataclass(frozen=True)
 class Agreement:
-    """`units`: Comparisons with two opinions or more, which have `opinions`; n of each figure is `units`.
+    """units: the number of Comparisons with two opinions or more, which is n of each figure; opinions: their
+    number on these Comparisons.
 
     raw: mean over units of the share of pairs of opinions that are the same; alpha: Krippendorff's, nominal;
-    alpha_ordinal: the same with b < neither < a; ac1: Gwet's."""
+    alpha_ordinal: Krippendorff's, with b < neither < a; ac1: Gwet's."""
 
     units: int
     opinions: int
@@ -41,7 +42,8 @@ class Agreement:
 
 def agreement(counts: Matrix, prompt: Index, scale: Index) -> Agreement:
     """counts: (units, K), opinions by outcome; prompt: (units,), drawn whole by the bootstrap; scale: (K,),
-    the place of each outcome on the ordinal scale, from 0 on. Outcomes at one place are the same there."""
+    the place of each outcome on the ordinal scale, from 0 on. Outcomes at one place of the scale are equal.
+    """
     categories = int((counts.sum(axis=0) > 0).sum())
     sums = summed(unit_sums(counts), prompt)
     size = counts.shape[1]
@@ -66,25 +68,27 @@ def agreement(counts: Matrix, prompt: Index, scale: Index) -> Agreement:
 
 
 def unit_sums(counts: Matrix) -> Matrix:
-    """What each unit adds: (units, 3 + K + K * K): share of pairs that agree, 1 for two opinions or more, 1
-    for one or more, share of each outcome, and its coincidences."""
+    """(units, 3 + K + K * K), the terms of each unit: share of pairs of opinions that agree, 1 for two
+    opinions or more, 1 for one opinion or more, share of each outcome, and coincidences of outcomes."""
     size = counts.shape[1]
     opinions = counts.sum(axis=1)
-    two, one = opinions >= 2, opinions >= 1
-    per_pair = np.where(two, 1 / np.maximum(opinions * (opinions - 1), 1), 0)
+    two_or_more, one_or_more = opinions >= 2, opinions >= 1
+    per_pair = np.where(two_or_more, 1 / np.maximum(opinions * (opinions - 1), 1), 0)
     agree = (counts * (counts - 1)).sum(axis=1) * per_pair
     shares = counts / np.maximum(opinions, 1)[:, None]
     pairs = counts[:, :, None] * counts[:, None, :]
     diagonal = np.arange(size)
     pairs[:, diagonal, diagonal] -= counts
-    pairs *= np.where(two, 1 / np.maximum(opinions - 1, 1), 0)[:, None, None]
-    return np.concatenate([agree[:, None], two[:, None], one[:, None], shares, pairs.reshape(-1, size**2)], 1)
+    pairs *= np.where(two_or_more, 1 / np.maximum(opinions - 1, 1), 0)[:, None, None]
+    columns = np.stack([agree, two_or_more, one_or_more], axis=1)
+    return np.concatenate([columns, shares, pairs.reshape(-1, size**2)], axis=1)
 
 
 def alpha_of(coincidences: Matrix, *, ordinal: bool = False) -> Vector:
     """Krippendorff's alpha, 1 - observed / expected disagreement, of coincidence matrices (..., K, K);
     NaN where only one outcome occurs (Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011). The
-    ordinal distance of two outcomes is the number of opinions from the one to the other, half of each end."""
+    ordinal distance of outcomes c < k is (n_c / 2 + n_c+1 + ... + n_k / 2)², with n opinions of an outcome.
+    """
     totals = coincidences.sum(axis=-1)
     n = totals.sum(axis=-1)
     size = totals.shape[-1]
@@ -101,7 +105,7 @@ def alpha_of(coincidences: Matrix, *, ordinal: bool = False) -> Vector:
 
 def _ac1(added: Matrix, size: int, categories: int) -> Vector:
     """Gwet's AC1 (Computing inter-rater reliability and its variance in the presence of high agreement,
-    2008), `categories` being the outcomes in use; NaN when there is one."""
+    2008). categories: the number of outcomes in use; NaN for one."""
     observed = added[..., 0] / added[..., 1]
     share = added[..., 3 : 3 + size] / added[..., 2, None]
     expected = (share * (1 - share)).sum(axis=-1) / (categories - 1 if categories > 1 else np.nan)
@@ -110,8 +114,7 @@ def _ac1(added: Matrix, size: int, categories: int) -> Vector:
 
 
 def raw_agreement(counts: Matrix, prompt: Index) -> Figure:
-    """How often two opinions on one Comparison are the same: the mean over Comparisons with two opinions or
-    more. counts and prompt as for `agreement`, of which this is `raw`."""
+    """`raw` of `agreement`, alone."""
     sums = summed(unit_sums(counts)[:, :2], prompt)
     units = int((counts.sum(axis=1) >= 2).sum())
     [figure] = bootstrap(sums, [ratio], n=units, prompts=int((sums[:, 1] > 0).sum()))
@@ -120,8 +123,8 @@ def raw_agreement(counts: Matrix, prompt: Index) -> Figure:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a model without any error would reach against labels by majority of `votes`, and the agreement of
-    people that the figure follows from."""
+    """The share that a model without any error would reach against labels by majority of `votes`, from
+    people's agreement."""
 
     share: Figure
     agreement: Figure
@@ -129,11 +132,12 @@ class Ceiling:
 
 
 def ceiling(sides: Matrix, decided: Mask, prompt: Index) -> Ceiling:
-    """From opinions for a and b (pairs, 2), which of the pairs have a label, and prompts as for `agreement`.
+    """sides: (pairs, 2), opinions for a and b; decided: (pairs,), whether the pair has a label; prompt: as
+    for `agreement`.
 
-    People's agreement is of all pairs: those with a label are the easy ones, as people agreed on them. Two
-    people err with the same chance q, each alone: agreement = q² + (1 - q)², so
-    q = (1 - √(2 agreement - 1)) / 2. Not defined at or under one half."""
+    People's agreement is of all pairs, as people agreed on the pairs with a label. Each person errs with
+    chance q, independently: agreement = q² + (1 - q)², so q = (1 - √(2 agreement - 1)) / 2. Not defined where
+    agreement is one half or less."""
     agree, votes = raw_agreement(sides, prompt), votes_behind(sides[decided])
     if agree.value is None or agree.low is None or agree.high is None:
         return Ceiling(agree, agree, votes)
@@ -145,7 +149,7 @@ def ceiling(sides: Matrix, decided: Mask, prompt: Index) -> Ceiling:
 
 
 def votes_behind(sides: Matrix) -> int:
-    """How many votes stand behind a label as a rule, an odd number, from those for a and b (pairs, 2)."""
+    """The median number of votes behind a label, made odd, from votes for a and b (pairs, 2)."""
     total = sides.sum(axis=1)
     votes = int(median_low(total[total > 0].astype(int).tolist() or [1]))
     return max(1, votes if votes % 2 else votes - 1)

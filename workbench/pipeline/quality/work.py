@@ -28,8 +28,8 @@ def week_name(monday: int) -> str:
 
 
 def working_seconds(answers: Answers, chosen: Mask) -> tuple[Index, Vector]:
-    """(places in `answers`, seconds): each chosen answer within BREAK_SECONDS of the same annotator's answer
-    before, and the time between the two."""
+    """(place in `answers`, seconds since the answer before) of each chosen answer within BREAK_SECONDS of the
+    same annotator's answer before."""
     place = np.flatnonzero(chosen)
     place = place[np.lexsort((answers.at[place], answers.annotator[place]))]
     gap = np.diff(answers.at[place])
@@ -59,13 +59,11 @@ def pace(answers: Answers) -> tuple[Pace, dict[int, float], float | None]:
                 "hours": round(float(seconds[monday[place] == start].sum()) / 3600, 2),
             }
         )
-    typical = median(seconds)
-    per_hour = _inverse(typical)
     mean = float(seconds.mean()) if len(seconds) >= 10 else None
-    return {"per_hour": per_hour.as_json(), "by_week": weeks}, by_annotator, mean
+    return {"per_hour": _per_hour(median(seconds)).as_json(), "by_week": weeks}, by_annotator, mean
 
 
-def _inverse(seconds: Figure) -> Figure:
+def _per_hour(seconds: Figure) -> Figure:
     """Judgments an hour, from seconds a Judgment."""
     if not seconds.value or not seconds.low or not seconds.high:
         return unknown(seconds.n)
@@ -73,18 +71,18 @@ def _inverse(seconds: Figure) -> Figure:
 
 
 def reading(answers: Answers, pairs: Pairs) -> Seconds:
-    """Median seconds from shown to answered, as the page measured them, of first answers; by the
-    characters of both texts, in thirds."""
+    """Median seconds from shown to answered, as the page measured them: of first answers, and of thirds by
+    the characters of both texts."""
     chosen = answers.first & ~answers.imported & np.isfinite(answers.seconds)
     seconds, pair = answers.seconds[chosen], answers.pair[chosen]
     length = (pairs.length[pairs.a] + pairs.length[pairs.b])[pair]
     rows: list[SecondsRow] = []
     if len(length):
-        one, two = (int(edge) for edge in np.quantile(length, [1 / 3, 2 / 3]))
+        low, high = (int(edge) for edge in np.quantile(length, [1 / 3, 2 / 3]))
         thirds = [
-            (f"up to {one:,} characters", length <= one),
-            (f"{one + 1:,} to {two:,} characters", (length > one) & (length <= two)),
-            (f"over {two:,} characters", length > two),
+            (f"up to {low:,} characters", length <= low),
+            (f"{low + 1:,} to {high:,} characters", (length > low) & (length <= high)),
+            (f"over {high:,} characters", length > high),
         ]
         rows = [{"label": label, "seconds": median(seconds[third]).as_json()} for label, third in thirds]
     return {"all": median(seconds).as_json(), "by_length": rows}
