@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.fields.json import KT
@@ -125,12 +126,12 @@ def in_report(version: ModelVersion | None, dataset: str = "pk") -> Subquery:
     return Subquery(stored.values(cells=JSONObject(**cells)))
 
 
-def from_cells(cells: Mapping[str, str | SliceRow | None] | None) -> ModelAccuracy | None:
+def from_cells(cells: Mapping[str, object] | None) -> ModelAccuracy | None:
     """The accuracy of the serving version; None where the stored report is of another version, or lacks
     data."""
     for label_source in _PATHS:
         row = (cells or {}).get(f"{label_source}_row")
-        every: SliceRow | None = json.loads(row) if isinstance(row, str) else row
+        every = cast("SliceRow | None", json.loads(row) if isinstance(row, str) else row)
         if every and has_value(every["accuracy"]):
             rule = str((cells or {}).get(f"{label_source}_rule") or "")
             return ModelAccuracy(label_source, *_figures(rule, every), learnt=0, known="yes")
