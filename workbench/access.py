@@ -1,16 +1,15 @@
-"""Who may see or change what. Only this module answers 404 (you may not know of it), 403 (you may see it, but
-not do this) or 423 (it is archived, so nobody changes it). A view gets its object from these functions
+"""Who may see or change what. Only this module answers 404 (the user may not know of it), 403 (the user may
+see it, but not do this) or 423 (archived: nobody may change it). A view gets its object from these functions
 alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import Http404
 
 from workbench.models import (
@@ -48,8 +47,8 @@ def archived_sentence(dataset: Dataset) -> str:
 
 @contextmanager
 def request_by(method: str | None) -> Iterator[None]:
-    """While a request by this HTTP method is answered. A method that may change something gets no archived
-    dataset, nor anything in one."""
+    """Answer a request by this HTTP method: a method that may change data gets no archived dataset, and no
+    object in one."""
     before = _changes.set(method not in SAFE)
     try:
         yield
@@ -58,13 +57,13 @@ def request_by(method: str | None) -> Iterator[None]:
 
 
 def refuse_archived(dataset: Dataset) -> None:
-    """Raise Archived where the dataset takes no change."""
+    """Raise Archived for an archived dataset."""
     if dataset.archived_at:
         raise Archived(dataset)
 
 
 def person(user: Visitor) -> User:
-    """The logged-in user. The login middleware guards every page: failing here means a view opted out."""
+    """The logged-in user. The login middleware guards every page: an error here means a view opted out."""
     if not isinstance(user, User):
         raise PermissionDenied
     return user
@@ -73,9 +72,9 @@ def person(user: Visitor) -> User:
 def dataset_for(
     user: Visitor, pk: int, role: Role = Role.ANNOTATOR, *, even_archived: bool = False
 ) -> Dataset:
-    """The dataset, for a member with at least `role`, whose own role is then `dataset.role`. A stranger gets
-    404, and a member with less 403. A change of an archived dataset gets 423, unless it is `even_archived`: a
-    change of its people, or of the dataset as a whole."""
+    """The dataset for a member with at least `role`; `dataset.role` is the member's role. 404 for a stranger,
+    403 for a member of a lower role. A change of an archived dataset gets 423, unless `even_archived`: for
+    changes of its people, or of the dataset as a whole."""
     if person(user).is_staff:
         dataset = statements.dataset_of_staff.first(pk)
     else:
@@ -109,10 +108,10 @@ def _refuse_change(dataset: Dataset) -> None:
 
 def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Comparison:
     """The comparison, for a member of its dataset as in `dataset_for`. One query."""
-    datasets: QuerySet[Any, Any] = Dataset.objects.with_role_of(person(user)).filter(pk=OuterRef("dataset"))
-    comparisons: QuerySet[Any, Any] = Comparison.objects.select_related("dataset")
-    with_role = comparisons.annotate(role=Subquery(datasets.values("role")))
-    comparison: Comparison | None = with_role.filter(pk=pk).first()
+    datasets: QuerySet[Model] = Dataset.objects.with_role_of(person(user)).filter(pk=OuterRef("dataset"))
+    role_of_user = {"role": Subquery(datasets.values("role"))}
+    comparisons = Comparison.objects.select_related("dataset").annotate(**role_of_user)
+    comparison = comparisons.filter(pk=pk).first()
     if comparison is None:
         raise Http404
     _require(comparison.role, role)
@@ -130,7 +129,7 @@ def member_for(user: Visitor, dataset_pk: int, pk: int) -> Member:
 
 
 def run_for(user: Visitor, pk: int, role: Role = Role.ADMIN) -> Run:
-    """A Run of a dataset that the user may see. A Run of no dataset is for staff; a deletion is also for
+    """A Run of a dataset that the user may see. A Run without a dataset is for staff, and a deletion also for
     the person who ordered it."""
     run = Run.objects.select_related("dataset", "version", "upload").filter(pk=pk).first()
     if run is None:
@@ -152,7 +151,7 @@ def release_for(user: Visitor, pk: UUID, role: Role = Role.ADMIN) -> Release:
 
 
 def upload_for(user: Visitor, pk: UUID, role: Role = Role.ADMIN) -> Upload:
-    """A file sent for a dataset that the user administers."""
+    """An uploaded file of a dataset that the user administers."""
     upload = Upload.objects.select_related("dataset").filter(pk=pk).first()
     if upload is None:
         raise Http404
@@ -161,7 +160,7 @@ def upload_for(user: Visitor, pk: UUID, role: Role = Role.ADMIN) -> Upload:
 
 
 def staff_only(user: Visitor) -> User:
-    """The user, when they administer the installation: 403 for anybody else."""
+    """The user, if they administer the installation; else 403."""
     if not person(user).is_staff:
         raise PermissionDenied
     return person(user)

@@ -25,13 +25,13 @@ class DatasetAdmin(admin.ModelAdmin):
         return Dataset.objects.there()
 
     def has_delete_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
-        """Its settings do: there a worker deletes it, step by step, with its files."""
+        """A Dataset is deleted from its settings: a worker deletes it step by step, with its files."""
         return False
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(admin.ModelAdmin):
-    """Pinned for good: nothing that makes a Score what it is can be edited here."""
+    """A version is pinned: no field that a Score depends on can be edited here."""
 
     list_display = ["name", "kind", "state", "parameters", "max_length", "precision", "created_at"]
     list_filter = ["kind", "state"]

@@ -1,7 +1,7 @@
-"""How large the body of a request may be, and who may send files: settled before a byte of it is read."""
+"""How large the body of a request may be, and who may send files: decided before a byte of it is read."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -17,7 +17,7 @@ MEGABYTE = 2**20
 USUAL_BODY = MEGABYTE
 LONG_TEXT = 10 * MEGABYTE
 
-View = TypeVar("View", bound=Callable[..., Any])
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -34,10 +34,10 @@ def takes_files(view: View) -> View:
 
 
 class BoundedBodies:
-    """Refuses a body that is larger than its view takes, and files where the sender may not send any, before
-    a byte of it is read. It has to run before the CSRF check, which parses the body of whoever comes.
+    """Refuses a body that is too large for its view, and files from people who may not send any, before it
+    reads a byte. Must run before the CSRF check, which parses any body.
 
-    A body without a length (chunked) is not read by Django at all."""
+    Django does not read a body without a length (chunked)."""
 
     def __init__(self, get_response: Answer) -> None:
         self.get_response = get_response
@@ -59,14 +59,14 @@ class BoundedBodies:
         return self._within(request, length, getattr(match.func, "body_limit", USUAL_BODY))
 
     def _within(self, request: HttpRequest, length: int, limit: int) -> HttpResponseBase:
-        # Only people who have logged in may send what takes long to receive.
+        # Only people who have logged in may send a body that takes long to receive.
         if length > limit or (length > USUAL_BODY and not request.user.is_authenticated):
             return render(request, "413.html", {"limit": limit // MEGABYTE}, status=413)
         return self.get_response(request)
 
 
 def _length(request: HttpRequest) -> int:
-    """Bytes of the body, 0 where that is no number: as Django reads it, which then reads nothing."""
+    """Bytes of the body; 0 where the length is no number, for which Django reads nothing."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:

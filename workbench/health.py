@@ -1,4 +1,4 @@
-"""Whether this process can serve pages (failures), and what around it needs a look (warnings)."""
+"""Whether this process can serve pages (failures), and what else needs attention (warnings)."""
 
 import os
 import shutil
@@ -18,33 +18,33 @@ DISK_BYTES = 2**30
 
 
 def failures() -> dict[str, str]:
-    """Name -> what is wrong and what to do, of all that keeps this process from serving pages."""
-    found = database_faults()
+    """Name -> fault and remedy, of all that keeps this process from serving pages."""
+    faults = database_faults()
     if not static_files_are_there():
-        found["static"] = "Static files are missing: run manage.py collectstatic."
+        faults["static"] = "Static files are missing: run manage.py collectstatic."
     if reason := _storage():
-        found["storage"] = reason
-    return found
+        faults["storage"] = reason
+    return faults
 
 
 def database_faults() -> dict[str, str]:
-    """What is wrong with the database, and what to do."""
+    """Name -> fault of the database and its remedy."""
     if reason := _database():
         return {"database": reason}
     return {} if _migrated() else {"migrations": "The database lacks migrations: run manage.py migrate."}
 
 
 def warnings(failing: dict[str, str]) -> dict[str, str]:
-    """Name -> what is wrong, of all that pages can be served without."""
-    found = {}
+    """Name -> fault, of all that pages can be served without."""
+    faults = {}
     if not enqueue.reach_broker():
-        found["broker"] = "The broker does not answer: work waits in the database until it does."
+        faults["broker"] = "The broker does not answer: work waits in the database until it does."
     if not failing.keys() & {"database", "migrations"} and not Worker.objects.alive().exists():
-        found["workers"] = "No worker is alive: imports, scores and releases wait."
+        faults["workers"] = "No worker is alive: imports, scores and releases wait."
     free = shutil.disk_usage(_existing(settings.DATA_DIR)).free
     if free < DISK_BYTES:
-        found["disk"] = f"Only {free // 2**20} MiB are free in the data folder."
-    return found
+        faults["disk"] = f"Only {free // 2**20} MiB are free in the data folder."
+    return faults
 
 
 def _database() -> str:
@@ -82,5 +82,5 @@ def _storage() -> str:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there: the first upload makes it."""
+    """The folder, or its nearest parent that exists: the first upload makes the folder."""
     return folder if folder.exists() else _existing(folder.parent)

@@ -1,5 +1,5 @@
 """What every request passes before its view: signs of life, no NUL, no copies of private pages, and whether
-it may change something."""
+its method may change data."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ Answer = Callable[[HttpRequest], HttpResponseBase]
 
 
 class SignsOfLife:
-    """Answers /healthz and /readyz before anything asks for a host name, a scheme or a session: whoever
-    checks a process knows it by an address of its own."""
+    """Answers /healthz and /readyz before any check of host name, scheme or session: a health check calls a
+    process by an address of its own."""
 
     def __init__(self, get_response: Answer) -> None:
         self.get_response = get_response
@@ -23,9 +23,9 @@ class SignsOfLife:
             return HttpResponse("ok\n", content_type="text/plain", headers={"Cache-Control": "no-store"})
         if request.path_info == "/readyz":
             failures = health.failures()
-            found = {"ready": not failures, "failures": failures, "warnings": health.warnings(failures)}
+            report = {"ready": not failures, "failures": failures, "warnings": health.warnings(failures)}
             status = 503 if failures else 200
-            return JsonResponse(found, status=status, headers={"Cache-Control": "no-store"})
+            return JsonResponse(report, status=status, headers={"Cache-Control": "no-store"})
         return self.get_response(request)
 
 
@@ -45,22 +45,22 @@ class NoNul:
 
 
 class PrivatePages:
-    """Pages of people who have logged in are kept by no cache, the browser's own included: on a shared
-    machine the next person presses Back."""
+    """Keeps the pages of logged-in people out of every cache, the browser's included: on a shared machine the
+    next person presses Back."""
 
     def __init__(self, get_response: Answer) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        # In this order: who asks cannot be read while the database is away.
+        # In this order: the user cannot be read while the database is away.
         if not response.has_header("Cache-Control") and request.user.is_authenticated:
             response["Cache-Control"] = "private, no-store"
         return response
 
 
 class Intents:
-    """Tells access.py whether the request is to change something: what is archived stays as it is."""
+    """Tells access.py whether the request may change data: an archived Dataset never changes."""
 
     def __init__(self, get_response: Answer) -> None:
         self.get_response = get_response

@@ -1,8 +1,8 @@
-"""How soon a password may be tried again, once many were wrong.
+"""How soon a password may be tried again after many wrong ones.
 
-A lock would let anybody lock out anybody else. So nobody waits for what others did for more than a minute, an
-address that has not tried yet is never kept waiting, and a browser that has logged in before has a signed
-cookie and does not wait at all (the device cookies of OWASP's "Slow Down Online Guessing Attacks").
+A lock would let anybody lock out anybody else. So nobody waits more than a minute because of others; an
+address without a wrong password never waits; a browser that has logged in before has a signed cookie and
+never waits (device cookies, from OWASP's "Slow Down Online Guessing Attacks").
 """
 
 from datetime import timedelta
@@ -29,17 +29,17 @@ def before_login(request: HttpRequest, username: str) -> int:
     if _is_known_device(request, username):
         return 0
     recent = _recent()
-    here = recent.filter(ip_address=get_client_ip_address(request))
+    of_address = recent.filter(ip_address=get_client_ip_address(request))
     return max(
-        _wait(recent.filter(username=username), here.filter(username=username), FREE_OF_ACCOUNT),
-        _wait(here, here, FREE_OF_ADDRESS),
+        _wait(recent.filter(username=username), of_address.filter(username=username), FREE_OF_ACCOUNT),
+        _wait(of_address, of_address, FREE_OF_ADDRESS),
     )
 
 
 def before_change(request: HttpRequest) -> int:
-    """Seconds that the person who has logged in waits before their old password may be tried again."""
-    own = _recent().filter(username=request.user.get_username(), path_info=request.path)
-    return _wait(own, own, FREE_OF_CHANGE)
+    """Seconds before the logged-in person may try their old password again; 0 = now."""
+    failures = _recent().filter(username=request.user.get_username(), path_info=request.path)
+    return _wait(failures, failures, FREE_OF_CHANGE)
 
 
 def note_wrong_old_password(request: HttpRequest) -> None:
@@ -53,7 +53,7 @@ def note_wrong_old_password(request: HttpRequest) -> None:
 
 
 def remember_device(request: HttpRequest, response: HttpResponseBase, username: str) -> None:
-    """Have the browser say from now on that this account has logged in on it."""
+    """Give the browser a cookie that says that this account has logged in on it."""
     response.set_signed_cookie(
         DEVICE_COOKIE,
         username,
@@ -67,10 +67,10 @@ def remember_device(request: HttpRequest, response: HttpResponseBase, username: 
 
 def _is_known_device(request: HttpRequest, username: str) -> bool:
     try:
-        known = request.get_signed_cookie(DEVICE_COOKIE, None, salt=DEVICE_SALT, max_age=DEVICE_AGE)
+        account = request.get_signed_cookie(DEVICE_COOKIE, None, salt=DEVICE_SALT, max_age=DEVICE_AGE)
     except BadSignature:
         return False
-    return known == username
+    return account == username
 
 
 def _recent() -> QuerySet[AccessFailureLog]:
@@ -80,9 +80,10 @@ def _recent() -> QuerySet[AccessFailureLog]:
     return failures
 
 
-def _wait(counted: QuerySet[AccessFailureLog], own: QuerySet[AccessFailureLog], free: int) -> int:
-    """Doubling with each failure beyond the free ones, from the newest failure of this address's own."""
-    newest = own.order_by("-attempt_time").first()
+def _wait(counted: QuerySet[AccessFailureLog], timed: QuerySet[AccessFailureLog], free: int) -> int:
+    """Seconds left of min(60, 2^(failures - free)), from the newest of the `timed` failures; 0 while
+    failures < free."""
+    newest = timed.order_by("-attempt_time").first()
     beyond: int = counted.count() - free
     if newest is None or beyond < 0:
         return 0

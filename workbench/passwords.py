@@ -1,4 +1,4 @@
-"""Which passwords are refused for being guessed too soon."""
+"""Refusal of passwords that are easy to guess."""
 
 from django.core.exceptions import ValidationError
 from zxcvbn import zxcvbn
@@ -17,13 +17,12 @@ class GuessedPasswordValidator:
 
     def validate(self, password: str, user: User | None = None) -> None:
         """Raise ValidationError with what makes the password easy to guess."""
-        own = [user.username, user.email, user.first_name, user.last_name] if user else []
-        # Its time grows with the square of the length, and a longer password is no weaker for its beginning.
-        found = zxcvbn(password[:LONGEST_LOOKED_AT], user_inputs=[word for word in own if word])
-        if found["score"] < WEAKEST_SCORE:
-            why = found["feedback"]["warning"] or "This password is easy to guess."
+        names = [user.username, user.email, user.first_name, user.last_name] if user else []
+        # zxcvbn's time grows with the square of the length; a password is no weaker than its beginning.
+        guess = zxcvbn(password[:LONGEST_LOOKED_AT], user_inputs=[name for name in names if name])
+        if guess["score"] < WEAKEST_SCORE:
+            why = guess["feedback"]["warning"] or "This password is easy to guess."
             raise ValidationError(f"{why.rstrip('.')}. Add a few uncommon words.", code="password_guessed")
 
     def get_help_text(self) -> str:
-        """What a good password is, for the form."""
         return "Three or four uncommon words make a good password."

@@ -1,9 +1,9 @@
-"""The web worker: gunicorn's threads, which only ever see requests that have arrived whole.
+"""The web worker: gunicorn's threads, which only see requests that have arrived whole.
 
-gunicorn gives a thread to a connection as soon as its first byte is there, so as many clients as it has
-threads stop the site when each sends a byte now and then. Here the main loop, which waits for nobody,
-collects the head and a body of up to 1 MB. What is larger goes to a thread at once: only people who have
-logged in may send that (see bodies.py).
+gunicorn gives a thread to a connection at its first byte, so a few clients that each send a byte now and then
+hold all threads and stop the site. Here the main loop, which waits for nobody, collects the head and a body
+of up to 1 MB. A larger body goes to a thread at once: only people who have logged in may send one (see
+bodies.py).
 """
 
 import ctypes
@@ -20,13 +20,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from django.db import connections
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-# Before pyarrow is loaded, which reads files for the preview: a pool of its own would keep, for each thread,
-# what the largest file took.
+# Before pyarrow is loaded, which reads files for the preview: its own pool would keep the memory of the
+# largest file for each thread.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 COLLECTED_BODY = 2**20
@@ -43,7 +42,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Lengt
 
 
 class Arrival:
-    """What has come of one request, and until when the rest may take."""
+    """The bytes of a request so far, and when the others are due."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -51,8 +50,8 @@ class Arrival:
 
 
 def is_whole(received: bytes | bytearray) -> bool:
-    """Whether a thread can go on with what has come: the head, and its body unless that is large or the
-    client waits to be asked for it."""
+    """Whether a thread can take the request: its head has arrived, and its body, unless the body is large or
+    the client waits to be asked for it."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return len(received) > LONGEST_HEAD  # the parser refuses it
@@ -64,7 +63,7 @@ def is_whole(received: bytes | bytearray) -> bool:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has; 0 where there is no /proc."""
+    """Bytes of memory of this process; 0 where there is no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -73,8 +72,8 @@ def resident() -> int:
 
 
 def give_memory_back() -> None:
-    """Return to the system what large requests have left behind. Without this, glibc keeps free pages between
-    blocks that are in use, in an arena for each thread, for as long as the process lives."""
+    """Return the memory of large requests to the system. glibc alone keeps free pages between used blocks, in
+    an arena for each thread, for as long as the process lives."""
     gc.collect()
     with suppress(OSError, AttributeError):  # other libraries than glibc have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
@@ -83,7 +82,7 @@ def give_memory_back() -> None:
 class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     """A threaded worker whose main loop collects requests. Without TLS of gunicorn's own."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.arriving: OrderedDict[TConn, Arrival] = OrderedDict()
         self.untidy = False
@@ -95,7 +94,7 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
-        # A thread that reads a large file or writes an answer is not held by a client that went away.
+        # A client that went away must not hold a thread that reads a large file or writes an answer.
         stalled = struct.pack("ll", STALLED_SECONDS, 0)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stalled)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stalled)
@@ -106,20 +105,20 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
         self.keepalived_conns.remove(conn)
         self._collect(conn)
 
-    def handle(self, conn: TConn) -> Any:
+    def handle(self, conn: TConn) -> object:
         try:
             return super().handle(conn)
         finally:
-            # In this thread, whose connection it is: libpq keeps as much room as its largest answer took.
+            # In the thread of the connection: libpq keeps the memory of its largest answer.
             if resident() > SMALL:
                 connections.close_all()
 
-    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+    def finish_request(self, conn: TConn, fs: "Future[object]") -> None:
         super().finish_request(conn, fs)
         self.untidy = True
 
     def murder_pending(self) -> None:
-        """Runs each second: ends what takes too long, and everything once the worker stops."""
+        """Runs each second: ends late requests, and all requests once the worker stops."""
         super().murder_pending()
         now = time.monotonic()
         if self.untidy and now - self.tidied_at > TIDY_SECONDS:
@@ -135,7 +134,7 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
         conn.sock.setblocking(False)
         self.arriving[conn] = Arrival()
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_more, conn))
-        # The slowest give way, so that however many there are, somebody new is let in.
+        # The slowest give way, so that a new client always gets in.
         while len(self.arriving) > MOST_ARRIVING or self._collected() > MOST_COLLECTED:
             self._drop(next(iter(self.arriving)), _TOO_SLOW)
 

@@ -3,7 +3,6 @@ CELERY_BROKER_URL, PostgreSQL and Redis. Every variable is described in docs/ref
 
 import os
 from pathlib import Path
-from typing import Any
 
 import environ
 from celery.schedules import schedule
@@ -17,7 +16,7 @@ environ.Env.read_env(env.str("WORKBENCH_ENV_FILE", str(BASE_DIR / ".env")))
 
 DEBUG = env.bool("DEBUG", False)
 DATA_DIR = Path(env.str("WORKBENCH_DATA", str(BASE_DIR / "var"))).resolve()
-# Sessions, password hashes and texts lie there: for other users of the machine nothing of it is readable.
+# It holds sessions, password hashes and texts, so other users of the machine can read none of it.
 os.umask(0o077)
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 if DATA_DIR == BASE_DIR / "var":
@@ -92,8 +91,8 @@ TEMPLATES = [
 ]
 
 
-def _database() -> dict[str, Any]:
-    config: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'workbench.sqlite3'}")
+def _database() -> dict[str, object]:
+    config = dict(env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'workbench.sqlite3'}"))
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # Without IMMEDIATE two read-then-write transactions fail at once with "database is locked",
         # whatever the timeout; WAL lets people read while a worker writes.
@@ -179,7 +178,7 @@ TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_THOUSAND_SEPARATOR = True
 
 
-def _files() -> dict[str, Any]:
+def _files() -> dict[str, object]:
     """Where uploads, checkpoints and Releases lie, outside the web root and under generated names: a local
     folder, or an S3 bucket, so that machines share nothing else (pip install .[s3])."""
     if bucket := env.str("S3_BUCKET", ""):
@@ -211,7 +210,7 @@ FILE_UPLOAD_HANDLERS = ["workbench.upload_handlers.NoFiles"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 
 
-def _broker() -> tuple[str, dict[str, Any]]:
+def _broker() -> tuple[str, dict[str, object]]:
     url: str = env.str("CELERY_BROKER_URL", "filesystem://")
     if url == "filesystem://":
         folder = DATA_DIR / "broker"

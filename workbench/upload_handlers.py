@@ -1,5 +1,5 @@
-"""What happens to a file in the body of a request: most views refuse it, Import and the leakage page receive
-it. bodies.py chooses the handler before a byte is read."""
+"""Files in the body of a request: most views refuse them; Import and the leakage page receive them. bodies.py
+chooses the handler before a byte is read."""
 
 import hashlib
 from typing import Any
@@ -12,7 +12,7 @@ from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUplo
 class NoFiles(FileUploadHandler):
     """The upload handler of every view that takes no files."""
 
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
+    def new_file(self, *args: object, **kwargs: object) -> None:
         raise SuspiciousOperation("Files can be sent to Import only.")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:

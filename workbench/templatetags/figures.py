@@ -2,12 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from django import template
 from django.utils import timezone
 
 from scoring import shares
+
+if TYPE_CHECKING:
+    from workbench.models import Run
+    from workbench.worker.workforce import Workforce
+
+
+class Interval(Protocol):
+    """A figure of the code; figures of a stored report are mappings with the same keys."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+Stored = Mapping[str, float | None]
 
 register = template.Library()
 
@@ -24,8 +42,8 @@ def clock(moment: datetime | None) -> str:
 
 
 @register.filter
-def queued(workforce: Any, run: Any) -> str:
-    """For what a waiting Run waits, as views.runs.workforce has found it; "" for any other."""
+def queued(workforce: "Workforce | None", run: "Run | None") -> str:
+    """What a waiting Run waits for, by the workforce of the page; "" for any other Run."""
     return workforce.queued.get(run.pk, "") if workforce and run else ""
 
 
@@ -46,25 +64,25 @@ def duration(length: timedelta | float | None) -> str:
 
 @register.filter
 def percent(share: float | None) -> str:
-    """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither. "" for None."""
+    """ "64 %" for 0.64; "0 %" and "100 %" for exactly none and all. "" for None."""
     return "" if share is None else shares.in_words(share)
 
 
 @register.filter
-def between(figure: Any) -> str:
-    """ "61 to 67 %" for (0.61, 0.67), or for a figure by its `low` and `high`; "" where there are none."""
+def between(figure: Interval | Stored | Sequence[float] | None) -> str:
+    """ "61 to 67 %" for (0.61, 0.67), or for a figure with `low` and `high`; "" without them."""
     bounds = _bounds(figure)
     return "" if bounds is None else shares.between(bounds)
 
 
 @register.filter
-def with_interval(figure: Any) -> str:
-    """ "64 % (61 to 67)" for a figure with `value`, `low` and `high`; "" where there is none."""
+def with_interval(figure: Interval | Stored) -> str:
+    """ "64 % (61 to 67)" for a figure with `value`, `low` and `high`; "" without a value."""
     value = figure["value"] if isinstance(figure, Mapping) else figure.value
     return "" if value is None else shares.with_interval(value, _bounds(figure))
 
 
-def _bounds(figure: Any) -> tuple[float, float] | None:
+def _bounds(figure: Interval | Stored | Sequence[float] | None) -> tuple[float, float] | None:
     if figure is None:
         return None
     if isinstance(figure, Mapping):
@@ -110,17 +128,17 @@ def per_second(rate: float | None) -> str:
 
 @register.filter
 def along(share: float) -> str:
-    """A share as a place on an axis from 0 to 100, for SVG attributes: "64.20" for 0.642."""
+    """The place of a share on an axis from 0 to 100, for SVG attributes: "64.20" for 0.642."""
     return f"{share * 100:.2f}"
 
 
 @register.filter
 def half_along(share: float) -> str:
-    """A share from one half to one as a place on an axis from 0 to 100: "28.40" for 0.642."""
+    """The place of a share from 0.5 to 1 on an axis from 0 to 100: "28.40" for 0.642."""
     return f"{share * 200 - 100:.2f}"
 
 
 @register.filter
 def down(share: float) -> str:
-    """A share as a place on an axis that grows upwards, in SVG's coordinates: "35.80" for 0.642."""
+    """The place of a share on an axis that grows upwards, in SVG's coordinates: "35.80" for 0.642."""
     return f"{100 - share * 100:.2f}"

@@ -1,5 +1,5 @@
-"""Outcomes in the words of the page. a and b are canonical, while a reader sees left and right. Which
-completion is on the left differs from reader to reader, so each filter takes it: "a" or "b"."""
+"""Outcomes in the words of the page: a and b are canonical, a reader sees left and right. The side on the
+left, "a" or "b", differs from reader to reader, so each filter takes it."""
 
 from django import template
 
@@ -20,6 +20,5 @@ def word(outcome: str, left: str) -> str:
 
 @register.filter
 def mark(outcome: str, left: str) -> str:
-    """One character for the outcome: ◧ ◨ = ⊘ ? ×. It stands beside its word, for readers who cannot see
-    it."""
+    """One character for the outcome: ◧ ◨ = ⊘ ? ×. Its word stands beside it, for screen readers."""
     return _MARKS.get(Outcome.seen_as(outcome, left), "")

@@ -1,5 +1,5 @@
-"""Text to be judged, as HTML. The plain view shows exactly the characters that will be trained on; markdown
-is a second view that can load nothing and links to web pages and mail only."""
+"""Texts of prompts and answers as HTML. The plain view shows exactly the characters that a model is trained
+on; the markdown view loads nothing, and links to web pages and mail only."""
 
 import json
 import re
@@ -7,7 +7,6 @@ import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from django import template
 from django.utils.html import escape
@@ -24,14 +23,15 @@ from workbench.models import Completion
 
 register = template.Library()
 
-# A browser takes seconds to break a megabyte into lines. A text of more characters than this has no markdown
-# view, and comes in blocks, cut after a line or, where a line is longer than a block, after a word.
+# A browser takes seconds to break a megabyte into lines. A text of more than LONG characters has no markdown
+# view and comes in blocks, cut after a line or, where a line is longer than a block, after a word.
 LONG = 50_000
 BLOCK = 4_000
-# More pieces of code than this are set as prose: nobody reads them, and each is an element to lay out.
+# With more pieces of code, the whole text is set as prose: nobody reads so many, and each is an element to
+# lay out.
 MOST_PARTS = 2_000
 _MANY_LINES = re.compile(r"(?:[^\n]*\n){200}")
-# One letter with thousands of accents takes a browser seconds, as the time grows with their square.
+# A letter with thousands of accents takes a browser seconds: the time grows with the square of their number.
 _ACCENTS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{300}")
 
 # A line that opens or closes fenced code in markdown. Each line is matched in one go: a pattern for the whole
@@ -50,7 +50,7 @@ class _Renderer(RendererHTML):
         return _escaped(tokens[idx].content)
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        # A code block scrolls sideways, and what scrolls has to be reachable by keyboard.
+        # A code block scrolls sideways, so it must be reachable by keyboard.
         return f'<pre dir="ltr" tabindex="0"><code>{escape(tokens[idx].content)}</code></pre>\n'
 
     code_block = fence
@@ -69,14 +69,14 @@ LONGEST_FORMULA = 1_000  # so that a text of nothing but opening marks is read i
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """A formula stays as it is written: its underscores, stars and backslashes are no markdown."""
+    """Keep a formula as it is written: its underscores, stars and backslashes are no markdown."""
     opened = next((mark for mark in _FORMULAS if state.src.startswith(mark, state.pos)), None)
     if opened is None:
         return False
     start, closing = state.pos + len(opened), _FORMULAS[opened]
     end = state.src.find(closing, start, min(state.posMax, start + LONGEST_FORMULA))
     inner = state.src[start : max(end, start)]
-    # A lone dollar is money more often than not: "$5 or $6" has a space before the second.
+    # A lone dollar mostly means money: "$5 or $6" has a space before the second.
     if not inner.strip() or (opened == "$" and (inner != inner.strip() or "\n" in inner)):
         return False
     if not silent:
@@ -85,7 +85,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
     return True
 
 
-# An image would be fetched from wherever the text says: its description stays, as a link.
+# An image would be fetched from any address in the text, so a link with its description takes its place.
 _markdown = _Markdown("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
 _markdown.enable(["table", "strikethrough"]).disable("image")
 _markdown.inline.ruler.before("escape", "formula", _formula)
@@ -99,8 +99,8 @@ def _escaped(text: str) -> str:
 
 @register.filter
 def plain(text: str) -> SafeString:
-    """The text as it is, escaped; fenced code is set in the code face, fences and all. A long text comes in
-    blocks, which the browser lays out only when they are about to be seen."""
+    """The text as it is, escaped; fenced code with its fences in the code face. A long text comes in blocks,
+    which the browser lays out when they scroll into view."""
     shown = (
         _blocks(text)
         if is_long(text)
@@ -118,18 +118,18 @@ def _parts(text: str) -> list[tuple[str, int, int]]:
 def _fenced(text: str) -> Iterator[tuple[str, int, int]]:
     opened, start = "", 0
     for line in _FENCE.finditer(text):
-        marks, rest = line.groups()
+        marks, more = line.groups()
         if not opened:
             yield "", start, line.start()
             opened, start = marks, line.start()
-        elif marks.startswith(opened) and not rest.strip():
+        elif marks.startswith(opened) and not more.strip():
             yield "code", start, line.end()
             opened, start = "", line.end()
     yield "code" if opened else "", start, len(text)
 
 
 def _span(part: str, name: str) -> str:
-    # What scrolls sideways has to be reachable by keyboard.
+    # Code scrolls sideways, so it must be reachable by keyboard.
     return f'<span class="{name}" tabindex="0">{_escaped(part)}</span>' if name and part else _escaped(part)
 
 
@@ -161,33 +161,33 @@ def _cuts(text: str) -> Iterator[tuple[int, int]]:
 
 @register.filter
 def message_reading(message: Message) -> str:
-    """What a message says, as text."""
+    """The text of a message."""
     return messages.message_reading(message)
 
 
 @register.filter
 def speaker(message: Message) -> str:
-    """Whose message it is: its role and, where it has one, its name."""
+    """The role of the message's author, with the name if there is one."""
     name = message.get("name")
     return f"{message['role']} ({name})" if name else str(message["role"])
 
 
 @register.filter
 def whole(message: Message) -> SafeString:
-    """All that a message says, escaped, each part shown as what it is: reasoning folded, calls with their
-    arguments laid out, results, refusals, and last the keys that are none of these."""
+    """All of a message, escaped, by kind of part: reasoning folded, calls with their arguments laid out,
+    results, refusals, and last all other keys."""
     if messages.is_plain(message):
         return plain(message["content"])
     shown = [_piece(*piece) for piece in messages.pieces(message)]
-    rest = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
-    if rest:
-        shown.append(f'<div class="piece more">{_escaped(messages.shown(rest))}</div>')
+    others = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
+    if others:
+        shown.append(f'<div class="piece more">{_escaped(messages.shown(others))}</div>')
     return mark_safe("".join(shown))  # noqa: S308 - escaped
 
 
 @register.filter
 def answer(completion: Completion) -> SafeString:
-    """A Completion as its messages; those after the first say whose they are."""
+    """A Completion as its messages; each message after the first with its author."""
     if not completion.conversation:
         return plain(completion.text)
     first, *others = completion.conversation
@@ -199,8 +199,9 @@ def answer(completion: Completion) -> SafeString:
 
 
 @register.filter
-def pretty(value: Any) -> str:
-    """JSON, or the text of JSON, laid out over lines; a text that this would change, as it is."""
+def pretty(value: object) -> str:
+    """JSON, or the text of JSON, laid out over lines. A text stays as it is where this would change more than
+    its white space."""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, indent=2)
     try:
@@ -237,7 +238,7 @@ def _piece(kind: str, name: str, text: str) -> str:
 
 @register.simple_tag
 def reads(completion: Completion) -> SafeString:
-    """What an answer of messages reads as, for the views that take the place of its parts."""
+    """The attribute with the text of an answer of several messages, for the views that replace its parts."""
     if not completion.conversation:
         return mark_safe("")
     return mark_safe(f' data-reads="{_attribute(completion.text)}"')  # noqa: S308 - escaped
@@ -255,14 +256,14 @@ def markdown(text: str) -> SafeString:
 
 @register.filter
 def is_long(text: str) -> bool:
-    """Too long for the markdown view, and for a view in one piece."""
+    """Whether the text is too long for the markdown view and for a view in one piece."""
     return len(text) > LONG
 
 
 @register.filter
 def direction(text: str) -> str:
-    """ "ltr" or "rtl", by the first letter that has one: what dir="auto" comes to, which a browser works out
-    again for each part of a text that it reads."""
+    """ "ltr" or "rtl", by the first letter with a direction. A browser works out dir="auto" for each part of
+    a text alone."""
     strong = (way for character in text if (way := unicodedata.bidirectional(character)) in ("L", "R", "AL"))
     return "ltr" if next(strong, "L") == "L" else "rtl"
 

@@ -1,7 +1,5 @@
 """Logging in, and changing one's own password."""
 
-from typing import Any
-
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.http import HttpRequest, HttpResponse
@@ -10,11 +8,11 @@ from workbench import pace
 
 
 class LogIn(LoginView):
-    """The login form; answers 429 with Retry-After to whoever guesses."""
+    """The login form; answers 429 with Retry-After to guessed passwords."""
 
     redirect_authenticated_user = True
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         if seconds := pace.before_login(request, request.POST.get("username", "")):
             return _wait(self, seconds)
         response: HttpResponse = super().post(request, *args, **kwargs)
@@ -27,9 +25,9 @@ class LogIn(LoginView):
 
 
 class ChangePassword(PasswordChangeView):
-    """The form that changes one's own password; a session that guesses the old one is slowed down."""
+    """The form that changes one's own password; guesses of the old password are slowed down."""
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         if seconds := pace.before_change(request):
             return _wait(self, seconds)
         response: HttpResponse = super().post(request, *args, **kwargs)
@@ -42,7 +40,7 @@ class ChangePassword(PasswordChangeView):
 
 
 def _wait(view: LoginView | PasswordChangeView, seconds: int) -> HttpResponse:
-    # Without the data: checking a password takes time, and tells whether it was right.
+    # Without the data: a check of the password takes time, and its result tells whether it was right.
     form = view.get_form_class()(**{**view.get_form_kwargs(), "data": None})
     response = view.render_to_response(view.get_context_data(form=form, wait=seconds))
     response.status_code = 429

@@ -1,7 +1,7 @@
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -42,7 +42,7 @@ PROMPTS_A_CLUSTER = 4
 
 @dataclass(frozen=True)
 class Step:
-    """What somebody may do next with a Dataset."""
+    """A next step with a Dataset."""
 
     url: str
     label: str
@@ -61,7 +61,7 @@ def next_steps(dataset: Dataset) -> list[Step]:
     model_first = accuracy is not None and accuracy.beats_rule and dataset.model_split_count > 0
     steps = [
         ("import", "Import a file", "", is_admin and not dataset.prompt_count),
-        ("review", _model_reviews(dataset.model_split_count), "model", model_first),
+        ("review", _reviews(dataset.model_split_count, "model "), "model", model_first),
         ("review", _reviews(dataset.disagreement_count), "people", dataset.disagreement_count > 0),
         ("people", "Add people", "", is_admin and alone and dataset.prompt_count > 0),
         ("annotate", "Annotate", "", open_places > 0),
@@ -74,12 +74,8 @@ def next_steps(dataset: Dataset) -> list[Step]:
     ]
 
 
-def _reviews(count: int) -> str:
-    return f"Review {count:,} disagreement{'s' * (count != 1)}"
-
-
-def _model_reviews(count: int) -> str:
-    return f"Review {count:,} model disagreement{'s' * (count != 1)}"
+def _reviews(count: int, of: str = "") -> str:
+    return f"Review {count:,} {of}disagreement{'s' * (count != 1)}"
 
 
 def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
@@ -89,19 +85,21 @@ def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> Dataset
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The visitor's Datasets; where they are large, their numbers follow when the page is there. Of those
-    that the visitor annotates, only what they did themselves."""
+    """The visitor's Datasets; the numbers of large ones follow once the page has loaded. Annotators see only
+    their own progress."""
     person = access.person(request.user)
-    everything = Dataset.objects.visible_to(person).with_role_of(person)
-    archived = [dataset for dataset in everything.archived() if dataset.role == Role.ADMIN]
+    visible = Dataset.objects.visible_to(person).with_role_of(person)
+    archived = [dataset for dataset in visible.archived() if dataset.role == Role.ADMIN]
     if "archived" in request.GET:
         return render(request, "datasets/archived.html", {"archived": archived})
-    visible = everything.in_use().with_has_prompts()
+    visible = visible.in_use().with_has_prompts()
     annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
-    own = progress_in(annotated, person) if annotated else {}
-    rows_of_own = [(dataset, own[dataset.pk]) for dataset in annotated]
-    context: dict[str, Any] = {"annotated": rows_of_own, "archived": len(archived)}
-    context["deletions"] = Run.objects.deletions_for(person)
+    progress = progress_in(annotated, person) if annotated else {}
+    context: dict[str, object] = {
+        "annotated": [(dataset, progress[dataset.pk]) for dataset in annotated],
+        "archived": len(archived),
+        "deletions": Run.objects.deletions_for(person),
+    }
     datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
     if "whole" not in request.GET and overview.are_large(datasets):
         uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
@@ -110,7 +108,7 @@ def home(request: HttpRequest) -> HttpResponse:
     counted = list(_counted(datasets.filter(held_by=None), active))
     for held in datasets.exclude(held_by=None):
         counted += _counted(datasets.filter(pk=held.pk), ModelVersion.objects.serving(held))
-    rows = [(dataset, next_steps(dataset)) for dataset in sorted(counted, key=lambda each: each.name)]
+    rows = [(dataset, next_steps(dataset)) for dataset in sorted(counted, key=lambda dataset: dataset.name)]
     return render(request, "datasets/home.html", {**context, "rows": rows})
 
 
@@ -127,8 +125,8 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
 @require_safe
 @vary_on_headers("HX-Request")
 def dataset(request: Request, pk: int) -> HttpResponse:
-    """The overview; asked by htmx, only the part that changes while Runs go on, or what the page of a large
-    Dataset has left out to be there at once."""
+    """The overview; for htmx, the part that changes while Runs are open, or the part that the page of a large
+    Dataset left out to load at once."""
     visible = access.dataset_for(request.user, pk)
     if visible.role == Role.ANNOTATOR:
         return _quiet(request, visible)
@@ -141,13 +139,13 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     cells = {"report_cells": quality.in_report(version)}
     dataset = overview.with_loop_counts(datasets, version).annotate(**cells).get()
     runs = list(Run.objects.of(dataset).open().for_list())
-    lacking = dataset.completion_count - dataset.scored_count
+    unscored = dataset.completion_count - dataset.scored_count
     context = {
         "dataset": dataset,
         "tab": "overview",
         "version": version,
         "cuts": cuts.in_words(dataset.cut_count, cuts.limit_of(version)) if dataset.cut_count else "",
-        "unscored": batches.unscored(dataset, version, lacking, runs) if version and lacking > 0 else None,
+        "unscored": batches.unscored(dataset, version, unscored, runs) if version and unscored > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
         "runs": runs,
@@ -167,8 +165,8 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     return render(request, "datasets/dataset.html", context)
 
 
-def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, Any]:
-    """What the stored report says of the version that serves, and of people."""
+def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, object]:
+    """The figures of the stored report on the version that serves, and on people."""
     stored = quality.stored(dataset)
     if stored is None:
         return as_of(dataset, None)
@@ -181,10 +179,10 @@ def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, Any]:
 
 
 def _quiet(request: HttpRequest, dataset: Dataset) -> HttpResponse:
-    """The overview for annotators: nothing on it depends on what others, the model or the answer key said."""
-    own = progress_in([dataset], access.person(request.user))[dataset.pk]
+    """The overview for annotators: nothing on it depends on other people's votes, the model or gold."""
+    progress = progress_in([dataset], access.person(request.user))[dataset.pk]
     has_prompts = Prompt.objects.of(dataset).exists()
-    context = {"dataset": dataset, "tab": "overview", "progress": own, "has_prompts": has_prompts}
+    context = {"dataset": dataset, "tab": "overview", "progress": progress, "has_prompts": has_prompts}
     return render(request, "datasets/quiet.html", context)
 
 
@@ -202,12 +200,11 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     version = ModelVersion.objects.serving(dataset)
     search = SearchForm(request.GET)
-    wanted = search.cleaned_data["q"] if search.is_valid() else ""
+    chosen = search.cleaned_data if search.is_valid() else {}
+    text, only, empty = chosen.get("q", ""), chosen.get("prompt"), chosen.get("empty", False)
     prompts = Prompt.objects.of(dataset)
-    if wanted:
-        prompts = prompts.containing(wanted)
-    only = search.cleaned_data["prompt"] if search.is_valid() else None
-    empty = search.is_valid() and search.cleaned_data["empty"]
+    if text:
+        prompts = prompts.containing(text)
     if empty:
         prompts = prompts.with_an_empty_answer()
     if only:
@@ -215,9 +212,18 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     page = Paginator(prompts.values_list("pk", flat=True), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
     most = overview.MOST_OF_ONE if only else overview.MOST_OF_A_PAGE
     shown = overview.within_memory(list(page), most, version)
-    context = {"dataset": dataset, "tab": "data", "version": version, "page": page, "search": search}
-    context |= {"prompts": shown}
-    return render(request, "datasets/data.html", {**context, "wanted": wanted, "only": only, "empty": empty})
+    context = {
+        "dataset": dataset,
+        "tab": "data",
+        "version": version,
+        "page": page,
+        "search": search,
+        "prompts": shown,
+        "wanted": text,
+        "only": only,
+        "empty": empty,
+    }
+    return render(request, "datasets/data.html", context)
 
 
 @dataclass(frozen=True)
@@ -235,7 +241,7 @@ class Cluster:
 
 @require_safe
 def groups(request: HttpRequest, pk: int) -> HttpResponse:
-    """Groups of several Prompts, and for admins what the last report found like prompts for testing."""
+    """Groups of several Prompts; for admins, also the overlaps of the last leakage report."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     page = Paginator(Prompt.objects.of(dataset).clusters(), CLUSTERS_A_PAGE).get_page(request.GET.get("page"))
     report = leakage.latest(dataset) if dataset.role == Role.ADMIN else None
@@ -243,27 +249,25 @@ def groups(request: HttpRequest, pk: int) -> HttpResponse:
         "dataset": dataset,
         "tab": "data",
         "page": page,
-        "clusters": _clusters(dataset, list(page)),
+        "clusters": _clusters(dataset, {row["group"]: row["size"] for row in page}),
         "report": report,
         "newer": report and Prompt.objects.of(dataset).filter(created_at__gt=report.started_at).exists(),
-        "overlaps": [_overlap(found) for found in report.result["references"]] if report else [],
+        "overlaps": [
+            {**leak, "alike": [leak["alike"].get(split) for split in SPLITS]}
+            for leak in (report.result["references"] if report else ())
+        ],
     }
     return render(request, "datasets/groups.html", context)
 
 
-def _clusters(dataset: Dataset, groups: list[dict[str, Any]]) -> list[Cluster]:
-    """The groups with their first Prompts."""
-    shown = Prompt.objects.of(dataset).filter(group__in=[found["group"] for found in groups])
+def _clusters(dataset: Dataset, sizes: Mapping[str, int]) -> list[Cluster]:
+    """The groups with their first Prompts. `sizes`: the number of Prompts of each group."""
+    prompts = Prompt.objects.of(dataset).filter(group__in=list(sizes)).first_of_each_group(PROMPTS_A_CLUSTER)
+    pks = list(prompts.values_list("pk", flat=True))
     members: dict[str, list[Prompt]] = defaultdict(list)
-    pks = list(shown.first_of_each_group(PROMPTS_A_CLUSTER).values_list("pk", flat=True))
     for prompt in overview.within_memory(pks, overview.MOST_OF_A_PAGE):
         members[prompt.group].append(prompt)
-    return [Cluster(split_of(found["group"]), found["size"], members[found["group"]]) for found in groups]
-
-
-def _overlap(found: dict[str, Any]) -> dict[str, Any]:
-    """A line of the report; None for a split that a reference says nothing of."""
-    return {**found, "alike": [found["alike"].get(split) for split in SPLITS]}
+    return [Cluster(split_of(group), size, members[group]) for group, size in sizes.items()]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -297,18 +301,18 @@ def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def clone(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make a Dataset that is set up like this one; archived or not, this one stays as it is."""
+    """Create a Dataset with the set-up of this one, which may be archived and does not change."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     form = CloneForm(request.POST, source=dataset, by=access.person(request.user))
-    if form.is_valid() and (made := form.stored()):
-        messages.info(request, f"Created {made} with the settings, guidelines and people of {dataset}.")
-        return redirect("settings", pk=made.pk)
+    if form.is_valid() and (created := form.stored()):
+        messages.info(request, f"Created {created} with the settings, guidelines and people of {dataset}.")
+        return redirect("settings", pk=created.pk)
     return _settings_page(request, dataset, DatasetForm(instance=dataset), GuidelinesForm.of(dataset), form)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    """What would go and what would stay; with the name of the Dataset typed, the Run that deletes it."""
+    """What a deletion removes and what stays; with the name of the Dataset typed, the Run that deletes it."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     person = access.person(request.user)
     form = DeleteForm(request.POST or None, dataset=dataset)
@@ -326,7 +330,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 @takes_long_text
 @require_http_methods(["POST"])
 def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
-    """Store the sent text as the next version of the guidelines, unless somebody else did so meanwhile."""
+    """Store the text as the next version of the guidelines, unless somebody stored another meanwhile."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = GuidelinesForm(request.POST)
     if form.is_valid() and (stored := form.revise(dataset, access.person(request.user))):

@@ -1,4 +1,4 @@
-"""What is answered where an error ends a request: 503 while the database is away, else 500."""
+"""The answer where an error ends a request: 503 while the database is away, else 500."""
 
 import logging
 import sqlite3
@@ -25,7 +25,7 @@ _SQLITE_AWAY = {
 
 
 def is_database_away(error: BaseException | None) -> bool:
-    """Whether the database cannot answer just now: not there, out of connections or of disk, locked."""
+    """Whether the database cannot answer now: not there, out of connections or disk, locked."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     cause = error.__cause__
@@ -35,17 +35,17 @@ def is_database_away(error: BaseException | None) -> bool:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """The answer to a request that ended in an exception; Django calls it while that is handled."""
+    """The answer to a request that ended in an exception; Django calls it while handling the exception."""
     if not is_database_away(sys.exception()):
         return server_error(request)
-    # Rendered without the request: neither session nor account can be read.
+    # Rendered without the request: session and account cannot be read.
     page = render_to_string("503.html", {"seconds": RETRY_SECONDS, "stylesheet": _stylesheet()})
     headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
     return HttpResponse(page, status=503, headers=headers)
 
 
 def _stylesheet() -> str:
-    """Its address; "" where collectstatic has not run."""
+    """The URL of the stylesheet; "" where collectstatic has not run."""
     try:
         return static("workbench/base.css")
     except ValueError:
@@ -53,8 +53,8 @@ def _stylesheet() -> str:
 
 
 class OneLineForTheDatabase(logging.Filter):
-    """Cuts the traceback from what is logged of a request that found the database away: hundreds of them say
-    one thing."""
+    """Cuts the traceback from the log of a request that found the database away: hundreds of tracebacks would
+    say one thing."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -1,4 +1,4 @@
-"""Import pages: send a file, see what it holds, import it, follow that, take back what was refused."""
+"""Import pages: send a file, preview it, import it, follow the Run, download the refused rows."""
 
 import uuid
 from dataclasses import replace
@@ -26,7 +26,7 @@ UPLOADS_SHOWN = 20
 @takes_files
 @require_http_methods(["GET", "HEAD", "POST"])
 def imports(request: HttpRequest, pk: int) -> HttpResponse:
-    """Send a file; the files that were sent before."""
+    """Send a file; the earlier files."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     sent = request.method == "POST"
     form = UploadForm(request.POST, request.FILES) if sent else UploadForm()
@@ -48,15 +48,15 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
 def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
-    """What the file holds and what is wrong with it, and the choices; a POST imports it."""
+    """A preview of the file with its faults and the options; a POST imports it."""
     upload = access.upload_for(request.user, pk)
     run = upload.latest_run
     form = ImportForm(request.POST or request.GET or ImportForm.data_of(run))
     form.is_valid()
     if request.method == "POST" and not form.errors:
         options = replace(form.options(), dry_run="check" in request.POST)
-        if begun := pipeline.begin(upload, options, access.person(request.user)):
-            enqueue.enqueue(tasks.import_file, begun.pk)
+        if new_run := pipeline.begin(upload, options, access.person(request.user)):
+            enqueue.enqueue(tasks.import_file, new_run.pk)
         return redirect("import_preview", pk=pk)
     context = {"dataset": upload.dataset, "tab": "import", "upload": upload, "run": run, "form": form}
     if run:
@@ -66,7 +66,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
             request, "imports/run.html", context, status=200 if run and run.is_open else STOP_POLLING
         )
     if run and run.state == Run.State.DONE and not run.params.get("dry_run") and not request.GET:
-        # The counts of the import are above; "Nothing is stored yet" would contradict them.
+        # The page shows the counts of the import; "Nothing is stored yet" would contradict them.
         page = "imports/again.html" if request.htmx else "imports/preview.html"
         return render(request, page, context | {"imported": True})
     with default_storage.open(upload.path) as file:
@@ -85,7 +85,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
 
 @require_safe
 def import_rejects(request: HttpRequest, pk: uuid.UUID, run_pk: int) -> FileResponse:
-    """The rows that were refused, as JSON lines: line, field, code, message, excerpt, row."""
+    """The refused rows as JSON lines: line, field, code, message, excerpt, row."""
     upload = access.upload_for(request.user, pk)
     run = Run.objects.filter(pk=run_pk, upload=upload).first()
     if run is None or not pipeline.has_rejects(run):

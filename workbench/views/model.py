@@ -1,9 +1,8 @@
-"""The Model tab of a Dataset: what each version is worth here, retraining, comparing, promoting, lineage."""
+"""The Model tab of a Dataset: accuracy of the versions, retraining, comparing, promoting, lineage."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -33,7 +32,7 @@ EVALUATIONS_SHOWN = 30
 
 @dataclass(frozen=True)
 class Cell:
-    """A version's accuracy on one Dataset, with the length rule beside it; None = not known."""
+    """A version's accuracy on one Dataset, beside that of the length rule; None = unknown."""
 
     evaluation: Evaluation | None = None
     accuracy: float | None = None
@@ -48,7 +47,7 @@ class Cell:
 
     @classmethod
     def of(cls, evaluation: Evaluation | None, stored: quality.ModelAccuracy | None = None) -> "Cell":
-        """By the stored report, which is never long out of date, else by the evaluation."""
+        """By the stored report, which is renewed by itself, else by the evaluation."""
         return cls.of_report(stored, evaluation) if stored else cls.of_evaluation(evaluation)
 
     @classmethod
@@ -68,36 +67,35 @@ class Cell:
         )
 
     @classmethod
-    def of_evaluation(cls, found: Evaluation | None) -> "Cell":
-        if found is None or found.own["accuracy"] is None:
-            return cls(found)
-        own, rule = found.own, found.figures["rule"]
+    def of_evaluation(cls, measured: Evaluation | None) -> "Cell":
+        if measured is None or measured.own["accuracy"] is None:
+            return cls(measured)
+        figures, rule = measured.own, measured.figures["rule"]
         return cls(
-            found,
-            own["accuracy"],
-            own["clustered"] or own["wilson"],
-            own["decided"],
+            measured,
+            figures["accuracy"],
+            figures["clustered"] or figures["wilson"],
+            figures["decided"],
             rule["rule"],
             rule["rule_share"]["value"],
             beats_rule(rule["over_rule"]["low"], rule["over_rule"]["high"]),
-            own["calibrated_ece"],
-            evaluation.warning(found),
-            evaluation.remarks(found),
+            figures["calibrated_ece"],
+            evaluation.warning(measured),
+            evaluation.remarks(measured),
         )
 
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version as the table shows it: a Cell for each Dataset that is measured on."""
+    """A row of the table: a version, with a Cell for each Dataset that versions are measured on."""
 
     version: ModelVersion
     cells: list[Cell]
 
     @property
     def rate(self) -> float | None:
-        """Texts it scored a second when it was last evaluated."""
-        evaluations = (cell.evaluation for cell in self.cells if cell.evaluation)
-        rates = (found.figures.get("texts_per_second") for found in evaluations)
+        """Texts a second in the last evaluation."""
+        rates = (cell.evaluation.figures.get("texts_per_second") for cell in self.cells if cell.evaluation)
         return next((rate for rate in rates if rate), None)
 
 
@@ -159,8 +157,8 @@ def _rows(measured_on: list[Dataset], reports: Mapping[int, Statistics]) -> list
     return [VersionRow(version, [cell(version, on) for on in measured_on]) for version in versions]
 
 
-def _outlook(form: RetrainForm) -> dict[str, Any]:
-    """What the Release's manifest says before any time is spent, or why it cannot be trained on."""
+def _outlook(form: RetrainForm) -> dict[str, object]:
+    """What training on the chosen Release would learn from, or why the Release cannot be trained on."""
     release = form.chosen_release()
     if release is None:
         return {}
@@ -179,7 +177,7 @@ def model_outlook(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
-    """A Run that evaluates the sent version on what it has not learnt of this Dataset."""
+    """Begin a Run that evaluates the version on the pairs of this Dataset that it has not learnt."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     version = _version(request.POST.get("version", ""))
     run = Run.objects.create(
@@ -199,12 +197,12 @@ def _version(pk: str) -> ModelVersion:
 @require_safe
 @vary_on_headers("HX-Request")
 def model_compare(request: Request, pk: int) -> HttpResponse:
-    """Two versions on the same pairs, and against the active one what the gate says; where Datasets are
-    large, that follows when the page is there."""
+    """Two versions on the same pairs, with the gate's finding where one of them is active. On large Datasets
+    the comparison follows once the page has loaded."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     active = ModelVersion.objects.active()
     form = CompareForm(request.GET or {"old": active.pk if active else ""})
-    context: dict[str, Any] = {"dataset": dataset, "tab": "model", "form": form, "active": active}
+    context: dict[str, object] = {"dataset": dataset, "tab": "model", "form": form, "active": active}
     if form.is_valid():
         new, old = form.cleaned_data["new"], form.cleaned_data["old"]
         newest = Evaluation.objects.on(dataset).filter(version=new).newest_first().first()
@@ -220,29 +218,28 @@ def model_compare(request: Request, pk: int) -> HttpResponse:
 
 def _compared(
     dataset: Dataset, new: ModelVersion, old: ModelVersion, active: ModelVersion | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if old == active:
         gate = promotion.weigh(new, dataset)
         weighed = [(dataset, gate.test), *gate.frozen]
         return {
             "gate": gate,
             "also_serves": promotion.served(besides=dataset),
-            "compared": [_shown(on, new, old, found) for on, found in weighed if found],
+            "compared": [_shown(on, new, old, compared) for on, compared in weighed if compared],
         }
-    held = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)
-    measured_on = (dataset, *held)
+    measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]
     return {"compared": [_shown(on, new, old, compare(new, old, pairs.of_dataset(on))) for on in measured_on]}
 
 
-def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -> dict[str, Any]:
+def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, compared: Compared) -> dict[str, object]:
     """One paired comparison with links to its flips in the review queue."""
     queue = reverse("review", args=[on.pk])
     link: dict[str, str | int] = {"version": new.pk, "old": old.pk}
     return {
         "on": on,
-        "paired": found.paired,
-        "said": found.remarks,
-        "warning": found.warning,
+        "paired": compared.paired,
+        "said": compared.remarks,
+        "warning": compared.warning,
         "unknown": learnt.warnings([new, old]),
         "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",
         "away": f"{queue}?{urlencode({**link, 'why': 'away'})}",
@@ -251,31 +248,32 @@ def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, found: Compared) -
 
 @require_POST
 def promote(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
-    """Make the version the active one when the gate of this Dataset says so, or by an override."""
+    """Make the version the active one where it passes the gate of this Dataset, or by an override."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     version = access.version_for(request.user, version_pk)
     form = PromoteForm(request.POST)
     by = access.staff_only(request.user)
-    asked = form.cleaned_data if form.is_valid() else {}
+    chosen = form.cleaned_data if form.is_valid() else {}
+    override, reason = bool(chosen.get("override")), chosen.get("reason", "")
     try:
-        made = promotion.promote(
-            version, dataset, by=by, override=bool(asked.get("override")), reason=asked.get("reason", "")
-        )
+        promoted = promotion.promote(version, dataset, by=by, override=override, reason=reason)
     except Refused as error:
         messages.warning(request, str(error))
         query = {"new": version.pk, "old": getattr(ModelVersion.objects.active(), "pk", "")}
         return redirect(f"{reverse('model_compare', args=[pk])}?{urlencode(query)}")
     tasks.enqueue_scoring()
-    messages.info(request, f"{made.version} is active. {promotion.where_it_serves()}")
+    messages.info(request, f"{promoted.version} is active. {promotion.where_it_serves()}")
     return redirect("model", pk=pk)
 
 
 @require_safe
 def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpResponse:
-    """Where a version comes from and what became of it: Release, Run, metrics, Scores, promotions."""
+    """Where a version comes from and what came of it: Release, Run, metrics, Scores, promotions."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    known = ModelVersion.objects.with_score_count().select_related("base", "release__dataset", "trained_by")
-    version = known.filter(pk=version_pk).first()
+    versions = ModelVersion.objects.with_score_count().select_related(
+        "base", "release__dataset", "trained_by"
+    )
+    version = versions.filter(pk=version_pk).first()
     if version is None:
         raise Http404
     evaluations = version.evaluations.select_related("dataset", "run")
@@ -286,7 +284,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "chain": _chain(version),
         "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
-        "evaluations": [Cell.of_evaluation(found) for found in evaluations[:EVALUATIONS_SHOWN]],
+        "evaluations": [Cell.of_evaluation(row) for row in evaluations[:EVALUATIONS_SHOWN]],
         "promotions": Promotion.objects.history().filter(version=version),
         "active": ModelVersion.objects.active(),
     }
@@ -294,10 +292,10 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
 
 
 def _chain(version: ModelVersion) -> list[ModelVersion]:
-    """The bases that it goes back to, the nearest first. One query, however many they are."""
-    known = ModelVersion.objects.in_bulk()
+    """The bases of the version, the nearest first. One query, however many there are."""
+    versions = ModelVersion.objects.in_bulk()
     chain: list[ModelVersion] = []
-    while version.base_id is not None and known[version.base_id] not in chain:
-        version = known[version.base_id]
+    while version.base_id is not None and versions[version.base_id] not in chain:
+        version = versions[version.base_id]
         chain.append(version)
     return chain

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -21,8 +20,7 @@ LAST_ADMIN = "A dataset needs an admin. Make somebody else an admin first."
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def people(request: HttpRequest, pk: int) -> HttpResponse:
-    """Members with their roles and when they were last active, now; what they have judged and how it holds,
-    as a Run has computed it."""
+    """Members with their roles and last activity; their votes and checks, by the stored report."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
     form = MemberForm(request.POST or None, dataset=dataset)
     if form.is_valid():
@@ -44,22 +42,22 @@ def people(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "people/people.html", context, status=400 if form.errors else 200)
 
 
-def _reliability(report: quality.Report, members: Sequence[Member]) -> dict[str, Any]:
-    """What the report says of each member, of whoever else has judged here, and how the answers hold: of all
-    people together, then of each member who has answered."""
+def _reliability(report: quality.Report, members: Sequence[Member]) -> dict[str, object]:
+    """The rows of the report: of each member and of others who have voted; the checks of everyone, then of
+    each member who has voted."""
     rows = {row["annotator"]: row for row in report["annotators"]}
     names = names_of(report)
-    own = [(member, rows.pop(member.annotator or 0, None)) for member in members]
-    of_members = [(str(member.user), _shares(row)) for member, row in own if row]
+    member_rows = [(member, rows.pop(member.annotator or 0, None)) for member in members]
+    of_members = [(str(member.user), _shares(row)) for member, row in member_rows if row]
     return {
-        "members": own,
+        "members": member_rows,
         "others": [(names.get(pk, "removed"), row) for pk, row in rows.items() if row["votes"]],
         "quality": [("Everyone", _shares(report["everybody"])), *of_members],
     }
 
 
 def _shares(row: Checks) -> list[tuple[str, StoredFigure, bool]]:
-    """Name, share, and whether there is enough to show it, as people/quality.html takes them."""
+    """(name, share, whether there is enough data to show it) of each check, for people/quality.html."""
     figures = (row["gold"], row["consistent"], row["left"], row["towards"], row["away"])
     return [
         (name, figure, has_value(figure))
@@ -80,7 +78,7 @@ def member_change(request: HttpRequest, pk: int, member_pk: int) -> HttpResponse
 
 @require_POST
 def member_remove(request: HttpRequest, pk: int, member_pk: int) -> HttpResponse:
-    """Take somebody's access away. What they have judged stays."""
+    """Take somebody's access away; their votes stay."""
     member = access.member_for(request.user, pk, member_pk)
     if not member.remove():
         messages.error(request, LAST_ADMIN)

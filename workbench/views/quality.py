@@ -1,9 +1,9 @@
-"""The Quality pages: what a stored report says, in panels. Nothing is computed or drawn here."""
+"""The Quality pages: a stored report, in panels. Nothing is computed or drawn here."""
 
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -18,14 +18,14 @@ from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality as pipeline
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.panels import Column, Panel, in_words, names_of, panels, plan
-from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, label_sources
+from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, StoredFigure, label_sources
 from workbench.pipeline.text.spreadsheets import plain_cell
 from workbench.views import STOP_POLLING, Request
 from workbench.views.figures import as_of, computing
 
 ROWS_SHOWN = 60
 
-# A chart is shapes and text, and a browser that opens one by itself is to treat it as no more than that.
+# A browser that opens a chart by itself must treat it as shapes and text alone.
 _CHART_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "X-Content-Type-Options": "nosniff",
@@ -66,15 +66,17 @@ def _unbroken(sentence: str) -> str:
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _cell(column: Column, value: Any) -> str:
+def _cell(column: Column, value: object) -> str:
     if value is None:
         return ""
     if column.kind == "count":
         return f"{value:,}"
     if column.kind == "decimal":
         return f"{value:,.1f}"
-    # The reason for a missing figure is a sentence, and a cell has room for its beginning.
-    return in_words(value, column.kind).partition(":")[0] if column.is_figure else str(value)
+    if column.is_figure:
+        # The reason for a missing figure is a sentence, and a cell has room for its beginning.
+        return in_words(cast("StoredFigure", value), column.kind).partition(":")[0]
+    return str(value)
 
 
 @require_safe
@@ -94,7 +96,7 @@ def quality(request: Request, pk: int) -> HttpResponse:
     return render(request, "quality/quality.html", context)
 
 
-def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, Any]:
+def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, object]:
     report = stored.report
     label_source = _label_source(report, request.GET.get("label_source", ""))
     return {
@@ -107,18 +109,18 @@ def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict
     }
 
 
-def _label_source(report: Report, wanted: str) -> str:
-    """The wanted label source, else the first with opinions; "" where there are none."""
+def _label_source(report: Report, chosen: str) -> str:
+    """The chosen label source, else the first with opinions; "" where there are none."""
     sources = label_sources(report)
-    return wanted if wanted in sources else next(iter(sources), "")
+    return chosen if chosen in sources else next(iter(sources), "")
 
 
 def _panels(dataset: Dataset, report: Report, label_source: str) -> list[Panel]:
     """The panels for the visitor: those on single annotators are for admins."""
     if not label_source:
         return []
-    every = panels(report, label_source, names_of(report))
-    return [panel for panel in every if not panel.single or dataset.role == Role.ADMIN]
+    is_admin = dataset.role == Role.ADMIN
+    return [panel for panel in panels(report, label_source, names_of(report)) if is_admin or not panel.single]
 
 
 def _shown(dataset: Dataset, stored: Statistics, label_source: str, panel: Panel) -> Shown:
@@ -185,12 +187,13 @@ def _headings(column: Column) -> list[str]:
     return [plain_cell(f"{column.label or column.key}{end}") for end in ends]
 
 
-def _values(column: Column, value: Any) -> Iterator[Any]:
+def _values(column: Column, value: object) -> Iterator[object]:
     if column.is_figure:
-        figure = value or {}
+        figure = cast("Mapping[str, object]", value or {})
         yield from (figure.get(key, "") for key in ("value", "low", "high", "n"))
     else:
-        yield "" if value is None else plain_cell(value)
+        cell: object = "" if value is None else value
+        yield plain_cell(cell)
 
 
 @require_safe

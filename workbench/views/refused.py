@@ -1,4 +1,4 @@
-"""What is answered where access.py lets somebody see something, but not do this."""
+"""The answer where access.py refuses: somebody may see an object, but not do this to it."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -10,7 +10,7 @@ LOCKED = 423
 
 
 def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """423 with a sentence for a change of what is archived, else 403."""
+    """423 with a sentence for a change of an archived Dataset, else 403."""
     if not isinstance(exception, access.Archived):
         return permission_denied(request, exception)
     if request.headers.get("X-Requested-With") == "fetch":

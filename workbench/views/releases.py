@@ -88,8 +88,8 @@ def releases(request: Request, pk: int) -> HttpResponse:
 
 @require_POST
 def release_count(request: HttpRequest, pk: int) -> HttpResponse:
-    """How many Comparisons pass the filters of the form, by the current Decisions. A worker derives Decisions
-    from newer votes, and the page then asks again."""
+    """How many Comparisons pass the filters of the form, by the current Decisions. Where votes are newer, a
+    worker derives Decisions, and the page asks again."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = _form(dataset, request, leakage.latest(dataset))
     if not form.is_valid():
@@ -114,7 +114,7 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
 
 @transaction.atomic
 def _begin(release: Release, user: User) -> None:
-    """Store the release and its Run, and enqueue the Run once both are stored."""
+    """Store the release and its Run, and enqueue the Run."""
     run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=user)
     release.run, release.created_by = run, user
     pipeline.begin(release)
@@ -152,8 +152,8 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
 def _begin_report(dataset: Dataset, files: list[UploadedFile], column: str, request: Request) -> None:
     """Store the files and begin the Run that reads them, unless such a Run is open."""
     if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
-        sent = [(printable_name(file.name or "file"), file) for file in files]
-        with leakage.begin(dataset, sent, column) as run:
+        named_files = [(printable_name(file.name or "file"), file) for file in files]
+        with leakage.begin(dataset, named_files, column) as run:
             run.created_by = access.person(request.user)
             run.save()
         enqueue.enqueue(tasks.report_leakage, run.pk)
@@ -210,8 +210,8 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _in_order(release: Release, files: dict[str, pipeline.FileFacts]) -> list[tuple[str, pipeline.FileFacts]]:
-    """(name, facts) of each file by profile, format and split; files without rows come last. The order of the
-    manifest is lost, as PostgreSQL sorts the keys of JSON."""
+    """(name, facts) of each file by profile, format and split; files without rows come last. PostgreSQL sorts
+    the keys of JSON, so the order of the manifest is lost."""
     order = [*release.profiles, *pipeline.FORMATS, *pipeline.SPLITS, None]
 
     def places(item: tuple[str, pipeline.FileFacts]) -> list[int]:
@@ -236,7 +236,7 @@ class ReleasedProfile:
 
 @dataclass(frozen=True)
 class ProfileGroup:
-    """Profiles with the same rule and the same counts of pairs left out, in words."""
+    """Profiles with the same rule and the same counts of left-out pairs, in words."""
 
     rule: list[tuple[str, str]]
     left_out: list[tuple[str, int]]
@@ -265,7 +265,7 @@ def _profile_groups(release: Release) -> list[ProfileGroup]:
 
 @require_safe
 def release_download(request: HttpRequest, pk: UUID, name: str) -> HttpResponseBase:
-    """A file of a ready Release, streamed; a range of the file where the client resumes a download."""
+    """A file of a ready Release, streamed; a range of it where the client resumes a download."""
     release = access.release_for(request.user, pk)
     if not release.is_ready or name not in {*release.manifest["files"], pipeline.MANIFEST}:
         raise Http404
@@ -318,7 +318,7 @@ def _sha256(release: Release, name: str) -> str:
 
 
 def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
-    # RFC 9530 wants the digest of the whole file in base64, also on a part of the file; people compare hex.
+    # RFC 9530: the digest is of the whole file, in base64, also on a range of it. People compare hex.
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
     filename = f"{_folder(release)}-{name}"
     return {
@@ -334,14 +334,14 @@ def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
 
 
 def _folder(release: Release) -> str:
-    """A name for the folder of the release, by the name of the Dataset at the time of the build."""
+    """The name of the release's folder, after the name of the Dataset at the time of the build."""
     name = release.manifest["dataset"]["name"] if release.is_ready else release.dataset.name
     return f"{slugify(name) or 'dataset'}-{release.number}"
 
 
 def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
-    """The bytes of a Range header; None when they lie behind the end. All bytes without a single range, for a
-    range of another file (If-Range), and for a range of more digits than any file has."""
+    """The bytes of a Range header; None when the range starts after the end. All bytes where the header has
+    no single range, where If-Range names another file, and for more digits than any size has."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", request.headers.get("Range", ""))
     condition = request.headers.get("If-Range", f'"{sha256}"')
     if not match or match.groups() == ("", "") or condition != f'"{sha256}"':
@@ -354,7 +354,7 @@ def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
 
 
 def _blocks(path: str, span: range) -> Iterator[bytes]:
-    # Opened at the first block: after a HEAD request, which reads no block, nobody would close the file.
+    # Opened at the first block: a HEAD request reads no block, so nobody would close the file.
     with default_storage.open(path) as file:
         file.seek(span.start)
         remaining = len(span)

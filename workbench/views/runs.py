@@ -1,6 +1,5 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -40,12 +39,13 @@ RESULTS = {
     "files": "Files of releases",
     "uploads": "Uploaded files",
 }
-"""What the results of Runs are called on their pages, by key; a key that is not here is not shown."""
+"""Results on the pages of Runs, by key. Other keys are not shown."""
 
 
 @dataclass(frozen=True)
 class FailedText:
-    """A Completion that could not be scored: how it and the last message of its Prompt begin."""
+    """A Completion that could not be scored: the beginnings of its text and of the last message of its
+    Prompt."""
 
     dataset_id: int
     prompt_id: int
@@ -55,7 +55,7 @@ class FailedText:
 
 @dataclass(frozen=True)
 class FailedBatch:
-    """A ScoreBatch that failed, and its completions: one, unless a model could not be loaded at all."""
+    """A ScoreBatch that failed, and its completions: one, unless the model could not be loaded."""
 
     batch: ScoreBatch
     completions: list[FailedText]
@@ -68,7 +68,7 @@ class Curve:
     steps: int
     loss: str
     smooth: str
-    validation: list[dict[str, Any]]
+    validation: list[dict[str, float]]
     validation_line: str
     lines: list[dict[str, float]]
     said: str
@@ -77,12 +77,12 @@ class Curve:
     def of(cls, run: Run) -> "Curve | None":
         """None while there is no point."""
         losses: list[tuple[int, float]] = [tuple(point) for point in run.result.get("loss", [])]
-        measured = [(step, found) for step, found in run.result.get("validation", [])]
-        heights = [loss for _, loss in losses] + [found["log_loss"] for _, found in measured]
+        measured = [(step, figures) for step, figures in run.result.get("validation", [])]
+        heights = [loss for _, loss in losses] + [figures["log_loss"] for _, figures in measured]
         if not heights:
             return None
         steps = max([run.total or 0, *(step for step, _ in [*losses, *measured])])
-        # A rare spike would flatten everything else, so the axis ends a little above what is usual.
+        # A rare spike would flatten the rest, so the axis ends a little above the usual losses.
         usual = sorted(heights)[int(0.98 * (len(heights) - 1))]
         top = max(0.8, min(max(heights), 1.3 * usual))
 
@@ -90,8 +90,9 @@ class Curve:
             return 100 * step / max(1, steps), 40 - 40 * min(top, height) / top
 
         points = [
-            {"x": at(step, found["log_loss"])[0], "y": at(step, found["log_loss"])[1], "best": found["best"]}
-            for step, found in measured
+            {"x": x, "y": y, "best": figures["best"]}
+            for step, figures in measured
+            for x, y in [at(step, figures["log_loss"])]
         ]
         said = f"The last is {losses[-1][1]:.3f} at step {losses[-1][0]:,} of {steps:,}." if losses else ""
         return cls(
@@ -99,7 +100,7 @@ class Curve:
             loss=_path([at(*point) for point in losses]),
             smooth=_path([at(*point) for point in _smoothed(losses)]),
             validation=points,
-            validation_line=_path([at(step, found["log_loss"]) for step, found in measured]),
+            validation_line=_path([(point["x"], point["y"]) for point in points]),
             lines=[{"value": value, "at": 40 - 40 * value / top} for value in _rounds(top)],
             said=said,
         )
@@ -111,16 +112,16 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 def _smoothed(points: list[tuple[int, float]], weight: float = 0.9) -> list[tuple[int, float]]:
     """An exponential mean that does not begin at zero."""
-    mean, known, smooth = 0.0, 0.0, []
+    mean, total, smooth = 0.0, 0.0, []
     for step, value in points:
-        mean, known = weight * mean + (1 - weight) * value, weight * known + (1 - weight)
-        smooth.append((step, mean / known))
+        mean, total = weight * mean + (1 - weight) * value, weight * total + (1 - weight)
+        smooth.append((step, mean / total))
     return smooth
 
 
 def _rounds(top: float) -> list[float]:
     """Two to four round heights below the top."""
-    step = next(each for each in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 1e9) if top / each < 5)
+    step = next(step for step in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 1e9) if top / step < 5)
     return [step * number for number in range(1, int(top / step) + 1)]
 
 
@@ -138,7 +139,7 @@ def runs(request: Request, pk: int) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def run(request: Request, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
-    context: dict[str, Any] = {
+    context: dict[str, object] = {
         "dataset": run.dataset,
         "tab": "runs",
         "run": run,
@@ -159,29 +160,31 @@ def run(request: Request, pk: int) -> HttpResponse:
         context["outcome"] = []
         context["cuts"] = cuts.of_run(run)
     if run.kind == Run.Kind.TRAIN:
-        found = run.result.get("preflight") or {}
+        preflight = run.result.get("preflight") or {}
         context["outcome"] = []
         context["curve"] = Curve.of(run)
         context["active"] = ModelVersion.objects.active()
-        context["preflight"] = training.preflight_in_words(found) if "pairs" in found else []
+        context["preflight"] = training.preflight_in_words(preflight) if "pairs" in preflight else []
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 
 
 def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
-    """Each batch with the completions that it could not score, of their texts only how they begin."""
+    """Each batch with the completions that it could not score, by the beginnings of their texts."""
     listed = list(batches)
     pks = [pk for batch in listed for pk in batch.completion_ids]
     texts = Completion.objects.filter(pk__in=pks).annotate(beginning=Substr("text", 1, BEGINNING))
     rows = texts.values_list("pk", "prompt__dataset", "prompt", "beginning")
     words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).last_words()
-    found = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
-    return [FailedBatch(batch, [found[pk] for pk in batch.completion_ids if pk in found]) for batch in listed]
+    failed = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
+    return [
+        FailedBatch(batch, [failed[pk] for pk in batch.completion_ids if pk in failed]) for batch in listed
+    ]
 
 
 def _polled(
     request: Request, page: str, part: str, context: Mapping[str, object], going: bool
 ) -> HttpResponse:
-    """The page, or for htmx the part of it that changes; htmx is told to stop asking when nothing is open."""
+    """The page, or for htmx the part that changes; htmx stops asking once no Run is open."""
     if not request.htmx:
         return render(request, page, {**context, "going": going})
     return render(request, part, {**context, "going": going}, status=200 if going else STOP_POLLING)
@@ -209,8 +212,8 @@ def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _retry(run: Run, request: HttpRequest) -> Run | None:
-    """The Run that carries on: the same one, or for a score Run that was cancelled or failed as a whole a new
-    one over what lacks a Score. None when nothing is left to do."""
+    """The Run that goes on: the same Run, or a new one for a score Run that was cancelled or failed as a
+    whole. None when nothing is left to do."""
     if run.kind != Run.Kind.SCORE:
         return run if run.retry() else None
     if batches.retry_failed(run):

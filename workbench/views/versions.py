@@ -29,42 +29,41 @@ def versions(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def version(request: HttpRequest, pk: int) -> HttpResponse:
-    """What is pinned, what it was calibrated on, and how well the probabilities hold."""
-    found = access.version_for(request.user, pk)
-    return _version_page(request, found, CalibrateForm())
+    """The checksums of a version, the data that it was calibrated on, and how well its probabilities hold."""
+    return _version_page(request, access.version_for(request.user, pk), CalibrateForm())
 
 
 def _version_page(
-    request: HttpRequest, found: ModelVersion, form: CalibrateForm, status: int = 200
+    request: HttpRequest, version: ModelVersion, form: CalibrateForm, status: int = 200
 ) -> HttpResponse:
-    context = {"version": found, "form": form, "active": ModelVersion.objects.active()}
+    context = {"version": version, "form": form, "active": ModelVersion.objects.active()}
     context["serves"] = promotion.served()
     return render(request, "versions/version.html", context, status=status)
 
 
 @require_POST
 def version_calibrate(request: HttpRequest, pk: int) -> HttpResponse:
-    """Fit the temperature on what people have judged; nothing changes when that is too little."""
-    found = access.version_for(request.user, pk)
+    """Fit the temperature on people's votes; nothing changes where they are too few."""
+    version = access.version_for(request.user, pk)
     form = CalibrateForm(request.POST)
     if not form.is_valid():
-        return _version_page(request, found, form, status=400)
+        return _version_page(request, version, form, status=400)
     try:
-        calibration.calibrate(found, form.cleaned_data["dataset"], form.cleaned_data["labels"])
+        calibration.calibrate(version, form.cleaned_data["dataset"], form.cleaned_data["labels"])
     except calibration.NotEnoughData as error:
-        messages.warning(request, f"{found} was not calibrated: {error}.")
-    return redirect("version", found.pk)
+        messages.warning(request, f"{version} was not calibrated: {error}.")
+    return redirect("version", version.pk)
 
 
 @require_POST
 def version_delete(request: HttpRequest, pk: int) -> HttpResponse:
-    found = access.version_for(request.user, pk)
+    version = access.version_for(request.user, pk)
     try:
-        registry.delete_unused(found)
+        registry.delete_unused(version)
     except Refused as error:
         messages.warning(request, str(error))
-        return redirect("version", found.pk)
-    messages.info(request, f"{found} is deleted.")
+        return redirect("version", version.pk)
+    messages.info(request, f"{version} is deleted.")
     return redirect("versions")
 
 
@@ -74,8 +73,7 @@ def _reason(request: HttpRequest) -> str:
 
 @require_POST
 def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make the version the active one by hand: the first, or with a reason that is kept. Every Dataset is
-    scored by it, newest Dataset first."""
+    """Make the version the active one by hand: the first version, or with a reason that is kept."""
     version = access.version_for(request.user, pk)
     by = access.staff_only(request.user)
     try:
@@ -90,16 +88,16 @@ def version_activate(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def rollback(request: HttpRequest) -> HttpResponse:
-    """Put the model back that the active one replaced."""
+    """Make the version active again that the active one replaced."""
     by = access.staff_only(request.user)
     try:
-        made = promotion.roll_back(by=by, reason=_reason(request))
+        restored = promotion.roll_back(by=by, reason=_reason(request))
     except Refused as error:
         messages.warning(request, str(error))
         return redirect("versions")
     tasks.enqueue_scoring()
-    said = f"{made.version} is active again and has replaced {made.supersedes}."
-    messages.info(request, f"{said} {promotion.where_it_serves()}")
+    sentence = f"{restored.version} is active again and has replaced {restored.supersedes}."
+    messages.info(request, f"{sentence} {promotion.where_it_serves()}")
     return redirect("versions")
 
 
