@@ -75,7 +75,7 @@ def fit_head(
     margin = difference @ weight
     head = classifier.get_submodule("classifier")
     head.load_state_dict({"weight": weight[None], "bias": -(features @ weight).mean()[None]})
-    record = Record({"trained": texts_of(prompt for prompt, *_ in pairs)}, source="pairs of a fitted head")
+    record = Record({"trained": texts_of(prompt for prompt, *_ in pairs)}, source="labelled pairs")
     _save(classifier, source, out, record)
     loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean()
     return HeadFit(open_checkpoint(out), len(pairs), float(loss), float((margin > 0).float().mean()))

@@ -277,7 +277,7 @@ def test_what_waits_says_behind_what_it_is_and_for_how_long(dataset, alice, as_u
     alive("w", "work")
     ahead = running()
     run = RunFactory.create(dataset=dataset, kind="import")
-    sentence = f"Queued: starts when Import {ahead.pk} is done, about 3 min."
+    sentence = f"Queued: starts when Run {ahead.pk} (import) is done, about 3 min."
 
     assert said_of(run) == sentence
     assert sentence in show(as_user(alice), run)
@@ -289,14 +289,14 @@ def test_no_time_is_told_that_is_not_known(dataset):
     alive("w", "work")
     unknown = running(minutes_left=None)
     run = RunFactory.create(dataset=dataset, kind="release")
-    assert said_of(run) == f"Queued: starts when Import {unknown.pk} is done."
+    assert said_of(run) == f"Queued: starts when Run {unknown.pk} (import) is done."
     unknown.finish()
     running()
     before = RunFactory.create(kind="statistics")
     last = RunFactory.create(dataset=dataset, kind="release")
 
     # Nobody knows how long the one takes that has not begun.
-    assert said_of(last) == f"Queued: starts when Statistics {before.pk} is done."
+    assert said_of(last) == f"Queued: starts when Run {before.pk} (statistics) is done."
 
 
 def test_what_has_nothing_before_it_is_taken_in_a_moment(dataset):
@@ -316,7 +316,7 @@ def test_of_several_workers_the_first_that_is_free_takes_it(dataset):
     run = RunFactory.create(dataset=dataset, kind="import")
     assert said_of(run) == "Queued: starts in a moment."
     quick = running(minutes_left=5)
-    assert said_of(run) == f"Queued: starts when Import {quick.pk} is done, about 5 min."
+    assert said_of(run) == f"Queued: starts when Run {quick.pk} (import) is done, about 5 min."
     RunFactory.create(kind="import")
     later = RunFactory.create(kind="import")
 
@@ -329,7 +329,7 @@ def test_a_worker_of_several_queues_does_one_thing_at_a_time(dataset):
     ahead = running("score", version=ModelVersionFactory.create())
     run = RunFactory.create(dataset=dataset, kind="import")
 
-    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+    assert said_of(run) == f"Queued: starts when Run {ahead.pk} (score) is done, about 3 min."
 
 
 def test_all_workers_share_what_is_to_be_scored(dataset):
@@ -339,7 +339,7 @@ def test_all_workers_share_what_is_to_be_scored(dataset):
     ahead = running("score", version=version)
     run = RunFactory.create(dataset=dataset, version=version)
 
-    assert said_of(run) == f"Queued: starts when Score {ahead.pk} is done, about 3 min."
+    assert said_of(run) == f"Queued: starts when Run {ahead.pk} (score) is done, about 3 min."
 
 
 def test_where_no_worker_is_alive_for_it_that_is_what_it_waits_for(dataset):

@@ -126,6 +126,10 @@ def clients(dataset: Dataset, alice, rita, bob, charlie) -> dict[str, Client]:
 
 @pytest.fixture
 def path_of(dataset: Dataset) -> Callable[[str], str]:
+    return paths_in(dataset)
+
+
+def paths_in(dataset: Dataset) -> Callable[[str], str]:
     """The URL of a row of TABLE, on a fresh object of the kind that it is of."""
 
     def member() -> tuple[list[object], str]:

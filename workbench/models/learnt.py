@@ -16,7 +16,7 @@ class PromptSet(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
-        return f"{self.size} prompts of {self.source}"
+        return f"{self.size} prompts from {self.source}"
 
 
 class Learnt(models.Model):

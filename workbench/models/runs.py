@@ -152,7 +152,7 @@ class Run(models.Model):
         ordering = ["-pk"]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.pk}"
+        return f"Run {self.pk} ({self.get_kind_display().lower()})"
 
     @property
     def is_open(self) -> bool:
