@@ -2,8 +2,8 @@
 statements. For use in a transaction in which nobody else writes the same rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count
-from typing import Any
+from itertools import chain, count, islice
+from typing import Any, TypeVar
 
 import orjson
 from django.db import connection, models
@@ -17,6 +17,13 @@ INSERT_ROWS = 100
 Pair = tuple[int, int | str]
 Value = int | float | str | None
 RowValues = tuple[Value, ...]
+_T = TypeVar("_T")
+
+
+def in_chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
 
 
 class NewIds:

@@ -15,12 +15,12 @@ import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
+from workbench.db.bulk import in_chunks
 from workbench.models import (
     Annotator,
     Claim,
@@ -64,8 +64,7 @@ def renew_all(dataset: Dataset) -> None:
     repeat. The queue stays stale if something makes it so again meanwhile."""
     version, stale_since = ModelVersion.objects.active(), dataset.queue_stale_since
     groups = Prompt.objects.of(dataset).order_by("group").values_list("group", flat=True).distinct()
-    remaining = iter(list(groups))
-    while chunk := list(islice(remaining, GROUPS_AT_ONCE)):
+    for chunk in in_chunks(list(groups), GROUPS_AT_ONCE):
         renew(dataset, chunk)
     row = Dataset.objects.filter(pk=dataset.pk)
     row.update(queue_version=version)

@@ -16,9 +16,9 @@ All of this lies on disk in the temporary folder of the import, for a file of an
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 from django.db import connection
@@ -27,6 +27,7 @@ from django.db.models import Min
 from scoring.learnt import OPENING_WORDS
 from scoring.messages import message_reading
 from scoring.rows.drafts import Draft, tree_of
+from workbench.db.bulk import in_chunks
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import Message, group_digest
 from workbench.pipeline.text.near_duplicates import ALIKE, keys_of, likeness, shingles_of
@@ -46,8 +47,6 @@ IN_FILE = 2**62
 """The age of a group that begins in the file counts from here; a stored group's age is the id of a Prompt."""
 
 Tick = Callable[[int, int], None]
-
-T = TypeVar("T")
 
 
 def opening_of(messages: Sequence[Message]) -> list[Message]:
@@ -129,7 +128,7 @@ class Groups:
     def number(self, texts: Sequence[LinkedText | None]) -> list[int | None]:
         """The number of each text, the same for equal ones; None for None."""
         numbers: dict[str, int] = {}
-        for part in _parts({text.own for text in texts if text is not None}, CHUNK):
+        for part in in_chunks({text.own for text in texts if text is not None}, CHUNK):
             owns = [bytes.fromhex(own) for own in part]
             sql = f"SELECT own, n FROM text WHERE own IN ({_places(owns)})"  # noqa: S608
             numbers |= {own.hex(): n for own, n in self._db.execute(sql, owns)}
@@ -236,7 +235,7 @@ class Groups:
 
         owners: dict[int, int] = {}
         table, prompts = PromptKey._meta.db_table, Prompt._meta.db_table
-        for part in _parts(keys if among else (), LOOKUP_KEYS):
+        for part in in_chunks(keys if among else (), LOOKUP_KEYS):
             if connection.vendor == "postgresql":
                 # As JSON: thousands of placeholders take the driver longer than the look-up takes.
                 asked = "SELECT x::bigint FROM json_array_elements_text(%s) AS x"
@@ -377,12 +376,6 @@ class Groups:
 
 def _part_of(rows: "Numbers") -> "Numbers":
     return (rows[:, 0] >> 58) + PARTS // 2
-
-
-def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(values)
-    while part := list(islice(rest, size)):
-        yield part
 
 
 def _places(values: Sequence[object]) -> str:

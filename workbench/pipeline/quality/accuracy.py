@@ -4,9 +4,9 @@ A pair counts where chance picked the pair and people judged it before any Sugge
 it. Each pair counts once, by the majority of its opinions. A pair of a prompt group that the version has
 learnt does not count (pipeline.text.learnt)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from django.db.models import Count, Value
 from django.db.models.functions import Length
 
 from scoring import evaluate
+from workbench.db.bulk import in_chunks
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion, Outcome, Suggestion
 from workbench.pipeline.quality import voting
 from workbench.pipeline.text.learnt import Seen
@@ -78,7 +79,7 @@ def opinions_of(dataset: Dataset, using: str = "default") -> Opinions:
         row[place, OUTCOMES.index(outcome)] += n
     keys = sorted(rows)
     columns: dict[int, tuple[str, int, int]] = {}
-    for chunk in _chunks(keys):
+    for chunk in in_chunks(keys, CHUNK):
         pairs = Comparison.objects.using(using).filter(pk__in=chunk).order_by()
         values = pairs.values_list("pk", "prompt__group", Length("a__text"), Length("b__text"))
         columns |= {key: (group, a, b) for key, group, a, b in values}
@@ -101,12 +102,6 @@ def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, 
         counts += [first.unled().count(), first.unled().not_picked().count(), kept]
     reasons = ("led", "picked", "asked_after")
     return dict.fromkeys(reasons, 0) | dict(zip(reasons, (x - y for x, y in pairwise(counts)), strict=False))
-
-
-def _chunks(keys: Iterable[int]) -> Iterator[list[int]]:
-    stream = iter(keys)
-    while chunk := list(islice(stream, CHUNK)):
-        yield chunk
 
 
 # --- the figure ---------------------------------------------------------------------------------------------
@@ -196,7 +191,7 @@ def margins(version: ModelVersion, keys: Sequence[int], using: str = "default") 
     """The version's margin on each Comparison: NaN where a Score is missing, and 0 where both texts read the
     same to the version, which then makes no Suggestion."""
     margin: dict[int, float] = {}
-    for chunk in _chunks(keys):
+    for chunk in in_chunks(keys, CHUNK):
         rows = Suggestion.objects.using(using).filter(version=version, comparison__in=chunk)
         margin |= dict(rows.values_list("comparison_id", "margin"))
         missing = [key for key in chunk if key not in margin]

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple, TypedDict
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from django.db import models
 
 from scoring.messages import is_plain, says_text_alone
 from scoring.rows.drafts import FILE_LICENCE
+from workbench.db.bulk import in_chunks
 from workbench.models import (
     Comparison,
     Completion,
@@ -292,7 +293,7 @@ def _in_chunks(
     by_skill: bool,
     using: str,
 ) -> Generator[Case]:
-    while chunk := list(islice(ordered, CHUNK)):
+    for chunk in in_chunks(ordered, CHUNK):
         yield from _filled(chunk, passed, by_skill, using)
 
 

@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, flatten_messages
 from scoring.guard import near_siblings
+from workbench.db.bulk import in_chunks
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
 from workbench.pipeline.scoring import suggestions
 
@@ -60,7 +61,7 @@ def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None
         batches = (
             ScoreBatch(run=run, version=version, completion_ids=ids, size=len(ids)) for ids in _batches(rows)
         )
-        while chunk := list(itertools.islice(batches, 500)):
+        for chunk in in_chunks(batches, 500):
             ScoreBatch.objects.bulk_create(chunk)
     return run
 

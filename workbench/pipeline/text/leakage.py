@@ -31,7 +31,7 @@ CHUNK = 2_000
 PROMPT = "prompt"
 
 Tick = Callable[[int], None]
-"""Takes the number of prompts read since the last call; an exception of it stops the work."""
+"""Takes the number of prompts read since the last call; raises to stop the work."""
 
 
 class BadReference(ValueError):

@@ -8,17 +8,18 @@ a Prompt is stored, and pages only read them."""
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import Max
 
 from scoring.learnt import Record, Text, read
 from scoring.messages import reading
+from workbench.db.bulk import in_chunks
 from workbench.models import (
     Dataset,
     Learnt,
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
 CHUNK = 500
 INSERTED = 2_000
 
-_T = TypeVar("_T")
 Tick = Callable[[], None]
-"""Called now and then; an exception of it stops the work."""
+"""Called now and then; raises to stop the work."""
 
 
 def _no_tick() -> None:
@@ -119,8 +119,8 @@ def remember(
     *,
     base: ModelVersion | None = None,
 ) -> None:
-    """Record the prompts that the version and its base have learnt, all or none, and find them in every
-    Dataset. A record of None means that the prompts are not known."""
+    """Record the prompts that the version and its base have learnt, all or none, and find these prompts in
+    every Dataset. A record of None means that the prompts are not known."""
     if record is None:
         return
     base = base or version.base
@@ -134,15 +134,14 @@ def remember(
             for lesson in base.lessons.all():
                 Learnt.objects.get_or_create(version=version, prompts=lesson.prompts, use=lesson.use)
             whole = base.learnt == ModelVersion.Known.YES
-        known = ModelVersion.Known
-        version.learnt_on_record = known.YES if whole else known.PARTLY
+        version.learnt_on_record = ModelVersion.Known.YES if whole else ModelVersion.Known.PARTLY
         version.save(update_fields=["learnt_on_record"])
     for dataset in Dataset.objects.there().order_by("pk"):
         look_through(dataset, tick)
 
 
 def _prompt_set(texts: Sequence[Text], source: str, tick: Tick) -> PromptSet:
-    """The set of these prompts, which is stored once."""
+    """The set of these prompts, stored once."""
     digests = sorted({text.digests[0] for text in texts})
     prompts, is_new = PromptSet.objects.get_or_create(
         sha256=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
@@ -150,13 +149,13 @@ def _prompt_set(texts: Sequence[Text], source: str, tick: Tick) -> PromptSet:
     )
     if is_new:
         keys: dict[int, int | None] = {}
-        for chunk in _chunks(texts, CHUNK):
+        for chunk in in_chunks(texts, CHUNK):
             tick()
             _add(prompts, chunk, keys)
         rows = (LearntKey(key=key, prompts=prompts, text_id=text) for key, text in keys.items())
-        for part in _chunks(rows, INSERTED):
+        for chunk_rows in in_chunks(rows, INSERTED):
             tick()
-            LearntKey.objects.bulk_create(part)
+            LearntKey.objects.bulk_create(chunk_rows)
     return prompts
 
 
@@ -177,35 +176,28 @@ def _key(digest: str) -> int:
     return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
 
 
-def _chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    rest = iter(values)
-    while part := list(islice(rest, size)):
-        yield part
-
-
 # --- finding the prompts in Datasets ------------------------------------------------------------------------
 
 
 def look_through(dataset: Dataset, tick: Tick = _no_tick) -> None:
     """Look for the prompts of every set among the Prompts of the Dataset that are newer than the last
     look."""
-    last = Prompt.objects.of(dataset).aggregate(last=Max("pk"))["last"]
-    if last is None or not PromptSet.objects.exists():
+    newest = Prompt.objects.of(dataset).aggregate(newest=Max("pk"))["newest"]
+    if newest is None or not PromptSet.objects.exists():
         return
-    done = dict(LearntMatch.objects.filter(dataset=dataset).values_list("prompts", "up_to"))
-    behind: dict[int, list[int]] = {}
+    up_to = dict(LearntMatch.objects.filter(dataset=dataset).values_list("prompts", "up_to"))
+    sets_by_start: dict[int, list[int]] = defaultdict(list)
     for pk in PromptSet.objects.values_list("pk", flat=True):
-        if done.get(pk, 0) < last:
-            behind.setdefault(done.get(pk, 0), []).append(pk)
-    for up_to, sets in sorted(behind.items()):
-        _look_between(dataset, sets, up_to, last, tick)
+        if up_to.get(pk, 0) < newest:
+            sets_by_start[up_to.get(pk, 0)].append(pk)
+    for start, sets in sorted(sets_by_start.items()):
+        _look_between(dataset, sets, start, newest, tick)
 
 
 def _look_between(dataset: Dataset, sets: list[int], after: int, last: int, tick: Tick) -> None:
     groups: dict[int, set[int]] = {pk: set() for pk in sets}
     rows = Prompt.objects.of(dataset).filter(pk__gt=after, pk__lte=last).order_by("pk")
-    stream = rows.values_list("group", "messages").iterator(chunk_size=CHUNK)
-    while chunk := list(islice(stream, CHUNK)):
+    for chunk in in_chunks(rows.values_list("group", "messages").iterator(chunk_size=CHUNK), CHUNK):
         tick()
         texts = [Text.of(reading(messages)) for _, messages in chunk]
         for place, pk in _sets_of(texts, sets):
@@ -285,7 +277,7 @@ def seen_of_texts(version: ModelVersion, texts: Mapping[str, Sequence[Text]]) ->
         lessons.setdefault(prompts, set()).add(use)
     numbers: dict[str, set[int]] = {use: set() for use in Learnt.Use.values}
     rows = [(group, text) for group, texts_of_group in texts.items() for text in texts_of_group]
-    for chunk in _chunks(rows, CHUNK) if lessons else ():
+    for chunk in in_chunks(rows, CHUNK) if lessons else ():
         for place, prompts in _sets_of([text for _, text in chunk], list(lessons)):
             for use in lessons[prompts]:
                 numbers[use].add(_number(chunk[place][0]))
