@@ -1,9 +1,9 @@
-"""python -m tests: every test on everything that is found here; what `make test` runs. With --long the tests
-that take many minutes, and those alone; what `make test-full` runs.
+"""python -m tests: the tests of `make test`. With --long those of `make test-full`, with --fast those of
+`make test-fast`.
 
-SQLite always; PostgreSQL, Redis and Chromium wherever they answer. What was left out, and how to have it run,
-is the last thing printed. With CI=true nothing may be left out but what reads the public sets: they are no
-part of the project, and their tests are reported as skipped."""
+SQLite always; PostgreSQL, Redis and Chromium wherever they answer. The last lines say what was left out, and
+how to have it run. With CI=true only tests of the public sets may be left out: these are no part of the
+project."""
 
 import os
 import subprocess
@@ -25,6 +25,8 @@ NODE = [
     "--test",
 ]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
+POSTGRESQL = {"TEST_DATABASE": "postgresql"}
+PLAIN = "not browser and not services and not long"
 HOW_TO = {
     "PostgreSQL": "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
     "a PostgreSQL server to restart": "apt-get install postgresql, or put initdb and pg_ctl on the PATH",
@@ -67,43 +69,59 @@ def _public_sets() -> str | None:
 
 
 def stages(absent: dict[str, str]) -> list[list[Stage]]:
-    """Stages in their order; those of one list run side by side, as they wait more than they compute."""
-    postgresql = {"TEST_DATABASE": "postgresql"}
-    plain = "not browser and not services and not long"
-    working = "services" if "Redis" not in absent else "services and not redis"
-    on_sqlite = f"{working} and not postgresql"
+    """Stages in their order. Those of one list run side by side, as some wait more than they compute; at most
+    one of them uses the broker."""
+    workers = f"{_workers(absent)} and not long"
     planned = [
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
             Stage("JavaScript", [*NODE, "tests/js/*.test.js"]),
-            Stage("workers on SQLite", [*PYTEST, "-m", on_sqlite]),
+            Stage("workers on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
         ],
-        [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", plain])],
+        [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN])],
+        [
+            Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN], POSTGRESQL),
+            Stage("workers on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
+        ],
+        [Stage("Chromium", [*PYTEST, "-n", "2", "-m", "browser and not long"])],
     ]
-    last = []
-    if "PostgreSQL" not in absent:
-        # What knows no database, or brings one of its own.
-        own = ("scoring", "test_frame.py", "test_doors.py", "test_docs.py", "test_words.py")
-        ours = [f"--ignore=tests/{name}" for name in own]
-        planned.append([Stage("PostgreSQL", [*PYTEST, *PARALLEL, *ours, "-m", plain], postgresql)])
-        last.append(Stage("workers on PostgreSQL", [*PYTEST, "-m", working], postgresql))
-    if "Chromium" not in absent:
-        last.append(Stage("Chromium", [*PYTEST, "-m", "browser and not long"]))
-    return [*planned, last] if last else planned
+    return _present(planned, absent)
 
 
 def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
-    """The long ones, in their order: people who type, then what is asked of both databases side by side: odd
-    requests, and large ones that leave the web process small."""
-    odd = [*PYTEST, "-m", "long and not browser"]
-    requests = [Stage("20,000 odd requests and large ones, SQLite", odd)]
-    if "PostgreSQL" not in absent:
-        requests.append(
-            Stage("20,000 odd requests and large ones, PostgreSQL", odd, {"TEST_DATABASE": "postgresql"})
-        )
-    typing = [*PYTEST, "-n", "2", "-m", "long and browser"]
-    typed = [] if "Chromium" in absent else [[Stage("10,000 typed sentences", typing)]]
-    return [*typed, requests]
+    workers = f"{_workers(absent)} and long"
+    others = [*PYTEST, "-m", "long and not browser and not services"]
+    planned = [
+        [Stage("typed sentences in Chromium", [*PYTEST, "-n", "2", "-m", "long and browser"])],
+        [
+            Stage("fuzzing, memory and simulations on SQLite", others),
+            Stage("faults and load on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
+        ],
+        [
+            Stage("fuzzing and memory on PostgreSQL", others, POSTGRESQL),
+            Stage("faults and load on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
+        ],
+    ]
+    return _present(planned, absent)
+
+
+def fast_stages() -> list[list[Stage]]:
+    quick = [*PYTEST, *PARALLEL, "-m", f"{PLAIN} and not slow"]
+    lint = ["make", "--no-print-directory", "lint-python"]
+    return [[Stage("lint of Python", lint), Stage("quick tests on SQLite", quick)]]
+
+
+def _workers(absent: dict[str, str]) -> str:
+    return "services and not redis" if "Redis" in absent else "services"
+
+
+def _present(planned: list[list[Stage]], absent: dict[str, str]) -> list[list[Stage]]:
+    """Without the stages whose database or browser is absent."""
+    present = [
+        [stage for stage in together if not any(name in stage.name for name in absent)]
+        for together in planned
+    ]
+    return [together for together in present if together]
 
 
 def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
@@ -156,8 +174,9 @@ def counts(report: Path) -> dict[str, int]:
 
 
 def main() -> int:
-    absent = missing()
-    planned = long_stages(absent) if "--long" in sys.argv[1:] else stages(absent)
+    fast = "--fast" in sys.argv[1:]
+    absent = {} if fast else missing()
+    planned = fast_stages() if fast else (long_stages if "--long" in sys.argv[1:] else stages)(absent)
     needed = {name: reason for name, reason in absent.items() if name not in OPTIONAL}
     if CI and needed:
         for name, reason in needed.items():
@@ -179,7 +198,9 @@ def main() -> int:
         print(f"Failed: {', '.join(failed)}.")
     for name, reason in absent.items():
         print(f"Left out, as {name} is missing ({reason}). To have it run: {HOW_TO[name]}.")
-    if not absent:
+    if fast:
+        print("Left out: PostgreSQL, workers, Chromium, long tests and those in tests/slow.txt.")
+    elif not absent:
         print("Nothing was left out.")
     return 1 if failed else 0
 

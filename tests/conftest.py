@@ -1,5 +1,6 @@
 """The fixed cast: Alice administers the Dataset, Rita reviews, Bob annotates, Charlie is a stranger."""
 
+import os
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -17,14 +18,30 @@ from workbench.worker import enqueue
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the kind real_data are skipped where their folder of ../shared is not beside the project: no
-    test fails for what the repository does not bring."""
+SLOW = set((Path(__file__).parent / "slow.txt").read_text().split())
+"""Files and functions that take over 0.3 s in all."""
+DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests of real data without their folder of ../shared. On PostgreSQL leave out the tests without a
+    database and those marked portable, which run on SQLite."""
     for item in items:
+        if not SLOW.isdisjoint((item.nodeid.partition("::")[0], item.nodeid.partition("[")[0])):
+            item.add_marker("slow")
         marker = item.get_closest_marker("real_data")
         folders = (marker.args or ("data",)) if marker else ()
         if lacking := [name for name in folders if not (SHARED / name).is_dir()]:
             item.add_marker(pytest.mark.skip(reason=f"no folder ../shared/{lacking[0]} beside the project"))
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        left_out = [item for item in items if not _depends_on_the_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _depends_on_the_database(item)]
+
+
+def _depends_on_the_database(item: pytest.Item) -> bool:
+    uses = item.get_closest_marker("django_db") or not DATABASE_FIXTURES.isdisjoint(item.fixturenames)
+    return bool(uses) and item.get_closest_marker("portable") is None
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ def scratch(tmp_path, settings):
     settings.STATIC_ROOT = tmp_path / "static"
 
 
+@pytest.mark.portable
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.django_db(transaction=True)
 def test_the_demo_is_prepared_its_figures_are_computed_and_each_page_opens():

@@ -255,11 +255,17 @@ def type_batch(
     return len(answers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 def test_sentences_typed_in_real_time_answer_nothing_unseen(place, prepared, typist, bob):
     seed = os.environ.get("TYPED_SEED", f"real {time.time_ns()}")
 
     assert type_batch(place, 15, seed, prepared, typist, bob, fake=False) > 0, f"{place}, seed {seed!r}"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_typed_sentences_answer_nothing_unseen(place, prepared, typist, bob):
+    assert type_batch(place, 25, f"short, {place}", prepared, typist, bob, fake=True) > 0
 
 
 @pytest.mark.long

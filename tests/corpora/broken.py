@@ -246,10 +246,10 @@ def _wrong_checksum() -> bytes:
     return bytes(packed)
 
 
-def _run_of(byte: bytes, megabytes: int) -> bytes:
-    """gzip of so many equal bytes, without holding them."""
+def _run_of(part: bytes, megabytes: int) -> bytes:
+    """gzip of so many MiB of equal parts, without holding them."""
     packing = zlib.compressobj(9, wbits=31)
-    piece = byte * MEGABYTE
+    piece = part * (MEGABYTE // len(part))
     return b"".join(packing.compress(piece) for _ in range(megabytes)) + packing.flush()
 
 
@@ -268,7 +268,12 @@ def _packed() -> list[CorpusFile]:
         CorpusFile(
             "spaces.jsonl.gz", lambda: _run_of(b" ", 20), "one line of 20 MiB of blanks", line=1, says="8 MiB"
         ),
-        CorpusFile("blanks.jsonl.gz", lambda: _run_of(b"\n", 70), "70 MiB of blank lines", says="200 times"),
+        CorpusFile(
+            "blanks.jsonl.gz",
+            lambda: _run_of(b" " * 63 + b"\n", 70),
+            "70 MiB of blank lines",
+            says="200 times",
+        ),
         CorpusFile(
             "long-answer.jsonl.gz",
             lambda: _gzip(text_of(dish(1), dish(2, chosen="Stir. " * (MEGABYTE // 6)), dish(3)).encode()),

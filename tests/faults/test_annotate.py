@@ -11,6 +11,7 @@ from tests.processes import ROOT, database_url
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
 
+@pytest.mark.long
 def test_people_at_once_over_web_processes_lose_and_double_nothing():
     command = [sys.executable, "benchmarks/load_annotate.py", "--clients", "6", "--pairs", "25"]
     command += ["--pause", "0.05"]

@@ -60,7 +60,7 @@ def stored() -> list[int]:
     return [model.objects.count() for model in (Dataset, Prompt, Completion, Comparison, Judgment, PromptKey)]
 
 
-@pytest.mark.parametrize("phase", ["grouping", "storing"])
+@pytest.mark.parametrize("phase", [pytest.param("grouping", marks=pytest.mark.long), "storing"])
 def test_an_import_killed_at_any_step_leaves_nothing(phase, rows, tmp_path):
     dying = spawn(tmp_path, "-c", DYING, str(rows), phase)
     dying.communicate()
@@ -79,6 +79,7 @@ def test_of_two_imports_of_one_file_at_once_one_wins_and_nothing_is_doubled(rows
     assert stored()[:5] == [1, ROWS, 2 * ROWS, ROWS, ROWS]
 
 
+@pytest.mark.long
 def test_an_import_of_texts_of_megabytes_stays_below_500_mb(tmp_path):
     path, size = tmp_path / "long.jsonl", 3_500_000
     with path.open("w") as file:

@@ -81,6 +81,7 @@ def proxied(transactional_db: None, tmp_path: Path) -> Iterator[int]:
 HEAD = b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [b"P", HEAD, HEAD + b"a" * 1000], ids=len)
 def test_two_hundred_slow_clients_keep_nobody_waiting(sent, proxied):
     with ExitStack() as stack:

@@ -83,7 +83,13 @@ def killed_at(moment: str, dataset: Dataset, tmp_path: Path, tries: int = 10) ->
     raise AssertionError((tmp_path / "log").read_text())
 
 
-@pytest.mark.parametrize("moment", list(moments(Path())))
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, marks=[pytest.mark.long] if moment != "the files are put into storage" else [])
+        for moment in moments(Path())
+    ],
+)
 def test_a_command_killed_at_any_moment_leaves_all_or_nothing_and_can_be_repeated(judged, tmp_path, moment):
     out = killed_at(moment, judged, tmp_path)
 

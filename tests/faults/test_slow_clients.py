@@ -27,7 +27,13 @@ HEAD = b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\
 
 
 @pytest.mark.parametrize(
-    "sent", [b"P", HEAD[:40], HEAD, HEAD + b"a" * 1000], ids=["byte", "head", "body", "more"]
+    "sent",
+    [
+        pytest.param(b"P", marks=pytest.mark.long, id="byte"),
+        pytest.param(HEAD[:40], marks=pytest.mark.long, id="head"),
+        pytest.param(HEAD, marks=pytest.mark.long, id="body"),
+        pytest.param(HEAD + b"a" * 1000, id="more"),
+    ],
 )
 def test_two_hundred_slow_clients_keep_nobody_waiting(sent, port):
     with ExitStack() as stack:

@@ -55,6 +55,7 @@ def lost(run: Run) -> None:
     tasks.enqueue_run(run.pk)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
 def test_a_killed_training_goes_on_in_another_worker_and_the_old_model_serves_all_the_time(
     processes, run, base, monkeypatch, record_property

@@ -108,6 +108,7 @@ def work_through(processes: Processes, run: Run, kills: int = 0) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.long
 def test_killed_workers_lose_nothing_and_double_nothing(processes, dataset, version, tell):
     processes.clock()
     plain = batches.plan(dataset, ModelVersionFactory.create())
@@ -143,6 +144,7 @@ def test_sigterm_finishes_or_hands_back_the_batch(processes, dataset, version, t
     assert Score.objects.filter(version=version).count() == COMPLETIONS
 
 
+@pytest.mark.long
 def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes, dataset, version, tell):
     prompt = dataset.prompts.last()
     for text in POISON:
@@ -167,6 +169,7 @@ def test_poison_texts_fail_with_a_reason_and_everything_else_is_scored(processes
         assert reason in failed[text]
 
 
+@pytest.mark.long
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, version, tell):
@@ -181,6 +184,7 @@ def test_a_flushed_broker_costs_time_and_nothing_else(processes, dataset, versio
     assert Score.objects.filter(version=version).count() == COMPLETIONS
 
 
+@pytest.mark.long
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_two_workers_that_share_only_database_broker_and_storage_score_together(
@@ -244,6 +248,7 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"
         server.wait()
 
 
+@pytest.mark.long
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_else(
@@ -266,6 +271,7 @@ def test_a_broker_that_dies_and_comes_back_empty_holds_the_run_up_and_nothing_el
     assert Score.objects.filter(version=version).count() == COMPLETIONS
 
 
+@pytest.mark.long
 @pytest.mark.postgresql
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
 def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset, version, tell):
@@ -357,6 +363,7 @@ def scored_so_far(version: ModelVersion) -> set[tuple[int, float]]:
     return set(Score.objects.filter(version=version).values_list("completion", "value"))
 
 
+@pytest.mark.long
 @pytest.mark.postgresql
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
 def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_nobody(
@@ -384,6 +391,7 @@ def test_a_database_that_crashes_and_recovers_mid_run_loses_nothing_and_needs_no
     assert [process.poll() for process in processes.running] == [None, None]
 
 
+@pytest.mark.long
 @pytest.mark.postgresql
 @pytest.mark.parametrize("broker_url", ["filesystem"], indirect=True)
 def test_a_worker_that_waits_for_the_database_ends_when_it_is_told_to(

@@ -106,6 +106,7 @@ def test_a_page_that_packs_too_well_is_refused(tmp_path):
     assert megabytes < 350
 
 
+@pytest.mark.long
 def test_prefixes_that_every_text_shares_are_read_in_small_slices(tmp_path):
     texts = pa.array([f"{MEGABYTE}{n}" for n in range(64)])
     path = written(
@@ -139,6 +140,7 @@ def texts_of(count: int, text: str) -> dict[str, pa.Array]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("compression", ["zstd", "lz4"])
 def test_a_compressed_arrow_batch_is_refused_before_it_is_unfolded(compression, tmp_path):
     path = saved(tmp_path / "bomb", pa.table(texts_of(1_500, MEGABYTE)), compression)
@@ -150,6 +152,7 @@ def test_a_compressed_arrow_batch_is_refused_before_it_is_unfolded(compression, 
     assert megabytes < 350
 
 
+@pytest.mark.long
 def test_a_compressed_dictionary_of_arrow_is_refused_before_it_is_unfolded(tmp_path):
     entries = pa.DictionaryArray.from_arrays(pa.array([0]), [f"{MEGABYTE * 300}"])
     table = pa.table({"prompt": pa.array(["p"]), "chosen": entries, "rejected": pa.array(["b"])})
@@ -172,6 +175,7 @@ def test_one_value_that_all_rows_repeat_is_refused_by_its_column(tmp_path):
     assert megabytes < 350
 
 
+@pytest.mark.long
 def test_texts_that_lie_on_each_other_are_measured_by_their_length(tmp_path):
     views = np.tile(np.array([2**16, int.from_bytes(b"aaaa", "little"), 0, 0], np.int32), 20_000)
     buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"a" * 2**16)]

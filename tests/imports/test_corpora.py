@@ -33,6 +33,7 @@ def stored() -> tuple[int, ...]:
     return tuple(model.objects.count() for model in (Dataset, Prompt, Completion, Comparison))
 
 
+@pytest.mark.portable
 @all_files
 def test_a_strict_import_takes_the_whole_file_or_names_the_first_bad_line(file, take):
     result, ok, printed = take(file)
@@ -51,6 +52,7 @@ def test_a_strict_import_takes_the_whole_file_or_names_the_first_bad_line(file, 
     assert "\x1b" not in printed
 
 
+@pytest.mark.portable
 @all_files
 def test_a_lenient_import_keeps_the_good_rows_and_names_the_bad_lines(file, take):
     result, ok, _ = take(file, "--lenient")

@@ -15,7 +15,7 @@ from scoring.messages import canonical
 from workbench.models import Completion, Dataset, Prompt, Release
 from workbench.pipeline import imports, releases
 
-pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore"), pytest.mark.portable]
 
 # --- conversations ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from scoring.pairs import TARGETS, read_pairs
 from tests.imports.test_importing import EXAMPLES, take
 from workbench.models import Comparison, Dataset
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 CONTEXT = {
     "system": "Be brief.",

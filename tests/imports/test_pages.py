@@ -282,6 +282,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_kept(client, dataset, set
     assert not Upload.objects.exists()
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("name", STRANGE_NAMES, ids=range(len(STRANGE_NAMES)))
 def test_a_strange_name_is_only_ever_shown(name, client, dataset):
     answer = send(client, dataset, name=name)
@@ -298,6 +299,7 @@ def test_a_strange_name_is_only_ever_shown(name, client, dataset):
     assert not {"\0", "\u202e"} & set(page + answer.content.decode())
 
 
+@pytest.mark.portable
 @pytest.mark.django_db(transaction=True)
 def test_every_file_of_the_corpus_does_by_page_what_its_table_says(client, dataset):
     """One test for all, as a test that commits takes a second to clean up after."""
@@ -327,6 +329,7 @@ def as_the_table_says(client, dataset, file: CorpusFile) -> bool:
     )
 
 
+@pytest.mark.portable
 @pytest.mark.real_data("nasty")
 @pytest.mark.django_db(transaction=True)
 def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):

@@ -12,7 +12,7 @@ from tests.imports.test_importing import EXAMPLES
 from workbench.models import Dataset
 from workbench.pipeline import imports
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 
 def looked_at(path, **options):

@@ -7,7 +7,7 @@ from tests.simulated import campaign
 from workbench.models import Claim, Judgment
 from workbench.pipeline.model.pairs import WHAT_TO_DO
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 def test_the_gate_holds_the_truth_where_the_queue_picks_and_suggestions_lead():

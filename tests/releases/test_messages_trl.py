@@ -10,7 +10,7 @@ from tests.releases.test_trl import tokenizer as tokenizer
 from workbench.models import Release
 from workbench.pipeline import releases
 
-pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore"), pytest.mark.portable]
 
 ROWS = 140  # of which some 100 fall in the training split
 CHAT = """{% if tools %}tools: {{ tools | tojson }}<eos>{% endif %}\

@@ -35,7 +35,7 @@ from workbench.pipeline import imports, releases
 from workbench.pipeline.decisions import aggregation as aggregation_stage
 from workbench.pipeline.releases import FORMATS, PROFILES, SPLITS, proof, split_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 TALK = [
     {"role": "user", "content": "Hi"},

@@ -219,6 +219,7 @@ def preferred(dataset: Dataset) -> set[Any]:
 TURNS = {"trl-implicit", "llama-factory"}
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize(
     ("profile", "form"),
     [

@@ -11,7 +11,7 @@ from workbench.models import Release
 from workbench.pipeline import releases
 
 # TRL, torch and transformers warn of what they will change in their own next versions.
-pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore"), pytest.mark.portable]
 
 CHAT = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<eos>{% endfor %}"
 CHAT += "{% if add_generation_prompt %}assistant: {% endif %}"

@@ -121,6 +121,7 @@ coming = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(coming=coming, batch=st.integers(1, 8), is_known=st.booleans())
 def test_whatever_the_order_in_which_completions_come_the_order_is_that_of_fp32(coming, batch, is_known, db):

@@ -435,6 +435,7 @@ def killed_at(points, model, config, tmp_path):
     return out
 
 
+@pytest.mark.long
 def test_a_run_killed_at_ten_points_ends_with_the_same_weights(trained, model, tmp_path):
     config = replace(QUICK, save_seconds=0.0)
     out = killed_at([0, 1, 2, 9, 15, 16, 31, 44, 59, 60], model, config, tmp_path)
@@ -510,6 +511,7 @@ def test_what_a_limit_of_time_came_to_can_be_trained_again_without_a_clock(limit
     assert again.record.manifest["ended_by"] == "steps"
 
 
+@pytest.mark.long
 def test_a_limited_run_that_is_killed_ends_at_the_same_step_with_the_same_weights(limited, model, tmp_path):
     out = killed_at([0, 3, 7, 8], model, LIMITED, tmp_path)
 

@@ -23,7 +23,7 @@ from tests.factories import (
 from workbench.models import Annotator, Dataset, Member, Release, User
 from workbench.pipeline import imports, quality, releases
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 PEOPLE = ("anonymous", "stranger", "annotator", "reviewer", "admin", "staff")
 

@@ -100,7 +100,7 @@ def send_odd_requests(clients, path_of, requests: int, **options: object) -> Non
 
 
 def test_an_odd_request_is_no_error_of_the_server(clients, path_of):  # noqa: F811
-    send_odd_requests(clients, path_of, 600, derandomize=True)
+    send_odd_requests(clients, path_of, 200, derandomize=True)
 
 
 @pytest.mark.long
