@@ -26,20 +26,20 @@ def test_an_admin_adds_somebody_by_their_name(dataset, alice, charlie, as_user):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         ("nobody", "No account is named nobody"),
         ("Charlie", "Capital letters count"),
         ("gone", "No account"),
     ],
 )
-def test_a_name_without_an_account_is_refused_in_words(name, said, dataset, alice, charlie, as_user):
+def test_a_name_without_an_account_is_refused_in_words(name, reason, dataset, alice, charlie, as_user):
     UserFactory.create(username="gone", is_active=False)
 
     answer = add(as_user(alice), dataset, name)
 
     assert answer.status_code == 400
-    assert said in answer.content.decode()
+    assert reason in answer.content.decode()
     assert roles_in(dataset) == {"alice": "admin"}
 
 
@@ -62,8 +62,8 @@ def test_a_role_can_be_changed_and_only_to_one_that_there_is(dataset, alice, bob
 
 @pytest.mark.parametrize("way", ["member_change", "member_remove"])
 def test_the_last_admin_stays_until_there_is_another(way, dataset, alice, bob, as_user):
-    own = dataset.members.get(user=alice)
-    url = reverse(way, args=[dataset.pk, own.pk])
+    member = dataset.members.get(user=alice)
+    url = reverse(way, args=[dataset.pk, member.pk])
 
     answer = as_user(alice).post(url, {"role": "annotator"}, follow=True)
     assert "needs an admin" in answer.content.decode()
@@ -106,7 +106,7 @@ def test_a_member_was_last_active_when_they_last_judged_here(dataset, bob, rita)
     ]
 
 
-def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since(
+def test_votes_are_shown_as_of_the_last_report_with_the_new_ones_since(
     dataset, alice, bob, as_user, store_figures
 ):
     annotator = AnnotatorFactory.create(user=bob)
@@ -123,9 +123,9 @@ def test_what_people_have_judged_is_told_as_it_was_computed_with_what_came_since
     everybody, of_bob = html.split("<details")[1:]
     assert "<summary>Everyone</summary>" in everybody
     assert "<summary>bob</summary>" in of_bob
-    for told in (everybody, of_bob):
-        assert "<b>100 %</b></td><td>76 to 100 %</td>" in told.split("Chose left")[1]
-        assert "too few votes yet" in told.split("Right on known answers")[1]
+    for checks in (everybody, of_bob):
+        assert "<b>100 %</b></td><td>76 to 100 %</td>" in checks.split("Chose left")[1]
+        assert "too few votes yet" in checks.split("Right on known answers")[1]
 
 
 def test_before_anything_is_computed_the_page_has_the_members_and_says_when_the_rest_comes(

@@ -29,7 +29,7 @@ PEOPLE = ("anonymous", "stranger", "annotator", "reviewer", "admin", "staff")
 
 
 class Row(NamedTuple):
-    """A request with nothing in its body, on which kind of object, and its status for each of PEOPLE."""
+    """A request without a body: the kind of object, and the status for each of PEOPLE."""
 
     method: str
     of: str

@@ -93,24 +93,24 @@ def test_the_owner_of_an_account_that_others_guess_logs_in_at_once(ann):
 
 
 def test_a_browser_that_has_logged_in_before_never_waits_for_others_at_its_address(ann):
-    known = Client()
-    assert log_in(RIGHT, client=known).status_code == 302
-    known.post("/logout/")
+    browser = Client()
+    assert log_in(RIGHT, client=browser).status_code == 302
+    browser.post("/logout/")
     for number in range(25):
         log_in("wrong", name=f"somebody-{number}")
 
     assert log_in(RIGHT).status_code == 429
-    assert log_in(RIGHT, client=known).status_code == 302
+    assert log_in(RIGHT, client=browser).status_code == 302
 
 
 def test_the_cookie_of_one_account_opens_no_other(ann):
-    known = Client()
-    log_in(RIGHT, client=known)
-    known.post("/logout/")
+    browser = Client()
+    log_in(RIGHT, client=browser)
+    browser.post("/logout/")
     for number in range(30):
         log_in("wrong", name="bea", **from_address(number))
 
-    assert log_in("wrong", name="bea", client=known, **from_address(3)).status_code == 429
+    assert log_in("wrong", name="bea", client=browser, **from_address(3)).status_code == 429
 
 
 def test_the_wait_ends_within_a_minute(ann):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 UNTOLD = "The message broker does not answer"
 SECONDS = 3.0
-"""More than a request waits for the broker here, which is two tries of 0.2 s, on a busy machine."""
+"""Longer than a request waits for the broker here, two tries of 0.2 s, on a busy machine."""
 
 
 class Switch:
@@ -211,8 +211,8 @@ def test_forty_datasets_to_score_wait_for_the_broker_once(
 
     assert answer.status_code == 302
     assert time.monotonic() - began < SECONDS
-    said = [record for record in caplog.records if record.name == enqueue.__name__]
-    assert [(r.levelno, r.exc_info) for r in said] == [(logging.WARNING, None)]
+    records = [record for record in caplog.records if record.name == enqueue.__name__]
+    assert [(r.levelno, r.exc_info) for r in records] == [(logging.WARNING, None)]
 
 
 @pytest.mark.parametrize("command", ["statistics", "evaluate", "score"])
@@ -242,7 +242,7 @@ def test_batches_that_no_message_could_be_sent_for_are_due_at_once(dead, dataset
 def test_a_broker_that_takes_connections_and_never_answers_does_not_hold_up_the_health_check(dead, client):
     began = time.monotonic()
 
-    found = client.get("/readyz").json()
+    report = client.get("/readyz").json()
 
     assert time.monotonic() - began < SECONDS
-    assert "does not answer" in found["warnings"]["broker"]
+    assert "does not answer" in report["warnings"]["broker"]

@@ -28,11 +28,11 @@ def test_any_host_is_answered_and_nobody_is_redirected(path, https, db, settings
 def test_what_waits_for_others_is_a_warning_and_no_failure(db, settings):
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
 
-    found = Client().get("/readyz").json()
+    report = Client().get("/readyz").json()
 
-    assert found["ready"] is True
-    assert found["failures"] == {}
-    assert found["warnings"]["workers"] == "No worker is alive: imports, scores and releases wait."
+    assert report["ready"] is True
+    assert report["failures"] == {}
+    assert report["warnings"]["workers"] == "No worker is alive: imports, scores and releases wait."
 
 
 def test_a_worker_that_is_alive_is_no_warning(db):
@@ -56,7 +56,7 @@ def test_a_database_that_is_one_migration_behind_is_noticed(transactional_db):
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'workbench' AND name = %s", [newest])
     try:
-        found = Client().get("/readyz").json()
+        report = Client().get("/readyz").json()
     finally:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -64,7 +64,7 @@ def test_a_database_that_is_one_migration_behind_is_noticed(transactional_db):
                 [newest, timezone.now()],
             )
 
-    assert found["failures"] == {"migrations": "The database lacks migrations: run manage.py migrate."}
+    assert report["failures"] == {"migrations": "The database lacks migrations: run manage.py migrate."}
 
 
 def test_a_database_that_does_not_answer_fails(db, monkeypatch):
@@ -87,9 +87,9 @@ def test_missing_static_files_fail_with_the_command(db, settings, tmp_path):
     manifest = {"BACKEND": "workbench.static_files.ManifestStorage"}
     settings.STORAGES = settings.STORAGES | {"staticfiles": manifest}
 
-    found = Client().get("/readyz").json()["failures"]
+    report = Client().get("/readyz").json()["failures"]
 
-    assert found["static"] == "Static files are missing: run manage.py collectstatic."
+    assert report["static"] == "Static files are missing: run manage.py collectstatic."
 
 
 def test_pages_are_served_without_static_files(db, settings, tmp_path):

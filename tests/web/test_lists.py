@@ -1,4 +1,4 @@
-"""Every page that lists something asks the database as often for a hundred rows as for one, and seldom."""
+"""Every page with a list makes as many queries for a hundred rows as for one, and at most fifteen."""
 
 import json
 from datetime import timedelta
@@ -46,8 +46,8 @@ from workbench.pipeline.review import queue
 pytestmark = pytest.mark.django_db
 
 MOST = 15
-# The Overview reads the stored report too, why some answers have no Score, and behind what each Run waits;
-# Review how prompts begin, and the texts of the opened case alone.
+# The Overview also reads the stored report, why answers have no Score, and what each Run waits for; Review
+# how prompts begin, and the texts of the opened case alone.
 MOST_OF = {"dataset": 17, "review": 18, "review_case": 18}
 
 WITHOUT_A_LIST = {
@@ -57,11 +57,11 @@ WITHOUT_A_LIST = {
     "release_download", "release_zip", "import_preview", "import_rejects",
     "version", "dataset_delete",
 }  # fmt: skip
-"""Of the pages that can be looked at, those that show one thing, or a file."""
+"""The pages that show a single object or a file."""
 
 
 class Campaign:
-    """A Dataset that has had so many of everything that a page lists."""
+    """A Dataset with a number of all objects that pages list."""
 
     def __init__(self, dataset: Dataset, admin: User) -> None:
         self.dataset, self.admin = dataset, admin
@@ -85,7 +85,7 @@ class Campaign:
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Until there are so many of each."""
+        """Add objects until there are `size` of each."""
         for number in range(self.size, size):
             who = AnnotatorFactory.create()
             Member.objects.create(dataset=self.dataset, user=who.user, role="annotator")
@@ -114,14 +114,14 @@ class Campaign:
     def _of_data(self, number: int, who: Annotator) -> None:
         """Two more Prompts of one group with Scores, one of them in disagreement, the other settled as a gap
         of the guidelines by the admin."""
-        made = []
+        comparisons = []
         for _ in range(2):
             prompt = PromptFactory.create(dataset=self.dataset, group=f"{number:064x}")
             sides = CompletionFactory.create_batch(2, prompt=prompt, source=f"writer {number}")
             for completion in sides:
                 ScoreFactory.create(completion=completion, version=self.version)
-            made.append(ComparisonFactory.create(prompt=prompt, a=sides[0], b=sides[1]))
-        waiting, settled = made
+            comparisons.append(ComparisonFactory.create(prompt=prompt, a=sides[0], b=sides[1]))
+        waiting, settled = comparisons
         for outcome in "ab":
             JudgmentFactory.create(
                 comparison=waiting,
@@ -158,10 +158,10 @@ class Campaign:
             shown_name="a.jsonl", path=f"{uuid4()}", size=1, sha256="", uploaded_by=self.admin
         )
         for kind in Run.Kind:
-            made = {"kind": kind, "dataset": self.dataset, "version": self.version, "upload": upload}
-            RunFactory.create(**made, created_by=self.admin)
-            RunFactory.create(**made, state="running", created_by=self.admin)
-            ended = RunFactory.create(**made, state="cancelled", created_by=self.admin)
+            fields = {"kind": kind, "dataset": self.dataset, "version": self.version, "upload": upload}
+            RunFactory.create(**fields, created_by=self.admin)
+            RunFactory.create(**fields, state="running", created_by=self.admin)
+            ended = RunFactory.create(**fields, state="cancelled", created_by=self.admin)
         self.leakage.result["references"].append(
             {
                 "reference": f"Benchmark {number}",
@@ -185,30 +185,31 @@ class Campaign:
 
     def pages(self) -> dict[str, str]:
         """Each page with a list, and ways to look at it; by the name of its URL and of the way."""
-        here, query = [self.dataset.pk], queue.Filters()
-        some = Comparison.objects.in_disagreement(self.version).first()
+        args, query = [self.dataset.pk], queue.Filters()
+        waiting = Comparison.objects.in_disagreement(self.version).first()
         after = json.dumps([0, 0, 0.0, 0])  # all that nobody has flagged
         pinned = f"version={self.version.pk}&as_of={query.as_of.timestamp():.3f}"
-        voter = some.judgments.first().annotator_id
+        voter = waiting.judgments.first().annotator_id
         of_dataset = (
             "dataset", "data", "groups", "settings", "people", "runs", "model", "quality", "releases",
             "release_leakage", "import", "guideline_gaps", "review",
         )  # fmt: skip
-        review = reverse("review", args=here)
+        review = reverse("review", args=args)
         return {
-            **{name: reverse(name, args=here) for name in of_dataset},
+            **{name: reverse(name, args=args) for name in of_dataset},
             "home": reverse("home"),
-            "data, searched": reverse("data", args=here) + "?q=Answer",
+            "data, searched": reverse("data", args=args) + "?q=Answer",
             "review, next page": f"{review}?after={after}&{pinned}",
             "review, flips": f"{review}?{pinned}&old={self.old.pk}&why=flipped",
             "review, narrowed": f"{review}?{pinned}&annotator={voter}&lengths=alike&source=writer 0",
             "review, oldest first": f"{review}?order=oldest&votes=shown",
             "review_case": reverse("review_case", args=[self.case.pk]),
-            "review_case, of a flip": reverse("review_case", args=[some.pk]) + f"?{pinned}&old={self.old.pk}",
+            "review_case, of a flip": reverse("review_case", args=[waiting.pk])
+            + f"?{pinned}&old={self.old.pk}",
             "run": reverse("run", args=[self.run.pk]),
             "release": reverse("release", args=[self.release.pk]),
-            "model_compare": reverse("model_compare", args=here),
-            "model_version": reverse("model_version", args=[*here, self.newest.pk]),
+            "model_compare": reverse("model_compare", args=args),
+            "model_version": reverse("model_version", args=[*args, self.newest.pk]),
             "versions": reverse("versions"),
         }
 
@@ -228,7 +229,7 @@ def test_a_page_asks_as_often_for_a_hundred_rows_as_for_one_and_fifteen_times_at
     campaign = Campaign(dataset, alice)
     client, staff = as_user(alice), as_user(UserFactory.create(is_staff=True))
 
-    def asked() -> tuple[dict[str, int], dict[str, int]]:
+    def count() -> tuple[dict[str, int], dict[str, int]]:
         """Queries and bytes of each page."""
         queries, sizes = {}, {}
         for name, url in campaign.pages().items():
@@ -243,13 +244,15 @@ def test_a_page_asks_as_often_for_a_hundred_rows_as_for_one_and_fifteen_times_at
     def grown_to(size: int) -> tuple[dict[str, int], dict[str, int]]:
         campaign.grow(size)
         store_figures(dataset)
-        return asked()
+        return count()
 
-    one, small = grown_to(1)
-    hundred, large = grown_to(100)
+    for_one, small = grown_to(1)
+    for_hundred, large = grown_to(100)
 
     assert [name for name in small if large[name] <= small[name]] == []
-    assert hundred == one
+    assert for_hundred == for_one
     assert {
-        name: number for name, number in hundred.items() if number > MOST_OF.get(name.partition(",")[0], MOST)
+        name: number
+        for name, number in for_hundred.items()
+        if number > MOST_OF.get(name.partition(",")[0], MOST)
     } == {}

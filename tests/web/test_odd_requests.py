@@ -38,14 +38,14 @@ def test_a_version_that_is_no_number_is_not_found(version, dataset, alice, as_us
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("asked", ["bytes={}-", "bytes=-{}", "bytes=0-{}"])
-def test_a_range_of_4301_digits_gets_the_whole_file(asked, dataset, alice, as_user):
+@pytest.mark.parametrize("range_of", ["bytes={}-", "bytes=-{}", "bytes=0-{}"])
+def test_a_range_of_4301_digits_gets_the_whole_file(range_of, dataset, alice, as_user):
     """int() takes 4,300 digits: 500."""
     JudgmentFactory.create(comparison=ComparisonFactory.create(prompt__dataset=dataset))
     release = pipeline.build(Release(dataset=dataset, profiles=["preference"]))
     url = reverse("release_download", args=[release.pk, "manifest.json"])
 
-    answer = as_user(alice).get(url, headers={"range": asked.format("9" * 4301)})
+    answer = as_user(alice).get(url, headers={"range": range_of.format("9" * 4301)})
 
     assert answer.status_code == 200
     assert b"".join(answer)

@@ -21,17 +21,17 @@ REQUESTS = int(os.environ.get("ODD_REQUESTS", "20000"))
 
 
 def field_names() -> list[str]:
-    """Of every form, of every template, and whatever views read by a name of its own."""
-    found = {"page", "queue", "comparison"}
+    """The names of fields of all forms and templates, and those that views read."""
+    names = {"page", "queue", "comparison"}
     for module in pkgutil.iter_modules(forms.__path__):
         for _, form in inspect.getmembers(import_module(f"{forms.__name__}.{module.name}"), inspect.isclass):
             if issubclass(form, django_forms.BaseForm):
-                found |= set(form.base_fields)
+                names |= set(form.base_fields)
     for template in (ROOT / "templates").rglob("*.html"):
-        found |= set(re.findall(r'\bname="(\w+)"', template.read_text()))
+        names |= set(re.findall(r'\bname="(\w+)"', template.read_text()))
     for view in (ROOT / "workbench" / "views").glob("*.py"):
-        found |= set(re.findall(r'(?:GET|POST)(?:\.get|\.getlist)?[(\[]"(\w+)"', view.read_text()))
-    return sorted(found)
+        names |= set(re.findall(r'(?:GET|POST)(?:\.get|\.getlist)?[(\[]"(\w+)"', view.read_text()))
+    return sorted(names)
 
 
 VALUES = st.one_of(

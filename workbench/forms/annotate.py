@@ -32,7 +32,7 @@ class AnswerForm(forms.Form):
     comment = forms.CharField(required=False, strip=False, max_length=5000)
 
     def clean(self) -> dict[str, object]:
-        """Without the page's script the ranks come one by one, each as `rank`."""
+        """Without the page's script, each rank comes in a field `rank` of its own."""
         cleaned = self.cleaned_data
         if cleaned.get("answer") == "ranks":
             ranks = cast("QueryDict", self.data).getlist("rank")
@@ -44,7 +44,7 @@ class AnswerForm(forms.Form):
 
     @property
     def ranks(self) -> list[int]:
-        """Of a ranking, in the order shown; empty for any other answer."""
+        """The ranks in the order shown; empty for the answer to a pair."""
         kind, _, ranks = self.cleaned_data["answer"].partition(":")
         return [int(rank) for rank in ranks.split(",")] if kind == "ranks" else []
 
@@ -63,7 +63,7 @@ class AnswerForm(forms.Form):
 
 
 class HeldForm(forms.Form):
-    """The Comparisons that the annotation page has, as "12,15"."""
+    """The Comparisons on the annotation page, as "12,15"."""
 
     have = forms.RegexField(r"^(\d{1,18}(,\d{1,18}){0,50})?$", required=False)
     again = forms.BooleanField(required=False)
@@ -73,7 +73,7 @@ class HeldForm(forms.Form):
 
 
 class WhichForm(forms.Form):
-    """Which Comparison, before which Judgment, or which Judgment was the last."""
+    """Primary keys in the URL: of a Comparison, its Claim, or the Judgment before or last."""
 
     comparison = _pk(required=False)
     claim = _pk(required=False)

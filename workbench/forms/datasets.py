@@ -15,10 +15,10 @@ NAME_ERRORS = {"name": {"unique": NAME_TAKEN}}
 
 
 class NamedForm(forms.ModelForm):
-    """Writes a Dataset with a name that no other has."""
+    """Stores a Dataset under a name of its own."""
 
     def stored(self) -> Dataset | None:
-        """The Dataset, or None when somebody took its name a moment ago: `errors` then says so."""
+        """The stored Dataset; None, with an error on the form, when somebody took its name a moment ago."""
         try:
             with transaction.atomic():
                 dataset: Dataset = self.save()
@@ -37,7 +37,7 @@ class NewDatasetForm(NamedForm):
 
 
 class CloneForm(NamedForm):
-    """The name of a Dataset that is set up like another."""
+    """The name of a clone of the Dataset `source`."""
 
     prefix = "clone"
 
@@ -53,12 +53,12 @@ class CloneForm(NamedForm):
 
     def save(self, commit: bool = True) -> Dataset:
         if self._by is None:
-            raise ValueError("A clone needs the person who makes it.")
+            raise ValueError("A clone needs the person who creates it.")
         return cloning.clone(self._source, self.cleaned_data["name"], self._by)
 
 
 class DeleteForm(forms.Form):
-    """The name of the Dataset, typed once more by whoever deletes it."""
+    """The name of the Dataset, typed to confirm its deletion."""
 
     name = forms.CharField(
         label="Type the name of the dataset to confirm",
@@ -85,12 +85,12 @@ SETTINGS = {
     "Fairness": ["blind_share", "gold_share", "repeat_share"],
     "Testing": ["frozen"],
 }
-"""The settings of a Dataset by what they are about, in the order of the page."""
+"""The settings of a Dataset by section, in the order of the page."""
 
 
 class DatasetForm(NamedForm):
-    """A Dataset's settings. Only what was changed is written, so that two people who each change one field
-    do not undo each other."""
+    """A Dataset's settings. Writes only the changed fields, so that two people who each change one field do
+    not undo each other."""
 
     class Meta:
         model = Dataset
@@ -143,8 +143,8 @@ class DatasetForm(NamedForm):
 
     @classmethod
     def sent(cls, data: QueryDict, dataset: Dataset) -> "DatasetForm":
-        """Over a copy, as validation writes what was sent into its instance: a page that says why a name is
-        refused still has the Dataset under its own."""
+        """The form with the sent data. Validation writes into the instance, so it gets a copy: a page that
+        refuses a name still shows the Dataset under its own."""
         return cls(data, instance=copy(dataset))
 
     def save(self, commit: bool = True) -> Dataset:
@@ -158,7 +158,7 @@ class DatasetForm(NamedForm):
 
 
 class GuidelinesForm(forms.Form):
-    """The text of the next version, kept byte for byte but for the CRLF that browsers send."""
+    """The text of the next version, byte for byte, except that the CRLF of browsers becomes LF."""
 
     text = forms.CharField(strip=False, required=False, widget=forms.Textarea(attrs={"rows": 18}))
     based_on = forms.IntegerField(min_value=0, max_value=LARGEST, widget=forms.HiddenInput)
@@ -175,12 +175,12 @@ class GuidelinesForm(forms.Form):
         return text.replace("\r\n", "\n")
 
     def revise(self, dataset: Dataset, by: User) -> Guidelines | None:
-        """The stored version, or None when somebody stored another meanwhile: `errors` then says so."""
+        """The stored version; None, with an error on the form, when somebody stored another meanwhile."""
         try:
             return dataset.revise_guidelines(self.cleaned_data["text"], by, self.cleaned_data["based_on"])
         except ValidationError as conflict:
             self.add_error("text", conflict)
-            # Whoever saves again has seen that there is a newer version.
+            # A person who saves again has seen that there is a newer version.
             self.data = {**self.data, "based_on": dataset.guidelines.count()}
             return None
 

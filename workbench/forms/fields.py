@@ -1,2 +1,2 @@
 LARGEST = 2**63 - 1
-"""What a database takes for a primary key; a larger number would be an error of the query."""
+"""The largest primary key of a database; a query with a larger number fails."""

@@ -9,10 +9,10 @@ from workbench.pipeline import imports
 
 
 class UploadForm(forms.Form):
-    """A file to import. Its name is only shown; its ending has to be a known one."""
+    """A file to import, with a known ending. Its name is only for people."""
 
     file = forms.FileField(
-        allow_empty_file=True,  # refused as every other bad file is: on the page of its preview
+        allow_empty_file=True,  # refused on the page of its preview, like any other bad file
         error_messages={"required": "Choose a file first."},
     )
 
@@ -26,7 +26,7 @@ class UploadForm(forms.Form):
         return file
 
 
-_NAMED = {
+_COLUMNS = {
     **imports.COLUMN_WORDS,
     **{word: f"value of the outcome column for {outcome}" for word, outcome in imports.OUTCOME_WORDS.items()},
 }
@@ -81,14 +81,14 @@ class ImportForm(forms.Form):
 
     def __init__(self, data: Mapping[str, object] | None = None) -> None:
         super().__init__(data)
-        for word, meaning in _NAMED.items():
+        for word, meaning in _COLUMNS.items():
             widget = forms.TextInput(attrs={"list": "columns"} if word in imports.COLUMN_WORDS else {})
             self.fields[f"column_{word}"] = forms.CharField(
                 label=word, help_text=meaning, max_length=200, required=False, widget=widget
             )
 
     def named_columns(self) -> list[forms.BoundField]:
-        return [self[f"column_{word}"] for word in _NAMED]
+        return [self[f"column_{word}"] for word in _COLUMNS]
 
     @classmethod
     def data_of(cls, run: Run | None) -> dict[str, object]:
@@ -99,11 +99,11 @@ class ImportForm(forms.Form):
         return {**params, **left_out, **columns}
 
     def options(self) -> imports.ImportOptions:
-        """The options that were chosen; an invalid field keeps its default."""
+        """The chosen options; an invalid field keeps its default."""
         chosen = self.cleaned_data
         return imports.ImportOptions(
             format=chosen.get("format") or "auto",
-            columns={word: column for word in _NAMED if (column := chosen.get(f"column_{word}"))},
+            columns={word: column for word in _COLUMNS if (column := chosen.get(f"column_{word}"))},
             lenient=chosen.get("lenient", False),
             source=chosen.get("source", ""),
             licence=chosen.get("licence", ""),

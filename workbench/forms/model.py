@@ -10,7 +10,7 @@ from workbench.pipeline.runs.progress import Refused
 
 
 class RetrainForm(forms.Form):
-    """What to train a new version on, from what, and how."""
+    """The Release to train a new version on, its base, and the preset."""
 
     release = forms.ModelChoiceField(Release.objects.none(), empty_label=None)
     base = forms.ModelChoiceField(
@@ -30,7 +30,7 @@ class RetrainForm(forms.Form):
         bases = ModelVersion.objects.transformers().exclude(state=ModelVersion.State.RETIRED)
         self._field("release").queryset = releases.defer("manifest")
         self._field("base").queryset = bases
-        # Read once: a field reads its queryset anew whenever it is shown or looked at.
+        # Read once: a field reads its queryset each time that it is rendered or validated.
         self._field("base").choices = [(base.pk, str(base)) for base in bases]
         newest = releases.first()
         self.initial = {"release": newest, "base": training.usual_base(), "preset": _preset_for(newest)}
@@ -39,7 +39,7 @@ class RetrainForm(forms.Form):
         return cast("forms.ModelChoiceField", self.fields[name])
 
     def chosen_release(self) -> Release | None:
-        """The one that is chosen, or stands first; None while the Dataset has none."""
+        """The chosen Release, else the newest; None while the Dataset has none."""
         if not self.is_bound:
             newest: Release | None = self.initial["release"]
             return newest
@@ -69,7 +69,7 @@ class CompareForm(forms.Form):
 
 
 class PromoteForm(forms.Form):
-    """An override, and why; both may be left out where the gate says yes."""
+    """An override of the gate, and its reason; empty where the version passes the gate."""
 
     override = forms.BooleanField(required=False)
     reason = forms.CharField(required=False, max_length=2000)

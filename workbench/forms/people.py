@@ -6,7 +6,7 @@ from workbench.models import Dataset, Member, Role, User
 
 
 class MemberForm(forms.Form):
-    """Adds a person who has an account."""
+    """Adds a person with an account to the Dataset."""
 
     username = forms.CharField(label="Name", max_length=150)
     role = forms.ChoiceField(choices=Role.choices, initial=Role.ANNOTATOR)

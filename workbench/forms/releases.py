@@ -79,7 +79,7 @@ class ReleaseForm(forms.Form):
     def __init__(
         self, data: QueryDict | None = None, *, sources: Sequence[str], leaked: Callable[[], Sequence[str]]
     ) -> None:
-        """`leaked` gives the prompt groups of the newest leakage report."""
+        """sources: offered for `source`; leaked: gives the prompt groups of the newest leakage report."""
         super().__init__(data)
         self.leaked = leaked
         field = cast(forms.MultipleChoiceField, self.fields["source"])

@@ -4,7 +4,7 @@ from workbench.models import Dataset
 
 
 class CalibrateForm(forms.Form):
-    """What to fit a temperature on."""
+    """The data to fit a temperature on."""
 
     dataset = forms.ModelChoiceField(Dataset.objects.there(), required=False, empty_label="all datasets")
     labels = forms.BooleanField(required=False, label="Include imported labels")

@@ -378,11 +378,11 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
     def of(self, dataset: Dataset) -> Self:
         return self.filter(dataset=dataset)
 
-    def clusters(self) -> models.QuerySet["Prompt", dict[str, object]]:
-        """Groups of two Prompts or more, the largest first: group, size."""
+    def clusters(self) -> models.QuerySet["Prompt", tuple[str, int]]:
+        """(group, size) of the groups of two Prompts or more, the largest first."""
         # Only the group is read, so that the database reads the index of groups alone.
         grouped = self.order_by().values("group").annotate(size=Count("*"))
-        return grouped.filter(size__gt=1).order_by("-size", "group")
+        return grouped.filter(size__gt=1).order_by("-size", "group").values_list("group", "size")
 
     def first_of_each_group(self, most: int) -> Self:
         """The first `most` Prompts of each group, by primary key."""

@@ -1,5 +1,5 @@
-"""The annotation page and what its script asks for. An answer is an ordinary form: the browser itself gets a
-redirect, the script (which asks for JSON) gets JSON."""
+"""The annotation page and the requests of its script. A vote is an ordinary form: a browser without the
+script gets a redirect, the script gets JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def refusals_shown(view: View) -> View:
 
 
 def _current_answer(judgment: Judgment) -> tuple[str, dict[str, str]]:
-    """The answer of another window in words, and what the page needs to show and to change it."""
+    """The answer of another window: in words, and as the fields with which the page shows and changes it."""
     judgments = judgments_with(Judgment.objects.select_related("comparison", "ranking").get(pk=judgment.pk))
     first, answer = judgments[0], page_answer(judgments)
     fields = {"answer": answer.value, "supersedes": sent_key(first), "judgment": str(first.pk)}
@@ -93,15 +93,15 @@ def _page(
 @never_cache
 @require_GET
 def annotate(request: HttpRequest, pk: int) -> HttpResponse:
-    """The page with the next Comparison. Without the page's script, `last` is the answer that has led here:
-    what the model says of it stands above the next one."""
+    """The page with the next Comparison. Without the page's script, `last` is the Judgment before: the
+    model's pick on it stands above the next Comparison."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = WhichForm(request.GET)
     last_pk = form.cleaned_data["last"] if form.is_valid() else None
     newest = last_answered(dataset, annotator) if last_pk else None
     judgments = judgments_with(newest) if newest else []
     last = judgments if any(judgment.pk == last_pk for judgment in judgments) else []
-    # This page is got, not posted, and yet hands out a Claim.
+    # Checked here, as this GET request hands out a Claim.
     claim = None
     if not dataset.archived_at:
         claim = handout.next_claim(dataset, annotator, again="again" in request.GET)
@@ -111,8 +111,8 @@ def annotate(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @refusals_shown
 def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
-    """One more Comparison, as HTML; 204 when there is none but the page still has some; why nothing is left
-    when it has none."""
+    """One more Comparison, as HTML. When none is left: 204 while the page still has Comparisons, else the end
+    of the page with the reason."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = _checked(HeldForm(request.POST))
     have, again = form.cleaned_data["have"], form.cleaned_data["again"]
@@ -129,15 +129,15 @@ def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @refusals_shown
 def judge(request: HttpRequest, pk: int) -> HttpResponse:
-    """Store an answer. 409 when it cannot: it was given in another window or by another person. An answer
-    whose place went to others is kept and answered like any other: gold and repeats have no place to lose."""
+    """Store an answer; 409 where the annotator has answered in another window. An answer that comes after its
+    place is filled is stored, and gets the same response: gold and repeats have no place to lose."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = _checked(AnswerForm(request.POST), annotator)
     comparison = _comparison(form, dataset)
     judgments = answers.record(
         annotator, comparison, form.answer_in(dataset), form.ranks, form.cleaned_data["claim"]
     )
-    # The model is shown once, after a blind first answer; a change needs no second look.
+    # The model's pick is shown once, after a blind first answer, and not again after a change.
     first = judgments[0]
     is_blind_first = first.stage == Judgment.Stage.FIRST and first.mode == Claim.Mode.BLIND
     pick = pick_then(judgments) if is_blind_first else None
@@ -179,8 +179,8 @@ def annotate_flag(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @refusals_shown
 def annotate_hold(request: HttpRequest, pk: int) -> HttpResponse:
-    """The page is open: renew its leases. Answers which of them the annotator holds, and which version of the
-    guidelines is current."""
+    """Renew the leases of an open page. Answers with the Claims that the annotator holds, and the current
+    version of the guidelines."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = _checked(HeldForm(request.POST))
     guidelines = dataset.current_guidelines
@@ -196,15 +196,15 @@ def annotate_hold(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 @refusals_shown
 def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
-    """The annotator's last answer, reopened; with `before`, the last one older than that Judgment. The script
-    gets the Comparison alone, a browser the whole page."""
+    """The annotator's last answer, reopened; with `before`, the last answer older than that Judgment. The
+    script gets the Comparison alone, a browser the whole page."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
-    access.refuse_archived(dataset)  # what is reopened is to be changed
+    access.refuse_archived(dataset)  # a reopened answer is about to change
     form = WhichForm(request.GET)
     judgment = last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
     if judgment is None:
         raise Refusal("You have no earlier vote to reopen.", 404)
-    # A ranking is handed out by its first Comparison: its draft is kept under that Claim.
+    # A ranking is handed out by its first Comparison, whose Claim keeps the draft.
     judgments = judgments_with(judgment)
     first = judgments[0]
     claim = Claim.objects.select_related("ranking").get(
@@ -218,8 +218,8 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
-    """How much the annotator has answered, all answers alike. What gold, repeats and others say of the
-    answers is for admins: it would tell an annotator who still votes which pair was gold."""
+    """How much the annotator has answered. Results on gold and repeats, and agreement with others, are for
+    admins: they would tell an annotator who still votes which pair was gold."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     context = {
         "dataset": dataset,
@@ -231,7 +231,7 @@ def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
-    """The second view of a Comparison that was handed to the annotator: turns in order, then left, right."""
+    """The markdown view of a Comparison that the annotator has: turns in order, then left, right."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = WhichForm(request.GET)
     comparison_pk = form.cleaned_data["comparison"] if form.is_valid() else None
@@ -249,7 +249,7 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def straight_on(request: HttpRequest) -> HttpResponse:
-    """Store with the account whether the annotation page goes straight on after an answer."""
+    """Store in the account whether the annotation page goes straight on after an answer."""
     user = access.person(request.user)
     user.goes_straight_on = "straight_on" in request.POST
     user.save(update_fields=["goes_straight_on"])
@@ -257,7 +257,7 @@ def straight_on(request: HttpRequest) -> HttpResponse:
 
 
 def _checked(form: F, annotator: Annotator | None = None) -> F:
-    """The form, when it is valid and was filled in by this annotator."""
+    """The form, if it is valid and this annotator filled it in; else a Refusal."""
     if not form.is_valid():
         name, errors = next(iter(form.errors.items()))
         raise Refusal(f"{name}: {errors[0]}", 400)

@@ -249,7 +249,7 @@ def groups(request: HttpRequest, pk: int) -> HttpResponse:
         "dataset": dataset,
         "tab": "data",
         "page": page,
-        "clusters": _clusters(dataset, {row["group"]: row["size"] for row in page}),
+        "clusters": _clusters(dataset, dict(page)),
         "report": report,
         "newer": report and Prompt.objects.of(dataset).filter(created_at__gt=report.started_at).exists(),
         "overlaps": [

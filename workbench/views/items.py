@@ -1,8 +1,5 @@
-"""What the annotation page shows: a pair or a ranking as one annotator sees it, and answers in the page's
-terms.
-
-An answer in the page's terms is "left", "left:2" (much better), "tie", ..., or of a ranking "ranks:2,1,2":
-the rank of each answer in the order shown, 1 = best."""
+"""A pair or a ranking as one annotator sees it, and answers in the terms of the page: "left", "left:2" (much
+better), "tie", ..., or of a ranking "ranks:2,1,2": the rank of each answer in the order shown, 1 = best."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ from workbench.models.dataset import Message
 from workbench.pipeline.annotate import statements
 from workbench.pipeline.scoring import suggestions
 
-# Earlier turns that are shown unfolded: at most so many, of so many characters in all.
+# Earlier turns are shown unfolded up to this number, and up to this number of characters together.
 FEW_TURNS = 4
 SHORT_TURNS = 600
 
@@ -31,8 +28,8 @@ class PageAnswer:
 
 @dataclass(frozen=True)
 class Pick:
-    """What the model says of a Comparison or of a ranking, as one annotator sees it. `sure` is how sure the
-    model is, in words; `differs` is whether the annotator said otherwise."""
+    """The model's pick of a Comparison or a ranking, as one annotator sees it. sure: how sure the model is,
+    in words; differs: whether the annotator answered otherwise."""
 
     value: str
     sure: str
@@ -50,8 +47,8 @@ class Pick:
 
 @dataclass(frozen=True)
 class Item:
-    """A Comparison, or a ranking, as one annotator sees it. Holds no name, no score, and nobody else's
-    answer. `judgments` are what the annotator's own answer is stored as, if there is one."""
+    """A Comparison or a ranking as one annotator sees it, without names, scores and other people's answers.
+    judgments: the rows of the annotator's own answer, if there is one."""
 
     comparison: Comparison
     claim: Claim
@@ -63,7 +60,7 @@ class Item:
     @classmethod
     def of(cls, claim: Claim, judgments: Sequence[Judgment] = ()) -> "Item":
         comparison = statements.comparison_with_texts(claim.comparison_id)[0]
-        # Nobody is led by knowing that there will be a reveal; without one, the page need not wait.
+        # A reveal to come leads nobody; without one, the page need not wait for it.
         has_reveal = claim.mode == Claim.Mode.BLIND and bool(comparison.has_suggestion)
         pick = pick_then(judgments) if judgments else pick_now(claim)
         return cls(comparison, claim, pick, uuid4(), judgments, has_reveal)
@@ -97,12 +94,12 @@ class Item:
 
     @property
     def suggestion(self) -> Pick | None:
-        """What is shown before the answer."""
+        """The pick to show before the answer."""
         return None if self.judgments else self.pick
 
     @property
     def why_no_suggestion(self) -> str:
-        """Why an assisted annotator sees no pick of a pair that the model has scored."""
+        """Why an assisted annotator sees no pick on a pair that the model has scored."""
         claim = self.claim
         if claim.mode != Claim.Mode.ASSISTED or claim.suggestion_id or claim.ranking_id or self.judgments:
             return ""
@@ -123,7 +120,7 @@ class Item:
 
 
 def judgments_with(judgment: Judgment) -> list[Judgment]:
-    """All that the same answer is stored as, oldest first."""
+    """All Judgments of the same answer, oldest first."""
     if judgment.ranking is None:
         return [judgment]
     siblings = judgment.ranking.judgments.unchanged().filter(annotator=judgment.annotator_id)
@@ -131,12 +128,12 @@ def judgments_with(judgment: Judgment) -> list[Judgment]:
 
 
 def sent_key(judgment: Judgment) -> str:
-    """The key of the answer, as its sender gave it."""
+    """The key of the answer, as the page sent it."""
     return str(judgment.metadata.get("key") or judgment.idempotency_key or "")
 
 
 def in_words(value: str) -> str:
-    """ "left:2" is "Left, much better". Of ranks the numbers of the answers, best first: "2 > 1 = 3"."""
+    """ "Left, much better" for "left:2"; for ranks, the numbers of the answers, best first: "2 > 1 = 3"."""
     kind, _, more = value.partition(":")
     if kind != "ranks":
         return Outcome.page_words()[kind] + ", much better" * (more == "2")
@@ -155,7 +152,7 @@ def page_answer(judgments: Sequence[Judgment]) -> PageAnswer:
 
 
 def pick_then(judgments: Sequence[Judgment]) -> Pick | None:
-    """What the model suggested when the Judgments were made; None where it had no pick for all of them."""
+    """The model's pick when the Judgments were made; None where one of them had no pick."""
     if not all(judgment.suggested for judgment in judgments):
         return None
     first = judgments[0]
@@ -171,7 +168,7 @@ def pick_then(judgments: Sequence[Judgment]) -> Pick | None:
 
 
 def pick_now(claim: Claim) -> Pick | None:
-    """What an assisted annotator sees before the answer. The Claim of a blind one holds nothing to show."""
+    """The model's pick before the answer. The Claim of a blind annotator has no Suggestion to show."""
     suggestion = claim.suggestion
     if suggestion is None:
         return None
