@@ -26,7 +26,7 @@ def test_a_column_is_never_taken_for_a_fact_of_the_import(column, dataset, tmp_p
     assert written == [
         {"chosen": "\n\nHuman: Ask.\n\nAssistant: Yes.", "rejected": "\n\nHuman: Ask.\n\nAssistant: No."}
     ]
-    assert not dataset.comparisons.get().judgments.get().is_surplus
+    assert dataset.comparisons.get().judgments.get().is_current
 
 
 def test_a_column_with_the_name_of_such_a_fact_is_refused_by_name(dataset, tmp_path):

@@ -24,8 +24,8 @@ class Outcome(models.TextChoices):
 
     @staticmethod
     def seen_as(outcome: str, left: str) -> str:
-        """The outcome as a reader sees it who has the completion `left` on the left: "a" and "b" become
-        "left" or "right", others stay."""
+        """The outcome for a reader who has the completion `left` on the left: "a" and "b" become "left" or
+        "right", other outcomes stay."""
         if outcome not in (Outcome.A, Outcome.B):
             return outcome
         return "left" if outcome == left else "right"
@@ -33,12 +33,9 @@ class Outcome(models.TextChoices):
     @staticmethod
     def page_words() -> dict[str, str]:
         """What pages call each outcome, by the outcome as seen: left, right, tie, both_bad, cannot_judge."""
-        rest = (Outcome.TIE, Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE)
-        return {
-            "left": "Left",
-            "right": "Right",
-            **{outcome.value: outcome.label.partition(":")[0] for outcome in rest},
-        }
+        without_side = (Outcome.TIE, Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE)
+        words = {outcome.value: outcome.label.partition(":")[0] for outcome in without_side}
+        return {"left": "Left", "right": "Right", **words}
 
 
 class Side(models.TextChoices):
@@ -89,24 +86,24 @@ class Annotator(models.Model):
 
 
 class SaidBy(models.TextChoices):
-    """Whose answer it is. A label that came with a file is never called a person's."""
+    """Who gave an answer. A label that came with a file is never called a person's."""
 
     PEOPLE = "people", "people"
     LABELS = "labels", "imported labels"
 
 
 def _of_source(source: "SaidBy | None") -> Q:
-    """Which Judgments are of the source; of any for None."""
+    """The Judgments of the source; all Judgments for None."""
     imported = Q(stage="imported")
     return Q() if source is None else imported if source == SaidBy.LABELS else ~imported
 
 
-def _differ(one: SaidBy, other: "SaidBy | None") -> Exists:
-    """An opinion of `one` and an opinion of `other` (None = of any source) are not the same."""
+def _differ(source: SaidBy, other_source: "SaidBy | None") -> Exists:
+    """An opinion of `source` differs from an opinion of `other_source` (None = of any source)."""
     opinions = Judgment.objects.current().opinions()
-    others = opinions.filter(_of_source(other), comparison=OuterRef("comparison"))
+    others = opinions.filter(_of_source(other_source), comparison=OuterRef("comparison"))
     against = Exists(others.exclude(outcome=OuterRef("outcome")))
-    return Exists(opinions.filter(_of_source(one), against, comparison=OuterRef("pk")))
+    return Exists(opinions.filter(_of_source(source), against, comparison=OuterRef("pk")))
 
 
 def _model_disagrees(version: "ModelVersion", source: "SaidBy | None" = None) -> Exists:
@@ -123,8 +120,8 @@ def _changed_after_reveal() -> Exists:
 
 
 def _gold_missed() -> Q:
-    """Somebody said otherwise than the known answer, and no reviewer has settled it since: marking it as gold
-    settled it once, so an older Decision says nothing about the miss."""
+    """Somebody missed the known answer, and no reviewer has settled the Comparison since. An older Decision
+    does not count: it was made before the miss."""
     gold = Judgment.objects.unchanged().opinions().filter(purpose=Purpose.GOLD, comparison=OuterRef("pk"))
     missed = gold.exclude(outcome=OuterRef("gold_outcome"))
     later = Decision.objects.current().filter(
@@ -136,7 +133,7 @@ def _gold_missed() -> Q:
 
 
 def _own_answers_differ() -> Exists:
-    """An annotator's answer to the repeat is another than their vote."""
+    """An annotator's answer to the repeat differs from their vote."""
     vote = (
         Judgment.objects.current()
         .opinions()
@@ -147,22 +144,15 @@ def _own_answers_differ() -> Exists:
     return Exists(repeats.filter(Exists(vote), comparison=OuterRef("pk")))
 
 
-def _flipped(old: "ModelVersion", new: "ModelVersion") -> Exists:
-    before = old.suggestions.filter(comparison=OuterRef("comparison"))
-    to_a, to_b = Exists(before.filter(margin__lt=0)), Exists(before.filter(margin__gt=0))
-    now = Q(to_a, margin__gt=0) | Q(to_b, margin__lt=0)
-    return Exists(new.suggestions.filter(now, comparison=OuterRef("pk")))
-
-
 def _flagged() -> Exists:
     return Exists(Flag.objects.open().filter(comparison=OuterRef("pk")))
 
 
 def _people_need_a_reviewer() -> Q:
-    """What people have brought up: two of them differ, or one and an imported label, one has changed their
-    answer after the reveal, one answers a repeat otherwise, one has raised a flag."""
-    # Each looked up row by row: as `pk IN (...)` they took five times as long on 200,000 Comparisons,
-    # and a page of 30 would wait for all of them.
+    """People differ from each other or from an imported label; or somebody has changed an answer after the
+    reveal, answered a repeat differently, or raised a flag."""
+    # EXISTS for each row: `pk IN (...)` took five times as long on 200,000 Comparisons, and a page of 30
+    # would wait for all of them.
     split = _differ(SaidBy.PEOPLE, None)
     return Q(split) | Q(_changed_after_reveal()) | Q(_flagged()) | Q(_own_answers_differ())
 
@@ -183,84 +173,81 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         }
         return self.annotate(votes=Count("judgments", filter=current), **counts)
 
-    def judged(self) -> Self:
-        return self.filter(Exists(Judgment.objects.current().filter(comparison=OuterRef("pk"))))
-
-    def settled(self) -> Self:
-        return self.filter(Exists(Decision.objects.current().filter(comparison=OuterRef("pk"))))
-
-    def unsettled(self) -> Self:
-        return self.exclude(Exists(Decision.objects.current().filter(comparison=OuterRef("pk"))))
-
     def people_disagree(self) -> Self:
-        """Current Judgments of two people with different outcomes; "cannot judge" is no opinion and disagrees
+        """Current Judgments of two people have different outcomes. "Cannot judge" is no opinion and disagrees
         with none."""
         return self.filter(_differ(SaidBy.PEOPLE, SaidBy.PEOPLE))
 
     def labels_disagree(self) -> Self:
-        """Imported labels say different things."""
+        """Imported labels have different outcomes."""
         return self.filter(_differ(SaidBy.LABELS, SaidBy.LABELS))
 
     def people_against_labels(self) -> Self:
-        """A person's current Judgment and an imported label say different things."""
+        """A person's current Judgment and an imported label have different outcomes."""
         return self.filter(_differ(SaidBy.PEOPLE, SaidBy.LABELS))
 
     def model_disagrees(self, version: "ModelVersion | None", source: "SaidBy | None" = None) -> Self:
-        """A current Judgment, of this source or of any, prefers the side that the version's Suggestion does
-        not."""
+        """A current Judgment, of this source or of any, prefers the other side than the version's
+        Suggestion."""
         return self.filter(_model_disagrees(version, source)) if version else self.none()
 
     def changed_after_reveal(self) -> Self:
-        """A person's current Judgment is another than the one they gave before they saw the Suggestion."""
+        """A person's current Judgment differs from the one that they gave before they saw the Suggestion."""
         return self.filter(_changed_after_reveal())
 
     def flagged(self) -> Self:
         return self.filter(_flagged())
 
     def gold_missed(self) -> Self:
-        """An annotator's answer is another than the known one, and no reviewer has looked since."""
+        """An annotator's answer differs from the known one, and no reviewer has settled since."""
         return self.filter(_gold_missed())
 
     def own_answers_differ(self) -> Self:
-        """An annotator who was asked twice, with sides swapped, prefers another outcome the second time."""
+        """An annotator who was asked twice, with sides swapped, has answered differently."""
         return self.filter(_own_answers_differ())
 
     def in_disagreement(self, version: "ModelVersion | None") -> Self:
-        """Everything in one of the three queues of reviewers."""
+        """All Comparisons in the three queues of reviewers."""
         needed = _people_need_a_reviewer() | Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
         if version:
             needed |= Q(_model_disagrees(version))
         return self.filter((~_settled_by_reviewer() & needed) | _gold_missed())
 
     def in_queue(self, queue: str, version: "ModelVersion | None") -> Self:
-        """Those in one queue of reviewers, each Comparison in one alone, and not settled by a reviewer:
+        """The Comparisons of one queue of reviewers, not settled by a reviewer. Each is in the first queue
+        whose condition holds:
 
-        - people: people have brought it up, or gold was missed since a reviewer looked;
-        - labels: else, imported labels differ;
-        - model: else, the version prefers another side than a person or an imported label."""
+        - people: people need a reviewer, or gold was missed since a reviewer settled;
+        - labels: imported labels differ;
+        - model: the version prefers another side than a person or an imported label."""
         if queue == ReviewQueue.PEOPLE:
             return self.filter((~_settled_by_reviewer() & _people_need_a_reviewer()) | _gold_missed())
         labels_differ = Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
-        rest = ~_settled_by_reviewer() & ~_gold_missed() & ~_people_need_a_reviewer()
+        not_people = ~_settled_by_reviewer() & ~_gold_missed() & ~_people_need_a_reviewer()
         if queue == ReviewQueue.LABELS:
-            return self.filter(labels_differ & rest)
-        return self.filter(Q(_model_disagrees(version)) & ~labels_differ & rest) if version else self.none()
+            return self.filter(labels_differ & not_people)
+        if version is None:
+            return self.none()
+        return self.filter(Q(_model_disagrees(version)) & ~labels_differ & not_people)
 
     def flipped(self, old: "ModelVersion", new: "ModelVersion", towards: bool | None = None) -> Self:
         """The two versions prefer different sides, settled or not; a tie of scores is no preference.
 
-        towards: True for those where `new` prefers what people do, False for those where `old` does; None for
-        all, among them those on which people are split, silent, or prefer neither. What people prefer is what
-        a reviewer has decided, else the side that more current Judgments are for."""
-        flips = self.filter(_flipped(old, new))
+        towards: True = `new` prefers the same side as people; False = `old` does; None = all, with those on
+        which people are split, silent, or prefer neither side. People prefer the outcome that a reviewer has
+        decided, else the side with more current Judgments."""
+        before = old.suggestions.filter(comparison=OuterRef("comparison"))
+        to_a, to_b = Exists(before.filter(margin__lt=0)), Exists(before.filter(margin__gt=0))
+        changed = Q(to_a, margin__gt=0) | Q(to_b, margin__lt=0)
+        flips = self.filter(Exists(new.suggestions.filter(changed, comparison=OuterRef("pk"))))
         if towards is None:
             return flips
         right = new if towards else old
-        to_a = Exists(right.suggestions.filter(margin__gt=0, comparison=OuterRef("pk")))
-        return flips.with_lead().filter(Q(to_a, lead__gt=0) | Q(~to_a, lead__lt=0))
+        is_for_a = Exists(right.suggestions.filter(margin__gt=0, comparison=OuterRef("pk")))
+        return flips.with_lead().filter(Q(is_for_a, lead__gt=0) | Q(~is_for_a, lead__lt=0))
 
     def with_lead(self) -> Self:
-        """What people prefer, as the alias `lead`: above 0 for a, below 0 for b, 0 or NULL for neither."""
+        """Add the alias `lead`: above 0 where people prefer a, below 0 for b, 0 or NULL for neither."""
         for_a, for_b = When(outcome=Outcome.A, then=1), When(outcome=Outcome.B, then=-1)
         for_either = Case(for_a, for_b, default=0)
         reviewed = Decision.objects.current().filter(
@@ -274,33 +261,33 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def unsettled_by_reviewer(self) -> Self:
         return self.filter(~_settled_by_reviewer())
 
-    def calling_more(self) -> Self:
-        """Those with free places of their own number."""
+    def needing_more_people(self) -> Self:
+        """Comparisons with a number of places of their own, some of them free."""
         return self.filter(required__gt=F("claimed"))
 
     def claimed_by(self, people: int) -> Self:
-        """Those without a number of places of their own, of which so many are claimed."""
+        """Comparisons without a number of places of their own, of which this many places are claimed."""
         return self.filter(required=None, claimed=people)
 
     def unfilled(self, initial_overlap: int) -> Self:
-        """Those with free places."""
+        """Comparisons with free places."""
         return self.filter(Q(required__gt=F("claimed")) | Q(required=None, claimed__lt=initial_overlap))
 
     def open_to(self, annotator: int, again: bool = False) -> Self:
-        """Those that no reviewer has settled and that this annotator (a primary key) has not had; with
+        """Comparisons that no reviewer has settled and that this annotator (a primary key) has not had; with
         `again` also those that the annotator skipped."""
         given_back = [Claim.State.EXPIRED, *([Claim.State.SKIPPED] if again else [])]
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
-        # A query that locks asks all of this of the locked row again: others may have filled it meanwhile.
+        # A locking query checks these conditions again on the locked row: others may have filled it.
         return self.unsettled_by_reviewer().exclude(Exists(had.exclude(state__in=given_back)))
 
     def gold(self) -> Self:
-        """Those whose answer is known: annotators are measured by them, and they collect no votes."""
+        """Comparisons with a known answer. Annotators are measured by them, and they collect no votes."""
         return self.exclude(gold_outcome="")
 
 
 class ReviewQueue(models.TextChoices):
-    """What a reviewer works through, first things first."""
+    """The queues of a reviewer, the most important first."""
 
     PEOPLE = "people", "Disagreements"
     LABELS = "labels", "Imported labels disagree"
@@ -308,7 +295,7 @@ class ReviewQueue(models.TextChoices):
 
 
 class Purpose(models.TextChoices):
-    """Why somebody was asked. The page shows all three alike; only work gives votes."""
+    """Why a Comparison was handed out. The page shows all three alike; only work gives votes."""
 
     WORK = "work", "Work: the vote counts"
     GOLD = "gold", "Gold: the answer is known and checks the annotator"
@@ -322,7 +309,7 @@ def draw_random_rank() -> float:
 
 class Comparison(models.Model):
     """Two Completions of one Prompt to be judged. The canonical order (a, b) is the order of the texts'
-    sha256: fixed, and blind to which of them any label prefers."""
+    sha256: fixed, and independent of any label."""
 
     dataset = models.ForeignKey("workbench.Dataset", on_delete=models.CASCADE, related_name="comparisons")
     prompt = models.ForeignKey("workbench.Prompt", on_delete=models.CASCADE, related_name="comparisons")
@@ -334,18 +321,18 @@ class Comparison(models.Model):
         default=0, editable=False, help_text="Places held by live or done Claims; written with the Claim."
     )
     random_rank = models.FloatField(
-        default=draw_random_rank, editable=False, help_text="Its place in a random order, drawn once."
+        default=draw_random_rank, editable=False, help_text="Position in a random order, drawn once."
     )
     required = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
-        help_text="How many people may judge this one; null = as many as the Dataset says, 0 = gold.",
+        help_text="How many people may judge this pair; null = as many as the dataset says, 0 = gold.",
     )
     audited = models.BooleanField(
         default=False,
         db_default=False,
         editable=False,
-        help_text="One vote would have been enough: it gets the full overlap by lot.",
+        help_text="Gets the full overlap by lot, although one vote was enough.",
     )
     gold_outcome = models.CharField(
         max_length=20,
@@ -353,17 +340,17 @@ class Comparison(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="Its known answer, by which annotators are measured; empty = none is known.",
+        help_text="Known answer, by which annotators are measured; empty = none.",
     )
     uncertainty_rank = models.FloatField(
         null=True,
         editable=False,
-        help_text="Its place among the uncertain, least first; null = the model says nothing of it.",
+        help_text="Position among uncertain pairs, smallest first; null = no suggestion.",
     )
     disagreement_rank = models.FloatField(
         null=True,
         editable=False,
-        help_text="Its place among those in disagreement, least first; null = nobody disagrees.",
+        help_text="Position among disagreements, smallest first; null = nobody disagrees.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -382,8 +369,8 @@ class Comparison(models.Model):
                 condition=Q(gold_outcome="") | Q(required=0), name="comparison_of_gold_requires_none"
             ),
         ]
-        # The next Comparison is the first of a range here, however many are full: that keeps it as quick
-        # with 200,000 as with 200.
+        # The next Comparison is the first of a range of an index, however many are full: the queue is as
+        # quick with 200,000 as with 200.
         indexes = [
             models.Index(
                 fields=["dataset", "claimed", "random_rank"],
@@ -415,8 +402,8 @@ class Comparison(models.Model):
 
 
 class Ranking(models.Model):
-    """Three or more Completions of one Prompt that an annotator puts in order at once. Stored as what it
-    implies: a Claim and a Judgment for each Comparison of two of them."""
+    """Three or more Completions of one Prompt that an annotator puts in order at once. Stored as a Claim and
+    a Judgment for each Comparison of two of them."""
 
     annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="rankings")
     prompt = models.ForeignKey("workbench.Prompt", on_delete=models.CASCADE, related_name="rankings")
@@ -429,9 +416,9 @@ class Ranking(models.Model):
 
 class Claim(models.Model):
     """An annotator's lease on a Comparison. For work, a live Claim holds one of the Comparison's places
-    (`slot` 0 .. places - 1), and a done one keeps it; the unique slot makes too many votes impossible in the
-    database. A done one without a place was answered when all were taken: that answer is kept aside. Gold and
-    repeats hold none: they take nothing from the votes."""
+    (`slot` 0 .. places - 1), and a done Claim keeps it: the unique slot makes too many votes impossible. A
+    done Claim without a place was answered when all places were taken; that answer is no vote. Gold and
+    repeats hold no place."""
 
     class State(models.TextChoices):
         LIVE = "live", "Live: held until the vote or the expiry"
@@ -467,13 +454,11 @@ class Claim(models.Model):
         choices=Strategy.choices,
         default=Strategy.RANDOM,
         db_default=Strategy.RANDOM,
-        help_text="How its Comparison was chosen when it was begun: all who judge it carry the same.",
+        help_text="How the pair was chosen when it was begun; the same for all who vote on it.",
     )
     propensity = models.FloatField(
         null=True,
-        help_text="How likely its Comparison was to be the one chosen then, of all that nobody had begun. "
-        "Null where none was chosen: gold, repeats, what was skipped before, Claims from before there were "
-        "strategies.",
+        help_text="Probability of drawing this pair among all that nobody had begun; null = not drawn.",
     )
     suggestion = models.ForeignKey(
         "workbench.Suggestion",
@@ -518,17 +503,16 @@ class Claim(models.Model):
 
 class JudgmentQuerySet(models.QuerySet["Judgment"]):
     def current(self) -> Self:
-        """Those that stand as votes: not superseded, not kept aside, and neither gold nor repeats. Whatever
-        counts Judgments counts these."""
+        """Judgments that count as votes: not superseded, not surplus, and neither gold nor repeats. Every
+        count of Judgments counts these."""
         return self.filter(is_current=True)
 
     def for_votes(self) -> Self:
-        """Gold and repeats left out, which measure the annotator; superseded ones are in."""
+        """All but gold and repeats, which measure the annotator; with superseded Judgments."""
         return self.filter(purpose=Purpose.WORK)
 
     def unchanged(self) -> Self:
-        """What each annotator says now of what they were handed, gold, repeats and what is kept aside among
-        it: those that undo reopens."""
+        """Each annotator's latest answers, with gold, repeats and surplus answers. Undo reopens these."""
         return self.filter(superseded_by__isnull=True)
 
     def opinions(self) -> Self:
@@ -538,32 +522,31 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         return self.filter(annotator__user__isnull=False)
 
     def labels(self) -> Self:
-        """Opinions that came with the data and stand: nobody here picked what they are of."""
+        """Current opinions that came with the data. No queue picked their Comparisons."""
         return self.current().opinions().filter(stage=Judgment.Stage.IMPORTED)
 
     def first_answers(self) -> Self:
-        """What each person said first of each Comparison that they were handed as work, where it is an
-        opinion."""
-        here = self.for_votes().opinions().filter(supersedes__isnull=True)
-        return here.exclude(stage=Judgment.Stage.IMPORTED)
+        """Each person's first answer to each Comparison that they got as work, where it is an opinion."""
+        first = self.for_votes().opinions().filter(supersedes__isnull=True)
+        return first.exclude(stage=Judgment.Stage.IMPORTED)
 
-    def unled(self) -> Self:
-        """Given before any Suggestion was shown, and not taken back: neither beside one nor after it."""
+    def without_suggestion(self) -> Self:
+        """Given before any Suggestion was shown, and not taken back before the reveal."""
         kept = Q(is_current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
         return self.filter(kept, stage=Judgment.Stage.FIRST, mode=Claim.Mode.BLIND)
 
     def not_picked(self, *strategies: Strategy) -> Self:
-        """Of Comparisons that none of these strategies chose, or none but chance: what the queue picked says
-        nothing of the others."""
-        picked = Claim.objects.filter(comparison=OuterRef("comparison"), purpose=Purpose.WORK)
+        """On Comparisons that none of these strategies chose; without strategies, that only chance chose. A
+        sample that the queue picked does not stand for the other Comparisons."""
+        work = Claim.objects.filter(comparison=OuterRef("comparison"), purpose=Purpose.WORK)
         picked = (
-            picked.filter(strategy__in=strategies) if strategies else picked.exclude(strategy=Strategy.RANDOM)
+            work.filter(strategy__in=strategies) if strategies else work.exclude(strategy=Strategy.RANDOM)
         )
         return self.exclude(Exists(picked))
 
     def from_the_start(self, dataset: "Dataset") -> Self:
-        """Asked for whatever others said: within the places that a Comparison has from the start, or by lot.
-        The others say most of what is hard."""
+        """Answers that did not depend on earlier answers: within the places that a Comparison has from the
+        start, or by lot. The other answers are mostly to hard Comparisons."""
         if dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap:
             return self
         before = Judgment.objects.first_answers().filter(
@@ -578,17 +561,18 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         )
 
     def independent(self, dataset: "Dataset") -> Self:
-        """People's answers that figures may be of: neither led by a Suggestion, nor to a Comparison that the
-        queue picked, nor asked for because of earlier answers."""
-        return self.of(dataset).first_answers().unled().not_picked().from_the_start(dataset)
+        """People's answers that figures may use: given without a Suggestion, to Comparisons that the queue
+        did not pick, and not asked for because of earlier answers."""
+        first = self.of(dataset).first_answers()
+        return first.without_suggestion().not_picked().from_the_start(dataset)
 
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(comparison__dataset=dataset)
 
 
 class Judgment(models.Model):
-    """One person's answer to a Comparison; append-only. A change is a new row that supersedes the old, and
-    "confirm" or "override" is read off by comparing the outcome with what was suggested."""
+    """One annotator's answer to a Comparison; append-only. A change is a new row that supersedes the old one.
+    "Confirm" or "override" follows from comparing the outcome with the suggested one."""
 
     class Stage(models.TextChoices):
         FIRST = "first", "First: before seeing the model's pick"
@@ -602,7 +586,7 @@ class Judgment(models.Model):
     )
     outcome = models.CharField(max_length=20, choices=Outcome.choices)
     strength = models.PositiveSmallIntegerField(
-        null=True, help_text="How much better on the source's own scale; null where it was not asked."
+        null=True, help_text="How much better, on the source's own scale; null = not asked."
     )
     comment = models.TextField(blank=True)
     stage = models.CharField(max_length=10, choices=Stage.choices)
@@ -613,20 +597,20 @@ class Judgment(models.Model):
         null=True,
         on_delete=models.SET_NULL,
         related_name="judgments",
-        help_text="It is part of: given in one go with the others, so not independent of them.",
+        help_text="The ranking this vote belongs to. Votes of one ranking are not independent.",
     )
     guidelines = models.ForeignKey("workbench.Guidelines", null=True, on_delete=models.PROTECT)
     suggested = models.CharField(max_length=20, blank=True, help_text="Outcome the model suggested then.")
     margin = models.FloatField(null=True)
     probability = models.FloatField(null=True)
     version = models.ForeignKey("workbench.ModelVersion", null=True, on_delete=models.PROTECT)
-    seconds = models.FloatField(null=True, help_text="From shown to answered, as the page measured it.")
+    seconds = models.FloatField(null=True, help_text="Time from shown to answered, as the page measured it.")
     idempotency_key = models.UUIDField(null=True, unique=True)
     supersedes = models.OneToOneField(
         "self", null=True, on_delete=models.RESTRICT, related_name="superseded_by"
     )
     is_current = models.BooleanField(
-        default=True, help_text="Stands as a vote: not superseded, not aside, neither gold nor a repeat."
+        default=True, help_text="Counts as a vote: not superseded, not surplus, neither gold nor a repeat."
     )
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -659,11 +643,6 @@ class Judgment(models.Model):
     def follows_suggestion(self) -> bool | None:
         """True = confirm, False = override, None = nothing was suggested."""
         return self.outcome == self.suggested if self.suggested else None
-
-    @property
-    def is_surplus(self) -> bool:
-        """It came when every place was taken: kept, but counted nowhere."""
-        return self.stage != self.Stage.IMPORTED and "surplus" in self.metadata
 
 
 class FlagQuerySet(models.QuerySet["Flag"]):
@@ -715,10 +694,10 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
         return self.filter(comparison__dataset=dataset)
 
     def by_reviewers_of(self, dataset: "Dataset") -> Self:
-        """Those that reviewers made in the Dataset: a few among all that were derived."""
-        # EXISTS, as with a join SQLite begins with every Comparison of the Dataset.
-        here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=dataset)
-        return self.filter(Exists(here), method=Decision.Method.REVIEWER)
+        """Decisions that reviewers made in the Dataset: a few among many derived ones."""
+        # EXISTS: with a join, SQLite begins with every Comparison of the Dataset.
+        in_dataset = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=dataset)
+        return self.filter(Exists(in_dataset), method=Decision.Method.REVIEWER)
 
 
 class Decision(models.Model):
@@ -748,19 +727,21 @@ class Decision(models.Model):
     method = models.CharField(max_length=20, choices=Method.choices)
     reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
     note = models.TextField(blank=True)
-    votes = models.PositiveIntegerField(default=0, help_text="Opinions it rests on.")
-    votes_for = models.PositiveIntegerField(default=0, help_text="Of these, how many say the outcome.")
+    votes = models.PositiveIntegerField(default=0, help_text="Number of opinions that it follows from.")
+    votes_for = models.PositiveIntegerField(
+        default=0, help_text="How many of these opinions are for the outcome."
+    )
     posterior = models.JSONField(
         null=True, help_text="Probability of each outcome by aggregation, to four places. Null otherwise."
     )
     probability = models.FloatField(
-        null=True, help_text="That of the outcome decided, of `posterior`: what a Release is filtered by."
+        null=True, help_text="Posterior of the decided outcome, by which releases are filtered."
     )
     decided_by = models.ForeignKey("workbench.User", null=True, on_delete=models.PROTECT)
     blind_outcome = models.CharField(
         max_length=20,
         blank=True,
-        help_text="What the reviewer said before the votes were shown, if anything.",
+        help_text="Outcome that the reviewer chose before the votes were shown, if any.",
     )
     supersedes = models.ForeignKey(
         "self",
@@ -783,7 +764,7 @@ class Decision(models.Model):
                 fields=["comparison"], condition=Q(is_current=True), name="decision_one_current"
             )
         ]
-        # Each page of the review queue reads the newest reviews, out of a derived Decision a Comparison.
+        # Each page of the review queue reads the newest reviews among many derived Decisions.
         indexes = [
             models.Index(fields=["-id"], condition=Q(method="reviewer"), name="decision_by_reviewer"),
         ]

@@ -19,10 +19,10 @@ class Statistics(models.Model):
         null=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="The active one at that moment.",
+        help_text="The active version at that moment.",
     )
-    judgments = models.PositiveBigIntegerField(help_text="Rows of Judgments then, of any kind.")
-    last_judgment = models.PositiveBigIntegerField(help_text="Primary key of the newest of them, or 0.")
+    judgments = models.PositiveBigIntegerField(help_text="Number of Judgments then, of any kind.")
+    last_judgment = models.PositiveBigIntegerField(help_text="Primary key of the newest Judgment then, or 0.")
     taken_at = models.DateTimeField()
     report = models.JSONField()
 
@@ -34,14 +34,14 @@ class Statistics(models.Model):
 
     @property
     def charts(self) -> list[str]:
-        """Paths in Django's storage of the charts that were drawn of the report."""
+        """Paths in Django's storage of the report's charts."""
         paths: list[str] = self.report.get("charts", [])
         return paths
 
     @property
     def judgments_since(self) -> int:
         """How many Judgments are newer than the report; counted up to MOST_COUNTED."""
-        # EXISTS, as with a join SQLite begins with every Comparison of the Dataset.
-        here = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=self.dataset_id)
-        newer = Judgment.objects.filter(Exists(here), pk__gt=self.last_judgment)
+        # EXISTS: with a join, SQLite begins with every Comparison of the Dataset.
+        in_dataset = Comparison.objects.filter(pk=OuterRef("comparison"), dataset=self.dataset_id)
+        newer = Judgment.objects.filter(Exists(in_dataset), pk__gt=self.last_judgment)
         return newer.order_by()[: self.MOST_COUNTED].count()

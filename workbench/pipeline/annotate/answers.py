@@ -95,8 +95,8 @@ def record(
     claim_pk: which of the annotator's Claims on the Comparison is answered; None = the one that is no repeat.
 
     A change after a Suggestion was revealed (blind mode) has the stage `revealed`. An answer without a place
-    is stored and is not current: `is_surplus` tells the pipeline, not the annotator, as gold and repeats can
-    lose no place.
+    is stored with `surplus` in its metadata, and is not current. The annotator is not told: gold and repeats
+    can lose no place.
 
     Raises Refused, and stores nothing, when the Comparison was never handed to the annotator (NotHandedOut),
     when another window has answered (AnsweredBefore), when the key belongs to somebody else's answer, or when

@@ -267,5 +267,5 @@ def open_parts(dataset: Dataset, annotator: Annotator, again: bool) -> list[Quer
     """All that is open to the annotator, in two parts, as each has its index: Comparisons with a number of
     places of their own, and the others."""
     others = dataset.comparisons.filter(required=None, claimed__lt=dataset.initial_overlap)
-    parts: list[ComparisonQuerySet] = [dataset.comparisons.calling_more(), others]
+    parts: list[ComparisonQuerySet] = [dataset.comparisons.needing_more_people(), others]
     return [comparisons.open_to(annotator.pk, again) for comparisons in parts]

@@ -194,7 +194,7 @@ def window_querysets(
 ) -> list[tuple[Strategy | None, QuerySet[Comparison]]]:
     """The windows in the order in which they are read: what calls for one more person, what has been begun,
     what nobody has begun."""
-    begun = _from_start(comparisons.calling_more(), start)
+    begun = _from_start(comparisons.needing_more_people(), start)
     for people in range(initial_overlap - 1, max(0, initial_overlap - 1 - LEVELS), -1):
         # One number of people a window: of "fewer than", SQLite reads all to sort them.
         level = comparisons.claimed_by(people)

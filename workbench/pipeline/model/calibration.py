@@ -79,7 +79,10 @@ def _answers(version: ModelVersion, dataset: Dataset | None, labels: bool) -> It
     influence. Pairs that the queue picked because labels differed are left out. Pairs picked as uncertain are
     picked by the margin, which biases no fit of margins."""
     votes = Judgment.objects.for_votes().filter(outcome__in=TARGETS)
-    sources = [votes.unled().not_picked(Strategy.DISAGREEMENT), *([votes.labels()] if labels else [])]
+    sources = [
+        votes.without_suggestion().not_picked(Strategy.DISAGREEMENT),
+        *([votes.labels()] if labels else []),
+    ]
     for judgments in sources:
         yield from _with_margin(judgments.of(dataset) if dataset else judgments, version)
 

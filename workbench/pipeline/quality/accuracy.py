@@ -99,7 +99,7 @@ def set_aside(dataset: Dataset, kept: int, using: str = "default") -> dict[str, 
     first = Judgment.objects.using(using).of(dataset).first_answers().order_by()
     counts = [first.count()]
     if counts[0] > kept:
-        counts += [first.unled().count(), first.unled().not_picked().count(), kept]
+        counts += [first.without_suggestion().count(), first.without_suggestion().not_picked().count(), kept]
     reasons = ("led", "picked", "asked_after")
     return dict.fromkeys(reasons, 0) | dict(zip(reasons, (x - y for x, y in pairwise(counts)), strict=False))
 
