@@ -524,7 +524,7 @@ def test_progress_counts_changes_once_and_leases_not_at_all():
 
     progress = progress_of(dataset, annotator)
 
-    assert (progress.mine, progress.today, progress.hour) == (1, 1, 1)
+    assert (progress.total, progress.today, progress.hour) == (1, 1, 1)
 
 
 def test_what_was_skipped_counts_until_it_is_answered_whatever_others_do():

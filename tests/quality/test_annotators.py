@@ -204,17 +204,17 @@ def test_progress_grows_by_one_with_every_answer_of_any_kind(sampled, only):
     gold_in(sampled)
     comparisons_in(sampled, 8)
     annotator = AnnotatorFactory.create()
-    told = [progress_of(sampled, annotator)]
+    figures = [progress_of(sampled, annotator)]
 
     for purpose in ("work", "gold", "work", "repeat"):
         only(purpose)
         claim = next_claim(sampled, annotator)
         assert claim.purpose == purpose
         give(claim, "a")
-        told.append(progress_of(sampled, annotator))
+        figures.append(progress_of(sampled, annotator))
 
-    assert [(p.mine, p.today, p.hour) for p in told] == [(n, n, n) for n in range(5)]
-    assert progress_in([sampled], annotator.user) == {sampled.pk: told[-1]}
+    assert [(p.total, p.today, p.hour) for p in figures] == [(n, n, n) for n in range(5)]
+    assert progress_in([sampled], annotator.user) == {sampled.pk: figures[-1]}
 
 
 def judged(annotator, comparison, outcome, **more):

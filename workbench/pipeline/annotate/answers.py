@@ -1,5 +1,4 @@
-"""Answers: what an annotator says of the Comparison or ranking that was handed out, and what follows from
-it."""
+"""Answers of annotators to Comparisons and rankings, and what follows from an answer."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -30,7 +29,7 @@ from workbench.pipeline.runs.progress import Refused
 
 
 class AnsweredBefore(Refused):
-    """Another window of the same person has answered meanwhile: `current` is the answer that counts."""
+    """Another window of the same person has answered meanwhile. `current` is the answer that counts."""
 
     def __init__(self, current: Judgment) -> None:
         super().__init__("You voted on this pair in another window. That vote counts; press u to change it.")
@@ -46,10 +45,9 @@ class NotHandedOut(Refused):
 
 @dataclass(frozen=True)
 class Answer:
-    """One person's answer. `outcome` is one of Outcome, or "left" or "right" as the annotator saw them.
-    Sending the same `key` twice is harmless. `supersedes` is the key of the Judgment that the answer changes;
-    `strength` is 1 (better) or 2 (much better); `seconds` runs from shown to answered; `facts` are stored
-    with the Judgment."""
+    """One person's answer. outcome: one of Outcome, or "left" or "right" as the annotator saw the sides; key:
+    sending it twice is harmless; strength: 1 (better) or 2 (much better); seconds: from shown to answered;
+    supersedes: the key of the Judgment that the answer changes; facts: stored with the Judgment."""
 
     outcome: str
     key: UUID
@@ -70,7 +68,7 @@ def comparison_in(dataset: Dataset, pk: int) -> Comparison | None:
 
 
 def claim_of(annotator: Annotator, comparison: Comparison, claim_pk: int | None) -> QuerySet[Claim]:
-    """The annotator's Claim of this primary key on the Comparison; without a key, the Claim that is no
+    """The annotator's Claim of this primary key on the Comparison; without a key, their Claim that is no
     repeat."""
     claims = Claim.objects.filter(annotator=annotator, comparison=comparison)
     return claims.filter(pk=claim_pk) if claim_pk else claims.exclude(purpose=Purpose.REPEAT)
@@ -85,13 +83,13 @@ def record(
 ) -> list[Judgment]:
     """Store the answer and return its Judgments: one, or of a ranking one for each Comparison. In order:
     1. lock the annotator and the Claim; a ranking's answer becomes one answer for each of its Comparisons;
-    2. leave out what was sent before: the same `key` again returns the same Judgments;
+    2. leave out answers that were sent before: the same `key` returns the same Judgments;
     3. refuse an answer that overlooks a newer one from another window;
     4. give each Claim that has lost its place a free one, and end all Claims as done;
     5. write the Judgments, and ask for more people where the votes disagree.
 
-    ranks: of a ranking, 1 = best, in the order shown; the smaller rank is preferred, equal ranks are a tie.
-    Without ranks `answer.outcome` holds, of a ranking ("both_bad" or "cannot_judge") for each pair.
+    ranks: the ranks of a ranking in the order shown, 1 = best; equal ranks are a tie. A ranking without ranks
+    has `answer.outcome` ("both_bad" or "cannot_judge") for each of its pairs.
     claim_pk: which of the annotator's Claims on the Comparison is answered; None = the one that is no repeat.
 
     A change after a Suggestion was revealed (blind mode) has the stage `revealed`. An answer without a place
@@ -129,8 +127,8 @@ def _locked_claim(annotator: Annotator, comparison: Comparison, claim_pk: int | 
 
 
 def _implied_by(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[tuple[Claim, Answer]]:
-    """What a ranking says of each of its Comparisons. The keys are made of the ranking's key, so that sending
-    it twice is harmless here as well."""
+    """The answer to each Comparison of a ranking. The keys follow from the ranking's key, so that sending a
+    ranking twice is harmless too."""
     if not ranks and answer.outcome not in (Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE):
         raise Refused("These answers need a ranking. Reload the page to see all of them.")
     if ranks and len(ranks) != len(ranking.shown):
@@ -155,7 +153,7 @@ def _implied_by(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[
 
 
 def _sent_before(answered: Sequence[tuple[Claim, Answer]]) -> dict[UUID | None, Judgment]:
-    """The Judgments that answers of these keys were stored as, by key."""
+    """The stored Judgments of answers that were sent before, by key."""
     rows = statements.sent_before([answer.key for _, answer in answered])
     judgments = {judgment.idempotency_key: judgment for judgment in rows}
     for claim, answer in answered:
@@ -167,7 +165,7 @@ def _sent_before(answered: Sequence[tuple[Claim, Answer]]) -> dict[UUID | None, 
 
 
 def _add(dataset: Dataset, annotator: Annotator, answered: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
-    """The new Judgments of these answers, in their order; as many statements for all as for one."""
+    """The new Judgments of these answers, in their order. The number of statements is constant."""
     claims = [claim for claim, _ in answered]
     earlier = statements.answers_of(annotator.pk, {claim.comparison_id for claim in claims})
     by_purpose = {(judgment.comparison_id, judgment.purpose): judgment for judgment in earlier}
@@ -190,7 +188,7 @@ def _add(dataset: Dataset, annotator: Annotator, answered: Sequence[tuple[Claim,
         for claim, answer in answered
     ]
     if superseded := [judgment.supersedes_id for judgment in judgments if judgment.supersedes_id]:
-        # The database allows one current Judgment: the old one steps back first.
+        # The database allows one current Judgment, so the old one is superseded first.
         Judgment.objects.filter(pk__in=superseded).update(is_current=False)
     Judgment.objects.bulk_create(judgments)
     if votes := [judgment for judgment in judgments if judgment.is_current]:
@@ -230,7 +228,7 @@ def _take_places(claims: Collection[Claim]) -> set[int]:
 def _new_judgment(
     claim: Claim, answer: Answer, before: Judgment | None, shown: Suggestion | None, surplus: bool
 ) -> Judgment:
-    """Unsaved. A change names what was suggested with the first answer, whatever is active by now."""
+    """Unsaved. A change keeps the Suggestion of the first answer, whichever version is active by now."""
     outcome = answer.outcome
     if outcome in ("left", "right"):
         other = Outcome.B if claim.left == Outcome.A else Outcome.A
@@ -264,10 +262,8 @@ def _new_judgment(
 
 
 def _require_more(dataset: Dataset, votes: Sequence[Judgment]) -> None:
-    """Raise `required` where votes ask for more people: to the full overlap, when one vote is not enough; to
-    one more than there are votes, while people disagree.
-
-    `required` never falls: a person who was called to a place keeps it."""
+    """Raise `required` where votes ask for more people: to the full overlap when one vote is not enough, and
+    to the number of votes plus one while people disagree. `required` never falls."""
     if dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap:
         return
     vote_on = {judgment.comparison_id: judgment for judgment in votes}
@@ -298,7 +294,7 @@ def _require_more(dataset: Dataset, votes: Sequence[Judgment]) -> None:
 
 
 def _is_enough(threshold: float, judgment: Judgment) -> bool:
-    """Whether the calibrated model gives the outcome at least this probability, as it was suggested then."""
+    """Whether the calibrated model gave the outcome at least this probability when it was suggested."""
     if judgment.probability is None or judgment.outcome not in (Outcome.A, Outcome.B):
         return False
     likely = judgment.probability if judgment.outcome == Outcome.A else 1 - judgment.probability
@@ -312,8 +308,8 @@ def _is_split(outcomes: list[str]) -> bool:
 
 
 def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = None) -> None:
-    """Give back the place, of a ranking all its places: others get the Comparison first. Skipping what is not
-    held changes nothing.
+    """Give back the place of the Comparison, or all places of its ranking: others get the Comparison first.
+    Skipping a Comparison that is not held changes nothing.
 
     Raises NotHandedOut."""
     with transaction.atomic():
@@ -329,8 +325,8 @@ def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = No
 def flag(
     annotator: Annotator, comparison: Comparison, reason: str, note: str, claim_pk: int | None = None
 ) -> list[Flag]:
-    """Flag the Comparison, of a ranking all of its Comparisons, as they were seen as one. A second flag of
-    the same annotator corrects the first while that is open. Returns the open Flags.
+    """Flag the Comparison, or all Comparisons of its ranking, as they were seen as one. A second flag of the
+    same annotator corrects the first while the first is open. Returns the open Flags.
 
     Raises NotHandedOut."""
     with transaction.atomic():

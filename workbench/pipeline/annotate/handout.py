@@ -4,13 +4,11 @@ A Comparison has as many places as its Dataset's overlap, or its own number of t
 while it is live or done, and `Comparison.claimed` counts the places held. One transaction writes both, under
 a lock on the annotator and on the Comparison. Locks are taken in the order annotator, Claim, Comparison.
 
-Among the work come gold (Comparisons with a known answer) and repeats (what the annotator has judged, with
-sides swapped), at random and at the Dataset's rates. They hold no place and give no vote.
+Gold (Comparisons with a known answer) and repeats (Comparisons that the annotator has judged, with sides
+swapped) come among the work, at random and at the Dataset's rates. They hold no place and give no vote.
 
-This stage tells no annotator which pairs are checks, nor what others, the model or the answer
-key
-said: every answer is taken alike, what was put off comes back alike, and a figure for annotators counts only
-what they did themselves."""
+No annotator learns which pairs are checks, nor what others, the model or the answer key said: every answer is
+stored alike, what was put off comes back alike, and figures for annotators count only their own work."""
 
 import hashlib
 import random
@@ -30,14 +28,13 @@ from workbench.models import Annotator, Claim, Comparison, Completion, Dataset, 
 from workbench.pipeline.annotate import queue, statements
 from workbench.pipeline.annotate.queue import Drawn
 
-# What one annotator may hold at once: the Comparison on screen, those fetched ahead, answers on their way.
+# How many items one annotator may hold: the pair on screen, pairs fetched ahead, answers on their way.
 HOLD = 6
 ATTEMPTS = 5
 BLOCK = 4
 RANKED = range(3, 10)  # how many Completions can be ranked at once: each has a digit
-# A repeat comes when at least so many others have come in between.
-REPEAT_AFTER = 20
-# How likely gold or a repeat with an expired lease is to come next: about as soon as work comes back.
+REPEAT_AFTER = 20  # least number of Claims between a Comparison and its repeat
+# Probability that gold or a repeat with an expired lease comes next: about as soon as work comes back.
 COMES_BACK = 0.1
 MOST_GIVEN_BACK = 500  # expired leases at once
 
@@ -51,8 +48,8 @@ def draw(*seed: object) -> float:
 
 
 def side_at(number: int, annotator: Annotator) -> str:
-    """Which completion ("a" or "b") the annotator's Comparison of this number has on the left. In permuted
-    blocks of four, so that each side is on the left equally often, and nobody can tell the next."""
+    """Which completion ("a" or "b") the annotator's Comparison of this number has on the left. Permuted
+    blocks of four put each side on the left equally often, and nobody can guess the next side."""
     block, position = divmod(number, BLOCK)
     places = sorted(range(BLOCK), key=lambda place: draw("left", annotator.pk, block, place))
     return "a" if places.index(position) < BLOCK // 2 else "b"
@@ -70,13 +67,13 @@ def next_claim(
 
     Nobody gets a Comparison twice, and no more people than the overlap hold one at any time. In order:
     1. lock the annotator, and free the places of expired leases;
-    2. hand out again what the annotator holds and the page lacks; with HOLD of these, nothing new;
+    2. hand out again what the annotator holds and the page lacks; nothing new to an annotator who holds HOLD;
     3. by chance, gold or a repeat;
     4. the next of the queue, or gold or a repeat that was put off, if its turn comes first.
 
     have: primary keys of the Comparisons that the page has.
-    again: also hand out those that the annotator skipped.
-    None: nothing is open to them (`progress.what_is_left` says why), or HOLD of theirs wait for an answer."""
+    again: also hand out what the annotator skipped.
+    None: nothing is open (`progress.what_is_left` says why), or HOLD Comparisons wait for an answer."""
     for _ in range(ATTEMPTS):
         with transaction.atomic():
             ((last, is_any_expired, is_control_put_off),) = statements.lock_and_count(
@@ -97,7 +94,7 @@ def next_claim(
                 return _extend([control], dataset)
             if drawn and (claim := _lease(drawn, dataset, annotator, number)):
                 return claim
-        # Comparisons that others hold locked were passed over: they may still have a free place afterwards.
+        # Comparisons that others hold locked were passed over: they may have a free place in a moment.
         if not any(part.exists() for part in queue.open_parts(dataset, annotator, again)):
             break
         time.sleep(0.02)
@@ -105,7 +102,7 @@ def next_claim(
 
 
 def _items(claims: Iterable[Claim]) -> list[list[Claim]]:
-    """The Claims in order, those of one ranking together."""
+    """The Claims in order, grouped by ranking."""
     items: dict[tuple[str, int], list[Claim]] = {}
     for claim in sorted(claims, key=lambda claim: (claim.number, claim.pk)):
         key = ("ranking", claim.ranking_id) if claim.ranking_id else ("claim", claim.pk)
@@ -133,8 +130,8 @@ def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
 
 
 def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
-    """A Claim on gold or on a repeat, when chance says so and there is one."""
-    # True chance: an annotator could compute what a seed draws.
+    """By chance, a Claim on gold or on a repeat, where there is one."""
+    # True chance, as an annotator could compute a draw from a seed.
     chance = random.random()
     if chance < dataset.gold_share:
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
@@ -159,8 +156,8 @@ def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim |
 
 
 def _is_shown_as_pair(dataset: Dataset, path: str = "") -> Q:
-    """Where completions are ranked, a pair out of three or more would give itself away as gold or a
-    repeat."""
+    """All Comparisons, but where completions are ranked only those shown as a pair: a pair out of three or
+    more completions would give itself away as gold or a repeat."""
     if not dataset.allows_ranking:
         return Q()
     siblings = Completion.objects.filter(prompt__dataset=dataset).order_by().values("prompt")
@@ -178,8 +175,8 @@ def _first_from(rows: QuerySet[Row], field: str, start: float) -> Row | None:
 def _control_put_off(
     dataset: Dataset, annotator: Annotator, again: bool, drawn: Drawn | None
 ) -> Claim | None:
-    """The annotator's gold or repeat that expired, or with `again` was skipped, when its turn has come: among
-    skipped work in the order of the skips, else at random, and last when there is no work left."""
+    """The annotator's gold or repeat that expired, or with `again` was skipped, when its turn has come: with
+    skipped work in the order of the skips, else at random, and at once when no work is left."""
     states = [Claim.State.EXPIRED, Claim.State.SKIPPED] if again else [Claim.State.EXPIRED]
     claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset, state__in=states)
     controls = claims.filter(statements.CONTROLS).exclude(purpose=Purpose.GOLD, comparison__gold_outcome="")
@@ -197,8 +194,8 @@ def _control_put_off(
 
 
 def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
-    """The Claim on what was drawn. Where Completions are ranked, also the Claims on the other Comparisons of
-    its Prompt; None when somebody else is being handed that Prompt."""
+    """The Claim on the drawn Comparison. Where Completions are ranked, the other Comparisons of its Prompt
+    are claimed too. None when somebody else is getting the same Prompt at this moment."""
     first = drawn.comparison
     comparisons = _lock_siblings(dataset, annotator, first) if dataset.allows_ranking else [first]
     if comparisons is None:
@@ -243,9 +240,8 @@ def free_slot(claims: Iterable[Claim]) -> int:
 
 def _lock_siblings(dataset: Dataset, annotator: Annotator, first: Comparison) -> list[Comparison] | None:
     """Lock, with the locked `first`, all Comparisons of its Prompt that are open to the annotator, so that
-    its Completions can be ranked at once. Pairs that nobody has made yet are made. `first` alone where that
-    leaves fewer than three Completions, or more than nine. None when somebody else is being handed the same
-    Prompt."""
+    its Completions can be ranked at once. Missing pairs are created. `first` alone where fewer than three
+    Completions are left, or more than nine. None when somebody else is getting the same Prompt."""
     prompts = Prompt.objects.filter(pk=first.prompt_id)
     if not prompts.select_for_update(of=("self",), skip_locked=True).exists():
         return None
@@ -266,8 +262,8 @@ def _lock_siblings(dataset: Dataset, annotator: Annotator, first: Comparison) ->
 
 
 def _new_ranking(annotator: Annotator, comparisons: Sequence[Comparison], number: int) -> Ranking:
-    """Positions are drawn by lot, and turned round for every second ranking: so each of two Completions is
-    before the other equally often."""
+    """Positions are drawn by lot, and reversed for every second ranking, so that each of two Completions
+    comes first equally often."""
     completions = {pk for comparison in comparisons for pk in (comparison.a_id, comparison.b_id)}
     pair, is_second = divmod(number, 2)
     lots = [draw("positions", annotator.pk, pair, place) for place in range(len(completions))]
@@ -286,7 +282,7 @@ def _new_claims(
     number: int,
     mode_of: Comparison,
 ) -> list[Claim]:
-    """Unsaved Claims, all of one mode, which `mode_of` draws: of a ranking, its first Comparison."""
+    """Unsaved Claims, all of one mode, drawn for `mode_of`: in a ranking, the first Comparison."""
     blind = draw("mode", annotator.pk, mode_of.pk) < dataset.blind_share
     pks = [] if blind else [comparison.pk for comparison in comparisons]
     suggestions = {
@@ -311,7 +307,7 @@ def _new_claims(
 
 
 def give_back(claims: Collection[Claim], **changes: object) -> None:
-    """Free the places of these Claims, and make these changes of the Claims."""
+    """Free the places of these Claims, and update the Claims with `changes`."""
     freed = Counter(claim.comparison_id for claim in claims if claim.slot is not None)
     Claim.objects.filter(pk__in=[claim.pk for claim in claims]).update(slot=None, **changes)
     for places in set(freed.values()):
@@ -320,11 +316,10 @@ def give_back(claims: Collection[Claim], **changes: object) -> None:
 
 
 def give_back_expired() -> None:
-    """Free the places of expired leases in all Datasets: people who went away keep nothing from the
-    others."""
+    """Free the places of expired leases in all Datasets."""
     expired = Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=timezone.now())
     with transaction.atomic():
-        # One statement locks the Comparison too: two of these at once would deadlock otherwise.
+        # One statement locks the Comparison too: otherwise two calls at once would deadlock.
         locked = expired.select_related("comparison").select_for_update(
             of=("self", "comparison"), skip_locked=True, no_key=True
         )
@@ -333,8 +328,8 @@ def give_back_expired() -> None:
 
 
 def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
-    """Renew the leases on these Comparisons. Returns those that the annotator holds: the others have gone to
-    somebody else meanwhile."""
+    """Renew the leases on these Comparisons. Returns those that the annotator still holds: the others have
+    gone to somebody else."""
     items = _items(statements.live_claims(annotator.pk, dataset.pk))
     held = [claim for claims in items if _is_on_page(claims, have) for claim in claims]
     Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))

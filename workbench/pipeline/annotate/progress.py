@@ -1,4 +1,4 @@
-"""What annotators are told of their own work. Gold and repeats count like any other pair: a figure that stood
+"""Annotators' figures of their own work. Gold and repeats count like any other pair: a figure that stood
 still after an answer would give them away."""
 
 from collections.abc import Collection
@@ -17,17 +17,17 @@ DAYS = 14
 
 @dataclass(frozen=True)
 class Progress:
-    """What one annotator has answered: in all, today, in the last sixty minutes."""
+    """How many answers one annotator has given: in all, today, in the last sixty minutes."""
 
-    mine: int
+    total: int
     today: int
     hour: int
 
 
 @dataclass(frozen=True)
 class Left:
-    """Why nothing is open to an annotator: whether there is anything to judge at all, and how much they
-    skipped. Not what others hold or where others are needed: that depends on what people said."""
+    """Why nothing is open to an annotator: whether the Dataset has no Comparison, and how many they skipped.
+    What others hold and where others are needed is left out, as it depends on people's answers."""
 
     is_empty: bool
     skipped: int
@@ -45,7 +45,7 @@ def progress_of(dataset: Dataset, annotator: Annotator) -> Progress:
     now = timezone.now()
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = Judgment.objects.of(dataset).filter(annotator=annotator, supersedes=None)
-    # A subquery for each, as each has its index: counted together they read every Claim there is.
+    # A subquery for each count, as each has its index: counted together, they read every Claim.
     claims = Claim.objects.filter(comparison__dataset=dataset, annotator=annotator, state=Claim.State.DONE)
     counts = Annotator.objects.filter(pk=annotator.pk).values_list(
         count_of(claims, "annotator"),
@@ -56,26 +56,27 @@ def progress_of(dataset: Dataset, annotator: Annotator) -> Progress:
 
 
 def progress_in(datasets: Collection[Dataset], user: User) -> dict[int, Progress]:
-    """As `progress_of`, of one person in each of these Datasets, by primary key. Two queries."""
+    """One person's progress in each of these Datasets, by the Dataset's primary key. Two queries."""
     now = timezone.now()
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    theirs = {"annotator__user": user, "comparison__dataset__in": [dataset.pk for dataset in datasets]}
-    done = Claim.objects.filter(**theirs, state=Claim.State.DONE).values_list("comparison__dataset")
+    of_user = {"annotator__user": user, "comparison__dataset__in": [dataset.pk for dataset in datasets]}
+    done = Claim.objects.filter(**of_user, state=Claim.State.DONE).values_list("comparison__dataset")
     since = min(midnight, now - timedelta(hours=1))
-    first = Judgment.objects.filter(**theirs, supersedes=None, created_at__gte=since).order_by()
+    first = Judgment.objects.filter(**of_user, supersedes=None, created_at__gte=since).order_by()
     recent = first.values_list("comparison__dataset").annotate(
         today=Count("pk", filter=Q(created_at__gte=midnight)),
         hour=Count("pk", filter=Q(created_at__gte=now - timedelta(hours=1))),
     )
-    mine = dict(done.annotate(n=Count("pk")))
-    lately = {pk: (today, hour) for pk, today, hour in recent}
+    totals = dict(done.annotate(n=Count("pk")))
+    recent_of = {pk: (today, hour) for pk, today, hour in recent}
     return {
-        dataset.pk: Progress(mine.get(dataset.pk, 0), *lately.get(dataset.pk, (0, 0))) for dataset in datasets
+        dataset.pk: Progress(totals.get(dataset.pk, 0), *recent_of.get(dataset.pk, (0, 0)))
+        for dataset in datasets
     }
 
 
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:
-    """What to say when `next_claim` had nothing. What was skipped counts until it is answered."""
+    """Why `next_claim` had nothing. A skipped pair counts until it is answered."""
     skipped = Claim.objects.filter(
         annotator=annotator, comparison__dataset=dataset, state=Claim.State.SKIPPED
     )

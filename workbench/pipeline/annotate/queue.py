@@ -7,9 +7,9 @@ Each Comparison stores two ranks. The smallest comes first, and an index finds i
 
 Suggestions, votes and Decisions change the ranks, and whoever writes one of these writes the ranks too. The
 queue first finishes what has been begun. Otherwise each Claim draws a strategy (see `Dataset.strategies`),
-and the strategy a Comparison. The Claim keeps the probability of that draw: an estimate that weights by it is
-unbiased, although the queue serves some Comparisons sooner (q of Farquhar, Gal and Rainforth 2021, "On
-statistical bias in active learning")."""
+and the strategy a Comparison. The Claim keeps the probability of the draw. An estimate weighted by this
+probability is unbiased, although the queue serves some Comparisons sooner (q of Farquhar, Gal and Rainforth
+2021, "On statistical bias in active learning")."""
 
 import random
 from collections import defaultdict
@@ -38,11 +38,11 @@ from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline.annotate import statements
 
-# How far each window of the queue is read for a Comparison that this annotator has not had, and how far when
-# there was none. Both are bounded, however much the annotator has done.
+# How many Comparisons of each window of the queue are read to find one that the annotator has not had: at
+# first, and where none was found.
 WINDOW = 32
 FAR = 512
-MOST_TRIED = 16  # until one is found that nobody else holds locked
+MOST_TRIED = 16  # Comparisons that others may hold locked
 ROWS_A_STATEMENT = 1000
 GROUPS_AT_ONCE = 250  # so that few Comparisons are locked against annotators meanwhile
 
@@ -51,7 +51,7 @@ GROUPS_AT_ONCE = 250  # so that few Comparisons are locked against annotators me
 
 
 def stale_datasets() -> DatasetQuerySet:
-    """Datasets whose ranks do not follow from the active version and from all that came; newest first."""
+    """Datasets whose ranks do not follow from the active version and the newest rows; newest first."""
     version = ModelVersion.objects.active()
     stale = Q(queue_stale_since__isnull=False)
     if version:
@@ -60,8 +60,8 @@ def stale_datasets() -> DatasetQuerySet:
 
 
 def renew_all(dataset: Dataset) -> None:
-    """Write the ranks of the whole Dataset again, in small transactions: annotators go on meanwhile. Safe to
-    repeat. The queue stays stale if something makes it so again meanwhile."""
+    """Write the ranks of the whole Dataset again, in small transactions, as annotators go on meanwhile. Safe
+    to repeat. The queue stays stale if something makes it stale again meanwhile."""
     version, stale_since = ModelVersion.objects.active(), dataset.queue_stale_since
     groups = Prompt.objects.of(dataset).order_by("group").values_list("group", flat=True).distinct()
     for chunk in in_chunks(list(groups), GROUPS_AT_ONCE):
@@ -75,7 +75,7 @@ def renew(dataset: Dataset, groups: Collection[str]) -> None:
     """Write the ranks of all Comparisons of these prompt groups again."""
     comparisons = _of_groups(dataset, Q(group__in=groups))
     with transaction.atomic():
-        # Locked in one order: two workers that renew the same group would deadlock otherwise.
+        # Locked in one order: otherwise two workers that renew the same group would deadlock.
         list(comparisons.select_for_update(of=("self",), no_key=True).order_by("pk").only("pk"))
         _write(_changed_ranks(comparisons, dataset.max_per_group))
 
@@ -89,12 +89,12 @@ def renew_some(pks: Collection[int], dataset: Dataset) -> None:
 
 
 def _of_groups(dataset: Dataset, groups: Q) -> ComparisonQuerySet:
-    # By way of the Prompts: for the Dataset's Comparisons of a group, SQLite reads all that the Dataset has.
+    # By way of the Prompts: SQLite would read all Comparisons of the Dataset to find those of a group.
     return Comparison.objects.filter(prompt__in=Prompt.objects.of(dataset).filter(groups))
 
 
 def _write(comparisons: list[Comparison]) -> None:
-    # As one list of values: bulk_update's CASE with a line for each row took three times as long.
+    # One list of values, as bulk_update with its CASE for each row took three times as long.
     table = connection.ops.quote_name(Comparison._meta.db_table)
     with connection.cursor() as cursor:
         for start in range(0, len(comparisons), ROWS_A_STATEMENT):
@@ -133,7 +133,7 @@ def _changed_ranks(comparisons: ComparisonQuerySet, max_per_group: int) -> list[
 
 
 def _opinions(pks: Sequence[int]) -> defaultdict[int, set[str]]:
-    """Which outcomes people and imported labels prefer now, by Comparison."""
+    """The outcomes of current opinions, by Comparison."""
     opinions: defaultdict[int, set[str]] = defaultdict(set)
     current = Judgment.objects.current().opinions().filter(comparison__in=pks)
     for pk, outcome in current.order_by().values_list("comparison", "outcome").distinct():
@@ -175,8 +175,8 @@ def _squeezed(margin: float) -> float:
 @dataclass(frozen=True)
 class Drawn:
     """A locked Comparison to hand out, and how it was drawn: the shares of the strategies, the first
-    Comparison of each strategy but the random one, and how many nobody had begun. All are empty where nothing
-    was drawn."""
+    Comparison of each strategy but the random one, and the number of Comparisons that nobody had begun. All
+    three are empty for a Comparison that was not drawn."""
 
     comparison: Comparison
     strategy: Strategy = Strategy.RANDOM
@@ -195,14 +195,14 @@ class Drawn:
 
 
 def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Drawn | None:
-    """Lock the Comparison to hand out. First comes what calls for one more person; then what others have
-    begun, nearly full ones first; then what nobody has begun, by the Dataset's order. Where the windows hold
-    nothing for this annotator, the whole Dataset is searched.
+    """Lock the Comparison to hand out. First come Comparisons that need one more person; then those that
+    others have begun, nearly full ones first; then those that nobody has begun, by the Dataset's order. Where
+    the windows hold nothing for this annotator, the whole Dataset is searched.
 
     start: where in the random order to begin, in [0, 1)."""
     for size in (WINDOW, FAR):
-        # Two statements, the second by known keys. Nested in one, SQLite reads all that is open and not the
-        # windows; so does PostgreSQL without statistics, just after an import.
+        # Two statements, the second by primary keys. In one nested statement, SQLite reads all open
+        # Comparisons instead of the windows; so does PostgreSQL without statistics, just after an import.
         window_rows, untouched = statements.read_windows(dataset, start, size)
         pks = {pk for _, pk in window_rows}
         open_pks = {pk for (pk,) in statements.open_among(annotator.pk, pks)} if pks else set()
@@ -218,7 +218,7 @@ def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float)
 
 
 def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> Comparison | None:
-    """The first of these that nobody else holds locked and that is still open under the lock."""
+    """The first of these Comparisons that nobody else holds locked and that is open under the lock."""
     for pk in pks[:MOST_TRIED]:
         if comparison := statements.lock_open.first(annotator.pk, pk, dataset.initial_overlap):
             return comparison
@@ -228,7 +228,7 @@ def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> C
 def _draw(
     dataset: Dataset, annotator: Annotator, queue: dict[Strategy | None, list[int]], untouched: int
 ) -> Drawn | None:
-    """Draw a strategy, and lock its first Comparison. A strategy without any leaves its share to chance."""
+    """Draw a strategy, and lock its first Comparison. A strategy without one leaves its share to chance."""
     shares = {Strategy.RANDOM: 0.0}
     for strategy, share in dataset.strategies.items():
         taker = strategy if queue[strategy] else Strategy.RANDOM
@@ -245,7 +245,7 @@ def _draw(
     if not shares[Strategy.RANDOM]:
         return Drawn(comparison, strategy, shares, firsts)
     if untouched == statements.MOST_UNTOUCHED_COUNTED:
-        # Of more, the count of ten seconds ago does.
+        # A count of ten seconds ago will do for a large number.
         rows = dataset.comparisons.claimed_by(0).order_by()
         untouched = cache.get_or_set(f"untouched:{dataset.pk}", rows.count, 10) or untouched
     return Drawn(comparison, strategy, shares, firsts, max(1, untouched))
@@ -254,9 +254,9 @@ def _draw(
 def _lock_any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:
     skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
     for comparisons in open_parts(dataset, annotator, again):
-        # What was skipped longest ago first, so that skipping again goes round all of them.
-        parts = comparisons.annotate(skipped_at=Subquery(skipped.values("expires_at")[:1]))
-        locked = parts.select_for_update(of=("self",), skip_locked=True)
+        # The longest skipped comes first, so that skipping again goes round all of them.
+        annotated = comparisons.annotate(skipped_at=Subquery(skipped.values("expires_at")[:1]))
+        locked = annotated.select_for_update(of=("self",), skip_locked=True)
         in_order = locked.order_by(F("skipped_at").asc(nulls_first=True), "-claimed", "random_rank")
         if comparison := in_order.first():
             return Drawn(comparison)
@@ -264,8 +264,8 @@ def _lock_any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | No
 
 
 def open_parts(dataset: Dataset, annotator: Annotator, again: bool) -> list[QuerySet[Comparison]]:
-    """All that is open to the annotator, in two parts, as each has its index: Comparisons with a number of
-    places of their own, and the others."""
+    """All Comparisons open to the annotator, in two parts with an index each: those with a number of places
+    of their own, and the others."""
     others = dataset.comparisons.filter(required=None, claimed__lt=dataset.initial_overlap)
     parts: list[ComparisonQuerySet] = [dataset.comparisons.needing_more_people(), others]
     return [comparisons.open_to(annotator.pk, again) for comparisons in parts]

@@ -15,7 +15,7 @@ from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, Pu
 from workbench.models.annotation import ComparisonQuerySet
 
 LEVELS = 4
-"""Begun Comparisons are read by how many of their places are claimed: the fullest first, so many levels."""
+"""Begun Comparisons are read by the number of their claimed places, the fullest first: this many numbers."""
 MOST_UNTOUCHED_COUNTED = 1000
 RANK_FIELDS = {Strategy.UNCERTAIN: "uncertainty_rank", Strategy.DISAGREEMENT: "disagreement_rank"}
 CONTROLS = ~Q(purpose=Purpose.WORK)
@@ -41,7 +41,7 @@ def annotator_of(user: int) -> QuerySet[Annotator]:
 
 @Compiled
 def lock(annotator: int) -> QuerySet[Annotator, tuple[int]]:
-    """One annotator's requests come one after the other: two tabs, or a double submit, cannot interleave."""
+    """Requests of one annotator take turns: two tabs, or a double submit, cannot interleave."""
     return Annotator.objects.select_for_update(no_key=True).filter(pk=annotator).values_list("pk")
 
 
@@ -64,7 +64,7 @@ def lock_and_count(annotator: int, now: datetime) -> QuerySet[Annotator, tuple[i
 
 @Compiled
 def live_claims(annotator: int, dataset: int) -> QuerySet[Claim]:
-    """Unsorted: SQLite would sort by reading all Claims that the annotator ever had."""
+    """Unsorted: to sort them, SQLite would read all Claims that the annotator ever had."""
     claims = Claim.objects.filter(annotator=annotator, state=Claim.State.LIVE, comparison__dataset=dataset)
     return claims.select_related("suggestion__version")
 
@@ -120,7 +120,7 @@ def sent_before(keys: Collection[UUID]) -> QuerySet[Judgment]:
 
 @Compiled
 def answers_of(annotator: int, comparisons: Collection[int]) -> QuerySet[Judgment]:
-    """What the annotator says now of these Comparisons, in work, gold and repeats."""
+    """The annotator's latest answers to these Comparisons, in work, gold and repeats."""
     unchanged = Judgment.objects.unchanged()
     return unchanged.filter(annotator=annotator, comparison__in=comparisons).order_by()
 
@@ -130,7 +130,7 @@ def answers_of(annotator: int, comparisons: Collection[int]) -> QuerySet[Judgmen
 
 def read_windows(dataset: Dataset, start: float, size: int) -> tuple[list[tuple[Strategy | None, int]], int]:
     """The first `size` primary keys of each window of the queue, in order, each with the strategy that draws
-    from its window; None for what has been begun. Then how many Comparisons nobody has begun, at most
+    from the window; None for begun Comparisons. Then the number of Comparisons that nobody has begun, at most
     MOST_UNTOUCHED_COUNTED.
 
     start: where in the random order to begin, in [0, 1)."""
@@ -192,11 +192,11 @@ def _windows(strategies: tuple[Strategy, ...], initial_overlap: int, size: int) 
 def window_querysets(
     comparisons: ComparisonQuerySet, start: float, strategies: Collection[Strategy], initial_overlap: int
 ) -> list[tuple[Strategy | None, QuerySet[Comparison]]]:
-    """The windows in the order in which they are read: what calls for one more person, what has been begun,
-    what nobody has begun."""
+    """The windows in the order of reading: Comparisons that need one more person, begun Comparisons,
+    Comparisons that nobody has begun."""
     begun = _from_start(comparisons.needing_more_people(), start)
     for people in range(initial_overlap - 1, max(0, initial_overlap - 1 - LEVELS), -1):
-        # One number of people a window: of "fewer than", SQLite reads all to sort them.
+        # One number of people for each window: for "fewer than", SQLite would read and sort all of them.
         level = comparisons.claimed_by(people)
         if Strategy.DISAGREEMENT in strategies:
             begun.append(_by_rank(level, "disagreement_rank"))
