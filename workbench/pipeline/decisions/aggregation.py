@@ -1,4 +1,4 @@
-"""Votes and skills -> Decisions with a probability of each outcome, where the Dataset says so."""
+"""Votes and skills -> Decisions with a probability of each outcome, for Datasets with this rule."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from workbench.pipeline.quality.skill import one_coin
 CHUNK = 2_000
 DECIDED_ABOVE = 0.5
 SAME_WITHIN = 0.005
-"""A posterior that moves less is left alone: each new vote moves all posteriors a little."""
+"""A posterior that moves less is left alone, as each new vote moves all posteriors a little."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _Result:
     votes_for: int
 
     def equals(self, decision: Decision) -> bool:
-        """Whether the Decision has this result already."""
+        """Whether the Decision already has this result."""
         posterior = decision.posterior or {}
         return (
             decision.method == Decision.Method.AGGREGATION
@@ -78,7 +78,7 @@ def derive(dataset: Dataset) -> Derived:
 
 
 def _withdraw_unvoted(dataset: Dataset, voted: Collection[int]) -> int:
-    """Derived Decisions whose votes were all taken back are no longer current; how many."""
+    """Withdraw derived Decisions whose votes were all taken back, and return their number."""
     derived = Decision.objects.current().of(dataset).exclude(method=Decision.Method.REVIEWER)
     rows = derived.values_list("pk", "comparison_id").iterator()
     unvoted = [key for key, comparison in rows if comparison not in voted]
@@ -104,24 +104,21 @@ def _results(pairs: np.ndarray, posterior: np.ndarray, counts: np.ndarray) -> It
 
 @transaction.atomic
 def _write(results: Mapping[int, _Result]) -> Derived:
-    """Bring the derived Decisions of these Comparisons in line with the results. A reviewer who settles
-    one of the Comparisons at this moment wins: decision_one_current leaves ours out."""
+    """Bring the derived Decisions of these Comparisons in line with the results. A reviewer who settles one
+    of the Comparisons at this moment wins: ignore_conflicts leaves the derived Decision out."""
     flagged = set(Comparison.objects.filter(pk__in=results).flagged().values_list("pk", flat=True))
     decisions = Decision.objects.current().filter(comparison__in=results)
     current = {decision.comparison_id: decision for decision in decisions}
-    out, new = [], []
+    to_withdraw, new = [], []
     for key, result in results.items():
-        stands = current.get(key)
-        if (
-            stands
-            and (stands.method == Decision.Method.REVIEWER or result.equals(stands))
-            and key not in flagged
-        ):
+        decision = current.get(key)
+        is_reviewed = decision is not None and decision.method == Decision.Method.REVIEWER
+        if decision and key not in flagged and (is_reviewed or result.equals(decision)):
             continue
-        if stands and stands.method != Decision.Method.REVIEWER:
-            out.append(stands.pk)
+        if decision and not is_reviewed:
+            to_withdraw.append(decision.pk)
         if result.outcome and key not in flagged:
             new.append(result.decision(key))
-    withdrawn = Decision.objects.current().filter(pk__in=out).update(is_current=False)
+    withdrawn = Decision.objects.current().filter(pk__in=to_withdraw).update(is_current=False)
     Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
     return Derived(made=len(new), withdrawn=withdrawn)

@@ -1,5 +1,5 @@
-"""Deriving the Decisions of a Dataset as a Run: 180,000 undecided Comparisons take minutes, so no request
-derives. Pages show the stored Decisions and say as of when."""
+"""Deriving the Decisions of a Dataset as a Run. 180,000 undecided Comparisons take minutes, so no request
+derives: pages show the stored Decisions with their time."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,13 +13,13 @@ from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.runs.lifecycle import heartbeats
 
 AGAIN_AFTER = timedelta(seconds=60)
-"""While people judge, there is always something new: pages must not begin a Run each second."""
+"""While people judge, there are always new votes, and pages must not begin a Run every second."""
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """as_of: when the Decisions last followed from the votes (None = never). is_stale: whether there
-    are newer votes. run: the last one."""
+    """as_of: when the Decisions last followed from the votes (None = never). is_stale: whether there are
+    newer votes. run: the last Run."""
 
     as_of: datetime | None
     is_stale: bool
@@ -45,8 +45,8 @@ def freshness(dataset: Dataset) -> Freshness:
 
 
 def begin_if_stale(dataset: Dataset, by: User | None) -> Run | None:
-    """A new Run where votes or flags are new to the last Run; None where nothing is new, where a Run is open,
-    and within a minute of the last."""
+    """A new Run if there are votes or flags since the last Run. None if there are none, while a Run is open,
+    and within a minute of the last Run."""
     with transaction.atomic():
         Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
         last = Run.objects.of(dataset).of_kind(Run.Kind.DECIDE).order_by("-pk").first()
@@ -68,7 +68,7 @@ def carry_out(run: Run) -> None:
 
 
 def _seen(dataset: Dataset) -> list[str | int | None]:
-    """A few numbers that change whenever votes, flags or the rule change."""
+    """Numbers that change whenever votes, flags or the rule change."""
     judgments = Judgment.objects.of(dataset).order_by()
     votes = judgments.aggregate(last=Max("pk"), current=Count("pk", filter=Q(is_current=True)))
     flags = Flag.objects.filter(comparison__dataset=dataset).order_by()

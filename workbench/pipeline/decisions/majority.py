@@ -1,8 +1,8 @@
-"""What people agree on: the Decisions that follow from Judgments."""
+"""Judgments -> Decisions by agreement or majority."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from django.db import connection, transaction
 from django.db.models import (
@@ -12,6 +12,7 @@ from django.db.models import (
     DateTimeField,
     F,
     FilteredRelation,
+    Model,
     Q,
     QuerySet,
     Value,
@@ -26,6 +27,7 @@ from workbench.models.annotation import ComparisonQuerySet
 CHUNK = 1_000
 PASSES = 3
 _OPINIONS = [Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD]
+Tallied = QuerySet[Model, object]
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,19 @@ class Derived:
 def derive(dataset: Dataset, rule: str | None = None) -> Derived:
     """Bring the derived Decisions of the dataset in line with its current Judgments.
 
-    - All opinions the same: method "agreement". More than half the same: "majority". Otherwise none. "Cannot
-      judge" is no opinion; imported labels are opinions.
-    - A Comparison with an open Flag stays undecided until the Flag is closed: somebody asked for a look, and
-      a Release must not be quicker than the look.
+    - All opinions the same: method "agreement". More than half the same: "majority". Otherwise no Decision.
+      "Cannot judge" is no opinion; imported labels are opinions.
+    - A Comparison with an open Flag stays undecided until the Flag is closed.
     - A derived Decision is no longer current where it no longer follows, or where its numbers of votes have
       changed. Any other derived Decision is left alone, so a second call writes nothing.
-    - Where `rule` is skill, a Decision by aggregation stays while its votes stay the same: aggregation takes
-      too long for a page (see pipeline/decisions/aggregation), and the majority stands in until then. None:
-      the Dataset's own rule.
+    - rule: None = the Dataset's own rule. By skill, a Decision by aggregation stays while its votes stay the
+      same. Aggregation takes too long for a page (see pipeline/decisions/aggregation), so the majority stands
+      in meanwhile.
     - A reviewer's current Decision is never touched, and nothing is derived beside it.
 
-    Rows are read without a lock and then written in chunks, each a transaction that reads again: on SQLite,
-    nobody could judge while 200,000 rows are read. As people go on judging meanwhile, a long pass is followed
-    by a short one. A constant number of statements a chunk."""
+    Rows are read without a lock and then written in chunks, each a transaction that reads again: with a lock,
+    nobody could judge on SQLite while 200,000 rows are read. As people go on judging meanwhile, a long pass
+    is followed by a short one. The number of statements for each chunk is constant."""
     rule = rule or dataset.aggregation
     made = withdrawn = 0
     for _ in range(PASSES):
@@ -85,16 +86,16 @@ def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
     return Derived(made=_insert(_undecided(comparisons)), withdrawn=withdrawn)
 
 
-def _undecided(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
+def _undecided(comparisons: ComparisonQuerySet) -> Tallied:
     """Tallied Comparisons without a current Decision, whose opinions give an outcome."""
     flagged = comparisons.flagged().values("pk")
     undecided = _tallied(comparisons).filter(current__isnull=True).exclude(pk__in=flagged)
     return undecided.exclude(derived_outcome="")
 
 
-def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
-    """The comparisons grouped with their current Decision (`current__*`), and what follows from opinions:
-    opinions, leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
+def _tallied(comparisons: ComparisonQuerySet) -> Tallied:
+    """The comparisons with their current Decision (`current__*`) and the result of their opinions: opinions,
+    leading (votes of the most frequent outcome), derived_method, derived_outcome ("" = none)."""
     leading = Greatest(*(f"votes_{outcome}" for outcome in _OPINIONS))
     majority = [
         When(**{f"votes_{outcome}": F("leading")}, leading__gt=F("opinions") / 2.0, then=Value(outcome.value))
@@ -103,24 +104,24 @@ def _tallied(comparisons: ComparisonQuerySet) -> QuerySet[Any, Any]:
     all_the_same = When(leading=F("opinions"), then=Value(Decision.Method.AGREEMENT.value))
     current = FilteredRelation("decisions", condition=Q(decisions__is_current=True))
     fields = ("pk", "outcome", "method", "votes", "votes_for")
-    # values() before the votes: grouped by these columns, and not by each column of Comparison.
-    grouped: Any = (
+    # values() comes before the votes, so that rows are grouped by these columns, not by all of Comparison.
+    grouped = (
         comparisons.order_by()
         .annotate(current=current)
         .values("pk", *(f"current__{field}" for field in fields))
     )
-    tallied: QuerySet[Any, Any] = (
-        grouped.with_votes()
+    return (
+        cast("ComparisonQuerySet", grouped)
+        .with_votes()
         .annotate(opinions=F("votes") - F("votes_cannot_judge"), leading=leading)
         .annotate(
             derived_outcome=Case(*majority, default=Value(""), output_field=CharField()),
             derived_method=Case(all_the_same, default=Value(Decision.Method.MAJORITY.value)),
         )
     )
-    return tallied
 
 
-def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet[Any, Any]:
+def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> Tallied:
     """Tallied Comparisons whose current Decision was derived and no longer follows from the Judgments."""
     follows = Q(
         derived_outcome=F("current__outcome"),
@@ -141,11 +142,11 @@ def _no_longer_following(comparisons: ComparisonQuerySet, rule: str) -> QuerySet
     return tallied.exclude(follows)
 
 
-def _insert(decided: QuerySet[Any, Any]) -> int:
-    """Write a Decision for each tallied Comparison in one INSERT ... SELECT; the number of rows written.
+def _insert(decided: Tallied) -> int:
+    """Write a Decision for each tallied Comparison in one INSERT ... SELECT, and return the number of rows.
 
     The database makes the rows, as Python would take longer. A reviewer who settles one of these Comparisons
-    at this moment wins: decision_one_current leaves ours out."""
+    at this moment wins: ON CONFLICT leaves the derived Decision out."""
     columns = {
         "comparison_id": F("pk"),
         "outcome": F("derived_outcome"),

@@ -1,4 +1,4 @@
-"""A reviewer's Decisions: append-only, never over the head of somebody else, and each can be undone."""
+"""A reviewer's Decisions: append-only, refused where the case has changed meanwhile, and undone by a key."""
 
 import hashlib
 import json
@@ -25,21 +25,21 @@ from workbench.pipeline.annotate import queue
 
 @dataclass(frozen=True)
 class Conflict:
-    """Nothing was written: the case is not what the reviewer's page showed any more. `current` is the
-    Decision that stands now."""
+    """Nothing was written, as the case has changed since the reviewer's page was made. current: the current
+    Decision."""
 
     current: Decision | None
 
 
 def left_of(comparison: Comparison, user: User) -> Literal["a", "b"]:
-    """The completion that this reviewer sees on the left: the same at each visit, and told by no label."""
+    """The completion that this reviewer sees on the left: the same at each visit, whatever the labels."""
     digest = hashlib.sha256(f"review:{user.pk}:{comparison.pk}".encode()).digest()
     return "a" if digest[0] % 2 else "b"
 
 
 def seen(comparison: Comparison) -> str:
-    """A token of the Comparison and everything a Decision on it would rest on: current Judgments, open Flags
-    and the current Decision. Another token means that something has changed."""
+    """A token of the Comparison with its current Judgments, open Flags and current Decision. A different
+    token means that one of these has changed."""
     rows = comparison.judgments.current(), comparison.flags.open(), comparison.decisions.current()
     return token_of(comparison, *rows)
 
@@ -50,7 +50,7 @@ def token_of(
     open_flags: Iterable[Flag],
     decisions: Iterable[Decision],
 ) -> str:
-    """As `seen`, of rows that have been read already."""
+    """As `seen`, from rows that the caller has read."""
     ids = [[comparison.pk], *(sorted(row.pk for row in rows) for rows in (votes, open_flags, decisions))]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
@@ -66,10 +66,10 @@ def settle(
     note: str = "",
     blind_outcome: str = "",
 ) -> Decision | Conflict:
-    """Settle the Comparison: "a", "b", "tie", "both_bad" or "drop". Append-only: what stood before stays as
-    a row that is not current. Open Flags are closed, and live Claims end: nobody need judge it any more.
+    """Settle the Comparison: "a", "b", "tie", "both_bad" or "drop". Append-only: the Decision before stays as
+    a row that is not current. Open Flags are closed, and live Claims end, as no more votes are needed.
 
-    `seen_token` is what `seen` gave when the reviewer's page was made; where it is another now, somebody has
+    seen_token: the result of `seen` when the reviewer's page was made. If it differs now, somebody has
     judged, flagged or settled meanwhile, and nothing is written."""
     _lock(comparison)
     current = Decision.objects.current().filter(comparison=comparison).first()
@@ -90,7 +90,7 @@ def settle(
         supersedes=current,
     )
     Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
-    # Gold and repeats that somebody holds stay: they take no place, and would be known by ending.
+    # Claims on gold and repeats stay: they hold no place, and their end would give them away.
     live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE, purpose=Purpose.WORK)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
     Comparison.objects.filter(pk=comparison.pk).update(claimed=F("claimed") - ended)
@@ -100,15 +100,15 @@ def settle(
 
 @transaction.atomic
 def undo(decision: Decision, by: User) -> bool:
-    """Take a reviewer's Decision back: what it replaced stands again, and the Flags it closed are open again.
-    Claims that it ended stay ended. False when the Decision does not stand (any more)."""
+    """Undo a reviewer's Decision: the Decision before is current again, and the Flags that it closed are open
+    again. Claims that it ended stay ended. False when the Decision is not current."""
     _lock(decision.comparison)
-    taken = (
+    undone = (
         Decision.objects.current()
         .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
         .update(is_current=False, undone_by=by, undone_at=timezone.now())
     )
-    if not taken:
+    if not undone:
         return False
     if decision.supersedes:
         Decision.objects.filter(pk=decision.supersedes.pk).update(is_current=True)
@@ -120,12 +120,12 @@ def undo(decision: Decision, by: User) -> bool:
 
 
 def _lock(comparison: Comparison) -> None:
-    """Reviewers of one Comparison take turns until the transaction ends."""
+    """Lock the Comparison until the transaction ends, so that reviewers take turns."""
     Comparison.objects.select_for_update().get(pk=comparison.pk)
 
 
 def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
-    """What reviewers found the guidelines silent on, newest first: Decisions with that reason."""
+    """Decisions with the reason "guideline gap", newest first."""
     reviews = Decision.objects.current().by_reviewers_of(dataset)
     gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
     return gaps.select_related("comparison", "decided_by").order_by("-pk")

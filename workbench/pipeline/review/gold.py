@@ -10,9 +10,9 @@ KNOWN_ANSWERS = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
 
 
 def mark_gold(comparison: Comparison, outcome: str) -> None:
-    """Make the outcome ("a", "b", "tie" or "both_bad") the known answer of the Comparison from now on; ""
-    makes it ordinary again. Its votes stay, and it collects no more while it is gold. Answers to it as gold
-    stay gold. ValueError for another outcome."""
+    """Make the outcome ("a", "b", "tie" or "both_bad") the known answer of the Comparison; "" makes it
+    ordinary again. Its votes stay, and it collects no more votes while it is gold. Answers given to it as
+    gold stay gold. ValueError for another outcome."""
     if outcome and outcome not in KNOWN_ANSWERS:
         raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
     Comparison.objects.filter(pk=comparison.pk).update(gold_outcome=outcome, required=0 if outcome else None)
@@ -45,8 +45,7 @@ def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write
 
 
 def _named(dataset: Dataset, name: str) -> list[Comparison]:
-    """The Comparisons with this external id, two at most; where there is none, the one with this primary
-    key."""
+    """The Comparisons with this external id, two at most; else the Comparison with this primary key."""
     by_id = list(dataset.comparisons.filter(external_id=name)[:2]) if name else []
     is_key = name.isascii() and name.isdigit() and len(name) < 19
     return by_id or (list(dataset.comparisons.filter(pk=int(name))) if is_key else [])
