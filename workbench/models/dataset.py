@@ -42,18 +42,18 @@ if TYPE_CHECKING:
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
     def there(self) -> Self:
-        """All but those that are being deleted, of which nobody is to see anything more."""
+        """Datasets that nobody has deleted."""
         return self.filter(deleted_at=None)
 
     def in_use(self) -> Self:
-        """Those that votes, imports and Runs may be for: neither archived nor being deleted."""
+        """Datasets that take votes, imports and Runs: neither archived nor deleted."""
         return self.there().filter(archived_at=None)
 
     def archived(self) -> Self:
         return self.there().exclude(archived_at=None)
 
     def needing_scores(self) -> Self:
-        """Newest first: whoever imported last is waiting for them."""
+        """Newest first, as whoever imported last is waiting for the scores."""
         return self.in_use().filter(needs_scoring=True).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
@@ -67,16 +67,16 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         return self.there().annotate(role=Value(Role.ADMIN.value))
 
     def with_role_of_member(self, user: "User | int") -> Self:
-        own = Member.objects.filter(dataset=OuterRef("pk"), user=user)
-        return self.there().annotate(role=Subquery(own.values("role")))
+        membership = Member.objects.filter(dataset=OuterRef("pk"), user=user)
+        return self.there().annotate(role=Subquery(membership.values("role")))
 
     def with_has_prompts(self) -> Self:
-        """Annotate `has_prompts`: whether anything was imported yet."""
+        """Annotate `has_prompts`: whether the Dataset has a Prompt."""
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
 
 
 class Strategy(models.TextChoices):
-    """How a Comparison was chosen out of those that nobody had begun."""
+    """How a Comparison was chosen among those that nobody had begun."""
 
     RANDOM = "random", "Random: every pair was equally likely"
     UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
@@ -188,7 +188,7 @@ class Dataset(models.Model):
     queue_stale_since = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Queue is stale since; null = up to date.",
+        help_text="When the queue became stale; null = up to date.",
     )
     lease_minutes = models.PositiveSmallIntegerField(
         default=20,
@@ -215,19 +215,18 @@ class Dataset(models.Model):
     archived_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Read and export only since; null = in use.",
+        help_text="When the dataset was archived; null = in use.",
     )
     deleted_at = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Hidden since, when somebody asked to delete the dataset.",
+        help_text="When somebody deleted the dataset; its rows go later. Null = not deleted.",
     )
 
     objects = DatasetQuerySet.as_manager()
 
     if TYPE_CHECKING:
-        # Annotated by the QuerySet's with_role_of and with_has_prompts, by
-        # pipeline.datasets.overview and by views.
+        # Annotated by the QuerySet, by pipeline.datasets.overview and by views.
         role: str | None
         has_prompts: bool
         prompt_count: int
@@ -274,15 +273,15 @@ class Dataset(models.Model):
 
     @property
     def initial_overlap(self) -> int:
-        """How many people judge a Comparison that has no number of places of its own (yet)."""
+        """How many people judge a Comparison that has no number of places of its own."""
         return self.overlap if self.single_vote_threshold is None else 1
 
     @property
     def strategies(self) -> dict[Strategy, float]:
-        """The probability of each strategy for a Claim that begins a Comparison; they add up to 1."""
+        """The probability of each strategy for a Claim that begins a Comparison; the sum is 1."""
         if self.order == self.Order.MIXTURE:
-            rest = (1 - self.random_share) / 2
-            return {Strategy.RANDOM: self.random_share, Strategy.UNCERTAIN: rest, Strategy.DISAGREEMENT: rest}
+            half = (1 - self.random_share) / 2
+            return {Strategy.RANDOM: self.random_share, Strategy.UNCERTAIN: half, Strategy.DISAGREEMENT: half}
         return {Strategy(self.order): 1.0}
 
     @property
@@ -290,8 +289,10 @@ class Dataset(models.Model):
         return self.guidelines.order_by("-number").first()
 
     def revise_guidelines(self, text: str, by: "User | None", based_on: int = 0) -> "Guidelines":
-        """Store the text as the next version; the current one when the text is the same. `based_on` is the
-        number the writer started from: ValidationError when somebody has stored a newer one meanwhile."""
+        """Store the text as the next version, and return it; the current version if the text is the same.
+
+        based_on: number of the version that the writer started from. ValidationError when somebody has stored
+        a newer version meanwhile."""
         with transaction.atomic():
             Dataset.objects.select_for_update().get(pk=self.pk)
             current = self.current_guidelines
@@ -308,8 +309,8 @@ class Dataset(models.Model):
 
 
 class Guidelines(models.Model):
-    """One version of what annotators are asked to do; never edited, so that a Judgment can name the version
-    it was made under."""
+    """One version of the instructions for annotators; never edited, so that a Judgment can name its
+    version."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="guidelines")
     number = models.PositiveIntegerField()
@@ -327,15 +328,15 @@ class Guidelines(models.Model):
 
 
 BEGINNING = 240
-"""Characters of a text that stand for it where it is too long to be shown among others."""
+"""Characters of a long text that a list shows."""
 
-READ_FOR_WORDS = 100_000
-"""Characters of messages that are read for a line of a list."""
+READ_FOR_EXCERPT = 100_000
+"""Characters of messages that are read for an excerpt."""
 
 
 class WholeJSONField(models.JSONField):
-    """JSON that goes out as it came: on PostgreSQL it is `json`, since `jsonb` sorts keys, and a chat
-    template may write out calls and tools in the order of theirs. It cannot be compared or indexed."""
+    """JSON that goes out as it came. On PostgreSQL the type is `json`, as `jsonb` sorts keys and a chat
+    template may write calls and tools in the order of their keys. The database cannot compare or index it."""
 
     def db_type(self, connection: "BaseDatabaseWrapper") -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)
@@ -385,46 +386,46 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         return grouped.filter(size__gt=1).order_by("-size", "group").values_list("group", "size")
 
     def first_of_each_group(self, most: int) -> Self:
-        """The first `most` Prompts of each group, by primary key."""
+        """The first `most` Prompts of each group, in the order of primary keys."""
         place = Window(RowNumber(), partition_by="group", order_by="pk")
         first = self.order_by().annotate(place=place).filter(place__lte=most)
         return self.filter(pk__in=first.values("pk")).order_by("pk")
 
     def containing(self, text: str) -> Self:
-        """Those with exactly this text, case and all, in a message or in a Completion. Not LIKE, which takes
-        % and _ for wildcards and on SQLite ignores the case of ASCII letters."""
+        """Prompts with exactly this text in a message or a Completion. LIKE would not do: it has wildcards,
+        and on SQLite it ignores the case of ASCII letters."""
         completions = Completion.objects.annotate(at=StrIndex("text", Value(text))).filter(at__gt=0)
-        said = Coalesce("reading", MessagesText("messages"))
-        return self.annotate(at=StrIndex(said, Value(text))).filter(
+        reading = Coalesce("reading", MessagesText("messages"))
+        return self.annotate(at=StrIndex(reading, Value(text))).filter(
             Q(at__gt=0) | Q(pk__in=completions.values("prompt"))
         )
 
     def with_an_empty_answer(self) -> Self:
-        """Those with a Completion without a text."""
+        """Prompts with an empty Completion."""
         return self.filter(pk__in=Completion.objects.empty().values("prompt"))
 
     def shortened(self) -> Self:
-        """Without what may be megabytes: of the messages only their `beginning`."""
-        said = Coalesce("reading", MessagesText("messages"))
-        few = self.defer("messages", "tools", "reading", "metadata")
-        return few.annotate(beginning=Substr(said, 1, BEGINNING))
+        """Without fields that may be megabytes; `beginning` has the beginning of the messages."""
+        reading = Coalesce("reading", MessagesText("messages"))
+        small = self.defer("messages", "tools", "reading", "metadata")
+        return small.annotate(beginning=Substr(reading, 1, BEGINNING))
 
-    def last_words(self) -> dict[int, str]:
-        """By primary key: how the last message of each begins; of megabytes, how the first does."""
-        few = Q(size__lte=READ_FOR_WORDS)
-        begun = Substr(Coalesce("reading", MessagesText("messages")), 1, BEGINNING)
-        found = (
+    def excerpts(self) -> dict[int, str]:
+        """By primary key: how the last message of each Prompt begins; for megabytes, how the first begins."""
+        is_small = Q(size__lte=READ_FOR_EXCERPT)
+        beginning = Substr(Coalesce("reading", MessagesText("messages")), 1, BEGINNING)
+        rows = (
             self.order_by()
             .annotate(size=Length(Cast("messages", models.TextField())))
-            .values_list("pk", Case(When(few, then=F("messages"))), Case(When(~few, then=begun)))
+            .values_list(
+                "pk", Case(When(is_small, then=F("messages"))), Case(When(~is_small, then=beginning))
+            )
         )
-        words = {
-            pk: message_reading(messages[-1])[:400] if messages else begun for pk, messages, begun in found
-        }
-        return {pk: " ".join((text or "").split())[:120] for pk, text in words.items()}
+        texts = {pk: message_reading(messages[-1])[:400] if messages else text for pk, messages, text in rows}
+        return {pk: " ".join((text or "").split())[:120] for pk, text in texts.items()}
 
     def sizes(self) -> dict[int, int]:
-        """By primary key: the characters of each Prompt with its Completions."""
+        """By primary key: the number of characters of each Prompt with its Completions."""
 
         def characters(column: str) -> Coalesce:
             return Coalesce(Length(Cast(column, models.TextField())), 0)
@@ -439,7 +440,7 @@ class Prompt(models.Model):
     """One conversation up to the point where an answer is wanted: messages as they came."""
 
     too_long: int
-    """Its characters where a page shows it shortened, else 0; set by that page."""
+    """Number of characters where a page shows the Prompt shortened, else 0; set by the page."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="prompts")
     messages = WholeJSONField(help_text='[{"role": "user", "content": "..."}, ...], exactly as imported.')
@@ -478,8 +479,8 @@ class Prompt(models.Model):
 
 class PromptKey(models.Model):
     """A key by which near-duplicates are found (pipeline.text.near_duplicates), and the first Prompt of the
-    Dataset that has it. Written by imports alone, millions at a time, so nothing here is checked row by row:
-    a key may outlive its Prompt."""
+    Dataset with this key. Imports write millions at a time, so nothing is checked row by row: a key may
+    outlive its Prompt."""
 
     pk = models.CompositePrimaryKey("dataset_id", "key")
     dataset = models.ForeignKey(
@@ -493,31 +494,31 @@ class PromptKey(models.Model):
 
 
 WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
-"""What str.strip takes away: neither database takes away more than blanks by itself."""
+"""The characters that str.strip removes. Both databases trim only blanks by default."""
 
 
 class CompletionQuerySet(models.QuerySet["Completion"]):
     def shortened(self) -> Self:
-        """Without what may be megabytes: of the text only its `beginning`."""
-        few = self.defer("text", "conversation", "metadata")
-        return few.annotate(beginning=Substr("text", 1, BEGINNING))
+        """Without fields that may be megabytes; `beginning` has the beginning of the text."""
+        small = self.defer("text", "conversation", "metadata")
+        return small.annotate(beginning=Substr("text", 1, BEGINNING))
 
     def empty(self) -> Self:
-        """Those without a text, or with white space alone: no scorer reads them, and Releases and trainings
-        leave them out."""
-        begins = Func(F("text"), Value(WHITE), function="LTRIM", output_field=models.TextField())
-        return self.alias(begins=begins).filter(begins="")
+        """Completions without a text, or of white space alone. No scorer reads them, and Releases and
+        trainings leave them out."""
+        stripped = Func(F("text"), Value(WHITE), function="LTRIM", output_field=models.TextField())
+        return self.alias(stripped=stripped).filter(stripped="")
 
     def newest(self) -> models.QuerySet["Completion", int]:
-        """The primary key of the newest."""
+        """The primary key of the newest Completion."""
         return self.order_by("-pk").values_list("pk", flat=True)[:1]
 
     def of(self, dataset: Dataset) -> Self:
         return self.filter(prompt__dataset=dataset)
 
     def lacking_score(self, version: int) -> Self:
-        """Those that the version (a primary key) has not scored yet, siblings together: a batch with all
-        Completions of a Prompt lets the engine compare them with each other."""
+        """Completions that the version (a primary key) has not scored yet, siblings together: the engine can
+        then compare all Completions of a Prompt in one batch."""
         return self.exclude(scores__version=version).order_by("prompt_id", "pk")
 
     def family_sizes(self, prompt_ids: "Collection[int]") -> dict[int, int]:
@@ -526,15 +527,15 @@ class CompletionQuerySet(models.QuerySet["Completion"]):
         return dict(counted.annotate(size=Count("pk")))
 
     def hold_families(self, prompts: "Collection[int] | models.QuerySet[Prompt, object]") -> None:
-        """Wait for whoever else holds the completions of these Prompts, and hold them until the transaction
-        ends. By the first of each: handing out Comparisons locks Prompts, and must not wait for this."""
+        """Lock the completions of these Prompts until the transaction ends. The lock is on the first
+        completion of each Prompt, as handing out Comparisons locks Prompts and must not wait."""
         by_prompt = self.filter(prompt__in=prompts).order_by().values("prompt")
         first = self.filter(pk__in=by_prompt.annotate(first=Min("pk")).values("first"))
         list(first.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
 
 
 class Completion(models.Model):
-    """One candidate answer to a Prompt: one message or several, unique in it by their digest."""
+    """One candidate answer to a Prompt: one or more messages, unique in the Prompt by their digest."""
 
     prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="completions")
     text = models.TextField(help_text="Reading view of the answer (scoring.messages), which models score.")

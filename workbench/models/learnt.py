@@ -1,4 +1,4 @@
-"""What ModelVersions have learnt from: prompts by digest, in whichever Dataset they are met again."""
+"""The prompts that ModelVersions have learnt from, by digest, in any Dataset."""
 
 from django.db import models
 
@@ -7,8 +7,8 @@ from workbench.models.scores import ModelVersion
 
 
 class PromptSet(models.Model):
-    """The prompts of one training, by digests alone: it outlives the Release or file that they came from.
-    Trainings on the same prompts share it."""
+    """The prompts of one training, as digests: the set outlives its Release or file. Trainings on the same
+    prompts share the set."""
 
     sha256 = models.CharField(max_length=64, unique=True, help_text="Digest of all prompts in the set.")
     source = models.CharField(max_length=300, help_text="The release or file that the prompts came from.")
@@ -20,7 +20,7 @@ class PromptSet(models.Model):
 
 
 class Learnt(models.Model):
-    """That a ModelVersion owes something to the prompts of a set."""
+    """A ModelVersion has learnt from the prompts of a set."""
 
     class Use(models.TextChoices):
         TRAINED = "trained", "Trained: the model was trained on these prompts"
@@ -50,8 +50,8 @@ class LearntText(models.Model):
 
 
 class LearntKey(models.Model):
-    """A key by which a prompt of a set is found: of its text as a whole (`text_id` is null), or one that a
-    near-duplicate may share with that text. Written millions at a time, so nothing is checked row by row."""
+    """A key by which a prompt of a set is found: of its whole text (`text_id` is null), or a key that a
+    near-duplicate may share with this text. Written millions at a time, so nothing is checked row by row."""
 
     pk = models.CompositePrimaryKey("key", "prompts_id")
     key = models.BigIntegerField()
@@ -65,8 +65,8 @@ class LearntKey(models.Model):
 
 
 class LearntMatch(models.Model):
-    """Which prompt groups of a Dataset hold a prompt of a set, as far as the Dataset's Prompts up to one have
-    been looked through: pages read this, and compare no texts."""
+    """The prompt groups of a Dataset that hold a prompt of a set, among its Prompts up to `up_to`. Pages read
+    these rows, and compare no texts."""
 
     prompts = models.ForeignKey(PromptSet, on_delete=models.CASCADE, related_name="matches")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")

@@ -208,7 +208,7 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
     stored = quality.stored(dataset)
     page = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
-    words = _last_words(page)
+    words = _excerpts(page)
     context = {
         "dataset": dataset,
         "gaps": [(gap, words[gap.comparison.prompt_id]) for gap in page],
@@ -389,10 +389,8 @@ def _certainty(version: ModelVersion | None, margin: float | None) -> str:
     return "" if probability is None else f"{shares.in_words(probability)} sure"
 
 
-def _last_words(decisions: Iterable[Decision]) -> dict[int, str]:
-    return Prompt.objects.filter(
-        pk__in={decision.comparison.prompt_id for decision in decisions}
-    ).last_words()
+def _excerpts(decisions: Iterable[Decision]) -> dict[int, str]:
+    return Prompt.objects.filter(pk__in={decision.comparison.prompt_id for decision in decisions}).excerpts()
 
 
 def _lately(view: View) -> list[dict[str, object]]:
@@ -405,7 +403,7 @@ def _lately(view: View) -> list[dict[str, object]]:
         .select_related("comparison")
         .order_by("-pk")[:5]
     )
-    words = _last_words(decisions)
+    words = _excerpts(decisions)
     return [
         {
             "decision": decision,

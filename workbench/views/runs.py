@@ -174,7 +174,7 @@ def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
     pks = [pk for batch in listed for pk in batch.completion_ids]
     texts = Completion.objects.filter(pk__in=pks).annotate(beginning=Substr("text", 1, BEGINNING))
     rows = texts.values_list("pk", "prompt__dataset", "prompt", "beginning")
-    words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).last_words()
+    words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).excerpts()
     failed = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
     return [
         FailedBatch(batch, [failed[pk] for pk in batch.completion_ids if pk in failed]) for batch in listed

@@ -1,4 +1,4 @@
-"""What pages count of datasets: how far the voting is, what waits for reviewers, where a dataset stands in
+"""Counts of datasets for pages: how far the voting is, what waits for reviewers, where a dataset stands in
 the loop. Each function annotates the datasets that it is given; `models.Dataset` lists the names."""
 
 from collections.abc import Iterable, Sequence
@@ -150,8 +150,8 @@ def within_memory(pks: Sequence[int], most: int, version: ModelVersion | None = 
 
 
 def sources_of(dataset: Dataset, newest_completion: int | None = None) -> list[str]:
-    """Which models or people wrote the dataset's Completions, in order, without "". Neither database is quick
-    at that, so it reads them once after every import, and keeps the list for an hour.
+    """The models or people who wrote the dataset's Completions, in order, without "". The query is slow on
+    both databases, so the list is cached for an hour, until the next import.
 
     newest_completion: primary key of the newest Completion of all, where the caller has read it."""
     newest = newest_completion or Completion.objects.newest().first()

@@ -209,7 +209,7 @@ def cases(
     )
     comparisons = annotated.select_related(*_RELATED).defer(*_TEXTS).in_bulk(ids)
     prompts = {comparison.prompt_id for comparison in comparisons.values()}
-    excerpts = Prompt.objects.filter(pk__in=prompts).last_words()
+    excerpts = Prompt.objects.filter(pk__in=prompts).excerpts()
     by_pk = {}
     for pk, comparison in comparisons.items():
         facts = vars(comparison)
