@@ -51,7 +51,7 @@ def main() -> None:
         return going_on
 
     Run.update_progress = update_and_note  # type: ignore[method-assign, assignment]
-    tasks.delete_dataset(run.pk)
+    tasks.carry_out(run.pk)
     run.refresh_from_db()
     if run.state != Run.State.DONE or Dataset.objects.filter(pk=dataset.pk).exists():
         sys.exit(f"The dataset was not deleted: {run.error}")

@@ -132,7 +132,7 @@ def pages() -> dict[str, float]:
     assert release is not None
     client = Client()
     client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
-    tasks.build_release.delay = lambda *_: None  # no broker runs
+    tasks.carry_out.apply_async = lambda *_, **__: None  # no broker runs
     times = {}
     page = reverse("releases", args=[dataset.pk])
     for _ in range(2):

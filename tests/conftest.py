@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from celery import Task
 from django.apps import apps
 from django.core.management import call_command
 from django.db.models.signals import post_migrate
@@ -92,6 +93,14 @@ def nothing_is_known_of_the_broker(monkeypatch):
     """Each test begins like a process that has just started."""
     monkeypatch.setattr(enqueue._LastLook, "at", None)
     monkeypatch.setattr(enqueue._LastLook, "answered", True)
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """(task, id) of each message that would have been sent to workers."""
+    sent: list[tuple[Task, object]] = []
+    monkeypatch.setattr(enqueue, "send", lambda task, pk, **_: sent.append((task, pk)))
+    return sent
 
 
 pytest_plugins = ["tests.pages", "tests.processes"]

@@ -108,7 +108,7 @@ def test_an_import_says_its_labels_as_its_preview_did(file, dataset, version, ad
     before = words_of(admin.get(preview).content.decode())
     admin.post(preview, {"format": "auto"})
     run = Run.objects.get(kind="import")
-    tasks.import_file(run.pk)
+    tasks.carry_out(run.pk)
 
     after = words_of(admin.get(preview).content.decode())
     page = words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
@@ -152,7 +152,7 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
         admin.post(reverse("import", args=[dataset.pk]), {"file": sent})
     upload = Upload.objects.get()
     admin.post(reverse("import_preview", args=[upload.pk]), {"format": "auto"})
-    tasks.import_file(Run.objects.get(kind="import").pk)
+    tasks.carry_out(Run.objects.get(kind="import").pk)
     for comparison in dataset.comparisons.order_by("pk")[:2]:
         judged_blind(comparison, "a")
     has_learnt(version, ["What is rain?"])

@@ -237,12 +237,8 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "work"
-# Training has a queue of its own: it takes hours, and nobody waits for Scores meanwhile.
-CELERY_TASK_ROUTES = {
-    "workbench.worker.tasks.score_batch": {"queue": "score"},
-    "workbench.worker.tasks.train_model": {"queue": "train"},
-    "workbench.worker.tasks.evaluate_version": {"queue": "train"},
-}
+# A Run is sent to the queue of its kind (Run.queue).
+CELERY_TASK_ROUTES = {"workbench.worker.tasks.score_batch": {"queue": "score"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

@@ -57,7 +57,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(open_as, kitchen
     page.reload()
     expect(page.get_by_text("Updating. The figures appear")).to_be_visible()
 
-    tasks.compute_statistics(run.pk)
+    tasks.carry_out(run.pk)
 
     expect(page.get_by_text("Up to date")).to_be_visible(timeout=20_000)
     all_seen(page)
@@ -73,7 +73,7 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(open_as, kitchen
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
 def test_pictures_follow_the_theme_and_the_width(open_as, kitchen, alice, picture, width, scheme):
-    tasks.compute_statistics(quality.begin(kitchen).pk)
+    tasks.carry_out(quality.begin(kitchen).pk)
     page = open_as(alice, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"/datasets/{kitchen.pk}/quality/")
 

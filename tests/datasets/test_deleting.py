@@ -2,6 +2,7 @@
 any other with it."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,6 +46,7 @@ from workbench.models import (
 )
 from workbench.pipeline import imports, releases
 from workbench.pipeline.datasets import deleting
+from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.progress import Cancelled
 from workbench.worker import tasks
 
@@ -175,7 +177,7 @@ def test_no_row_and_no_file_is_left_and_no_other_dataset_loses_any(people, lesso
     released = releases.names_of(dataset.releases.get().manifest)
 
     run = ordered(dataset, people[0].user)
-    tasks.delete_dataset(run.pk)
+    tasks.carry_out(run.pk)
 
     assert rows() - rows_before == Counter({"Run": 1})
     assert rows_before - rows() == Counter()
@@ -198,7 +200,7 @@ def test_a_model_that_was_trained_on_it_stays_and_is_still_known_to_have_learnt_
     )
     assert deleting.extent(dataset).models == ["taught"]
 
-    tasks.delete_dataset(ordered(dataset, people[0].user).pk)
+    tasks.carry_out(ordered(dataset, people[0].user).pk)
 
     version.refresh_from_db()
     assert (version.release, version.trained_by, version.learnt) == (None, None, "yes")
@@ -226,7 +228,7 @@ def test_killed_at_any_step_it_goes_on_where_it_was_until_nothing_is_left(
     while Dataset.objects.filter(pk=dataset.pk).exists():
         Run.objects.filter(pk=run.pk).update(state="waiting")
         try:
-            tasks.delete_dataset(run.pk)
+            tasks.carry_out(run.pk)
         except Killed:
             attempts += 1
         run.refresh_from_db()
@@ -247,7 +249,7 @@ def test_it_takes_as_many_queries_for_thirty_judgments_as_for_one(people):
             JudgmentFactory.create(comparison=comparison)
         run = ordered(dataset, people[0].user)
         with CaptureQueriesContext(connection) as captured:
-            tasks.delete_dataset(run.pk)
+            tasks.carry_out(run.pk)
         assert not Dataset.objects.exists()
         return len(captured)
 
@@ -279,14 +281,14 @@ def test_a_deletion_cannot_be_cancelled_and_one_that_failed_goes_on_when_it_is_t
     assert not run.cancel()
     monkeypatch.setattr(deleting.charts, "delete_files", lambda dataset: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        tasks.delete_dataset(run.pk)
+        tasks.carry_out(run.pk)
     run.refresh_from_db()
     assert (run.state, Prompt.objects.count()) == ("failed", 0)
     assert "Try again to continue." in run.error
     monkeypatch.undo()
 
     assert run.retry()
-    tasks.delete_dataset(run.pk)
+    tasks.carry_out(run.pk)
 
     run.refresh_from_db()
     assert (run.state, Dataset.objects.count()) == ("done", 0)
@@ -298,7 +300,7 @@ def test_a_worker_that_is_to_end_hands_the_deletion_to_the_next(dataset, alice, 
     run = ordered(dataset, alice)
     run.start()
 
-    deleting.carry_out(run, stopping=lambda: True)
+    lifecycle.carry_out(run, partial(deleting.carry_out, is_stopping=lambda: True), lambda: True)
 
     run.refresh_from_db()
     assert (run.state, run.attempts, Comparison.objects.count()) == ("waiting", 0, 1)
@@ -309,7 +311,7 @@ def test_a_voice_that_said_something_elsewhere_stays(dataset, alice):
     JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=both, stage="imported")
     kept = JudgmentFactory.create(annotator=both, stage="imported")
 
-    tasks.delete_dataset(ordered(dataset, alice).pk)
+    tasks.carry_out(ordered(dataset, alice).pk)
 
     assert Annotator.objects.filter(pk=both.pk).exists()
     kept.refresh_from_db()
@@ -334,7 +336,7 @@ def test_a_release_and_an_import_that_were_going_on_put_nothing_back(dataset, al
 
 def test_who_ordered_what_and_that_it_was_done_is_logged(dataset, alice, caplog):
     run = ordered(dataset, alice)
-    tasks.delete_dataset(run.pk)
+    tasks.carry_out(run.pk)
 
     assert f"{run}: user {alice.pk} ordered the deletion of dataset {dataset.pk}, 'Kitchen'" in caplog.text
     assert f"{run}: Dataset {dataset.pk}, 'Kitchen', is deleted" in caplog.text
@@ -354,6 +356,6 @@ def test_what_a_training_has_on_the_disk_of_the_worker_goes_too(dataset, alice, 
     place = settings.DATA_DIR / "training" / f"run-{run.pk}"
     place.mkdir(parents=True)
 
-    tasks.delete_dataset(ordered(dataset, alice).pk)
+    tasks.carry_out(ordered(dataset, alice).pk)
 
     assert not place.exists()

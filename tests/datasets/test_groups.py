@@ -41,8 +41,7 @@ def test_what_the_last_leakage_report_found_is_told_until_there_is_a_newer_one(a
     benchmark = DatasetFactory.create(name="Quiz", frozen=True)
     prompt_in(benchmark, "train", LONG)
     prompt_in(dataset, "train", LONG)
-    with leakage.begin(dataset, [], "") as run:
-        run.save()
+    run = leakage.begin(dataset)
     run.start()
     leakage.carry_out(run)
 

@@ -335,10 +335,8 @@ def test_nothing_is_deleted_unless_its_name_is_typed_as_it_is(typed, dataset, al
 
 
 def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows_the_run(
-    dataset, alice, bob, as_user, monkeypatch, django_capture_on_commit_callbacks
+    dataset, alice, bob, as_user, messages, django_capture_on_commit_callbacks
 ):
-    enqueued = []
-    monkeypatch.setattr(tasks.delete_dataset, "delay", enqueued.append)
     client = as_user(alice)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -346,7 +344,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
 
     run = Run.objects.get()
     assert answer.headers["Location"] == reverse("run", args=[run.pk])
-    assert enqueued == [run.pk]
+    assert messages == [(tasks.carry_out, run.pk)]
     html = page(client, "run", run.pk)
     assert "You cannot stop a deletion" in html
     assert "Kitchen" in html
@@ -359,7 +357,7 @@ def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows
 
     answer = client.post(reverse("run_cancel", args=[run.pk]), follow=True)
     assert "You cannot cancel a deletion" in answer.content.decode()
-    tasks.delete_dataset(run.pk)
+    tasks.carry_out(run.pk)
     html = page(client, "run", run.pk)
     assert "done" in html
     assert "Kitchen" not in page(client, "home")

@@ -23,7 +23,7 @@ PAIRS = 60
 WORK = (
     "import django; django.setup(); from workbench.worker import tasks; "
     "from workbench.pipeline.datasets import deleting; "
-    "deleting.COMPARISONS = deleting.PROMPTS = 1; tasks.delete_dataset({})"
+    "deleting.COMPARISONS = deleting.PROMPTS = 1; tasks.carry_out({})"
 )
 
 
@@ -51,7 +51,7 @@ def test_a_worker_killed_half_way_leaves_the_rest_to_the_next(dataset, alice, tm
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
     (lost,) = lifecycle.due()
-    tasks.delete_dataset(lost.pk)
+    tasks.carry_out(lost.pk)
 
     run.refresh_from_db()
     assert (run.state, run.attempts, run.done) == ("done", 2, 2 * PAIRS)

@@ -119,10 +119,9 @@ def test_another_process_in_another_zone_with_other_hashes_gives_the_same_bytes(
 
 
 def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice, tmp_path):
-    run = Run.objects.create(kind="release", dataset=judged)
-    order = Release(dataset=judged, profiles=["preference"], run=run, created_by=alice)
-    release = releases.begin(order)
-    work = f"import django; django.setup(); from workbench.worker import tasks; tasks.build_release({run.pk})"
+    run = releases.begin(Release(dataset=judged, profiles=["preference"]), alice)
+    release = run.release
+    work = f"import django; django.setup(); from workbench.worker import tasks; tasks.carry_out({run.pk})"
     kill_when(spawn(tmp_path, "-c", work), moments(tmp_path)["the first file is begun"])
     run.refresh_from_db()
     assert run.state == "running", (tmp_path / "log").read_text()
@@ -131,7 +130,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
     Run.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
 
     (lost,) = lifecycle.due()
-    tasks.build_release(run.pk)
+    tasks.carry_out(run.pk)
 
     release.refresh_from_db()
     run.refresh_from_db()
@@ -142,7 +141,7 @@ def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice
 
 
 def test_two_workers_that_build_the_same_release_at_once_leave_one_whole(judged, tmp_path):
-    release = releases.begin(Release(dataset=judged, profiles=["preference"]))
+    release = releases.begin(Release(dataset=judged, profiles=["preference"])).release
     work = (
         "import django; django.setup(); from workbench.models import Release; from workbench.pipeline "
         f"import releases; releases.build(Release.objects.get(pk='{release.pk}'))"

@@ -52,7 +52,7 @@ def lost(run: Run) -> None:
     """As if two minutes had gone by since the last sign of life."""
     Run.objects.filter(pk=run.pk, state="running").update(heartbeat_at=timezone.now() - timedelta(minutes=3))
     lifecycle.due()
-    tasks.enqueue_run(run.pk)
+    tasks.enqueue_run(run)
 
 
 @pytest.mark.long
@@ -63,7 +63,7 @@ def test_a_killed_training_goes_on_in_another_worker_and_the_old_model_serves_al
     monkeypatch.setattr(processes, "app", "workbench")
     drawn = random.Random(1)
     reached = []
-    tasks.enqueue_run(run.pk)
+    tasks.enqueue_run(run)
     for kill in range(KILLS):
         worker = trainer(processes)
         step = drawn.randrange(3, 9) + (reached[-1] if reached else 0)

@@ -57,7 +57,7 @@ def do_import(client, upload, **choices) -> Run:
     answer = client.post(reverse("import_preview", args=[upload.pk]), choices)
     assert answer.status_code == 302
     run = upload.latest_run
-    tasks.import_file(run.pk)
+    tasks.carry_out(run.pk)
     run.refresh_from_db()
     return run
 
@@ -171,7 +171,7 @@ def test_a_run_that_was_cancelled_stores_nothing(client, dataset):
     client.post(reverse("import_preview", args=[upload.pk]))
     client.post(reverse("run_cancel", args=[upload.latest_run.pk]))
 
-    tasks.import_file(upload.latest_run.pk)
+    tasks.carry_out(upload.latest_run.pk)
 
     assert not Prompt.objects.exists()
     assert "Nothing was imported" in page_of(client, upload)
@@ -189,7 +189,7 @@ def test_a_run_that_is_cancelled_while_its_rows_are_stored_stores_nothing(client
         return finish(run, **result)
 
     monkeypatch.setattr(Run, "finish", cancelled_just_before)
-    tasks.import_file(run.pk)
+    tasks.carry_out(run.pk)
 
     assert not Prompt.objects.exists()
 
@@ -215,7 +215,7 @@ def test_an_import_that_is_cancelled_at_its_end_leaves_no_file_of_refused_rows(
     monkeypatch.setattr(Run, "finish", too_late)
     # As on PostgreSQL, where the other's change is not undone with the import's.
     monkeypatch.setattr("workbench.pipeline.imports.run.is_called_off", lambda run: not taken)
-    tasks.import_file(run.pk)
+    tasks.carry_out(run.pk)
 
     assert default_storage.exists(imports.rejects_path(run)) == taken
     assert default_storage.exists(upload.path)  # it can be imported all the same
@@ -225,8 +225,8 @@ def test_an_import_that_is_cancelled_at_its_end_leaves_no_file_of_refused_rows(
 def test_a_message_that_comes_twice_or_late_does_nothing(client, dataset):
     run = do_import(client, sent(client, dataset))
 
-    tasks.import_file(run.pk)
-    tasks.import_file(run.pk + 1000)
+    tasks.carry_out(run.pk)
+    tasks.carry_out(run.pk + 1000)
 
     assert Prompt.objects.count() == 3
 

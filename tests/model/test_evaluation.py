@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from tests.factories import (
 from tests.planted import has_learnt, measured, memorised
 from workbench.models import Decision, Evaluation, Run, Score
 from workbench.pipeline.model.compare import compare
-from workbench.pipeline.model.evaluation import carry_out, evaluate, summary
+from workbench.pipeline.model.evaluation import begin, carry_out, evaluate, summary
 from workbench.pipeline.model.pairs import NothingToEvaluate, of_dataset, of_file
+from workbench.pipeline.runs import lifecycle
+from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.text.splits import split_of
 
 pytestmark = pytest.mark.django_db
@@ -232,16 +235,16 @@ def test_people_who_disagree_set_a_ceiling(frozen, version):
 
 
 def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, version):
-    run = Run.objects.create(kind="evaluate", dataset=frozen, version=version)
+    run, act = begin(version, frozen), partial(carry_out, scorer_of=scorer_of)
     run.start()
-    assert carry_out(run, scorer_of) is None
+    assert lifecycle.carry_out(run, act) is None
     assert run.state == "failed"
     assert "Kitchen has no pair with a vote or label that counts" in run.error
 
     judged(frozen, "good", "bad")
     run.retry()
     run.start()
-    found = carry_out(run, scorer_of)
+    found = lifecycle.carry_out(run, act)
 
     assert (found, run.state) == (Evaluation.objects.get(run=run), "done")
 
@@ -252,5 +255,6 @@ def test_a_cancelled_evaluation_stores_no_figures(frozen, version):
     run.start()
     Run.objects.get(pk=run.pk).cancel()
 
-    assert carry_out(run, scorer_of) is None
+    with pytest.raises(Cancelled):
+        carry_out(run, scorer_of)
     assert not Evaluation.objects.exists()

@@ -28,14 +28,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def enqueued(monkeypatch):
-    ids: list[int] = []
-    monkeypatch.setattr(tasks.enqueue_run, "delay", ids.append)
-    monkeypatch.setattr(tasks.score_missing, "delay", ids.append)
-    return ids
-
-
-@pytest.fixture
 def staff(as_user):
     return as_user(UserFactory.create(username="sam", is_staff=True))
 
@@ -85,7 +77,7 @@ def evaluated(version, dataset) -> Evaluation:
 
 
 def test_retraining_makes_a_run_and_rings_for_it(
-    dataset, alice, as_user, old, release, enqueued, django_capture_on_commit_callbacks
+    dataset, alice, as_user, old, release, messages, django_capture_on_commit_callbacks
 ):
     chosen = {"release": release.pk, "base": old.pk, "preset": "seed", "name": "mine"}
 
@@ -96,7 +88,7 @@ def test_retraining_makes_a_run_and_rings_for_it(
     assert answer.headers["Location"] == reverse("run", args=[run.pk])
     assert (run.params["preset"], run.params["name"], run.params["base"]) == ("seed", "mine", old.pk)
     assert run.created_by == alice
-    assert enqueued == [run.pk]
+    assert messages == [(tasks.carry_out, run.pk)]
 
 
 def test_what_to_expect_is_said_before_anybody_presses_retrain(dataset, alice, as_user, old, release):
@@ -229,7 +221,7 @@ def test_the_comparison_of_a_large_dataset_follows_when_the_page_is_there(
         assert "hx-trigger" not in page
 
 
-def test_a_promotion_that_the_gate_refuses_changes_nothing_and_says_why(dataset, staff, old, new, enqueued):
+def test_a_promotion_that_the_gate_refuses_changes_nothing_and_says_why(dataset, staff, old, new, messages):
     settled_test_pairs(dataset, [new, old])
 
     page = staff.post(reverse("promote", args=[dataset.pk, new.pk]), follow=True).content.decode()
@@ -239,7 +231,7 @@ def test_a_promotion_that_the_gate_refuses_changes_nothing_and_says_why(dataset,
 
 
 def test_an_override_is_kept_with_its_reason_and_everything_is_scored_again(
-    dataset, staff, old, new, enqueued, django_capture_on_commit_callbacks
+    dataset, staff, old, new, messages, django_capture_on_commit_callbacks
 ):
     settled_test_pairs(dataset, [new, old])
 
@@ -250,11 +242,11 @@ def test_an_override_is_kept_with_its_reason_and_everything_is_scored_again(
     made = Promotion.objects.history()[0]
     assert ModelVersion.objects.active() == new
     assert (made.kind, made.reason, made.by.username) == ("override", "The old one was broken.", "sam")
-    assert enqueued == [dataset.pk]
+    assert messages == [(tasks.score_missing, dataset.pk)]
     assert "The old one was broken." in staff.get(reverse("versions")).content.decode()
 
 
-def test_rolling_back_is_one_click(dataset, staff, old, new, enqueued):
+def test_rolling_back_is_one_click(dataset, staff, old, new, messages):
     new.activate(reason="better")
 
     page = staff.post(reverse("rollback"), follow=True).content.decode()

@@ -5,6 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,9 +105,10 @@ def run(release, base) -> Run:
     return training.begin(release, base, "recommended")
 
 
-def carry_out(run: Run, train, folder: Path, **more) -> ModelVersion | None:
+def carry_out(run: Run, train, folder: Path, is_stopping=lambda: False) -> ModelVersion | None:
     assert run.start()
-    version = training.carry_out(run, tools(train), folder, **more)
+    act = partial(training.carry_out, tools=tools(train), folder=folder, is_stopping=is_stopping)
+    version = lifecycle.carry_out(run, act, is_stopping)
     run.refresh_from_db()
     return version
 
@@ -185,7 +187,7 @@ def test_a_cancelled_training_stops_and_goes_on_where_it_was_when_it_is_tried_ag
 def test_a_worker_that_is_told_to_end_hands_the_run_back_with_its_attempts(run, tmp_path):
     train = FakeTraining()
 
-    assert carry_out(run, train, tmp_path, stopping=lambda: bool(train.began_at)) is None
+    assert carry_out(run, train, tmp_path, is_stopping=lambda: bool(train.began_at)) is None
 
     assert (run.state, run.attempts) == ("waiting", 0)
     assert lifecycle.due() == [run]

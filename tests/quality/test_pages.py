@@ -53,7 +53,7 @@ def quick_pen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def compute(dataset: Dataset) -> Statistics:
     run = quality.begin(dataset)
-    tasks.compute_statistics(run.pk)
+    tasks.carry_out(run.pk)
     return Statistics.objects.get(dataset=dataset)
 
 

@@ -62,7 +62,7 @@ def campaign(dataset: Dataset) -> list[Comparison]:
 
 def stored(dataset: Dataset) -> Statistics:
     run = quality.begin(dataset)
-    tasks.compute_statistics(run.pk)
+    tasks.carry_out(run.pk)
     return Statistics.objects.get(dataset=dataset)
 
 

@@ -91,7 +91,7 @@ def test_a_report_is_renewed_once_for_another_model(dataset, reported):
     ModelVersionFactory.create().activate(reason="better")
     run = quality.begin_if_stale(dataset)
     assert run
-    tasks.compute_statistics(run.pk)
+    tasks.carry_out(run.pk)
     Run.objects.update(finished_at=timezone.now() - timedelta(minutes=5))
 
     assert quality.begin_if_stale(dataset) is None
@@ -111,7 +111,7 @@ def test_one_run_is_open_and_one_begins_in_a_minute(dataset, reported):
     run = quality.begin_if_stale(dataset)
     assert run
     assert quality.begin_if_stale(dataset) is None
-    tasks.compute_statistics(run.pk)
+    tasks.carry_out(run.pk)
     vote(dataset, 60)
     assert quality.begin_if_stale(dataset) is None
 

@@ -393,7 +393,7 @@ def test_what_a_killed_build_left_is_swept_away_a_day_later(dataset, settings):
 
 def test_a_failed_build_can_be_tried_again_under_its_number(dataset, alice, full_disk):
     judged(dataset)
-    release = releases.begin(Release(dataset=dataset, profiles=["preference"], created_by=alice))
+    release = releases.begin(Release(dataset=dataset, profiles=["preference"]), alice).release
     with full_disk(), pytest.raises(releases.ReleaseError):
         releases.build(release)
     half = ContentFile(b"{", name="half")

@@ -28,8 +28,8 @@ def judge(dataset: Dataset, outcome: str = "a") -> None:
     JudgmentFactory.create(comparison=ComparisonFactory.create(prompt__dataset=dataset), outcome=outcome)
 
 
-def announced(dataset: Dataset, run: Run, user: User) -> Release:
-    return pipeline.begin(Release(dataset=dataset, profiles=["preference"], run=run, created_by=user))
+def begun(dataset: Dataset, by: User) -> Run:
+    return pipeline.begin(Release(dataset=dataset, profiles=["preference"]), by)
 
 
 @pytest.fixture
@@ -50,11 +50,9 @@ def download(client, release, name, **headers):
 
 
 def test_building_from_the_page_makes_a_run_that_a_worker_turns_into_a_release(
-    dataset, alice, as_user, django_capture_on_commit_callbacks, monkeypatch
+    dataset, alice, as_user, django_capture_on_commit_callbacks, messages
 ):
     judge(dataset)
-    enqueued = []
-    monkeypatch.setattr(tasks.build_release, "delay", enqueued.append)
     client = as_user(alice)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -64,9 +62,9 @@ def test_building_from_the_page_makes_a_run_that_a_worker_turns_into_a_release(
 
     run = Run.objects.get(kind="release", dataset=dataset, created_by=alice)
     assert answer.headers["Location"] == reverse("releases", args=[dataset.pk])
-    assert enqueued == [run.pk]
+    assert messages == [(tasks.carry_out, run.pk)]
     assert (run.release.state, run.release.number, run.release.profiles) == ("building", 1, ["aira"])
-    tasks.build_release(run.pk)
+    tasks.carry_out(run.pk)
     run.refresh_from_db()
     assert (run.state, run.result) == ("done", {"number": 1, "rows": 1})
     assert run.release.state == "ready"
@@ -74,25 +72,22 @@ def test_building_from_the_page_makes_a_run_that_a_worker_turns_into_a_release(
 
 def test_the_build_task_run_twice_or_for_a_run_that_is_gone_changes_nothing(dataset, alice):
     judge(dataset)
-    run = Run.objects.create(kind="release", dataset=dataset)
-    release = announced(dataset, run, alice)
-    tasks.build_release(run.pk)
+    run = begun(dataset, alice)
+    tasks.carry_out(run.pk)
     judge(dataset)
 
-    tasks.build_release(run.pk)
-    tasks.build_release(run.pk + 1)
+    tasks.carry_out(run.pk)
+    tasks.carry_out(run.pk + 1)
 
-    release.refresh_from_db()
-    assert release.rows == 1
+    assert Release.objects.get().rows == 1
 
 
 def test_a_build_that_cannot_succeed_fails_its_run_with_the_reason_and_the_page_shows_it(
     dataset, alice, as_user
 ):
-    run = Run.objects.create(kind="release", dataset=dataset)
-    announced(dataset, run, alice)
+    run = begun(dataset, alice)
 
-    tasks.build_release(run.pk)
+    tasks.carry_out(run.pk)
 
     run.refresh_from_db()
     assert run.state == "failed"
@@ -102,14 +97,13 @@ def test_a_build_that_cannot_succeed_fails_its_run_with_the_reason_and_the_page_
 
 
 def test_a_failed_build_that_is_tried_again_keeps_its_number(dataset, alice):
-    run = Run.objects.create(kind="release", dataset=dataset)
-    announced(dataset, run, alice)
-    tasks.build_release(run.pk)
+    run = begun(dataset, alice)
+    tasks.carry_out(run.pk)
     judge(dataset)
     run.refresh_from_db()
 
     assert run.retry()
-    tasks.build_release(run.pk)
+    tasks.carry_out(run.pk)
 
     release = Release.objects.get()
     assert (release.number, release.state, release.rows) == (1, "ready", 1)
@@ -125,7 +119,7 @@ def count(client, dataset, **form):
     """The number once a worker has done what it was rung for."""
     asked(client, dataset, **form)
     for run in Run.objects.filter(kind="decide", state="waiting"):
-        tasks.decide(run.pk)
+        tasks.carry_out(run.pk)
     return asked(client, dataset, **form)
 
 
@@ -133,15 +127,14 @@ TESTED = "how many grams of salt belong into three litres of water for boiling f
 
 
 @pytest.fixture
-def reported(dataset, alice, as_user, monkeypatch):
+def reported(dataset, alice, as_user, messages):
     """Sends files of prompts to the leakage page as Alice; their Run when a worker is through with it."""
-    monkeypatch.setattr(tasks.report_leakage, "delay", lambda _: None)
 
     def send(*files: tuple[str, str]) -> Run:
         sent = [SimpleUploadedFile(name, content.encode()) for name, content in files]
         as_user(alice).post(reverse("release_leakage", args=[dataset.pk]), {"benchmarks": sent})
         run = Run.objects.filter(kind="leakage", dataset=dataset, created_by=alice).latest("pk")
-        tasks.report_leakage(run.pk)
+        tasks.carry_out(run.pk)
         run.refresh_from_db()
         return run
 
@@ -200,7 +193,7 @@ def test_a_cancelled_leakage_report_stops(dataset, alice):
     judge(dataset)
     run.cancel()
 
-    tasks.report_leakage(run.pk)
+    tasks.carry_out(run.pk)
 
     run.refresh_from_db()
     assert (run.state, run.result) == ("cancelled", {})
@@ -218,7 +211,7 @@ def test_a_leakage_report_that_is_cancelled_at_its_end_leaves_nothing_but_what_i
         return finish(run, **result)
 
     monkeypatch.setattr(Run, "finish", cancelled_just_before)
-    tasks.report_leakage(run.pk)
+    tasks.carry_out(run.pk)
 
     assert not default_storage.exists(f"leakage/groups-{run.pk}")
 
@@ -249,16 +242,8 @@ def test_the_count_follows_the_filters_as_things_are_decided_now(dataset, alice,
     assert "Enter a whole number" in count(client, dataset, min_votes="two")
 
 
-@pytest.fixture
-def ordered(monkeypatch):
-    """Ids of the Runs that a worker was rung for to settle Decisions."""
-    ids: list[int] = []
-    monkeypatch.setattr(tasks.decide, "delay", ids.append)
-    return ids
-
-
 def test_no_request_settles_decisions_and_the_number_says_as_of_when(
-    dataset, alice, as_user, ordered, django_capture_on_commit_callbacks
+    dataset, alice, as_user, messages, django_capture_on_commit_callbacks
 ):
     client = as_user(alice)
     for _ in range(3):
@@ -267,8 +252,8 @@ def test_no_request_settles_decisions_and_the_number_says_as_of_when(
     with django_capture_on_commit_callbacks(execute=True):
         first, again = asked(client, dataset), asked(client, dataset)
     untouched = Decision.objects.count()
-    (pk,) = ordered
-    tasks.decide(pk)
+    ((task, pk),) = messages
+    task(pk)
     judge(dataset)
     after = asked(client, dataset)
 
@@ -303,7 +288,7 @@ def test_a_settling_that_failed_is_named_and_not_tried_with_each_look(dataset, a
     monkeypatch.setattr(aggregation, "derive", lambda _: 1 / 0)
     run = Run.objects.get(kind="decide")
     with pytest.raises(ZeroDivisionError):
-        tasks.decide(run.pk)
+        tasks.carry_out(run.pk)
     Run.objects.update(created_at=timezone.now() - timedelta(seconds=61))
 
     page = asked(client, dataset)
@@ -362,8 +347,7 @@ def test_a_form_without_a_profile_is_refused(dataset, alice, as_user):
 
 def test_the_list_polls_while_a_run_is_open_and_stops_after(dataset, alice, as_user, ready):
     client, url = as_user(alice), reverse("releases", args=[dataset.pk])
-    run = Run.objects.create(kind="release", dataset=dataset)
-    announced(dataset, run, alice)
+    run = begun(dataset, alice)
 
     going = client.get(url, headers={"HX-Request": "true"})
     run.cancel()
@@ -380,8 +364,7 @@ def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three
     judge(dataset)
     for _ in range(count):
         pipeline.build(Release(dataset=dataset, profiles=["preference"], created_by=alice))
-        run = Run.objects.create(kind="release", dataset=dataset)
-        announced(dataset, run, alice)
+        begun(dataset, alice)
     client = as_user(alice)
 
     with django_assert_num_queries(10):

@@ -22,12 +22,18 @@ POLL = {"HX-Request": "true"}
 
 @pytest.fixture
 def enqueued(monkeypatch):
-    """(id, state) of each Run that a message was sent for. Only the message itself is left out."""
-    seen: list[tuple[int, str]] = []
+    """(id, state) of each Run that a message was sent for, or of all for the message that scoring waits. Only
+    the message itself is left out."""
+    sent: list[tuple[int, str]] = []
+
+    def note(args, queue):
+        sent.append((args[0], Run.objects.get(pk=args[0]).state))
+
+    monkeypatch.setattr(tasks.carry_out, "apply_async", note)
     monkeypatch.setattr(
-        tasks.enqueue_run, "delay", lambda pk: seen.append((pk, Run.objects.get(pk=pk).state))
+        tasks.enqueue_batches, "delay", lambda: sent.extend(Run.objects.values_list("pk", "state"))
     )
-    return seen
+    return sent
 
 
 def failed_batch(run: Run, reason: str = "the model's output is nan") -> ScoreBatch:

@@ -53,13 +53,12 @@ class Switch:
         sent: list[tuple[str, int]] = []
 
         def note(task):
-            self.monkeypatch.setattr(task, "delay", lambda pk: sent.append((task.name, pk)))
+            self.monkeypatch.setattr(
+                task, "apply_async", lambda args, *_, **__: sent.append((task.name, *args))
+            )
 
-        for task in [*tasks.RUN_TASKS.values(), tasks.order_queue, tasks.score_missing]:
+        for task in (tasks.carry_out, tasks.score_batch, tasks.order_queue, tasks.score_missing):
             note(task)
-        name = tasks.score_batch.name
-        take = lambda args, expires: sent.append((name, args[0]))  # noqa: E731
-        self.monkeypatch.setattr(tasks.score_batch, "apply_async", take)
         self.monkeypatch.setattr(enqueue._LastLook, "at", None)
         return sent
 
@@ -152,7 +151,7 @@ def test_a_button_answers_as_always_and_its_run_starts_once_the_broker_is_back(
     assert run.state == "waiting"
     assert UNTOLD in page
     assert took < SECONDS
-    assert (tasks.RUN_TASKS[run.kind].name, run.pk) in sent
+    assert (tasks.carry_out.name, run.pk) in sent
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Run.Kind if kind != Run.Kind.SCORE])
@@ -162,7 +161,7 @@ def test_the_reconciler_rings_for_each_kind_of_run(kind, broker, dataset):
 
     tasks.reconcile()
 
-    assert (tasks.RUN_TASKS[kind].name, run.pk) in sent
+    assert (tasks.carry_out.name, run.pk) in sent
 
 
 def test_the_page_says_no_more_of_it_once_the_broker_answers(dead, broker, dataset, alice, as_user, settings):

@@ -320,7 +320,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
         run = deleting.begin(dataset, person)
         if run is None:
             raise Http404
-        enqueue.enqueue(tasks.delete_dataset, run.pk)
+        tasks.enqueue_run(run)
         return redirect("run", pk=run.pk)
     context = {"dataset": dataset, "tab": "settings", "form": form, "extent": deleting.extent(dataset)}
     context["open_runs"] = archiving.open_runs(dataset)

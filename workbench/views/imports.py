@@ -17,7 +17,7 @@ from workbench.forms.imports import ImportForm, UploadForm
 from workbench.models import Role, Run
 from workbench.pipeline import imports as pipeline
 from workbench.views import STOP_POLLING, Request
-from workbench.worker import enqueue, tasks
+from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 UPLOADS_SHOWN = 20
@@ -56,7 +56,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and not form.errors:
         options = replace(form.options(), dry_run="check" in request.POST)
         if new_run := pipeline.begin(upload, options, access.person(request.user)):
-            enqueue.enqueue(tasks.import_file, new_run.pk)
+            tasks.enqueue_run(new_run)
         return redirect("import_preview", pk=pk)
     context = {"dataset": upload.dataset, "tab": "import", "upload": upload, "run": run, "form": form}
     if run:

@@ -24,7 +24,7 @@ from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.views import Request
 from workbench.views.figures import as_of
-from workbench.worker import enqueue, tasks
+from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 EVALUATIONS_SHOWN = 30
@@ -117,7 +117,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         except Refused as error:
             form.add_error(None, str(error))
         else:
-            enqueue.enqueue(tasks.enqueue_run, run.pk)
+            tasks.enqueue_run(run)
             return redirect("run", pk=run.pk)
     measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
     runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
@@ -180,10 +180,8 @@ def model_evaluate(request: HttpRequest, pk: int) -> HttpResponse:
     """Begin a Run that evaluates the version on the pairs of this Dataset that it has not learnt."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     version = _version(request.POST.get("version", ""))
-    run = Run.objects.create(
-        kind=Run.Kind.EVALUATE, dataset=dataset, version=version, created_by=access.person(request.user)
-    )
-    enqueue.enqueue(tasks.enqueue_run, run.pk)
+    run = evaluation.begin(version, dataset, by=access.person(request.user))
+    tasks.enqueue_run(run)
     return redirect("run", pk=run.pk)
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.core.files.storage import default_storage
-from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import content_disposition_header
@@ -19,7 +17,7 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.bodies import takes_files
 from workbench.forms.releases import LeakageForm, ReleaseForm
-from workbench.models import Dataset, Download, Prompt, Release, Role, Run, User
+from workbench.models import Dataset, Download, Prompt, Release, Role, Run
 from workbench.models.dataset import Message
 from workbench.pipeline import releases as pipeline
 from workbench.pipeline.datasets.overview import sources_of
@@ -28,7 +26,7 @@ from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import Split
 from workbench.views import STOP_POLLING, Request
-from workbench.worker import enqueue, tasks
+from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 RELEASES_PER_PAGE = 30
@@ -59,7 +57,7 @@ def releases(request: Request, pk: int) -> HttpResponse:
     report = leakage.latest(dataset)
     form = _form(dataset, request, report)
     if request.method == "POST" and form.is_valid():
-        _begin(form.release(dataset), access.person(request.user))
+        tasks.enqueue_run(pipeline.begin(form.release(dataset), access.person(request.user)))
         return redirect("releases", pk=dataset.pk)
     ordered = dataset.releases.for_list().order_by("-number")
     page = Paginator(ordered, RELEASES_PER_PAGE).get_page(request.GET.get("page"))
@@ -100,7 +98,7 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
     except pipeline.BadFilter as error:
         return render(request, "releases/count.html", {"problem": str(error)})
     if run := deciding.begin_if_stale(dataset, access.person(request.user)):
-        enqueue.enqueue(tasks.decide, run.pk)
+        tasks.enqueue_run(run)
     freshness = deciding.freshness(dataset)
     context = {
         "dataset": dataset,
@@ -112,15 +110,6 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "releases/count.html", context)
 
 
-@transaction.atomic
-def _begin(release: Release, user: User) -> None:
-    """Store the release and its Run, and enqueue the Run."""
-    run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=user)
-    release.run, release.created_by = run, user
-    pipeline.begin(release)
-    enqueue.enqueue(tasks.build_release, run.pk)
-
-
 @takes_files
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
@@ -129,7 +118,11 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = LeakageForm(request.POST, request.FILES) if request.method == "POST" else LeakageForm()
     if request.method == "POST" and form.is_valid():
-        _begin_report(dataset, request.FILES.getlist("benchmarks"), form.cleaned_data["column"], request)
+        benchmarks = request.FILES.getlist("benchmarks")
+        named_files = [(printable_name(file.name or "file"), file) for file in benchmarks]
+        person = access.person(request.user)
+        if new_run := leakage.begin(dataset, named_files, form.cleaned_data["column"], person):
+            tasks.enqueue_run(new_run)
         return redirect("release_leakage", pk=dataset.pk)
     run = dataset.runs.filter(kind=Run.Kind.LEAKAGE).order_by("-pk").first()
     report = leakage.latest(dataset)
@@ -147,16 +140,6 @@ def release_leakage(request: Request, pk: int) -> HttpResponse:
         return render(request, "releases/leakage.html", context, status=400 if form.errors else 200)
     status = 200 if context["going"] else STOP_POLLING
     return render(request, "releases/report.html", context, status=status)
-
-
-def _begin_report(dataset: Dataset, files: list[UploadedFile], column: str, request: Request) -> None:
-    """Store the files and begin the Run that reads them, unless such a Run is open."""
-    if not dataset.runs.filter(kind=Run.Kind.LEAKAGE).open().exists():
-        named_files = [(printable_name(file.name or "file"), file) for file in files]
-        with leakage.begin(dataset, named_files, column) as run:
-            run.created_by = access.person(request.user)
-            run.save()
-        enqueue.enqueue(tasks.report_leakage, run.pk)
 
 
 @dataclass(frozen=True)

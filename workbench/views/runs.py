@@ -16,7 +16,7 @@ from workbench.pipeline.model import training
 from workbench.pipeline.runs import lifecycle as pipeline
 from workbench.pipeline.scoring import batches, cuts
 from workbench.views import STOP_POLLING, Request
-from workbench.worker import enqueue, tasks
+from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 RUNS_A_PAGE = 50
@@ -207,7 +207,7 @@ def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
     if again is None:
         messages.warning(request, f"{run} has nothing to retry.")
         return redirect("run", pk=run.pk)
-    enqueue.enqueue(tasks.enqueue_run, again.pk)
+    tasks.enqueue_run(again)
     return redirect("run", pk=again.pk)
 
 

@@ -4,7 +4,6 @@ away, the Run is stored all the same, and the reconciler rings for it once there
 import logging
 import time
 from functools import partial
-from typing import Any
 
 from celery import Task
 from django.conf import settings
@@ -38,12 +37,12 @@ class _LastLook:
         cls.at, cls.answered = time.monotonic(), answered
 
 
-def enqueue(task: Task, *args: Any) -> None:
+def enqueue(task: Task, *args: object, **options: object) -> None:
     """Send the task to a worker once the transaction is committed. Never raises, never takes long."""
-    transaction.on_commit(partial(send, task, *args))
+    transaction.on_commit(partial(send, task, *args, **options))
 
 
-def send(task: Task, *args: Any, **options: Any) -> bool:
+def send(task: Task, *args: object, **options: object) -> bool:
     """Send the task now; False when the broker does not take it. Never raises, never takes long."""
     if not _LastLook.answered and _LastLook.is_recent():
         return False

@@ -3,9 +3,10 @@ taken is no error, since a message may come late or twice."""
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
-from celery import Task, shared_task
+from celery import shared_task
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
@@ -16,7 +17,6 @@ from workbench.pipeline.datasets import deleting
 from workbench.pipeline.decisions import deciding
 from workbench.pipeline.model import evaluation, training
 from workbench.pipeline.runs import lifecycle
-from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import leakage
 from workbench.worker import enqueue, scorers
@@ -99,6 +99,7 @@ def order_queue(dataset_id: int) -> None:
         queue.renew_all(dataset)
 
 
+@shared_task
 def enqueue_batches() -> None:
     """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
     enqueue_again = settings.LEASE_SECONDS / 2
@@ -109,16 +110,52 @@ def enqueue_batches() -> None:
 # --- Runs ---------------------------------------------------------------------------------------------------
 
 
-@shared_task
-def enqueue_run(run_id: int) -> None:
-    """Send whatever message the Run waits for."""
-    run = Run.objects.filter(pk=run_id).first()
-    if run is None or not run.is_open:
-        return
+def enqueue_run(run: Run) -> None:
+    """Tell the workers of the Run's queue, once the transaction is committed, that the Run waits."""
     if run.kind == Run.Kind.SCORE:
-        enqueue_batches()
+        enqueue.enqueue(enqueue_batches)
     else:
-        enqueue.send(RUN_TASKS[run.kind], run.pk)
+        enqueue.enqueue(carry_out, run.pk, queue=run.queue)
+
+
+@shared_task
+def carry_out(run_id: int) -> None:
+    """Carry out a Run of any kind but Score, unless another worker has taken it."""
+    related = "dataset", "version", "upload", "release__dataset"
+    run = Run.objects.select_related(*related).filter(pk=run_id).first()
+    if run is not None and run.start():
+        lifecycle.carry_out(run, ACTS[run.kind], is_stopping)
+
+
+def _import(run: Run) -> None:
+    if imports.carry_out(run):
+        enqueue.enqueue(score_missing, run.dataset_id)
+
+
+def _train(run: Run) -> None:
+    train_here(run, trainer(training.config_of_run(run)), is_stopping)
+
+
+def _evaluate(run: Run) -> None:
+    evaluation.carry_out(run, scorers.scorer_of, lambda *_: not is_stopping())
+
+
+def _delete(run: Run) -> None:
+    deleting.carry_out(run, is_stopping)
+    training.sweep(settings.DATA_DIR / "training")
+
+
+ACTS: dict[str, Callable[[Run], object]] = {
+    Run.Kind.IMPORT: _import,
+    Run.Kind.RELEASE: releases.carry_out,
+    Run.Kind.LEAKAGE: leakage.carry_out,
+    Run.Kind.STATISTICS: quality.carry_out,
+    Run.Kind.DECIDE: deciding.carry_out,
+    Run.Kind.TRAIN: _train,
+    Run.Kind.EVALUATE: _evaluate,
+    Run.Kind.DELETE: _delete,
+}
+"""What carries out a started Run and finishes it, by kind."""
 
 
 @shared_task
@@ -134,127 +171,5 @@ def reconcile() -> None:
     for dataset in Dataset.objects.in_use():
         quality.begin_if_stale(dataset)
     lifecycle.not_enqueued(
-        [run.pk for run in lifecycle.due() if not enqueue.send(RUN_TASKS[run.kind], run.pk)]
+        [run.pk for run in lifecycle.due() if not enqueue.send(carry_out, run.pk, queue=run.queue)]
     )
-
-
-@shared_task
-def build_release(run_id: int) -> None:
-    run = Run.objects.select_related("release__dataset").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        release = releases.build(run.release, run.update_progress)
-    except Cancelled:
-        return
-    except releases.ReleaseError as error:
-        run.fail(str(error))
-    except Exception as error:
-        run.fail(f"{type(error).__name__}: {error}")
-        raise
-    else:
-        run.finish(number=release.number, rows=release.rows)
-
-
-@shared_task
-def report_leakage(run_id: int) -> None:
-    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        leakage.carry_out(run)
-    except Cancelled:
-        return
-    except Exception as error:
-        run.fail(f"The report stopped at an error: {type(error).__name__}.")
-        raise
-
-
-@shared_task
-def import_file(run_id: int) -> None:
-    run = Run.objects.select_related("dataset", "upload").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        stored = imports.carry_out(run)
-    except Exception as error:
-        # Not the error's own words: they may hold text of the file, paths or SQL. The log has them.
-        run.fail(f"The import stopped at an error ({type(error).__name__}) and nothing was stored.")
-        raise
-    if stored:
-        enqueue.enqueue(score_missing, run.dataset_id)
-
-
-@shared_task
-def compute_statistics(run_id: int) -> None:
-    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        quality.carry_out(run)
-    except Cancelled:
-        return
-    except Exception as error:
-        run.fail(f"{type(error).__name__}: {error}")
-        raise
-
-
-@shared_task
-def train_model(run_id: int) -> None:
-    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        train_here(run, trainer(training.config_of_run(run)), is_stopping)
-    except Exception as error:
-        run.fail(f"{type(error).__name__}: {error}", **run.result)
-        raise
-
-
-@shared_task
-def evaluate_version(run_id: int) -> None:
-    run = Run.objects.select_related("dataset", "version").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        evaluation.carry_out(run, scorers.scorer_of, stopping=is_stopping)
-    except Exception as error:
-        run.fail(f"{type(error).__name__}: {error}")
-        raise
-
-
-@shared_task
-def decide(run_id: int) -> None:
-    run = Run.objects.select_related("dataset").filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        deciding.carry_out(run)
-    except Exception as error:
-        run.fail(f"The final labels could not be updated ({type(error).__name__}). The earlier ones stand.")
-        raise
-
-
-@shared_task
-def delete_dataset(run_id: int) -> None:
-    run = Run.objects.filter(pk=run_id).first()
-    if run is None or not run.start():
-        return
-    try:
-        deleting.carry_out(run, is_stopping)
-    except Exception as error:
-        run.fail(f"The deletion stopped at an error ({type(error).__name__}). Try again to continue.")
-        raise
-    training.sweep(settings.DATA_DIR / "training")
-
-
-RUN_TASKS: dict[str, Task] = {
-    Run.Kind.DELETE: delete_dataset,
-    Run.Kind.RELEASE: build_release,
-    Run.Kind.IMPORT: import_file,
-    Run.Kind.LEAKAGE: report_leakage,
-    Run.Kind.STATISTICS: compute_statistics,
-    Run.Kind.DECIDE: decide,
-    Run.Kind.TRAIN: train_model,
-    Run.Kind.EVALUATE: evaluate_version,
-}

@@ -12,9 +12,9 @@ from django.conf import settings
 
 from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scorer, prompt_text
-from workbench.models import Evaluation, ModelVersion, Release, Run
+from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import releases
-from workbench.pipeline.model import evaluation, registry, training
+from workbench.pipeline.model import registry, training
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import scorers
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def train_here(
-    run: Run, train: training.Train, stopping: Callable[[], bool] = lambda: False
+    run: Run, train: training.Train, is_stopping: Callable[[], bool] = lambda: False
 ) -> ModelVersion | None:
     """Carry a started training out in this process."""
     config = training.config_of_run(run)
@@ -37,17 +37,7 @@ def train_here(
         return inspect(folder, max_length, base.precision)
 
     tools = training.Tools(look, train, inspect_trained, scorers.scorer_of)
-    return training.carry_out(run, tools, settings.DATA_DIR / "training", stopping)
-
-
-def evaluate_here(run: Run, progress: Callable[[int, int], object]) -> Evaluation | None:
-    """Carry a started evaluation out in this process."""
-
-    def going_on(done: int, total: int) -> bool:
-        progress(done, total)
-        return True
-
-    return evaluation.carry_out(run, scorers.scorer_of, going_on)
+    return training.carry_out(run, tools, settings.DATA_DIR / "training", is_stopping)
 
 
 def trainer(config: TrainConfig) -> training.Train:
@@ -83,7 +73,7 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict
         try:
             releases.copy_to(release, Path(scratch) / "release")
             return look_over(model, Path(scratch) / "release", config)
-        except (ValueError, releases.ReleaseError) as error:
+        except ValueError as error:
             raise Refused(str(error)) from error
 
 

@@ -13,7 +13,8 @@ from workbench.management.progress import shown
 from workbench.models import Evaluation, ModelVersion, Run
 from workbench.pipeline.model import evaluation
 from workbench.pipeline.model.pairs import LEARNT, PROTOCOLS
-from workbench.worker import tasks, training
+from workbench.pipeline.runs import lifecycle
+from workbench.worker import scorers, tasks
 
 EXAMPLES = """
 examples:
@@ -45,24 +46,20 @@ class Command(WorkbenchCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         version = version_named(options["version"])
         file = Path(options["on"])
-        run = Run(kind=Run.Kind.EVALUATE, version=version, params={"protocol": options["protocol"]})
-        if file.is_file():
-            if options["queue"]:
-                raise CommandError(
-                    f"A worker may run on another machine and not have {file}. "
-                    "Import the file into a dataset, or leave --queue out."
-                )
-            run.params["file"] = str(file.resolve())
-        else:
-            run.dataset = dataset_to_change(options["on"])
-        run.save()
+        if file.is_file() and options["queue"]:
+            raise CommandError(
+                f"A worker may run on another machine and not have {file}. "
+                "Import the file into a dataset, or leave --queue out."
+            )
+        on = file if file.is_file() else dataset_to_change(options["on"])
+        run = evaluation.begin(version, on, options["protocol"])
         if options["queue"]:
-            tasks.enqueue_run(run.pk)
+            tasks.enqueue_run(run)
             self.stdout.write(f"{run} is queued: it starts when a worker for training is free.")
             return
         run.start()
         with shown(Run.Kind.EVALUATE, f"{version} on {options['on']}") as told:
-            found = training.evaluate_here(run, told)
+            found = lifecycle.carry_out(run, lambda run: evaluation.carry_out(run, scorers.scorer_of, told))
         if found is None:
             run.refresh_from_db()
             raise CommandError(run.error or f"{run} was stopped; nothing was stored.")

@@ -8,7 +8,7 @@ from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import quality
 from workbench.pipeline.quality.panels import Kind, data_in_words, in_words, plan
 from workbench.pipeline.quality.reports import SOURCE_NAMES, ModelRow, StoredFigure
-from workbench.pipeline.runs.progress import Cancelled
+from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.text import learnt
 from workbench.worker import tasks
 
@@ -35,7 +35,7 @@ class Command(WorkbenchCommand):
         dataset = dataset_to_change(options["name"])
         run = quality.begin(dataset)
         if options["queue"]:
-            tasks.enqueue_run(run.pk)
+            tasks.enqueue_run(run)
             self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk})
             return
         report = self._compute(dataset, run)
@@ -48,11 +48,9 @@ class Command(WorkbenchCommand):
             )
         try:
             with shown(Run.Kind.STATISTICS, f"Statistics of {dataset}"):
-                stored = quality.carry_out(run)
-        except Cancelled:
-            stored = None
-        except BaseException as error:
-            run.fail(f"{type(error).__name__}: {error}")
+                stored = lifecycle.carry_out(run, quality.carry_out)
+        except KeyboardInterrupt:
+            run.fail("The command was stopped.")
             raise
         if stored is None:
             raise CommandError(f"{run} was cancelled. The figures stored before are unchanged.")

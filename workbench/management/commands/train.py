@@ -16,6 +16,7 @@ from workbench.management.base import (
 from workbench.management.progress import Told, shown
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline.model import training
+from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
 from workbench.worker.training import preflight, train_here, trainer
@@ -74,7 +75,7 @@ class Command(WorkbenchCommand):
         except Refused as error:
             raise CommandError(str(error)) from None
         if options["queue"]:
-            tasks.enqueue_run(run.pk)
+            tasks.enqueue_run(run)
             self.answer(f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk})
             return
         self._train(run, options)
@@ -112,7 +113,7 @@ class Command(WorkbenchCommand):
         if not run.start():
             raise CommandError(f"A worker is carrying out {run} already.")
         with shown(Run.Kind.TRAIN, f"{run}") as told:
-            version = train_here(run, _watched(run, told))
+            version = lifecycle.carry_out(run, lambda run: train_here(run, _watched(run, told)))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
             self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]})

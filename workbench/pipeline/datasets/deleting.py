@@ -27,6 +27,7 @@ from workbench.pipeline import imports
 from workbench.pipeline.quality import charts
 from workbench.pipeline.releases.building import clear_storage
 from workbench.pipeline.runs import lifecycle
+from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.text import leakage
 
 COMPARISONS = 1_000
@@ -98,9 +99,9 @@ def begin(dataset: Dataset, by: User) -> Run | None:
     return run
 
 
-def carry_out(run: Run, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Delete what a started Run was ordered for, or what an earlier attempt has left of it, and finish the
-    Run. A worker that is to end hands it back."""
+def carry_out(run: Run, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    """Delete the dataset of a started Run, or what an earlier attempt has left of it, and finish the Run.
+    Raises Cancelled when another worker has the Run, or this one is to end (`is_stopping`)."""
     dataset = Dataset.objects.filter(pk=run.params["dataset"]).first()
     if dataset is not None:
         left = dataset.comparisons.count() + dataset.prompts.count()
@@ -108,11 +109,8 @@ def carry_out(run: Run, stopping: Callable[[], bool] = lambda: False) -> None:
         done = total - left
         for gone in _steps(dataset):
             done += gone
-            if not run.update_progress(done, total):
-                return  # it was taken for lost, and another worker goes on
-            if stopping():
-                run.hand_back()
-                return
+            if not run.update_progress(done, total) or is_stopping():
+                raise Cancelled
     run.finish(**run.params["goes"])
     log.warning("%s: Dataset %s, %r, is deleted", run, run.params["dataset"], run.params["name"])
 

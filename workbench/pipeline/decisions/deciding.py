@@ -11,6 +11,7 @@ from django.utils import timezone
 from workbench.models import Dataset, Flag, Judgment, Run, User
 from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.runs.lifecycle import heartbeats
+from workbench.pipeline.runs.progress import Refused
 
 AGAIN_AFTER = timedelta(seconds=60)
 """While people judge, there are always new votes, and pages must not begin a Run every second."""
@@ -61,7 +62,7 @@ def begin_if_stale(dataset: Dataset, by: User | None) -> Run | None:
 def carry_out(run: Run) -> None:
     """Derive the Decisions of a started Run's dataset, and finish the Run."""
     if run.dataset is None:
-        raise ValueError(f"{run} has no dataset.")
+        raise Refused("The dataset is gone.")
     with heartbeats(run):
         derived = aggregation.derive(run.dataset)
     run.finish(made=derived.made, withdrawn=derived.withdrawn)

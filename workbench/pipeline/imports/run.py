@@ -14,11 +14,11 @@ from workbench.models import Dataset, Run, Upload, User
 from workbench.pipeline.imports.importing import ImportResult, import_file
 from workbench.pipeline.imports.uploads import rejects_path
 from workbench.pipeline.runs.lifecycle import is_called_off
-from workbench.pipeline.runs.progress import Cancelled
+from workbench.pipeline.runs.progress import Cancelled, Refused
 
 
 @transaction.atomic
-def begin(upload: Upload, options: ImportOptions, user: User) -> Run | None:
+def begin(upload: Upload, options: ImportOptions, by: User) -> Run | None:
     """A new Run, to be enqueued, that imports the upload, or with `dry_run` only checks it; None while the
     last Run is open: a button pressed twice imports once."""
     Dataset.objects.select_for_update().get(pk=upload.dataset_id)
@@ -30,7 +30,7 @@ def begin(upload: Upload, options: ImportOptions, user: User) -> Run | None:
         dataset=upload.dataset,
         upload=upload,
         params=asdict(options),
-        created_by=user,
+        created_by=by,
     )
 
 
@@ -43,8 +43,7 @@ def carry_out(run: Run) -> bool:
     """
     upload, dataset = run.upload, run.dataset
     if upload is None or dataset is None:
-        run.fail("The file of this import is gone. Upload it again.")
-        return False
+        raise Refused("The file of this import is gone. Upload it again.")
     options = ImportOptions(**run.params)
     with (
         default_storage.open(upload.path) as file,

@@ -3,7 +3,7 @@
 No figure counts a prompt group that its model has learnt."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 
 import scoring.evaluate
 from scoring import shares
-from workbench.models import Dataset, Evaluation, ModelVersion, Run
+from workbench.models import Dataset, Evaluation, ModelVersion, Run, User
 from workbench.models.evaluations import PairedFigures
 from workbench.pipeline.model.compare import paired_comparison
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
@@ -27,7 +27,7 @@ from workbench.pipeline.model.pairs import (
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.accuracy import Vector
 from workbench.pipeline.runs.lifecycle import heartbeats
-from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.runs.progress import Progress, Refused, never_stop
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
@@ -133,31 +133,31 @@ def _figures(version: ModelVersion, margins: Vector, pairs: KnownPairs, seen: Se
     }
 
 
-def carry_out(
-    run: Run,
-    scorer_of: ScorerOf,
-    progress: Progress = never_stop,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Evaluation | None:
-    """Evaluate the Run's version on its Dataset or file, and end the Run; None when it could not be, or was
-    stopped."""
+def begin(version: ModelVersion, on: Dataset | Path, protocol: str = "", by: User | None = None) -> Run:
+    """A new Run, to be enqueued, that evaluates the version on a Dataset, or on a file of this machine."""
+    run = Run(kind=Run.Kind.EVALUATE, version=version, created_by=by, params={"protocol": protocol})
+    if isinstance(on, Dataset):
+        run.dataset = on
+    else:
+        run.params["file"] = str(on.resolve())
+    run.save()
+    return run
+
+
+def carry_out(run: Run, scorer_of: ScorerOf, progress: Progress = never_stop) -> Evaluation:
+    """Evaluate the version of a started Run on its Dataset or file, and finish the Run. Raises Refused, and
+    Cancelled when `progress` answers False or the Run is no longer this worker's."""
     protocol = run.params.get("protocol", "")
     with heartbeats(run) as alive:
 
         def noted(done: int, total: int) -> bool:
             alive()
-            progress(done, total)
-            return run.update_progress(done, total) and not stopping()
+            return run.update_progress(done, total) and progress(done, total)
 
         try:
             found = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=noted)
-        except Cancelled:
-            if stopping():
-                run.hand_back()
-            return None
-        except (NothingToEvaluate, OSError, ValueError) as error:
-            run.fail(str(error))
-            return None
+        except (OSError, ValueError) as error:
+            raise Refused(str(error)) from error
     run.finish(pairs=found.pairs, evaluation=found.pk, said=summary(found))
     return found
 

@@ -24,6 +24,7 @@ from workbench.pipeline.imports import Draft
 from workbench.pipeline.imports.groups import own_group
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.accuracy import Ceiling, Opinions, Vector
+from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
@@ -43,7 +44,7 @@ CHUNK = 500
 Mask = npt.NDArray[np.bool_]
 
 
-class NothingToEvaluate(ValueError):
+class NothingToEvaluate(Refused):
     """No pair to evaluate on; the message is a sentence for people."""
 
 

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from dataclasses import replace as dataclass_replace
 from datetime import timedelta
 from pathlib import Path
@@ -185,8 +185,7 @@ def begin(
     by: User | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The Run that trains `base` further, or anew, on the release; the caller enqueues it. Raises
-    Refused."""
+    """A new Run, to be enqueued, that trains `base` further, or anew, on the release. Raises Refused."""
     outlook(release)
     if base.kind != ModelVersion.Kind.TRANSFORMER:
         raise Refused(f"{base} is a rule without weights. Choose another model to start from.")
@@ -254,35 +253,34 @@ class RunLog:
     are more than POINTS, every second one goes."""
 
     run: Run
-    stopping: Callable[[], bool] = lambda: False
+    is_stopping: Callable[[], bool] = lambda: False
     alive: Callable[[], None] = lambda: None
-    told: dict[str, Any] = field(default_factory=dict)
     _written: float = 0.0
     _furthest: int = 0
 
     def __post_init__(self) -> None:
-        self.told = {"log": [], "loss": [], "validation": [], **self.run.result}
+        self.run.result = {"log": [], "loss": [], "validation": [], **self.run.result}
         self._furthest = self.run.done
 
     def say(self, text: str) -> None:
         """A line of the log."""
         now = timezone.now().isoformat(timespec="seconds")
-        self.told["log"] = [*self.told["log"], [now, text]][-LINES:]
+        self.run.result["log"] = [*self.run.result["log"], [now, text]][-LINES:]
         log.info("%s: %s", self.run, text)
         self.write()
 
     def stage(self, name: str) -> None:
-        self.told["stage"] = name
+        self.run.result["stage"] = name
         self.say(name)
 
     def write(self, done: int | None = None, total: int | None = None) -> None:
         """Store it. Raises Stopped when the Run was cancelled, or another worker has it."""
         self._written = time.monotonic()
         self.alive()
-        if not self.run.update_progress(self.run.done if done is None else done, total, result=self.told):
-            raise Stopped
         if done is not None:
             self.run.done = done
+        if not self.run.update_progress(self.run.done, total, self.run.result):
+            raise Stopped
 
     def training(self, progress: Progress) -> bool:
         """Note the progress of the training; False when it should stop."""
@@ -296,15 +294,15 @@ class RunLog:
         )
         last = progress.step == progress.steps
         if not news and not last and time.monotonic() - self._written < SECONDS_A_WRITE:
-            return not self.stopping()
+            return not self.is_stopping()
         if progress.pairs_per_second:
-            self.told["pairs_per_second"] = progress.pairs_per_second
+            self.run.result["pairs_per_second"] = progress.pairs_per_second
         try:
             self.write(progress.step, progress.steps)
         except Stopped:
             return False
         self._forgive(progress.step)
-        return not self.stopping()
+        return not self.is_stopping()
 
     def _forgive(self, step: int) -> None:
         # A long training may lose more than three workers and still get on; one that always dies at the same
@@ -316,7 +314,7 @@ class RunLog:
 
     def _note(self, curve: str, step: int, value: Any) -> bool:
         """Add a point unless that step has one; a training that goes on repeats the steps since its state."""
-        points = self.told[curve]
+        points = self.run.result[curve]
         while points and points[-1][0] > step:
             points.pop()
         if value is None or (points and points[-1][0] == step):
@@ -331,38 +329,32 @@ class RunLog:
 
 
 def carry_out(
-    run: Run, tools: Tools, folder: Path, stopping: Callable[[], bool] = lambda: False
+    run: Run, tools: Tools, folder: Path, is_stopping: Callable[[], bool] = lambda: False
 ) -> ModelVersion | None:
-    """Train, register, calibrate, evaluate, and end the Run; the new version, or None.
+    """Train, register, calibrate, evaluate, and finish a started Run; the new version, or None.
 
     The version is registered when its checkpoint is whole in Django's storage, and becomes active only by a
     promotion. A training that finds nothing better is done like any other, and its `finding` says so; where
     no step beat the base, nothing is registered. A Run that was cancelled keeps its state in `folder` for a
-    retry; a worker that is asked to stop (`stopping`) hands the Run back. What cannot be done fails the Run
-    with a sentence."""
+    retry. Raises Cancelled, also when this worker is to end (`is_stopping`), and Refused."""
     place = folder / f"run-{run.pk}"
     with heartbeats(run) as alive:
-        log = RunLog(run, stopping, alive)
+        log = RunLog(run, is_stopping, alive)
         try:
             sweep(folder)
             version, finding = _carried_out(run, log, place, tools)
-        except (Stopped, Cancelled):
-            if stopping():
-                run.hand_back()
-            return None
+        except Stopped:
+            raise Cancelled from None
         except (TrainingError, ValueError) as error:
-            run.fail(str(error), **log.told)
-            return None
+            raise Refused(str(error)) from error
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            run.fail(
-                "The disk is full. Make room and try again: the training continues where it stopped.",
-                **log.told,
-            )
-            return None
+            raise Refused(
+                "The disk is full. Make room and try again: the training continues where it stopped."
+            ) from error
         made = {"version": version.pk, "model": version.name} if version else {}
-        run.finish(**log.told | {"stage": "done", "finding": asdict(finding), **made})
+        run.finish(**run.result | {"stage": "done", "finding": asdict(finding), **made})
         shutil.rmtree(place, ignore_errors=True)
     return version
 
@@ -396,23 +388,22 @@ def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
     pairs, out = place / "release", place / "checkpoint"
     if not pairs.is_dir():
         log.stage("copying the release")
-        with _release_errors():
-            releases.copy_to(release, pairs)
+        releases.copy_to(release, pairs)
     if damage := releases.verify(release, pairs, rebuild=False).damaged:
         raise Refused(f"{next(iter(damage))} of {release} {next(iter(damage.values()))}.")
     model = registry.local_checkpoint(base, place.parent / "bases")
-    if "preflight" not in log.told:
+    if "preflight" not in run.result:
         log.stage("checking the pairs")
         if expected.empty:
             log.say(expected.empty)
-        log.told["preflight"] = dict(tools.look(model, pairs))
-        for finding in log.told["preflight"]["findings"]:
+        run.result["preflight"] = dict(tools.look(model, pairs))
+        for finding in run.result["preflight"]["findings"]:
             log.say(f"{finding['level']}: {finding['text']}")
     log.stage("training")
     how = tools.train(model, pairs, out, log.training)
     if how.get("ended_by") == "time":
-        log.told["ended"] = _out_of_time(how)
-        log.say(log.told["ended"])
+        run.result["ended"] = _out_of_time(how)
+        log.say(run.result["ended"])
     log.stage("registering")
     checkpoint = tools.inspect(out, base, config_of_run(run).max_length)
     lineage = {"base": base, "release": release, "trained_by": run, "training": dict(how)}
@@ -450,14 +441,6 @@ def _of(run: Run) -> tuple[Release, ModelVersion, Outlook]:
     return release, base, outlook(release)
 
 
-@contextmanager
-def _release_errors() -> Iterator[None]:
-    try:
-        yield
-    except releases.ReleaseError as error:
-        raise Refused(str(error)) from error
-
-
 def _still_free(run: Run) -> str:
     """The name it was announced with; with the Run's number when somebody took that meanwhile."""
     name = str(run.params["name"])
@@ -490,7 +473,7 @@ def _prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) ->
 def _scoring(log: RunLog) -> EvaluationProgress:
     def progress(done: int, total: int) -> bool:
         log.write()
-        return not log.stopping()
+        return not log.is_stopping()
 
     return progress
 

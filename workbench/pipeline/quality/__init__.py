@@ -23,6 +23,7 @@ from workbench.pipeline.quality.report import compute
 from workbench.pipeline.quality.reports import FORMAT, Report
 from workbench.pipeline.quality.updating import begin, begin_if_stale
 from workbench.pipeline.runs.lifecycle import is_called_off
+from workbench.pipeline.runs.progress import Refused
 
 __all__ = [
     "ModelAccuracy", "Report", "accuracies", "begin", "begin_if_stale", "carry_out", "compute", "from_cells",
@@ -48,7 +49,7 @@ def carry_out(run: Run) -> Statistics | None:
     look at the Run."""
     dataset = run.dataset
     if dataset is None:
-        raise ValueError(f"{run} has no dataset.")
+        raise Refused("The dataset is gone.")
     report = compute(dataset, run.update_progress)
     data = report["data"]
     drawn = charts.store(dataset, report)

@@ -22,7 +22,7 @@ from django.db.models.fields.json import KeyTransform
 
 from workbench.db.snapshot import snapshot
 from workbench.db.storage import delete_folder
-from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release
+from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release, Run, User
 from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.releases import card, manifest, proof
 from workbench.pipeline.releases.cases import CHUNK, Case, LeftOut, cases, extras_of
@@ -30,7 +30,7 @@ from workbench.pipeline.releases.files import FORMATS, RowFile
 from workbench.pipeline.releases.filters import BadFilter, Filters, count
 from workbench.pipeline.releases.manifest import Counts, FileFacts, Manifest, manifest_of
 from workbench.pipeline.releases.profiles import PROFILES, Profile
-from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.runs.progress import Cancelled, Progress, Refused, never_stop
 from workbench.pipeline.text import splits
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
 
@@ -40,8 +40,8 @@ LOADED_HERE_BYTES = 8 * 2**20
 _FULL_DISK = "The disk is full, so nothing was kept. Make room and try again."
 
 
-class ReleaseError(Exception):
-    """A Release that cannot be built or written; the message is a sentence for people."""
+class ReleaseError(Refused):
+    """A Release that cannot be built or written."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,21 @@ class Recipe:
             raise ReleaseError(str(error)) from None
 
 
-def begin(release: Release) -> Release:
-    """Store the row of a Release for a worker to build, under the next number. Raises ReleaseError for a
-    recipe that cannot be followed."""
+def begin(release: Release, by: User | None = None) -> Run:
+    """A new Run, to be enqueued, that builds the release, whose row is stored under the next number. Raises
+    ReleaseError for a recipe that cannot be followed."""
     Recipe.of(release)
     with _next_number(release.dataset) as number:
-        release.number = number
+        run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=by)
+        release.number, release.run, release.created_by = number, run, by
         release.save(force_insert=True)
+    return run
+
+
+def carry_out(run: Run) -> Release:
+    """Build the Release of a started Run, and finish the Run. Raises as `build` does."""
+    release = build(run.release, run.update_progress)
+    run.finish(number=release.number, rows=release.rows)
     return release
 
 

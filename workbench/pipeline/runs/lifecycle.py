@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 from django.db import close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from workbench.models import Dataset, Run, ScoreBatch
+from workbench.pipeline.runs.progress import Cancelled, Refused
 
 MAX_ATTEMPTS = 3
 LOST_AFTER = timedelta(seconds=120)
@@ -20,7 +22,40 @@ HEARTBEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 30 * 60.0
 """A worker that has got no further for this long counts as hung, although its process is alive."""
 
+FAILED = {
+    Run.Kind.IMPORT: "The import stopped at an error ({error}) and nothing was stored.",
+    Run.Kind.LEAKAGE: "The report stopped at an error: {error}.",
+    Run.Kind.DECIDE: "The final labels could not be updated ({error}). The earlier ones stand.",
+    Run.Kind.DELETE: "The deletion stopped at an error ({error}). Try again to continue.",
+}
+"""What a Run of these kinds says after an unexpected error, of which it names only the type: the error's own
+words may hold text of a file, paths or SQL. The log has them."""
+
+Made = TypeVar("Made")
+
 log = logging.getLogger(__name__)
+
+
+def carry_out(
+    run: Run, act: Callable[[Run], Made], is_stopping: Callable[[], bool] = lambda: False
+) -> Made | None:
+    """What `act` makes of a started Run, which it finishes; None when it raises Cancelled or Refused.
+
+    A refusal fails the Run with its sentence. An unexpected error fails the Run as well, and is raised. A Run
+    that is cancelled because its worker ends (`is_stopping`) is handed back."""
+    try:
+        return act(run)
+    except Cancelled:
+        if is_stopping():
+            run.hand_back()
+    except Refused as refused:
+        run.fail(str(refused), **run.result)
+    except Exception as error:
+        name = type(error).__name__
+        sentence = FAILED.get(Run.Kind(run.kind))
+        run.fail(sentence.format(error=name) if sentence else f"{name}: {error}", **run.result)
+        raise
+    return None
 
 
 def due() -> list[Run]:

@@ -6,7 +6,7 @@ so are long prompts in languages without spaces between words."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import IO, BinaryIO, TypedDict, cast
@@ -19,10 +19,10 @@ from scoring.formats import BadLine, prompt_text, read_rows
 from scoring.messages import message_reading
 from scoring.normalise import shingles_in, words_in
 from workbench.db.storage import stored
-from workbench.models import Dataset, Prompt, Run
+from workbench.models import Dataset, Prompt, Run, User
 from workbench.models.dataset import Message
 from workbench.pipeline.runs.lifecycle import is_called_off
-from workbench.pipeline.runs.progress import Cancelled
+from workbench.pipeline.runs.progress import Cancelled, Refused
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
 
 WORDS = 13
@@ -34,7 +34,7 @@ Tick = Callable[[int], None]
 """Takes the number of prompts read since the last call; raises to stop the work."""
 
 
-class BadReference(ValueError):
+class BadReference(Refused):
     """A file of prompts that cannot be read; the message names the line."""
 
 
@@ -202,25 +202,28 @@ def groups_of(leaks: Iterable[Leak]) -> list[str]:
 # --- as a Run -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def begin(dataset: Dataset, files: Sequence[tuple[str, IO[bytes]]], column: str) -> Iterator[Run]:
-    """A waiting Run, to be saved in the body of `with`, that compares the dataset with all other datasets and
-    with `files`: (name to show, file). The files stay in storage until the Run is done, and are deleted when
-    the body fails."""
-    run = Run(kind=Run.Kind.LEAKAGE, dataset=dataset, params={"column": column or PROMPT, "files": []})
+def begin(
+    dataset: Dataset, files: Sequence[tuple[str, IO[bytes]]] = (), column: str = "", by: User | None = None
+) -> Run | None:
+    """A new Run, to be enqueued, that compares the dataset with all other datasets and with `files`: (name to
+    show, file); None while such a Run is open. The files stay in storage until the Run is done."""
+    if Run.objects.of(dataset).of_kind(Run.Kind.LEAKAGE).open().exists():
+        return None
+    params = {"column": column or PROMPT, "files": []}
+    run = Run(kind=Run.Kind.LEAKAGE, dataset=dataset, params=params, created_by=by)
     with ExitStack() as stack:
         for name, file in files:
             path = stack.enter_context(stored(f"leakage/benchmark-{uuid4()}", file))
             run.params["files"].append({"name": name, "path": path})
-        yield run
+        run.save()
+    return run
 
 
 def carry_out(run: Run) -> None:
-    """Write the report of the Run and end the Run. Raises Cancelled."""
+    """Write the report of a started Run, and finish the Run. Raises Cancelled and BadReference."""
     dataset = run.dataset
     if dataset is None:
-        run.fail("The dataset is gone.")
-        return
+        raise Refused("The dataset is gone.")
     others = list(Dataset.objects.there().exclude(pk=dataset.pk).order_by("name"))
     files = run.params["files"]
     passes = 2 + len(others) + len(files)  # the test split, then one for each reference
@@ -234,14 +237,10 @@ def carry_out(run: Run) -> None:
             raise Cancelled
 
     leaks = [within(dataset, tick), *(with_other(dataset, other, tick) for other in others)]
-    try:
-        for sent in files:
-            with default_storage.open(sent["path"]) as file:
-                texts = texts_in(cast("BinaryIO", file), sent["name"], run.params["column"])
-                leaks.append(with_texts(dataset, sent["name"], texts, tick))
-    except BadReference as error:
-        run.fail(str(error))
-        return
+    for sent in files:
+        with default_storage.open(sent["path"]) as file:
+            texts = texts_in(cast("BinaryIO", file), sent["name"], run.params["column"])
+            leaks.append(with_texts(dataset, sent["name"], texts, tick))
     groups = groups_of(leaks)
     default_storage.delete(_groups_path(run))  # of an attempt that was killed here
     default_storage.save(_groups_path(run), ContentFile("\n".join(groups).encode()))
