@@ -31,7 +31,10 @@ def database_faults() -> dict[str, str]:
     """Name -> fault of the database and its remedy."""
     if reason := _database():
         return {"database": reason}
-    return {} if _migrated() else {"migrations": "The database lacks migrations: run manage.py migrate."}
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return {"migrations": "The database lacks migrations: run manage.py migrate."}
+    return {}
 
 
 def warnings(failing: dict[str, str]) -> dict[str, str]:
@@ -55,11 +58,6 @@ def _database() -> str:
         connection.close()
         return "The database does not answer: check that it runs, and DATABASE_URL."
     return ""
-
-
-def _migrated() -> bool:
-    executor = MigrationExecutor(connection)
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
 def static_files_are_there() -> bool:

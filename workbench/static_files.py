@@ -11,8 +11,8 @@ _IMPORT = r"""from "(?P<url>\.[^"]+)";"""
 
 
 class ManifestStorage(CompressedManifestStaticFilesStorage):
-    """A file that collectstatic has not brought keeps its own name: a page without its style can be read,
-    and /readyz says which command is missing. Django would answer every page with a bare 500."""
+    """A file that collectstatic has not collected keeps its own name: people can read a page without its
+    style, and /readyz names the missing command. Django would answer every page with a bare 500."""
 
     # Our modules import each other by these names too: new modules never run with old ones from a cache.
     patterns = (

@@ -119,7 +119,7 @@ def test_votes_are_shown_as_of_the_last_report_with_the_new_ones_since(
 
     assert "1 new vote since" in html
     row = html.split('<th scope="row">bob</th>')[1].split("</tr>")[0]
-    assert '<td class="number">12</td>' in row
+    assert 'data-label="Votes">12</td>' in row
     everybody, of_bob = html.split("<details")[1:]
     assert "<summary>Everyone</summary>" in everybody
     assert "<summary>bob</summary>" in of_bob

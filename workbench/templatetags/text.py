@@ -241,11 +241,8 @@ def reads(completion: Completion) -> SafeString:
     """The attribute with the text of an answer of several messages, for the views that replace its parts."""
     if not completion.conversation:
         return mark_safe("")
-    return mark_safe(f' data-reads="{_attribute(completion.text)}"')  # noqa: S308 - escaped
-
-
-def _attribute(text: str) -> str:
-    return escape(text).replace("\r", "&#13;")
+    text = escape(completion.text).replace("\r", "&#13;")
+    return mark_safe(f' data-reads="{text}"')  # noqa: S308 - escaped
 
 
 @register.filter

@@ -219,7 +219,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
         "page": page,
         "search": search,
         "prompts": shown,
-        "wanted": text,
+        "text": text,
         "only": only,
         "empty": empty,
     }

@@ -236,7 +236,7 @@ def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, compared: Compared
     return {
         "on": on,
         "paired": compared.paired,
-        "said": compared.remarks,
+        "remarks": compared.remarks,
         "warning": compared.warning,
         "unknown": learnt.warnings([new, old]),
         "towards": f"{queue}?{urlencode({**link, 'why': 'towards'})}",

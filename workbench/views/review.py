@@ -259,7 +259,7 @@ def _go_on(
         return HttpResponseRedirect(url)
     context = {
         "view": view,
-        "said": sentence,
+        "sentence": sentence,
         "row": _row(view, done),
         "lately": _lately(view),
         **_case_context(view, following),
@@ -449,7 +449,7 @@ def _case_context(
             for name, outcome, completion in zip(("Left", "Right"), outcomes, sides, strict=True)
         ],
         "earlier": comparison.prompt.messages[:-1],
-        "asked": comparison.prompt.messages[-1:],
+        "last_messages": comparison.prompt.messages[-1:],
         "judgments": judgments,
         "flags": flags,
         "suggestions": _suggestions(comparison, view.dataset),

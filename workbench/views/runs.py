@@ -49,7 +49,7 @@ class FailedText:
 
     dataset_id: int
     prompt_id: int
-    asked: str
+    last_words: str
     beginning: str
 
 
@@ -71,7 +71,7 @@ class Curve:
     validation: list[dict[str, float]]
     validation_line: str
     lines: list[dict[str, float]]
-    said: str
+    latest: str
 
     @classmethod
     def of(cls, run: Run) -> "Curve | None":
@@ -94,7 +94,7 @@ class Curve:
             for step, figures in measured
             for x, y in [at(step, figures["log_loss"])]
         ]
-        said = f"The last is {losses[-1][1]:.3f} at step {losses[-1][0]:,} of {steps:,}." if losses else ""
+        latest = f"The last is {losses[-1][1]:.3f} at step {losses[-1][0]:,} of {steps:,}." if losses else ""
         return cls(
             steps=steps,
             loss=_path([at(*point) for point in losses]),
@@ -102,7 +102,7 @@ class Curve:
             validation=points,
             validation_line=_path([(point["x"], point["y"]) for point in points]),
             lines=[{"value": value, "at": 40 - 40 * value / top} for value in _rounds(top)],
-            said=said,
+            latest=latest,
         )
 
 
