@@ -10,7 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,16 +31,6 @@ NODE = [
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 POSTGRESQL = {"TEST_DATABASE": "postgresql"}
 PLAIN = "not browser and not services and not long"
-HOW_TO = {
-    "PostgreSQL": "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
-    "a PostgreSQL server to restart": "apt-get install postgresql, or put initdb and pg_ctl on the PATH",
-    "Redis": "start one on 127.0.0.1:6379, or set TEST_BROKER_URL; its database is emptied",
-    "a Redis server to kill": "apt-get install redis-server",
-    "Docker Compose": "apt-get install docker-compose, or give docker its compose plugin",
-    "nginx": "apt-get install nginx-light, or put nginx on the PATH",
-    "Chromium": "apt-get install chromium, or put chrome on the PATH",
-    "public sets": "put them at ../shared/data and ../shared/nasty",
-}
 OPTIONAL = {"public sets"}
 """What may be missing with CI=true as well."""
 
@@ -48,24 +42,34 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def missing() -> dict[str, str]:
-    """What is not here -> why."""
-    found = {
-        "PostgreSQL": services.postgresql(),
-        "a PostgreSQL server to restart": services.postgresql_server(),
-        "Redis": services.broker(),
-        "a Redis server to kill": services.redis_server(),
-        "Docker Compose": services.compose(),
-        "nginx": services.nginx(),
-        "Chromium": services.browser(),
-        "public sets": _public_sets(),
-    }
-    return {name: reason for name, reason in found.items() if reason}
-
-
 def _public_sets() -> str | None:
     lacking = [name for name in ("data", "nasty") if not (SHARED / name).is_dir()]
     return f"no folder ../shared/{lacking[0]} beside the project" if lacking else None
+
+
+NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
+    "PostgreSQL": (
+        services.postgresql,
+        "start one on 127.0.0.1:5432, or set TEST_DATABASE_URL; its user creates databases",
+    ),
+    "a PostgreSQL server to restart": (
+        services.postgresql_server,
+        "apt-get install postgresql, or put initdb and pg_ctl on the PATH",
+    ),
+    "Redis": (
+        services.broker,
+        "start one on 127.0.0.1:6379, or set TEST_BROKER_URL; its database is emptied",
+    ),
+    "a Redis server to kill": (services.redis_server, "apt-get install redis-server"),
+    "Docker Compose": (
+        services.compose,
+        "apt-get install docker-compose, or give docker its compose plugin",
+    ),
+    "nginx": (services.nginx, "apt-get install nginx-light, or put nginx on the PATH"),
+    "Chromium": (services.browser, "apt-get install chromium, or put chrome on the PATH"),
+    "public sets": (_public_sets, "put them at ../shared/data and ../shared/nasty"),
+}
+"""What tests need -> (why it is missing, None where it is there; how to have it)."""
 
 
 def stages(absent: dict[str, str]) -> list[list[Stage]]:
@@ -92,7 +96,7 @@ def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     workers = f"{_workers(absent)} and long"
     others = [*PYTEST, "-m", "long and not browser and not services"]
     planned = [
-        [Stage("typed sentences in Chromium", [*PYTEST, "-n", "2", "-m", "long and browser"])],
+        [Stage("typed sentences and dark pages in Chromium", [*PYTEST, "-n", "2", "-m", "long and browser"])],
         [
             Stage("fuzzing, memory and simulations on SQLite", others),
             Stage("faults and load on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
@@ -125,26 +129,23 @@ def _present(planned: list[list[Stage]], absent: dict[str, str]) -> list[list[St
 
 
 def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
-    """Run the stages side by side; a stage that shares the time prints what it has to say when it ends."""
-    alone = len(together) == 1
+    """Run the stages side by side; a stage that shares the time prints its output when it has ended."""
     print(f"\n== {', '.join(stage.name for stage in together)}", flush=True)
+    one = partial(run_one, folder=folder, is_alone=len(together) == 1)
+    with ThreadPoolExecutor(len(together)) as pool:
+        return list(pool.map(one, together))
+
+
+def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, dict[str, int]]:
+    report, output = folder / f"{stage.name}.xml", folder / f"{stage.name}.txt"
     started = time.monotonic()
-    running = []
-    for stage in together:
-        report, said = folder / f"{stage.name}.xml", folder / f"{stage.name}.txt"
-        command = reporting(stage.command, report)
-        with said.open("wb") as file:
-            into = {} if alone else {"stdout": file, "stderr": subprocess.STDOUT}
-            process = subprocess.Popen(command, env=os.environ | stage.environment, **into)
-        running.append((stage, process, report, said))
-    ended = []
-    for stage, process, report, said in running:
-        ok = process.wait() == 0
-        took = time.monotonic() - started
-        print(said.read_text(errors="replace"), end="")
-        print(f"== {stage.name}: {'passed' if ok else 'FAILED'} in {took:.0f} s", flush=True)
-        ended.append((stage, ok, counts(report)))
-    return ended
+    with output.open("wb") as file:  # not a pipe: what a test leaves running would hold it open
+        streams = {} if is_alone else {"stdout": file, "stderr": subprocess.STDOUT}
+        command, environment = reporting(stage.command, report), os.environ | stage.environment
+        ok = subprocess.run(command, env=environment, check=False, **streams).returncode == 0
+    ending = f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s"
+    print(output.read_text(errors="replace") + ending, flush=True)
+    return stage, ok, counts(report)
 
 
 def reporting(command: list[str], report: Path) -> list[str]:
@@ -166,38 +167,34 @@ def counts(report: Path) -> dict[str, int]:
     if not suites:  # Node's, without suites
         found = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
         return {key: len(root.findall(path)) for key, path in found.items()}
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for suite in suites:
-        for key in totals:
-            totals[key] += int(suite.get(key, 0))
-    return totals
+    kinds = ("tests", "failures", "errors", "skipped")
+    return {kind: sum(int(suite.get(kind, 0)) for suite in suites) for kind in kinds}
 
 
 def main() -> int:
     fast = "--fast" in sys.argv[1:]
-    absent = {} if fast else missing()
+    checks = {} if fast else {name: check() for name, (check, _) in NEEDS.items()}
+    absent = {name: reason for name, reason in checks.items() if reason}
     planned = fast_stages() if fast else (long_stages if "--long" in sys.argv[1:] else stages)(absent)
     needed = {name: reason for name, reason in absent.items() if name not in OPTIONAL}
     if CI and needed:
         for name, reason in needed.items():
-            print(f"CI=true, and {name} is missing: {reason}. To have it: {HOW_TO[name]}.", file=sys.stderr)
+            print(f"CI=true, and {name} is missing: {reason}. To have it: {NEEDS[name][1]}.", file=sys.stderr)
         return 1
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         for together in planned:
             for stage, ok, found in run(together, Path(folder)):
                 failed += [] if ok else [stage.name]
-                for key, count in found.items():
-                    total[key] = total.get(key, 0) + count
-    broken = total.get("failures", 0) + total.get("errors", 0)
-    skipped = total.get("skipped", 0)
-    passed = total.get("tests", 0) - broken - skipped
-    print(f"\n{passed} passed, {broken} failed" + (f", {skipped} skipped" if skipped else ""))
+                total.update(found)
+    broken = total["failures"] + total["errors"]
+    passed = total["tests"] - broken - total["skipped"]
+    print(f"\n{passed} passed, {broken} failed, {total['skipped']} skipped")
     if failed:
         print(f"Failed: {', '.join(failed)}.")
     for name, reason in absent.items():
-        print(f"Left out, as {name} is missing ({reason}). To have it run: {HOW_TO[name]}.")
+        print(f"Left out, as {name} is missing ({reason}). To have it run: {NEEDS[name][1]}.")
     if fast:
         print("Left out: PostgreSQL, workers, Chromium, long tests and those in tests/slow.txt.")
     elif not absent:

@@ -865,7 +865,7 @@ def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob_annotate
 SIZES = {"wide": (1440, 900), "middle": (1024, 768), "zoomed": (720, 450), "narrow": (390, 844)}
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.long)])
 def scheme(request) -> str:
     return request.param
 

@@ -222,8 +222,15 @@ def test_a_reason_only_selects_and_one_that_says_nothing_by_itself_opens_the_not
     assert decision.comparison == Comparison.objects.first()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "dark"),
+        (390, "light"),
+        pytest.param(1440, "light", marks=pytest.mark.long),
+        pytest.param(390, "dark", marks=pytest.mark.long),
+    ],
+)
 def test_a_note_that_is_asked_for_is_accessible(open_as, kitchen, rita, picture, accessible, scheme, width):
     page = open_as(rita, viewport={"width": width, "height": 844}, color_scheme=scheme)
     page.goto(f"/datasets/{kitchen.pk}/review/")
