@@ -30,16 +30,16 @@ def looks_cut_off(text: str) -> bool:
 
 
 def over_token_limit(prompt: str, completion: str, limit: int = TOKEN_LIMIT) -> bool:
-    """True when the pair has probably more than `limit` tokens, at 4 characters a token."""
+    """characters / 4 > limit, an estimate of the tokens of a pair."""
     return len(prompt) + len(completion) > limit * CHARACTERS_A_TOKEN
 
 
 def observe(draft: Draft, limit: int = TOKEN_LIMIT) -> Counter[str]:
-    """Counts for one Draft: over_token_limit (of a model that reads so many), names_a_model, cut_off."""
+    """Completions of a Draft by estimate: over_token_limit (of `limit` tokens), names_a_model, cut_off."""
     prompt = "".join(map(message_reading, draft.messages))
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for completion in draft.completions:
-        seen["over_token_limit"] += over_token_limit(prompt, completion.text, limit)
-        seen["names_a_model"] += names_a_model(completion.text, completion.source)
-        seen["cut_off"] += looks_cut_off(completion.text)
-    return seen
+        counts["over_token_limit"] += over_token_limit(prompt, completion.text, limit)
+        counts["names_a_model"] += names_a_model(completion.text, completion.source)
+        counts["cut_off"] += looks_cut_off(completion.text)
+    return counts

@@ -1,4 +1,4 @@
-"""What each column of a file became, and in how many rows it held something."""
+"""The use that an import made of each column of a file, and the number of rows in which it has a value."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from scoring.rows.shapes.shape import Shape
 
 METADATA = "metadata"
 SHOWN = 200
-"""Columns that are listed: a file may have thousands."""
+"""At most this many columns are listed: a file may have a thousand."""
 
 _PROMPT = r"prompt|instruction|question|input|conversations|messages|history|context|info|title|stance"
 _ANSWERS = (
@@ -42,14 +42,14 @@ _ROLES = (
     (r"turn", "turn of the answer"),
     (r"role", "role of a message"),
 )
-"""What a column of that name is where a Shape has read it."""
-_KNOWN = tuple((re.compile(pattern), role) for pattern, role in _ROLES)
+"""The use of a column by its name, if the Shape has read it."""
+_ROLE_PATTERNS = tuple((re.compile(pattern), role) for pattern, role in _ROLES)
 _RATING = re.compile(r"(score|(avg_)?rating)[_-](chosen|rejected)|(chosen|rejected)[_-](score|(avg_)?rating)")
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """One column: what it `became`, in words, and the number of rows in which it `held` something."""
+    """One column: its use in words, as in "metadata", and the number of rows in which it has a value."""
 
     name: str
     became: str
@@ -57,19 +57,19 @@ class ColumnUse:
 
 
 class Columns:
-    """Counts the columns of rows as they pass, and sees what of them the Drafts keep as metadata."""
+    """Counts columns over the rows of a file, and the metadata of its Drafts."""
 
     def __init__(self) -> None:
-        self._rows: Counter[tuple[str, ...]] = Counter()
-        """How many of the rows have each set of columns, since these were last added to `_there`."""
-        self._there: Counter[str] = Counter()
+        self._rows_by_columns: Counter[tuple[str, ...]] = Counter()
+        """Rows by their set of columns, since the last `_add_up`."""
+        self._rows: Counter[str] = Counter()
         self._empty: Counter[str] = Counter()
-        self._kept: set[str] = set()
+        self._metadata: set[str] = set()
 
-    def saw(self, row: Row) -> None:
-        # Most rows have the same columns and hold something in each: only what is empty is counted here.
-        self._rows[tuple(row.values)] += 1
-        if len(self._rows) > SHOWN:
+    def count_row(self, row: Row) -> None:
+        # Most rows have the same columns with a value in each, so counting the empty ones is faster.
+        self._rows_by_columns[tuple(row.values)] += 1
+        if len(self._rows_by_columns) > SHOWN:
             self._add_up()
         for name, value in row.values.items():
             if type(value) is str:
@@ -79,46 +79,45 @@ class Columns:
                 self._empty[name] += 1
 
     def _add_up(self) -> None:
-        for names, rows in self._rows.items():
+        for names, rows in self._rows_by_columns.items():
             for name in names:
-                self._there[name] += rows
-        self._rows.clear()
+                self._rows[name] += rows
+        self._rows_by_columns.clear()
 
-    def made(self, draft: Draft) -> None:
-        kept = self._kept
-        kept.update(draft.metadata)
+    def count_draft(self, draft: Draft) -> None:
+        update = self._metadata.update
+        update(draft.metadata)
         for completion in draft.completions:
-            if completion.metadata:
-                kept.update(completion.metadata)
+            update(completion.metadata)
         for comparison in draft.comparisons:
-            if comparison.metadata:
-                kept.update(comparison.metadata)
+            update(comparison.metadata)
             for judgment in comparison.judgments:
-                if judgment.metadata:
-                    kept.update(judgment.metadata)
+                update(judgment.metadata)
 
     def uses(self, shape: Shape | None) -> tuple[ColumnUse, ...]:
-        """Of each column, in the order of the file."""
+        """The uses of all columns, in the order of the file; () while the Shape is unknown."""
         if shape is None:
             return ()
         self._add_up()
-        names = tuple(self._there)[:SHOWN]
-        context = {name: BECOMES[word] for name, word in context_columns(names, shape.columns)}
+        names = tuple(self._rows)[:SHOWN]
+        context = {name: BECOMES[kind] for name, kind in context_columns(names, shape.columns)}
         named = shape.named
-        return tuple(ColumnUse(name, self._became(name, named, context), self._held(name)) for name in names)
+        return tuple(ColumnUse(name, self._use(name, named, context), self._filled(name)) for name in names)
 
-    def _held(self, name: str) -> int:
-        return self._there[name] - self._empty[name]
+    def _filled(self, name: str) -> int:
+        """Rows in which the column has a value."""
+        return self._rows[name] - self._empty[name]
 
-    def _became(self, name: str, named: Mapping[str, str], context: Mapping[str, str]) -> str:
-        if became := named.get(name) or context.get(name):
-            return became
-        if not self._held(name):
+    def _use(self, name: str, named: Mapping[str, str], context: Mapping[str, str]) -> str:
+        if use := named.get(name) or context.get(name):
+            return use
+        if not self._filled(name):
             return "nothing (empty)"
-        if name in self._kept:
+        if name in self._metadata:
             return f"rating, and {METADATA}" if _RATING.fullmatch(name.lower()) else METADATA
         if named:
             return METADATA
         return next(
-            (role for pattern, role in _KNOWN if pattern.fullmatch(name.lower())), "read by this format"
+            (role for pattern, role in _ROLE_PATTERNS if pattern.fullmatch(name.lower())),
+            "read by this format",
         )

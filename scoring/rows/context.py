@@ -1,21 +1,22 @@
-"""Columns that belong to the conversation, in whatever shape they stand: a system message, earlier turns, a
-passage that is asked about, tools. They are taken out of the row here and put into its Draft here; what can't
-be read is refused by name. Text that is a conversation written as JSON or Python is read as one.
+"""Context columns: a system message, earlier turns, a passage, tools.
+
+`prepared` moves the context columns of a Row from `values` to `context`; `with_context` puts the context into
+the Draft. Text that holds messages as JSON or Python is parsed.
 """
 
 import ast
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
 from scoring.messages import Message
 from scoring.rows.conversations import message_of
-from scoring.rows.drafts import TRANSCRIPT, Draft, kind_of
-from scoring.rows.rows import BadRow, Row, Values, refuse_bad_text
+from scoring.rows.drafts import TRANSCRIPT, Draft
+from scoring.rows.rows import BadRow, Row, Values, kind_of, refuse_bad_text
 
 _SPELLINGS = {
     "system": (
@@ -32,7 +33,7 @@ _SPELLINGS = {
         "imagepaths", "imagebase64", "pixelvalues", "video", "videos", "audio", "audios",
     ),
 }  # fmt: skip
-_WORDS = {spelling: word for word, spellings in _SPELLINGS.items() for spelling in spellings}
+_KINDS = {spelling: kind for kind, spellings in _SPELLINGS.items() for spelling in spellings}
 
 BECOMES = {
     "system": "system message",
@@ -41,7 +42,7 @@ BECOMES = {
     "tools": "tools",
     "pictures": "refused: pictures can't be shown",
 }
-"""What a column of each kind becomes, in words."""
+"""The use of a context column by its kind, in words."""
 
 READ_FROM_TEXT = "a conversation written as text (JSON or Python) is read as a conversation"
 
@@ -73,17 +74,19 @@ def holds(value: object) -> bool:
 
 @lru_cache(maxsize=200)
 def context_columns(columns: tuple[str, ...], shape_columns: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """(column, its kind) of each column that belongs to the conversation and is none of the Shape's own."""
-    words = ((column, _WORDS.get(re.sub(r"[ _-]", "", column).casefold())) for column in columns)
-    return tuple((column, word) for column, word in words if word and column not in shape_columns)
+    """(column, its kind) of each context column. A column of the Shape is never one."""
+    kinds = ((column, _KINDS.get(re.sub(r"[ _-]", "", column).casefold())) for column in columns)
+    return tuple((column, kind) for column, kind in kinds if kind and column not in shape_columns)
 
 
 def prepared(row: Row, shape_columns: frozenset[str], note: Callable[[str, int], None]) -> Row:
-    """The row with its conversations read from text, and its context columns taken out of its values.
-    Raises BadRow."""
+    """The row with messages parsed from text, and context columns moved to `context`. Raises BadRow.
+
+    `note` gets (a sentence, the line) for each parsed text.
+    """
     values = row.values
     for column, value in values.items():
-        # The first character alone tells of nearly every text that it is no conversation.
+        # The first character rules out nearly every text.
         if type(value) is not str or not ((first := value[:1]) in _MAY_OPEN or first.isspace()):
             continue
         if value[:40].lstrip()[:6].startswith(("[", "{", "array(")):
@@ -95,16 +98,16 @@ def prepared(row: Row, shape_columns: frozenset[str], note: Callable[[str, int],
     if not columns:
         return row if values is row.values else replace(row, values=values)
     context: Values = {}
-    for column, word in columns:
+    for column, kind in columns:
         value = values[column]
         if holds(value):
-            if word in context:
+            if kind in context:
                 _refuse(
-                    column, f"{column} and another column both hold the {BECOMES[word]}; remove one", value
+                    column, f"{column} and another column both hold the {BECOMES[kind]}; remove one", value
                 )
-            context[word] = _READ[word](value, column)
-    taken = {column for column, _ in columns}
-    return replace(row, values={k: v for k, v in values.items() if k not in taken}, context=context)
+            context[kind] = _READERS[kind](value, column)
+    moved = {column for column, _ in columns}
+    return replace(row, values={k: v for k, v in values.items() if k not in moved}, context=context)
 
 
 def _refuse(column: str, message: str, value: object) -> NoReturn:
@@ -114,12 +117,11 @@ def _refuse(column: str, message: str, value: object) -> NoReturn:
 # --- conversations as text ----------------------------------------------------------------------------------
 
 
-def _conversation_in(text: str, column: str) -> Any:
-    """The messages that the text is, None where it is none. Raises BadRow for what looks like messages and
-    can't be read."""
+def _conversation_in(text: str, column: str) -> list[Message] | Message | None:
+    """The messages written in the text; None for other text. Raises BadRow for damaged messages."""
     if not _LOOKS_LIKE_MESSAGES.match(text.strip()):
         return None
-    value = parsed(text)
+    value = _parsed(text)
     if value is None:
         message = (
             f"{column} looks like messages written as text, but can't be read: the text is cut off or "
@@ -139,8 +141,8 @@ def _is_message(value: object) -> bool:
     )
 
 
-def parsed(text: str) -> Any:
-    """The value that is written in the text as JSON or as Python writes it; None when it is neither."""
+def _parsed(text: str) -> Any:
+    """The value of a text in JSON or Python notation; None for other text."""
     text = text.strip()
     try:
         return json.loads(text, parse_constant=_no_constant)
@@ -150,10 +152,10 @@ def parsed(text: str) -> Any:
         return None
     if array := _ARRAY.match(text):
         text = array[1]
-    # An array of numpy is written without commas. A line end inside a text is written \n there.
-    for written in (text, _BETWEEN_OBJECTS.sub("}, {", text)):
+    # numpy prints an array without commas; a line end inside its texts is printed as \n.
+    for candidate in (text, _BETWEEN_OBJECTS.sub("}, {", text)):
         try:
-            return _lists(ast.literal_eval(written))
+            return _as_json(ast.literal_eval(candidate))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return None
@@ -163,21 +165,21 @@ def _no_constant(name: str) -> float:
     raise ValueError(name)
 
 
-def _lists(value: Any) -> Any:
-    """The same of JSON's kinds. Raises ValueError for what JSON has no kind for."""
+def _as_json(value: object) -> object:
+    """The value with tuples as lists and keys as text. Raises ValueError for a type that JSON lacks."""
     if isinstance(value, list | tuple):
-        return [_lists(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _lists(item) for key, item in value.items()}
+        return {str(key): _as_json(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"no value of JSON: {type(value).__name__}")
 
 
-# --- what each column holds ---------------------------------------------------------------------------------
+# --- readers by kind ----------------------------------------------------------------------------------------
 
 
-def _system(value: Any, column: str) -> Message:
+def _system(value: object, column: str) -> Message:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict):
@@ -190,8 +192,8 @@ def _system(value: Any, column: str) -> Message:
     return {"role": "system", "content": value}
 
 
-def _history(value: Any, column: str) -> list[Message]:
-    turns = parsed(value) if isinstance(value, str) else value
+def _history(value: object, column: str) -> list[Message]:
+    turns = _parsed(value) if isinstance(value, str) else value
     if isinstance(turns, dict) and "role" in turns:
         turns = [turns]
     if not isinstance(turns, list):
@@ -203,10 +205,10 @@ def _refuse_history(column: str, value: object) -> NoReturn:
     _refuse(column, f"{column} should be a list of [question, answer] pairs or of messages", value)
 
 
-def _turn(turn: Any, column: str) -> list[Message]:
+def _turn(turn: object, column: str) -> list[Message]:
     if isinstance(turn, dict) and ("role" in turn or "from" in turn):
         return [message_of(turn, column)]
-    texts = turn if isinstance(turn, list | tuple) else ()
+    texts: Sequence[object] = turn if isinstance(turn, list | tuple) else ()
     if isinstance(turn, dict):
         texts = next(([turn[q], turn[a]] for q, a in _TURNS if q in turn and a in turn), ())
     if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
@@ -214,8 +216,7 @@ def _turn(turn: Any, column: str) -> list[Message]:
     return [{"role": "user", "content": texts[0]}, {"role": "assistant", "content": texts[1]}]
 
 
-def _passage(value: Any, column: str) -> Any:
-    """Text, or several texts as one, or messages."""
+def _passage(value: object, column: str) -> str | list[Message]:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
@@ -226,21 +227,21 @@ def _passage(value: Any, column: str) -> Any:
     _refuse(column, message, value)
 
 
-def _tools(value: Any, column: str) -> Any:
-    tools = parsed(value) if isinstance(value, str) else value
+def _tools(value: object, column: str) -> list[object] | Values:
+    tools = _parsed(value) if isinstance(value, str) else value
     if not isinstance(tools, list | dict):
         _refuse(column, f"{column} should be a list of tools, not {kind_of(value)}", value)
     return tools
 
 
-def _pictures(value: Any, column: str) -> NoReturn:
+def _pictures(value: object, column: str) -> NoReturn:
     message = (
         f"{column} holds pictures or other media, which can't be shown here; remove these rows, or the column"
     )
     raise BadRow(column, "pictures", message, kind_of(value) if not isinstance(value, str) else value)
 
 
-_READ: dict[str, Callable[[Any, str], Any]] = {
+_READERS: dict[str, Callable[[object, str], object]] = {
     "system": _system,
     "history": _history,
     "passage": _passage,
@@ -253,7 +254,7 @@ _READ: dict[str, Callable[[Any, str], Any]] = {
 
 
 def with_context(draft: Draft, row: Row) -> Draft:
-    """The Draft of this row with what its context columns hold. Raises BadRow."""
+    """The Draft with the context of its row. Raises BadRow."""
     context = row.context
     if not context:
         return draft
@@ -261,12 +262,12 @@ def with_context(draft: Draft, row: Row) -> Draft:
     messages = _with_history(messages, context.get("history"))
     messages = _with_system(messages, context.get("system"))
     tools = context.get("tools", draft.tools)
-    # A transcript as it was written has none of this.
+    # The transcript of the file lacks the context, so a Release must not write it.
     metadata = {key: value for key, value in draft.metadata.items() if key != TRANSCRIPT}
     return replace(draft, messages=messages, tools=tools, metadata=metadata)
 
 
-def _with_passage(messages: list[Message], passage: Any) -> list[Message]:
+def _with_passage(messages: list[Message], passage: str | list[Message] | None) -> list[Message]:
     if not passage:
         return messages
     if isinstance(passage, list):
@@ -284,14 +285,14 @@ def _with_history(messages: list[Message], history: list[Message] | None) -> lis
     if not history:
         return messages
     start = 1 if messages[0]["role"] in _SYSTEM else 0
-    rest = messages[start:]
-    if rest[: len(history)] == history or messages[: len(history)] == history:
+    turns = messages[start:]
+    if turns[: len(history)] == history or messages[: len(history)] == history:
         return messages
     if start and history[0]["role"] in _SYSTEM:
         _refuse(
             "history", "the history and the prompt both begin with a system message; remove one", history[0]
         )
-    return [*messages[:start], *history, *rest]
+    return [*messages[:start], *history, *turns]
 
 
 def _with_system(messages: list[Message], system: Message | None) -> list[Message]:

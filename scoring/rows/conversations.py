@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scoring.messages import CALLS_RESULTS, Message, canonical, is_plain, pieces
-from scoring.rows.rows import MAX_DEPTH, BadRow
+from scoring.rows.rows import MAX_DEPTH, BadRow, kind_of
 
 _ROLES = {
     "system": "system", "developer": "developer", "user": "user", "human": "user", "prompter": "user",
@@ -19,11 +19,13 @@ _MEDIA_KEYS = ("image", "images", "image_url", "audio", "input_audio", "video", 
 
 
 def message_of(value: object, column: str) -> Message:
-    """One message as it came, spelled {role, content} or {from, value}; of the second spelling role and
-    content are made, everything else stays. Raises BadRow for anything else, for what says nothing, and for
-    what can't be kept or shown: pictures, sound, video, files."""
+    """One message, kept whole; {from, value} becomes {role, content}.
+
+    Raises BadRow for any other spelling, for a message without content, and for values that can't be kept or
+    shown: pictures, sound, video, files.
+    """
     if not isinstance(value, dict):
-        raise BadRow(column, "not_a_message", f"{column} should hold messages, not {_kind(value)}", value)
+        raise BadRow(column, "not_a_message", f"{column} should hold messages, not {kind_of(value)}", value)
     role = value.get("role")
     if len(value) == 2 and isinstance(role, str) and role in _KEPT and isinstance(value.get("content"), str):
         return value
@@ -34,22 +36,22 @@ def message_of(value: object, column: str) -> Message:
     if isinstance(content, str) or (isinstance(content, list | None) and pieces(message)):
         return message
     raise BadRow(
-        column, "not_text", f"{column} has a message whose content is {_kind(content)}, not text", content
+        column, "not_text", f"{column} has a message whose content is {kind_of(content)}, not text", content
     )
 
 
 def _spelled(value: dict[str, Any], column: str) -> Message:
     role = value.get("role")
-    theirs = role is None and value.get("from") is not None
-    if theirs:
+    from_value = role is None and value.get("from") is not None
+    if from_value:
         role = value["from"]
     our_role = _ROLES.get(role) if isinstance(role, str) else None
     if our_role is None:
         raise BadRow(column, "unknown_role", f"{column} has a message whose role is missing or unknown", role)
-    if not theirs:
+    if not from_value:
         return value if our_role == role else {**value, "role": our_role}
-    rest = {key: item for key, item in value.items() if key not in ("from", "value", "role", "content")}
-    return {"role": our_role, "content": value.get("value"), **rest}
+    extras = {key: item for key, item in value.items() if key not in ("from", "value", "role", "content")}
+    return {"role": our_role, "content": value.get("value"), **extras}
 
 
 def _refuse_media(message: Message, column: str) -> None:
@@ -76,8 +78,8 @@ def _media_in(message: Message) -> Iterator[str]:
 
 
 def refuse_unkept(value: object, column: str, depth: int = 0) -> None:
-    """Raise BadRow for what could not go out as it came in: a value that JSON has no kind for, a number that
-    readers of JSON bend, and what is nested too deeply."""
+    """Raise BadRow for a value that a Release could not write as it was read: one without a JSON type, a
+    number that other readers of JSON would round, or nesting deeper than MAX_DEPTH."""
     if depth > MAX_DEPTH:
         raise BadRow(column, "too_deep", f"{column} is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
@@ -102,21 +104,18 @@ def _refuse_unkept_atom(value: object, column: str) -> None:
             )
             raise BadRow(column, "number_too_long", message, value)
     elif not isinstance(value, float):
-        raise BadRow(column, "not_storable", f"{column} holds {_kind(value)}, which JSON can't store", value)
+        raise BadRow(
+            column, "not_storable", f"{column} holds {kind_of(value)}, which JSON can't store", value
+        )
     elif not math.isfinite(value):
         raise BadRow(column, "not_finite", f"{column} holds {value}, which is not a JSON number", value)
-
-
-def _kind(value: object) -> str:
-    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "text"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
 # --- where the answer begins --------------------------------------------------------------------------------
 
 
 def is_result(message: Message) -> bool:
-    """True for the result of a call, which belongs to the message that made it."""
+    """True for the result of a tool call, which belongs to the message with the call."""
     content = message.get("content")
     return message["role"] in CALLS_RESULTS or (
         isinstance(content, list)
@@ -125,26 +124,23 @@ def is_result(message: Message) -> bool:
 
 
 def is_asking(message: Message) -> bool:
-    """True for a turn of a person, and not a result that came under their name."""
+    """True for a person's turn; a tool result with the role "user" is none."""
     return message["role"] == "user" and not is_result(message)
 
 
 def answer_begins(first: Sequence[Message], second: Sequence[Message]) -> int:
-    """Where two whole conversations part for good: the number of messages that both begin with, up to the
-    last turn that is not an assistant's. The results of a call stay with the call: where the two share but a
-    part of these, all of them belong to the answers. 0 where there is no common prompt."""
-    cut = _common(first, second)
-    while cut and (first[cut - 1]["role"] == "assistant" or _tears(first, cut) or _tears(second, cut)):
+    """The number of messages in the common prompt of two conversations; 0 without one.
+
+    The prompt is the longest common beginning that ends neither with an assistant's turn nor between a tool
+    call and its results.
+    """
+    cut = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b or not (is_plain(a) or canonical(a) == canonical(b)):
+            break
+        cut += 1
+    while cut and (
+        first[cut - 1]["role"] == "assistant" or any(map(is_result, (*first[cut:][:1], *second[cut:][:1])))
+    ):
         cut -= 1
     return cut
-
-
-def _common(first: Sequence[Message], second: Sequence[Message]) -> int:
-    for place, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b or not (is_plain(a) or canonical(a) == canonical(b)):
-            return place
-    return min(len(first), len(second))
-
-
-def _tears(messages: Sequence[Message], cut: int) -> bool:
-    return cut < len(messages) and is_result(messages[cut])

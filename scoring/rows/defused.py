@@ -1,7 +1,7 @@
-"""Cells of CSV files as Releases write them: a text that a spreadsheet would run has one ' before it.
+"""CSV files of Releases: a cell that a spreadsheet would run as a formula has one ' in front.
 
-Whether a CSV is such a file is told by the file: its columns are those of a Release, each name in quotes, and
-each cell that begins with ' goes on as a defused text does. What is taken away is told with its lines.
+A CSV file is one of a Release if its header is one of RELEASE_COLUMNS, each name in quotes, and every cell is
+written as a Release would write it. The ' is then removed, and a note names the lines.
 """
 
 import re
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from scoring.rows.rows import FileFault
 
 FORMULA_STARTS = (*"=+-@|%", *"\t\r\n", *"＝＋－＠", "'")
-"""A cell that begins so gets one ' in front: spreadsheets run the others as formulas, or strip them and run
-what follows, and the last is escaped so that taking one ' away always gives the text back."""
+"""A cell with one of these beginnings gets one ' in front. Spreadsheets run such cells as formulas, or strip
+white space and then run them. A leading ' gets another, so removing one ' always restores the text."""
 
 _COLUMNS = """
 prompt chosen rejected
@@ -29,50 +29,53 @@ id prompt chosen chosen_model rejected rejected_model subset
 RELEASE_COLUMNS = frozenset(tuple(line.split()) for line in _COLUMNS.strip().split("\n"))
 """The columns of each profile of a Release that a CSV can hold, in their order."""
 
-TAKEN = "the leading ' that a release adds against spreadsheet formulas is removed"
+REMOVED = "the leading ' that a release adds against spreadsheet formulas is removed"
 
 _NUMBER = re.compile(r"-\d+(\.\d+)?(e[+-]?\d+)?")
-"""A number is written bare: as a text it would have a ' before it."""
+"""A Release writes numbers without a '."""
 
 Note = Callable[[str, int], None]
 
 
 def is_of_release(header: str) -> bool:
-    """Whether the first line of a CSV is one that a Release begins with."""
+    """Whether the first line of a CSV file is the header of a Release."""
     line = header.rstrip("\n")
     return any(line == ",".join(f'"{name}"' for name in columns) for columns in RELEASE_COLUMNS)
 
 
-def as_written(cells: list[str]) -> list[str]:
-    """The cells of a row of a Release as their texts were."""
+def restored(cells: list[str]) -> list[str]:
+    """The texts behind the cells of a Release: one leading ' less."""
     return [cell.removeprefix("'") for cell in cells]
 
 
-class Telling:
-    """Tells, row by row, whether a file that begins as one of a Release is one, and takes the ' away where it
-    is. Another file's cells stay as they are; raises FileFault where some rows say that it is one, and others
-    that it is none."""
+class ReleaseCells:
+    """The cells of a file with the header of a Release, row by row.
+
+    The ' is removed until a cell shows that the file is none of a Release; cells then stay as they are.
+    """
 
     def __init__(self, note: Note) -> None:
         self._note = note
-        self._defused: int | None = None
-        self._is_none = False
+        self._first_restored: int | None = None
+        self._is_other = False
 
-    def plain(self, line: int, cells: list[str]) -> list[str]:
-        if self._is_none:
+    def texts(self, line: int, cells: list[str]) -> list[str]:
+        """The texts of one row. Raises FileFault if the ' was removed before and this row is none of a
+        Release."""
+        if self._is_other:
             return cells
         for cell in cells:
-            if _is_no_release(cell):
-                if self._defused is not None:
-                    raise FileFault("defused", _MIXED.format(self._defused), line, cell)
-                self._is_none = True
+            if _is_other(cell):
+                if self._first_restored is not None:
+                    raise FileFault("defused", _MIXED.format(self._first_restored), line, cell)
+                self._is_other = True
                 return cells
         if not any(cell.startswith("'") for cell in cells):
             return cells
-        if self._defused is None:
-            self._defused = line
-        self._note(TAKEN, line)
-        return as_written(cells)
+        if self._first_restored is None:
+            self._first_restored = line
+        self._note(REMOVED, line)
+        return restored(cells)
 
 
 _MIXED = (
@@ -81,8 +84,8 @@ _MIXED = (
 )
 
 
-def _is_no_release(cell: str) -> bool:
-    """Whether a Release would have written this cell in another way."""
+def _is_other(cell: str) -> bool:
+    """Whether no Release writes such a cell."""
     if cell.startswith("'"):
         return not cell[1:].startswith(FORMULA_STARTS)
     return cell.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(cell)

@@ -1,4 +1,4 @@
-"""Drafts: what a row of a file says of a Prompt, its Completions, Comparisons and Judgments."""
+"""Drafts: the Prompt, Completions, Comparisons and Judgments of a row in a file."""
 
 import json
 import math
@@ -16,22 +16,23 @@ from scoring.messages import (
     message_reading,
     messages_digest,
 )
-from scoring.rows.conversations import is_result
-from scoring.rows.conversations import message_of as message_of
-from scoring.rows.rows import BadRow, Values
+from scoring.rows.conversations import is_result, message_of
+from scoring.rows.rows import BadRow, Values, kind_of
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 MAX_NAME = 200
-"""Characters that an id or a source may have; the columns hold no more."""
+"""Characters of an id or a source; the columns of the database hold no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgmentDraft:
-    """One vote that came with the data. `outcome` is "a" for the Comparison's `first`, "b" for its `second`.
-    `annotator` is the annotator's id in the file, "" for the file's own label. `earlier` are the votes of the
-    same annotator that this vote superseded, oldest first. `stands` is False when this vote was taken back
-    as well."""
+    """One vote in a file.
+
+    `outcome` is "a" for the Comparison's `first`, "b" for its `second`. `annotator` is the annotator's id in
+    the file, "" for the file's own label. `earlier` are the annotator's votes that this one superseded,
+    oldest first. `stands` is False for a vote that was withdrawn.
+    """
 
     outcome: str
     annotator: str = ""
@@ -55,20 +56,19 @@ class CompletionDraft:
     def of(
         cls, messages: list[Message], source: str = "", metadata: Values | None = None
     ) -> "CompletionDraft":
-        """The answer that these messages are."""
         if is_text_alone(messages):
             return cls(messages[0]["content"], source, metadata or {})
         return cls(answer_reading(messages), source, metadata or {}, messages)
 
     @property
     def digest(self) -> str:
-        """What makes two answers to one prompt the same."""
+        """sha256 in hex: answers to one prompt with the same digest are the same answer."""
         return answer_digest(self.text) if self.messages is None else messages_digest(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonDraft:
-    """Two of the Draft's completions by index. Packing makes the canonical order."""
+    """Two of the Draft's completions, by index, in the order of the file."""
 
     first: int
     second: int
@@ -79,9 +79,12 @@ class ComparisonDraft:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One Prompt and what a file says of it. `row_id` is the id that must be unique in the file ("" for
-    none); `external_id` is the Prompt's own, which several rows may share. `tools` is what could be called in
-    it, and a part of what makes it that Prompt; None for nothing."""
+    """One Prompt with its completions, pairs and votes.
+
+    `row_id` is the id that must be unique in the file, "" for none; `external_id` is the id of the Prompt,
+    which rows may share. `tools` are the tools of the conversation, None for none; they belong to the
+    identity of the Prompt. `notes` are sentences on odd values.
+    """
 
     line: int
     messages: list[Message]
@@ -95,13 +98,14 @@ class Draft:
 
 
 def text_of(values: Mapping[str, Any], column: str) -> str:
-    """The column's text. Raises BadRow when it is missing or not text: nothing is ever turned into text."""
+    """The text of a column. Raises BadRow if it is missing or not text: nothing is ever turned into text."""
     if column not in values:
         raise BadRow(column, "missing", f'the column "{column}" is missing')
     return as_text(values[column], column)
 
 
 def as_text(value: object, column: str) -> str:
+    """The value itself. Raises BadRow if it is not text."""
     if not isinstance(value, str):
         raise BadRow(column, "not_text", f"{column} should be text, not {kind_of(value)}", value)
     return value
@@ -137,7 +141,7 @@ def number_of(values: Mapping[str, Any], column: str) -> float | None:
 def whole_number_of(
     values: Mapping[str, Any], column: str, allowed: set[int], *, or_none: bool = False
 ) -> Any:
-    """The column as one of the `allowed` whole numbers, or None for a missing one where that is allowed."""
+    """The column as one of the `allowed` whole numbers. With `or_none`, None for a missing number."""
     number = number_of(values, column)
     if number is None and or_none:
         return None
@@ -150,7 +154,7 @@ def whole_number_of(
 
 
 def truth_of(values: Values, column: str) -> bool:
-    """True or false, also as the text of a CSV cell or as 1 and 0. Raises BadRow for anything else."""
+    """A boolean, also as text or as 1 and 0. Raises BadRow for anything else."""
     value = values.get(column)
     truth = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
     if truth is None:
@@ -163,11 +167,6 @@ def list_of(values: Mapping[str, Any], column: str) -> list[Any]:
     if not isinstance(value, list):
         raise BadRow(column, "not_a_list", f"{column} should be a list, not {kind_of(value)}", value)
     return value
-
-
-def kind_of(value: object) -> str:
-    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "text"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
 def prompt_of(value: object, column: str) -> list[Message]:
@@ -192,16 +191,16 @@ def instruction_of(values: Mapping[str, Any]) -> list[Message]:
 OWN_FACTS = "import:"
 TRANSCRIPT = f"{OWN_FACTS}transcript"
 NO_BLANK_AFTER_ROLE = f"{OWN_FACTS}no_blank_after_role"
-"""What an import notes in metadata to write a text back as it came. Releases read these, so no column of a
-file may have such a name."""
+"""Keys of metadata by which a Release writes a text back as the file had it. No column may have such a
+name."""
 FILE_LICENCE = f"{OWN_FACTS}licence"
-_KIND_OF_FACT: dict[str, type] = {TRANSCRIPT: str, NO_BLANK_AFTER_ROLE: bool, FILE_LICENCE: str}
+_TYPE_OF_FACT: dict[str, type] = {TRANSCRIPT: str, NO_BLANK_AFTER_ROLE: bool, FILE_LICENCE: str}
 
 
 def own_facts(metadata: Values, column: str) -> Values:
-    """The metadata as a Release of ours carries it. Raises BadRow for a fact that no import notes."""
+    """The metadata of a Release. Raises BadRow for an "import:" key that no import writes."""
     for key, value in metadata.items():
-        if key.startswith(OWN_FACTS) and type(value) is not _KIND_OF_FACT.get(key):
+        if key.startswith(OWN_FACTS) and type(value) is not _TYPE_OF_FACT.get(key):
             raise BadRow(
                 column, "reserved_name", f'"{key}" in {column} is reserved for imports; rename it', value
             )
@@ -209,15 +208,14 @@ def own_facts(metadata: Values, column: str) -> Values:
 
 
 def leftovers(values: Mapping[str, Any], used: Iterable[str]) -> Values:
-    """The columns that no word of ours carries; they become metadata. Raises BadRow for one that has a name
-    of our own facts."""
-    dropped = set(used)
-    kept = {key: value for key, value in values.items() if key not in dropped}
-    for key in kept:
+    """The columns that are not `used`, which become metadata. Raises BadRow for a reserved name."""
+    used = set(used)
+    unused = {key: value for key, value in values.items() if key not in used}
+    for key in unused:
         if key.startswith(OWN_FACTS):
             message = f'names that begin with "{OWN_FACTS}" are reserved for imports; rename the column'
             raise BadRow(key, "reserved_name", message)
-    return kept
+    return unused
 
 
 def metadata_json(metadata: Values) -> str:
@@ -231,7 +229,7 @@ def metadata_json(metadata: Values) -> str:
 
 
 def iso(value: object) -> str:
-    """Text for a value that JSON has no kind for: ISO 8601 for what is of a calendar or a clock."""
+    """ISO 8601 for dates, times and durations, str for any other value."""
     if isinstance(value, timedelta):
         sign, size = ("-", -value) if value < timedelta(0) else ("", value)
         fraction = f".{size.microseconds:06}".rstrip("0") if size.microseconds else ""
@@ -258,12 +256,12 @@ TREES = (
     "tree", "message_tree_id", "tree_id", "conversation_id", "conversation_hash", "dialog_id", "dialogue_id",
     "thread_id",
 )  # fmt: skip
-"""Columns that name the conversation of a row."""
+"""Columns with the id of a conversation."""
 _TREES = frozenset(TREES)
 
 
 def tree_of(draft: Draft) -> str:
-    """The conversation of the row by the file; "" where the file names none."""
+    """The id of the conversation in the file; "" for none."""
     for metadata in (draft.metadata, *(comparison.metadata for comparison in draft.comparisons)):
         if _TREES.isdisjoint(metadata):
             continue
@@ -283,31 +281,31 @@ PAIRS_POLICIES = {
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How a file is imported. The defaults change nothing, and refuse the file for one bad row."""
+    """Settings of one import. By default nothing is changed, and one bad row refuses the file."""
 
-    format: str = "auto"  # name of a Shape, or "auto": told by the columns
+    format: str = "auto"  # name of a Shape, or "auto": recognised by the columns
     columns: Values = field(default_factory=dict)  # of any table, by word (see shapes.mapped); {} = a Shape
     lenient: bool = False  # keep the good rows and hand back the bad ones
     source: str = ""  # name of the source that imported labels are stored under; "" = the Shape's name
     licence: str = ""  # of the texts in the file; "" = that of the Dataset
     labels: bool = True  # False: ignore the labels in the file
     pairs: str = "all"  # which Comparisons rankings and ratings become: a key of PAIRS_POLICIES
-    max_pairs: int = 64  # of one prompt; of more, as many are taken evenly
+    max_pairs: int = 64  # of one prompt; of more, this many are taken evenly
     minimum_gap: float = 0.0  # ratings closer than this make no Comparison
     formula_safe: bool = False  # CSV: take away the ' that keeps a spreadsheet from running a cell
     strip_citations: bool = False  # WebGPT: remove the [1][2] marks from answers
-    near_duplicates: bool = True  # False: a prompt joins no group but that of its own text
-    dry_run: bool = False  # do everything but keep it
+    near_duplicates: bool = True  # False: only prompts of equal text are grouped
+    dry_run: bool = False  # report, and store nothing
 
 
 def ranked_comparisons(
     values: Sequence[float | None], options: ImportOptions, *, lower_is_better: bool = False
 ) -> tuple[ComparisonDraft, ...]:
-    """Comparisons of completions by their ratings, as the pairs policy says.
+    """Comparisons of completions by rating, chosen by the pairs policy.
 
-    values: one rating a completion, None for one that has none. Equal ratings are a tie. When no completion
-    has a rating, Comparisons come without Judgments, in the order of the file. A completion without a rating
-    among others that have one is left out of Comparisons.
+    `values`: the rating of each completion, or None. Equal ratings are a tie. If only some completions have a
+    rating, the others are in no Comparison. Without any rating, Comparisons have no Judgment and the order of
+    the file.
     """
     if all(value is None for value in values):
         pairs, left_out = _policy_pairs(range(len(values)), options)
@@ -326,7 +324,7 @@ def ranked_comparisons(
 
 
 class Comparisons(tuple[ComparisonDraft, ...]):
-    """Comparisons of one prompt; `left_out` is how many more the bound of the import has kept away."""
+    """Comparisons of one prompt; `left_out` counts the Comparisons beyond `max_pairs`."""
 
     left_out: int
 
@@ -342,7 +340,7 @@ def evenly(total: int, limit: int) -> list[int]:
 
 
 def _policy_pairs(order: Sequence[int], options: ImportOptions) -> tuple[list[tuple[int, int]], int]:
-    """(pairs, how many more there would be) as the policy says, of a ranking best first."""
+    """(pairs, number of pairs beyond `max_pairs`) of a ranking, best first, by the pairs policy."""
     size = len(order)
     if size < 2:
         return [], 0
@@ -357,7 +355,7 @@ def _policy_pairs(order: Sequence[int], options: ImportOptions) -> tuple[list[tu
 
 
 def _pairs_at(places: Iterable[int], size: int) -> Iterator[tuple[int, int]]:
-    """The pairs that stand at these ascending places of all pairs of `size` things, without making all."""
+    """The pairs at these ascending places of itertools.combinations(range(size), 2)."""
     first, begins = 0, 0
     for place in places:
         while place >= begins + size - 1 - first:
@@ -367,7 +365,7 @@ def _pairs_at(places: Iterable[int], size: int) -> Iterator[tuple[int, int]]:
 
 
 def sided_comparisons(better: Sequence[int], worse: Sequence[int], options: ImportOptions) -> "Comparisons":
-    """Every one of `better` against every one of `worse`, as many as the import allows."""
+    """Each of `better` against each of `worse`, at most `max_pairs`, evenly."""
     total = len(better) * len(worse)
     chosen = evenly(total, options.max_pairs)
     pairs = ((better[n // len(worse)], worse[n % len(worse)]) for n in chosen)

@@ -23,11 +23,11 @@ from scoring.rows.shapes.shape import Shape
 SAMPLE_ROWS = 100
 SAMPLE_BYTES = 4 * 2**20
 LIMIT_BYTES = 8 * 2**20
-"""Of the rows of a preview, as adapters take time for long rows as well."""
+"""A preview reads at most so many bytes of rows: adapters take time for long rows."""
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
 MAX_COMPLETIONS = 256
-"""Of one prompt in one row; pairs are bounded by the import's options."""
+"""Of one prompt in one row. The options of the import bound its pairs."""
 PLAIN = ImportOptions()
 
 
@@ -40,14 +40,16 @@ class Sink(Protocol):
 
 
 class _Late(Exception):
-    """The limit is reached; the rest of the file is left unread."""
+    """The limit of a preview is reached; the file is read no further."""
 
 
 class Reader:
-    """Reads one file into a sink. `tick` is called twice a second with (rows read, estimate of all rows); an
-    exception of `tick` ends the reading. `saved` are the named columns of earlier tables (see shapes.mapped).
-    `limit` is (rows, seconds) after which the rest is left unread. `tokens` is the length that the model
-    reads of a pair, for a dry run's estimate of cut pairs."""
+    """Reads one file into a sink.
+
+    `tick` is called twice a second with (rows read, estimate of all rows); an exception of `tick` ends the
+    reading. `saved`: the column mapping of earlier tables (see shapes.mapped). `limit`: (rows, seconds) after
+    which reading stops. `tokens`: the token limit of the model, for a dry run's estimate of cut pairs.
+    """
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Reader:
         self.shape: Shape | None = None
         self.columns: tuple[str, ...] = ()
         self.cut = False
-        """True when the file goes on after the limit."""
+        """True if the limit ended the reading."""
         self._limit = limit
         self._tokens = tokens
         self.observed: Counter[str] = Counter()
@@ -70,14 +72,14 @@ class Reader:
         self._tick = tick
         self._bad_rows = 0
         self._saved = saved or {}
-        self._lines_of_note: dict[str, list[int]] = {}
-        self._noted: Counter[str] = Counter()
+        self._note_lines: dict[str, list[int]] = {}
+        self._note_counts: Counter[str] = Counter()
         self.pairs_left_out = 0
-        self._seen = Columns()
+        self._columns = Columns()
 
     def read(self, reading: Reading) -> None:
         """Raises FileFault; the contents of the sink are then of no use."""
-        rows = self._good(self._counted(reading))
+        rows = self._rows(self._counted(reading))
         sample = _sample(rows)
         if not sample:
             if self._bad_rows:
@@ -93,10 +95,9 @@ class Reader:
         self._refuse_unfilled(self.shape)
 
     def _prepared(self, rows: Iterable[Row], shape: Shape) -> Iterator[Row]:
-        """Rows with their context taken out of their columns."""
         shape_columns = shape.columns
         for row in rows:
-            self._seen.saw(row)
+            self._columns.count_row(row)
             try:
                 yield prepared(row, shape_columns, self._note)
             except BadRow as bad:
@@ -110,7 +111,7 @@ class Reader:
             self._note(message, 1)
 
     def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
-        """By the named columns, else by the saved columns where the file has them, else by recognition."""
+        """The Shape by the column mapping, else by a saved mapping that fits, else by recognition."""
         named: Mapping[str, str] = self._options.columns
         if not named and self._options.format == "auto" and mapped.fits(self._saved, self.columns):
             named = self._saved
@@ -120,19 +121,19 @@ class Reader:
 
     @property
     def format(self) -> str:
-        """Name of the Shape, "" while it is not known."""
+        """Name of the Shape, "" while it is unknown."""
         return self.shape.name if self.shape else ""
 
     def column_uses(self) -> tuple[ColumnUse, ...]:
-        """What became of each column of the rows read until now."""
-        return self._seen.uses(self.shape)
+        """The use of each column in the rows read so far."""
+        return self._columns.uses(self.shape)
 
     def notes(self) -> tuple[str, ...]:
-        """What adapters did with odd values, with the lines."""
+        """Sentences on odd rows that were read all the same, with the lines."""
         return tuple(
-            f"{note} ({_rows(self._noted[note])} {', '.join(map(str, lines))}"
-            f"{', …' if self._noted[note] > SHOWN_LINES else ''})"
-            for note, lines in self._lines_of_note.items()
+            f"{note} ({_in_rows(self._note_counts[note])} {', '.join(map(str, lines))}"
+            f"{', …' if self._note_counts[note] > SHOWN_LINES else ''})"
+            for note, lines in self._note_lines.items()
         )
 
     def _counted(self, reading: Reading) -> Iterator[Entry]:
@@ -141,7 +142,6 @@ class Reader:
         count = size = 0
 
         def look() -> None:
-            """Also called where the bytes that are read hold no row."""
             nonlocal ticked
             now = time.monotonic()
             if self._limit and now - began > self._limit[1]:
@@ -154,7 +154,7 @@ class Reader:
         reading.watch.note = self._note
         try:
             for count, entry in enumerate(reading.rows, start=1):
-                # Rows may wait on disk for others of their prompt, where nobody looks at the clock.
+                # An adapter may hold rows back on disk, and then nothing else looks at the clock.
                 if self._limit and (count > self._limit[0] or size > LIMIT_BYTES):
                     raise _Late
                 look()
@@ -163,7 +163,7 @@ class Reader:
         except _Late:
             self.cut = True
 
-    def _good(self, entries: Iterable[Entry]) -> Iterator[Row]:
+    def _rows(self, entries: Iterable[Entry]) -> Iterator[Row]:
         for entry in entries:
             if isinstance(entry, Row):
                 yield entry
@@ -175,8 +175,8 @@ class Reader:
         self._sink.refuse(problem)
 
     def _note(self, note: str, line: int) -> None:
-        self._noted[note] += 1
-        lines = self._lines_of_note.setdefault(note, [])
+        self._note_counts[note] += 1
+        lines = self._note_lines.setdefault(note, [])
         if len(lines) < SHOWN_LINES:
             lines.append(line)
 
@@ -200,19 +200,19 @@ class Reader:
                 self.observed["empty_completions"] += 1
         if self._options.dry_run:
             self.observed += observe(draft, self._tokens)
-        self._seen.made(draft)
+        self._columns.count_draft(draft)
         try:
             self._sink.add(draft)
         except BadRow as bad:
             self._refuse(bad.at(Row(draft.line, {})))
 
 
-def _rows(count: int) -> str:
+def _in_rows(count: int) -> str:
     return "1 row: line" if count == 1 else f"{count:,} rows: lines"
 
 
 def _sample(rows: Iterator[Row]) -> list[Row]:
-    """The first rows, by which the Shape is recognised: at most 100, or 4 MiB."""
+    """The rows by which the Shape is recognised: the first 100, or 4 MiB."""
     sample: list[Row] = []
     size = 0
     for row in rows:
@@ -224,7 +224,7 @@ def _sample(rows: Iterator[Row]) -> list[Row]:
 
 
 def _refuse_wrong_types(shape: Shape, schema: pa.Schema | None) -> None:
-    """A columnar file declares its types: say once what is wrong with them, not once a row."""
+    """Refuse a wrong type once for the file, where the schema shows it, and not once a row."""
     wrong = [c for c in schema or () if c.name in shape.texts and not _may_hold_text(c.type)]
     if wrong:
         named = ", ".join(f"{escaped(column.name)} is {column.type}" for column in wrong)
@@ -239,23 +239,19 @@ def _may_hold_text(kind: pa.DataType) -> bool:
         return pa.types.is_struct(kind) or isinstance(kind, pa.JsonType)
     if isinstance(kind, pa.JsonType):
         return True
-    return any(
-        is_kind(kind)
-        for is_kind in (
-            pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_struct,
-            pa.types.is_null,
-        )
-    )  # fmt: skip
+    types = pa.types
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_struct, types.is_null)
+    return any(is_kind(kind) for is_kind in texts)
 
 
 def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:
-    """(Drafts, Problems) of a whole file, held in memory; nothing is stored."""
+    """(Drafts, Problems) of a whole file, in memory."""
     contents = read_whole(path, options)
     return contents.drafts, contents.problems
 
 
 def read_whole(path: Path, options: ImportOptions = PLAIN) -> "Everything":
-    """As `read_file`, with the name of the Shape."""
+    """The contents of a file, in memory. A fault of the file is its first Problem."""
     everything = Everything()
     reader = Reader(everything, options, lambda *_: None)
     with ExitStack() as stack:
@@ -268,7 +264,7 @@ def read_whole(path: Path, options: ImportOptions = PLAIN) -> "Everything":
 
 
 class Everything:
-    """The contents of a file: the sink of `read_whole`. `format` is the name of the Shape, "" for none."""
+    """A sink that keeps all. `format` is the name of the Shape, "" for none."""
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []

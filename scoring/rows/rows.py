@@ -23,8 +23,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and where. `line` is None for a fault of the whole file; `excerpt` is escaped and at
-    most 80 characters; `raw` is the bad row, for handing back."""
+    """A fault in a file. `line` is None for a fault of the whole file; `excerpt` is escaped, of at most 80
+    characters; `raw` is the bad row, or its values where the file has no lines."""
 
     line: int | None
     field: str
@@ -54,9 +54,8 @@ class BadRow(ValueError):
         self.value = value
 
     def at(self, row: Row) -> Problem:
-        return Problem(
-            row.line, self.field, self.code, self.message, escaped(self.value or row.raw), row_text(row)
-        )
+        raw = row.raw.decode("utf-8", "backslashreplace").rstrip("\r\n") if row.raw else str(row.values)
+        return Problem(row.line, self.field, self.code, self.message, escaped(self.value or row.raw), raw)
 
 
 class FileFault(ValueError):
@@ -68,8 +67,10 @@ class FileFault(ValueError):
 
 
 def escaped(value: object, limit: int = EXCERPT) -> str:
-    """The value as one printable line of at most `limit` characters: control, bidi and other invisible
-    characters become escapes, so that nothing in a file can play tricks on a terminal, log or page."""
+    """The value as one printable line of at most `limit` characters.
+
+    Control, bidi and other invisible characters become escapes: a terminal or page might obey them.
+    """
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     text = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1]
@@ -77,16 +78,15 @@ def escaped(value: object, limit: int = EXCERPT) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def row_text(row: Row) -> str:
-    """The row for a download of bad rows: its line where it had one, else its values."""
-    if row.raw:
-        return row.raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
-    return str(row.values)
+def kind_of(value: object) -> str:
+    """The JSON type of a value in words, as in "a list"."""
+    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "text"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
 
 
 def refuse_bad_text(values: object, field: str = "", depth: int = 0) -> None:
-    """Raise BadRow for text that no database, page or file can hold (U+0000, half a surrogate pair) and for
-    values nested deeper than 64."""
+    """Raise BadRow for U+0000 and lone surrogates, which databases and files can't hold, and for values
+    nested deeper than MAX_DEPTH."""
     if depth > MAX_DEPTH:
         raise BadRow(field, "too_deep", f"the row is nested deeper than {MAX_DEPTH} levels")
     if isinstance(values, str):

@@ -1,9 +1,9 @@
 """Files to rows: JSONL, JSON array, CSV, TSV and Parquet, each plain, gz or zst, and folders saved by
 `datasets.save_to_disk`.
 
-The name decides which format a file claims, and the first bytes are checked against the claim. Readers hold
-one row (or one small batch) at a time. A fault of one row is yielded as a Problem with its line; a fault of
-the file raises FileFault.
+The ending of the name decides the format, and the first bytes must agree with it. Readers hold one row or one
+small batch at a time. A fault of one row is yielded as a Problem with its line; a fault of the file raises
+FileFault.
 """
 
 import io
@@ -29,7 +29,7 @@ KINDS = {
 
 
 def known_name(name: str) -> bool:
-    """True when the ending of the name is one that can be imported."""
+    """True for a name with an ending that can be imported."""
     return _kind_of(name) is not None
 
 
@@ -58,10 +58,12 @@ def open_rows(
     *,
     formula_safe: bool = False,
 ) -> Reading:
-    """Open `source` in the format of the ending of `name` (for a path: of its own name); `stack` closes what
-    is opened here. `columns` gives known column names by their lower case, for the headers of CSV files.
-    With `formula_safe` each cell of a CSV file loses the ' that a Release puts before it; files that are
-    recognised as those of a Release lose it anyway (see rows.defused). Raises FileFault."""
+    """Open `source` in the format of the ending of `name`; a path without `name` uses its own.
+
+    `stack` closes every file opened here. `columns`: known column names by their lower case, for CSV headers.
+    `formula_safe`: remove the ' of a Release from each CSV cell, even if the file is not recognised as one of
+    a Release (see rows.defused). Raises FileFault.
+    """
     if isinstance(source, Path):
         if source.is_dir():
             return saved_folder(source)

@@ -30,7 +30,7 @@ def parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
 
 
 def saved_folder(path: Path) -> Reading:
-    """A folder saved by `datasets.save_to_disk`: one split, or one folder a split."""
+    """A folder saved by `datasets.save_to_disk`: one split, or several in folders of their own."""
     if (path / "dataset_dict.json").is_file():
         splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
         folders = [path / Path(split).name for split in splits]
@@ -122,7 +122,7 @@ def _batch_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 
 def _values_of(batch: pa.RecordBatch, restorers: Mapping[str, Callable[[Any], Any]]) -> list[Values | None]:
-    """The rows; None for a row with a value that Python can't hold."""
+    """The rows; None for a row with a value beyond the range of its Python type."""
     try:
         rows: list[Values | None] = batch.to_pylist()
     except (OverflowError, pa.ArrowInvalid):
@@ -142,9 +142,11 @@ _MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
 
 
 def _restorer(column: pa.Field) -> Callable[[Any], Any] | None:
-    """A function that gives a column's values back as their writer had them; None where they are so already.
-    JSON inside is read. Messages and tools lose the nulls that a struct has for each key that only other
-    rows have."""
+    """A function that restores the values of a column; None if there is nothing to restore.
+
+    JSON is parsed. Messages and tools lose the nulls of keys that only other rows have: a struct has all
+    keys.
+    """
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
@@ -164,8 +166,7 @@ def _read_json(value: Any) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """The value without nulls in its objects; the content of a message stays, as a message with calls has a
-    content of null."""
+    """The value without nulls in objects, except for the content of a message: null beside tool calls."""
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What all formats share: an open file as rows, the watch over its reading, limits of lines and columns."""
+"""An open file as rows, the watch over its reading, and limits of lines and columns."""
 
 import codecs
 import io
@@ -21,8 +21,8 @@ Entry = Row | Problem
 
 
 class Watch:
-    """`look` is called as bytes are read, also where they hold no row; an exception of `look` ends the
-    reading. `note` gets (what was done with an odd row, its line)."""
+    """`look` is called for each piece of bytes, with rows in it or not; an exception of `look` ends the
+    reading. `note` gets (a sentence on an odd row, its line)."""
 
     def __init__(self) -> None:
         self.look: Callable[[], None] = lambda: None
@@ -31,8 +31,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Reading:
-    """An open file: its rows, and how far (in bytes of `size`) they have been read. Only columnar files have
-    a `schema`."""
+    """An open file: its rows, and the bytes of `size` read so far. Only columnar files have a `schema`."""
 
     kind: str
     rows: Iterator[Entry]
@@ -44,7 +43,7 @@ class Reading:
 
 
 class WatchedFile(io.RawIOBase):
-    """The file, with a look before each piece that is read."""
+    """A file that calls `watch.look` before each read."""
 
     def __init__(self, file: BinaryIO, watch: Watch) -> None:
         self._file = file
@@ -59,13 +58,13 @@ class WatchedFile(io.RawIOBase):
 
 
 def fill(buffer: "WriteableBuffer", data: bytes) -> int:
-    """Copy the data to the start of the buffer; gives their length."""
+    """Copy the data to the start of the buffer, and return their length."""
     memoryview(buffer)[: len(data)] = data
     return len(data)
 
 
 def name_faults(rows: Iterator[Entry]) -> Iterator[Entry]:
-    """The rows; an OSError of reading becomes a FileFault in words."""
+    """The rows; an OSError becomes a FileFault."""
     try:
         yield from rows
     except OSError as error:
@@ -102,7 +101,7 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def refuse_columns(names: Sequence[str], line: int | None = None) -> None:
-    """Raises FileFault for too many columns, and for two of one name, of which a row would keep the last."""
+    """Raise FileFault for too many columns, and for two of one name: a row would keep only one."""
     if len(names) > MAX_COLUMNS:
         raise FileFault(
             "too_many_columns",

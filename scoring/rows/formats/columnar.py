@@ -1,9 +1,8 @@
-"""Parquet and Arrow in slices that are bounded by bytes: how far a file unfolds is known before it is
-unfolded.
+"""Parquet and Arrow in slices of bounded size: the unpacked size is known before anything is unpacked.
 
-A file of some kilobytes may hold gigabytes: a page that packs well, a value of a dictionary that every row
-names, a list of a billion equal numbers. So the heads of all pages of a row group are read first, texts are
-read as numbers of their dictionary's entries, and rows are measured before they become Python's.
+A file of some kilobytes may hold gigabytes: a page that compresses well, a dictionary entry that every row
+refers to, a list of a billion equal numbers. So all page headers of a row group are read first, texts are
+read as dictionary indices, and rows are measured before they become Python objects.
 """
 
 import struct
@@ -16,28 +15,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from scoring.rows.formats.compressed import FREE_BYTES, MAX_RATIO
 from scoring.rows.rows import FileFault, escaped
 
 MAX_ROWS = 500
 SLICE_BYTES = 8 * 2**20
 READ_BYTES = 32 * 2**20
-"""What one read of all columns may unfold to."""
+"""Unpacked bytes of one read of all columns."""
 MAX_ROW_BYTES = 16 * 2**20
 MAX_PAGES_BYTES = 128 * 2**20
-"""Of the largest page of each column, which are held at the same time, with their dictionaries."""
+"""Unpacked bytes of the largest page and the dictionary of each column, over all columns: they are in memory
+at the same time."""
 MAX_LIST_VALUES = 2**24
-"""Of a column of lists in one row group: one row may hold all of them."""
+"""Values of a column of lists in a row group: one row may hold all of them."""
 MAX_UNSEEN_BYTES = 128 * 2**20
-"""What a column of lists may unfold to at worst where its texts can't be measured before."""
+"""Unpacked bytes, at worst, of a column of lists whose texts can't be measured."""
 A_VALUE = 56
-"""Bytes that Python takes for any value, its content apart."""
+"""Bytes of any Python object without its content."""
 
 _DELTA_BYTE_ARRAY = 7
 _PLAIN = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 
 
 class _Thrift:
-    """Reads structs of the compact protocol: numbers and structs by the number of their field."""
+    """Reads structs of Thrift's compact protocol: field number -> number, boolean or struct."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -60,14 +61,14 @@ class _Thrift:
         return (value >> 1) ^ -(value & 1)
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        found: dict[int, Any] = {}
+        fields: dict[int, Any] = {}
         field = 0
         while head := self.data[self.at]:
             self.at += 1
             field = field + (head >> 4) if head >> 4 else self.number()
-            found[field] = self._value(head & 15, depth)
+            fields[field] = self._value(head & 15, depth)
         self.at += 1
-        return found
+        return fields
 
     def _value(self, kind: int, depth: int) -> Any:
         if kind in (1, 2):
@@ -92,16 +93,16 @@ class _Page:
 
 
 def _pages(file: BinaryIO, start: int, length: int) -> Iterator[_Page]:
-    """The heads of the pages in a column chunk. Raises ValueError for what is none."""
+    """The pages of a column chunk, from their headers. Raises ValueError for a damaged header."""
     at, end = start, start + length
     while at < end:
         head, size = _head(file, at)
         packed, unfolded = head.get(3, -1), head.get(2, -1)
         if packed < 0 or unfolded < 0:
             raise ValueError("a page without a size")
-        told: dict[int, Any] = head.get(5) or head.get(7) or head.get(8) or {}
-        encoding = told.get(4 if 8 in head else 2, 0)
-        yield _Page(unfolded, told.get(1, 0), encoding, 7 in head)
+        details: dict[int, Any] = head.get(5) or head.get(7) or head.get(8) or {}
+        encoding = details.get(4 if 8 in head else 2, 0)
+        yield _Page(unfolded, details.get(1, 0), encoding, 7 in head)
         at += size + packed
 
 
@@ -117,7 +118,7 @@ def _head(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
 
 
 class _Chunk:
-    """What is known of one column in one row group before any of it is unfolded."""
+    """One column of one row group, measured by its page headers."""
 
     def __init__(self, file: BinaryIO, group: pq.RowGroupMetaData, index: int, where: str) -> None:
         column = group.column(index)
@@ -133,7 +134,7 @@ class _Chunk:
         self.delta = max((page.unfolded for page in data if page.encoding == _DELTA_BYTE_ARRAY), default=0)
 
     def refuse_unbounded(self, in_lists: bool, measured: bool) -> None:
-        """Raises FileFault where one row could hold more than is bounded below."""
+        """Raise FileFault if a single row may hold too much."""
         longest = self.longest(measured)
         if in_lists and self.values > MAX_LIST_VALUES:
             self._refuse(
@@ -145,11 +146,11 @@ class _Chunk:
             )
 
     def longest(self, measured: bool) -> int:
-        """Bytes that one value may have at most; 0 where the bytes of the pages bound it."""
+        """The largest possible size of a value in bytes; 0 if the size of the pages bounds it."""
         return max(self.delta, 0 if measured else self.dictionary)
 
-    def _refuse(self, said: str) -> None:
-        raise FileFault("too_large", f"{self.where} {said}")
+    def _refuse(self, reason: str) -> None:
+        raise FileFault("too_large", f"{self.where} {reason}")
 
 
 def batches(file: BinaryIO, table: pq.ParquetFile, size: int) -> Iterator[pa.RecordBatch]:
@@ -170,8 +171,7 @@ def batches(file: BinaryIO, table: pq.ParquetFile, size: int) -> Iterator[pa.Rec
 
 
 def _measurable(metadata: pq.FileMetaData) -> list[str]:
-    """Columns that can be read as numbers of a dictionary's entries: those of text, unless they are written
-    in a way that Arrow makes no dictionary of."""
+    """The text columns that Arrow can read as dictionary indices, which depends on their encoding."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [(index, metadata.schema.column(index)) for index in range(metadata.num_columns)]
     return [
@@ -184,7 +184,7 @@ def _measurable(metadata: pq.FileMetaData) -> list[str]:
 
 
 def _rows_a_read(file: BinaryIO, table: pq.ParquetFile, number: int, measured: set[str]) -> int:
-    """How many rows of the row group may be read at once."""
+    """The number of rows of the row group to read at once. Raises FileFault."""
     group = table.metadata.row_group(number)
     a_row, held = 0.0, 0
     for index in range(group.num_columns):
@@ -218,7 +218,7 @@ def _mebibytes(size: float) -> str:
 
 
 class _Table:
-    """A table of FlatBuffers, in which the head of an Arrow message is written: fields by their number."""
+    """A FlatBuffers table, as in the header of an Arrow message; fields go by number."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data
@@ -230,7 +230,7 @@ class _Table:
         return cls(data, struct.unpack_from("<I", data, 0)[0])
 
     def place(self, number: int) -> int:
-        """Where the field stands; 0 for one that is not there."""
+        """The offset of the field; 0 for a missing field."""
         (size,) = struct.unpack_from("<H", self._data, self._fields)
         if 4 + 2 * number >= size:
             return 0
@@ -245,18 +245,20 @@ class _Table:
         return _Table(self._data, self._followed(number))
 
     def places(self, number: int) -> list[tuple[int, int]]:
-        """A list of two numbers of 64 bits each."""
+        """A list of pairs of 64-bit numbers."""
         start = self._followed(number)
         (count,) = struct.unpack_from("<I", self._data, start) if start else (0,)
         return list(struct.iter_unpack("<qq", self._data[start + 4 : start + 4 + 16 * count]))
 
 
 def refuse_unfolding(source: pa.NativeFile, schema: pa.Schema) -> None:
-    """Look at every batch of an Arrow stream before one is unfolded. Raises FileFault with batch and column
-    where one that is compressed holds more than 128 MiB: Arrow unfolds it as a whole."""
+    """Check all batches of an Arrow stream before any is unpacked, since Arrow unpacks a batch as a whole.
+
+    Raises FileFault with batch and column for a compressed batch of more than 128 MiB.
+    """
     names = [name for column in schema for name in [column.name] * _buffers(column.type)]
     if any("_view" in str(column.type) for column in schema):
-        names = []  # of these the number of buffers is another in each batch
+        names = []  # each batch has another number of buffers
     source.seek(0)
     reader = pa.ipc.MessageReader.open_stream(source)
     number = 0
@@ -282,20 +284,20 @@ def refuse_unfolding(source: pa.NativeFile, schema: pa.Schema) -> None:
 
 
 def _unfolded(message: pa.Message) -> list[int]:
-    """Bytes that each buffer of the batch takes once it is unfolded; nothing for what is not compressed,
-    which is read where it lies. Raises pa.ArrowInvalid for what is no batch."""
+    """Unpacked bytes of each buffer of a batch; 0 for an uncompressed one, which is read in place. Raises
+    pa.ArrowInvalid for a damaged batch."""
     try:
         head = _Table.first(message.metadata.to_pybytes()).table(2)
         batch = head.table(1) if message.type == "dictionary" else head
         if not batch.place(3):
             return [0]
-        return [_size_said(message.body, start) if length >= 8 else 0 for start, length in batch.places(2)]
+        return [_stated_size(message.body, start) if length >= 8 else 0 for start, length in batch.places(2)]
     except (struct.error, IndexError, OverflowError) as error:
         raise pa.ArrowInvalid(f"no head of a batch: {error}") from None
 
 
-def _size_said(body: pa.Buffer, start: int) -> int:
-    """The size that stands before each compressed buffer; -1 says that it was left as it is."""
+def _stated_size(body: pa.Buffer, start: int) -> int:
+    """The unpacked size in front of a compressed buffer. There, -1 means not compressed; here that is 0."""
     if not 0 <= start <= body.size - 8:
         raise IndexError(start)
     size: int = struct.unpack("<q", body.slice(start, 8).to_pybytes())[0]
@@ -303,7 +305,7 @@ def _size_said(body: pa.Buffer, start: int) -> int:
 
 
 def _buffers(kind: pa.DataType) -> int:
-    """How many buffers a column of this type has in a batch."""
+    """The number of buffers of a column of this type in a batch."""
     if isinstance(kind, pa.BaseExtensionType):
         return _buffers(kind.storage_type)
     if pa.types.is_null(kind):
@@ -315,8 +317,8 @@ def _buffers(kind: pa.DataType) -> int:
 
 
 def refuse_unmeasured(schema: pa.Schema) -> None:
-    """Raises FileFault for a column whose type repeats a value without holding it again: nobody can tell in
-    time how much Python would make of it."""
+    """Raise FileFault for a column type that repeats values without copies, such as run-end encoding: its
+    size in Python can't be measured beforehand."""
     for column in schema:
         if not _is_measured(column.type):
             message = f'the column "{escaped(column.name)}" is {column.type}, which can\'t be read; '
@@ -330,20 +332,16 @@ def _is_measured(kind: pa.DataType) -> bool:
         return _is_measured(kind.value_type)
     if pa.types.is_nested(kind):
         lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-        known = any(test(kind) for test in (*lists, pa.types.is_struct, pa.types.is_map))
-        return known and all(_is_measured(kind.field(n).type) for n in range(kind.num_fields))
+        is_known = any(test(kind) for test in (*lists, pa.types.is_struct, pa.types.is_map))
+        return is_known and all(_is_measured(kind.field(n).type) for n in range(kind.num_fields))
     return not pa.types.is_run_end_encoded(kind)
 
 
 class Unfolded:
-    """Bytes that have been unfolded of a file: as in a compressed one they may be 200 times its size, after
-    64 MiB that are free."""
-
-    RATIO = 200
-    FREE_BYTES = 64 * 2**20
+    """The unpacked bytes of a file of `size` bytes: at most max(FREE_BYTES, MAX_RATIO * size)."""
 
     def __init__(self, size: int) -> None:
-        self.limit = max(self.FREE_BYTES, self.RATIO * size)
+        self.limit = max(FREE_BYTES, MAX_RATIO * size)
         self._bytes = 0
 
     def add(self, count: int, where: Callable[[], str]) -> None:
@@ -381,7 +379,7 @@ def slices(batch: pa.RecordBatch, total: Unfolded, where: str = "") -> Iterator[
 
 
 def measured(array: pa.Array) -> Any:
-    """Bytes of each row once it is Python's, (len(array),): without unfolding anything."""
+    """(N,) bytes of each of N rows as Python objects, computed without unpacking."""
     kind = array.type
     if isinstance(array, pa.ExtensionArray):
         return measured(array.storage)

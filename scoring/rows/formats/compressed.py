@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAX_RATIO = 200
-"""Unpacked over packed bytes that a compressed file may reach. Text rarely passes 20."""
+"""The largest ratio of unpacked to packed bytes. Text rarely passes 20."""
 FREE_BYTES = 64 * 2**20
-"""Unpacked bytes before the ratio is looked at: a small file may well hold one repetitive text."""
+"""Unpacked bytes from which the ratio counts: a small file may hold one repetitive text."""
 MAX_UNPACKED_BYTES = 64 * 2**30
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -28,8 +28,8 @@ PACKINGS = {".gz": _GZIP, ".zst": _ZSTD}
 
 
 def unpacked(raw: BinaryIO, packing: str, stack: ExitStack) -> BinaryIO:
-    """The file's own bytes. The first bytes tell how a file is packed; an ending `packing` must agree with
-    them. Raises FileFault."""
+    """The unpacked file. The first bytes decide how to unpack; they must agree with the ending `packing`.
+    Raises FileFault."""
     start = raw.read(4)
     raw.seek(0)
     if packing and not start.startswith(PACKINGS[packing]):
@@ -47,7 +47,7 @@ class _Unpacking(Protocol):
 
 
 class _LimitedFile(io.RawIOBase):
-    """Unpacks within limits: stops a file that opens to far more than it has any reason to."""
+    """Unpacks a file within MAX_RATIO and MAX_UNPACKED_BYTES. Raises FileFault beyond."""
 
     def __init__(self, unpacking: _Unpacking, raw: BinaryIO) -> None:
         self._unpacking = unpacking
@@ -76,7 +76,7 @@ class _LimitedFile(io.RawIOBase):
 
 
 class _ZstdFile:
-    """zstd frames one after another. The library's own reader takes a cut file for a complete one."""
+    """zstd frames one after another. The library's own reader reports no error for a cut file."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -94,7 +94,7 @@ class _ZstdFile:
                 return b""
             if self._frame is None:
                 self._frame = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-            # Four bytes can open to 128 KiB, so the piece that goes in bounds what comes out at once.
+            # Four bytes can unpack to 128 KiB; small pieces bound the memory.
             piece, self._packed = self._packed[:512], self._packed[512:]
             self._data = memoryview(self._frame.decompress(piece))
             if self._frame.eof:
@@ -105,7 +105,7 @@ class _ZstdFile:
 
 
 def seekable(file: BinaryIO, stack: ExitStack) -> BinaryIO:
-    """The file, or a temporary copy of its bytes where the file can't seek."""
+    """The file, or a temporary copy of a file that can't seek."""
     if file.seekable():
         return file
     copy: BinaryIO = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it

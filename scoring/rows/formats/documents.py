@@ -1,4 +1,4 @@
-"""JSON that spans lines: an array of objects, objects one after another, or one object around the rows."""
+"""JSON over several lines: an array of objects, objects in sequence, or one object around the rows."""
 
 import codecs
 import io
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENT_VALUES = 2_000_000
 MAX_DOCUMENT_BYTES = 64 * 2**20
-"""Of a JSON file that is neither an array nor lines: it is held as a whole."""
-WANTED = "write an array of objects, or one object a line"
+"""Of a JSON file that is neither an array nor lines: such a file is read into memory."""
+HINT = "write an array of objects, or one object a line"
 _ROW_COLUMNS = frozenset(
     {
         "prompt", "chosen", "rejected", "completions", "completion", "question", "instruction", "messages",
@@ -28,8 +28,8 @@ _ROW_COLUMNS = frozenset(
 
 
 class _Window:
-    """A moving part of a text file, for reading JSON values that span lines. The next value begins at place
-    `at` of `text`, on `line` of the file."""
+    """A moving window of a text file, for JSON values over several lines. The next value begins at
+    `text[at]`, on `line` of the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -56,10 +56,10 @@ class _Window:
     def next(self) -> str:
         """The next character that is not white space, or "" at the end of the file."""
         while True:
-            rest = self.text[self.at : self.at + 64].lstrip(" \t\r\n")
-            if rest:
-                self.pass_to(self.at + len(self.text[self.at : self.at + 64]) - len(rest))
-                return rest[0]
+            piece = self.text[self.at : self.at + 64]
+            if stripped := piece.lstrip(" \t\r\n"):
+                self.pass_to(self.at + len(piece) - len(stripped))
+                return stripped[0]
             if self.at + 64 < len(self.text):
                 self.pass_to(self.at + 64)
             elif self.ended:
@@ -90,11 +90,11 @@ class _Window:
 
 
 class _Rejoined(io.RawIOBase):
-    """The bytes that were read of a file, and then the rest of the file."""
+    """Bytes already read from a file, followed by the remainder of the file."""
 
-    def __init__(self, begun: bytes, rest: BinaryIO) -> None:
+    def __init__(self, begun: bytes, remainder: BinaryIO) -> None:
         self._begun = begun
-        self._rest = rest
+        self._remainder = remainder
 
     def readable(self) -> bool:
         return True
@@ -102,13 +102,13 @@ class _Rejoined(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         size = len(memoryview(buffer))
         if not self._begun:
-            return fill(buffer, self._rest.read(size))
+            return fill(buffer, self._remainder.read(size))
         data, self._begun = self._begun[:size], self._begun[size:]
         return fill(buffer, data)
 
 
 def json_lines_by_name(file: BinaryIO) -> Iterator[Entry]:
-    """A .jsonl file: one object a line, or objects over several lines, which some tools write."""
+    """A .jsonl file: one object a line; some tools write an object over several lines."""
     start = _start_of(file)
     first, end, _ = start.partition(b"\n")
     if start.startswith(b"{") and end and not first.rstrip().endswith(b"}"):
@@ -133,8 +133,7 @@ def _start_of(file: BinaryIO) -> bytes:
 
 
 def _json_object(file: BinaryIO) -> Iterator[Entry]:
-    """A file that is no array: objects one after another in any layout, or one object around the one list of
-    rows."""
+    """A file of objects in sequence, in any layout, or of one object around the list of rows."""
     data = file.read(MAX_DOCUMENT_BYTES + 1)
     if len(data) > MAX_DOCUMENT_BYTES:
         yield from json_lines(
@@ -161,7 +160,7 @@ def _json_object(file: BinaryIO) -> Iterator[Entry]:
 
 
 def _has_lines(data: bytes) -> bool:
-    """True where the first line, or the second, is an object by itself."""
+    """True if the first or the second line is a whole object."""
     for line in data.removeprefix(codecs.BOM_UTF8).lstrip().split(b"\n")[:2]:
         try:
             if isinstance(json.loads(line), dict):
@@ -178,7 +177,7 @@ def _rows_inside(outer: Any) -> list[Any] | None:
     lists = [rows for rows in outer.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
     if len(lists) != 1:
         contents = "several lists of objects" if lists else "no list of objects in it"
-        raise FileFault("one_object", f"the file is one JSON object with {contents}; {WANTED}", 1)
+        raise FileFault("one_object", f"the file is one JSON object with {contents}; {HINT}", 1)
     return lists[0]
 
 
@@ -190,7 +189,7 @@ def _json_stream(file: BinaryIO) -> Iterator[Entry]:
         try:
             value, text = window.value(decoder)
         except FileFault as fault:
-            message = f"{fault.problem.message}; {WANTED}"
+            message = f"{fault.problem.message}; {HINT}"
             raise FileFault("not_json", message, fault.problem.line, fault.problem.excerpt) from None
         try:
             if decoder.faults:

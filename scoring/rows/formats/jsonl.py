@@ -11,8 +11,8 @@ from scoring.rows.rows import MAX_DEPTH, BadRow, FileFault, Row, Values, refuse_
 
 
 class Decoder:
-    """JSON by the standard. `faults` collects what Python's own reader takes silently: NaN, 1e999, a key
-    twice, numbers too long to keep."""
+    """Strict JSON. `faults` collects what Python's own decoder accepts: NaN, 1e999, duplicate keys, and
+    numbers with too many digits."""
 
     def __init__(self) -> None:
         self.faults: list[BadRow] = []
@@ -24,7 +24,7 @@ class Decoder:
         )
 
     def decode(self, text: str) -> Any:
-        """The value that the whole text holds. Raises BadRow."""
+        """The value of the whole text. Raises BadRow."""
         self.faults.clear()
         try:
             value, end = self._json.raw_decode(text)
@@ -80,8 +80,8 @@ class Decoder:
 
 
 def as_row(line: int, value: Any, raw: bytes, suspicious: bool) -> Row:
-    """The value as a Row. Raises BadRow. Only a `suspicious` text (with escapes, or deep) is searched for bad
-    characters: UTF-8 that decodes and JSON that parses hold none without an escape."""
+    """The value as a Row. Raises BadRow. Only a `suspicious` text, with escapes or deep nesting, is searched
+    for bad characters: without an escape, valid UTF-8 has none."""
     if not isinstance(value, dict):
         raise BadRow("", "not_an_object", 'a row should be an object with columns, like {"prompt": ...}')
     if suspicious:

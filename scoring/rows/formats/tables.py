@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
-from scoring.rows.defused import Telling, as_written, is_of_release
+from scoring.rows.defused import ReleaseCells, is_of_release, restored
 from scoring.rows.formats.base import MAX_LINE_BYTES, Entry, Watch, numbered_lines, refuse_columns
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, refuse_bad_text
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def table_rows(
     file: BinaryIO, delimiter: str, columns: Mapping[str, str], formula_safe: bool, watch: Watch
 ) -> Iterator[Entry]:
-    """The rows of a CSV or TSV file. A quoted cell may hold line ends; `line` of a row is its first line."""
+    """The rows of a CSV or TSV file. A quoted cell may hold line ends; the `line` of a row is its first."""
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates here, and an error with its line below.
     lines = (line.decode("utf-8", "surrogateescape") for _, line in numbered_lines(file))
@@ -24,7 +24,8 @@ def table_rows(
     delimiter = _delimiter_of(header_text, delimiter)
     records = _records(csv.reader(chain([header_text], lines), delimiter=delimiter, strict=True))
     header: list[str] | None = None
-    telling = Telling(lambda note, line: watch.note(note, line)) if is_of_release(header_text) else None
+    is_release = is_of_release(header_text)
+    release_cells = ReleaseCells(lambda note, line: watch.note(note, line)) if is_release else None
     for line, cells in records:
         if isinstance(cells, Problem):
             if header is None:
@@ -34,14 +35,14 @@ def table_rows(
             header = _header(cells, columns)
         else:
             if formula_safe:
-                cells = as_written(cells)
-            elif telling:
-                cells = telling.plain(line, cells)
+                cells = restored(cells)
+            elif release_cells:
+                cells = release_cells.texts(line, cells)
             yield _record_row(line, header, cells)
 
 
 def _delimiter_of(header: str, delimiter: str) -> str:
-    """The delimiter that splits the header: the one of the file's name, unless that splits nothing."""
+    """The delimiter of the file's ending, unless it does not split the header and another one does."""
     for candidate in (delimiter, ";", "\t", ","):
         if len(next(csv.reader([header.rstrip("\r\n")], delimiter=candidate), [])) > 1:
             return candidate

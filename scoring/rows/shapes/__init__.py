@@ -1,4 +1,4 @@
-"""The shapes of preference data that an import knows, most telling columns first.
+"""The shapes of preference data that an import knows; those with the most specific columns come first.
 
 A new shape is a function from a Row to a Draft, an entry in its module's SHAPES, an example in
 docs/how-to/imports.md and a test.
@@ -21,8 +21,10 @@ COLUMNS = {name.lower(): name for shape in SHAPES.values() for name in ("id", *s
 
 
 def recognise(sample: Sequence[Row], name: str = "auto", header_line: int | None = None) -> Shape:
-    """The Shape of the rows: the named one, or the first that fits the columns of the sample. Raises
-    FileFault that names what is missing, at the header where the file has one."""
+    """The Shape called `name`; for "auto" the first Shape that fits the sample.
+
+    Raises FileFault with the columns of the sample if none fits.
+    """
     if name != "auto":
         return SHAPES[name]
     columns = frozenset(column for row in sample for column in row.values)

@@ -31,9 +31,11 @@ _WINNERS = {
 
 
 def _conversations(row: Row, options: ImportOptions) -> Draft:
-    """Chatbot Arena and MT-bench: two conversations and a winner. What is judged is the last answer, so all
-    before it has to be equal; in MT-bench `turn` says how far the judge had read. Conversations that part
-    earlier have no common prompt and are refused."""
+    """Chatbot Arena and MT-bench: two conversations and a winner.
+
+    The last answers are judged, so the messages before them must be equal. In MT-bench, `turn` is the number
+    of answers that the judge had read.
+    """
     values = row.values
     winner = text_of(values, "winner")
     if winner not in _WINNERS:
@@ -46,20 +48,20 @@ def _conversations(row: Row, options: ImportOptions) -> Draft:
             "conversation_b", "unequal_prefixes", "the two conversations differ before their last answer"
         )
     judge = values.get("judge")
-    voice = "/".join(map(str, judge)) if isinstance(judge, list) else name_of(values, "judge")
+    annotator = "/".join(map(str, judge)) if isinstance(judge, list) else name_of(values, "judge")
     used = {"conversation_a", "conversation_b", "winner", "judge", "model_a", "model_b", "question_id"}
     return _draft(
         row,
         prompt_of(a[:begins], "conversation_a"),
         [CompletionDraft.of(a[begins:]), CompletionDraft.of(b[begins:])],
-        JudgmentDraft(_WINNERS[winner], voice),
+        JudgmentDraft(_WINNERS[winner], annotator),
         used,
         name_of(values, "question_id"),
     )
 
 
 def _until(values: Values, column: str, turns: int | None) -> list[Message]:
-    """The conversation up to the answer of the given turn, or to its end."""
+    """The conversation up to answer number `turns`, or to its end."""
     messages = [message_of(message, column) for message in list_of(values, column)]
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     if turns is not None and len(answers) >= turns:
@@ -70,8 +72,8 @@ def _until(values: Values, column: str, turns: int | None) -> list[Message]:
 
 
 def _arena_55k(row: Row, options: ImportOptions) -> Draft:
-    """arena-human-preference-55k: prompt and responses are JSON lists of turns inside a text. Where the
-    responses to an earlier turn differ there is no common prompt, and the row is refused."""
+    """arena-human-preference-55k: prompt and responses are text that holds a JSON list of turns. A row whose
+    responses to an earlier turn differ has no common prompt and is refused."""
     values = row.values
     questions, *answers = (_turns(values, column) for column in ("prompt", "response_a", "response_b"))
     if not len(questions) == len(answers[0]) == len(answers[1]) > 0:
@@ -107,7 +109,7 @@ def _turns(values: Values, column: str) -> list[str]:
         turns = None
     if not isinstance(turns, list):
         raise BadRow(column, "not_a_list", f"{column} should be text that holds a JSON list of turns", text)
-    # The reader saw the escapes of the text inside as letters: what they stand for is seen only here.
+    # The escapes of the inner JSON are decoded only here.
     refuse_bad_text(turns, column)
     return [as_text(turn, column) for turn in turns]
 

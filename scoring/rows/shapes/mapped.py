@@ -1,4 +1,4 @@
-"""Any table, by columns that somebody named: which of them holds the prompt, the completions, the label."""
+"""Any table, by a column mapping: the columns of the prompt, the completions and the label."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,6 @@ from scoring.rows.drafts import (
     ImportOptions,
     JudgmentDraft,
     as_text,
-    kind_of,
     leftovers,
     name_of,
     number_of,
@@ -25,7 +24,7 @@ from scoring.rows.drafts import (
     truth_of,
     whole_number_of,
 )
-from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
+from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped, kind_of
 from scoring.rows.shapes.pairs import answers_of, completion_of, contradicted, same_prompt
 from scoring.rows.shapes.shape import Shape, in_context, per_row, together
 
@@ -53,7 +52,7 @@ COLUMN_WORDS = {
     "id": "an id of the row",
     "prompt_id": "an id of the prompt",
 }
-"""What a column can be named as; a column inside an object is named with dots, as in question.text."""
+"""The words of a column mapping. A path with dots names a column inside an object, as in question.text."""
 
 OUTCOME_WORDS = {
     "says_a": "a",
@@ -61,15 +60,17 @@ OUTCOME_WORDS = {
     "says_tie": "tie",
     "says_both_bad": "both_bad",
 }
-"""What stands in the outcome column for each outcome, if not its own name."""
+"""Words for the values of the outcome column, by the outcome they stand for."""
 
 _KINDS = (("chosen", "rejected"), ("a", "b"), ("completion",))
 _OPTIONAL = {"score_a": "score_b", "score_b": "score_a"}
 
 
 def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
-    """The Shape of a table whose columns are named by word; `file_columns` are all its columns. Capitals do
-    not matter. Raises FileFault where words lack, or columns."""
+    """The Shape of a table with a column mapping; `columns` is word -> path, in any case.
+
+    Raises FileFault for an incomplete mapping, or a path whose column is not in `file_columns`.
+    """
     kinds = [kind for kind in _KINDS if set(kind) & columns.keys()]
     if "prompt" not in columns or len(kinds) != 1 or not columns.keys() >= set(kinds[0]):
         raise FileFault(
@@ -80,7 +81,7 @@ def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
         if word in columns and other not in columns:
             raise FileFault("columns_incomplete", f"{word} is named, but {other} is not")
     table = _Table(columns, file_columns)
-    # In our order: a database gives back what was saved in its own.
+    # A database may give a saved mapping back in another order.
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)
     ranked = kinds[0] == ("completion",)
     adapter = table.completions if ranked else table.last_votes if "time" in columns else per_row(table.pair)
@@ -89,14 +90,14 @@ def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
         f"named columns: {title}",
         drafts=adapter,
         ranked=ranked,
-        own=frozenset(table.used),
+        reserved=frozenset(table.used),
         unfilled=table.unfilled,
         named=table.named(),
     )
 
 
 def fits(columns: Mapping[str, str], file_columns: Sequence[str]) -> bool:
-    """True when a table with the columns `file_columns` has all that are named."""
+    """True if a table with the columns `file_columns` has all columns of the mapping."""
     if not columns:
         return False
     have = {name.casefold() for name in file_columns}
@@ -107,27 +108,27 @@ def fits(columns: Mapping[str, str], file_columns: Sequence[str]) -> bool:
     )
 
 
-def _stepped(value: Any, step: str) -> Any:
-    """What stands one step further: under a name, or at a place of a list, from 0."""
+def _at_step(value: object, step: str) -> Any:
+    """The value under a key of an object, or at a place of a list, from 0; None without one."""
     if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
         return value[int(step)]
     return value.get(step) if isinstance(value, dict) else None
 
 
 def _missing(path: Sequence[str], values: Values) -> str:
-    """Where the path ends in this row, for people."""
+    """A sentence on where the path ends in this row; "" for a path with a value."""
     value: Any = values
     for n, step in enumerate(path):
-        further = _stepped(value, step)
-        if further is None:
+        inner = _at_step(value, step)
+        if inner is None:
             parent = escaped(".".join(path[:n]), 80)
             if isinstance(value, list):
                 return f"; {parent} is a list: name an item of it, as in {parent}.0"
             if isinstance(value, dict):
-                there = ", ".join(escaped(name, 40) for name in list(value)[:10])
-                return f'; {parent} has no "{escaped(step, 40)}", only {there}{_like(step, value)}'
+                names = ", ".join(escaped(name, 40) for name in list(value)[:10])
+                return f'; {parent} has no "{escaped(step, 40)}", only {names}{_like(step, value)}'
             return f"; {parent} is {kind_of(value)} and has no parts"
-        value = further
+        value = inner
     return ""
 
 
@@ -138,7 +139,7 @@ def _like(name: str, candidates: Iterable[str]) -> str:
 
 
 class _Table:
-    """Adapters for a table by its named columns."""
+    """The adapters of a table with a column mapping."""
 
     def __init__(self, columns: Mapping[str, str], file_columns: Sequence[str]) -> None:
         spelled = {name.casefold(): name for name in file_columns}
@@ -146,7 +147,7 @@ class _Table:
         for word, path in columns.items():
             if word not in COLUMN_WORDS:
                 continue
-            first, *rest = [path] if path.casefold() in spelled else path.split(".")
+            first, *steps = [path] if path.casefold() in spelled else path.split(".")
             if first.casefold() not in spelled:
                 names = ", ".join(escaped(name, 40) for name in file_columns)
                 raise FileFault(
@@ -154,16 +155,16 @@ class _Table:
                     f'there is no column "{escaped(first, 40)}" for {word}; the file has '
                     f"{names[:300]}{_like(first, file_columns)}",
                 )
-            self._paths[word] = (spelled[first.casefold()], *rest)
+            self._paths[word] = (spelled[first.casefold()], *steps)
         self.used = {path[0] for path in self._paths.values()}
         self._filled: set[str] = set()
         self._missed: dict[str, str] = {}
-        # As our own Releases name it; in another file it may be anything, and then says nothing.
+        # In a Release, "current" says whether the vote counts. In another file it may be anything.
         self._maybe_current = "current" not in self._paths and "annotator" in self._paths
         self._outcomes = {
-            said.strip().casefold(): outcome
+            value.strip().casefold(): outcome
             for word, outcome in OUTCOME_WORDS.items()
-            for said in columns.get(word, outcome).split("|")
+            for value in columns.get(word, outcome).split("|")
         }
 
     def pair(self, row: Row, options: ImportOptions) -> Draft:
@@ -174,10 +175,9 @@ class _Table:
             raise self._named(bad) from None
 
     def last_votes(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-        """As `pair`, and of several votes of one annotator on the same two completions the last alone,
-        wherever they stand."""
-        for group in together(rows, lambda row: self._annotator_of(self._cells(row.values))):
-            drafts: list[tuple[Any, Draft]] = []
+        """As `pair`; only an annotator's last vote on two completions counts, by its time."""
+        for group in together(rows, lambda row: self._vote_key(self._cells(row.values))):
+            drafts: list[tuple[tuple[float, str], Draft]] = []
             for row in group:
                 try:
                     draft = with_context(self.pair(row, options), row)
@@ -189,11 +189,11 @@ class _Table:
             for n, (_, draft) in enumerate(drafts):
                 yield draft if n == last or n not in voting else _without_vote(draft)
 
-    def _annotator_of(self, cells: Values) -> object:
-        """Who judged what; the two completions in one order, as a tool may show them in either."""
-        texts = [json.dumps(cells.get(word), sort_keys=True, default=str) for word in ("a", "b")]
-        ends = texts if "a" in self._paths else [json.dumps(cells.get(w), default=str) for w in _KINDS[0]]
-        return [cells.get("prompt"), cells.get("system"), sorted(ends), cells.get("annotator")]
+    def _vote_key(self, cells: Values) -> object:
+        """The annotator and the pair. The completions are sorted: a tool may show them in either order."""
+        words = ("a", "b") if "a" in self._paths else _KINDS[0]
+        texts = [json.dumps(cells.get(word), sort_keys=True, default=str) for word in words]
+        return [cells.get("prompt"), cells.get("system"), sorted(texts), cells.get("annotator")]
 
     def _pair(self, row: Row, cells: Values) -> Draft:
         first, second = ("chosen", "rejected") if "chosen" in self._paths else ("a", "b")
@@ -209,12 +209,12 @@ class _Table:
         )
         outcome = "a" if first == "chosen" else self._outcome(cells)
         judgments = () if outcome is None else (self._judgment(outcome, cells),)
-        rest = leftovers(row.values, self.used)
+        metadata = leftovers(row.values, self.used)
         draft = Draft(
             row.line,
             prompt,
             completions,
-            (ComparisonDraft(0, 1, judgments, name_of(cells, "id"), rest),),
+            (ComparisonDraft(0, 1, judgments, name_of(cells, "id"), metadata),),
             row_id=name_of(cells, "id"),
             external_id=name_of(cells, "prompt_id"),
         )
@@ -228,8 +228,8 @@ class _Table:
         return not (self._maybe_current and str(values.get("current")).lower() == "false")
 
     def completions(self, rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-        """One completion a row; those of one prompt belong together wherever they stand."""
-        for group in together(rows, self._asked):
+        """One completion a row; rows of one prompt make one Draft."""
+        for group in together(rows, self._prompt_key):
             good: list[tuple[Row, Values, list[Message], CompletionDraft]] = []
             values: list[float | None] = []
             for row in group:
@@ -257,17 +257,17 @@ class _Table:
                 )
                 yield in_context(draft, first)
 
-    def _asked(self, row: Row) -> list[Any]:
+    def _prompt_key(self, row: Row) -> list[object]:
         cells = self._cells(row.values)
         return [cells.get("prompt"), cells.get("system")]
 
     def _cells(self, values: Values) -> Values:
-        """What the named columns hold, by word; without those that hold nothing."""
+        """The values of the mapped columns, by word; null values are left out."""
         cells = {}
         for word, path in self._paths.items():
             value: Any = values
             for step in path:
-                value = _stepped(value, step)
+                value = _at_step(value, step)
             if value is not None:
                 cells[word] = value
                 if value != "":
@@ -277,7 +277,7 @@ class _Table:
         return cells
 
     def unfilled(self) -> dict[str, str]:
-        """What to say of each named column that held nothing in any row, by its word."""
+        """A sentence for each mapped column that was empty in all rows so far, by word."""
         return {
             word: f'the column "{self._column(word)}" for {word} is empty in every row'
             f"{self._missed.get(word, '')}"
@@ -286,11 +286,11 @@ class _Table:
         }
 
     def named(self) -> dict[str, str]:
-        """The words of each column that is used."""
+        """The words of each mapped column."""
         words: dict[str, list[str]] = {}
         for word, path in self._paths.items():
             words.setdefault(path[0], []).append(word)
-        return {column: ", ".join(of).replace("_", " ") for column, of in words.items()}
+        return {column: ", ".join(names).replace("_", " ") for column, names in words.items()}
 
     def _prompt(self, cells: Values) -> list[Message]:
         prompt = prompt_of(cells.get("prompt", ""), self._column("prompt"))
@@ -308,7 +308,7 @@ class _Table:
         return ".".join(self._paths[word])
 
     def _outcome(self, cells: Values) -> str | None:
-        """The outcome of a row, None where it says nothing."""
+        """The outcome by the outcome column or the scores; None without either."""
         value = cells.get("outcome", "")
         if value != "":
             whole = isinstance(value, float) and value.is_integer()
@@ -329,7 +329,7 @@ class _Table:
         return JudgmentDraft(outcome, name_of(cells, "annotator"), strength, comment)
 
     def _named(self, bad: BadRow) -> BadRow:
-        """The same, under the name that the file has for the column."""
+        """The fault under the name of the column in the file."""
         if bad.field not in self._paths:
             return bad
         return BadRow(self._column(bad.field), bad.code, bad.message, bad.value)
@@ -339,14 +339,14 @@ NO_LONGER_STANDS = "a vote that no longer stands was left out"
 
 
 def _without_vote(draft: Draft) -> Draft:
-    """The pair alone, of a vote that another took the place of."""
+    """The Draft without its vote, with a note."""
     (comparison,) = draft.comparisons
     notes = (*draft.notes, NO_LONGER_STANDS)
     return replace(draft, comparisons=(replace(comparison, judgments=()),), notes=notes)
 
 
 def _moment(value: object) -> tuple[float, str]:
-    """A time that sorts: a number of seconds, a moment of ISO 8601, or else its text."""
+    """A sort key of a time: a number, or ISO 8601 as seconds since 1970, else its text."""
     if isinstance(value, datetime | date):
         value = value.isoformat()
     try:

@@ -1,4 +1,4 @@
-"""One label a row: a better and a worse completion, in the many spellings of it."""
+"""One label a row: a better and a worse completion, under any of their usual names."""
 
 import re
 from dataclasses import replace
@@ -29,10 +29,7 @@ _BETTER = (
 )  # fmt: skip
 _WORSE = ("rejected", "rejected_completions", "rejected_completion", "rejected_response")
 PROMPTS = ("prompt", "instruction", "question", "input", "conversations", "messages")
-_SOURCES = {
-    "better": ("chosen_model", "preferred_model", "chosen-model"),
-    "worse": ("rejected_model", "rejected-model"),
-}
+_SOURCES = (("chosen_model", "preferred_model", "chosen-model"), ("rejected_model", "rejected-model"))
 _RATINGS = (
     ("score_chosen", "score_rejected"),
     ("chosen_avg_rating", "rejected_avg_rating"),
@@ -42,51 +39,43 @@ _RATINGS = (
 )
 
 
-def _first(columns: Columns, names: tuple[str, ...]) -> str | None:
-    for name in names:
-        if name in columns:
-            return name
-    return None
+def _filled(values: Values, names: tuple[str, ...], empty: tuple[object, ...] = (None,)) -> str | None:
+    """The first of the columns with a value in this row, else the first column that exists: a table joined
+    from several has null in the columns of the other tables."""
+    columns = _in_order(names, tuple(values))
+    return next((name for name in columns if values[name] not in empty), next(iter(columns), None))
 
 
-def _holding(values: Values, names: tuple[str, ...], empty: tuple[object, ...] = (None,)) -> str | None:
-    """The first of the columns that holds something in this row, else the first that is there: a table put
-    together from several has null where the row's own table had no such column."""
-    there = _there(tuple(values), names)
-    for name in there:
-        if values[name] not in empty:
-            return name
-    return there[0] if there else None
-
-
-@lru_cache(maxsize=200)
-def _there(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the names that are columns: most rows of a file have the same."""
+@lru_cache(maxsize=300)
+def _in_order(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are columns. Most rows of a file have the same columns, so the result is cached."""
     return tuple(name for name in names if name in columns)
 
 
 def prompt_in(values: Values) -> tuple[list[Message], set[str]]:
-    """(the prompt, its columns) of a row with a prompt under one of PROMPTS. An `input` beside the prompt
-    follows it after a blank line, as in the Alpaca form. Raises BadRow."""
-    column = _holding(values, PROMPTS, (None, "", [])) or PROMPTS[0]
-    about, value = values.get("input"), values.get(column)
-    if column == "input" or not about:
+    """(the prompt, its columns) of a row with a prompt under one of PROMPTS.
+
+    As in the Alpaca form, an `input` follows the prompt after a blank line. Raises BadRow.
+    """
+    column = _filled(values, PROMPTS, (None, "", [])) or PROMPTS[0]
+    alpaca_input, value = values.get("input"), values.get(column)
+    if column == "input" or not alpaca_input:
         return prompt_of(value, column), {column, "input"}
     if isinstance(value, str):
-        text = as_text(about, "input")
+        text = as_text(alpaca_input, "input")
         joined = value if text in value else f"{value}\n\n{text}"
         return prompt_of(joined, column), {column, "input"}
     prompt = prompt_of(value, column)
-    if not isinstance(about, str) or not any(about in message_reading(message) for message in prompt):
+    if not isinstance(alpaca_input, str) or not any(alpaca_input in message_reading(m) for m in prompt):
         message = (
             f"the row has an input beside a conversation in {column}; put the input into the conversation"
         )
-        raise BadRow("input", "context", message, about)
+        raise BadRow("input", "context", message, alpaca_input)
     return prompt, {column, "input"}
 
 
 def _explicit(columns: Columns, first: Values) -> bool:
-    return bool(_first(columns, _BETTER) and _first(columns, _WORSE) and _first(columns, PROMPTS))
+    return not any(columns.isdisjoint(names) for names in (_BETTER, _WORSE, PROMPTS))
 
 
 def _implicit(columns: Columns, first: Values) -> bool:
@@ -94,15 +83,15 @@ def _implicit(columns: Columns, first: Values) -> bool:
 
 
 def _column(values: Values, names: tuple[str, ...]) -> str:
-    column = _holding(values, names)
+    column = _filled(values, names)
     if column is None:
         raise BadRow(names[0], "missing", f'the column "{names[0]}" is missing')
     return column
 
 
 def turns_or_text(value: object, column: str) -> str | list[Message]:
-    """An answer, or a conversation that ends with an answer: text, one message, or several. Raises BadRow for
-    messages that do not end with an assistant's."""
+    """An answer, or a conversation that ends with one: text, one message, or several. Raises BadRow unless
+    the last message is an assistant's."""
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list) or not value:
@@ -114,7 +103,7 @@ def turns_or_text(value: object, column: str) -> str | list[Message]:
 
 
 def completion_of(value: object, column: str) -> CompletionDraft:
-    """One answer: a text, a message, or several messages."""
+    """One answer, from a text, a message, or several messages. Raises BadRow."""
     answer = turns_or_text(value, column)
     return CompletionDraft(answer) if isinstance(answer, str) else CompletionDraft.of(answer)
 
@@ -122,8 +111,10 @@ def completion_of(value: object, column: str) -> CompletionDraft:
 def answers_of(
     values: Values, columns: tuple[str, str], prompt: list[Message] | None = None
 ) -> tuple[list[Message], tuple[CompletionDraft, CompletionDraft]]:
-    """(messages before, the two answers). Where both columns hold whole conversations, the messages before
-    are what both begin with, up to the last turn that is not an assistant's; else there are none."""
+    """(messages before the answers, the two answers) of two columns. Raises BadRow.
+
+    There are messages before the answers only if both columns hold whole conversations (see answer_begins).
+    """
     better, worse = values[columns[0]], values[columns[1]]
     if isinstance(better, str) and isinstance(worse, str):
         return [], (CompletionDraft(better), CompletionDraft(worse))
@@ -149,8 +140,8 @@ def _unequal(columns: tuple[str, str]) -> BadRow:
 
 
 def _is_whole(answer: str | list[Message], prompt: list[Message] | None) -> bool:
-    """True when the messages hold the prompt too: always where no column has it, else where they begin with
-    another's turn than the assistant's, or hold the last turn of the prompt."""
+    """True if the messages contain the prompt: there is no prompt column, the first turn is not an
+    assistant's, or a user's turn reads as the last turn of the prompt."""
     if isinstance(answer, str):
         return False
     if prompt is None or answer[0]["role"] != "assistant":
@@ -173,8 +164,11 @@ def _explicit_draft(row: Row, options: ImportOptions) -> Draft:
 
 
 def same_prompt(prompt: list[Message], before: list[Message], column: str) -> list[Message]:
-    """The conversation before the answer, which has to begin or end as the prompt column does, or to hold its
-    one text as what a person said: some sets give the first question there, of several."""
+    """`before`, the messages before the answer. Raises BadRow if they don't fit the prompt column.
+
+    They fit if they begin or end with its messages, or if its only text is one of their user turns: some sets
+    give only the first of several questions there.
+    """
     texts, texts_before = [message_reading(m) for m in prompt], [message_reading(m) for m in before]
     is_question = len(texts) == 1 and texts[0] in (message_reading(m) for m in before if m["role"] == "user")
     size = len(texts)
@@ -186,7 +180,7 @@ def same_prompt(prompt: list[Message], before: list[Message], column: str) -> li
 
 
 def _implicit_draft(row: Row, options: ImportOptions) -> Draft:
-    """TRL's implicit form: whole conversations as messages, or as Anthropic's transcripts."""
+    """TRL's implicit prompt: whole conversations as messages, or as Anthropic's transcripts."""
     better, worse = (_column(row.values, (name,)) for name in ("chosen", "rejected"))
     if isinstance(row.values[better], str):
         return _transcript_draft(row)
@@ -199,9 +193,11 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def _transcript_draft(row: Row) -> Draft:
-    """Cut at the last role boundary only: the longest common beginning of two texts may end inside the
-    answers. The one blank after a colon is the transcript's and not the text's; what it takes to write an
-    odd transcript again goes to metadata."""
+    """Two transcripts, cut at the last turn: the longest common beginning may end inside the answers.
+
+    The blank after a colon belongs to the transcript. Metadata keeps what a Release needs to write an odd
+    transcript again, byte for byte.
+    """
     cut = [_cut_transcript(row.values[column], column) for column in ("chosen", "rejected")]
     if cut[0][0] != cut[1][0]:
         raise BadRow("rejected", "unequal_prefixes", "chosen and rejected answer different conversations")
@@ -216,7 +212,7 @@ def _transcript_draft(row: Row) -> Draft:
 
 
 def transcript_of(text: str, column: str) -> tuple[list[Message], Values]:
-    """(messages, metadata) of a transcript that ends with the role whose answer is wanted."""
+    """(messages, metadata) of a transcript that ends with "\n\nAssistant:". Raises BadRow."""
     prefix, answer = _cut_transcript(text, column)
     if answer.strip():
         raise BadRow(
@@ -226,7 +222,7 @@ def transcript_of(text: str, column: str) -> tuple[list[Message], Values]:
 
 
 def _cut_transcript(value: object, column: str) -> tuple[str, str]:
-    """(all before the last turn, what follows its colon)."""
+    """(the text before the last turn, the text after its colon)."""
     text = as_text(value, column)
     turns = list(_TURN.finditer(text))
     if len(turns) < 2 or turns[0].start() != 0 or turns[-1][1] != "Assistant":
@@ -241,34 +237,34 @@ def _cut_transcript(value: object, column: str) -> tuple[str, str]:
 
 
 def _messages(prefix: str) -> tuple[list[Message], Values]:
-    """The messages, and the transcript itself as metadata where they would be written differently."""
+    """(messages, metadata); the metadata holds the transcript if `transcript` would write another one."""
     messages = turns_of(prefix)
     return messages, {} if transcript(messages) == prefix else {TRANSCRIPT: prefix}
 
 
 def turns_of(prefix: str) -> list[Message]:
-    """The messages that a transcript is read as."""
+    """The messages of a transcript without its last turn."""
     _, *parts = _TURN.split(prefix)
     return [
-        {"role": _ROLES[role], "content": said.removeprefix(" ")}
-        for role, said in zip(parts[::2], parts[1::2], strict=True)
+        {"role": _ROLES[role], "content": text.removeprefix(" ")}
+        for role, text in zip(parts[::2], parts[1::2], strict=True)
     ]
 
 
 def transcript(messages: list[Message]) -> str:
-    """Messages as Anthropic writes them: the inverse of the import, byte for byte."""
+    """Messages as an Anthropic transcript, byte for byte as `turns_of` reads it."""
     return "".join(
         f"\n\n{'Assistant' if m['role'] == 'assistant' else 'Human'}: {m['content']}" for m in messages
     )
 
 
 def contradicted(values: Values) -> str:
-    """A note where the ratings of a row say the opposite of its label; "" where they don't, or are none."""
-    for high, low in _beside(tuple(values))[2]:
+    """A note if the ratings of a row contradict its label, else ""."""
+    for high, low in _sources_and_ratings(tuple(values))[2]:
         try:
             better, worse = number_of(values, high), number_of(values, low)
         except BadRow:
-            continue  # of a table whose columns somebody named, this one may be anything
+            continue  # with a column mapping, a column of this name may hold anything
         if better is not None and worse is not None and better < worse:
             return CONTRADICTED.format(high, low)
     return ""
@@ -278,35 +274,33 @@ CONTRADICTED = "{} is below {}: the rating contradicts the label; the label is k
 
 
 @lru_cache(maxsize=100)
-def _beside(columns: tuple[str, ...]) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]]:
-    """(source of the better, of the worse, ratings of both) among the columns: most rows of a file have the
-    same."""
-    names = frozenset(columns)
-    ratings = tuple(pair for pair in _RATINGS if not names.isdisjoint(pair))
-    return _first(names, _SOURCES["better"]), _first(names, _SOURCES["worse"]), ratings
+def _sources_and_ratings(
+    columns: tuple[str, ...],
+) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]]:
+    """(source column of the better answer, of the worse answer, pairs of rating columns)."""
+    better, worse = (next((n for n in names if n in columns), None) for names in _SOURCES)
+    return better, worse, tuple(pair for pair in _RATINGS if not set(pair).isdisjoint(columns))
 
 
 def _draft(
     row: Row, prompt: list[Message], answers: tuple[CompletionDraft, CompletionDraft], used: set[str]
 ) -> Draft:
     values = row.values
-    better_source, worse_source, rated = _beside(tuple(values))
+    better_source, worse_source, ratings = _sources_and_ratings(tuple(values))
     used |= {"id", "prompt_id"}
     outcome = "a"
     notes: tuple[str, ...] = ()
-    for high, low in rated:
+    for high, low in ratings:
         better, worse = number_of(values, high), number_of(values, low)
         if better is not None and better == worse:
             outcome = "tie"
         elif better is not None and worse is not None and better < worse:
             notes = (CONTRADICTED.format(high, low),)
-    better_answer, worse_answer = answers
-    if better_source:
-        used.add(better_source)
-        better_answer = replace(better_answer, source=name_of(values, better_source))
-    if worse_source:
-        used.add(worse_source)
-        worse_answer = replace(worse_answer, source=name_of(values, worse_source))
+    used |= {source for source in (better_source, worse_source) if source}
+    better_answer, worse_answer = (
+        replace(answer, source=name_of(values, source)) if source else answer
+        for answer, source in zip(answers, (better_source, worse_source), strict=True)
+    )
     row_id = name_of(values, "id")
     comparison = ComparisonDraft(0, 1, (JudgmentDraft(outcome),), row_id, leftovers(values, used))
     return Draft(

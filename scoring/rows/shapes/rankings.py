@@ -1,4 +1,4 @@
-"""Several completions a prompt, ranked, rated or bare. They become pairs by the pairs policy."""
+"""Several completions a prompt, ranked, rated or neither; the pairs policy makes the Comparisons."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +13,6 @@ from scoring.rows.drafts import (
     Draft,
     ImportOptions,
     as_text,
-    kind_of,
     leftovers,
     list_of,
     name_of,
@@ -23,7 +22,7 @@ from scoring.rows.drafts import (
     sided_comparisons,
     text_of,
 )
-from scoring.rows.rows import BadRow, Problem, Row, Values
+from scoring.rows.rows import BadRow, Problem, Row, Values, kind_of
 from scoring.rows.shapes.pairs import PROMPTS, completion_of, prompt_in, transcript_of
 from scoring.rows.shapes.shape import Columns, Shape, in_context, per_row, together
 
@@ -33,9 +32,11 @@ _SCORES = ("score", "scores", "rating", "ratings", "reward", "rewards")
 _HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 
 
-def _one(entry: Any, column: str, text: Sequence[str], source: Sequence[str]) -> CompletionDraft:
-    """A completion given as text, as messages, or as an object with a text under one of the names of `text`,
-    or messages under "messages"."""
+def _completion(
+    entry: Any, column: str, text: Sequence[str] = ("text",), source: Sequence[str] = ("model",)
+) -> CompletionDraft:
+    """A completion given as text, as messages, or as an object with messages under "messages" or a text
+    under one of the names in `text`."""
     if isinstance(entry, str):
         return CompletionDraft(entry)
     if isinstance(entry, list) and entry:
@@ -45,18 +46,18 @@ def _one(entry: Any, column: str, text: Sequence[str], source: Sequence[str]) ->
     text_name = next((name for name in text if name in entry), text[0])
     source_name = next((name for name in source if name in entry), source[0])
     if messages := _messages_in(entry, source):
-        rest = leftovers(entry, {*messages, source_name})
+        metadata = leftovers(entry, {*messages, source_name})
         answer = completion_of(entry["messages"] if "messages" in messages else messages, column)
-        return replace(answer, source=name_of(entry, source_name), metadata=rest)
+        return replace(answer, source=name_of(entry, source_name), metadata=metadata)
     try:
-        rest = leftovers(entry, {text_name, source_name})
-        return CompletionDraft(text_of(entry, text_name), name_of(entry, source_name), rest)
+        metadata = leftovers(entry, {text_name, source_name})
+        return CompletionDraft(text_of(entry, text_name), name_of(entry, source_name), metadata)
     except BadRow as bad:
         raise BadRow(f"{column}.{bad.field}", bad.code, f"in {column}: {bad.message}", bad.value) from None
 
 
 def _messages_in(entry: Values, source: Sequence[str]) -> Values:
-    """What of a completion given as an object is its messages, or its one message; {} where it is a text."""
+    """The messages of a completion given as an object, or its one message; {} for a text."""
     if isinstance(entry.get("messages"), list):
         return {"messages": entry["messages"]}
     if "role" not in entry or "content" not in entry:
@@ -65,7 +66,7 @@ def _messages_in(entry: Values, source: Sequence[str]) -> Values:
 
 
 def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]:
-    """One number an entry, under the first of the names that it has; None for none."""
+    """The number of each entry under the first of `names` that it has; None without one."""
     ratings = []
     for entry in entries:
         name = next((name for name in names if isinstance(entry, dict) and name in entry), None)
@@ -74,15 +75,15 @@ def _ratings(entries: Sequence[Any], names: Sequence[str]) -> list[float | None]
 
 
 def _completions(row: Row, options: ImportOptions) -> Draft:
-    """A text, or an object with text, source, and rank (1 is best) or score (more is better). The numbers
-    may also stand in a list of their own beside the completions."""
+    """Completions as texts, or as objects with text, source, and rank (1 is best) or score (higher is
+    better). The ranks or scores may also be a list in another column."""
     values = row.values
     prompt, used = prompt_in(values)
     answers = list_of(values, "completions")
     if not answers:
         raise BadRow("completions", "empty", "completions is empty; there is nothing to compare")
     text, source = ("text", "completion", "response", "content"), ("source", "model")
-    completions = [_one(entry, f"completions[{i}]", text, source) for i, entry in enumerate(answers)]
+    completions = [_completion(entry, f"completions[{i}]", text, source) for i, entry in enumerate(answers)]
     number_column = next((name for name in (*_RANKS, *_SCORES) if isinstance(values.get(name), list)), "")
     entries = answers
     if number_column:
@@ -118,13 +119,11 @@ def _draft(
 
 
 def _ultrafeedback(row: Row, options: ImportOptions) -> Draft:
-    """openbmb/UltraFeedback: the rating is the mean of the aspect ratings. overall_score is metadata only:
-    in the published set a critique's 1 became 10."""
+    """openbmb/UltraFeedback: rating = mean of the aspect ratings. overall_score is metadata only: in the
+    published set, some of a critique's 1s became 10."""
     values = row.values
     answers = list_of(values, "completions")
-    completions = [
-        _one(entry, f"completions[{i}]", ("response",), ("model",)) for i, entry in enumerate(answers)
-    ]
+    completions = [_completion(e, f"completions[{i}]", ("response",)) for i, e in enumerate(answers)]
     ratings = [
         _mean_of_aspects(entry.get("annotations")) if isinstance(entry, dict) else None for entry in answers
     ]
@@ -134,7 +133,7 @@ def _ultrafeedback(row: Row, options: ImportOptions) -> Draft:
 
 
 def _mean_of_aspects(annotations: Any) -> float | None:
-    """Mean of the ratings that are numbers: some are "N/A"."""
+    """The mean without ratings of "N/A"; None without ratings."""
     if not isinstance(annotations, dict):
         return None
     aspects = [a[0] if isinstance(a, list) and a else a for a in map(annotations.get, _ASPECTS)]
@@ -149,7 +148,7 @@ def _nectar(row: Row, options: ImportOptions) -> Draft:
     values = row.values
     messages, metadata = transcript_of(text_of(values, "prompt"), "prompt")
     answers = list_of(values, "answers")
-    completions = [_one(e, f"answers[{i}]", ("answer",), ("model",)) for i, e in enumerate(answers)]
+    completions = [_completion(e, f"answers[{i}]", ("answer",)) for i, e in enumerate(answers)]
     comparisons = ranked_comparisons(_ratings(answers, ("rank",)), options, lower_is_better=True)
     draft = _draft(row, prompt_of(messages, "prompt"), completions, comparisons, {"id", "prompt", "answers"})
     draft.metadata.update(metadata)
@@ -157,8 +156,8 @@ def _nectar(row: Row, options: ImportOptions) -> Draft:
 
 
 def _best_of(row: Row, options: ImportOptions) -> Draft:
-    """RewardBench 2 (and RM-Bench): every chosen answer is better than every rejected one. Of two chosen or
-    two rejected ones nothing is said, so the pairs policy has no say here."""
+    """RewardBench 2 and RM-Bench: each chosen answer is better than each rejected answer. Two chosen or two
+    rejected answers are not compared, so the pairs policy does not apply."""
     values = row.values
     texts = {side: [as_text(t, side) for t in list_of(values, side)] for side in ("chosen", "rejected")}
     completions = [CompletionDraft(text) for side in texts.values() for text in side]
@@ -179,8 +178,8 @@ def _has_lists(columns: Columns, first: Values) -> bool:
 
 
 def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-    """nvidia/HelpSteer2: one rated response a row; rows of one prompt stand together. The rating is
-    helpfulness; the others are metadata."""
+    """nvidia/HelpSteer2: one rated response a row; rows of one prompt follow each other. The rating is
+    helpfulness; other ratings are metadata."""
     for _, group in groupby(rows, key=lambda row: (row.values.get("prompt"), row.context)):
         good: list[tuple[Row, CompletionDraft, float | None]] = []
         for row in group:
@@ -198,8 +197,8 @@ def _helpsteer(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | 
 
 
 def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-    """KTO rows: a completion and whether it is good. Rows of one prompt become pairs of a good and a bad
-    one, wherever they stand, as these sets come shuffled; of two good or two bad ones nothing is said."""
+    """KTO: a completion a row, labelled good or bad. Each good completion of a prompt is compared with each
+    bad one. Such sets come shuffled, so rows of one prompt may be anywhere."""
     for group in together(rows, lambda row: [row.values.get(name) for name in PROMPTS]):
         good: list[tuple[Row, list[Message], CompletionDraft, bool]] = []
         for row in group:
@@ -209,8 +208,8 @@ def _kto(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Proble
                 yield bad.at(row)
         if good:
             liked = [n for n, (*_, label) in enumerate(good) if label]
-            others = [n for n, (*_, label) in enumerate(good) if not label]
-            comparisons = sided_comparisons(liked, others, options)
+            disliked = [n for n, (*_, label) in enumerate(good) if not label]
+            comparisons = sided_comparisons(liked, disliked, options)
             notes = () if comparisons else (ONE_CLASS.format("good" if liked else "bad"),)
             completions = tuple(completion for _, _, completion, _ in good)
             draft = Draft(good[0][0].line, good[0][1], completions, comparisons, notes=notes)
@@ -224,8 +223,8 @@ ONE_CLASS = (
 
 
 def _kto_row(values: Values) -> tuple[list[Message], CompletionDraft, bool]:
-    said = str(values.get("label")).strip().lower()
-    label = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}.get(said)
+    word = str(values.get("label")).strip().lower()
+    label = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}.get(word)
     if label is None:
         raise BadRow(
             "label", "unknown_label", "label should be true or false, or 1 or 0", values.get("label")
@@ -243,13 +242,8 @@ def _with_prompt(*needs: str) -> Callable[[Columns, Values], bool]:
     return fits
 
 
-def _by_name_only(columns: Columns, first: Values) -> bool:
-    return False
-
-
 def _prompt_alone(row: Row, options: ImportOptions) -> Draft:
-    """A prompt and nothing to compare: those of a benchmark. Never told by the columns, since a table whose
-    completions have an unknown name would look like it."""
+    """A prompt without completions, as in a benchmark."""
     prompt, used = prompt_in(row.values)
     return _draft(row, prompt, (), (), {"id"} | used)
 
@@ -258,7 +252,7 @@ SHAPES = (
     Shape(
         "prompts",
         "prompts alone, as in a benchmark",
-        fits=_by_name_only,
+        fits=lambda _columns, _first: False,  # a table with unknown columns would fit too
         drafts=per_row(_prompt_alone),
     ),
     Shape(

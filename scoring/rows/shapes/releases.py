@@ -1,4 +1,4 @@
-"""Our own Releases, where no other shape has their columns: every vote, and shares of opinions."""
+"""Profiles of Releases with columns of their own: `all-votes` and `soft-label`."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from scoring.messages import Message
+from scoring.rows.conversations import message_of
 from scoring.rows.drafts import (
     TRANSCRIPT,
     ComparisonDraft,
@@ -15,7 +16,6 @@ from scoring.rows.drafts import (
     JudgmentDraft,
     as_text,
     leftovers,
-    message_of,
     name_of,
     number_of,
     own_facts,
@@ -39,9 +39,9 @@ _OF_VOTE = ("outcome", "strength", "comment", "annotator", "vote_metadata")
 
 
 def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
-    """The profile `all-votes`: a row a vote. Those of one pair make one Draft, wherever they stand."""
+    """The profile `all-votes`: one vote a row; rows of one pair make one Draft."""
     for group in together(rows, lambda row: row.values.get("pair_id")):
-        good: list[JudgmentDraft] = []
+        votes: list[JudgmentDraft] = []
         try:
             pair = _pair(group[0])
         except BadRow as bad:
@@ -50,10 +50,10 @@ def _every_vote(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft |
         for row in group:
             try:
                 _same_pair(row.values, group[0].values)
-                good.append(_vote(row.values))
+                votes.append(_vote(row.values))
             except BadRow as bad:
                 yield bad.at(row)
-        yield in_context(_with_votes(pair, good), group[0])
+        yield in_context(_with_votes(pair, votes), group[0])
 
 
 def _same_pair(values: Values, first: Values) -> None:
@@ -85,18 +85,15 @@ def _pair(row: Row) -> Draft:
 
 
 def _of_prompt(values: Values, prompt: list[Message]) -> Values:
-    """The metadata of the prompt. A Release carries the transcript that the import noted; it is taken where
-    it reads as the prompt beside it, so no file can put another prompt there."""
+    """The metadata of the prompt. A transcript in it must read as the prompt of the row, so no file can put
+    another prompt there."""
     metadata = _json_of(values, "prompt_metadata", dict) or {}
     transcript = metadata.get(TRANSCRIPT)
-    if transcript is not None and not (isinstance(transcript, str) and _reads_as(transcript, prompt)):
+    fits = isinstance(transcript, str) and transcript[:2] == "\n\n" and turns_of(transcript) == prompt
+    if transcript is not None and not fits:
         message = f'"{TRANSCRIPT}" in prompt_metadata differs from the prompt of this row'
         raise BadRow("prompt_metadata", "reserved_name", message, transcript)
     return own_facts(metadata, "prompt_metadata")
-
-
-def _reads_as(transcript: str, prompt: list[Message]) -> bool:
-    return transcript.startswith("\n\n") and turns_of(transcript) == prompt
 
 
 def _answer(values: Values, side: str) -> CompletionDraft:
@@ -110,8 +107,8 @@ def _answer(values: Values, side: str) -> CompletionDraft:
 
 
 def _json_of(values: Values, column: str, kind: type | tuple[type, ...]) -> Any:
-    """What the JSON text of the column says; None where it is missing or empty. Messages have been read
-    before (see rows.context)."""
+    """The value of a column with JSON text; None for a missing or empty one. Messages are already parsed
+    (see rows.context)."""
     text = values.get(column)
     if text is None or text == "":
         return None
@@ -160,12 +157,12 @@ def _with_votes(pair: Draft, votes: list[JudgmentDraft]) -> Draft:
     (comparison,) = pair.comparisons
     judgments = tuple(_last(by_annotator[name]) for name in sorted(by_annotator))
     changed = any(judgment.earlier or not judgment.stands for judgment in judgments)
-    kept = replace(comparison, judgments=judgments)
-    return replace(pair, comparisons=(kept,), notes=(CHANGED,) if changed else ())
+    comparison = replace(comparison, judgments=judgments)
+    return replace(pair, comparisons=(comparison,), notes=(CHANGED,) if changed else ())
 
 
 def _last(votes: list[JudgmentDraft]) -> JudgmentDraft:
-    """Of the votes of one annotator the last that stands, or the last of all, with the others before it."""
+    """An annotator's last vote that stands, or else the last; the other votes become its `earlier`."""
     standing = [vote for vote in votes if vote.metadata["release"].get("current", True)]
     last = (standing or votes)[-1]
     others = tuple(vote for vote in votes if vote is not last)
@@ -173,7 +170,7 @@ def _last(votes: list[JudgmentDraft]) -> JudgmentDraft:
 
 
 def _shares(row: Row, options: ImportOptions) -> Draft:
-    """The profile `soft-label`: the likeliest of a, b and tie is the label, and the shares are kept."""
+    """The profile `soft-label`: the outcome with the largest share is the label; shares become metadata."""
     values = row.values
     share, tie = (_share(values, column) for column in ("p_a", "p_tie"))
     likelihood = {"a": share - tie / 2, "b": 1 - share - tie / 2, "tie": tie}
@@ -181,12 +178,12 @@ def _shares(row: Row, options: ImportOptions) -> Draft:
     if abs(likelihood["a"] - likelihood["b"]) < 1e-9 and best != "tie":
         best = "tie"
     used = {"prompt", "completion_a", "completion_b"}
-    kept = {
+    metadata = {
         name: number if (number := _number(values, name)) is not None else values[name]
         for name in leftovers(values, used)
     }
     completions = tuple(CompletionDraft(text_of(values, f"completion_{side}")) for side in "ab")
-    comparison = ComparisonDraft(0, 1, (JudgmentDraft(best),), metadata=kept)
+    comparison = ComparisonDraft(0, 1, (JudgmentDraft(best),), metadata=metadata)
     return Draft(row.line, prompt_of(values.get("prompt"), "prompt"), completions, (comparison,))
 
 
@@ -194,7 +191,7 @@ _NUMBERS = frozenset({"p_a", "p_tie", "n", "strength"})
 
 
 def _number(values: Values, column: str) -> float | int | None:
-    """The column as a number, where it is one of ours: a CSV has its text."""
+    """The number in a column of the profile, which CSV has as text; None for other columns."""
     if column not in _NUMBERS or (number := number_of(values, column)) is None:
         return None
     return int(number) if column == "n" else number
@@ -216,7 +213,7 @@ SHAPES = (
         needs=("pair_id", "prompt", "completion_a", "completion_b", "outcome", "annotator", "current"),
         drafts=_every_vote,
         texts=("prompt", "completion_a", "completion_b"),
-        own=frozenset(_OF_PAIR),
+        reserved=frozenset(_OF_PAIR),
     ),
     Shape(
         "soft-label",

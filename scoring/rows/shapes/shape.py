@@ -1,4 +1,4 @@
-"""What a Shape is: a way that people write preference data, told by its columns."""
+"""A Shape: one way of writing preference data in rows, recognised by its columns."""
 
 import hashlib
 import json
@@ -20,12 +20,14 @@ Adapter = Callable[[Iterable[Row], ImportOptions], Iterator[Draft | Problem]]
 class Shape:
     """One shape of preference data.
 
-    It is told by the columns it `needs`, or where these say too little by `fits`, which sees the columns of
-    the first rows and the first row. `texts` are columns that have to hold text or messages, which a Parquet
-    file declares. What it needs or names as texts or `own` is never read as context (see
-    rows.context). `drafts` makes Drafts of rows, and Problems of those it can't take. `ranked` when the
-    pairs policy decides on what becomes of them. `unfilled` says what to tell of each named column that held
-    nothing in the rows read until then; `named` is what each column was named as.
+    - `drafts`: rows to Drafts, and to Problems for bad rows.
+    - `needs`: the columns by which a file is recognised.
+    - `fits`: recognises a file in place of `needs`, by (columns of the sample, first row).
+    - `texts`: columns of text or messages; a Parquet file that declares another type is refused.
+    - `reserved`: columns that are never read as context (see rows.context), besides `needs` and `texts`.
+    - `ranked`: whether the pairs policy decides which Comparisons there are.
+    - `named`: the words of a column mapping, by column; `unfilled` gives a sentence for each mapped column
+      that was empty in all rows so far, by word.
     """
 
     name: str
@@ -35,22 +37,24 @@ class Shape:
     fits: Callable[[Columns, Values], bool] | None = None
     texts: tuple[str, ...] = ()
     ranked: bool = False
-    own: frozenset[str] = frozenset()
+    reserved: frozenset[str] = frozenset()
     unfilled: Callable[[], dict[str, str]] = dict
     named: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns that are this Shape's own, whatever they would be elsewhere."""
-        return self.own | {*self.needs, *self.texts}
+        """Columns that are never read as context."""
+        return self.reserved | {*self.needs, *self.texts}
 
     def matches(self, columns: Columns, first: Values) -> bool:
         return self.fits(columns, first) if self.fits else columns.issuperset(self.needs)
 
 
 def together(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Row]]:
-    """Rows with the same key, however far apart they stand, in the order in which the keys begin. They wait
-    on disk: the file may be of any size."""
+    """Groups of rows with the same key and context, in the order of their first rows.
+
+    The rows are kept on disk: a file may be of any size.
+    """
     with closing(sqlite3.connect("", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=OFF")
         db.execute("CREATE TABLE first (key BLOB PRIMARY KEY, n INT) WITHOUT ROWID")
@@ -74,7 +78,7 @@ def together(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list
 
 
 def in_context(draft: Draft, row: Row) -> Draft | Problem:
-    """The Draft with the context of its (first) row, or what is wrong with that."""
+    """The Draft with the context of its first row, or a Problem with the context."""
     try:
         return with_context(draft, row)
     except BadRow as bad:
@@ -82,7 +86,7 @@ def in_context(draft: Draft, row: Row) -> Draft | Problem:
 
 
 def per_row(adapt: Callable[[Row, ImportOptions], Draft]) -> Adapter:
-    """An Adapter of a function that makes one Draft of one Row or raises BadRow."""
+    """The Adapter of a function that turns one Row into one Draft or raises BadRow."""
 
     def drafts(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Problem]:
         for row in rows:

@@ -1,16 +1,16 @@
-"""Conversation trees of OpenAssistant: replies to one message are ranked among each other, 0 is best."""
+"""Conversation trees of OpenAssistant. The replies to a message are ranked; 0 is best."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
 from scoring.formats import Message
+from scoring.rows.conversations import message_of
 from scoring.rows.drafts import (
     CompletionDraft,
     Draft,
     ImportOptions,
     leftovers,
-    message_of,
     name_of,
     number_of,
     prompt_of,
@@ -44,11 +44,11 @@ def _flat(rows: Iterable[Row], options: ImportOptions) -> Iterator[Draft | Probl
         for row in tree:
             node = {**row.values, "replies": []}
             try:
-                own, parent = name_of(row.values, "message_id"), name_of(row.values, "parent_id")
+                message_id, parent = name_of(row.values, "message_id"), name_of(row.values, "parent_id")
             except BadRow as bad:
                 yield bad.at(row)
                 continue
-            nodes[own] = node
+            nodes[message_id] = node
             if not parent:
                 roots.append((row, node))
             elif parent in nodes:

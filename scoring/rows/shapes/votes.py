@@ -1,4 +1,4 @@
-"""Two completions and what one or several voices said of them: preferences with ties, strengths, names."""
+"""Two completions and one or several votes, with ties, strengths and annotators."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _CITATION = re.compile(r"\[[0-9]+(?:, ?[0-9]+)*\]")
 _ANNOTATOR = re.compile(r"annotator_?[0-9]+")
 
 
-def _two(
+def _pair(
     row: Row,
     prompt: list[Message],
     completions: tuple[CompletionDraft, CompletionDraft],
@@ -44,13 +44,13 @@ def _two(
 
 
 def _side(better_second: float) -> str:
-    """Outcome of a number that is above 0 when the second is better."""
+    """The outcome of a number above 0 for the second completion."""
     return "tie" if better_second == 0 else "b" if better_second > 0 else "a"
 
 
 def _webgpt(row: Row, options: ImportOptions) -> Draft:
-    """openai/webgpt_comparisons: the scores of the two answers sum to 0; both 0 is a tie. `tokens_*` are
-    left behind: they are the texts once more, in another model's numbers."""
+    """openai/webgpt_comparisons: the scores of the two answers sum to 0, and 0 is a tie. `tokens_*` are left
+    out: they repeat the texts as the token ids of another model."""
     values = row.values
     question = values["question"] if isinstance(values.get("question"), dict) else {}
     prompt = prompt_of(question.get("full_text"), "question.full_text")
@@ -59,7 +59,7 @@ def _webgpt(row: Row, options: ImportOptions) -> Draft:
         raise BadRow("score_0", "missing", "score_0 and score_1 are both needed")
     judgment = JudgmentDraft(_side(scores[1] - scores[0]), metadata={"strength": abs(scores[0])})
     used = {"question", *(f"{name}_{i}" for name in ("answer", "score", "quotes", "tokens") for i in (0, 1))}
-    draft = _two(
+    draft = _pair(
         row,
         prompt,
         (_webgpt_answer(values, 0, options), _webgpt_answer(values, 1, options)),
@@ -80,7 +80,7 @@ def _webgpt_answer(values: Values, i: int, options: ImportOptions) -> Completion
 
 
 def without_citations(text: str) -> tuple[str, int]:
-    """(the text without the [1] or [1, 2] marks of WebGPT's answers, how many there were)."""
+    """(text without citation marks such as [1] and [1, 2], number of marks)."""
     return _CITATION.subn("", text)
 
 
@@ -88,7 +88,7 @@ def _llmbar(row: Row, options: ImportOptions) -> Draft:
     """LLMBar: label 1 or 2 is the better output."""
     values = row.values
     label = whole_number_of(values, "label", {1, 2})
-    return _two(
+    return _pair(
         row,
         prompt_of(values.get("input"), "input"),
         (CompletionDraft(text_of(values, "output_1")), CompletionDraft(text_of(values, "output_2"))),
@@ -106,9 +106,11 @@ BOOLEAN_ANSWER = "an answer that is the JSON value true or false is kept as that
 
 
 def _pandalm(row: Row, options: ImportOptions) -> Draft:
-    """PandaLM: annotatorN is 0 for a tie, 1 or 2 for the better response, null for no vote. An answer that
-    is the JSON value true or false was a text that some tool converted: it is taken as that word, with a
-    note; an empty answer is an answer."""
+    """PandaLM: annotatorN is 0 for a tie, 1 or 2 for the better response, null for no vote.
+
+    Some tool turned answers "true" and "false" into JSON booleans: such a value becomes the word again, with
+    a note. An empty answer is an answer.
+    """
     values = row.values
     annotators = sorted(name for name in values if _ANNOTATOR.fullmatch(name))
     judgments = [
@@ -117,7 +119,7 @@ def _pandalm(row: Row, options: ImportOptions) -> Draft:
         if (vote := whole_number_of(values, name, {0, 1, 2}, or_none=True)) is not None
     ]
     first, second = (_pandalm_answer(values, f"response{i}") for i in (1, 2))
-    draft = _two(
+    draft = _pair(
         row,
         instruction_of(values),
         (first, second),
@@ -137,7 +139,7 @@ def _pandalm_answer(values: Values, column: str) -> CompletionDraft:
 
 
 def _ukpconvarg(row: Row, options: ImportOptions) -> Draft:
-    """UKPConvArg with all votes: which argument for a stance is more convincing, with reasons."""
+    """UKPConvArg with all votes: the more convincing argument for a stance, with reasons."""
     values = row.values
     outcomes = {"a1": "a", "a2": "b", "equal": "tie"}
     judgments = []
@@ -145,18 +147,17 @@ def _ukpconvarg(row: Row, options: ImportOptions) -> Draft:
         value = text_of(vote, "value") if isinstance(vote, dict) else ""
         if value not in outcomes:
             raise BadRow("votes", "unknown_vote", "a vote should be a1, a2 or equal", value)
-        rest = leftovers(vote, {"annotator", "value", "reason"})
+        metadata = leftovers(vote, {"annotator", "value", "reason"})
         reason = text_of(vote, "reason") if vote.get("reason") else ""
-        judgments.append(
-            JudgmentDraft(outcomes[value], name_of(vote, "annotator"), comment=reason, metadata=rest)
-        )
+        annotator = name_of(vote, "annotator")
+        judgments.append(JudgmentDraft(outcomes[value], annotator, comment=reason, metadata=metadata))
     topic = [text_of(values, "title"), text_of(values, "stance")]
     first, second = (
         CompletionDraft(text_of(values, name), metadata={"id": name_of(values, f"{name}_id")})
         for name in ("a1", "a2")
     )
     used = {"id", "title", "stance", "a1", "a2", "a1_id", "a2_id", "votes", "topic"}
-    return _two(
+    return _pair(
         row,
         prompt_of("\n".join(topic), "title"),
         (first, second),
@@ -168,10 +169,10 @@ def _ukpconvarg(row: Row, options: ImportOptions) -> Draft:
 
 
 def _shp(row: Row, options: ImportOptions) -> Draft:
-    """stanfordnlp/SHP: labels 1 means that A got more upvotes, 0 that B did. One post has many rows."""
+    """stanfordnlp/SHP: labels is 1 if A got more upvotes, 0 if B did. A post has many rows."""
     values = row.values
     label = whole_number_of(values, "labels", {0, 1})
-    return _two(
+    return _pair(
         row,
         prompt_of(values.get("history"), "history"),
         (
@@ -185,8 +186,8 @@ def _shp(row: Row, options: ImportOptions) -> Draft:
 
 
 def _summaries(row: Row, options: ImportOptions) -> Draft:
-    """openai/summarize_from_feedback, comparisons: each row is one worker's choice of two summaries. The
-    prompt is the post or article; what surrounds it is the Prompt's metadata."""
+    """openai/summarize_from_feedback, comparisons: one worker's choice of two summaries a row. The prompt is
+    the post or article; the rest of `info` is its metadata."""
     values = row.values
     info = values["info"] if isinstance(values.get("info"), dict) else {}
     prompt_column = "post" if info.get("post") is not None else "article"
@@ -197,10 +198,10 @@ def _summaries(row: Row, options: ImportOptions) -> Draft:
         CompletionDraft(text_of(s, "text"), name_of(s, "policy"), leftovers(s, {"text", "policy"}))
         for s in summaries
     )
-    rest = leftovers(values, {"info", "summaries", "choice", "worker"})
+    metadata = leftovers(values, {"info", "summaries", "choice", "worker"})
     choice = whole_number_of(values, "choice", {0, 1})
-    judgment = JudgmentDraft("ab"[choice], name_of(values, "worker"), metadata=rest)
-    draft = _two(
+    judgment = JudgmentDraft("ab"[choice], name_of(values, "worker"), metadata=metadata)
+    draft = _pair(
         row,
         prompt_of(info.get(prompt_column), f"info.{prompt_column}"),
         (first, second),
@@ -235,8 +236,8 @@ def _helpsteer3(row: Row, options: ImportOptions) -> Draft:
 def _strengths(
     row: Row, prompt_column: str, responses: tuple[str, str], columns: tuple[str, str, str]
 ) -> Draft:
-    """A strength for the pair, and the single annotators' where the file has them: then these are the
-    Judgments, and the overall strength is metadata. Annotators are numbered within their row."""
+    """A strength for the pair, or one for each annotator: these are then the Judgments, and the strength of
+    the pair is metadata. Annotators are numbered within their row."""
     values = row.values
     overall, individual, strength_column = columns
     votes = values.get(individual) or []
@@ -250,7 +251,7 @@ def _strengths(
         judgments = [_strength(values, overall, "", {})]
     used = {prompt_column, *responses, *([individual] if votes else [overall])}
     first, second = (CompletionDraft(text_of(values, name)) for name in responses)
-    return _two(row, prompt_of(values.get(prompt_column), prompt_column), (first, second), judgments, used)
+    return _pair(row, prompt_of(values.get(prompt_column), prompt_column), (first, second), judgments, used)
 
 
 def _strength(values: Values, column: str, annotator: str, metadata: Values) -> JudgmentDraft:
@@ -266,7 +267,7 @@ def _judgebench(row: Row, options: ImportOptions) -> Draft:
     if label not in outcomes:
         raise BadRow("label", "unknown_label", "label should be A>B, B>A or A=B", label)
     source = name_of(values, "response_model")
-    return _two(
+    return _pair(
         row,
         prompt_of(values.get("question"), "question"),
         (
