@@ -1,8 +1,7 @@
-"""From a margin in logits to a probability people can rely on: one temperature, fitted on their judgments.
+"""Calibration: P(a preferred) = s(margin / T), with s the logistic function and one temperature T.
 
-P(a preferred) = s(margin / T), with s the logistic function; see Guo et al., On Calibration of Modern
-Neural Networks (2017). Which of two completions is called a is arbitrary, so everything here gives the
-same answer when any pair is swapped (margin to -margin, outcome to 1 - outcome).
+T is fitted on people's judgments (Guo and others, On Calibration of Modern Neural Networks, 2017). Swapping a
+and b (margin -> -margin, outcome -> 1 - outcome) changes no figure.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ BOUNDS = (0.05, 1000.0)  # times the root mean square of the margins
 
 
 class NotEnoughData(ValueError):
-    """Fewer judgments than a temperature can be fitted on."""
+    """Too few judgments to fit a temperature."""
 
     def __init__(self, have: int) -> None:
         super().__init__(f"not enough data: {have} votes, calibration needs {NEEDED}")
@@ -33,10 +32,10 @@ class NotEnoughData(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A temperature in logits, fitted on `n` judgments, and what it changes on `measured_on` of them.
+    """A temperature in logits, fitted on `n` judgments; log-loss and ECE of `measured_on` judgments.
 
-    Log-loss is in nats a judgment, and can't fall below that of the ties among the outcomes; ECE is the
-    expected calibration error, 0 to 0.5. "Before" is at temperature 1.
+    "Before" is at temperature 1. Log-loss is in nats a judgment; a tie adds at least log 2. ECE, the expected
+    calibration error, is from 0 to 0.5.
     """
 
     temperature: float
@@ -50,10 +49,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Judgments in which the model gave its choice a probability from `lower` to `upper`.
+    """Judgments with the model's probability of its own choice between `lower` and `upper`.
 
-    `predicted` is the mean probability, `observed` how often people chose likewise (a tie counts half),
-    `low` and `high` the 95 % Wilson interval of `observed`. An empty bin has NaN for all four.
+    `predicted` is the mean probability, `observed` the share of people with the same choice (a tie counts
+    one half), `low` and `high` its 95 % Wilson interval. An empty bin has NaN for all four.
     """
 
     lower: float
@@ -68,13 +67,13 @@ class Bin:
 def fit_temperature(
     margins: Numbers, outcomes: Numbers, *, held_out: tuple[Numbers, Numbers] | None = None
 ) -> Calibration:
-    """The temperature of least log-loss, and log-loss and ECE before and after.
+    """argmin over T of log_loss(margins, outcomes, T), and log-loss and ECE before and after.
 
-    `margins`: (N,) score of a minus score of b. `outcomes`: (N,) 1 where people preferred a, 0 for b,
-    0.5 for a tie. With `held_out` (margins, outcomes), the figures are measured on it instead of on
-    what was fitted. A model that people contradict more often than not gets the upper bound, a thousand
-    times its typical margin, where every probability is one half. Raises NotEnoughData below 100
-    judgments to fit or none held out, ValueError for numbers that can't be.
+    `margins`: (N,) score of a - score of b. `outcomes`: (N,) 1 where people preferred a, 0 for b, 0.5 for a
+    tie. `held_out`: (margins, outcomes) of other judgments to measure on. T is between 0.05 and 1,000 times
+    sqrt(mean(margins^2)); a model that people mostly contradict gets the upper bound, where every
+    probability is about one half. Raises NotEnoughData for fewer than 100 judgments or none held out,
+    ValueError for numbers out of range.
     """
     margin, outcome = checked(margins, outcomes)
     if len(margin) < NEEDED:
@@ -97,16 +96,20 @@ def fit_temperature(
 def log_loss(
     margins: Numbers, outcomes: Numbers, temperature: float, weights: Numbers | None = None
 ) -> float:
-    """(Weighted) mean of -[y log p + (1 - y) log(1 - p)], p = s(margin / temperature), in nats."""
+    """Weighted mean of `losses` at margin / temperature, in nats. All arrays: (N,)."""
     margin, outcome = checked(margins, outcomes)
-    logit = margin / temperature
-    return float(np.average(np.logaddexp(0, logit) - outcome * logit, weights=weights))
+    return float(np.average(losses(margin / temperature, outcome), weights=weights))
+
+
+def losses(logit: Vector, outcome: Vector) -> Vector:
+    """(N,) -[y log p + (1 - y) log(1 - p)] = log(1 + e^x) - y x in nats, with p = s(x), x the logit."""
+    return np.logaddexp(0, logit) - outcome * logit
 
 
 def expected_calibration_error(
     margins: Numbers, outcomes: Numbers, temperature: float, weights: Numbers | None = None
 ) -> float:
-    """Mean distance of predicted from observed over the bins of `reliability`, weighted by judgments."""
+    """sum over bins of w_bin |predicted - observed| / sum of w_bin, with the bins of `reliability`."""
     margin, outcome = checked(margins, outcomes)
     weight = np.ones(len(margin)) if weights is None else np.asarray(weights, dtype=np.float64)
     confidence, agreed, place = _confidence(margin, outcome, temperature)
@@ -115,7 +118,7 @@ def expected_calibration_error(
 
 
 def reliability(margins: Numbers, outcomes: Numbers, temperature: float) -> list[Bin]:
-    """The reliability diagram: ten bins of the probability, 0.5 to 1, of the side the model chose."""
+    """The reliability diagram: ten equal bins of the probability of the model's choice, from 0.5 to 1."""
     confidence, agreed, place = _confidence(*checked(margins, outcomes), temperature)
     return [
         _bin(EDGES[number], EDGES[number + 1], confidence[place == number], agreed[place == number])
@@ -126,9 +129,9 @@ def reliability(margins: Numbers, outcomes: Numbers, temperature: float) -> list
 def _confidence(
     margin: Vector, outcome: Vector, temperature: float
 ) -> tuple[Vector, Vector, npt.NDArray[np.intp]]:
-    """(N,) each: probability of the side the model chose, whether people chose likewise, and the bin."""
+    """(N,) each: probability of the model's choice, share of people with the same choice, and bin."""
     confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
-    # With no margin there is no side to agree with, and swapping must not matter.
+    # Without a margin there is no choice to agree with, and swapping must not matter.
     agreed = np.where(margin > 0, outcome, np.where(margin < 0, 1 - outcome, 0.5))
     return confidence, agreed, np.minimum(np.searchsorted(EDGES, confidence, side="right") - 1, BINS - 1)
 
@@ -151,7 +154,7 @@ def wilson(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _least_loss(margin: Vector, outcome: Vector) -> float:
-    """Bisect for where the slope of log-loss over 1 / T is zero (it only rises), or for a bound."""
+    """T by bisection on the slope of log-loss over 1 / T, which rises; at most the bounds."""
     scale = float(np.sqrt(np.mean(margin**2)))
     if scale == 0:
         return 1.0  # every temperature fits margins of zero
@@ -168,7 +171,7 @@ def _least_loss(margin: Vector, outcome: Vector) -> float:
 
 
 def checked(margins: Numbers, outcomes: Numbers) -> tuple[Vector, Vector]:
-    """Margins and outcomes as arrays (N,). Raises ValueError for those that don't match or can't be."""
+    """Margins and outcomes as (N,) arrays. Raises ValueError for other shapes and numbers out of range."""
     margin, outcome = np.asarray(margins, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     if margin.shape != outcome.shape or margin.ndim != 1:
         raise ValueError(f"{margin.shape} margins don't match {outcome.shape} outcomes")

@@ -85,6 +85,11 @@ class Checkpoint:
     max_positions: int
     stated_template: str = ""
 
+    def refuse_length(self, max_length: int) -> None:
+        """Raise ValueError for more tokens than the model has positions."""
+        if max_length > self.max_positions:
+            raise ValueError(f"max_length is {max_length}, but the model has {self.max_positions} positions")
+
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Verify a model folder. Raises CheckpointError with the first fault."""
@@ -102,7 +107,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     tokenizer = _tokenizer_files(path)
     return Checkpoint(
         path=path,
-        weights_sha256=_sha256(path / weights[0]) if len(weights) == 1 else _sha256_of_files(path, weights),
+        weights_sha256=sha256_of(path / weights[0]) if len(weights) == 1 else _sha256_of_files(path, weights),
         tokenizer_sha256=_sha256_of_files(path, tokenizer),
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=architecture,
@@ -343,13 +348,14 @@ def _tokenizer_files(path: Path) -> list[str]:
     return names
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """The sha256 of a file, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sha256_of_files(path: Path, names: Iterable[str]) -> str:
-    lines = "".join(f"{name} {_sha256(path / name)}\n" for name in sorted(names))
+    lines = "".join(f"{name} {sha256_of(path / name)}\n" for name in sorted(names))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

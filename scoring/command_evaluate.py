@@ -26,6 +26,7 @@ from scoring.evaluate import (
     compare,
     evaluate,
     human_ceiling,
+    right_shares,
 )
 from scoring.formats import BadText, Scorer
 from scoring.pairs import DataError, LabelledPair, read_pairs
@@ -229,10 +230,10 @@ def sections_of(pairs: Sequence[LabelledPair], margins: Values) -> dict[str, flo
     count one half, unlike in RewardBench.
     """
     right: dict[str, list[float]] = {}
-    for pair, margin in zip(pairs, margins.tolist(), strict=True):
+    right_of_pairs = right_shares(margins, np.array([pair.target for pair in pairs]))
+    for pair, share in zip(pairs, right_of_pairs.tolist(), strict=True):
         if pair.part and not pair.is_tie:
-            agrees = 0.5 if margin == 0 else float((margin > 0) == (pair.target > 0.5))
-            right.setdefault(pair.part, []).append(agrees)
+            right.setdefault(pair.part, []).append(share)
     sections: dict[str, float | None] = {}
     for section, weights in SECTIONS.items():
         if weights.keys() <= right.keys():
@@ -284,15 +285,16 @@ def _print_models(evaluations: Mapping[str, Evaluation], ceiling: float | None) 
         if warning := above_ceiling(model.accuracy, ceiling):
             print(f"{_short(name)}: {warning}")
         if model.temperature is not None:
+            calibrated = model.calibrated_log_loss, model.calibrated_brier, model.calibrated_ece
+            log_loss, brier, ece = map(shares.decimals, calibrated)
             print(
-                f"{_short(name)} at temperature {model.temperature:g}: log-loss "
-                f"{_number(model.calibrated_log_loss)}, Brier {_number(model.calibrated_brier)}, "
-                f"ECE {_number(model.calibrated_ece)}"
+                f"{_short(name)} at temperature {model.temperature:g}: log-loss {log_loss}, Brier {brier}, "
+                f"ECE {ece}"
             )
 
 
 def _figures(model: Evaluation) -> list[str]:
-    return [_number(value) for value in (model.log_loss, model.brier, model.ece, model.auc_right)]
+    return [shares.decimals(value) for value in (model.log_loss, model.brier, model.ece, model.auc_right)]
 
 
 def _print_slices(model: Evaluation) -> None:
@@ -348,10 +350,6 @@ def _short(name: str) -> str:
 def _card(share: float | None) -> str:
     """As model cards print it."""
     return "not enough data" if share is None else f"{100 * share:.2f}%"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _p(value: float | None) -> str:

@@ -13,7 +13,7 @@ from scoring.checkpoint import TEMPLATE, Checkpoint, open_checkpoint
 from scoring.encode import Encoded, Encoder, Ids, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
-from scoring.model import Network, build_network, leave_file, load_classifier
+from scoring.model import Network, build_network, device_of, leave_file, load_classifier
 
 TEMPLATES = (TEMPLATE,)
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
@@ -48,13 +48,10 @@ def load(
     if precision not in NETWORKS:
         raise ValueError(f"precision {precision!r} is not one of {', '.join(NETWORKS)}")
     checkpoint = open_checkpoint(path)
-    if max_length > checkpoint.max_positions:
-        raise ValueError(
-            f"max_length is {max_length}, but the model has {checkpoint.max_positions} positions"
-        )
+    checkpoint.refuse_length(max_length)
     if threads is not None:
         torch.set_num_threads(threads)
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    target = device_of(device)
     encoder = Encoder.open(checkpoint.path, max_length)
     classifier = load_classifier(checkpoint, target)
     note = "" if precision == "fp32" else why_not_bf16(target)

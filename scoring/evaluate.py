@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring import shares
-from scoring.calibrate import Numbers, Vector, checked, expected_calibration_error, log_loss, wilson
+from scoring.calibrate import Numbers, Vector, checked, expected_calibration_error, log_loss, losses, wilson
 
 Labels = Sequence[Any] | npt.NDArray[Any]
 Interval = tuple[float, float]
@@ -140,7 +140,7 @@ def evaluate(
     group = _codes(groups, len(margin))
     ties = outcome == 0.5
     decided = ~ties
-    right = _right(margin, outcome)
+    right = right_shares(margin, outcome)
     parts = [("", "", np.ones(len(margin), dtype=bool)), *_parts(slices, len(margin))]
     # All slices share one set of resamples, so a hundred slices cost little more than one.
     part_weights = [weight * (part & decided) for _, _, part in parts]
@@ -210,9 +210,9 @@ def compare(
     older, _ = checked(old, outcomes)
     group = _codes(groups, len(newer))
     decided = outcome != 0.5
-    right, was_right = _right(newer, outcome), _right(older, outcome)
+    right, was_right = right_shares(newer, outcome), right_shares(older, outcome)
     gain = right - was_right
-    loss_change = _losses(newer / temperatures[0], outcome) - _losses(older / temperatures[1], outcome)
+    loss_change = losses(newer / temperatures[0], outcome) - losses(older / temperatures[1], outcome)
     parts = [("", "", np.ones(len(newer), dtype=bool)), *_parts(slices, len(newer))]
     columns = [loss_change, np.ones(len(newer))]
     for _, _, part in parts:
@@ -254,25 +254,6 @@ def compare(
         log_loss_interval=_ratio_interval(totals[:, :2], count),
         slices=_holm_corrected(slice_rows),
     )
-
-
-def clustered_interval(
-    values: Numbers,
-    groups: Labels,
-    *,
-    weights: Numbers | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval | None:
-    """95 % interval of the (weighted) mean of `values` (N,) if only `groups` (N,) are independent.
-
-    None for fewer than two groups. The same seed gives the same interval.
-    """
-    value = np.asarray(values, dtype=np.float64)
-    weight = _weights(weights, len(value))
-    group = _codes(groups, len(value))
-    totals = resample(_group_sums([value * weight, weight], group), resamples=resamples, seed=seed)
-    return _ratio_interval(totals, len(np.unique(group)))
 
 
 def resample(sums: Vector, *, resamples: int = 2000, seed: int = 0) -> Vector:
@@ -360,13 +341,13 @@ def human_ceiling(agreement: float, votes: int = 1) -> float:
     )
 
 
-NEEDED_TWOS = 30
-"""With fewer pairs judged by two people, the ceiling is only a guess."""
+NEEDED_DOUBLE_VOTES = 30
+"""Pairs judged by two people; with fewer, the ceiling is only a guess."""
 
 
-def above_ceiling(share: float | None, ceiling: float | None, twos: int = NEEDED_TWOS) -> str:
-    """A warning if a share is above the human ceiling; "" otherwise, and with too few pairs of two votes."""
-    if share is None or ceiling is None or twos < NEEDED_TWOS or share <= ceiling:
+def above_ceiling(share: float | None, ceiling: float | None, double_votes: int = NEEDED_DOUBLE_VOTES) -> str:
+    """A warning for a share above the human ceiling; "" otherwise, and for too few pairs of two votes."""
+    if share is None or ceiling is None or double_votes < NEEDED_DOUBLE_VOTES or share <= ceiling:
         return ""
     over = f"{shares.size(share - ceiling)} above the human ceiling of {shares.in_words(ceiling)}"
     return (
@@ -396,13 +377,9 @@ def effective_n(weights: Vector) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
-def _right(margin: Vector, outcome: Vector) -> Vector:
-    """1 for the side of the people, 0 for the other side, 0.5 for equal scores and ties."""
+def right_shares(margin: Vector, outcome: Vector) -> Vector:
+    """(N,) (sign(margin) sign(outcome - 1/2) + 1) / 2: 1 for right, 0 for wrong, 1/2 for equal scores."""
     return (np.sign(margin) * np.sign(outcome - 0.5) + 1) / 2
-
-
-def _losses(logit: Vector, outcome: Vector) -> Vector:
-    return np.logaddexp(0, logit) - outcome * logit
 
 
 def _probabilities(

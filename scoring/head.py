@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,22 +10,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+from transformers import BertForSequenceClassification
 
-from scoring.checkpoint import (
-    TEMPLATE,
-    TEMPLATE_KEY,
-    TOKENIZER_FILES,
-    Checkpoint,
-    CheckpointError,
-    in_one_line,
-    open_checkpoint,
-)
+from scoring.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from scoring.encode import Encoder
 from scoring.engine import batches
 from scoring.formats import Pair
 from scoring.learnt import Record, texts_of, write
-from scoring.model import PackedBert, quietly
+from scoring.model import PackedBert, one_output_classifier, save_classifier
 from scoring.train import bradley_terry_loss
 
 Triple = tuple[str, str, str]
@@ -82,19 +73,7 @@ def fit_head(
 
 
 def _classifier_on(source: Path) -> BertForSequenceClassification:
-    try:
-        with quietly():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                num_labels=1,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except Exception as error:
-        # A config decides which code of the library runs, and this code raises errors of any type.
-        raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
+    model = one_output_classifier(source)
     if not isinstance(model, BertForSequenceClassification):
         raise CheckpointError(f"{source} is a {type(model).__name__}; only a BERT encoder can get a head")
     model.eval()
@@ -134,11 +113,6 @@ def _save(classifier: BertForSequenceClassification, source: Path, out: Path, le
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         whole = Path(scratch) / "checkpoint"
-        setattr(classifier.config, TEMPLATE_KEY, TEMPLATE)
-        with quietly():
-            classifier.save_pretrained(whole)
-        for name in TOKENIZER_FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, whole / name)
+        save_classifier(classifier, source, whole)
         write(whole, learnt)
         os.rename(whole, out)

@@ -1,7 +1,7 @@
-"""Messages kept whole: what makes two conversations the same, and how they read as text.
+"""Messages kept whole: digests of conversations, and their reading view as text.
 
-A message is a JSON object that came in and goes out equal: role, content (text, null or typed parts), name,
-tool calls, reasoning and whatever else it holds. Everything here is derived from it.
+A message is a JSON object, exported equal to the imported one: role, content (text, null or typed parts),
+name, tool calls, reasoning and any other key.
 
 Nothing here imports torch, numpy or Django.
 """
@@ -18,8 +18,7 @@ Message = dict[str, Any]
 """One turn of a conversation."""
 
 FLATTENING = 1
-"""The version of the reading view below, which is also the text that a scorer reads: a Score of another
-version is one of another text."""
+"""The version of the reading view, which is the text for a scorer. Another version is another text."""
 
 _quoted = json.encoder.encode_basestring
 
@@ -27,23 +26,23 @@ CALLS_RESULTS = frozenset({"tool", "function"})
 """Roles whose message is the result of a call."""
 
 
-# --- what makes them the same -------------------------------------------------------------------------------
+# --- digests ------------------------------------------------------------------------------------------------
 
 
-def canonical(value: Any) -> str:
-    """Canonical JSON (RFC 8785), with whole numbers of any size written out digit by digit.
+def canonical(value: object) -> str:
+    """Canonical JSON (RFC 8785), except that integers of any size keep all their digits.
 
-    Raises ValueError for a number that is not finite, TypeError for what JSON has no kind for.
+    Raises ValueError for NaN and infinity, TypeError for a type that JSON lacks.
     """
     return "".join(_canonical(value))
 
 
-def _canonical(value: Any) -> Iterator[str]:
+def _canonical(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield _quoted(value)
     elif isinstance(value, dict):
         yield "{"
-        for place, key in enumerate(sorted(value, key=_utf16)):
+        for place, key in enumerate(sorted(value, key=lambda key: key.encode("utf-16-be"))):
             yield f"{',' if place else ''}{_quoted(key)}:"
             yield from _canonical(value[key])
         yield "}"
@@ -58,11 +57,7 @@ def _canonical(value: Any) -> Iterator[str]:
         yield _atom(value)
 
 
-def _utf16(key: str) -> bytes:
-    return key.encode("utf-16-be")
-
-
-def _atom(value: Any) -> str:
+def _atom(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -75,7 +70,7 @@ def _atom(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """As ECMAScript writes it: the digits are those of Python's repr, laid out by its rules."""
+    """Number::toString of ECMAScript, which has the digits of Python's repr."""
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{value} is no JSON number")
     if value == 0:
@@ -97,12 +92,12 @@ def _number(value: float) -> str:
 
 
 def text_digest(text: str) -> str:
-    """sha256 of the text as UTF-8, in hex: what makes two texts the same text."""
+    """sha256 of the text as UTF-8, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def messages_digest(messages: Sequence[Message], tools: Any = None) -> str:
-    """sha256 over the canonical JSON of the messages, in hex; with tools, over that of the object of both."""
+def messages_digest(messages: Sequence[Message], tools: object = None) -> str:
+    """sha256 of canonical(messages) in hex; with tools, of canonical({"messages": ..., "tools": ...})."""
     if tools is not None:
         return text_digest(canonical({"messages": list(messages), "tools": tools}))
     return text_digest(f"[{','.join(map(_framed, messages))}]")
@@ -117,69 +112,64 @@ def _framed(message: Message) -> str:
 
 
 def answer_digest(text: str) -> str:
-    """The messages_digest of an answer that is one assistant message of this text and nothing else."""
+    """messages_digest([{"role": "assistant", "content": text}])."""
     return text_digest(f'[{{"content":{_quoted(text)},"role":"assistant"}}]')
 
 
 def group_digest(messages: Sequence[Message]) -> str:
-    """The normalised_digest of the conversation. Prompts with the same digest belong to one group: splits
-    keep a group whole, so that no test prompt is seen in training."""
+    """normalised_digest of the conversation. Prompts with the same digest belong to one group, and splits
+    keep a group whole: no test prompt is seen in training."""
     return normalised_digest(" ".join(map(message_reading, messages)))
 
 
-# --- how they read ------------------------------------------------------------------------------------------
+# --- the reading view ---------------------------------------------------------------------------------------
 
 
 def is_plain(message: Message) -> bool:
-    """True for a message of a role and a text alone."""
+    """True for {"role": ..., "content": text} without other keys."""
     return len(message) == 2 and type(message.get("content")) is str and "role" in message
 
 
 def is_text_alone(messages: Sequence[Message]) -> bool:
-    """True for an answer that is one assistant message of a text and nothing else."""
+    """True for an answer of one plain assistant message."""
     return len(messages) == 1 and is_plain(messages[0]) and messages[0]["role"] == "assistant"
 
 
 def says_text_alone(message: Message) -> bool:
-    """True when the message says nothing but text, in one piece or in typed parts: no calls, no results of
-    calls, no reasoning, no refusal."""
+    """True for a message of text alone, in one piece or in typed parts: no tool calls, tool results,
+    reasoning or refusal."""
     return message.get("role") not in CALLS_RESULTS and all(kind == "text" for kind, *_ in pieces(message))
 
 
 Piece = tuple[str, str, str]
-"""(kind, name, text) of something that a message says; the kind is "text", "reasoning", "refusal", "call",
-"result" or "other"."""
+"""(kind, name, text) of a part of a message; the kind is "text", "reasoning", "refusal", "call", "result" or
+"other"."""
 
 
 def pieces(message: Message) -> list[Piece]:
-    """What the message says, in the order in which it reads: reasoning, content, refusal, calls. Texts of
-    typed parts that follow each other are one text, as chat templates join them."""
+    """The pieces of a message in reading order: reasoning, content, refusal, calls.
+
+    Consecutive text parts become one piece, as chat templates join them.
+    """
     content = message.get("content")
     if len(message) == 2 and type(content) is str:
         return [("text", "", content)] if content else []
-    found: list[Piece] = [
-        ("reasoning", "", text)
-        for key in ("reasoning_content", "reasoning")
-        for text in _texts(message.get(key))
-    ]
-    for is_text, run in groupby(_of_content(content), key=lambda piece: piece[0] == "text"):
+    in_order = [*_from_key(message, "reasoning_content", "reasoning"), *_from_key(message, "reasoning")]
+    for is_text, run in groupby(_from_content(content), key=lambda piece: piece[0] == "text"):
         parts = list(run)
-        found += [("text", "", "".join(text for _, _, text in parts))] if is_text else parts
-    found += [("refusal", "", text) for text in _texts(message.get("refusal"))]
-    if message.get("function_call"):
-        found.append(_call(message["function_call"]))
+        in_order += [("text", "", "".join(text for _, _, text in parts))] if is_text else parts
+    in_order += _from_key(message, "refusal")
     calls = message.get("tool_calls")
-    found += [_call(call) for call in (calls if isinstance(calls, list) else [calls]) if call]
-    return found
+    calls = [message.get("function_call"), *(calls if isinstance(calls, list) else [calls])]
+    return in_order + [_call(call) for call in calls if call]
 
 
-def _texts(value: Any) -> list[str]:
-    if not value:
-        return []
-    return [value if isinstance(value, str) else shown(value)]
+def _from_key(message: Message, key: str, kind: str = "") -> list[Piece]:
+    value = message.get(key)
+    return [(kind or key, "", value if isinstance(value, str) else shown(value))] if value else []
 
 
-def _of_content(content: Any) -> Iterator[Piece]:
+def _from_content(content: object) -> Iterator[Piece]:
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             if part:
@@ -190,32 +180,26 @@ def _of_content(content: Any) -> Iterator[Piece]:
             yield "other", "", shown(part)
 
 
-def _text(part: Message) -> Piece:
-    text = part.get("text", part.get("content"))
-    return ("text", "", text) if isinstance(text, str) else _other(part)
+def _text_reader(kind: str, *keys: str) -> Callable[[Message], Piece]:
+    """A reader of parts whose text is under the first of the keys that the part has."""
 
+    def read(part: Message) -> Piece:
+        text = next((part[key] for key in keys if key in part), None)
+        return (kind, "", text) if isinstance(text, str) else _other(part)
 
-def _reasoning(part: Message) -> Piece:
-    text = part.get("thinking", part.get("text"))
-    return ("reasoning", "", text) if isinstance(text, str) else _other(part)
-
-
-def _refused(part: Message) -> Piece:
-    text = part.get("refusal")
-    return ("refusal", "", text) if isinstance(text, str) else _other(part)
+    return read
 
 
 def _result(part: Message) -> Piece:
-    content = part.get("content")
-    return "result", "", "\n\n".join(text for _, _, text in _of_content(content))
+    return "result", "", "\n\n".join(text for _, _, text in _from_content(part.get("content")))
 
 
 def _other(part: Message) -> Piece:
     return "other", str(part.get("type", "")), shown(part)
 
 
-def _call(call: Any) -> Piece:
-    """A call in the form of OpenAI (with or without its "function" around it) or of Anthropic."""
+def _call(call: object) -> Piece:
+    """A tool call in the form of Anthropic or of OpenAI, with or without its "function" object."""
     inner = call.get("function", call) if isinstance(call, dict) else call
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         return "call", "", call if isinstance(call, str) else shown(call)
@@ -223,23 +207,25 @@ def _call(call: Any) -> Piece:
     return "call", inner["name"], arguments if isinstance(arguments, str) else shown(arguments)
 
 
+_text, _reasoning = _text_reader("text", "text", "content"), _text_reader("reasoning", "thinking", "text")
 _PARTS: dict[str, Callable[[Message], Piece]] = {
     "text": _text, "input_text": _text, "output_text": _text, "thinking": _reasoning, "reasoning": _reasoning,
-    "refusal": _refused, "tool_use": _call, "tool_call": _call, "tool_result": _result,
+    "refusal": _text_reader("refusal", "refusal"), "tool_use": _call, "tool_call": _call,
+    "tool_result": _result,
 }  # fmt: skip
 
 
-def shown(value: Any) -> str:
-    """A value as JSON in one line, keys in their order."""
+def shown(value: object) -> str:
+    """A value as JSON on one line, keys in their order."""
     return json.dumps(value, ensure_ascii=False)
 
 
-_LED = {"reasoning": "Reasoning: ", "refusal": "Refusal: ", "result": "Result: "}
+_LABELS = {"reasoning": "Reasoning: ", "refusal": "Refusal: ", "result": "Result: "}
 
 
 def message_reading(message: Mapping[str, Any]) -> str:
-    """What one message says, as text: a plain text is itself; pieces are parted by a blank line, and each
-    that is not text says what it is, a call as "Call weather: {...}"."""
+    """The text of one message. Pieces are separated by a blank line; each but text has a label, as in
+    "Call weather: {...}"."""
     content = message.get("content")
     if len(message) == 2 and type(content) is str:
         return content
@@ -250,20 +236,21 @@ def _line(piece: Piece) -> str:
     kind, name, text = piece
     if kind == "call":
         return f"Call {name}: {text}" if name else f"Call: {text}"
-    return _LED.get(kind, "") + text
+    return _LABELS.get(kind, "") + text
 
 
 def labelled(message: Mapping[str, Any]) -> str:
-    """What one message says, led by its role and, in brackets, the name that it has."""
+    """The text of one message after its role and name, as in "Tool (weather): ..."."""
     name = message.get("name")
     named = f" ({name})" if isinstance(name, str) and name else ""
     return f"{message['role'].capitalize()}{named}: {message_reading(message)}"
 
 
 def reading(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The reading view of a conversation before an answer: the one message of a user is what it says, byte
-    for byte where that is plain text (the format that the seed model was trained on). Anything else becomes
-    turns parted by a blank line, each led by its role:
+    """The reading view of a conversation before an answer.
+
+    A single user message is its text: byte for byte the format that the seed model was trained on. Any other
+    conversation becomes labelled turns, separated by a blank line:
 
         System: Be brief.
 
@@ -279,13 +266,13 @@ def reading(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def answer_reading(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The reading view of an answer: the first message of an assistant has no label, the others have."""
-    first, *rest = messages
-    begins = message_reading(first) if first["role"] == "assistant" else labelled(first)
-    return "\n\n".join([begins, *map(labelled, rest)])
+    """The reading view of an answer: labelled turns, except for a first message of the assistant."""
+    first, *later = messages
+    beginning = message_reading(first) if first["role"] == "assistant" else labelled(first)
+    return "\n\n".join([beginning, *map(labelled, later)])
 
 
 def search_text(messages: Sequence[Message]) -> str | None:
-    """What the messages say, with U+001E between them, where that is more than their plain contents; None
-    where it is these."""
+    """The labelled messages with U+001E between them; None if all are plain, where their contents are
+    searched."""
     return None if all(map(is_plain, messages)) else "\x1e".join(map(labelled, messages))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import platform
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
+from torch.nn.functional import dropout, gelu, linear, pad, scaled_dot_product_attention
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -23,7 +25,14 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
-from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line
+from scoring.checkpoint import (
+    TEMPLATE,
+    TEMPLATE_KEY,
+    TOKENIZER_FILES,
+    Checkpoint,
+    CheckpointError,
+    in_one_line,
+)
 from scoring.encode import Ids
 
 # oneDNN makes a kernel for each number of rows and keeps a thousand kernels, in hundreds of MB. Rounding the
@@ -62,6 +71,37 @@ def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") 
 
 
 LOCAL = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name; "auto" is the first GPU, or the processor without one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def one_output_classifier(source: Path, **settings: float) -> PreTrainedModel:
+    """A one-output classifier in fp32, from a folder that may lack the head: torch's seed draws it.
+
+    `settings` change the config. Raises CheckpointError for a folder that can't be loaded.
+    """
+    try:
+        with quietly():
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+                source, num_labels=1, dtype=torch.float32, **LOCAL, **settings
+            )
+    except Exception as error:
+        # A config decides which code of the library runs, and this code raises errors of any type.
+        raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
+    return model
+
+
+def save_classifier(classifier: PreTrainedModel, source: Path, out: Path) -> None:
+    """Write a checkpoint folder: config, weights, and the tokenizer files of `source`."""
+    setattr(classifier.config, TEMPLATE_KEY, TEMPLATE)
+    with quietly():
+        classifier.save_pretrained(out)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
 
 
 def _refuse_larger_than_file(checkpoint: Checkpoint) -> None:
@@ -329,9 +369,9 @@ class Dense(nn.Module):
         """(rows, in) -> (rows, out), both in the dtype of the weights."""
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
         if self.packed:
-            rest = -len(x) % ROWS
+            filler = -len(x) % ROWS
             product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
-                pad(x, (0, 0, 0, rest)) if rest else x, weight, bias, self.activation, [], "none"
+                pad(x, (0, 0, 0, filler)) if filler else x, weight, bias, self.activation, [], "none"
             )
             return product[: len(x)]
         product = linear(x, weight, bias)
@@ -364,23 +404,30 @@ def attend_runs(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> Tens
     """Attention for one run of equally long texts at a time: on a CPU, a call costs little."""
     kernel = scaled_dot_product_attention if query.dtype == torch.float32 else attend_by_products
     mixed = torch.empty(query.shape, dtype=query.dtype, device=query.device)
-    whole = len(query) == len(key)
-    row = token = 0
-    for texts, length in spans.runs():
-        rows, tokens = texts * length if whole else texts, texts * length
-        q = query[row : row + rows].unflatten(0, (texts, -1)).transpose(1, 2)  # (n, heads, length or 1, d)
-        k = key[token : token + tokens].unflatten(0, (texts, -1)).transpose(1, 2)  # (n, heads, length, d)
-        v = value[token : token + tokens].unflatten(0, (texts, -1)).transpose(1, 2)
-        mixed[row : row + rows].unflatten(0, (texts, -1)).copy_(kernel(q, k, v).transpose(1, 2))
-        row, token = row + rows, token + tokens
+    row = 0
+    for q, k, v in runs_of(query, key, value, spans):
+        rows = len(q) * q.shape[2]
+        mixed[row : row + rows].unflatten(0, (len(q), -1)).copy_(kernel(q, k, v).transpose(1, 2))
+        row += rows
     mixed[row:] = 0
     return mixed.flatten(1)
 
 
-def attend_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def runs_of(query: Tensor, key: Tensor, value: Tensor, spans: Spans) -> Iterator[tuple[Tensor, ...]]:
+    """(q, k, v) of each run of n equally long texts: (n, heads, length, d), or length 1 for q."""
+    whole = len(query) == len(key)
+    row = token = 0
+    for texts, length in spans.runs():
+        rows, tokens = texts * length if whole else texts, texts * length
+        parts = query[row : row + rows], key[token : token + tokens], value[token : token + tokens]
+        yield tuple(part.unflatten(0, (texts, -1)).transpose(1, 2) for part in parts)
+        row, token = row + rows, token + tokens
+
+
+def attend_by_products(query: Tensor, key: Tensor, value: Tensor, dropout_rate: float = 0.0) -> Tensor:
     """Attention as two products: in bf16 on a CPU, 1.5 times as fast as the flash kernel."""
     weights = torch.softmax((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), dim=-1)
-    return weights @ value
+    return (dropout(weights, dropout_rate) if dropout_rate else weights) @ value
 
 
 def attend_jagged(query: Tensor, key: Tensor, value: Tensor, spans: Spans, query_offsets: Tensor) -> Tensor:

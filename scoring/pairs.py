@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from scoring.checkpoint import sha256_of
 from scoring.formats import Pair, flatten_messages
 from scoring.groups import grouped
 from scoring.normalise import normalised_digest
@@ -131,7 +132,7 @@ def read_training_data(
         train=read_pairs(files["train"], bad=bad, left_out=left_out),
         validation=held_out.get("validation", []),
         test=held_out.get("test", []),
-        files={path.name: file_sha256(path) for path in files.values()},
+        files={path.name: _sha256(path) for path in files.values()},
         left_out=left_out,
     )
     return data if data.validation else with_validation(data, validation_share)
@@ -194,13 +195,12 @@ def _preference(path: Path) -> tuple[int, int, str]:
     return place, _ENDINGS.index(packing), path.name
 
 
-def file_sha256(path: Path) -> str:
+def _sha256(path: Path) -> str:
     """The sha256 of a file, or of the lines "name:sha256" of the files in a folder."""
-    if path.is_dir():
-        lines = [f"{file.name}:{file_sha256(file)}" for file in sorted(path.iterdir())]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    if not path.is_dir():
+        return sha256_of(path)
+    lines = [f"{file.name}:{_sha256(file)}" for file in sorted(path.iterdir())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 # --- files --------------------------------------------------------------------------------------------------

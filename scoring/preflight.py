@@ -14,6 +14,7 @@ import numpy as np
 from scoring import shares
 from scoring.config import TrainConfig
 from scoring.encode import Encoded, Encoder
+from scoring.evaluate import right_shares
 from scoring.formats import BadText
 from scoring.pairs import DataError, LabelledPair, TrainingData
 
@@ -76,10 +77,9 @@ def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainC
     """Check the training pairs and the splits. `encoded`: both sides of each pair of `data.train`."""
     pairs, steps = data.train, config.steps_for(len(data.train))
     decided = [pair for pair in pairs if not pair.is_tie]
-    longer = [
-        0.5 if len(pair.a) == len(pair.b) else float((len(pair.a) > len(pair.b)) == (pair.target > 0.5))
-        for pair in decided
-    ]
+    longer = right_shares(
+        np.array([len(pair.a) - len(pair.b) for pair in decided]), np.array([pair.target for pair in decided])
+    )
     sides = [side for both in encoded for side in both]
     facts = {
         "pairs": {split: len(rows) for split, rows in data.splits().items()},
@@ -89,7 +89,7 @@ def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainC
         "alike": sum(np.array_equal(a.ids, b.ids) for a, b in encoded),
         "crowded": sum(_crowded(both, config.max_length) for both in encoded),
         "contradicted": _contradicted(pairs),
-        "longer_preferred": float(np.mean(longer)) if longer else None,
+        "longer_preferred": float(np.mean(longer)) if decided else None,
         "prompt": _lengths([(side.prompt_tokens, side.prompt_cut) for side in sides]),
         "completion": _lengths([(side.completion_tokens, side.completion_cut) for side in sides]),
         "steps": steps,

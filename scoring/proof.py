@@ -23,7 +23,7 @@ from scoring.checkpoint import TEMPLATE, Checkpoint, CheckpointError, in_one_lin
 from scoring.config import TOKEN_TYPES
 from scoring.encode import Encoder, Ids
 from scoring.formats import Pair, Scored
-from scoring.model import Network, build_network, load_classifier, quietly
+from scoring.model import Network, build_network, device_of, load_classifier, quietly
 
 Values = npt.NDArray[np.float64]
 
@@ -63,9 +63,8 @@ def prove(
     if threads is not None:
         torch.set_num_threads(threads)
     checkpoint = open_checkpoint(path)
-    refuse_length(checkpoint, max_length)
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    classifier = load_classifier(checkpoint, target)
+    checkpoint.refuse_length(max_length)
+    classifier = load_classifier(checkpoint, device_of(device))
     encoder = Encoder.open(checkpoint.path, max_length)
     with quietly():  # Encoder.open has read the same files
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
@@ -83,13 +82,6 @@ def prove(
         expected = card.values(pairs, zero=True)
     _refuse_batches(network, texts, expected)
     return checkpoint
-
-
-def refuse_length(checkpoint: Checkpoint, max_length: int) -> None:
-    if max_length > checkpoint.max_positions:
-        raise ValueError(
-            f"max_length is {max_length}, but the model has {checkpoint.max_positions} positions"
-        )
 
 
 class Card:

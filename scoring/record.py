@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scoring import shares
 from scoring.baselines import BASELINES
 from scoring.calibrate import NotEnoughData, fit_temperature
-from scoring.checkpoint import Checkpoint
+from scoring.checkpoint import Checkpoint, sha256_of
 from scoring.config import TrainConfig
 from scoring.evaluate import by_length, compare, evaluate
 from scoring.pairs import LabelledPair, TrainingData
@@ -135,7 +135,7 @@ def manifest_of(
         "config": asdict(config),
         "base": {
             "name": source.name,
-            "weights": {f.name: _sha256(f) for f in sorted(source.glob("*.safetensors"))},
+            "weights": {f.name: sha256_of(f) for f in sorted(source.glob("*.safetensors"))},
         },
         "weights_sha256": checkpoint.weights_sha256,
         "tokenizer_sha256": checkpoint.tokenizer_sha256,
@@ -281,8 +281,8 @@ def _performance(metrics: Figures) -> list[str]:
                 f"| {name} | {shares.in_words(row['accuracy'])} | "
                 f"{shares.between(row['clustered'])} | {loss} |"
                 for name, row, loss in (
-                    ("this model", after, _number(after["log_loss"])),
-                    ("before training", figures["before"], _number(figures["before"]["log_loss"])),
+                    ("this model", after, shares.decimals(after["log_loss"])),
+                    ("before training", figures["before"], shares.decimals(figures["before"]["log_loss"])),
                     ("the longer answer wins", figures["longest"], "–"),
                 )
             ),
@@ -320,15 +320,6 @@ def print_bad_rows(rows: Sequence[str] | None) -> None:
         print(f"left out: {row}", file=sys.stderr)
     if rows and len(rows) > 5:
         print(f"left out: {len(rows):,} rows in all", file=sys.stderr)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _code_sha256() -> str:

@@ -47,6 +47,11 @@ def points_with_interval(difference: float | None, bounds: Sequence[float] | Non
     return f"{points(difference)} ({_signed(bounds[0])} to {_signed(bounds[1])})"
 
 
+def decimals(value: float | None) -> str:
+    """ "0.693"; "–" for None."""
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _rounded(share: float) -> str:
     if 0 < share < 0.005:
         return "<1"

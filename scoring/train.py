@@ -27,25 +27,23 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from scoring import learnt
 from scoring.calibrate import log_loss
 from scoring.checkpoint import (
     PICKLES,
-    TEMPLATE,
-    TEMPLATE_KEY,
-    TOKENIZER_FILES,
     Checkpoint,
     CheckpointError,
-    in_one_line,
     open_checkpoint,
     refuse_chat_template,
+    sha256_of,
 )
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import batches, why_not_bf16
-from scoring.model import Network, quietly
+from scoring.evaluate import right_shares
+from scoring.model import Network, device_of, one_output_classifier, save_classifier
 from scoring.pairs import TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
@@ -119,11 +117,10 @@ def train(
     source, out = Path(model_dir), Path(out_dir)
     if out.exists():
         raise TrainingError(f"{out} exists already; choose a new folder")
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     pairs = data if isinstance(data, TrainingData) else read_training_data(data)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
-        classifier = classifier_of(source, config, target)
+        classifier = classifier_of(source, config, device_of(device))
         encoder = Encoder.open(source, config.max_length)
         with working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report, clock)
@@ -150,20 +147,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     refuse_chat_template(source)
     rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
     changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
-    try:
-        with quietly():
-            model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                num_labels=1,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                **changed,
-            )
-    except Exception as error:
-        # A config decides which code of the library runs, and this code raises errors of any type.
-        raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
+    model = one_output_classifier(source, **changed)
     positions = getattr(model.config, "max_position_embeddings", config.max_length)
     if config.max_length > positions:
         raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
@@ -190,7 +174,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
-    measured: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)  # Measured of each measurement
     resumed: bool = False
     out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
@@ -380,7 +364,7 @@ class Run:
         outcomes = np.array([pair.target for pair in pairs])
         loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
-        right = (np.sign(margins) * np.sign(outcomes - 0.5) + 1) / 2
+        right = right_shares(margins, outcomes)
         best = all(loss < row["log_loss"] for row in self.state.measured)
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
@@ -417,8 +401,7 @@ class Run:
         config = asdict(replace(self.config, save_seconds=0.0))
         weights = hashlib.sha256()
         for file in sorted(self.source.glob("*.safetensors")):
-            with file.open("rb") as stream:
-                weights.update(hashlib.file_digest(stream, "sha256").digest())
+            weights.update(bytes.fromhex(sha256_of(file)))
         facts = [config, self.data.sha256(), weights.hexdigest(), str(self.device)]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -478,12 +461,7 @@ class Run:
         after = {split: self.margins(split) for split in held_out}
         whole = self.work / "checkpoint"
         shutil.rmtree(whole, ignore_errors=True)
-        setattr(self.classifier.config, TEMPLATE_KEY, TEMPLATE)
-        with quietly():
-            self.classifier.save_pretrained(whole)
-        for name in TOKENIZER_FILES:
-            if (self.source / name).is_file():
-                shutil.copyfile(self.source / name, whole / name)
+        save_classifier(self.classifier, self.source, whole)
         checkpoint = open_checkpoint(whole)
         state = asdict(self.state)
         record = Record(

@@ -8,12 +8,12 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import BertForSequenceClassification, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
 from scoring.encode import Ids
-from scoring.model import Network, Padded, Spans
+from scoring.model import Network, Padded, Spans, attend_by_products, runs_of
 
 
 def trainable(classifier: PreTrainedModel) -> Network:
@@ -71,31 +71,12 @@ class TrainableBert(Network):
             rows.unflatten(-1, (heads, size))
             for rows in (attention.query(queries), attention.key(hidden), attention.value(hidden))
         )
-        whole = len(queries) == len(hidden)
-        mixed = []
-        row = token = 0
-        for texts, length in spans.runs():
-            rows, tokens = texts * (length if whole else 1), texts * length
-            q, k, v = (
-                part.unflatten(0, (texts, -1)).transpose(1, 2)  # (n, heads, length or 1, d)
-                for part in (
-                    query[row : row + rows],
-                    key[token : token + tokens],
-                    value[token : token + tokens],
-                )
-            )
-            attended = _attention(q, k, v, rate)
-            mixed.append(attended.transpose(1, 2).flatten(0, 1).flatten(1))
-            row, token = row + rows, token + tokens
-        return torch.cat(mixed)
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:
-    if not rate:
-        return scaled_dot_product_attention(query, key, value)
-    # With dropout, a CPU's kernel computes the same products, with more copies between them.
-    weights = torch.softmax((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), dim=-1)
-    return dropout(weights, rate) @ value
+        # With dropout, a CPU's kernel computes the same products, with more copies between them.
+        attended = (
+            attend_by_products(q, k, v, rate) if rate else scaled_dot_product_attention(q, k, v)
+            for q, k, v in runs_of(query, key, value, spans)
+        )
+        return torch.cat([part.transpose(1, 2).flatten(0, 1).flatten(1) for part in attended])
 
 
 def _finish(layer: BertLayer, hidden: Tensor, attended: Tensor) -> Tensor:

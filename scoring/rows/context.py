@@ -117,7 +117,7 @@ def _refuse(column: str, message: str, value: object) -> NoReturn:
 # --- conversations as text ----------------------------------------------------------------------------------
 
 
-def _conversation_in(text: str, column: str) -> list[Message] | Message | None:
+def _conversation_in(text: str, column: str) -> object:
     """The messages written in the text; None for other text. Raises BadRow for damaged messages."""
     if not _LOOKS_LIKE_MESSAGES.match(text.strip()):
         return None
