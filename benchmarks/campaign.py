@@ -37,6 +37,7 @@ from workbench.models import (
     User,
 )
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
+from workbench.pipeline.model.promotion import activate
 
 CHUNK = 5_000
 Vector = npt.NDArray[np.float64]
@@ -237,7 +238,7 @@ def make_simulated(pairs: int, recipe: Recipe = Recipe(), **fields: str) -> Data
         ): noise
         for number, (name, noise) in enumerate(recipe.models.items(), 1)
     }
-    list(models)[-1].activate()
+    activate(list(models)[-1])
     now = timezone.now()
     for start in range(0, pairs, CHUNK):
         size = min(CHUNK, pairs - start)

@@ -25,6 +25,7 @@ from workbench.pipeline.annotate.answers import Answer
 from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.model import promotion
 from workbench.pipeline.model.compare import Compared
+from workbench.pipeline.model.promotion import activate
 
 RIGHT, FOLLOWS = 0.9, 0.6
 """How often a person is right, and how often they take the Suggestion that they are shown."""
@@ -66,7 +67,7 @@ def campaign(seed: int, *, pairs: int, votes: int, queue: str = "mixture", blind
     dataset = Dataset.objects.create(
         name=f"Campaign {seed}", order=queue, random_share=0.3, blind_share=blind
     )
-    old.activate(reason="simulated")
+    activate(old, reason="simulated")
     truth = drawn.random(pairs) < 0.5
     comparisons = _pairs(dataset, pairs)
     sure = drawn.exponential(1.5, pairs)

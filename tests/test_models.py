@@ -17,6 +17,7 @@ from tests.factories import (
 from workbench.models import Annotator, Comparison, Dataset, ModelVersion
 from workbench.models.dataset import answer_digest, messages_digest
 from workbench.pipeline.datasets.overview import sources_of
+from workbench.pipeline.model.promotion import activate
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +64,7 @@ def test_an_import_source_has_one_annotator_for_each_id():
 def test_one_version_is_active_and_activating_another_takes_over():
     old, new = ModelVersionFactory.create(state="active"), ModelVersionFactory.create()
 
-    new.activate(reason="better")
+    activate(new, reason="better")
 
     assert ModelVersion.objects.active() == new
     assert ModelVersion.objects.get(pk=old.pk).state == "registered"
@@ -114,8 +115,8 @@ def test_people_go_on_with_the_old_suggestion_until_the_new_version_serves_the_d
     suggested = SuggestionFactory.create(version=old).comparison
     ScoreFactory.create(completion=suggested.a, version=old)
     SuggestionFactory.create(comparison=suggested, version=never)
-    old.activate()
-    new.activate(reason="better")
+    activate(old)
+    activate(new, reason="better")
 
     SuggestionFactory.create(comparison=suggested, version=new)
     assert suggested.suggestions.to_show().get().version == old

@@ -24,6 +24,7 @@ from workbench.pipeline.annotate.answers import Answer, Refused, skip
 from workbench.pipeline.annotate.handout import next_claim
 from workbench.pipeline.annotate.progress import last_answered, progress_of, what_is_left
 from workbench.pipeline.datasets.overview import with_judging_counts
+from workbench.pipeline.model.promotion import activate
 
 pytestmark = pytest.mark.django_db
 
@@ -456,7 +457,7 @@ def test_a_change_keeps_what_was_shown_although_another_version_is_active_by_now
     first = record_judgment(claim.annotator, claim.comparison, answer("a"))
     newer = ModelVersionFactory.create()
     SuggestionFactory.create(comparison=claim.comparison, version=newer, margin=5.0)
-    newer.activate(reason="newer")
+    activate(newer, reason="newer")
 
     changed = record_judgment(
         claim.annotator, claim.comparison, answer("b", supersedes=first.idempotency_key)
@@ -469,7 +470,7 @@ def test_an_assisted_judgment_keeps_what_was_shown_beforehand(dataset):
     claim = suggested(dataset, "assisted", margin=-1.0)
     newer = ModelVersionFactory.create()
     SuggestionFactory.create(comparison=claim.comparison, version=newer, margin=5.0)
-    newer.activate(reason="newer")
+    activate(newer, reason="newer")
 
     judgment = record_judgment(claim.annotator, claim.comparison, answer("a"))
 

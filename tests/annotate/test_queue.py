@@ -25,6 +25,7 @@ from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, Mo
 from workbench.pipeline.annotate import queue, statements
 from workbench.pipeline.annotate.answers import Answer, skip
 from workbench.pipeline.annotate.handout import next_claim
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.review import decide
 from workbench.pipeline.scoring import suggestions
 from workbench.worker.tasks import order_queue, reconcile
@@ -133,7 +134,7 @@ def test_another_active_version_puts_the_queue_in_its_own_order(ordered, model):
     SuggestionFactory.create(comparison=one, version=better, margin=3.0)
     SuggestionFactory.create(comparison=other, version=better, margin=0.1)
 
-    better.activate(reason="Only to test the order.")
+    activate(better, reason="Only to test the order.")
     assert list(queue.stale_datasets()) == [ordered]
     order_queue(ordered.pk)
 

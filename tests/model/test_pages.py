@@ -21,6 +21,7 @@ from workbench.models import Evaluation, ModelVersion, Promotion, Release, Run
 from workbench.pipeline import releases
 from workbench.pipeline.datasets import overview
 from workbench.pipeline.model import evaluation, pairs
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.text.splits import split_of
 from workbench.worker import tasks
 
@@ -35,7 +36,7 @@ def staff(as_user):
 @pytest.fixture
 def old() -> ModelVersion:
     version = ModelVersionFactory.create(name="old", temperature=1.0)
-    version.activate()
+    activate(version)
     return version
 
 
@@ -247,7 +248,7 @@ def test_an_override_is_kept_with_its_reason_and_everything_is_scored_again(
 
 
 def test_rolling_back_is_one_click(dataset, staff, old, new, messages):
-    new.activate(reason="better")
+    activate(new, reason="better")
 
     page = staff.post(reverse("rollback"), follow=True).content.decode()
 

@@ -30,7 +30,7 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.pipeline.model import promotion
-from workbench.pipeline.model.promotion import Refused
+from workbench.pipeline.model.promotion import Refused, activate
 from workbench.pipeline.scoring import batches as scoring_batches
 from workbench.pipeline.text.splits import split_of
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def old() -> ModelVersion:
     version = ModelVersionFactory.create(name="old", temperature=1.0)
-    version.activate()
+    activate(version)
     return version
 
 
@@ -237,7 +237,7 @@ def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new
 
 def test_an_override_without_a_reason_cannot_even_be_stored(old, new):
     with pytest.raises(IntegrityError):
-        new.activate()
+        activate(new)
 
 
 def test_the_first_model_needs_no_gate(new, dataset):
@@ -261,7 +261,7 @@ def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refuse
     gate_of(new, old, dataset)
     weighed = promotion.weigh(new, dataset)
     other = ModelVersionFactory.create(name="other")
-    other.activate(reason="quicker")
+    activate(other, reason="quicker")
     monkeypatch.setattr(promotion, "weigh", lambda *_: weighed)
 
     with pytest.raises(Refused, match="other has become the active model meanwhile"):
@@ -272,9 +272,9 @@ def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refuse
 
 def test_a_rollback_takes_back_one_promotion_after_the_other_and_is_on_record(admin):
     one, two, three = (ModelVersionFactory.create(name=name) for name in ("one", "two", "three"))
-    one.activate()
-    two.activate(reason="better")
-    three.activate(reason="better still")
+    activate(one)
+    activate(two, reason="better")
+    activate(three, reason="better still")
 
     assert promotion.roll_back(by=admin, reason="It prefers apologies").version == two
     assert promotion.roll_back(by=admin).version == one
@@ -292,7 +292,7 @@ def test_after_a_rollback_the_old_suggestions_are_shown_at_once(old, new, datase
     for version in (old, new):
         Suggestion.objects.create(comparison=comparison, version=version, margin=1.0)
     ModelVersion.objects.filter(pk=old.pk).update(activated_at=timezone.now() - timedelta(days=1))
-    new.activate(reason="better")
+    activate(new, reason="better")
     assert comparison.suggestions.to_show().first().version == new
 
     promotion.roll_back()
@@ -345,7 +345,7 @@ def rescored(dataset):
     comparisons = ComparisonFactory.create_batch(4, prompt__dataset=dataset)
     for comparison in comparisons:
         JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
-    old.activate()
+    activate(old)
     scoring_batches.plan_wanted(dataset)
     assert score_some(old, {each.a_id for each in comparisons}) == 8
     dataset.refresh_from_db()

@@ -24,6 +24,7 @@ from tests.factories import (
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import releases
 from workbench.pipeline.model import promotion, training
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.model.training import Checkpoint, Tools
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.progress import Refused
@@ -84,7 +85,7 @@ def tools(train) -> Tools:
 def base(tmp_path) -> ModelVersion:
     version = ModelVersionFactory.create(name="base", tokenizer_sha256="0" * 64)
     (Path(default_storage.path(version.checkpoint))).mkdir(parents=True, exist_ok=True)
-    version.activate()
+    activate(version)
     return version
 
 

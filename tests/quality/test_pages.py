@@ -22,6 +22,7 @@ from tests.factories import (
 )
 from workbench.models import Annotator, Dataset, Judgment, Statistics, User
 from workbench.pipeline import quality
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.quality import charts
 from workbench.worker import tasks
 
@@ -136,7 +137,7 @@ def test_the_page_says_how_old_its_figures_are(as_user, dataset, alice, judged, 
     fresh = page(client, dataset)
 
     JudgmentFactory.create(comparison=dataset.comparisons.first())
-    ModelVersionFactory.create(name="reward-2").activate(reason="better")
+    activate(ModelVersionFactory.create(name="reward-2"), reason="better")
     old = page(client, dataset)
 
     assert "40 votes on 20 pairs" in fresh

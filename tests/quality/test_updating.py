@@ -8,6 +8,7 @@ from django.utils import timezone
 from tests.factories import ComparisonFactory, JudgmentFactory, ModelVersionFactory, RunFactory
 from workbench.models import Dataset, Run, Statistics
 from workbench.pipeline import quality
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.quality import updating
 from workbench.worker import tasks
 
@@ -88,7 +89,7 @@ def test_a_report_is_renewed_after_an_import_and_after_scoring(kind, dataset, re
 
 
 def test_a_report_is_renewed_once_for_another_model(dataset, reported):
-    ModelVersionFactory.create().activate(reason="better")
+    activate(ModelVersionFactory.create(), reason="better")
     run = quality.begin_if_stale(dataset)
     assert run
     tasks.carry_out(run.pk)

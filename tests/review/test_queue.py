@@ -18,6 +18,7 @@ from tests.factories import (
     SuggestionFactory,
 )
 from workbench.models import Annotator, Comparison, Dataset, Flag, ModelVersion, User
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.review import decide, queue
 from workbench.pipeline.review.queue import Filters, Order, Why
 
@@ -223,7 +224,7 @@ def test_pages_stay_whole_while_people_settle_and_judge_and_another_version_beco
         seen += [row.comparison for row in page.cases]
         after = page.after
         settle(page.cases[0].comparison, rita, "a")
-        ModelVersionFactory.create().activate(reason="another")
+        activate(ModelVersionFactory.create(), reason="another")
 
     assert (seen, after) == (whole, "")
 

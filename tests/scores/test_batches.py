@@ -14,6 +14,7 @@ from tests.factories import (
     PromptFactory,
 )
 from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, Suggestion
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.scoring import batches
 from workbench.worker import scorers, tasks
@@ -441,7 +442,7 @@ def test_no_more_messages_are_under_way_than_workers_could_want(version, monkeyp
 
 
 def test_what_wants_scores_is_planned_once_and_asks_again_when_more_comes(version):
-    version.activate()
+    activate(version)
     dataset = prompts_with_completions(1, 2)
     Dataset.objects.update(needs_scoring=True)
 
@@ -455,7 +456,7 @@ def test_what_wants_scores_is_planned_once_and_asks_again_when_more_comes(versio
 def test_activating_a_version_makes_every_dataset_want_its_scores_newest_first(version):
     old, new = prompts_with_completions(1, 1), prompts_with_completions(1, 1)
 
-    version.activate()
+    activate(version)
 
     assert list(Dataset.objects.needing_scores()) == [new, old]
 

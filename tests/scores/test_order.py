@@ -28,6 +28,7 @@ from workbench.models import (
     ScoreBatch,
     Suggestion,
 )
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.scoring import batches, suggestions
 from workbench.worker import scorers
 
@@ -216,7 +217,7 @@ def test_an_error_larger_than_the_guard_allows_has_more_siblings_scored_again(mo
 
 
 def test_a_suggestion_that_rests_on_the_score_is_renewed_and_the_queue_with_it(model, version, prompt):
-    version.activate()
+    activate(version)
     a, b = model.add(prompt, 0, 4), model.add(prompt, 40)
     pair = ComparisonFactory.create(prompt=prompt, a=a, b=b)
     score_all(prompt.dataset, version, model)

@@ -22,6 +22,7 @@ from tests.factories import (
 )
 from workbench.models import Dataset, ModelVersion, Release, Run, ScoreBatch, Upload
 from workbench.pipeline import releases
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.scoring import batches
 from workbench.worker import celery, enqueue, tasks
 from workbench.worker.celery import app
@@ -85,7 +86,7 @@ def dead(request, broker) -> Switch:
 @pytest.fixture
 def model() -> ModelVersion:
     version = ModelVersionFactory.create(name="old", temperature=1.0)
-    version.activate()
+    activate(version)
     return version
 
 

@@ -41,6 +41,7 @@ from workbench.models import (
     Worker,
 )
 from workbench.pipeline import releases
+from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.review import queue
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +72,7 @@ class Campaign:
         self.release.run = RunFactory.create(dataset=dataset, kind="release", state="done")
         self.release.save()
         self.version = ModelVersionFactory.create(temperature=1.0)
-        self.version.activate()
+        activate(self.version)
         self.run = RunFactory.create(dataset=dataset, version=self.version, state="running")
         self.leakage = RunFactory.create(
             dataset=dataset,
@@ -150,7 +151,7 @@ class Campaign:
                 )  # fmt: skip
         ModelVersionFactory.create(base=self.old)
         for version in (self.old, self.version):
-            version.activate(reason="to and fro", by=self.admin)
+            activate(version, reason="to and fro", by=self.admin)
 
     def _of_runs(self, number: int) -> None:
         """One more Run of each kind, open and ended, with what they leave; one more worker."""

@@ -1,18 +1,14 @@
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from django.apps import apps
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Abs
-from django.utils import timezone
 
 from workbench.models.counts import count_of
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
-    from workbench.models.evaluations import Promotion
-    from workbench.models.people import User
 
 
 class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
@@ -184,40 +180,6 @@ class ModelVersion(models.Model):
         retired = registered.update(state=self.State.RETIRED)
         self.refresh_from_db()
         return retired == 1
-
-    def activate(
-        self,
-        *,
-        kind: str = "",
-        by: "User | None" = None,
-        reason: str = "",
-        gate: dict[str, Any] | None = None,
-    ) -> "Promotion":
-        """Make this the one active version, and write the Promotion that says so. The old one keeps its
-        Scores and Suggestions, and serves each Dataset that it has scored until this one has scored it too.
-        Without a `kind` it is the first, or an override, which needs a reason."""
-        kinds = apps.get_model("workbench", "Promotion").Kind
-        with transaction.atomic():
-            active = ModelVersion.objects.select_for_update().filter(state=self.State.ACTIVE)
-            replaced = active.exclude(pk=self.pk).first()
-            active.exclude(pk=self.pk).update(state=self.State.REGISTERED)
-            self.state, self.activated_at = self.State.ACTIVE, timezone.now()
-            self.save(update_fields=["state", "activated_at"])
-            # By name, as datasets are made of scores and not the other way round.
-            datasets = apps.get_model("workbench", "Dataset").objects
-            datasets.update(needs_scoring=True)
-            if replaced:
-                scored = Score.objects.filter(version=replaced, completion__prompt__dataset=OuterRef("pk"))
-                datasets.filter(Exists(scored), held_by=None).update(held_by=replaced)
-            datasets.filter(held_by=self).update(held_by=None)
-            promotion: Promotion = self.promotions.create(
-                kind=kind or (kinds.OVERRIDE if replaced else kinds.FIRST),
-                supersedes=replaced,
-                by=by,
-                reason=reason,
-                gate=gate or {},
-            )
-        return promotion
 
 
 class ScoreQuerySet(models.QuerySet["Score"]):

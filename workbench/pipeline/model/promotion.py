@@ -3,16 +3,17 @@
 A version is promoted when it is really better on what the team judged, not worse on what is held fixed, and
 calibrated. Anything else needs a named admin and a reason, and both are kept on record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from django.db import transaction
-from django.db.models import Count, Window
+from django.db.models import Count, Exists, OuterRef, Window
+from django.utils import timezone
 
 from scoring import shares
 from scoring.evaluate import PairedComparison
-from workbench.models import Dataset, ModelVersion, Promotion, User
+from workbench.models import Dataset, ModelVersion, Promotion, Score, User
 from workbench.pipeline.model import pairs
 from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.model.pairs import WHAT_TO_DO
@@ -271,13 +272,50 @@ def _activate(
         if active != gate.replaces:
             raise Refused(f"{active} has become the active model meanwhile. Compare with {active} first.")
         version = ModelVersion.objects.get(pk=gate.version.pk)
-        promotion = version.activate(
-            kind=kind, by=by, reason=reason.strip(), gate=gate.as_json() if record is None else record
+        promotion = activate(
+            version,
+            kind=kind,
+            by=by,
+            reason=reason.strip(),
+            gate=gate.as_json() if record is None else record,
         )
         # After a rollback the version has its Scores and serves at once.
         for dataset in Dataset.objects.there().filter(held_by__isnull=False):
             batches.hand_over(dataset)
     return promotion
+
+
+def activate(
+    version: ModelVersion,
+    *,
+    kind: Promotion.Kind | None = None,
+    by: User | None = None,
+    reason: str = "",
+    gate: Mapping[str, object] | None = None,
+) -> Promotion:
+    """Make the version the one active one, and store the Promotion. The version before keeps its Scores and
+    Suggestions, and serves each Dataset that it has scored until the new version has scored it too.
+
+    Without a `kind` the Promotion is the first one, or an override, which needs a reason."""
+    with transaction.atomic():
+        others = ModelVersion.objects.exclude(pk=version.pk).select_for_update()
+        active = others.filter(state=ModelVersion.State.ACTIVE)
+        replaced = active.first()
+        active.update(state=ModelVersion.State.REGISTERED)
+        version.state, version.activated_at = ModelVersion.State.ACTIVE, timezone.now()
+        version.save(update_fields=["state", "activated_at"])
+        Dataset.objects.update(needs_scoring=True)
+        if replaced:
+            scored = Score.objects.filter(version=replaced, completion__prompt__dataset=OuterRef("pk"))
+            Dataset.objects.filter(Exists(scored), held_by=None).update(held_by=replaced)
+        Dataset.objects.filter(held_by=version).update(held_by=None)
+        return version.promotions.create(
+            kind=kind or (Promotion.Kind.OVERRIDE if replaced else Promotion.Kind.FIRST),
+            supersedes=replaced,
+            by=by,
+            reason=reason,
+            gate=dict(gate or {}),
+        )
 
 
 NAMED = 3
