@@ -27,7 +27,7 @@ def _secret_key() -> str:
     key: str = env.str("SECRET_KEY", "")
     if DEBUG:
         return key or "not-secret-because-debug-is-on"
-    # Whoever knows this key can forge a session; published defaults were other tools' worst holes.
+    # Anybody who knows this key can forge a session; published defaults were other tools' worst holes.
     if len(key) < 50 or len(set(key)) < 5 or key.startswith(("django-insecure-", "changeme")):
         raise ImproperlyConfigured(
             "SECRET_KEY is missing or weak: set it to 50 or more random characters, or name a file that sets "
@@ -102,12 +102,12 @@ def _database() -> dict[str, object]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
         }
     else:
-        # PostgreSQL took longer to compile the counts of a page than to answer them: 2.0 s, 0.7 s without.
+        # With its compiler (jit), PostgreSQL took 2.0 s for the counts of a page; without, 0.7 s.
         options = config.setdefault("OPTIONS", {})
         options.setdefault("options", "-c jit=off")
-        options.setdefault("connect_timeout", 5)  # seconds; else a host that is gone holds a page for minutes
-        # A statement that a connection has sent five times is planned no more: planning was half of the time
-        # PostgreSQL took to hand out a Comparison and to store an answer.
+        options.setdefault("connect_timeout", 5)  # seconds; else a missing host holds a page for minutes
+        # PostgreSQL keeps the plan of a statement that a connection sends five times: planning took half of
+        # the time to hand out a Comparison and to store an answer.
         if env.bool("PREPARE_STATEMENTS", True):
             options |= {"server_side_binding": True, "prepare_threshold": 5}
         config["CONN_MAX_AGE"] = 60
@@ -139,9 +139,9 @@ AXES_COOLOFF_TIME = 1  # hours
 AXES_RESET_ON_SUCCESS = True
 AXES_ENABLE_ACCESS_FAILURE_LOG = True  # workbench.pace counts these
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
-# 0 = no proxy in front: X-Forwarded-For is then a client's own word and not read. Each proxy appends the
-# address that it sees, so the client's is the PROXY_COUNT-th from the right; what stands left of that may be
-# forged. ipware counts the addresses behind the client's.
+# 0 = no proxy in front: a client may then write any X-Forwarded-For, so it is not read. Each proxy appends
+# the address that it sees, so the client's address is the PROXY_COUNT-th from the right; addresses further
+# left may be forged. ipware counts the addresses behind the client's.
 PROXY_COUNT = env.int("PROXY_COUNT", 0)
 AXES_IPWARE_PROXY_COUNT = PROXY_COUNT - 1 if PROXY_COUNT else None
 AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR" if PROXY_COUNT else "REMOTE_ADDR"]
@@ -179,8 +179,8 @@ USE_THOUSAND_SEPARATOR = True
 
 
 def _files() -> dict[str, object]:
-    """Where uploads, checkpoints and Releases lie, outside the web root and under generated names: a local
-    folder, or an S3 bucket, so that machines share nothing else (pip install .[s3])."""
+    """The storage of uploads, checkpoints and Releases, outside the web root and under generated names: a
+    local folder, or an S3 bucket, so that machines share nothing else (pip install .[s3])."""
     if bucket := env.str("S3_BUCKET", ""):
         options = {
             "bucket_name": bucket,
@@ -222,17 +222,17 @@ def _broker() -> tuple[str, dict[str, object]]:
             "control_folder": str(folder / "control"),
             "store_processed": False,
         }
-    # kombu looks for unacknowledged messages only each 10 x throttle seconds; 1 makes that 10 s, not 100.
+    # kombu looks for unacknowledged messages every 10 x throttle seconds: 10 s with 1, else 100 s.
     return url, {"visibility_timeout": 600, "unacked_restore_throttle": 1}
 
 
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = _broker()
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# One more try finds a broker that was restarted; then the reconciler sees to it.
+# A second try finds a broker that was restarted; after that, the reconciler sends the message again.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
-# True would redeliver a poison task for ever on Redis; attempts are counted in our own rows instead.
+# True would redeliver a poison task for ever on Redis; our own rows count the attempts instead.
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -250,7 +250,7 @@ CELERY_BEAT_SCHEDULE = {
     "reconcile": {
         "task": "workbench.worker.tasks.reconcile",
         "schedule": schedule(RECONCILE_SECONDS),
-        # A backlog of reconcile messages would only repeat what one of them does.
+        # A backlog of reconcile messages would only repeat the work of one.
         "options": {"expires": RECONCILE_SECONDS},
     }
 }

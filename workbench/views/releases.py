@@ -281,12 +281,7 @@ def release_zip(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     response = StreamingHttpResponse(
         pipeline.zip_blocks(release, _folder(release)),
         content_type="application/zip",
-        headers={
-            "Content-Disposition": content_disposition_header(as_attachment=True, filename=name)
-            or "attachment",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "private, no-store",
-        },
+        headers=_attachment(name),
     )
     if request.method == "GET":
         Download.objects.create(release=release, file=name, user=access.person(request.user))
@@ -303,16 +298,21 @@ def _sha256(release: Release, name: str) -> str:
 def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
     # RFC 9530: the digest is of the whole file, in base64, also on a range of it. People compare hex.
     digest = base64.b64encode(bytes.fromhex(sha256)).decode()
-    filename = f"{_folder(release)}-{name}"
+    return {
+        **_attachment(f"{_folder(release)}-{name}"),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{sha256}"',
+        "Repr-Digest": f"sha-256=:{digest}:",
+        "X-Checksum-Sha256": sha256,
+    }
+
+
+def _attachment(filename: str) -> dict[str, str]:
     return {
         "Content-Disposition": content_disposition_header(as_attachment=True, filename=filename)
         or "attachment",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
-        "Accept-Ranges": "bytes",
-        "ETag": f'"{sha256}"',
-        "Repr-Digest": f"sha-256=:{digest}:",
-        "X-Checksum-Sha256": sha256,
     }
 
 

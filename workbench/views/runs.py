@@ -147,24 +147,22 @@ def run(request: Request, pk: int) -> HttpResponse:
         "failed": _with_completions(run.batches.failed().order_by("pk")[:BATCHES_SHOWN]),
         "failed_count": run.batches.failed().count(),
         "by_worker": run.batches.by_worker(),
-        "outcome": [
-            (words, run.result[key])
-            for key, words in RESULTS.items()
-            if isinstance(run.result.get(key), int | str)
-        ],
     }
     if run.kind == Run.Kind.IMPORT:
-        context["outcome"] = []
         context["imported"] = run.result if "rows" in run.result else None
-    if run.kind == Run.Kind.SCORE:
-        context["outcome"] = []
+    elif run.kind == Run.Kind.SCORE:
         context["cuts"] = cuts.of_run(run)
-    if run.kind == Run.Kind.TRAIN:
+    elif run.kind == Run.Kind.TRAIN:
         preflight = run.result.get("preflight") or {}
-        context["outcome"] = []
         context["curve"] = Curve.of(run)
         context["active"] = ModelVersion.objects.active()
         context["preflight"] = training.preflight_in_words(preflight) if "pairs" in preflight else []
+    else:
+        context["outcome"] = [
+            (words, run.result[key])
+            for key, words in RESULTS.items()
+            if isinstance(run.result.get(key), int | str)
+        ]
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 
 
