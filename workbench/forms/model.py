@@ -58,8 +58,12 @@ def _preset_for(release: Release | None) -> str:
 class CompareForm(forms.Form):
     """Which two versions to compare."""
 
-    new = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
-    old = forms.ModelChoiceField(ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED))
+    new = forms.ModelChoiceField(
+        ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED), empty_label="choose a model"
+    )
+    old = forms.ModelChoiceField(
+        ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED), empty_label="choose a model"
+    )
 
     def clean(self) -> dict[str, object]:
         chosen = super().clean() or {}

@@ -30,6 +30,7 @@ export function openKeys() {
   openDialog(keysDialog);
   // Not by autofocus: the browser would want to give it the focus when the page opens.
   keysDialog.querySelector(".primary").focus();
+  keysDialog.scrollTop = 0; // where it is longer than a phone, to begin with the first key
 }
 
 // The flag
