@@ -192,12 +192,12 @@ def race(
     context = multiprocessing.get_context("spawn")
     links, children = {}, []
     for name in LOOPS:
-        here, there = context.Pipe()
-        child = context.Process(target=in_turns, args=(name, folder, data, config, threads, there))
+        parent_end, child_end = context.Pipe()
+        child = context.Process(target=in_turns, args=(name, folder, data, config, threads, child_end))
         child.start()
-        links[name] = here
+        links[name] = parent_end
         children.append(child)
-        here.recv()
+        parent_end.recv()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in LOOPS}
     losses: dict[str, list[float]] = {}
     for number in range(((config.steps or 0) - 1) // turn):
@@ -225,12 +225,12 @@ def seed_step(folder: Path, pairs_in_step: int, link: Connection) -> None:
 def peak_of_seed_step(scratch: Path, shape: Shape, pairs_in_step: int) -> tuple[float, float]:
     """(peak GB, seconds) of one step of the preset `seed`, saving included, in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
+    parent_end, child_end = context.Pipe()
     child = context.Process(
-        target=seed_step, args=(save_random_bert(scratch / "seed", shape, WORDS), pairs_in_step, there)
+        target=seed_step, args=(save_random_bert(scratch / "seed", shape, WORDS), pairs_in_step, child_end)
     )
     child.start()
-    peak, seconds = here.recv()
+    peak, seconds = parent_end.recv()
     child.join()
     return peak * 1024 / 1e9, seconds
 
