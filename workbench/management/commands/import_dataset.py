@@ -137,20 +137,20 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
         self, file: Path, dataset: Dataset, options: imports.ImportOptions, rejects: Path | None
     ) -> imports.ImportResult:
         with ExitStack() as stack:
-            told = stack.enter_context(shown(Run.Kind.IMPORT, escaped(file.name)))
+            show = stack.enter_context(shown(Run.Kind.IMPORT, escaped(file.name)))
             bad = stack.enter_context(rejects.open("wb")) if rejects else None
 
-            def show(phase: str, done: int, total: int) -> bool:
-                # Grouping goes by steps of no fixed size.
-                return phase == "grouping" or told(done, total, phase=phase)
+            def show_phase(phase: str, done: int, total: int) -> bool:
+                # The steps of grouping have no fixed size.
+                return phase == "grouping" or show(done, total, phase=phase)
 
-            return imports.import_file(file, dataset, options, show, rejects=bad)
+            return imports.import_file(file, dataset, options, show_phase, rejects=bad)
 
     def _report(self, result: imports.ImportResult, dataset: Dataset) -> None:
         for problem in result.problems:
             place = f"line {problem.line}" if problem.line else "file"
-            named = problem.field and problem.field not in problem.message
-            field = f", {escaped(problem.field)}" if named else ""
+            names_field = problem.field and problem.field not in problem.message
+            field = f", {escaped(problem.field)}" if names_field else ""
             excerpt = f": {problem.excerpt}" if problem.excerpt else ""
             self.stdout.write(f"{place}{field}: {problem.message} [{problem.code}]{excerpt}")
         if result.problem_count > len(result.problems):
@@ -179,20 +179,19 @@ def columns_named(arguments: list[str]) -> dict[str, str]:
 
 
 def summary(result: imports.ImportResult, dataset: Dataset) -> str:
-    """What happened, in a sentence or three."""
     if not result.accepted:
         if not result.rejected:
             return "Nothing was stored. Fix the file and import it again."
         rows = counted(result.rejected, "bad row")
         return f"Nothing was stored: {rows}. Fix the file, or skip bad rows with --lenient."
-    would = "Would add" if result.dry_run else "Added"
+    verb = "Would add" if result.dry_run else "Added"
     added = (
-        f"{would} to {dataset.name}: {counted(result.prompts, 'prompt')}, "
+        f"{verb} to {dataset.name}: {counted(result.prompts, 'prompt')}, "
         f"{counted(result.completions, 'answer')}, {counted(result.comparisons, 'pair')}, {result.labels}. "
         f"Format: {result.format}."
     )
     lines = [added]
-    for count, one, many in (
+    for count, singular, plural in (
         (result.already_there, "row is in the dataset already", "rows are in the dataset already"),
         (result.duplicates, "row repeats an earlier row", "rows repeat an earlier row"),
         (
@@ -224,7 +223,7 @@ def summary(result: imports.ImportResult, dataset: Dataset) -> str:
         (result.cut_off, "answer seems to be cut off", "answers seem to be cut off"),
     ):
         if count:
-            lines.append(f"{count:,} {one if count == 1 else many}.")
+            lines.append(f"{count:,} {singular if count == 1 else plural}.")
     if result.cuts:
         lines.append(f"{result.cuts.capitalize()}.")
     return "\n".join(lines)

@@ -1,5 +1,3 @@
-from typing import Any
-
 from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_to_change
@@ -12,34 +10,32 @@ from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.text import learnt
 from workbench.worker import tasks
 
-EXAMPLES = """
-examples:
-  manage.py statistics Kitchen              compute the figures now, store them, and print the main ones
-  manage.py statistics Kitchen --queue      leave the work to the workers
-  manage.py statistics Kitchen --json       print all stored figures as one line of JSON
-"""
-
 
 class Command(WorkbenchCommand):
     help = (
         "Compute the figures of a dataset: agreement, annotators, models against people, what to label next."
     )
-    examples = EXAMPLES
+    examples = """
+examples:
+  manage.py statistics Kitchen              compute the figures now, store them, and print the main ones
+  manage.py statistics Kitchen --queue      leave the work to the workers
+  manage.py statistics Kitchen --json       print all stored figures as one line of JSON
+"""
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="name of the dataset")
         parser.add_argument("--queue", action="store_true", help="leave the work to the workers")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        dataset = dataset_to_change(options["name"])
+    def handle(self, *, name: str, queue: bool, **options: object) -> None:
+        dataset = dataset_to_change(name)
         run = quality.begin(dataset)
-        if options["queue"]:
+        if queue:
             tasks.enqueue_run(run)
             self.answer(f"{run} is queued: it starts when a worker is free.", {"run": run.pk})
             return
         report = self._compute(dataset, run)
-        self.answer(told(dataset, report), report)
+        self.answer(_in_words(dataset, report), report)
 
     def _compute(self, dataset: Dataset, run: Run) -> quality.Report:
         if not run.start():
@@ -58,25 +54,24 @@ class Command(WorkbenchCommand):
         return report
 
 
-def told(dataset: Dataset, report: quality.Report) -> str:
-    """The main figures in lines for people."""
+def _in_words(dataset: Dataset, report: quality.Report) -> str:
     lines = [f"{dataset}: {data_in_words(report['data'])}"]
     for label_source, agreements in report["agreement"].items():
-        every = agreements["all"]
+        figures = agreements["all"]
         lines += [
-            f"Agreement of {SOURCE_NAMES[label_source]}, {every['units']:,} pairs with two votes or more:",
-            _line("same vote", every["raw"]),
-            _line("alpha", every["alpha"], "number"),
-            _line("alpha, ordinal", every["alpha_ordinal"], "number"),
-            _line("AC1", every["ac1"], "number"),
+            f"Agreement of {SOURCE_NAMES[label_source]}, {figures['units']:,} pairs with two votes or more:",
+            _line("same vote", figures["raw"]),
+            _line("alpha", figures["alpha"], "number"),
+            _line("alpha, ordinal", figures["alpha_ordinal"], "number"),
+            _line("AC1", figures["ac1"], "number"),
         ]
     for label_source, models in report["against"].items():
         for model in models:
             pairs = model["slices"][0]
-            beside = f"{model['version']} against {SOURCE_NAMES[label_source]}"
+            subject = f"{model['version']} against {SOURCE_NAMES[label_source]}"
             warning = quality.ModelAccuracy.of(label_source, model, report).warning
             lines += [
-                f"{beside}, {pairs['accuracy']['n']:,} pairs{_without(model)}:",
+                f"{subject}, {pairs['accuracy']['n']:,} pairs{_left_out(model)}:",
                 _line("accuracy", pairs["accuracy"]),
                 _line("longest", pairs["longest"]),
                 _line("random", pairs["random"]),
@@ -88,7 +83,7 @@ def told(dataset: Dataset, report: quality.Report) -> str:
     return "\n".join([*lines, *plan(report)])
 
 
-def _without(model: ModelRow) -> str:
+def _left_out(model: ModelRow) -> str:
     """Which pairs are left out, and what is not known."""
     n = model["learnt"]
     left_out = f", without {n:,} of prompts that the model was trained on" if n else ""

@@ -1,10 +1,10 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from scoring.config import Progress, Report
+from scoring.config import Progress, Report, TrainConfig
 from workbench.management.base import (
     WorkbenchCommand,
     dataset_named,
@@ -13,15 +13,18 @@ from workbench.management.base import (
     release_numbered,
     version_named,
 )
-from workbench.management.progress import Told, shown
+from workbench.management.progress import ShowProgress, shown
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline.model import training
 from workbench.pipeline.runs import lifecycle
-from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
-from workbench.worker.training import preflight, train_here, trainer
+from workbench.worker.training import preflight as look_over_release
+from workbench.worker.training import train_here, trainer
 
-EXAMPLES = """
+
+class Command(WorkbenchCommand):
+    help = "Train a new model on a release of a dataset."
+    examples = """
 examples:
   manage.py train Kitchen                         here and now, on the newest release, from the usual model
   manage.py train Kitchen --number 3 --base RewardModel --preset seed --name kitchen-3-seed
@@ -31,11 +34,6 @@ examples:
 
 The new model is registered, calibrated and evaluated. Then manage.py promote makes it the active one.
 """
-
-
-class Command(WorkbenchCommand):
-    help = "Train a new model on a release of a dataset."
-    examples = EXAMPLES
     takes_json = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -59,61 +57,63 @@ class Command(WorkbenchCommand):
         parser.add_argument("--queue", action="store_true", help="leave the work to a worker")
         parser.add_argument("--resume", metavar="RUN", type=int, help="resume this run")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            if options["resume"]:
-                run = _stopped(options["resume"])
-            else:
-                release, base = self._chosen(options)
-                if not self._preflight(release, base, options):
-                    return
-                refuse_archived(release.dataset)
-                preset = options["preset"] or training.usual_preset(release)
-                run = training.begin(
-                    release, base, preset, options["name"], settings=_settings(options["set"])
-                )
-        except Refused as error:
-            raise CommandError(str(error)) from None
-        if options["queue"]:
+    def handle(
+        self,
+        *,
+        dataset: str | None,
+        number: int | None,
+        base: str | None,
+        preset: str | None,
+        set: list[str],  # noqa: A002
+        name: str,
+        preflight: bool,
+        queue: bool,
+        resume: int | None,
+        **options: object,
+    ) -> None:
+        if resume:
+            run = _stopped(resume)
+        elif not dataset:
+            raise CommandError("Name a dataset, or resume a run with --resume.")
+        else:
+            release, start = _release(dataset, number), _base(base)
+            settings = _settings(set)
+            expected = self._show_outlook(release, start)
+            preset = preset or training.usual_preset(release)
+            if preflight:
+                self._preflight(release, start, training.config_of(preset, settings), expected)
+                return
+            refuse_archived(release.dataset)
+            run = training.begin(release, start, preset, name, settings=settings)
+        if queue:
             tasks.enqueue_run(run)
             self.answer(f"{run} is queued: it starts when a worker for training is free.", {"run": run.pk})
-            return
-        self._train(run, options)
+        else:
+            self._train(run)
 
-    def _chosen(self, options: dict[str, Any]) -> tuple[Release, ModelVersion]:
-        if not options["dataset"]:
-            raise CommandError("Name a dataset, or resume a run with --resume.")
-        release = _release(options["dataset"], options["number"])
-        if options["base"]:
-            return release, version_named(options["base"])
-        base = training.usual_base()
-        if base is None:
-            raise CommandError("There is no model to start from: register one with manage.py model_add.")
-        return release, base
-
-    def _preflight(self, release: Release, base: ModelVersion, options: dict[str, Any]) -> bool:
-        """Say what can be said beforehand; whether to train then."""
-        found = training.outlook(release)
-        rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
-        self.stderr.write(f"{release}: {rows} pairs ({found.profile}), from {base}.")
-        for warning in found.warnings:
+    def _show_outlook(self, release: Release, base: ModelVersion) -> training.Outlook:
+        outlook = training.outlook(release)
+        rows = ", ".join(f"{count:,} {split}" for split, count in outlook.rows.items())
+        self.stderr.write(f"{release}: {rows} pairs ({outlook.profile}), from {base}.")
+        for warning in outlook.warnings:
             self.stderr.write(f"  note: {warning}")
-        if not options["preflight"]:
-            return True
-        preset = options["preset"] or training.usual_preset(release)
-        config = training.config_of(preset, _settings(options["set"]))
-        report = preflight(release, base, config)
+        return outlook
+
+    def _preflight(
+        self, release: Release, base: ModelVersion, config: TrainConfig, outlook: training.Outlook
+    ) -> None:
+        report = look_over_release(release, base, config)
         for line in training.preflight_in_words(report):
             self.stdout.write(f"  {line}")
-        if options["json"]:
-            self.stdout.write(json.dumps({"rows": dict(found.rows), "warnings": [*found.warnings], **report}))
-        return False
+        if self.as_json:
+            facts = {"rows": dict(outlook.rows), "warnings": [*outlook.warnings], **report}
+            self.stdout.write(json.dumps(facts))
 
-    def _train(self, run: Run, options: dict[str, Any]) -> None:
+    def _train(self, run: Run) -> None:
         if not run.start():
             raise CommandError(f"A worker is carrying out {run} already.")
-        with shown(Run.Kind.TRAIN, f"{run}") as told:
-            version = lifecycle.carry_out(run, lambda run: train_here(run, _watched(run, told)))
+        with shown(Run.Kind.TRAIN, f"{run}") as show:
+            version = lifecycle.carry_out(run, lambda run: train_here(run, _watched(run, show)))
         run.refresh_from_db()
         if version is None and run.found_nothing_better:
             self.answer(_finding(run), {"run": run.pk, "version": None, **run.result["finding"]})
@@ -130,26 +130,25 @@ class Command(WorkbenchCommand):
             "temperature": version.temperature,
             **run.result["finding"],
             "evaluations": [
-                {"on": found.on, "pairs": found.pairs, **found.figures["model"]}
-                for found in run.evaluations.order_by("pk")
+                {"on": evaluation.on, "pairs": evaluation.pairs, **evaluation.own}
+                for evaluation in run.evaluations.order_by("pk")
             ],
         }
         self.answer(f"{version} is registered. {_finding(run)}", facts)
 
 
 def _finding(run: Run) -> str:
-    """ "No better model found", or what else a training came to, with the reason."""
     head = "No better model found. " if run.found_nothing_better else ""
-    return head + str(run.result["finding"]["said"])
+    return f"{head}{run.result['finding']['said']}"
 
 
-def _watched(run: Run, told: Told) -> training.Train:
+def _watched(run: Run, show: ShowProgress) -> training.Train:
     train = trainer(training.config_of_run(run))
 
-    def watched(model: Path, pairs: Path, out: Path, report: Report) -> Any:
+    def watched(model: Path, pairs: Path, out: Path, report: Report) -> Mapping[str, object]:
         def step(progress: Progress) -> bool | None:
             loss = "" if progress.loss is None else f" loss {progress.loss:.3f}"
-            told(progress.step, progress.steps, title=f"{run}{loss}")
+            show(progress.step, progress.steps, title=f"{run}{loss}")
             return report(progress)
 
         return train(model, pairs, out, step)
@@ -157,20 +156,28 @@ def _watched(run: Run, told: Told) -> training.Train:
     return watched
 
 
-def _settings(given: list[str]) -> dict[str, str]:
-    """Raises CommandError for what has no name and value."""
-    pairs = [each.partition("=") for each in given]
+def _settings(arguments: list[str]) -> dict[str, str]:
+    """The settings of NAME=VALUE arguments. Raises CommandError."""
+    pairs = [argument.partition("=") for argument in arguments]
     if any(not sign for _, sign, _ in pairs):
         raise CommandError("--set takes NAME=VALUE, as in epochs=4.")
     return {name: value for name, _, value in pairs}
 
 
-def _release(named: str, number: int | None) -> Release:
-    by_id = Release.objects.ready().filter(pk=named).first() if len(named) == 36 else None
-    if by_id is not None:
-        return by_id
-    dataset = dataset_named(named)
+def _release(name: str, number: int | None) -> Release:
+    """By the id of a release, or by its dataset."""
+    if len(name) == 36 and (release := Release.objects.ready().filter(pk=name).first()):
+        return release
+    dataset = dataset_named(name)
     return release_numbered(dataset, number) if number else newest_release(dataset)
+
+
+def _base(name: str | None) -> ModelVersion:
+    if name:
+        return version_named(name)
+    if base := training.usual_base():
+        return base
+    raise CommandError("There is no model to start from: register one with manage.py model_add.")
 
 
 def _stopped(number: int) -> Run:
