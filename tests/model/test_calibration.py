@@ -47,7 +47,7 @@ def test_a_version_learns_how_far_its_margins_can_be_trusted():
     assert version.calibrated
     assert report["n"] + report["measured_on"] == 400
     assert report["n"] > report["measured_on"] > 0
-    assert sum(found["n"] for found in report["bins"]) == report["measured_on"]
+    assert sum(bin_["n"] for bin_ in report["bins"]) == report["measured_on"]
 
 
 def test_under_a_hundred_judgments_nothing_is_fitted_and_nothing_changes():

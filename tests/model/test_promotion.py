@@ -109,12 +109,12 @@ def gate_of(new: ModelVersion, old: ModelVersion, dataset: Dataset, n: int = 60,
 def test_a_version_that_is_better_here_and_worse_nowhere_is_promoted(few, old, new, dataset):
     gate = gate_of(new, old, dataset)
 
-    made = promotion.promote(new, dataset)
+    record = promotion.promote(new, dataset)
 
     assert gate.verdict == "promote"
     assert ModelVersion.objects.active() == new
-    assert (made.kind, made.supersedes, made.gate["verdict"]) == ("earned", old, "promote")
-    assert made.gate["test"]["n"] == 60
+    assert (record.kind, record.supersedes, record.gate["verdict"]) == ("earned", old, "promote")
+    assert record.gate["test"]["n"] == 60
 
 
 def test_a_version_that_is_not_clearly_better_is_not_promoted(few, old, new, dataset):
@@ -165,8 +165,8 @@ def test_a_dataset_that_was_trained_on_and_then_frozen_decides_nothing(few, old,
 def test_a_gate_between_models_of_which_too_little_is_known_says_so(few, old, new, dataset):
     gate = gate_of(new, old, dataset)
 
-    [said] = [condition.said for condition in gate.conditions if condition.name == "unseen"]
-    assert "new: its training data is not known. old: its training data is not known." in said
+    [remarks] = [condition.said for condition in gate.conditions if condition.name == "unseen"]
+    assert "new: its training data is not known. old: its training data is not known." in remarks
 
 
 def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new, dataset):
@@ -228,11 +228,11 @@ def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new
             promotion.promote(new, dataset, by=by, override=True, reason=reason)
     assert ModelVersion.objects.active() == old
 
-    made = promotion.promote(new, dataset, by=admin, override=True, reason="The old one was broken.")
+    record = promotion.promote(new, dataset, by=admin, override=True, reason="The old one was broken.")
 
     assert ModelVersion.objects.active() == new
-    assert (made.kind, made.by, made.reason) == ("override", admin, "The old one was broken.")
-    assert made.gate["verdict"] == "not enough data"
+    assert (record.kind, record.by, record.reason) == ("override", admin, "The old one was broken.")
+    assert record.gate["verdict"] == "not enough data"
 
 
 def test_an_override_without_a_reason_cannot_even_be_stored(old, new):
@@ -241,9 +241,9 @@ def test_an_override_without_a_reason_cannot_even_be_stored(old, new):
 
 
 def test_the_first_model_needs_no_gate(new, dataset):
-    made = promotion.promote(new, dataset)
+    record = promotion.promote(new, dataset)
 
-    assert (made.kind, made.supersedes) == ("first", None)
+    assert (record.kind, record.supersedes) == ("first", None)
 
 
 def test_promotion_makes_every_dataset_want_the_new_scores(few, old, new, dataset):
@@ -347,7 +347,7 @@ def rescored(dataset):
         JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
     activate(old)
     scoring_batches.plan_wanted(dataset)
-    assert score_some(old, {each.a_id for each in comparisons}) == 8
+    assert score_some(old, {comparison.a_id for comparison in comparisons}) == 8
     dataset.refresh_from_db()
     return old, new, comparisons
 
@@ -374,11 +374,11 @@ def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
 
     promotion.put_in_place(new, by=UserFactory.create(is_staff=True), reason="better")
     scoring_batches.plan_wanted(dataset)
-    assert score_some(new, {each.b_id for each in comparisons}, batches=2) == 4
+    assert score_some(new, {comparison.b_id for comparison in comparisons}, batches=2) == 4
     during = said_here(dataset, client)
 
     shown = Suggestion.objects.filter(comparison__dataset=dataset).to_show()
-    assert {(one.version, one.outcome) for one in shown} == {(old, "a")}
+    assert {(suggestion.version, suggestion.outcome) for suggestion in shown} == {(old, "a")}
     assert shown.count() == 4
     for name in ("home", "data", "review"):
         assert without_tokens(during[name]) == without_tokens(before[name]), name
@@ -386,9 +386,10 @@ def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
     assert "old-model" in during["dataset"]
     assert "new-model is active and is scoring this dataset" in during["dataset"]
 
-    assert score_some(new, {each.b_id for each in comparisons}) == 8
+    assert score_some(new, {comparison.b_id for comparison in comparisons}) == 8
     assert Dataset.objects.get().held_by is None
-    assert {one.version for one in Suggestion.objects.filter(comparison__dataset=dataset).to_show()} == {new}
+    suggestions = Suggestion.objects.filter(comparison__dataset=dataset).to_show()
+    assert {suggestion.version for suggestion in suggestions} == {new}
     assert "new-model</b>" in client.get(reverse("dataset", args=[dataset.pk])).content.decode()
     queue = client.get(reverse("review", args=[dataset.pk]), {"queue": "model"}).content.decode()
     assert "Model against people (4)" in " ".join(queue.split())

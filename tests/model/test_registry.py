@@ -104,8 +104,8 @@ def test_a_branch_instead_of_a_commit_is_refused():
 
 def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_registered(folder):
     version = added(folder)
-    known = [answer | {"value": answer["value"] + 0.5} for answer in version.self_test]
-    ModelVersion.objects.update(self_test=known)
+    changed = [answer | {"value": answer["value"] + 0.5} for answer in version.self_test]
+    ModelVersion.objects.update(self_test=changed)
 
     with pytest.raises(Refused, match="registered"):
         scorers.load_scorer(version)
@@ -221,24 +221,24 @@ def test_the_baselines_are_there_from_the_start_and_stay():
         registry.delete_unused(ModelVersion.objects.get(name="longest"))
 
 
-def test_known_answers_are_kept_in_the_order_of_the_texts():
+def test_the_self_test_keeps_the_order_of_the_texts():
     def by_length(pairs):
         return [Scored(float(len(text)), 1, 1, 0, 0, "fp32") for _, text in pairs]
 
-    assert [known["value"] for known in registry.self_test(by_length)] == [
+    assert [answer["value"] for answer in registry.self_test(by_length)] == [
         float(len(text)) for _, text in registry.SELF_TEST
     ]
 
 
 @pytest.mark.parametrize(("activate", "state"), [(True, "active"), (False, "registered")])
 def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
-    said, told = StringIO(), StringIO()
-    call_command("model_add", str(folder), name="tiny", precision="fp32", activate=activate, stdout=said)
+    text, facts = StringIO(), StringIO()
+    call_command("model_add", str(folder), name="tiny", precision="fp32", activate=activate, stdout=text)
     words = {"precision": "fp32", "activate": activate, "json": True}
-    call_command("model_add", str(folder), name="tiny", stdout=told, **words)
+    call_command("model_add", str(folder), name="tiny", stdout=facts, **words)
 
-    assert json.loads(told.getvalue())["state"] == state
-    last = said.getvalue().strip().split("\n")[-1]
+    assert json.loads(facts.getvalue())["state"] == state
+    last = text.getvalue().strip().split("\n")[-1]
     assert last.startswith("It is active" if activate else "It shows no picks until")
 
 

@@ -78,9 +78,9 @@ def test_of_a_frozen_dataset_every_prompt_counts_and_every_split_is_looked_at(da
 def test_the_command_reports_benchmarks_and_writes_groups_that_a_release_can_do_without(
     dataset, tmp_path, capsys
 ):
-    known = prompt_in(dataset, "train", LONG)
+    leaked = prompt_in(dataset, "train", LONG)
     clean = prompt_in(dataset, "train", "something of its own")
-    for prompt in (known, clean):
+    for prompt in (leaked, clean):
         JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt))
     (tmp_path / "plain.txt").write_text(f"{LONG}\n\nanother\n")
     rows = [{"prompt": [{"role": "user", "content": LONG}]}, {"prompt": "no match"}]
@@ -96,11 +96,11 @@ def test_the_command_reports_benchmarks_and_writes_groups_that_a_release_can_do_
     )
     call_command("release", "Kitchen", out=tmp_path / "out", filter=[f"without_groups=@{groups}"])
 
-    told = {it["reference"]: it for it in json.loads(capsys.readouterr().out.splitlines()[0])}
+    leaks = {leak["reference"]: leak for leak in json.loads(capsys.readouterr().out.splitlines()[0])}
     for name in ("plain.txt", "rows.jsonl"):
-        assert told[name]["size"] == 2
-        assert told[name]["alike"] == {"train": 1, "validation": 0, "test": 0}
-    assert groups.read_text() == f"{known.group}\n"
+        assert leaks[name]["size"] == 2
+        assert leaks[name]["alike"] == {"train": 1, "validation": 0, "test": 0}
+    assert groups.read_text() == f"{leaked.group}\n"
     assert Release.objects.get().manifest["profiles"]["preference"]["left_out"] == {"filtered": 1}
 
 
@@ -133,8 +133,8 @@ def test_no_test_prompt_is_in_a_training_file(dataset, tmp_path):
 
     call_command("release", "Kitchen", out=tmp_path / "out", profile=["preference", "kto", "trl-chat"])
 
-    found = {path.name.split(".")[1]: path.read_text() for path in (tmp_path / "out").glob("*.jsonl")}
-    assert set(found) == {"train", "test"}
+    texts = {path.name.split(".")[1]: path.read_text() for path in (tmp_path / "out").glob("*.jsonl")}
+    assert set(texts) == {"train", "test"}
     for path in (tmp_path / "out").glob("*.train.jsonl"):
         assert "to be trained on" in path.read_text()
         assert "to be tested" not in path.read_text()

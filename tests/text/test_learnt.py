@@ -66,7 +66,12 @@ def test_a_conversation_that_begins_like_a_learnt_one_has_been_learnt(version, d
     )
 
     seen = learnt.seen(version, dataset)
-    assert [one.group in seen for one in (later, alone, otherwise, hello)] == [True, True, False, False]
+    assert [p.group in seen for p in (later, alone, otherwise, hello)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_where_one_prompt_of_a_group_was_learnt_the_group_was(version, dataset):
@@ -135,15 +140,15 @@ def test_trainings_on_the_same_prompts_share_what_is_stored(dataset):
 
 
 def test_a_record_comes_back_from_its_file_as_it_was_and_holds_no_text(tmp_path):
-    given = Record({"trained": texts_of([LONG, "Hi"]), "chosen": texts_of(["Ho"])}, whole=False, source="x")
+    written = Record({"trained": texts_of([LONG, "Hi"]), "chosen": texts_of(["Ho"])}, whole=False, source="x")
 
-    records.write(tmp_path, given)
-    found = records.read(tmp_path)
+    records.write(tmp_path, written)
+    stored = records.read(tmp_path)
 
-    assert found is not None
-    assert (found.whole, found.source) == (False, "x")
-    assert [t.digests for t in found.texts["trained"]] == [t.digests for t in given.texts["trained"]]
-    assert any((t.runs == Text.of(LONG).runs).all() for t in found.texts["trained"] if t.runs is not None)
+    assert stored is not None
+    assert (stored.whole, stored.source) == (False, "x")
+    assert [t.digests for t in stored.texts["trained"]] == [t.digests for t in written.texts["trained"]]
+    assert any((t.runs == Text.of(LONG).runs).all() for t in stored.texts["trained"] if t.runs is not None)
     assert b"pipes" not in (tmp_path / records.FILE).read_bytes()
     assert records.read(tmp_path / "nothing") is None
 
