@@ -23,7 +23,7 @@ from tests.factories import (
 )
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import releases
-from workbench.pipeline.model import promotion, training
+from workbench.pipeline.model import plan, promotion, run_log, training
 from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.model.training import Checkpoint, Tools
 from workbench.pipeline.runs import lifecycle
@@ -159,7 +159,7 @@ def test_the_new_version_knows_what_its_release_taught_it(run, release, base, da
 
 
 def test_the_run_keeps_a_curve_of_bounded_size_and_a_log(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "POINTS", 16)
+    monkeypatch.setattr(run_log, "POINTS", 16)
 
     carry_out(run, FakeTraining(), tmp_path)
 
@@ -248,20 +248,20 @@ def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base)
 
 
 def test_a_small_release_is_trained_on_with_the_limit_of_time_and_a_large_one_without(release):
-    assert training.usual_preset(release) == "quick"
+    assert plan.usual_preset(release) == "quick"
 
     for file in release.manifest["files"].values():
         if file.get("split") == "train":
             file["rows"] = 499
-    assert training.usual_preset(release) == "quick"
+    assert plan.usual_preset(release) == "quick"
     for file in release.manifest["files"].values():
         if file.get("split") == "train":
             file["rows"] = 500
-    assert training.usual_preset(release) == "recommended"
+    assert plan.usual_preset(release) == "recommended"
 
 
 def test_every_preset_is_put_into_words():
-    assert set(training.IN_WORDS) == set(PRESETS)
+    assert set(plan.PRESETS_IN_WORDS) == set(PRESETS)
 
 
 def test_a_training_that_the_clock_ended_says_so(run, tmp_path):
@@ -365,7 +365,7 @@ def test_folders_of_runs_that_are_over_are_swept(run, tmp_path):
 
 
 def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
-    found = training.outlook(release)
+    found = plan.outlook(release)
 
     assert found.profile == "preference"
     assert found.rows["train"] > 40
@@ -377,7 +377,7 @@ def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
 def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_log(
     dataset, release, base, tmp_path
 ):
-    assert not any("empty" in warning for warning in training.outlook(release).warnings)
+    assert not any("empty" in warning for warning in plan.outlook(release).warnings)
     for number in range(2):
         prompt = PromptFactory.create(
             dataset=dataset, messages=[{"role": "user", "content": f"Blank {number}?"}]
@@ -386,7 +386,7 @@ def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_l
         JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
     release = releases.build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
 
-    assert training.outlook(release).warnings[0] == "Left out: 2 pairs with an empty answer."
+    assert plan.outlook(release).warnings[0] == "Left out: 2 pairs with an empty answer."
 
     run = training.begin(release, base, "recommended")
     carry_out(run, FakeTraining(), tmp_path)

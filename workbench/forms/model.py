@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
 from workbench.models import Dataset, ModelVersion, Release
-from workbench.pipeline.model import training
+from workbench.pipeline.model import plan
 from workbench.pipeline.runs.progress import Refused
 
 
@@ -19,7 +19,7 @@ class RetrainForm(forms.Form):
         label="Start from",
         help_text="Keep this model the same each time to compare fairly.",
     )
-    preset = forms.ChoiceField(choices=list(training.IN_WORDS.items()), widget=forms.RadioSelect)
+    preset = forms.ChoiceField(choices=list(plan.PRESETS_IN_WORDS.items()), widget=forms.RadioSelect)
     name = forms.CharField(
         max_length=80, required=False, help_text="Leave empty to name it after the dataset and release."
     )
@@ -33,7 +33,7 @@ class RetrainForm(forms.Form):
         # Read once: a field reads its queryset each time that it is rendered or validated.
         self._field("base").choices = [(base.pk, str(base)) for base in bases]
         newest = releases.first()
-        self.initial = {"release": newest, "base": training.usual_base(), "preset": _preset_for(newest)}
+        self.initial = {"release": newest, "base": plan.usual_base(), "preset": _preset_for(newest)}
 
     def _field(self, name: str) -> forms.ModelChoiceField:
         return cast("forms.ModelChoiceField", self.fields[name])
@@ -50,7 +50,7 @@ class RetrainForm(forms.Form):
 
 def _preset_for(release: Release | None) -> str:
     try:
-        return training.usual_preset(release) if release else "recommended"
+        return plan.usual_preset(release) if release else "recommended"
     except Refused:  # the page says why, beside the release
         return "recommended"
 

@@ -17,7 +17,7 @@ from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
 from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run, Statistics
 from workbench.pipeline import quality
 from workbench.pipeline.datasets.overview import are_large
-from workbench.pipeline.model import evaluation, pairs, promotion, training
+from workbench.pipeline.model import evaluation, pairs, plan, promotion, training
 from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.quality.accuracy import beats_rule
 from workbench.pipeline.runs.progress import Refused
@@ -163,7 +163,7 @@ def _outlook(form: RetrainForm) -> dict[str, object]:
     if release is None:
         return {}
     try:
-        return {"outlook": training.outlook(release), "release": release}
+        return {"outlook": plan.outlook(release), "release": release}
     except Refused as error:
         return {"problem": str(error), "release": release}
 

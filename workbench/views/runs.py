@@ -12,7 +12,7 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreBatch
 from workbench.models.dataset import BEGINNING
-from workbench.pipeline.model import training
+from workbench.pipeline.model import plan
 from workbench.pipeline.runs import lifecycle as pipeline
 from workbench.pipeline.scoring import batches, cuts
 from workbench.views import STOP_POLLING, Request
@@ -156,7 +156,7 @@ def run(request: Request, pk: int) -> HttpResponse:
         preflight = run.result.get("preflight") or {}
         context["curve"] = Curve.of(run)
         context["active"] = ModelVersion.objects.active()
-        context["preflight"] = training.preflight_in_words(preflight) if "pairs" in preflight else []
+        context["preflight"] = plan.preflight_in_words(preflight) if "pairs" in preflight else []
     else:
         context["outcome"] = [
             (words, run.result[key])

@@ -15,7 +15,7 @@ from workbench.pipeline import imports, quality, releases
 from workbench.pipeline.annotate import queue
 from workbench.pipeline.datasets import deleting
 from workbench.pipeline.decisions import deciding
-from workbench.pipeline.model import evaluation, training
+from workbench.pipeline.model import evaluation, plan, training
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import leakage
@@ -133,7 +133,7 @@ def _import(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
-    train_here(run, trainer(training.config_of_run(run)), is_stopping)
+    train_here(run, trainer(plan.config_of_run(run)), is_stopping)
 
 
 def _evaluate(run: Run) -> None:

@@ -14,7 +14,7 @@ from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scorer, prompt_text
 from workbench.models import ModelVersion, Release, Run
 from workbench.pipeline import releases
-from workbench.pipeline.model import registry, training
+from workbench.pipeline.model import plan, registry, training
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import scorers
 
@@ -28,7 +28,7 @@ def train_here(
     run: Run, train: training.Train, is_stopping: Callable[[], bool] = lambda: False
 ) -> ModelVersion | None:
     """Carry a started training out in this process."""
-    config = training.config_of_run(run)
+    config = plan.config_of_run(run)
 
     def look(model: Path, pairs: Path) -> dict[str, Any]:
         return look_over(model, pairs, config)

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -15,7 +16,7 @@ from workbench.management.base import (
 )
 from workbench.management.progress import ShowProgress, shown
 from workbench.models import ModelVersion, Release, Run
-from workbench.pipeline.model import training
+from workbench.pipeline.model import plan, training
 from workbench.pipeline.runs import lifecycle
 from workbench.worker import tasks
 from workbench.worker.training import preflight as look_over_release
@@ -42,8 +43,8 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
         parser.add_argument("--base", metavar="NAME", help="start from this model")
         parser.add_argument(
             "--preset",
-            choices=list(training.IN_WORDS),
-            help=f"how to train (default: quick below {training.FEW_PAIRS} pairs, else recommended)",
+            choices=list(plan.PRESETS_IN_WORDS),
+            help=f"how to train (default: quick below {plan.FEW_PAIRS} pairs, else recommended)",
         )
         parser.add_argument(
             "--set",
@@ -79,9 +80,9 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
             release, start = _release(dataset, number), _base(base)
             settings = _settings(set)
             expected = self._show_outlook(release, start)
-            preset = preset or training.usual_preset(release)
+            preset = preset or plan.usual_preset(release)
             if preflight:
-                self._preflight(release, start, training.config_of(preset, settings), expected)
+                self._preflight(release, start, plan.config_of(preset, settings), expected)
                 return
             refuse_archived(release.dataset)
             run = training.begin(release, start, preset, name, settings=settings)
@@ -91,8 +92,8 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
         else:
             self._train(run)
 
-    def _show_outlook(self, release: Release, base: ModelVersion) -> training.Outlook:
-        outlook = training.outlook(release)
+    def _show_outlook(self, release: Release, base: ModelVersion) -> plan.Outlook:
+        outlook = plan.outlook(release)
         rows = ", ".join(f"{count:,} {split}" for split, count in outlook.rows.items())
         self.stderr.write(f"{release}: {rows} pairs ({outlook.profile}), from {base}.")
         for warning in outlook.warnings:
@@ -100,10 +101,10 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
         return outlook
 
     def _preflight(
-        self, release: Release, base: ModelVersion, config: TrainConfig, outlook: training.Outlook
+        self, release: Release, base: ModelVersion, config: TrainConfig, outlook: plan.Outlook
     ) -> None:
         report = look_over_release(release, base, config)
-        for line in training.preflight_in_words(report):
+        for line in plan.preflight_in_words(report):
             self.stdout.write(f"  {line}")
         if self.as_json:
             facts = {"rows": dict(outlook.rows), "warnings": [*outlook.warnings], **report}
@@ -143,9 +144,9 @@ def _finding(run: Run) -> str:
 
 
 def _watched(run: Run, show: ShowProgress) -> training.Train:
-    train = trainer(training.config_of_run(run))
+    train = trainer(plan.config_of_run(run))
 
-    def watched(model: Path, pairs: Path, out: Path, report: Report) -> Mapping[str, object]:
+    def watched(model: Path, pairs: Path, out: Path, report: Report) -> Mapping[str, Any]:
         def step(progress: Progress) -> bool | None:
             loss = "" if progress.loss is None else f" loss {progress.loss:.3f}"
             show(progress.step, progress.steps, title=f"{run}{loss}")
@@ -175,7 +176,7 @@ def _release(name: str, number: int | None) -> Release:
 def _base(name: str | None) -> ModelVersion:
     if name:
         return version_named(name)
-    if base := training.usual_base():
+    if base := plan.usual_base():
         return base
     raise CommandError("There is no model to start from: register one with manage.py model_add.")
 
