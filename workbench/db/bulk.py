@@ -26,6 +26,11 @@ def in_chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield chunk
 
 
+def digest_key(digest: str) -> int:
+    """The first 8 bytes of a digest as a signed integer, as the database stores one."""
+    return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+
+
 class NewIds:
     """Ids for new rows of a model, which nobody else will get. `last_before` is the highest id until now."""
 

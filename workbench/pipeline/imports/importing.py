@@ -1,4 +1,4 @@
-"""A file into a Dataset: read and check all of it first, then store it in one transaction."""
+"""Import a file into a Dataset: read and check the whole file, then store its rows in one transaction."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 from django.db import transaction
@@ -29,8 +29,8 @@ SHOWN_PROBLEMS = 100
 PLAIN = ImportOptions()
 
 Progress = Callable[[str, int, int], bool]
-"""Called with (phase, done, total); False cancels. The phase is "reading", "grouping" or "storing". The
-numbers count rows; while grouping, steps of no fixed size. While reading, `total` is an estimate."""
+"""Called with (phase, done, total); False cancels. The phase is "reading", "grouping" or "storing". `done`
+and `total` count rows, and while grouping steps of no fixed size. While reading, `total` is an estimate."""
 
 
 @dataclass(frozen=True)
@@ -77,36 +77,24 @@ class ImportResult:
 
     @property
     def labels(self) -> str:
-        """How many imported labels count, and why others do not: "2,589 labels, 12 of them
-        ties (left out: 400 duplicates, 8 contradictions)"; each is of labels of one source."""
-        ties = f", {self.ties:,} of them {_many(self.ties, 'tie', 'ties')}" if self.ties else ""
-        left_out = [
-            f"{count:,} {_many(count, one, many)}"
-            for count, one, many in (
-                (
-                    self.repeated_judgments + self.labels_of_repeats,
-                    "duplicate",
-                    "duplicates",
-                ),
-                (
-                    self.contradictions,
-                    "contradiction",
-                    "contradictions",
-                ),
-                (self.superseded, "replaced label", "replaced labels"),
-            )
-            if count
-        ]
-        why = f" (left out: {', '.join(left_out)})" if left_out else ""
-        return f"{self.judgments:,} {_many(self.judgments, 'label', 'labels')}{ties}{why}"
+        """The labels that count, and the others by reason: "2,589 labels, 12 of them ties (left out: 400
+        duplicates, 8 contradictions)"."""
+        reasons = {
+            "duplicate": self.repeated_judgments + self.labels_of_repeats,
+            "contradiction": self.contradictions,
+            "replaced label": self.superseded,
+        }
+        left_out = ", ".join(_count(n, noun) for noun, n in reasons.items() if n)
+        ties = f", {self.ties:,} of them tie{'s' * (self.ties != 1)}" if self.ties else ""
+        return f"{_count(self.judgments, 'label')}{ties}" + (f" (left out: {left_out})" if left_out else "")
 
     @property
     def cuts(self) -> str:
         """How many completions the model would cut, by estimate; "" for none."""
         return estimate_in_words(self.over_token_limit, self.token_limit) if self.over_token_limit else ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+    def as_dict(self) -> dict[str, object]:
+        """The result as JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {
             "labels": self.labels,
@@ -117,8 +105,8 @@ class ImportResult:
         }
 
 
-def _many(n: int, one: str, many: str) -> str:
-    return one if n == 1 else many
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def _no_progress(phase: str, done: int, total: int) -> bool:
@@ -143,13 +131,12 @@ def import_file(
 
     `source` is a path, or a seekable file open for reading bytes. `name` is the sender's name of the file,
     whose ending claims a format; a path needs no `name`. An unsaved `dataset` is created together with its
-    first rows. Bad rows are written to `rejects` as JSON lines. A file that is refused raises nothing: the
-    result is not `accepted`.
+    first rows. Bad rows are written to `rejects` as JSON lines. A refused file raises nothing, but its result
+    is not `accepted`.
 
-    `before_commit` is called once, with the result, inside the transaction that stores the rows: what it
-    writes is committed with the rows, and False rolls everything back. Raises Cancelled when `progress` or
-    `before_commit` gives False; then nothing is stored.
-    """
+    `before_commit` is called once, with the result, in the transaction that stores the rows; its own writes
+    are committed with the rows. Raises Cancelled, with nothing stored, when `progress` or `before_commit`
+    gives False."""
     with tempfile.TemporaryDirectory(prefix="workbench-import-") as folder, ExitStack() as stack:
         spool = Spool(Path(folder), options.near_duplicates)
         stack.callback(spool.close)
@@ -170,7 +157,9 @@ def import_file(
         spool.refuse_contradicting_ids()
         duplicates, labels_of_repeats = spool.skip_duplicates()
         if rejects is not None:
-            rejects.writelines(_rejected_line(problem) for problem in spool.problems())
+            rejects.writelines(
+                orjson.dumps(problem.as_dict() | {"row": problem.raw}) + b"\n" for problem in spool.problems()
+            )
         read = ImportResult(
             accepted=False,
             format=reader.format,
@@ -191,10 +180,6 @@ def import_file(
         return _store(spool, dataset, read, options, tell_progress, before_commit)
 
 
-def _rejected_line(problem: Problem) -> bytes:
-    return orjson.dumps(problem.as_dict() | {"row": problem.raw}) + b"\n"
-
-
 def _store(
     spool: Spool,
     dataset: Dataset,
@@ -209,7 +194,7 @@ def _store(
         if dataset.pk is None:
             new = {"licence": dataset.licence}
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
-        # A second import into the Dataset waits here, and then finds the rows of the first.
+        # A second import into the Dataset waits here, and then sees the rows of the first import.
         if not Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first():
             raise Cancelled
         spool.assign_groups(dataset, partial(tell_progress, "grouping"))
@@ -223,7 +208,7 @@ def _store(
         for _ in store.replace_keys(spool.orphaned_keys(), spool.new_keys()):
             tell_progress("storing", done, total)
         learnt.look_through(dataset, partial(tell_progress, "storing", done, total))
-        # In the same transaction: a message that asks for Scores may be lost, this is not.
+        # In the same transaction, as a message that asks for Scores may be lost.
         Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
         if options.columns:
             Dataset.objects.filter(pk=dataset.pk).update(columns=options.columns)

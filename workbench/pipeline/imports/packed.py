@@ -1,8 +1,7 @@
-"""Drafts with all that storing needs computed beforehand, so that the transaction can be short.
+"""Drafts with every value that storing needs, computed beforehand to keep the transaction short.
 
 JSON columns are JSON texts. The structs are arrays on disk (array_like). Garbage collection leaves them out
-(gc=False), as no struct can refer to itself.
-"""
+(gc=False), as no struct can refer to itself."""
 
 import json
 
@@ -18,7 +17,7 @@ _FLIPPED = {"a": "b", "b": "a"}
 
 
 class PackedAnswer(msgspec.Struct, array_like=True, gc=False):
-    """What a label source said of a pair."""
+    """An answer of a label source to a pair."""
 
     outcome: str
     strength: int | None
@@ -27,8 +26,8 @@ class PackedAnswer(msgspec.Struct, array_like=True, gc=False):
 
 
 class PackedJudgment(msgspec.Struct, array_like=True, gc=False):
-    """An answer of a label source, and the `earlier` answers that it superseded. `stands` is False when the
-    source took the answer back."""
+    """The last answer of a label source to a pair, and the `earlier` answers. `stands` is False when the
+    source took the last answer back."""
 
     annotator: str
     answer: PackedAnswer
@@ -55,7 +54,7 @@ class PackedCompletion(msgspec.Struct, array_like=True, gc=False):
 
 
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
-    """A Draft, ready to be stored. The spool fills `group` in where a near-duplicate decides on it, and
+    """A Draft, ready to be stored. The spool sets `group` where a near-duplicate decides it, and
     `text_number`: the number of the prompt's text in Groups."""
 
     sha256: str
@@ -124,7 +123,7 @@ def _pack_answer(judgment: JudgmentDraft, flipped: bool) -> PackedAnswer:
 
 
 def json_of(value: object) -> str:
-    """The value as JSON, also with whole numbers of more than 64 bits."""
+    """The value as JSON; orjson refuses whole numbers of more than 64 bits."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:

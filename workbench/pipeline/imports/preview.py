@@ -1,4 +1,4 @@
-"""A look at the first rows of a file: what it holds, what is wrong, and what an import would add."""
+"""A preview of a file by its first rows: the format, the problems, and the rows that an import would add."""
 
 import sqlite3
 import tempfile
@@ -29,14 +29,14 @@ PREVIEW_SECONDS = 1.0
 PREVIEW_PAIRS = 20_000
 
 READ_AT_ONCE = threading.BoundedSemaphore(3)
-"""A file made to unfold takes tens of megabytes while its rows are read; all threads of a web process at once
-would go beyond the 500 MB that it may have."""
+"""A compressed file built to unfold takes tens of megabytes while its rows are read. A web process may have
+500 MB, too little for such files in all threads at once."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """The first pair of a row, as an annotator would see it. `labels` is in words, as in "2 × left is
-    better, 1 × tie"; `more` counts the further pairs of the row."""
+    """The first pair of a row, as an annotator would see it. `labels` is in words: "2 × left is better, 1 ×
+    tie". `more` counts the further pairs of the row."""
 
     line: int
     messages: list[Message]
@@ -60,9 +60,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a file looks like, from its first rows; `whole` when the file has no others. `result` counts what
-    an import of these `read` rows would find and add. `title` names the recognised format in words, "" for
-    none; `columns` are those of the first rows; `ranked` when the pairs policy matters."""
+    """The first `read` rows of a file. `whole`: the file has no further rows. `result`: the counts that an
+    import of these rows would give. `title`: the recognised format in words, "" for none. `columns`: of these
+    rows. `ranked`: the rows are ranked, so the pairs policy matters."""
 
     title: str
     columns: tuple[str, ...]
@@ -76,12 +76,11 @@ class Preview:
 def preview(
     source: Path | BinaryIO, dataset: Dataset, options: ImportOptions = PLAIN, *, name: str = ""
 ) -> Preview:
-    """What an import of `source` would find and add: by its first 1,000 rows, or the rows of the first
-    second. Reads only."""
+    """Preview the first 1,000 rows of `source`, or the rows of the first second. Stores nothing."""
     options = replace(options, dry_run=True)
     rows = _FirstRows()
-    limit = PREVIEW_ROWS, PREVIEW_SECONDS
     tokens = limit_of(ModelVersion.objects.serving(dataset))
+    limit = PREVIEW_ROWS, PREVIEW_SECONDS
     reader = Reader(rows, options, lambda *_: None, dataset.columns, limit, tokens)
     whole, faulty = True, False
     with READ_AT_ONCE, ExitStack() as stack:
@@ -120,11 +119,11 @@ def preview(
 
 
 class _Enough(Exception):
-    """The preview has seen enough rows."""
+    """Raised after the last row that the preview needs."""
 
 
 class _FirstRows:
-    """The sink of a preview. Raises _Enough after the last row that the preview needs."""
+    """The sink of a preview. Raises _Enough."""
 
     def __init__(self) -> None:
         self.examples: list[Example] = []
@@ -165,8 +164,9 @@ def _count_near_duplicates(dataset: Dataset, texts: list[LinkedText | None]) -> 
 
 
 def _count_new(dataset: Dataset, packed: list[PackedRow]) -> dict[str, int]:
-    """Counts of what Store would add, as Store counts them, but without a look at what is stored already:
-    `rows` without exact repeats, distinct Prompts, Completions and Comparisons, and the labels that stand."""
+    """The counts of Store for these rows, as if none of their Prompts, Completions and Comparisons was
+    stored: `rows` without exact repeats, distinct Prompts, Completions and Comparisons, and the labels that
+    stand."""
     distinct = list({encode(row): row for row in packed}.values())
     counts = Counter(
         duplicates=len(packed) - len(distinct),
@@ -176,11 +176,11 @@ def _count_new(dataset: Dataset, packed: list[PackedRow]) -> dict[str, int]:
     seen: dict[str, set[tuple[str, ...]]] = {"prompts": set(), "completions": set(), "comparisons": set()}
     outcomes: dict[tuple[tuple[str, ...], str], str] = {}
 
-    def size() -> int:
+    def distinct_keys() -> int:
         return sum(map(len, seen.values())) + len(outcomes)
 
     for row, is_stored in zip(distinct, are_stored(dataset, distinct), strict=True):
-        size_before = size()
+        keys_before = distinct_keys()
         seen["prompts"].add((row.sha256,))
         seen["completions"].update((row.sha256, completion.sha256) for completion in row.completions)
         for pair in row.comparisons:
@@ -200,5 +200,5 @@ def _count_new(dataset: Dataset, packed: list[PackedRow]) -> dict[str, int]:
                 counts["judgments"] += judgment.stands
                 counts["ties"] += judgment.stands and outcome == Outcome.TIE
         counts["already_there"] += is_stored
-        counts["duplicates"] += not is_stored and size() == size_before
+        counts["duplicates"] += not is_stored and distinct_keys() == keys_before
     return dict(counts) | {name: len(keys) for name, keys in seen.items()}

@@ -1,4 +1,4 @@
-"""An import as a Run: begun by a page, carried out by a worker, with progress that others see."""
+"""An import as a Run: a page begins it, a worker carries it out, and pages show its progress."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -80,11 +80,11 @@ def carry_out(run: Run) -> bool:
 
 
 class _Progress:
-    """Writes to the Run how far its import is: in rows read, and then in rows stored.
+    """Writes the progress of an import to its Run: in rows read, and then in rows stored.
 
-    Others see what the import's transaction writes only when it ends. So while rows are stored, progress is
-    written through another connection, that of `other_thread`. SQLite has room for one writer, the import:
-    there, progress stands still while rows are stored."""
+    Nobody sees the writes of the import's transaction before its end. So while rows are stored, progress is
+    written through the connection of `other_thread`. SQLite allows one writer, the import, so there progress
+    stands still while rows are stored."""
 
     def __init__(self, run: Run, other_thread: ThreadPoolExecutor) -> None:
         self._run = run
@@ -93,7 +93,7 @@ class _Progress:
 
     def __call__(self, phase: str, done: int, total: int) -> bool:
         before_transaction = phase == "storing" and not done
-        if phase == "grouping":  # steps of no fixed size: only the heartbeat matters
+        if phase == "grouping":  # in steps of no fixed size, so only the heartbeat matters
             phase, done, total = "storing", 0, self._total
         self._total = total
         details = {"phase": phase}
@@ -118,6 +118,6 @@ def _store_rejects(run: Run, rejects: IO[bytes]) -> None:
 
 
 def _delete_rejects_of_cancelled(run: Run) -> None:
-    """Rows may have been stored just before somebody cancelled the Run."""
+    """Delete bad rows that were stored just before somebody cancelled the Run."""
     if is_called_off(run):
         default_storage.delete(rejects_path(run))

@@ -1,8 +1,7 @@
 """Drafts on disk between reading and storing: a SQLite file in a temporary folder.
 
-So memory stays bounded for any file, nothing in the database is locked while a file is read, and the ids of
-a file of any size can be compared with each other.
-"""
+So a file of any size takes little memory, locks nothing in the database while it is read, and can be checked
+for repeated ids."""
 
 import hashlib
 import sqlite3
@@ -19,8 +18,8 @@ BUFFER_ROWS = 500
 
 
 class Spool:
-    """Rows and problems of one file, and the groups of its prompts. Close the spool before its temporary
-    folder goes. Without `near_duplicates` each text is a group of its own."""
+    """Rows and problems of one file, and the groups of its prompts. Close the spool before you delete its
+    folder. Without `near_duplicates` each text is a group of its own."""
 
     def __init__(self, folder: Path, near_duplicates: bool = True) -> None:
         self._db = sqlite3.connect(folder / "spool.sqlite3", isolation_level=None)
@@ -70,7 +69,7 @@ class Spool:
         )
 
     def refuse_contradicting_ids(self) -> None:
-        """Make Problems of rows that carry the id of an earlier row but say something else."""
+        """Refuse rows with the id of an earlier row and other content."""
         self._flush()
         contradicting = self._db.execute(
             """
@@ -92,7 +91,7 @@ class Spool:
             self._groups.forget([n for (n,) in unused])
 
     def skip_duplicates(self) -> tuple[int, int]:
-        """Drop rows that repeat an earlier row in everything. Gives (dropped rows, labels in these)."""
+        """Drop exact repeats of earlier rows. Gives (dropped rows, labels in these)."""
         self._flush()
         (repeated,) = self._db.execute("SELECT COUNT(*) - COUNT(DISTINCT digest) FROM draft").fetchone()
         if not repeated:
@@ -110,7 +109,7 @@ class Spool:
         return int(self._db.execute("SELECT COUNT(*) FROM problem").fetchone()[0])
 
     def bad_rows(self) -> int:
-        """Lines with a problem; one line counts once."""
+        """How many lines have a problem."""
         return int(self._db.execute("SELECT COUNT(DISTINCT line) FROM problem").fetchone()[0])
 
     def problems(self, limit: int = -1) -> Iterator[Problem]:
@@ -120,7 +119,7 @@ class Spool:
         return (Problem(*columns) for columns in rows)
 
     def assign_groups(self, dataset: Dataset, tick: Tick) -> None:
-        """Decide which group each prompt joins. Reads the Dataset, which must not change until the rows are
+        """Decide the group of each prompt. Reads the Dataset, which must not change until the rows are
         stored."""
         self._groups.assign(dataset, tick)
 

@@ -1,9 +1,7 @@
-"""Spooled rows into the database: one transaction, a chunk at a time, table by table.
+"""Store spooled rows in the database: one transaction, a chunk at a time, table by table.
 
-The caller holds the lock of the Dataset's row, so nobody else adds Prompts to it meanwhile and a look-up
-followed by an insert can't be overtaken. Ids are taken beforehand, so that a chunk needs one statement a
-table and no round trip a row.
-"""
+The caller has locked the Dataset's row, so nobody else adds a Prompt to the Dataset between a look-up and an
+insert. Ids are taken beforehand, so that a chunk needs one statement a table and no round trip a row."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,21 +24,19 @@ MAX_ANNOTATORS_KEPT = 100_000
 class Store:
     """Adds rows to `dataset`; `counts` says what was new, by kind of row.
 
-    Keys of `counts`: prompts, completions, comparisons, judgments, ties, superseded (votes that no longer
-    stand, which come with the vote of their label source that does). Rows that brought nothing new:
-    already_there (stored before this import), duplicates (stored by an earlier row). Pairs of the same
-    completion twice, which make no Comparison: identical. Judgments that were not added:
-    repeated_judgments (the label source had said so already), contradictions (the source had said otherwise:
-    its first answer stands). `licence`, where it differs from the Dataset's, is kept with each new text,
-    beside a licence that the text or its row names itself.
-    """
+    Keys of `counts`: prompts, completions, comparisons, judgments, ties, superseded (votes that the same
+    label source replaced later). Rows that brought nothing new: already_there (stored before this import),
+    duplicates (stored by an earlier row). identical: pairs of the same completion twice, which make no
+    Comparison. Judgments that were not added: repeated_judgments (the label source has given the same
+    answer), contradictions (it has given another answer, which stands). `licence`, where it differs from the
+    Dataset's, is kept with each new text, beside a licence that the text or its row names."""
 
     def __init__(self, dataset: Dataset, source: str, licence: str = "") -> None:
         self.counts: Counter[str] = Counter()
         self._dataset = dataset
         self._source = source
         self._licence = {FILE_LICENCE: licence} if licence else {}
-        # As text once, not once a row.
+        # Adapted once, and not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
         self._annotators: dict[str, int] = {}
         self._ids = {model: NewIds(model) for model in (Prompt, Completion, Comparison, Judgment)}
@@ -53,7 +49,7 @@ class Store:
                 cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
 
     def add(self, chunk: Sequence[PackedRow]) -> list[tuple[int, int]]:
-        """Store one chunk of rows. Gives (number of the text, id) of each new Prompt that has such a
+        """Store one chunk of rows. Gives (number of the text, id) of each new Prompt whose text has a
         number."""
         stored = _Stored(self._dataset, chunk)
         annotators = self._annotator_ids(
@@ -76,8 +72,8 @@ class Store:
     def replace_keys(
         self, orphaned: Sequence[int], new_keys: Iterable[Sequence[tuple[int, int]]]
     ) -> Iterator[int]:
-        """Store (key, id of a Prompt) by which near-duplicates find the new Prompts, after deleting the keys
-        whose Prompt is gone. Yields how many keys a statement has stored."""
+        """Delete the orphaned keys, and store the new (key, id of a Prompt), by which later imports find
+        near-duplicates. Yields how many keys each statement has stored."""
         PromptKey.objects.filter(dataset=self._dataset, key__in=orphaned).delete()
         for keys in new_keys:
             rows = [(self._dataset.pk, *key) for key in keys]
@@ -87,7 +83,7 @@ class Store:
                 yield len(part)
 
     def _add_row(self, row: PackedRow, stored: "_Stored", annotators: dict[str, int], new: "_New") -> None:
-        """Put what the row brings into `new`, and into `stored` for the rows after it."""
+        """Put the new values of the row into `new`, and into `stored` for later rows."""
         size = len(new)
         prompt = stored.prompts.get(row.sha256)
         if prompt is None:
@@ -202,13 +198,13 @@ class _New:
 
 
 class _Stored:
-    """What of a chunk is stored already: ids of Prompts by sha256, of Completions by (Prompt, sha256), of
-    Comparisons by (a, b); outcomes of Judgments by (Comparison, annotator)."""
+    """The part of a chunk that is stored already: ids of Prompts by sha256, of Completions by (Prompt,
+    sha256), of Comparisons by (a, b); outcomes of Judgments by (Comparison, annotator)."""
 
     def __init__(self, dataset: Dataset, chunk: Sequence[PackedRow]) -> None:
         prompts = look_up(Prompt, ("dataset_id", "sha256"), {(dataset.pk, row.sha256) for row in chunk})
         self.prompts: dict[str, int] = {str(sha256): pk for (_, sha256), pk in prompts.items()}
-        # A Prompt that is new has nothing yet: only rows of the others need a look.
+        # A new Prompt has no Completions yet, so only the rows of stored Prompts need a look-up.
         self._rows = [(self.prompts[row.sha256], row) for row in chunk if row.sha256 in self.prompts]
         texts = {(prompt, completion.sha256) for prompt, row in self._rows for completion in row.completions}
         self.completions = look_up(Completion, ("prompt_id", "sha256"), texts)
@@ -234,13 +230,13 @@ class _Stored:
         }
         columns = ("comparison_id", "annotator_id")
         current = look_up(Judgment, columns, keys, "outcome", "AND t.is_current")
-        # Where a label source took all its votes back, its last vote stands for what it said.
+        # Where a label source took back all its votes, its last vote counts as its answer.
         taken_back = look_up(Judgment, columns, keys - current.keys(), "outcome", "AND NOT t.is_current")
         self.judgments = taken_back | current
 
 
 def are_stored(dataset: Dataset, rows: Sequence[PackedRow]) -> list[bool]:
-    """For each row, whether its prompt, completions and pairs are all stored. Reads only."""
+    """For each row, whether its prompt, completions and pairs are all stored."""
     if dataset.pk is None:
         return [False] * len(rows)
     stored = _Stored(dataset, rows)

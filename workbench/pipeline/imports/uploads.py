@@ -1,4 +1,4 @@
-"""Files that were sent, in Django's storage."""
+"""Uploaded files in Django's storage."""
 
 import uuid
 
@@ -37,12 +37,12 @@ def rejects_path(run: Run) -> str:
 
 
 def has_rejects(run: Run) -> bool:
-    """Whether the Run has ended and refused rows."""
+    """Whether the Run has ended and has a file of bad rows."""
     return not run.is_open and default_storage.exists(rejects_path(run))
 
 
 def delete_files(upload: Upload) -> None:
-    """Delete the file that was sent, and its rows that were refused."""
+    """Delete the uploaded file, and the files of its bad rows."""
     for run in upload.run_set.all():
         default_storage.delete(rejects_path(run))
     default_storage.delete(upload.path)

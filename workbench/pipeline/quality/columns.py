@@ -7,12 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 from django.db.models import Model, QuerySet
 
+from workbench.db.bulk import in_chunks
 from workbench.models import (
     Annotator,
     Comparison,
@@ -229,8 +229,7 @@ def _integers(rows: QuerySet[M, tuple[int, ...]], width: int, step: Step) -> Ite
 
 
 def _chunks(rows: QuerySet[M, T], step: Step) -> Iterator[list[T]]:
-    stream = rows.iterator(chunk_size=CHUNK)
-    while chunk := list(islice(stream, CHUNK)):
+    for chunk in in_chunks(rows.iterator(chunk_size=CHUNK), CHUNK):
         step(len(chunk))
         yield chunk
 

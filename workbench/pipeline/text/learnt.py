@@ -19,7 +19,7 @@ from django.db.models import Max
 
 from scoring.learnt import Record, Text, read
 from scoring.messages import reading
-from workbench.db.bulk import in_chunks
+from workbench.db.bulk import in_chunks, digest_key
 from workbench.models import (
     Dataset,
     Learnt,
@@ -153,9 +153,9 @@ def _prompt_set(texts: Sequence[Text], source: str, tick: Tick) -> PromptSet:
             tick()
             _add(prompts, chunk, keys)
         rows = (LearntKey(key=key, prompts=prompts, text_id=text) for key, text in keys.items())
-        for chunk_rows in in_chunks(rows, INSERTED):
+        for part in in_chunks(rows, INSERTED):
             tick()
-            LearntKey.objects.bulk_create(chunk_rows)
+            LearntKey.objects.bulk_create(part)
     return prompts
 
 
@@ -168,12 +168,7 @@ def _add(prompts: PromptSet, texts: Sequence[Text], keys: dict[int, int | None])
     for long_text, bands in zip(long_texts, keys_of(shingles).tolist() if shingles else [], strict=True):
         for key in bands:
             keys.setdefault(key, long_text.pk)
-    keys |= {_key(digest): None for text in texts for digest in text.digests}
-
-
-def _key(digest: str) -> int:
-    """The first 8 bytes of a digest as a signed integer, for the database."""
-    return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+    keys |= {digest_key(digest): None for text in texts for digest in text.digests}
 
 
 # --- finding the prompts in Datasets ------------------------------------------------------------------------
@@ -197,7 +192,8 @@ def look_through(dataset: Dataset, tick: Tick = _no_tick) -> None:
 def _look_between(dataset: Dataset, sets: list[int], after: int, last: int, tick: Tick) -> None:
     groups: dict[int, set[int]] = {pk: set() for pk in sets}
     rows = Prompt.objects.of(dataset).filter(pk__gt=after, pk__lte=last).order_by("pk")
-    for chunk in in_chunks(rows.values_list("group", "messages").iterator(chunk_size=CHUNK), CHUNK):
+    stream = rows.values_list("group", "messages").iterator(chunk_size=CHUNK)
+    for chunk in in_chunks(stream, CHUNK):
         tick()
         texts = [Text.of(reading(messages)) for _, messages in chunk]
         for place, pk in _sets_of(texts, sets):
@@ -223,7 +219,7 @@ def _sets_of(texts: Sequence[Text], sets: Sequence[int]) -> Iterator[tuple[int, 
     """(place of a text, primary key of a set that has the text or a near-duplicate)."""
     import numpy as np
 
-    exact = [(_key(digest), place) for place, text in enumerate(texts) for digest in text.digests]
+    exact = [(digest_key(digest), place) for place, text in enumerate(texts) for digest in text.digests]
     places = [place for place, text in enumerate(texts) if text.runs is not None]
     near: list[tuple[int, int]] = []
     if places:
