@@ -1,14 +1,13 @@
 """Completions -> Scores, by way of ScoreBatch rows.
 
-The rows are the queue of record. A message only says "there may be something to do"; whoever gets one leases
-a row by a conditional UPDATE, and a message that is lost, doubled or late changes nothing:
+The rows are the queue of record, and a message is only a doorbell. The worker that gets a message leases a
+row by a conditional UPDATE, so a message that is lost, doubled or late changes nothing:
 
 1. `plan` writes a Run and its batches in one transaction.
-2. `due` says which batches to ring for, the first time and again when a lease ran out.
-3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice; siblings that
-   hold Scores in bf16 already are scored again where those leave the order open.
-4. `split` takes batches that keep failing apart until the one bad text stands alone, `failed` with a reason.
-"""
+2. `due` lists the batches to enqueue: new batches, and batches whose lease ran out.
+3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice. Siblings with
+   Scores in bf16 are scored again in fp32 where bf16 leaves their order open.
+4. `split` halves batches that keep failing, until the one bad text stands alone, `failed` with a reason."""
 
 import itertools
 import math
@@ -39,12 +38,12 @@ def pair_of(completion: Completion) -> Pair:
 
 
 def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None) -> Run | None:
-    """A Run that scores what `version` has not scored of the dataset, or None when nothing is left to plan.
+    """A Run that scores the completions of the dataset that `version` has not scored; None for none.
 
-    What an open Run covers already is not planned twice, nor is a completion that failed before (its batch
-    is retried by a person, see `retry_failed`)."""
+    A completion of an open Run is not planned twice. Nor is a completion that failed before: a person retries
+    its batch (see `retry_failed`)."""
     with transaction.atomic():
-        # Two plans at once would both find the same completions lacking.
+        # Locked: two plans at once would both plan the same completions.
         Dataset.objects.select_for_update().get(pk=dataset.pk)
         rows = _unplanned(dataset, version)
         if not rows:
@@ -67,8 +66,8 @@ def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None
 
 
 def plan_wanted(dataset: Dataset) -> None:
-    """Plan for every version that should have scored the dataset, and note that it is done. Whatever comes
-    meanwhile waits for this transaction, and asks again."""
+    """Plan for every version that should have scored the dataset, and clear `needs_scoring`. An import that
+    sets the flag meanwhile waits for this transaction, so the flag stays set."""
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
         for version in ModelVersion.objects.wanted():
@@ -78,8 +77,8 @@ def plan_wanted(dataset: Dataset) -> None:
 
 
 def hand_over(dataset: Dataset) -> bool:
-    """Let the active version serve the Dataset, where an earlier one still does, as soon as it has scored all
-    that it can: until then no page has anything of it, and from then on everything. Whether it has."""
+    """Let the active version take over the Dataset from an earlier version, once it has scored all
+    completions that it can. No page shows a pick of the active version before. Gives whether it took over."""
     active = ModelVersion.objects.active()
     if active is None or not Dataset.objects.filter(pk=dataset.pk, held_by__isnull=False).exists():
         return False
@@ -100,9 +99,9 @@ def _unplanned(dataset: Dataset, version: ModelVersion) -> list[tuple[int, int]]
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     through = max((run.params["through"] for run in runs.open()), default=0)
     failed = ScoreBatch.objects.failed().filter(run__in=runs).values_list("completion_ids", flat=True)
-    known = set(itertools.chain.from_iterable(failed))
+    failed_ids = set(itertools.chain.from_iterable(failed))
     rows = lacking.filter(pk__gt=through).values_list("prompt_id", "pk")
-    return [row for row in rows if row[1] not in known]
+    return [(prompt, completion) for prompt, completion in rows if completion not in failed_ids]
 
 
 def _batches(rows: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
@@ -122,22 +121,22 @@ def _batches(rows: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
         yield batch
 
 
-# --- ring ---------------------------------------------------------------------------------------------------
+# --- enqueue ------------------------------------------------------------------------------------------------
 
 
 def due(enqueue_again: timedelta) -> list[int]:
-    """Ids of batches to enqueue now, newest Dataset first, noted as enqueued; their messages may be dropped
-    after `enqueue_again`. Two reconcilers at once get different ids.
+    """Ids of batches to enqueue now, newest Dataset first, marked as enqueued. A message counts as lost after
+    `enqueue_again`. Two reconcilers at once get different ids.
 
-    No more than ENQUEUE_AT_MOST messages are under way: whoever finishes a batch asks again, and a broker
-    that holds one message for each of 400,000 batches would only hold them twice after the next minute."""
+    At most ENQUEUE_AT_MOST messages are under way: a worker that finishes a batch asks for more, and a broker
+    with a message for each of 400,000 batches would get the same messages again a minute later."""
     now = timezone.now()
     with transaction.atomic():
-        places = ENQUEUE_AT_MOST - ScoreBatch.objects.enqueued(now, enqueue_again).count()
+        free = ENQUEUE_AT_MOST - ScoreBatch.objects.enqueued(now, enqueue_again).count()
         stale = ScoreBatch.objects.stale(now, enqueue_again).filter(run__in=Run.objects.open())
         locked = stale.select_for_update(skip_locked=True, of=("self",))
         newest = locked.order_by("-run__dataset_id", "pk").values_list("pk", flat=True)
-        ids = list(newest[: max(0, places)])
+        ids = list(newest[: max(0, free)])
         ScoreBatch.objects.filter(pk__in=ids).update(enqueued_at=now)
     return ids
 
@@ -151,8 +150,8 @@ def not_enqueued(ids: Sequence[int]) -> None:
 # --- work ---------------------------------------------------------------------------------------------------
 
 
-GoOn = Callable[[], None]
-"""Keeps the lease on what takes long; raises when it is lost."""
+RenewLease = Callable[[], None]
+"""Renews the lease on a batch; raises when the lease is lost."""
 
 
 class LeaseLost(Exception):
@@ -162,14 +161,14 @@ class LeaseLost(Exception):
 def work(
     batch: ScoreBatch, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
 ) -> bool:
-    """Score one batch. Returns False when somebody else has it.
+    """Score one batch. Returns False when another worker has it.
 
     `score_alone` scores completions whose siblings are not all in the same call, and siblings that were
-    scored before where their order is in doubt; by default as `score` does. A model that settles the order
-    by looking at them together cannot do so then.
+    scored before where their order is in doubt; by default `score` does. There, a model cannot settle the
+    order of siblings by scoring them together.
 
-    What was stored stays when the worker dies, so a second attempt only scores what is missing. A text the
-    scorer names as bad is set apart at once; any other error hands the batch back for `split`."""
+    Stored Scores stay when the worker dies, so a second attempt scores only the missing completions. A text
+    that the scorer names as bad is set apart at once; any other error hands the batch back for `split`."""
     if not batch.lease(worker, lease_seconds):
         return False
     batch.run.start()
@@ -177,7 +176,7 @@ def work(
         _score_all(batch, score, score_alone or score, worker, lease_seconds)
     except LeaseLost:
         return False
-    except Exception as error:  # noqa: BLE001  whatever a model raises is written on the row, not lost in a log
+    except Exception as error:  # noqa: BLE001  an error of any model is written on the row, not lost in a log
         hand_back(batch, worker, f"{type(error).__name__}: {error}")
         split(batch.pk)
         return True
@@ -194,43 +193,47 @@ def _score_all(
     sizes = Completion.objects.family_sizes([family[0].prompt_id for family in families])
     whole = [family for family in families if len(family) == sizes[family[0].prompt_id]]
     parted = [[c] for family in families if len(family) != sizes[family[0].prompt_id] for c in family]
-    slices = [*((score, some) for some in _slices(whole)), *((score_alone, some) for some in _slices(parted))]
+    slices = [(score, part) for part in _slices(whole)] + [(score_alone, part) for part in _slices(parted)]
 
-    def go_on() -> None:
+    def renew_lease() -> None:
         if not batch.renew(worker, lease_seconds):
             raise LeaseLost
         batch.run.heartbeat()
 
-    # What an earlier attempt has stored is there already.
+    # An earlier attempt may have stored Scores.
     scored = len(batch.completion_ids) - len(completions)
-    for number, (scorer, some) in enumerate(slices):
+    for number, (scorer, part) in enumerate(slices):
         if number:
-            go_on()
+            renew_lease()
         batch.note(worker, scored)
-        scored += _score_slice(batch, scorer, score_alone, some, go_on)
+        scored += _score_slice(batch, scorer, score_alone, part, renew_lease)
     batch.note(worker, scored)
 
 
 def _slices(families: Iterable[list[Completion]]) -> Iterator[list[Completion]]:
-    """Families end to end in lists of at most SLICE completions, or of one larger family."""
-    some: list[Completion] = []
+    """Whole families in lists of at most SLICE completions, or of one larger family."""
+    completions: list[Completion] = []
     for family in families:
-        if some and len(some) + len(family) > SLICE:
-            yield some
-            some = []
-        some = some + family
-    if some:
-        yield some
+        if completions and len(completions) + len(family) > SLICE:
+            yield completions
+            completions = []
+        completions = completions + family
+    if completions:
+        yield completions
 
 
 def _score_slice(
-    batch: ScoreBatch, score: Scorer, score_alone: Scorer, completions: list[Completion], go_on: GoOn
+    batch: ScoreBatch,
+    score: Scorer,
+    score_alone: Scorer,
+    completions: list[Completion],
+    renew_lease: RenewLease,
 ) -> int:
-    """How many of the completions were scored."""
+    """Score and store the completions. Gives how many were scored."""
     while completions:
         try:
             scored = _checked(score([pair_of(c) for c in completions]), len(completions))
-            _store(batch.version, completions, scored, score_alone, go_on)
+            _store(batch.version, completions, scored, score_alone, renew_lease)
         except BadText as bad:
             _set_apart(batch, completions.pop(bad.index), bad.reason)
             continue
@@ -252,15 +255,15 @@ def _store(
     completions: Sequence[Completion],
     scored: Sequence[Scored],
     score_alone: Scorer,
-    go_on: GoOn,
+    renew_lease: RenewLease,
 ) -> None:
-    """Write Scores, and what they ask of their siblings, in one transaction.
+    """Write Scores, and changed Scores of their siblings, in one transaction.
 
-    Siblings that hold Scores already were scored in another call. So before anything is written each of
-    the Prompt's in bf16 that stands too close to another is scored again in fp32, and all over when a
-    sibling's Score came or changed meanwhile. What is stored of a Prompt is in the order of fp32 at every
-    moment, and a worker that dies on the way has stored nothing. Raises BadText, with its place in
-    `completions`, and what `go_on` raises."""
+    Stored siblings were scored in another call. So before the write, each Score of the Prompt in bf16 that is
+    too close to another Score is computed again in fp32; and once more when a sibling's Score was added or
+    changed meanwhile. So the stored Scores of a Prompt are in the order of fp32 at every moment, and a worker
+    that dies before the write has stored nothing. Raises BadText, with its place in `completions`, and the
+    exceptions of `renew_lease`."""
     rows = [
         Score(
             completion=completion,
@@ -273,92 +276,99 @@ def _store(
         )
         for completion, result in zip(completions, scored, strict=True)
     ]
-    # Where nothing new is in bf16, siblings in fp32 are beyond doubt and not read.
-    of_interest = {"bf16", "fp32"} if any(row.precision == "bf16" for row in rows) else {"bf16"}
-    seen: dict[int, str] = {}
-    again: list[Score] = []
+    # Where no new Score is in bf16, siblings in fp32 stay as they are and are not read.
+    precisions = {"bf16", "fp32"} if any(row.precision == "bf16" for row in rows) else {"bf16"}
+    checked: dict[int, str] = {}
+    changed: list[Score] = []
     while True:
         with transaction.atomic():
-            held = _hold_siblings(version, completions, of_interest)
-            if held == seen:
-                _write(version, rows, again)
+            held = _hold_siblings(version, completions, precisions)
+            if held == checked:
+                _write(version, rows, changed)
                 return
-        seen = held
+        checked = held
         siblings = list(Score.objects.filter(pk__in=held).select_related("completion__prompt"))
-        again = _rescore_close_siblings(version, rows, siblings, score_alone, go_on)
+        changed = _rescore_close_siblings(version, rows, siblings, score_alone, renew_lease)
 
 
 def _hold_siblings(
     version: ModelVersion, completions: Sequence[Completion], precisions: set[str]
 ) -> dict[int, str]:
-    """Hold the Scores of these completions' Prompts as they are until the transaction ends; the precision,
-    by primary key, of each that is one of `precisions`."""
+    """Lock the Scores of these completions' Prompts until the transaction ends. Gives the precision, by
+    primary key, of the Scores in `precisions`."""
     if not version.exact_order:
         return {}
     prompts = {completion.prompt_id for completion in completions}
-    # Of two workers that store completions of one Prompt neither would see the other's: the second waits.
+    # Locked: two workers that store completions of one Prompt would not see each other's Scores.
     Completion.objects.hold_families(prompts)
     held = Score.objects.filter(version=version, completion__prompt__in=prompts, precision__in=precisions)
     return dict(held.values_list("pk", "precision"))
 
 
 def _rescore_close_siblings(
-    version: ModelVersion, rows: list[Score], siblings: list[Score], score_alone: Scorer, go_on: GoOn
+    version: ModelVersion,
+    rows: list[Score],
+    siblings: list[Score],
+    score_alone: Scorer,
+    renew_lease: RenewLease,
 ) -> list[Score]:
-    """Score again what bf16 leaves too close to another Score of its Prompt, among unsaved `rows` and stored
-    `siblings`, and change it there. Returns the siblings that were changed.
+    """Compute again the Scores in bf16 that are too close to another Score of their Prompt, among unsaved
+    `rows` and stored `siblings`, and change them there. Returns the changed siblings.
 
-    A sibling that cannot be scored in fp32 keeps what it has; for one of `rows` BadText is raised."""
+    A sibling that cannot be scored in fp32 keeps its Score. Raises BadText for such a row."""
     version.refresh_from_db(fields=["guard"])
     guard = math.inf if version.guard is None else version.guard
-    # Prompts without siblings are left out: what was scored in one call the model has put in order itself.
+    # Prompts without stored siblings are left out: the model has put Scores of one call in order itself.
     prompts = {row.completion.prompt_id for row in siblings}
-    # In this order: what another worker stored first stands.
-    known = {row.completion_id: row for row in [*rows, *siblings] if row.completion.prompt_id in prompts}
+    # Siblings last, as the Score that another worker has stored stands.
+    by_completion = {
+        row.completion_id: row for row in [*rows, *siblings] if row.completion.prompt_id in prompts
+    }
+    candidates = list(by_completion.values())
     tried: set[int] = set()
     changed: list[Score] = []
-    while todo := [row for row in _doubtful(list(known.values()), guard) if row.completion_id not in tried]:
-        tried |= {row.completion_id for row in todo}
-        for start in range(0, len(todo), SLICE):
-            go_on()
-            for row, result in _scored_again(todo[start : start + SLICE], rows, score_alone):
-                # Two may err towards each other, each by as much.
+    while close := [row for row in _close_in_bf16(candidates, guard) if row.completion_id not in tried]:
+        tried |= {row.completion_id for row in close}
+        for part in batched(close, SLICE):
+            renew_lease()
+            for row, result in _scored_again(part, rows, score_alone):
+                # Two Scores may err towards each other, each by as much.
                 guard = max(guard, 2 * abs(result.value - row.value))
                 row.value, row.precision = result.value, result.precision
                 changed += [row] if row.pk else []
     return changed
 
 
-def _doubtful(rows: Sequence[Score], guard: float) -> list[Score]:
-    """Those in bf16 that stand within the guard of a sibling."""
+def _close_in_bf16(rows: Sequence[Score], guard: float) -> list[Score]:
+    """The Scores in bf16 that are within the guard of a sibling."""
     prompts = [row.completion.prompt_id for row in rows]
     near = near_siblings(prompts, np.array([row.value for row in rows]), guard)
     return [rows[index] for index in near if rows[index].precision == "bf16"]
 
 
-def _scored_again(some: list[Score], rows: list[Score], score_alone: Scorer) -> list[tuple[Score, Scored]]:
-    while some:
+def _scored_again(close: list[Score], rows: list[Score], score_alone: Scorer) -> list[tuple[Score, Scored]]:
+    while close:
         try:
-            scored = _checked(score_alone([pair_of(row.completion) for row in some]), len(some))
+            scored = _checked(score_alone([pair_of(row.completion) for row in close]), len(close))
         except BadText as bad:
-            row = some.pop(bad.index)
+            row = close.pop(bad.index)
             if row.pk is None:
                 raise BadText(rows.index(row), bad.reason) from None
             continue
-        return list(zip(some, scored, strict=True))
+        return list(zip(close, scored, strict=True))
     return []
 
 
-def _write(version: ModelVersion, rows: list[Score], again: list[Score]) -> None:
-    # Never overwritten: whoever stored a Score first stored the same number.
+def _write(version: ModelVersion, rows: list[Score], changed: list[Score]) -> None:
+    # Never overwritten: another worker that stored a Score first stored the same number.
     Score.objects.bulk_create(rows, ignore_conflicts=True)
-    # But for this: one in bf16 becomes what fp32 says, once.
-    Score.objects.filter(precision="bf16").bulk_update(again, ["value", "precision"])
-    suggestions.suggest(version, [row.completion_id for row in rows], [row.completion_id for row in again])
+    # The one exception: fp32 replaces bf16, once.
+    Score.objects.filter(precision="bf16").bulk_update(changed, ["value", "precision"])
+    suggestions.suggest(version, [row.completion_id for row in rows], [row.completion_id for row in changed])
 
 
 def _set_apart(batch: ScoreBatch, completion: Completion, reason: str) -> None:
-    """Leave one text out of the batch, as a failed batch of its own."""
+    """Move one text out of the batch into a failed batch of its own."""
     with transaction.atomic():
         batch.completion_ids = [pk for pk in batch.completion_ids if pk != completion.pk]
         batch.size = len(batch.completion_ids)
@@ -382,7 +392,7 @@ def _finish(batch: ScoreBatch, worker: str) -> None:
 
 
 def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = True) -> None:
-    """Give the lease up, with the reason. The attempt stays counted, unless the batch had no part in it."""
+    """Give up the lease, with the reason. is_counted: False where the batch has no part in the failure."""
     held = ScoreBatch.objects.filter(pk=batch.pk, state=ScoreBatch.State.LEASED, worker=worker)
     held.update(
         state=ScoreBatch.State.WAITING,
@@ -394,8 +404,8 @@ def hand_back(batch: ScoreBatch, worker: str, error: str, is_counted: bool = Tru
 
 
 def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Scorer) -> int:
-    """Score these Completions here and now and store that, outside any Run; those that have a Score, or that
-    cannot be scored, are left out. Returns how many were scored."""
+    """Score these Completions in this process and store the Scores, outside any Run. Completions with a
+    Score, and completions that cannot be scored, are left out. Returns how many were scored."""
     missing = Completion.objects.filter(pk__in=completion_ids).lacking_score(version.pk)
     completions = list(missing.select_related("prompt"))
     while completions:
@@ -409,21 +419,20 @@ def score_now(version: ModelVersion, completion_ids: Sequence[int], score: Score
     return len(completions)
 
 
-# --- split
-# ---------------------------------------------------------------------------------------------------
+# --- split --------------------------------------------------------------------------------------------------
 
 
 def out_of_attempts() -> list[int]:
-    """Ids of batches with no attempt left and no worker on them: for `split`."""
-    worn = ScoreBatch.objects.out_of_attempts(timezone.now()).filter(run__in=Run.objects.open())
-    return list(worn.values_list("pk", flat=True)[:ENQUEUE_AT_MOST])
+    """Ids of batches for `split`: with no attempt left and no worker."""
+    batches = ScoreBatch.objects.out_of_attempts(timezone.now()).filter(run__in=Run.objects.open())
+    return list(batches.values_list("pk", flat=True)[:ENQUEUE_AT_MOST])
 
 
 def split(batch_id: int) -> None:
-    """Split a batch that has no attempt left into halves; a batch of one fails, with the reason.
+    """Split a batch that has no attempt left into halves; a batch of one text fails, with the reason.
 
-    The halves get one attempt each and a single text three: a text that kills its worker costs a lease per
-    attempt, and with three at each level it would hold the rest up for an hour."""
+    Each half gets one attempt, and a single text three. A text that kills its worker costs a lease an
+    attempt; with three attempts at each level it would delay the other texts by an hour."""
     with transaction.atomic():
         batch = (
             ScoreBatch.objects.select_for_update().out_of_attempts(timezone.now()).filter(pk=batch_id).first()
@@ -437,14 +446,14 @@ def split(batch_id: int) -> None:
 def _split(batch: ScoreBatch) -> None:
     ids = batch.completion_ids
     scored = Score.objects.filter(version=batch.version, completion__in=ids)
-    have = set(scored.values_list("completion_id", flat=True)) if batch.scored else set()
+    scored_ids = set(scored.values_list("completion_id", flat=True)) if batch.scored else set()
     for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
         ScoreBatch.objects.create(
             run=batch.run,
             version=batch.version,
             completion_ids=half,
             size=len(half),
-            scored=len(have.intersection(half)),
+            scored=len(scored_ids.intersection(half)),
             attempts=0 if len(half) == 1 else ScoreBatch.MAX_ATTEMPTS - 1,
         )
     _close(batch, ScoreBatch.State.SPLIT)
@@ -465,7 +474,7 @@ def _close(batch: ScoreBatch, state: ScoreBatch.State) -> None:
 
 
 def update_progress(run: Run) -> None:
-    """Bring the Run's progress up to its batches, and end it when none is left to do."""
+    """Add up the progress of the Run's batches, and finish the Run when no batch is left."""
     scored = run.batches.scored()
     run.update_progress(scored)
     if not run.batches.unfinished().exists():
@@ -480,9 +489,9 @@ def update_progress(run: Run) -> None:
 
 @dataclass(frozen=True)
 class Unscored:
-    """Why completions of a Dataset have no Score of a version: `empty` have no text, `failed` can't be scored
-    for another reason, told by `failed_run`; the scoring of `waiting` goes on, or is still to be planned;
-    that of `cancelled` was `cancelled_run`."""
+    """Completions of a Dataset without a Score of a version, by reason. empty: they have no text. failed:
+    they can't be scored for another reason, which `failed_run` has. waiting: their scoring goes on, or is not
+    planned yet. cancelled: their scoring was `cancelled_run`."""
 
     empty: int
     failed: int
@@ -497,7 +506,7 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int, going: Iterabl
     queries at most."""
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
     is_empty = Q(error=EMPTY_COMPLETION)
-    told = (
+    failures = (
         ScoreBatch.objects.failed()
         .filter(run__in=runs)
         .aggregate(
@@ -506,17 +515,17 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int, going: Iterabl
             run=Max("run", filter=~is_empty),
         )
     )
-    rest = max(0, count - told["empty"] - told["failed"])
+    not_tried = max(0, count - failures["empty"] - failures["failed"])
     goes_on = any(run.kind == Run.Kind.SCORE and run.version_id == version.pk for run in going)
     latest = None if goes_on else runs.order_by("-pk").first()
-    stopped = latest if rest and latest and latest.state == Run.State.CANCELLED else None
-    waiting, cancelled = (0, rest) if stopped else (rest, 0)
-    return Unscored(told["empty"], told["failed"], waiting, cancelled, told["run"], stopped)
+    stopped = latest if not_tried and latest and latest.state == Run.State.CANCELLED else None
+    waiting, cancelled = (0, not_tried) if stopped else (not_tried, 0)
+    return Unscored(failures["empty"], failures["failed"], waiting, cancelled, failures["run"], stopped)
 
 
 def retry_failed(run: Run) -> int:
-    """Give the Run's failed batches all their attempts again, and open the Run. Returns how many batches are
-    to do; the caller rings."""
+    """Give the Run's failed batches all their attempts again, and reopen the Run. Returns how many batches
+    the Run has to do; the caller enqueues."""
     with transaction.atomic():
         run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
         left = run.batches.unfinished().update(attempts=0, error="", enqueued_at=None)
@@ -528,9 +537,9 @@ def retry_failed(run: Run) -> int:
 def score_here(
     run: Run, score: Scorer, worker: str, lease_seconds: float, score_alone: Scorer | None = None
 ) -> Iterator[int]:
-    """Work through the Run's batches in this process, with no broker; yields completions done so far."""
-    for worn in run.batches.out_of_attempts(timezone.now()):
-        split(worn.pk)
+    """Work through the Run's batches in this process, with no broker; yields the completions done so far."""
+    for exhausted in run.batches.out_of_attempts(timezone.now()):
+        split(exhausted.pk)
     while (batch := run.batches.claimable(timezone.now()).first()) is not None:
         work(batch, score, worker, lease_seconds, score_alone)
         run.refresh_from_db()

@@ -1,11 +1,11 @@
-"""Completions of which a model reads not all, or not all of the prompt: how many, in one sentence."""
+"""Completions that a model does not read to the end, or whose prompt it cuts: how many, in one sentence."""
 
 from scoring.rows.checks import CHARACTERS_A_TOKEN, TOKEN_LIMIT
 from workbench.models import Dataset, ModelVersion, Run, Score
 
 
 def limit_of(version: ModelVersion | None) -> int:
-    """The tokens that a pair is cut to by the version; by the seed model where there is none."""
+    """The number of tokens to which the version cuts a pair; without a version, the seed model's."""
     return version.max_length if version and version.kind == ModelVersion.Kind.TRANSFORMER else TOKEN_LIMIT
 
 
@@ -20,13 +20,12 @@ def in_words(completions: int, limit: int) -> str:
 
 
 def estimate_in_words(completions: int, limit: int) -> str:
-    """ "about 15 answers are cut at 512 tokens (by 4 characters a token)": before a tokenizer has read
-    them."""
+    """ "about 15 answers are cut at 512 tokens (by 4 characters a token)", without a tokenizer."""
     return f"about {in_words(completions, limit)} (by {CHARACTERS_A_TOKEN} characters a token)"
 
 
 def of_run(run: Run) -> str:
-    """How many completions of its whole Dataset the version of a score Run has cut; "" for none."""
+    """How many completions of the whole Dataset the version of a score Run has cut; "" for none."""
     if run.dataset is None or run.version is None:
         return ""
     completions = counted(run.dataset, run.version)

@@ -1,4 +1,4 @@
-"""Scores -> Suggestions: what a ModelVersion says of each Comparison, by which queues are ordered."""
+"""Scores -> Suggestions: the pick of a ModelVersion for each Comparison, which orders the queues."""
 
 from collections.abc import Collection
 
@@ -23,8 +23,8 @@ def _score(side: str, version: ModelVersion) -> Subquery:
 
 
 def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
-    """Why the version makes no Suggestion of a Comparison that it has scored; "" where it makes one, or lacks
-    a Score, or is a baseline. One query."""
+    """Why the version makes no Suggestion for a Comparison that it has scored; "" where it makes one, lacks a
+    Score, or is a baseline. One query."""
     if version is None:
         return ""
     scores = list(version.scores.filter(completion__in=[comparison.a_id, comparison.b_id]))
@@ -36,22 +36,22 @@ def why_none(comparison: Comparison, version: ModelVersion | None) -> str:
 
 
 def suggest(version: ModelVersion, completion_ids: Collection[int], changed_ids: Collection[int] = ()) -> int:
-    """Write the Suggestions of `version` that the Scores of these completions make possible: those
-    Comparisons with both sides scored and no Suggestion yet, unless both read the same to the model; and anew
-    those that rest on Scores of `changed_ids`. Safe to repeat. Returns how many were written."""
-    every = [*completion_ids, *changed_ids]
-    touched = Comparison.objects.filter(Q(a__in=every) | Q(b__in=every))
+    """Write the Suggestions of `version` for Comparisons of these completions that have both Scores and no
+    Suggestion, unless both completions read the same to the model. Renew the Suggestions of `changed_ids`,
+    whose Scores have changed. Safe to repeat. Returns how many were written."""
+    scored_ids = [*completion_ids, *changed_ids]
+    touched = Comparison.objects.filter(Q(a__in=scored_ids) | Q(b__in=scored_ids))
     written = _suggest(touched, version) + (_renew(touched, version) if changed_ids else 0)
     if written and version.activated_at:
         for dataset in Dataset.objects.filter(Exists(touched.filter(dataset=OuterRef("pk")))):
-            own = touched.filter(dataset=dataset).order_by().values_list("prompt__group", flat=True)
-            queue.renew(dataset, list(own.distinct()))
+            groups = touched.filter(dataset=dataset).order_by().values_list("prompt__group", flat=True)
+            queue.renew(dataset, list(groups.distinct()))
     return written
 
 
 def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
-    """As `suggest`, for every Comparison of the dataset: for Comparisons made after their Scores were. Runs
-    with the Dataset locked, so that no import brings completions meanwhile."""
+    """`suggest` for every Comparison of the dataset, as Comparisons may be newer than their Scores. The
+    caller has locked the Dataset, so that no import adds completions meanwhile."""
     comparisons = Comparison.objects.filter(dataset=dataset)
     if version.exact_order:
         _hold_changing(comparisons.exclude(suggestions__version=version), version)
@@ -62,16 +62,18 @@ def suggest_all(dataset: Dataset, version: ModelVersion) -> int:
 
 
 def _hold_changing(comparisons: QuerySet[Comparison], version: ModelVersion) -> None:
-    """Hold the Prompts of these whose Scores may change, as completions are still to be scored: a Suggestion
-    made of what they were would not be seen by the worker that changes them."""
+    """Lock the Prompts of these Comparisons that still have completions to score. Their Scores may change,
+    and the worker that changes a Score would not see a Suggestion written meanwhile from the old one."""
     unscored = Completion.objects.filter(prompt=OuterRef("pk")).exclude(scores__version=version)
-    wanting = Exists(comparisons.filter(prompt=OuterRef("pk")))
-    Completion.objects.hold_families(Prompt.objects.filter(wanting, Exists(unscored)).order_by().values("pk"))
+    compared = Exists(comparisons.filter(prompt=OuterRef("pk")))
+    Completion.objects.hold_families(
+        Prompt.objects.filter(compared, Exists(unscored)).order_by().values("pk")
+    )
 
 
 def _read_alike(version: ModelVersion) -> Exists:
-    """Whether the version has read the same tokens of both completions of a Comparison: both were cut, or
-    flattened, to the same text."""
+    """Whether the version has read the same tokens for both completions of a Comparison, cut or flattened to
+    the same text."""
     a = Score.objects.filter(completion=OuterRef(OuterRef("a_id")), version=version).values("input_digest")[
         :1
     ]
@@ -82,19 +84,19 @@ def _read_alike(version: ModelVersion) -> Exists:
 
 def _renew(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     margin = _score("comparison__a", version) - _score("comparison__b", version)
-    own = Suggestion.objects.filter(version=version, comparison__in=comparisons)
-    changed = own.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now")
+    written = Suggestion.objects.filter(version=version, comparison__in=comparisons)
+    changed = written.annotate(now=margin).exclude(now=F("margin")).values_list("pk", "now")
     stale = [Suggestion(pk=pk, margin=now) for pk, now in changed]
     return Suggestion.objects.bulk_update(stale, ["margin"], batch_size=CHUNK)
 
 
 def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
-    # Both sides in one query: a margin is NULL until the second Score is there.
+    # Both sides in one query: the margin is NULL while a Score is missing.
     margins = comparisons.exclude(suggestions__version=version).annotate(
         margin=_score("a", version) - _score("b", version)
     )
-    told = margins.filter(~_read_alike(version), margin__isnull=False)
-    missing = told.order_by("pk").values_list("pk", "margin")
+    apart = margins.filter(~_read_alike(version), margin__isnull=False)
+    missing = apart.order_by("pk").values_list("pk", "margin")
     written, last = 0, 0
     while chunk := list(missing.filter(pk__gt=last)[:CHUNK]):
         written += _write(chunk, version)
