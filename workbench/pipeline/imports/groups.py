@@ -27,7 +27,7 @@ from django.db.models import Min
 from scoring.learnt import OPENING_WORDS
 from scoring.messages import message_reading
 from scoring.rows.drafts import Draft, tree_of
-from workbench.db.bulk import LOOKUP_KEYS, in_chunks, digest_key
+from workbench.db.bulk import LOOKUP_KEYS, digest_key, in_chunks
 from workbench.models import Dataset, Prompt, PromptKey
 from workbench.models.dataset import Message, group_digest
 from workbench.pipeline.text.near_duplicates import ALIKE, keys_of, likeness, shingles_of

@@ -329,7 +329,7 @@ def _rescore_close_siblings(
     changed: list[Score] = []
     while close := [row for row in _close_in_bf16(candidates, guard) if row.completion_id not in tried]:
         tried |= {row.completion_id for row in close}
-        for part in batched(close, SLICE):
+        for part in in_chunks(close, SLICE):
             renew_lease()
             for row, result in _scored_again(part, rows, score_alone):
                 # Two Scores may err towards each other, each by as much.

@@ -19,7 +19,7 @@ from django.db.models import Max
 
 from scoring.learnt import Record, Text, read
 from scoring.messages import reading
-from workbench.db.bulk import in_chunks, digest_key
+from workbench.db.bulk import digest_key, in_chunks
 from workbench.models import (
     Dataset,
     Learnt,
@@ -153,9 +153,9 @@ def _prompt_set(texts: Sequence[Text], source: str, tick: Tick) -> PromptSet:
             tick()
             _add(prompts, chunk, keys)
         rows = (LearntKey(key=key, prompts=prompts, text_id=text) for key, text in keys.items())
-        for part in in_chunks(rows, INSERTED):
+        for chunk_rows in in_chunks(rows, INSERTED):
             tick()
-            LearntKey.objects.bulk_create(part)
+            LearntKey.objects.bulk_create(chunk_rows)
     return prompts
 
 
@@ -192,8 +192,7 @@ def look_through(dataset: Dataset, tick: Tick = _no_tick) -> None:
 def _look_between(dataset: Dataset, sets: list[int], after: int, last: int, tick: Tick) -> None:
     groups: dict[int, set[int]] = {pk: set() for pk in sets}
     rows = Prompt.objects.of(dataset).filter(pk__gt=after, pk__lte=last).order_by("pk")
-    stream = rows.values_list("group", "messages").iterator(chunk_size=CHUNK)
-    for chunk in in_chunks(stream, CHUNK):
+    for chunk in in_chunks(rows.values_list("group", "messages").iterator(chunk_size=CHUNK), CHUNK):
         tick()
         texts = [Text.of(reading(messages)) for _, messages in chunk]
         for place, pk in _sets_of(texts, sets):
