@@ -13,6 +13,7 @@ from tests.factories import (
     CompletionFactory,
     DatasetFactory,
     JudgmentFactory,
+    ModelVersionFactory,
     PromptFactory,
 )
 from workbench.models import Annotator, Dataset, Guidelines, Release
@@ -142,3 +143,15 @@ def test_guidelines_limits_and_sources_are_in_the_card(dataset):
     assert "Old." not in text
     assert "1 of 2 pairs are in this release. All pairs by final label: a 1, undecided 1." in text
     assert "| gpt/4 | 2 | not stated |" in text
+
+
+def test_filters_and_the_active_model_are_in_the_card_in_words(dataset):
+    ModelVersionFactory.create(name="reader", state="active", weights_sha256="ab" * 32)
+    judged(dataset)
+    filters = {"min_votes": 1, "min_length": 3}
+
+    release = releases.build(Release(dataset=dataset, profiles=["preference"], filters=filters))
+
+    text = Path(default_storage.path(f"{release.folder}/README.md")).read_text()
+    assert "Filters: minimum votes per pair 1; shortest answer (characters) 3." in text
+    assert "Active model: reader (weights abababababab)." in text

@@ -90,22 +90,22 @@ def carry_out(run: Run) -> Release:
 
 
 def build(release: Release, progress: Progress = never_stop) -> Release:
-    """Write the files of the release into Django's storage and make it ready, in one step at the very end.
+    """Build the files of the release, then move them into Django's storage and make the release ready in one
+    step.
 
-    An unsaved release gets its number in that step, so that a build that dies leaves no row. A failed or
-    interrupted release may be built again; a ready release stays as it is. Nobody waits for a lock while the
-    files are written.
-    Raises ReleaseError, with nothing stored, when the recipe cannot be followed, nothing is decided,
-    `datasets` can load none of the files, or the disk is full. Raises Cancelled when `progress` answers
-    False."""
+    An unsaved release gets its number in this step, so a build that dies leaves no row. A failed or
+    interrupted release may be built again; a ready release stays as it is. No lock is held while the files
+    are written. Raises ReleaseError, with nothing stored, when the recipe cannot be followed, no pair is
+    decided, `datasets` can load none of the files, or the disk is full. Raises Cancelled when `progress`
+    gives False."""
     with built_in_scratch(release, progress) as (folder, facts):
         return _store(release, facts, folder)
 
 
 @contextmanager
 def built_in_scratch(release: Release, progress: Progress = never_stop) -> Iterator[tuple[Path, Manifest]]:
-    """A scratch folder with the files of the release, which `datasets` has loaded, and their manifest. Stores
-    nothing but derived Decisions. Raises as `build` does."""
+    """(scratch folder with the files of the release, which `datasets` has loaded; their manifest). Stores
+    derived Decisions alone. Raises as `build` does."""
     recipe = Recipe.of(release)
     _refuse_other_splits()
     scratch = settings.DATA_DIR / "releases-being-built"
@@ -138,14 +138,14 @@ def _refuse_other_splits() -> None:
 def _delete_abandoned(scratch: Path) -> None:
     """Delete the folders of builds that were killed: no build takes a day."""
     for folder in scratch.iterdir():
-        with suppress(FileNotFoundError):  # another build deletes them at the same moment
+        with suppress(FileNotFoundError):  # another build may delete the same folders
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
-    """(Comparisons decided for a side that pass the filters, Comparisons decided for a side), by the current
-    Decisions. Raises BadFilter."""
+    """(Comparisons decided for a side that pass the filters, all Comparisons decided for a side) now. Raises
+    BadFilter."""
     return count(dataset, filters, ModelVersion.objects.serving(dataset))
 
 
@@ -199,7 +199,7 @@ def _full_disk_refused() -> Iterator[None]:
 def _next_number(dataset: Dataset) -> Iterator[int]:
     """The next free number, locked for the body of `with`. Raises Cancelled when the dataset is gone."""
     with transaction.atomic():
-        # no_key: imports and Runs refer to the Dataset, and should not wait for the upload to a bucket.
+        # no_key: imports and Runs, which refer to the Dataset, do not wait for the upload to a bucket.
         if not Dataset.objects.there().select_for_update(no_key=True).filter(pk=dataset.pk).first():
             raise Cancelled
         last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
@@ -374,10 +374,10 @@ class _Files(ExitStack):
 
 
 def _load(files: WrittenFiles, cache: Path, progress: Progress) -> list[proof.Fault]:
-    """The faults of the files when they are loaded as their readers will load them.
+    """Load the files as their readers will, and give the faults.
 
-    A small release is loaded in this process: to start another would take longer. A large release is loaded
-    in a process of its own, as `datasets` keeps some 230 MB of memory for 600 MB of rows."""
+    A small release is loaded in this process, as a new process takes longer to start. A large release is
+    loaded in a new process, as `datasets` keeps some 230 MB of memory for 600 MB of rows."""
     total = files.facts["comparisons"]["total"]
     with tempfile.TemporaryDirectory(dir=cache) as scratch:  # its own: `datasets` would reuse the rows in it
         if sum(file["bytes"] for file in files.facts["files"].values()) <= LOADED_HERE_BYTES:
@@ -385,7 +385,7 @@ def _load(files: WrittenFiles, cache: Path, progress: Progress) -> list[proof.Fa
         return _load_in_process(files.folder, Path(scratch), lambda: progress(total, total))
 
 
-def _load_in_process(folder: Path, cache: Path, go_on: Callable[[], bool]) -> list[proof.Fault]:
+def _load_in_process(folder: Path, cache: Path, keep_going: Callable[[], bool]) -> list[proof.Fault]:
     command = [sys.executable, "-P", proof.__file__, str(folder), str(cache)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - our own file
         while True:
@@ -393,7 +393,7 @@ def _load_in_process(folder: Path, cache: Path, go_on: Callable[[], bool]) -> li
                 _, errors = child.communicate(timeout=2)
                 break
             except subprocess.TimeoutExpired:
-                if not go_on():
+                if not keep_going():
                     child.kill()
                     raise Cancelled from None
     if child.returncode in proof.FULL:
@@ -406,8 +406,8 @@ def _load_in_process(folder: Path, cache: Path, go_on: Callable[[], bool]) -> li
 
 
 def _store(release: Release, facts: Manifest, folder: Path) -> Release:
-    """Move the files into storage and make the release ready, under a lock: when two workers have built one
-    release, the second finds a ready release and leaves its files alone."""
+    """Move the files into storage and make the release ready, under a lock. Of two workers that have built
+    the release, the second finds it ready and changes nothing."""
     with _next_number(release.dataset) as number:
         if stored := Release.objects.select_for_update().filter(pk=release.pk).first():
             if stored.is_ready:
@@ -430,7 +430,7 @@ def _store(release: Release, facts: Manifest, folder: Path) -> Release:
 
 
 class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
-    """A file that a local storage may rename into place; other storages read the file."""
+    """A file that a local storage may rename into place. Other storages read it."""
 
     def temporary_file_path(self) -> str:
         return str(self.name)

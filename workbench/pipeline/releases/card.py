@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from scoring import shares
 from workbench.pipeline.releases import proof
+from workbench.pipeline.releases.filters import Filters
 from workbench.pipeline.releases.manifest import Manifest, ProfileFacts, ShareFacts, people_and_label_sources
 
 NAME = "README.md"
@@ -135,7 +136,7 @@ _JSON = {"object": {"dtype": "json"}, "objects": {"list": "json"}}
 
 
 def _needs_types(profile: ProfileFacts) -> bool:
-    """Whether the profile has JSON. Its keys differ by file, so `datasets` would infer other types."""
+    """Whether the profile has JSON. `datasets` would infer other types for each file, as keys differ."""
     return bool(profile["rows"]) and not _JSON.keys().isdisjoint(profile["columns"].values())
 
 
@@ -172,14 +173,16 @@ def _collection(manifest: Manifest) -> str:
     )
     labels = (
         f"Final labels by method: {_listed(manifest['comparisons']['released_by_method'])} "
-        "(agreement: all votes are the same; majority: more than half of the votes; aggregation: likeliest "
-        "by the votes and the skill of the annotators; reviewer: settled by a person)."
+        "(agreement: all votes are the same; majority: more than half of the votes; aggregation: the "
+        "likeliest label, by the votes and the skill of each annotator; reviewer: settled by a reviewer)."
     )
     model = "No model was active."
     if version:
-        weights = version["weights_sha256"][:12] or "none"
-        model = f"Model whose picks were shown: {version['name']}, weights {weights}."
-    filters = f"Filters: {_listed(manifest['filters'])}." if manifest["filters"] else ""
+        weights = version["weights_sha256"][:12]
+        model = f"Active model: {version['name']}{weights and f' (weights {weights})'}."
+    in_words = Filters.parse(manifest["filters"]).in_words()
+    listed = "; ".join(f"{label[0].lower()}{label[1:]} {value}" for label, value in in_words.items())
+    filters = f"Filters: {listed}." if listed else ""
     return "\n\n".join(filter(None, ["## Collection", votes, labels, model, filters]))
 
 
@@ -208,7 +211,7 @@ def _limits(manifest: Manifest) -> str:
     pairs = f"{comparisons['released']} of {comparisons['total']} pairs are in this release"
     ties = (
         "Most profiles leave out ties, pairs with two bad answers, and pairs that nobody could judge. "
-        "Preferences look clearer there than they are."
+        "So preferences look clearer than they are."
     )
     limits = [f"{pairs}. All pairs by final label: {_listed(comparisons['by_outcome'])}.", ties]
     if manifest["figures"]["unanimous"]["n"] == 0:

@@ -137,8 +137,8 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One Comparison with all that a profile may write. `flags` has closed flags too. `by_skill`: the Dataset
-    decides by aggregation."""
+    """One Comparison with every value that a profile may write. `flags` has closed flags too. `by_skill`: the
+    Dataset decides by aggregation."""
 
     prompt: Question
     external_id: str
@@ -173,8 +173,8 @@ class Case:
 
     @cached_property
     def says_text_alone(self) -> bool:
-        """Whether a text can hold the whole case: no tools, calls, results or reasoning; each answer is one
-        message."""
+        """Whether texts can hold the whole case: each answer is one message, without tools, calls, results
+        and reasoning."""
         answers = [self.a.messages, self.b.messages]
         return (
             self.prompt.tools is None
@@ -204,7 +204,7 @@ class Case:
         return (self.a, self.b) if self.outcome == Outcome.A else (self.b, self.a)
 
     def licence_of(self, answer: Answer) -> str:
-        """The licence of the answer, of its pair or of its prompt, else of their file; "" = the Dataset's."""
+        """The licence of the answer, else of its pair, its prompt or its file; "" = the Dataset's."""
         places = (answer.metadata, self.metadata, self.prompt.metadata)
         values = [place.get(key) for place in places for key in _LICENCE]
         values.append(answer.metadata.get(FILE_LICENCE))
@@ -212,7 +212,7 @@ class Case:
 
     @property
     def barred(self) -> LeftOut | None:
-        """Why no profile of decided pairs may have the case, whatever the outcome; None = they may."""
+        """Why every profile of decided pairs leaves out the case; None = a profile may have the case."""
         if self.flagged:
             return LeftOut.FLAGGED
         if not self.outcome and self.tally:
@@ -230,10 +230,10 @@ class Case:
 
     @property
     def decided(self) -> str:
-        """The outcome by a reviewer, or by the rule of the Dataset from the votes of the case; "" = none.
+        """The outcome by a reviewer, or by the Dataset's rule from the votes of the case; "" = none.
 
-        The Decision may lack a vote, as Decisions are derived just before the snapshot. Then the majority
-        stands in, as on the pages."""
+        Decisions are derived just before the snapshot, so the Decision may lack a newer vote. Then the
+        majority of the votes counts, as on the pages."""
         if self.method == Decision.Method.REVIEWER:
             return self.outcome
         if self.flagged:
@@ -246,8 +246,7 @@ class Case:
         return leading if 2 * count > self.tally.total() else ""
 
     def _outdated(self) -> bool:
-        # Decisions are derived in a transaction of their own, just before the snapshot. After a Judgment
-        # between the two, the Decision contradicts the votes of the case.
+        # A Judgment between the derivation of Decisions and the snapshot makes the two differ.
         if self.method == Decision.Method.REVIEWER:
             return False
         return (self.label.votes, self.label.votes_for) != (self.tally.total(), self.tally[self.outcome])
@@ -256,9 +255,9 @@ class Case:
 def cases(
     dataset: Dataset, using: str, *, filters: Filters = EVERYTHING, version: ModelVersion | None = None
 ) -> Generator[Case]:
-    """All Comparisons of the dataset, by the sha256 of the prompt, of a and of b. A Comparison that does not
-    pass `filters` is marked as `filtered`. Memory: CHUNK Comparisons; keys are streamed in order, texts
-    fetched by key. The filters may ask for the confidence of `version`. Raises BadFilter."""
+    """All Comparisons of the dataset, ordered by the sha256 of the prompt, of a and of b. A Comparison that
+    does not pass `filters` is marked as `filtered`. Memory: CHUNK Comparisons, as keys are streamed in order
+    and texts fetched by key. version: whose confidence a filter may ask for. Raises BadFilter."""
     comparisons = Comparison.objects.using(using).filter(dataset=dataset)
     passed = passing(comparisons, filters, version)
     ordered = (
@@ -267,14 +266,14 @@ def cases(
         .iterator(chunk_size=CHUNK)
     )
     by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
-    # The generator is a function of its own, so that a bad filter is refused at this call.
+    # The generator is another function, so that this call raises BadFilter and not its first row.
     return _in_chunks(ordered, passed if filters != EVERYTHING else None, by_skill, using)
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a Dataset holds beside messages of a role and a text. `whole`: some message holds more, or some
-    answer has several messages. `tools`: some Prompt came with tools."""
+    """Whether a Dataset holds more than messages of a role and a text. whole: a message holds more, or an
+    answer has several messages. tools: a Prompt came with tools."""
 
     whole: bool = False
     tools: bool = False

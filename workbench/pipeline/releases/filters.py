@@ -15,7 +15,7 @@ from workbench.models.annotation import ComparisonQuerySet
 
 
 class BadFilter(ValueError):
-    """An unknown filter, or a bad value; the message is a sentence for people."""
+    """An unknown filter, or a bad value. The message is a sentence for people."""
 
 
 FilterValue = str | int | float | Sequence[str]
@@ -81,7 +81,7 @@ def _value_in_words(value: FilterValue) -> str:
     if not isinstance(value, tuple | list):
         return str(value)
     if len(value) > NAMES_SHOWN:
-        return f"({len(value):,} of them, named in manifest.json)"
+        return f"({len(value):,}, named in manifest.json)"
     return ", ".join(value)
 
 

@@ -24,8 +24,8 @@ BLOCK = 2**20
 
 @dataclass(frozen=True)
 class Verified:
-    """`damaged`: the damage of each file that has some. `changed`: the files that the database would give
-    otherwise today; None = not compared."""
+    """damaged: the damage of each damaged file. changed: the files that a build of today's data would change;
+    None = not compared."""
 
     damaged: dict[str, str]
     changed: list[str] | None = None
@@ -35,7 +35,7 @@ def verify(release: Release, folder: Path | None = None, *, rebuild: bool = True
     """Compare the files of a ready release, in Django's storage or copied to `folder`, with the manifest in
     the database. `rebuild`: build the release again from the data of today, and compare the result too.
 
-    A changed file is no damage, as people may have judged since. Where nothing is left to release, every file
+    A changed file is no damage, as people may have judged since. Where no pair is left to release, every file
     has changed. Raises ReleaseError for a release that is not ready."""
     if not release.is_ready:
         raise ReleaseError(f"{release} is not ready, so there is nothing to verify.")
@@ -107,9 +107,9 @@ def _changed(release: Release) -> list[str]:
 
 @dataclass(frozen=True)
 class ProfileDiff:
-    """Rows of one profile that only one of two Releases has. A flipped row has its texts in swapped columns,
-    so the other answer is preferred; it is neither added nor removed. A moved row has another split, which
-    takes a change of the program."""
+    """Rows of one profile that differ between two Releases. A flipped row has its texts in swapped columns,
+    as the other answer is preferred now; it counts neither as added nor as removed. A moved row has another
+    split, which only a change of the program makes."""
 
     added: int
     removed: int
@@ -119,8 +119,8 @@ class ProfileDiff:
 
 @dataclass(frozen=True)
 class Diff:
-    """Changes from one Release to another. `settings` and `outcomes` have (before, after) where they differ;
-    `missing` has the profiles of only one Release."""
+    """Changes from one Release to another. settings, outcomes: (before, after) of each that differs. missing:
+    the profiles that only one of the two has."""
 
     profiles: dict[str, ProfileDiff]
     missing: dict[str, str]
@@ -162,7 +162,7 @@ def diff(old: Release, new: Release) -> Diff:
 
 
 def _setting(facts: Manifest, name: _Setting) -> object:
-    """A setting to compare. The number of prompt groups in a split is no setting: it grows."""
+    """A setting to compare. The number of prompt groups in a split is left out, as it grows."""
     return {**facts["split"], "groups": None} if name == "split" else facts[name]
 
 
@@ -177,7 +177,7 @@ def _rows_diff(old: Release, new: Release, profile: str) -> ProfileDiff:
 
 @dataclass
 class _RowDigests:
-    """The rows of one profile by digest: how often, the split, and a digest of the values in any order."""
+    """The rows of one profile by digest: their number, split, and a digest of their sorted values."""
 
     rows: Counter[bytes] = field(default_factory=Counter)
     splits: dict[bytes, str] = field(default_factory=dict)

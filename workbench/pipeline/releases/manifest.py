@@ -1,4 +1,4 @@
-"""The manifest of a Release: what the files hold, counted in the pass that writes the rows."""
+"""The manifest of a Release: the contents of its files, counted in the pass that writes the rows."""
 
 import hashlib
 import platform
@@ -64,7 +64,7 @@ class ComparisonFacts(TypedDict):
 
 
 class ProfileFacts(TypedDict):
-    """`load` has the call that loads the profile in each of its formats."""
+    """load: the call that loads the profile in each of its formats."""
 
     purpose: str
     reads: str
@@ -140,7 +140,8 @@ class Manifest(TypedDict):
 
 @dataclass
 class Counts:
-    """What one pass over the cases counts. "Released" is a case that gave at least one profile a row."""
+    """The counts of one pass over the cases. A released case is a case of which at least one profile has a
+    row."""
 
     left_out: dict[str, Counter[str]]
     outcomes: dict[Split, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SPLITS})
@@ -191,8 +192,8 @@ def manifest_of(
     files: dict[str, FileFacts],
     using: str,
 ) -> Manifest:
-    """What a reader of the files must know. The manifest names neither the number of its Release nor the
-    hour: two builds of one state have the same bytes."""
+    """The facts that a reader of the files needs. The manifest has neither the number of its Release nor the
+    time, so two builds of the same data have the same bytes."""
     return {
         "dataset": {
             "name": dataset.name,
@@ -251,7 +252,7 @@ def people_and_label_sources(manifest: Manifest) -> tuple[int, int]:
 
 
 def _guidelines(dataset: Dataset, counts: Counts, using: str) -> list[GuidelinesFacts]:
-    """The versions that released Judgments were made under, and the newest."""
+    """The versions under which released Judgments were made, and the newest version."""
     versions = list(Guidelines.objects.using(using).filter(dataset=dataset).order_by("number"))
     return [
         {
@@ -309,8 +310,8 @@ def _sorted(counts: Counter[str]) -> dict[str, int]:
 
 
 def _annotators(judgments: Counter[str], using: str) -> list[AnnotatorFacts]:
-    """The annotators whose current Judgments the released Comparisons have: people by pseudonym alone, label
-    sources also by the name that they were imported under."""
+    """The annotators with current Judgments on released Comparisons: people by pseudonym alone, label sources
+    also by the name of their import."""
     annotators = Annotator.objects.using(using).filter(pseudonym__in=judgments).order_by("pseudonym")
     return [
         {

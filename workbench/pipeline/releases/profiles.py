@@ -26,10 +26,10 @@ WHOLE = {"messages": "objects", "message": "object"}
 
 @dataclass(frozen=True)
 class Profile:
-    """`columns`: the type of each column. `rule`: for an outcome, how its cases are written; cases of other
-    outcomes are left out and counted. `reads`: the readers of the profile. `torn`: whether TRL would take
-    words of the answers for the prompt. `reading`: the texts are the reading view, whatever the messages
-    hold; another profile of texts leaves out messages that hold more than a text."""
+    """columns: the type of each column. rule: how the cases of an outcome are written; cases of other
+    outcomes are left out and counted. reads: the readers of the profile. torn: whether TRL would take words
+    of the answers for the prompt. reading: the texts are the reading view of any message; other profiles of
+    texts leave out messages that hold more than a text."""
 
     name: str
     purpose: str
@@ -49,7 +49,7 @@ class Profile:
 
     @property
     def is_whole(self) -> bool:
-        """Whether messages are written as they came, whatever they hold."""
+        """Whether messages are written whole, as they came."""
         return not WHOLE.keys().isdisjoint(self.columns.values())
 
     def with_columns_for(self, extras: Extras) -> "Profile":
@@ -73,7 +73,7 @@ class Profile:
         return self.reading or not self.is_flat or case.says_text_alone
 
     def left_out(self, case: Case, split: Split) -> LeftOut | None:
-        """Why the profile has no row of the case; None = it has at least one."""
+        """Why the profile has no row of the case; None = the profile has rows of the case."""
         if self.undecided_too:
             return None if case.votes else LeftOut.NOT_JUDGED
         if barred := case.barred:
@@ -98,8 +98,8 @@ def pair_id(case: Case) -> str:
 
 
 def margin(case: Case) -> float:
-    """How clearly the preferred side leads, 0 to 1: (votes for it - votes against it) / opinions. Where
-    aggregation decided: the difference of the probabilities. Where a reviewer decided: 1."""
+    """How clearly the preferred side leads, 0 to 1: (votes for the side - votes for the other) / opinions.
+    Where aggregation decided: the difference of the two probabilities. Where a reviewer decided: 1."""
     if case.method == Decision.Method.REVIEWER or not case.tally:
         return 1.0
     other = Outcome.B if case.outcome == Outcome.A else Outcome.A
@@ -109,8 +109,8 @@ def margin(case: Case) -> float:
 
 
 def shares(case: Case) -> tuple[float, float, float]:
-    """Shares of a, b and tie among the opinions for one of the three. Where aggregation decided: shares of
-    their probabilities. Where a reviewer decided: 1 for the outcome."""
+    """Shares of a, b and tie among the opinions for these three. Where aggregation decided: shares of the
+    three probabilities. Where a reviewer decided: 1 for the outcome."""
     three = (Outcome.A, Outcome.B, Outcome.TIE)
     if case.method == Decision.Method.REVIEWER or not case.tally:
         decided = case.outcome if case.outcome in three else Outcome.TIE
@@ -226,19 +226,19 @@ def _soft(case: Case) -> Iterator[Row]:
 
 
 NOT_ASKED = -1
-"""The strength of a vote without a strength. 0 is a strength on some scales."""
+"""Stands for no strength, as 0 is a strength on some scales."""
 
 
 def as_json(value: object) -> str:
-    """The value as JSON text, "" for nothing: every format can hold a text. Keys are sorted, as their order
-    depends on the database."""
+    """The value as JSON text, which every format can hold; "" for an empty value. Keys are sorted, as their
+    order depends on the database."""
     if not value:
         return ""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def whole_json(value: object) -> str:
-    """Messages or tools as JSON text, "" for None. Keys keep the order in which they came."""
+    """Messages or tools as JSON text, keys in their order; "" for None."""
     return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -368,8 +368,8 @@ _ALL = [
     Profile(
         name="trl-implicit",
         purpose="Whole transcripts of Human and Assistant, the prompt inside both",
-        reads="The form of Anthropic's HH-RLHF. Not for TRL, which takes words that both answers begin "
-        "with for the prompt: take preference or trl-chat",
+        reads="Anthropic's HH-RLHF format. Not for TRL: where both answers begin with the same words, TRL "
+        "takes these words for the prompt. Use preference or trl-chat",
         columns={"chosen": _TEXT, "rejected": _TEXT},
         rule=_PREFERENCE,
         write=_transcripts,
@@ -508,7 +508,7 @@ _ALL = [
         },
         rule=dict.fromkeys(
             (*Outcome.values, Decision.DROP),
-            "every vote is a row; a strength of -1 was not asked for",
+            "every vote is a row; a strength of -1 stands for no strength",
         ),
         write=_votes,
         undecided_too=True,

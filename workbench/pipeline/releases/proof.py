@@ -1,7 +1,7 @@
 """Load the files of a Release with `datasets`, as their readers will.
 
-This module is also a program: python proof.py FOLDER SCRATCH. The memory that `datasets` takes is free again
-when the program ends. So the program imports nothing of ours.
+This module is also a program: python proof.py FOLDER SCRATCH. Its memory is free again when it ends. As a
+program it imports no other module of the workbench.
 
 Exit status 0: SCRATCH/faults.json lists the faults. One of FULL: the disk has no room for the copies that
 `datasets` makes. Otherwise 1, and the last line on standard error gives the reason."""
@@ -39,7 +39,7 @@ _ADVICE = "Parquet keeps every text as it is: build it as Parquet."
 
 
 class Fault(TypedDict):
-    """A profile in a format that does not load as it was written; `why` is a sentence for people."""
+    """A profile in a format that does not load as it was written. `why` is a sentence for people."""
 
     profile: str
     format: str
@@ -47,7 +47,7 @@ class Fault(TypedDict):
 
 
 def features_of(columns: Mapping[str, str]) -> "Features":
-    """The columns of a profile in the types of `datasets`."""
+    """The columns of a profile as types of `datasets`."""
     from datasets import Features, Json, List, Value  # slow
 
     text = Value("string")
@@ -68,8 +68,7 @@ def calls_of(
     """The Python call that loads each profile in each of its formats. The card and the page show the calls,
     and the proof carries them out.
 
-    The card describes one format, as `datasets` reads no more from a card. A call for another format names
-    its files."""
+    A card can describe one format for `datasets`. A call for another format names the files."""
     names_by_split: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for name, file in files.items():
         if file["profile"] and file["format"] and file["split"]:
@@ -134,7 +133,7 @@ def check(folder: Path, scratch: Path) -> list[Fault]:
 def _fault(
     call: str, folder: Path, scratch: Path, facts: "ProfileFacts", files: Mapping["Split", Path]
 ) -> str:
-    """How the loaded rows differ from the written rows; "" = they are the same."""
+    """How the loaded rows differ from the written rows; "" = not at all."""
     columns = facts["columns"]
     features = features_of(columns)
     try:
