@@ -131,7 +131,8 @@ def calibration(trial: Trial, temperature: float | None) -> Calibration:
     bins = [_as_json(a_bin) for a_bin in reliability(margin, target, temperature) if a_bin.n]
     confidence = 1 / (1 + np.exp(-np.abs(margin) / temperature))
     place = np.minimum(((confidence - 0.5) * 2 * BINS).astype(np.int64), BINS - 1)
-    gap = confidence - _agreed(margin, target)
+    agreed = np.where(margin > 0, target, np.where(margin < 0, 1 - target, 0.5))
+    gap = confidence - agreed
     prompts, prompt = np.unique(trial.prompt[use], return_inverse=True)
     cell, cells = prompt * BINS + place, len(prompts) * BINS
     sums = np.concatenate(
@@ -143,11 +144,6 @@ def calibration(trial: Trial, temperature: float | None) -> Calibration:
     )
     [ece] = bootstrap(sums, [lambda added: np.abs(added[..., :BINS]).sum(-1) / added[..., BINS]], n=n)
     return {"ece": ece.as_json(), "bins": bins}
-
-
-def _agreed(margin: Vector, target: Vector) -> Vector:
-    """1 where people chose as the model did, 0 where not; half for a tie or a margin of 0."""
-    return np.where(margin > 0, target, np.where(margin < 0, 1 - target, 0.5))
 
 
 def _as_json(a_bin: Bin) -> BinRow:

@@ -266,8 +266,9 @@ def cases(
         .iterator(chunk_size=CHUNK)
     )
     by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
-    # The generator is another function, so that this call raises BadFilter and not its first row.
-    return _in_chunks(ordered, passed if filters != EVERYTHING else None, by_skill, using)
+    narrowed = passed if filters != EVERYTHING else None
+    # This function is no generator, so that the call raises BadFilter, and not the first row.
+    return (case for chunk in in_chunks(ordered, CHUNK) for case in _filled(chunk, narrowed, by_skill, using))
 
 
 @dataclass(frozen=True)
@@ -284,16 +285,6 @@ def extras_of(dataset: Dataset, using: str) -> Extras:
     answers = Completion.objects.using(using).of(dataset).filter(conversation__isnull=False)
     whole = prompts.exclude(reading=None).exists() or answers.exists()
     return Extras(whole, prompts.filter(tools__isnull=False).exists())
-
-
-def _in_chunks(
-    ordered: Iterator[tuple[int, int, int, int]],
-    passed: ComparisonQuerySet | None,
-    by_skill: bool,
-    using: str,
-) -> Generator[Case]:
-    for chunk in in_chunks(ordered, CHUNK):
-        yield from _filled(chunk, passed, by_skill, using)
 
 
 def _filled(

@@ -16,7 +16,7 @@ def counted(dataset: Dataset, version: ModelVersion) -> int:
 
 def in_words(completions: int, limit: int) -> str:
     """ "74 answers are cut at 512 tokens" """
-    return f"{_are(completions)} cut at {limit:,} tokens"
+    return f"{completions:,} answer{' is' if completions == 1 else 's are'} cut at {limit:,} tokens"
 
 
 def estimate_in_words(completions: int, limit: int) -> str:
@@ -30,7 +30,3 @@ def of_run(run: Run) -> str:
         return ""
     completions = counted(run.dataset, run.version)
     return in_words(completions, limit_of(run.version)) if completions else ""
-
-
-def _are(completions: int) -> str:
-    return f"{completions:,} answer{' is' if completions == 1 else 's are'}"

@@ -11,12 +11,6 @@ from workbench.pipeline.annotate import queue
 CHUNK = 5_000
 
 
-def _write(comparisons: list[tuple[int, float]], version: ModelVersion) -> int:
-    rows = [Suggestion(comparison_id=pk, version=version, margin=margin) for pk, margin in comparisons]
-    Suggestion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=CHUNK)
-    return len(rows)
-
-
 def _score(side: str, version: ModelVersion) -> Subquery:
     scores = Score.objects.filter(completion=OuterRef(f"{side}_id"), version=version)
     return Subquery(scores.values("value")[:1], output_field=FloatField())
@@ -99,6 +93,8 @@ def _suggest(comparisons: QuerySet[Comparison], version: ModelVersion) -> int:
     missing = apart.order_by("pk").values_list("pk", "margin")
     written, last = 0, 0
     while chunk := list(missing.filter(pk__gt=last)[:CHUNK]):
-        written += _write(chunk, version)
+        rows = [Suggestion(comparison_id=pk, version=version, margin=margin) for pk, margin in chunk]
+        Suggestion.objects.bulk_create(rows, ignore_conflicts=True, batch_size=CHUNK)
+        written += len(rows)
         last = chunk[-1][0]
     return written
