@@ -15,12 +15,12 @@ pytestmark = pytest.mark.django_db
 def test_a_model_that_memorised_its_training_prompts_shows_what_it_is_worth_on_the_others(dataset):
     planted = memorised(dataset)
 
-    found = measured(planted.version, dataset)
+    measurement = measured(planted.version, dataset)
 
-    assert found.share.value == planted.share == 25 / 40
-    assert (found.decided, found.learnt) == (40, 60)
-    low, high = found.share.low, found.share.high
-    assert 0.4 < low < found.share.value < high < 0.8
+    assert measurement.share.value == planted.share == 25 / 40
+    assert (measurement.decided, measurement.learnt) == (40, 60)
+    low, high = measurement.share.low, measurement.share.high
+    assert 0.4 < low < measurement.share.value < high < 0.8
 
 
 def test_the_same_pairs_in_another_dataset_are_left_out_as_well(dataset):
@@ -30,9 +30,9 @@ def test_the_same_pairs_in_another_dataset_are_left_out_as_well(dataset):
         copy = labelled(other, comparison.prompt.messages[0]["content"].upper())
         SuggestionFactory.create(comparison=copy, version=planted.version, margin=1.0 - 2 * (number % 2))
 
-    found = measured(planted.version, other)
+    measurement = measured(planted.version, other)
 
-    assert (found.decided, found.learnt, found.share.value) == (0, 30, None)
+    assert (measurement.decided, measurement.learnt, measurement.share.value) == (0, 30, None)
 
 
 def answered(comparison, *, mode="blind", strategy="random", outcome="a", **fields):
@@ -68,9 +68,9 @@ def test_votes_beside_a_suggestion_and_on_picked_pairs_are_counted_apart(dataset
     answered(pairs[2], strategy="uncertain")
     answered(pairs[3], outcome="b")
 
-    found = measured(version, dataset, "people")
+    measurement = measured(version, dataset, "people")
 
-    assert (found.share.value, found.decided) == (0.5, 2)
+    assert (measurement.share.value, measurement.decided) == (0.5, 2)
     assert accuracy.opinions_of(dataset).set_aside == {"led": 1, "picked": 1, "asked_after": 0}
     assert accuracy.left_out_in_words(0, accuracy.opinions_of(dataset).set_aside) == (
         "Left out: 1 vote given after the model’s pick was shown, 1 vote on pairs that were not picked at "
@@ -102,11 +102,11 @@ def test_the_length_rule_is_the_one_that_is_right_more_often_on_training_prompts
         right = number % 3 > 0
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0 if right else -1.0)
 
-    found = measured(version, dataset)
+    measurement = measured(version, dataset)
 
-    assert (found.rule, found.rule_share.value) == ("shortest", 1.0)
-    assert found.over_rule.value == pytest.approx(-1 / 3)
-    assert accuracy.beats_rule(found.over_rule.low, found.over_rule.high) is False
+    assert (measurement.rule, measurement.rule_share.value) == ("shortest", 1.0)
+    assert measurement.over_rule.value == pytest.approx(-1 / 3)
+    assert accuracy.beats_rule(measurement.over_rule.low, measurement.over_rule.high) is False
 
 
 def test_the_rule_is_not_chosen_by_prompts_that_are_kept_for_testing(dataset):
@@ -114,11 +114,11 @@ def test_the_rule_is_not_chosen_by_prompts_that_are_kept_for_testing(dataset):
         group = labelled(dataset, f"{number}?", a=f"long text {number}", b=f"s{number}").prompt.group
         if split_of(group) != "train":
             Judgment.objects.filter(comparison__prompt__group=group).update(outcome="b")
-    found = accuracy.opinions_of(dataset)
-    target, _ = found.labels()
+    opinions = accuracy.opinions_of(dataset)
+    target, _ = opinions.labels()
 
-    assert accuracy.length_rule(target, found.lengths, found.groups) == "longest"
-    assert accuracy.length_rule(1 - target, found.lengths, found.groups) == "shortest"
+    assert accuracy.length_rule(target, opinions.lengths, opinions.groups) == "longest"
+    assert accuracy.length_rule(1 - target, opinions.lengths, opinions.groups) == "shortest"
 
 
 def test_a_figure_above_the_human_ceiling_carries_a_warning(dataset):
@@ -139,9 +139,9 @@ def test_a_figure_above_the_human_ceiling_carries_a_warning(dataset):
 
 
 def test_nothing_counted_is_no_figure(dataset):
-    found = measured(ModelVersionFactory.create(), dataset)
+    measurement = measured(ModelVersionFactory.create(), dataset)
 
-    assert (found.share.value, found.decided) == (None, 0)
+    assert (measurement.share.value, measurement.decided) == (None, 0)
     assert accuracy.opinions_of(dataset).ceiling() == accuracy.Ceiling(None, None, 0, 1)
 
 

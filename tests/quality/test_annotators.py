@@ -224,29 +224,29 @@ def judged(annotator, comparison, outcome, **more):
 
 
 def test_the_figures_are_those_counted_by_hand(dataset):
-    one, other = AnnotatorFactory.create_batch(2)
+    annotator, other = AnnotatorFactory.create_batch(2)
     for right in (True, True, True, False):
         gold = gold_in(dataset, "a")
-        judged(one, gold, "a" if right else "b", purpose="gold", is_current=False)
+        judged(annotator, gold, "a" if right else "b", purpose="gold", is_current=False)
     for vote, repeat in (("a", "a"), ("a", "b"), ("tie", "tie"), ("a", "cannot_judge")):
         comparison = comparisons_in(dataset)[0]
-        judged(one, comparison, vote)
-        judged(one, comparison, repeat, purpose="repeat", is_current=False)
+        judged(annotator, comparison, vote)
+        judged(annotator, comparison, repeat, purpose="repeat", is_current=False)
     comparison = comparisons_in(dataset)[0]
     first = judged(other, comparison, "a", mode="blind", suggested="b", is_current=False)
     judged(other, comparison, "b", mode="blind", suggested="b", stage="revealed", supersedes=first)
 
-    found = annotators.by_annotator(dataset)
+    qualities = annotators.by_annotator(dataset)
 
     def counted(share):
         return share.k, share.n
 
-    mine, theirs = found[one.pk], found[other.pk]
-    assert counted(mine.gold) == (3, 4)
-    assert counted(mine.consistent) == (2, 3)
-    assert counted(mine.left) == (7, 9)
-    assert (counted(theirs.towards), counted(theirs.away)) == ((1, 1), (0, 1))
-    assert counted(annotators.together(found.values()).gold) == (3, 4)
+    quality, other_quality = qualities[annotator.pk], qualities[other.pk]
+    assert counted(quality.gold) == (3, 4)
+    assert counted(quality.consistent) == (2, 3)
+    assert counted(quality.left) == (7, 9)
+    assert (counted(other_quality.towards), counted(other_quality.away)) == ((1, 1), (0, 1))
+    assert counted(annotators.together(qualities.values()).gold) == (3, 4)
 
 
 def test_the_figures_cost_the_same_queries_for_1_and_for_20_people(dataset):

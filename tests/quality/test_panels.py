@@ -104,7 +104,7 @@ NAMES = {1: "ann", 2: NASTY, 3: "cid"}
 
 
 def panel(report: dict[str, Any], name: str) -> Panel:
-    return next(each for each in panels(report, "people", NAMES) if each.name == name)
+    return next(shown for shown in panels(report, "people", NAMES) if shown.name == name)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_what_each_panel_says_is_whole_sentences(low):
     (audited,) = report["audit"]["people"]
     audited["excess"]["length"] |= {"low": low, "high": low + 0.5}
 
-    said = [each.says for each in panels(report, "people", NAMES) if each.says]
+    sentences = [shown.says for shown in panels(report, "people", NAMES) if shown.says]
 
-    assert [says for says in said if not says.endswith((".", "…"))] == []
+    assert [sentence for sentence in sentences if not sentence.endswith((".", "…"))] == []
 
 
 def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_better():
@@ -167,10 +167,10 @@ def test_what_is_too_little_says_so_and_is_not_drawn():
     report["pace"]["by_week"] = []
 
     drawn = ("agreement", "accuracy", "reliability", "margins", "left", "pace")
-    found = [panel(report, name) for name in drawn]
+    without_data = [panel(report, name) for name in drawn]
 
-    assert [each.says.startswith("Not enough data") for each in found] == [True] * 6
-    assert not any(each.has_chart for each in found)
+    assert [shown.says.startswith("Not enough data") for shown in without_data] == [True] * 6
+    assert not any(shown.has_chart for shown in without_data)
 
 
 def test_an_uncalibrated_model_has_no_reliability():
@@ -182,26 +182,26 @@ def test_an_uncalibrated_model_has_no_reliability():
 
 
 def test_a_dataset_without_any_model_still_has_its_panels_of_people():
-    found = panels(made(against={}, audit={}), "people", NAMES)
+    shown_panels = panels(made(against={}, audit={}), "people", NAMES)
 
-    assert {each.name for each in found} >= {"agreement", "accuracy", "left", "pace"}
-    assert "no model has scored" in next(each for each in found if each.name == "accuracy").says
+    assert {shown.name for shown in shown_panels} >= {"agreement", "accuracy", "left", "pace"}
+    assert "no model has scored" in next(shown for shown in shown_panels if shown.name == "accuracy").says
 
 
 def test_what_tells_of_single_annotators_is_marked():
-    assert {each.name for each in panels(made(), "people", NAMES) if each.single} == {"left", "annotators"}
+    assert {shown.name for shown in panels(made(), "people", NAMES) if shown.single} == {"left", "annotators"}
 
 
 def test_the_plan_is_in_sentences():
     accuracy = {"goal": "accuracy", "version": "reward-1", "within": 0.02, "now": 0.05, "judgments": 1200}
     alpha = {"goal": "alpha", "version": "", "within": 0.05, "now": 0.04, "judgments": 0}
     unknown = {**alpha, "now": None, "judgments": None}
-    rest = {"seconds": 30.0, "hours": 10.0, "measured": True}
+    effort = {"seconds": 30.0, "hours": 10.0, "measured": True}
 
-    told = plan(made(plan=[each | rest for each in (accuracy, alpha, unknown)]))
+    sentences = plan(made(plan=[goal | effort for goal in (accuracy, alpha, unknown)]))
 
     more = "1,200 more votes, about 10 hours of work, would narrow the accuracy of reward-1 to ± 2.0 points."
-    assert told == [
+    assert sentences == [
         f"{more} The margin of error is ± 5.0 points now.",
         "No more votes are needed for agreement (Krippendorff’s alpha): the margin of error is ± 0.04.",
         "Not enough data to say how many more votes would narrow agreement (Krippendorff’s alpha) to ± 0.05.",
@@ -217,9 +217,9 @@ def test_figures_are_written_with_their_ends():
 
 def test_every_chart_is_shapes_and_text_whatever_people_are_called():
     drawn = {
-        each.name: charts.drawn(each, charts.THEMES["dark"]).decode()
-        for each in panels(made(), "people", NAMES)
-        if each.has_chart
+        shown.name: charts.drawn(shown, charts.THEMES["dark"]).decode()
+        for shown in panels(made(), "people", NAMES)
+        if shown.has_chart
     }
 
     assert set(drawn) == {"agreement", "accuracy", "reliability", "margins", "left", "pace"}

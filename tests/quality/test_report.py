@@ -67,9 +67,9 @@ def stored(dataset: Dataset) -> Statistics:
 
 
 def test_a_run_computes_and_stores_the_figures_of_a_moment(dataset, campaign):
-    found = stored(dataset)
+    statistics = stored(dataset)
 
-    report = found.report
+    report = statistics.report
     assert report["data"]["comparisons"] == COMPARISONS
     assert report["data"]["opinions"] == 2 * COMPARISONS
     every = report["agreement"]["people"]["all"]
@@ -83,17 +83,17 @@ def test_a_run_computes_and_stores_the_figures_of_a_moment(dataset, campaign):
     assert accuracy["longest"]["value"] == pytest.approx(1.0, abs=1e-6)
     assert (judge["learnt"], judge["known"], judge["rule"]) == (0, "no", "longest")
     assert {row["kind"] for row in judge["slices"]} == {"all", "length", "preferred", "source", "topic"}
-    assert found.run.state == Run.State.DONE
-    assert (found.version, found.judgments) == (ModelVersion.objects.active(), 120)
+    assert statistics.run.state == Run.State.DONE
+    assert (statistics.version, statistics.judgments) == (ModelVersion.objects.active(), 120)
 
 
 def test_the_report_says_how_many_judgments_came_since(dataset, campaign):
-    found = stored(dataset)
-    fresh = found.judgments_since
+    statistics = stored(dataset)
+    fresh = statistics.judgments_since
 
     JudgmentFactory.create(comparison=campaign[0], outcome="tie")
 
-    assert (fresh, found.judgments_since) == (0, 1)
+    assert (fresh, statistics.judgments_since) == (0, 1)
     stored(dataset)
     assert Statistics.objects.count() == 1
 
@@ -233,12 +233,12 @@ def test_no_query_is_made_for_a_single_comparison_or_judgment(
 
 
 def test_the_same_data_give_the_same_figures(dataset, campaign):
-    one, two = (quality.compute(dataset) for _ in range(2))
-    for report in (one, two):
+    first, second = (quality.compute(dataset) for _ in range(2))
+    for report in (first, second):
         del report["data"]
 
-    assert one == two
-    assert np.isfinite(one["agreement"]["people"]["all"]["raw"]["low"])
+    assert first == second
+    assert np.isfinite(first["agreement"]["people"]["all"]["raw"]["low"])
 
 
 def test_what_the_queue_picked_says_nothing_of_the_rest(dataset, campaign):

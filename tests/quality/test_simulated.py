@@ -75,22 +75,24 @@ def expected_agreement() -> float:
 
 def test_agreement_holds_the_truth(campaigns):
     agree = expected_agreement()
-    found = [voting.agreement(each.counts, each.prompt, np.array([2, 0, 1, 1])) for each in campaigns]
+    agreements = [
+        voting.agreement(campaign.counts, campaign.prompt, np.array([2, 0, 1, 1])) for campaign in campaigns
+    ]
 
-    # Two outcomes, as often each: what chance brings together is one half.
-    assert np.mean([holds(each.raw, agree) for each in found]) >= LEAST
-    assert np.mean([holds(each.alpha, 2 * agree - 1) for each in found]) >= LEAST
-    assert np.mean([holds(each.ac1, 2 * agree - 1) for each in found]) >= LEAST
+    # Two outcomes, equally frequent: agreement by chance is one half.
+    assert np.mean([holds(agreement.raw, agree) for agreement in agreements]) >= LEAST
+    assert np.mean([holds(agreement.alpha, 2 * agree - 1) for agreement in agreements]) >= LEAST
+    assert np.mean([holds(agreement.ac1, 2 * agree - 1) for agreement in agreements]) >= LEAST
 
 
 def test_skills_hold_the_truth_and_posteriors_are_as_sure_as_they_are_right(campaigns):
     held, right, sure, majority = [], [], [], []
-    for each in campaigns:
-        skills = one_coin(each.item, each.who, each.vote, (len(each.truth), len(SKILL), 4))
+    for campaign in campaigns:
+        skills = one_coin(campaign.item, campaign.who, campaign.vote, (len(campaign.truth), len(SKILL), 4))
         held.append((skills.low <= SKILL) & (skills.high >= SKILL))
-        right.append(skills.posterior.argmax(axis=1) == each.truth)
+        right.append(skills.posterior.argmax(axis=1) == campaign.truth)
         sure.append(skills.posterior.max(axis=1))
-        majority.append(each.counts.argmax(axis=1) == each.truth)
+        majority.append(campaign.counts.argmax(axis=1) == campaign.truth)
 
     assert np.mean(held) >= 0.93
     assert np.mean(right) > np.mean(majority) + 0.01
@@ -102,11 +104,11 @@ def test_a_models_accuracy_and_surety_hold_the_truth(campaigns, large):
     right = np.mean((large.margin > 0) == (large.truth == 0))
     accuracy = right * SKILL.mean() + (1 - right) * (1 - SKILL.mean())
     confidence_auc = against.confidence_auc(large.trial()).value
-    trials = [each.trial() for each in campaigns]
+    trials = [campaign.trial() for campaign in campaigns]
 
-    found = [Figure(**against.accuracies(trial, everything)[0]["accuracy"]) for trial in trials]
+    figures = [Figure(**against.accuracies(trial, everything)[0]["accuracy"]) for trial in trials]
 
-    assert np.mean([holds(each, accuracy) for each in found]) >= LEAST
+    assert np.mean([holds(figure, accuracy) for figure in figures]) >= LEAST
     assert np.mean([holds(against.confidence_auc(trial), confidence_auc) for trial in trials[:40]]) >= LEAST
 
 
@@ -116,9 +118,9 @@ def test_the_calibration_error_of_a_large_campaign_is_the_true_one(large):
     # Votes are right less often than the truth is: a model that knows the truth so well is too sure of votes.
     expected = confidence * SKILL.mean() + (1 - confidence) * (1 - SKILL.mean())
 
-    found = against.calibration(trial, TEMPERATURE)
+    calibration = against.calibration(trial, TEMPERATURE)
 
-    assert found["ece"]["value"] == pytest.approx(np.mean(confidence - expected), abs=0.003)
+    assert calibration["ece"]["value"] == pytest.approx(np.mean(confidence - expected), abs=0.003)
 
 
 def test_the_ceiling_is_what_a_perfect_model_reaches():
@@ -128,10 +130,10 @@ def test_the_ceiling_is_what_a_perfect_model_reaches():
     counts = np.zeros((len(alike.truth), 2))
     np.add.at(counts, (alike.item, np.where(right, alike.truth[alike.item], 1 - alike.truth[alike.item])), 1)
 
-    found = voting.ceiling(counts, np.zeros(len(counts), dtype=bool), alike.prompt).share
+    ceiling = voting.ceiling(counts, np.zeros(len(counts), dtype=bool), alike.prompt).share
 
-    assert holds(found, skill)
-    assert found.value == pytest.approx(skill, abs=0.01)
+    assert holds(ceiling, skill)
+    assert ceiling.value == pytest.approx(skill, abs=0.01)
 
 
 def test_what_pulls_choices_is_found_in_people_and_in_the_model():
@@ -145,14 +147,14 @@ def test_what_pulls_choices_is_found_in_people_and_in_the_model():
         margin = style @ model + random.logistic(size=n)
         chose = random.random(n) < 1 / (1 + np.exp(-(style @ people + side * shown)))
         choices = audit.Choices(np.arange(n) // 10, chose.astype(float), margin, style, shown)
-        found = audit.audit(choices)
+        audited = audit.audit(choices)
         for name, truth in (("people", people), ("model", model), ("excess", model - people)):
-            figures = [Figure(**found[name][feature]) for feature in audit.STYLE]
+            figures = [Figure(**audited[name][feature]) for feature in audit.STYLE]
             held[name] += [holds(f, t) for f, t in zip(figures[:4], truth, strict=False)]
             assert figures[4].why == "not enough data"  # no code in any text
-        held["side"].append(holds(Figure(**found["people"]["side"]), side))
+        held["side"].append(holds(Figure(**audited["people"]["side"]), side))
 
-    assert {name: np.mean(each) >= 0.88 for name, each in held.items()} == dict.fromkeys(held, True)
+    assert {name: np.mean(inside) >= 0.88 for name, inside in held.items()} == dict.fromkeys(held, True)
 
 
 def test_a_feature_that_decides_alone_leaves_the_others_what_they_are_without_it():
@@ -169,12 +171,12 @@ def test_a_feature_that_decides_alone_leaves_the_others_what_they_are_without_it
         )
         return audit.audit(many)["people"]
 
-    found, without = audited(np.ones(n, dtype=bool)), audited(~rare)
+    of_all, without = audited(np.ones(n, dtype=bool)), audited(~rare)
 
     first, second = audit.STYLE[:2]
-    assert found[second]["why"] == "not defined: the choice follows from these features alone"
-    assert [found[first][each] for each in ("value", "low", "high")] == pytest.approx(
-        [without[first][each] for each in ("value", "low", "high")], abs=1e-4
+    assert of_all[second]["why"] == "not defined: the choice follows from these features alone"
+    assert [of_all[first][end] for end in ("value", "low", "high")] == pytest.approx(
+        [without[first][end] for end in ("value", "low", "high")], abs=1e-4
     )
 
 
@@ -183,10 +185,10 @@ def test_where_rounding_leaves_no_variance_there_is_no_figure(variance):
     nothing = np.zeros(1, dtype=bool)
     fitted = audit.Fit(np.ones(1), np.array([[variance]]), nothing, nothing)
 
-    found = fitted.figures(["length"], np.eye(1), 200, 50)["length"]
+    figure = fitted.figures(["length"], np.eye(1), 200, 50)["length"]
 
-    assert (found["value"], found["low"], found["high"]) == (None, None, None)
-    assert "told apart" in found["why"]
+    assert (figure["value"], figure["low"], figure["high"]) == (None, None, None)
+    assert "told apart" in figure["why"]
 
 
 def test_medians_and_single_annotators_shares_hold_the_truth():
@@ -194,8 +196,8 @@ def test_medians_and_single_annotators_shares_hold_the_truth():
     medians = [median(random.lognormal(3, 1, 60)) for _ in range(300)]
     shares = [wilson_share(Share(random.binomial(40, 0.6), 40)) for _ in range(300)]
 
-    assert np.mean([holds(each, np.exp(3)) for each in medians]) >= 0.92
-    assert np.mean([holds(each, 0.6) for each in shares]) >= 0.92
+    assert np.mean([holds(figure, np.exp(3)) for figure in medians]) >= 0.92
+    assert np.mean([holds(figure, 0.6) for figure in shares]) >= 0.92
 
 
 def test_what_the_plan_asks_for_is_enough(campaigns):
