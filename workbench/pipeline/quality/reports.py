@@ -58,11 +58,12 @@ class Data(TypedDict):
     version: str | None
     """Name of the version that serves."""
     seconds: float
-    """What computing took."""
+    """The time that computing took."""
 
 
 class Sample(TypedDict):
-    """The independent answers, of which `against`, `audit` and the ceilings are; how many are left out."""
+    """The number of independent answers, from which `against`, `audit` and the ceilings are computed, and of
+    the other answers by reason."""
 
     answers: int
     led: int
@@ -188,7 +189,7 @@ class BinRow(TypedDict):
 
 
 class Histogram(TypedDict):
-    """Answers by margin (bins + 1 edges) and what people said."""
+    """Answers by margin and outcome. There is one edge more than bins."""
 
     edges: list[float]
     a: list[int]
@@ -197,8 +198,8 @@ class Histogram(TypedDict):
 
 
 class ModelRow(TypedDict):
-    """One version against one label source: each pair counts once, and no pair of a prompt group that the
-    version has learnt."""
+    """One version against one label source. Each pair counts once; pairs of prompt groups that the version
+    has learnt are left out."""
 
     version: str
     pk: int
@@ -217,7 +218,7 @@ class ModelRow(TypedDict):
     confidence_auc: StoredFigure
     """AUC of |margin| for "the model is right"."""
     ece: StoredFigure
-    """Like bins: of prompt groups that no temperature is fitted on."""
+    """As bins: of prompt groups without a part in fitting the temperature."""
     bins: list[BinRow]
     histogram: Histogram
 
@@ -248,7 +249,7 @@ class Goal(TypedDict):
     now: float | None
     """Half the interval."""
     judgments: int | None
-    """That many more; null = not known."""
+    """How many more; null = not known."""
     seconds: float | None
     """A Judgment."""
     hours: float | None
@@ -276,5 +277,5 @@ class Report(TypedDict):
 
 
 def label_sources(report: Report) -> list[str]:
-    """Those with opinions, people first."""
+    """The label sources with opinions, people first."""
     return [label_source for label_source in ("people", "imported") if label_source in report["agreement"]]
