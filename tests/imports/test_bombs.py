@@ -33,12 +33,12 @@ print(len(drafts), *(f"{p.code}: {p.message}" for p in problems[:1]))
 
 
 def peak(path: Path) -> tuple[int, str]:
-    """(MiB at the peak of a process that reads the file, what it found)."""
+    """(MiB at the peak of a process that reads the file, its report)."""
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, timeout=100
     )
-    megabytes, _, found = done.stdout.partition("\n")
-    return int(megabytes), found
+    megabytes, _, report = done.stdout.partition("\n")
+    return int(megabytes), report
 
 
 def same(text: str, count: int) -> pa.Array:
@@ -67,9 +67,9 @@ def test_a_dictionary_of_5_kb_that_unfolds_to_2_gb_is_refused(tmp_path):
     path = dictionary(tmp_path / "bomb.parquet")
     assert path.stat().st_size < 5_000
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'bomb: row group 1, column "chosen": the file unpacks to more than 64 MiB' in found
+    assert 'bomb: row group 1, column "chosen": the file unpacks to more than 64 MiB' in report
     assert megabytes < 350
 
 
@@ -78,9 +78,9 @@ def test_one_row_of_some_hundred_bytes_that_unfolds_to_7_gb_is_refused(tmp_path)
     path = one_row_of(tmp_path / "bomb.parquet", same(MEGABYTE, 7_000))
     assert path.stat().st_size < 3_000
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'too_large: row group 1, column "completions" unpacks to 7,000 MiB in one row' in found
+    assert 'too_large: row group 1, column "completions" unpacks to 7,000 MiB in one row' in report
     assert megabytes < 350
 
 
@@ -88,9 +88,9 @@ def test_a_list_of_thirty_million_equal_numbers_is_refused(tmp_path):
     path = one_row_of(tmp_path / "bomb.parquet", pa.array(np.zeros(3 * 10**7, np.int8)))
     assert path.stat().st_size < 200_000
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'too_large: row group 1, column "completions.list.element" holds 30,000,000 values' in found
+    assert 'too_large: row group 1, column "completions.list.element" holds 30,000,000 values' in report
     assert megabytes < 350
 
 
@@ -100,9 +100,9 @@ def test_a_page_that_packs_too_well_is_refused(tmp_path):
     path = written(tmp_path / "bomb.parquet", columns, use_dictionary=False)
     assert path.stat().st_size < 30_000
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'too_large: row group 1, column "prompt" has pages that unpack to' in found
+    assert 'too_large: row group 1, column "prompt" has pages that unpack to' in report
     assert megabytes < 350
 
 
@@ -116,9 +116,9 @@ def test_prefixes_that_every_text_shares_are_read_in_small_slices(tmp_path):
         column_encoding="DELTA_BYTE_ARRAY",
     )
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert "the file unpacks to more than 64 MiB" in found
+    assert "the file unpacks to more than 64 MiB" in report
     assert megabytes < 450
 
 
@@ -146,9 +146,9 @@ def test_a_compressed_arrow_batch_is_refused_before_it_is_unfolded(compression, 
     path = saved(tmp_path / "bomb", pa.table(texts_of(1_500, MEGABYTE)), compression)
     assert (path / "data-0.arrow").stat().st_size < 10 * 2**20
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'too_large: batch 1, column "chosen" unpacks to 1,500 MiB' in found
+    assert 'too_large: batch 1, column "chosen" unpacks to 1,500 MiB' in report
     assert megabytes < 350
 
 
@@ -158,9 +158,9 @@ def test_a_compressed_dictionary_of_arrow_is_refused_before_it_is_unfolded(tmp_p
     table = pa.table({"prompt": pa.array(["p"]), "chosen": entries, "rejected": pa.array(["b"])})
     path = saved(tmp_path / "bomb", table)
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert "too_large: a dictionary unpacks to 300 MiB" in found
+    assert "too_large: a dictionary unpacks to 300 MiB" in report
     assert megabytes < 350
 
 
@@ -169,9 +169,9 @@ def test_one_value_that_all_rows_repeat_is_refused_by_its_column(tmp_path):
     plain = {"prompt": pa.array(["p"] * 20_000), "rejected": pa.array(["b"] * 20_000)}
     path = saved(tmp_path / "bomb", pa.table({"chosen": values, **plain}), None)
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'unknown_type: the column "chosen" is run_end_encoded' in found
+    assert 'unknown_type: the column "chosen" is run_end_encoded' in report
     assert megabytes < 350
 
 
@@ -183,9 +183,9 @@ def test_texts_that_lie_on_each_other_are_measured_by_their_length(tmp_path):
     table = pa.table({"prompt": same("p", 20_000), "chosen": chosen, "rejected": same("b", 20_000)})
     path = saved(tmp_path / "bomb", table, None)
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert 'bomb: column "chosen": the file unpacks to more than' in found
+    assert 'bomb: column "chosen": the file unpacks to more than' in report
     assert megabytes < 350
 
 
@@ -255,9 +255,9 @@ def test_slices_hold_what_the_file_holds(size, options, tmp_path):
     pq.write_table(table, path, row_group_size=3_000, **options)
 
     with ExitStack() as stack:
-        found = [row.values for row in open_rows(path, "", stack, {}).rows]
+        values = [row.values for row in open_rows(path, "", stack, {}).rows]
 
-    assert found == table.to_pylist()
+    assert values == table.to_pylist()
 
 
 @pytest.mark.parametrize("name", ["wide.csv", "wide.tsv", "wide.parquet"])
@@ -347,7 +347,7 @@ def test_a_document_of_nothing_but_empty_lists_is_refused_before_it_is_built(tmp
     path = tmp_path / "nested.json"
     path.write_bytes(b'{"rows": [' + b"[]," * (20 * 2**20) + b"[]]}")
 
-    megabytes, found = peak(path)
+    megabytes, report = peak(path)
 
-    assert "too_large: the file is one JSON document of more than 2,000,000 values" in found
+    assert "too_large: the file is one JSON document of more than 2,000,000 values" in report
     assert megabytes < 350

@@ -254,8 +254,8 @@ OPENING = "How do I keep a sourdough starter alive?"
 
 
 def talk(*turns: str, system: str = "") -> list[dict[str, str]]:
-    said = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(turns)]
-    return [{"role": "system", "content": system}, *said] if system else said
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(turns)]
+    return [{"role": "system", "content": system}, *messages] if system else messages
 
 
 def test_conversations_that_begin_alike_are_one_group_with_the_prompt_that_they_begin_with(tmp_path):

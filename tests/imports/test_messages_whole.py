@@ -124,7 +124,7 @@ trl_calls = st.fixed_dictionaries(
 )
 trl_result = st.fixed_dictionaries({"role": st.just("tool"), "name": name, "content": text})
 
-asked = merged(
+question = merged(
     st.fixed_dictionaries(
         {"role": st.just("user"), "content": text | st.lists(typed("text"), min_size=1, max_size=2)}
     ),
@@ -142,12 +142,12 @@ FORMS = [
 def rows(draw) -> dict:
     """One row of the explicit form: a prompt of messages, and two answers of one message or several."""
     said, calls, result = draw(st.sampled_from(FORMS))
-    turns = st.lists(st.tuples(asked, st.tuples(said) | st.tuples(calls, result, said)), max_size=2)
+    turns = st.lists(st.tuples(question, st.tuples(said) | st.tuples(calls, result, said)), max_size=2)
     before = [message for turn, answers in draw(turns) for message in (turn, *answers)]
     answer = st.tuples(said) | st.tuples(calls, result, said) | st.tuples(calls)
     chosen, rejected = (list(draw(answer)) for _ in range(2))
     return {
-        "prompt": [*draw(st.lists(system, max_size=1)), *before, draw(asked)],
+        "prompt": [*draw(st.lists(system, max_size=1)), *before, draw(question)],
         "chosen": chosen,
         "rejected": rejected,
     }
@@ -215,47 +215,51 @@ def read(kept):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(rows(), min_size=1, max_size=8))
-def test_conversations_go_out_equal_in_json_lines_and_parquet(tmp_path_factory, found):
-    found = distinct(found)
-    if not found:
+def test_conversations_go_out_equal_in_json_lines_and_parquet(tmp_path_factory, conversations):
+    conversations = distinct(conversations)
+    if not conversations:
         return
     folder = tmp_path_factory.mktemp("whole")
-    dataset = take(folder, found)
+    dataset = take(folder, conversations)
     out = release(folder / "out", dataset, "trl-chat", "trl-chat-implicit", formats=("jsonl", "parquet"))
 
-    assert in_order(lines(out, "trl-chat")) == in_order(found)
-    assert in_order(stored(out, "trl-chat")) == in_order(found)
-    whole = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in found]
+    assert in_order(lines(out, "trl-chat")) == in_order(conversations)
+    assert in_order(stored(out, "trl-chat")) == in_order(conversations)
+    whole = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in conversations]
     assert in_order(lines(out, "trl-chat-implicit")) == in_order(whole)
 
 
 def of_number(n: int) -> dict:
     """A row in one of the three forms, told apart from every other by its number and its own keys."""
-    said, given = f"{n}", {"city": f"Town {n}", "days": n % 7}
+    degrees, arguments = f"{n}", {"city": f"Town {n}", "days": n % 7}
     if n % 5:
-        given[f"only_{n}"] = [n / 8, None, {"deep": True}]
+        arguments[f"only_{n}"] = [n / 8, None, {"deep": True}]
     if n % 3 == 0:
-        call = {"id": f"c{n}", "type": "function", "function": {"name": "w", "arguments": json.dumps(given)}}
+        call = {
+            "id": f"c{n}",
+            "type": "function",
+            "function": {"name": "w", "arguments": json.dumps(arguments)},
+        }
         calls = {"role": "assistant", "content": None, "tool_calls": [call]}
-        answer = [calls, {"role": "tool", "tool_call_id": f"c{n}", "content": said}]
+        answer = [calls, {"role": "tool", "tool_call_id": f"c{n}", "content": degrees}]
     elif n % 3 == 1:
-        used = {"type": "tool_use", "id": f"c{n}", "name": "w", "input": given}
+        used = {"type": "tool_use", "id": f"c{n}", "name": "w", "input": arguments}
         result = {
             "type": "tool_result",
             "tool_use_id": f"c{n}",
-            "content": [{"type": "text", "text": f"{n}"}],
+            "content": [{"type": "text", "text": degrees}],
         }
         thought = {"type": "thinking", "thinking": "Hm.", "signature": f"s{n}"}
         answer = [{"role": "assistant", "content": [thought, used]}, {"role": "user", "content": [result]}]
     else:
-        call = {"type": "function", "function": {"name": "w", "arguments": given}}
+        call = {"type": "function", "function": {"name": "w", "arguments": arguments}}
         answer = [
             {"role": "assistant", "tool_calls": [call]},
-            {"role": "tool", "name": "w", "content": f"{n}"},
+            {"role": "tool", "name": "w", "content": degrees},
         ]
-    asked = f"How warm is it in town {n}?"
+    question = f"How warm is it in town {n}?"
     return {
-        "prompt": [{"role": "user", "content": asked if n % 2 else [{"type": "text", "text": asked}]}],
+        "prompt": [{"role": "user", "content": question if n % 2 else [{"type": "text", "text": question}]}],
         "chosen": [*answer, {"role": "assistant", "content": f"{n} degrees.", "weight": n % 2}],
         "rejected": [{"role": "assistant", "content": f"No idea {n}.", "reasoning_content": "I can't know."}],
     }
@@ -263,16 +267,16 @@ def of_number(n: int) -> dict:
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="once is enough, and SQLite is everywhere")
 def test_ten_thousand_conversations_go_out_equal_in_json_lines_and_as_datasets_loads_parquet(tmp_path):
-    found = [of_number(n) for n in range(10_000)]
+    conversations = [of_number(n) for n in range(10_000)]
 
-    dataset = take(tmp_path, found)
+    dataset = take(tmp_path, conversations)
     out = release(tmp_path / "out", dataset, "trl-chat", formats=("jsonl", "parquet"))
 
-    wanted = in_order(found)
-    assert in_order(lines(out, "trl-chat")) == wanted
+    expected = in_order(conversations)
+    assert in_order(lines(out, "trl-chat")) == expected
     files = [str(path) for path in out.glob("*.parquet")]
     loaded = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
-    assert in_order(loaded.to_list()) == wanted
+    assert in_order(loaded.to_list()) == expected
 
 
 def test_the_order_of_keys_stays_and_one_key_more_is_another_prompt(tmp_path):
@@ -295,24 +299,24 @@ def test_the_order_of_keys_stays_and_one_key_more_is_another_prompt(tmp_path):
 
 
 def test_answers_that_read_the_same_are_two_where_their_messages_differ(tmp_path):
-    said = {"role": "assistant", "content": "Four."}
+    answer = {"role": "assistant", "content": "Four."}
     row = {
         "prompt": [{"role": "user", "content": "How warm?"}],
-        "chosen": [{**said, "weight": 1}],
-        "rejected": [said],
+        "chosen": [{**answer, "weight": 1}],
+        "rejected": [answer],
     }
 
     take(tmp_path, [row])
 
     kept, plain = Completion.objects.order_by("pk")
     assert kept.text == plain.text == "Four."
-    assert {tuple(answer.messages[0].items()) for answer in (kept, plain)} == {
-        tuple(said.items()), tuple({**said, "weight": 1}.items())
+    assert {tuple(completion.messages[0].items()) for completion in (kept, plain)} == {
+        tuple(answer.items()), tuple({**answer, "weight": 1}.items())
     }  # fmt: skip
 
 
 def test_profiles_of_texts_leave_out_by_name_what_texts_cannot_say(tmp_path):
-    ask, said = {"role": "user", "content": "How warm?"}, {"role": "assistant", "content": "Four."}
+    ask, answer = {"role": "user", "content": "How warm?"}, {"role": "assistant", "content": "Four."}
     call = {
         "role": "assistant",
         "content": None,
@@ -320,8 +324,8 @@ def test_profiles_of_texts_leave_out_by_name_what_texts_cannot_say(tmp_path):
     }
     parts = [{"type": "text", "text": "How "}, {"type": "text", "text": "cold?"}]
     rows = [
-        {"prompt": [ask], "chosen": [call], "rejected": [said]},
-        {"prompt": [{"role": "user", "content": parts}], "chosen": [said], "rejected": "No."},
+        {"prompt": [ask], "chosen": [call], "rejected": [answer]},
+        {"prompt": [{"role": "user", "content": parts}], "chosen": [answer], "rejected": "No."},
     ]
     dataset = take(tmp_path, rows)
 
