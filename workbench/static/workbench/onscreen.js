@@ -11,13 +11,13 @@ let timer;
 
 /** Something else is on screen from the next paint on. Hidden pages have no frames, so they are never looked at. */
 export function appeared() {
-  const mine = (turn += 1);
+  const thisTurn = (turn += 1);
   [painted, ready] = [null, false];
   clearTimeout(timer);
   // The second frame begins once the first has been drawn.
   requestAnimationFrame(() =>
     requestAnimationFrame(() => {
-      if (mine !== turn) return;
+      if (thisTurn !== turn) return;
       painted = performance.now();
       timer = setTimeout(() => (ready = true), LOOK);
       tally();

@@ -43,7 +43,7 @@ export function answerFrom(groups, n) {
 
 export function groupsFrom(answer) {
   const ranks = answer.split(":")[1].split(",").map(Number);
-  const different = [...new Set(ranks)].sort((one, other) => one - other);
+  const different = [...new Set(ranks)].sort((higher, lower) => higher - lower);
   return different.map((rank) => namesOf(ranks.length).filter((_, i) => ranks[i] === rank));
 }
 
@@ -89,10 +89,10 @@ export function draw(groups, n, panes, bar) {
   bar.querySelector("[data-do=rank]").disabled = left.length > 1;
   bar.querySelector("[data-do=unplace]").disabled = !groups.length;
   bar.querySelector("[data-do=level]").disabled = !groups.length || !left.length;
-  bar.querySelector("#ranking-said").textContent = said(groups, left);
+  bar.querySelector("#ranking-said").textContent = hintOf(groups, left);
 }
 
-function said(groups, left) {
+function hintOf(groups, left) {
   if (!groups.length) return "Choose the best answer first, then the next best.";
   if (left.length > 1) return `${left.join(", ")} to go`;
   return left.length ? `${left[0]} comes last` : "";

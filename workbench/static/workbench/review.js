@@ -36,21 +36,21 @@ const settle = () => form()?.requestSubmit();
 // The note
 
 const note = () => form()?.elements.note;
-const asked = () => form()?.querySelector("[name=reason]:checked")?.dataset.asks ?? "";
+const noteQuestion = () => form()?.querySelector("[name=reason]:checked")?.dataset.asks ?? "";
 
 /** Some reasons are of no use to anybody without a word: they open the note. */
 function openNote() {
-  form().classList.toggle("note-asked", Boolean(asked()));
-  note().placeholder = asked() || "Note (n)";
-  note().required = Boolean(asked());
-  if (asked()) note().focus();
+  form().classList.toggle("note-asked", Boolean(noteQuestion()));
+  note().placeholder = noteQuestion() || "Note (n)";
+  note().required = Boolean(noteQuestion());
+  if (noteQuestion()) note().focus();
 }
 
 /** What this answer lacks as [sentence, where to mend it], or null. The server says the same. */
 function lacking() {
   if (!form().querySelector("[name=outcome]:checked"))
     return ["Choose one of the five options. Nothing was saved.", null];
-  return asked() && !note().value.trim() ? [asked(), note()] : null;
+  return noteQuestion() && !note().value.trim() ? [noteQuestion(), note()] : null;
 }
 
 function tell(sentence) {
@@ -94,13 +94,13 @@ function step(direction) {
 let comparing = false;
 const written = new WeakMap();
 
-function marked(pieces, own) {
+function marked(pieces, side) {
   const nodes = document.createDocumentFragment();
   for (const { kind, text } of pieces) {
     if (kind === "same") nodes.append(text);
-    else if (kind === own)
+    else if (kind === side)
       nodes.append(
-        Object.assign(document.createElement("span"), { className: `only ${own}`, textContent: text }),
+        Object.assign(document.createElement("span"), { className: `only ${side}`, textContent: text }),
       );
   }
   return nodes;
@@ -246,7 +246,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   isShown();
   markRow();
   caseOnPage().focus({ preventScroll: true });
-  if (form()?.querySelector(".error") && asked()) openNote();
+  if (form()?.querySelector(".error") && noteQuestion()) openNote();
   window.scrollTo(0, 0);
 });
 
