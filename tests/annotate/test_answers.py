@@ -85,9 +85,9 @@ def test_a_comparison_that_somebody_has_begun_comes_first():
     begun = next_claim(dataset, first)
     record_judgment(first, begun.comparison, answer())
 
-    found = [next_claim(dataset, second, have=[]).comparison_id]
+    handed_out = [next_claim(dataset, second, have=[]).comparison_id]
 
-    assert found == [begun.comparison_id]
+    assert handed_out == [begun.comparison_id]
 
 
 def test_the_page_gets_back_what_it_held_after_a_reload(dataset):
@@ -536,11 +536,11 @@ def test_what_was_skipped_counts_until_it_is_answered_whatever_others_do():
     skip(annotator, skipped.comparison)
 
     judge_all(dataset, other)
-    told = [what_is_left(dataset, annotator)]
+    states = [what_is_left(dataset, annotator)]
     record_judgment(annotator, skipped.comparison, answer())
-    told.append(what_is_left(dataset, annotator))
+    states.append(what_is_left(dataset, annotator))
 
-    assert [(left.is_empty, left.skipped) for left in told] == [(False, 1), (False, 0)]
+    assert [(left.is_empty, left.skipped) for left in states] == [(False, 1), (False, 0)]
 
 
 def test_what_is_kept_aside_can_be_reopened_and_is_not_handed_out_again(dataset):
@@ -621,13 +621,13 @@ def test_one_person_in_eight_tabs_holds_no_more_than_allowed_and_answers_once(da
     comparisons_in(dataset, 20)
     annotator = AnnotatorFactory.create()
     first = next_claim(dataset, annotator)
-    given = answer("left")
+    vote = answer("left")
 
     def tab():
         have = []
         while claim := next_claim(dataset, annotator, have=have):
             have.append(claim.comparison_id)
-        record_judgment(annotator, first.comparison, given)
+        record_judgment(annotator, first.comparison, vote)
 
     all_at_once(*[tab] * 8)
 
@@ -652,7 +652,7 @@ def test_a_third_person_is_asked_when_two_disagree_and_nobody_after_the_most():
 
     votes = [vote(dataset, outcome) for outcome in ("a", "b", "tie", "both_bad", "a")]
 
-    assert [one is not None for one in votes] == [True, True, True, True, False]
+    assert [judgment is not None for judgment in votes] == [True, True, True, True, False]
     assert places_are_counted_right()
 
 

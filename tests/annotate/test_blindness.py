@@ -75,12 +75,12 @@ class Story:
         self.dataset, self.client, self.bob = dataset, client, bob
         self.seen: list[tuple[str, str]] = []
 
-    def keep(self, what: str, reply: HttpResponse) -> HttpResponse:
+    def keep(self, request: str, reply: HttpResponse) -> HttpResponse:
         headers = sorted((name, value) for name, value in reply.headers.items() if name not in CLOCKS)
         body = reply.content.decode()
-        told = NONCES.sub("~", f"{reply.status_code} {headers}\n{body}")
+        response = NONCES.sub("~", f"{reply.status_code} {headers}\n{body}")
         twin, x = str(TWIN_OF_X), str(X)
-        self.seen.append((what.replace(twin, x), told.replace(twin, x)))
+        self.seen.append((request.replace(twin, x), response.replace(twin, x)))
         return reply
 
     def open_all(self, moment: str, but: tuple[str, ...] = ()) -> None:
@@ -191,21 +191,21 @@ def make_gold(outcome: str = "a") -> None:
 
 def vote(dataset: Dataset, outcome: str, pk: int = X) -> None:
     """Somebody else's vote on X, as the product takes it."""
-    other = AnnotatorFactory.create()
+    voter = AnnotatorFactory.create()
     unfilled = Comparison.objects.filter(dataset=dataset).exclude(pk=pk)
     places = dict(unfilled.values_list("pk", "required"))
     unfilled.update(required=0)
-    claim = next_claim(dataset, other)
-    for each, number in places.items():
-        Comparison.objects.filter(pk=each).update(required=number)
-    record_judgment(other, claim.comparison, Answer(outcome, uuid4()), claim.pk)
+    claim = next_claim(dataset, voter)
+    for unfilled_pk, number in places.items():
+        Comparison.objects.filter(pk=unfilled_pk).update(required=number)
+    record_judgment(voter, claim.comparison, Answer(outcome, uuid4()), claim.pk)
 
 
-def same(one: Story, other: Story) -> None:
-    assert len(one.seen) > 20
-    assert [what for what, _ in one.seen] == [what for what, _ in other.seen]
-    for (what, told), (_, otherwise) in zip(one.seen, other.seen, strict=True):
-        assert told == otherwise, what
+def same(first: Story, second: Story) -> None:
+    assert len(first.seen) > 20
+    assert [request for request, _ in first.seen] == [request for request, _ in second.seen]
+    for (request, told), (_, otherwise) in zip(first.seen, second.seen, strict=True):
+        assert told == otherwise, request
 
 
 def answer_and_look(story: Story) -> None:
@@ -299,9 +299,9 @@ def first_throws(dice: Callable[[float], None], at: float, bob: Story) -> None:
 
 def test_right_on_gold_cannot_be_told_from_wrong(story, dice):
     played = []
-    for known in ("a", "b"):
+    for gold_outcome in ("a", "b"):
         with world(dice):
-            make_gold(known)
+            make_gold(gold_outcome)
             bob = story()
             first_throws(dice, GOLD, bob)
             answer_and_look(bob)

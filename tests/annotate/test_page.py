@@ -40,12 +40,12 @@ def comparison(dataset) -> Comparison:
     )
     a = CompletionFactory.create(prompt=prompt, text="Alpha text.", source="quill-7b")
     b = CompletionFactory.create(prompt=prompt, text="Beta text.", source="heron-70b")
-    made = ComparisonFactory.create(prompt=prompt, a=a, b=b, metadata={"label": "heron-70b"})
+    pair = ComparisonFactory.create(prompt=prompt, a=a, b=b, metadata={"label": "heron-70b"})
     version = ModelVersionFactory.create(name="reward-secret", state="active", temperature=1.0)
     ScoreFactory.create(completion=a, version=version, value=7.123456)
     ScoreFactory.create(completion=b, version=version, value=-3.654321)
-    SuggestionFactory.create(comparison=made, version=version, margin=10.777777)
-    return made
+    SuggestionFactory.create(comparison=pair, version=version, margin=10.777777)
+    return pair
 
 
 def url(name: str, dataset: Dataset) -> str:
@@ -106,8 +106,8 @@ def test_the_markdown_of_what_was_not_handed_out_is_not_found(dataset, bob, rita
     client = as_user(bob)
     as_user(rita).get(url("annotate", dataset))
 
-    for wanted in (comparison.pk, "", "x", "99999999999999999999999"):
-        assert client.get(url("annotate_markdown", dataset), {"comparison": wanted}).status_code == 404
+    for key in (comparison.pk, "", "x", "99999999999999999999999"):
+        assert client.get(url("annotate_markdown", dataset), {"comparison": key}).status_code == 404
 
 
 def test_numbers_above_999_reach_the_page_without_separators(dataset, as_user):
@@ -286,14 +286,14 @@ def test_without_the_script_an_answer_leads_on_and_the_model_is_a_line_above(
     assert list(Judgment.objects.values_list("outcome", "stage")) == [("b", "first"), ("a", "revealed")]
 
 
-@pytest.mark.parametrize("asked", ["x", "0", "other"])
-def test_the_line_is_of_ones_own_last_answer_alone(dataset, bob, rita, as_user, comparison, asked):
+@pytest.mark.parametrize("last", ["x", "0", "other"])
+def test_the_line_is_of_ones_own_last_answer_alone(dataset, bob, rita, as_user, comparison, last):
     for person in (rita, bob):
         as_user(person).get(url("annotate", dataset))
         judge(as_user(person), dataset, sent(person, comparison))
     others = Judgment.objects.exclude(annotator__user=bob).first()
 
-    page = as_user(bob).get(url("annotate", dataset), {"last": others.pk if asked == "other" else asked})
+    page = as_user(bob).get(url("annotate", dataset), {"last": others.pk if last == "other" else last})
 
     assert page.status_code == 200
     assert "Last pair" not in page.content.decode()

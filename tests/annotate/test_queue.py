@@ -47,14 +47,14 @@ def ordered(request, dataset, model) -> Dataset:
 
 def suggested(dataset: Dataset, model: ModelVersion, *margins: float, **fields) -> list[Comparison]:
     """A Comparison with a Suggestion of each margin, and the queue put in order."""
-    made = []
+    comparisons = []
     for margin in margins:
         prompt = fields.get("prompt") or PromptFactory.create(dataset=dataset)
         comparison = ComparisonFactory.create(prompt=prompt)
         SuggestionFactory.create(comparison=comparison, version=model, margin=margin)
-        made.append(comparison)
+        comparisons.append(comparison)
     queue.renew_all(dataset)
-    return made
+    return comparisons
 
 
 def labelled(comparison: Comparison, *outcomes: str) -> None:
@@ -67,11 +67,11 @@ def labelled(comparison: Comparison, *outcomes: str) -> None:
 
 def handed(dataset: Dataset, annotator: Annotator | None = None) -> list[Comparison]:
     """All that the annotator is handed, in turn."""
-    annotator, found = annotator or AnnotatorFactory.create(), []
+    annotator, comparisons = annotator or AnnotatorFactory.create(), []
     while claim := next_claim(dataset, annotator):
-        found.append(claim.comparison)
+        comparisons.append(claim.comparison)
         record_judgment(annotator, claim.comparison, Answer("left", uuid4()))
-    return found
+    return comparisons
 
 
 def test_what_the_model_is_least_sure_of_comes_first(ordered, model):
@@ -106,10 +106,10 @@ def test_labels_that_differ_come_first_then_those_the_model_is_surest_against(or
     labelled(split, "a", "tie")
     queue.renew_all(ordered)
 
-    found = handed(ordered)
+    order = handed(ordered)
 
-    assert found[:3] == [split, surely_against, against]
-    assert set(found[3:]) == {agreed, bare}
+    assert order[:3] == [split, surely_against, against]
+    assert set(order[3:]) == {agreed, bare}
 
 
 @pytest.mark.parametrize("ordered", ["disagreement"], indirect=True)
@@ -129,16 +129,16 @@ def test_of_what_others_have_begun_a_vote_against_the_model_comes_first(ordered,
 
 
 def test_another_active_version_puts_the_queue_in_its_own_order(ordered, model):
-    one, other = suggested(ordered, model, 0.1, 3.0)
+    first, second = suggested(ordered, model, 0.1, 3.0)
     better = ModelVersionFactory.create()
-    SuggestionFactory.create(comparison=one, version=better, margin=3.0)
-    SuggestionFactory.create(comparison=other, version=better, margin=0.1)
+    SuggestionFactory.create(comparison=first, version=better, margin=3.0)
+    SuggestionFactory.create(comparison=second, version=better, margin=0.1)
 
     activate(better, reason="Only to test the order.")
     assert list(queue.stale_datasets()) == [ordered]
     order_queue(ordered.pk)
 
-    assert handed(ordered) == [other, one]
+    assert handed(ordered) == [second, first]
     assert not queue.stale_datasets().exists()
 
 
@@ -168,14 +168,14 @@ def test_what_comes_while_the_queue_is_put_in_order_asks_for_another(ordered, mo
 
 
 def test_the_reconciler_has_every_stale_queue_put_in_order(ordered, model, monkeypatch):
-    asked = []
-    monkeypatch.setattr("workbench.worker.tasks.order_queue.delay", asked.append)
+    enqueued = []
+    monkeypatch.setattr("workbench.worker.tasks.order_queue.delay", enqueued.append)
 
     reconcile()
     order_queue(ordered.pk)
     reconcile()
 
-    assert asked == [ordered.pk]
+    assert enqueued == [ordered.pk]
 
 
 def test_what_a_reviewer_settles_leaves_the_order_and_comes_back_when_undone(ordered, model, rita):

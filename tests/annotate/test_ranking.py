@@ -34,16 +34,18 @@ def ranked(dataset) -> Dataset:
 def prompt_with(dataset: Dataset, n: int, pairs: bool = True) -> list[Completion]:
     """The completions of a new Prompt, with a Comparison of each two, or of the first two only."""
     prompt = PromptFactory.create(dataset=dataset)
-    made = sorted(CompletionFactory.create_batch(n, prompt=prompt), key=lambda one: one.sha256)
-    wanted = [(a, b) for i, a in enumerate(made) for b in made[i + 1 :]]
-    for a, b in wanted if pairs else wanted[:1]:
+    completions = sorted(
+        CompletionFactory.create_batch(n, prompt=prompt), key=lambda completion: completion.sha256
+    )
+    pairs_of_prompt = [(a, b) for i, a in enumerate(completions) for b in completions[i + 1 :]]
+    for a, b in pairs_of_prompt if pairs else pairs_of_prompt[:1]:
         ComparisonFactory.create(prompt=prompt, a=a, b=b)
-    return made
+    return completions
 
 
 def rank(claim: Claim, ranks: list[int], **more) -> list[Judgment]:
-    given = Answer(more.pop("outcome", "ranks"), more.pop("key", None) or uuid4(), **more)
-    return record(claim.annotator, claim.comparison, given, ranks, claim.pk)
+    answer = Answer(more.pop("outcome", "ranks"), more.pop("key", None) or uuid4(), **more)
+    return record(claim.annotator, claim.comparison, answer, ranks, claim.pk)
 
 
 def preferred(judgments: list[Judgment]) -> dict[frozenset[int], int | str]:

@@ -187,8 +187,8 @@ def test_what_can_be_done_next_depends_on_the_role(who, offered, dataset, reques
 def test_an_annotator_sees_what_they_did_and_nothing_of_how_the_rest_stands(dataset, bob, as_user):
     ModelVersionFactory.create(state="active")
     RunFactory.create(dataset=dataset, state="running", done=3, total=12)
-    own = AnnotatorFactory.create(user=bob)
-    for outcome, annotator in (("a", own), ("b", AnnotatorFactory.create())):
+    bobs_annotator = AnnotatorFactory.create(user=bob)
+    for outcome, annotator in (("a", bobs_annotator), ("b", AnnotatorFactory.create())):
         JudgmentFactory.create(
             comparison=ComparisonFactory.create(prompt__dataset=dataset), outcome=outcome, annotator=annotator
         )
@@ -228,13 +228,13 @@ def test_a_dataset_with_everything_judged_offers_its_admin_a_release(dataset, al
 def test_home_asks_as_often_for_three_datasets_as_for_one(role, dataset, bob, as_user, queries_of):
     dataset.members.filter(user=bob).update(role=role)
     ComparisonFactory.create(prompt__dataset=dataset)
-    one = queries_of(as_user(bob), reverse("home"))
+    for_one = queries_of(as_user(bob), reverse("home"))
     for _ in range(2):
         comparison = ComparisonFactory.create()
         Member.objects.create(dataset=comparison.dataset, user=bob, role=role)
         JudgmentFactory.create(comparison=comparison)
 
-    assert queries_of(as_user(bob), reverse("home")) == one
+    assert queries_of(as_user(bob), reverse("home")) == for_one
 
 
 # --- making one ---------------------------------------------------------------------------------------------
@@ -398,12 +398,12 @@ def test_without_an_active_model_the_page_says_so(dataset, rita, as_user):
 
 def test_a_run_that_no_worker_serves_says_since_when_and_how_to_start_one(dataset, alice, as_user):
     RunFactory.create(dataset=dataset)
-    gone = worker("score", seconds_ago=31)
+    lost_worker = worker("score", seconds_ago=31)
     worker("work", seconds_ago=0)
 
     html = page(as_user(alice), "dataset", dataset.pk)
 
-    assert f"No worker since {timezone.localtime(gone.last_seen):%H:%M}" in html
+    assert f"No worker since {timezone.localtime(lost_worker.last_seen):%H:%M}" in html
     assert "celery -A workbench worker --pool solo --queues score" in html
 
 

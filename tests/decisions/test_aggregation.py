@@ -61,7 +61,7 @@ def test_two_who_are_right_outweigh_three_who_are_not(dataset, comparisons):
     assert (last.outcome, last.method, last.votes, last.votes_for) == ("b", "aggregation", 5, 2)
     assert last.probability == last.posterior["b"] > 0.9
     assert sum(last.posterior.values()) == pytest.approx(1, abs=1e-3)
-    assert [current_decision(each).outcome for each in comparisons] == ["a"] * 20 + ["b"] * 20
+    assert [current_decision(comparison).outcome for comparison in comparisons] == ["a"] * 20 + ["b"] * 20
 
 
 def test_settling_again_writes_nothing(dataset, comparisons):
@@ -134,12 +134,12 @@ def test_a_decision_whose_votes_were_all_taken_back_loses_its_standing(dataset, 
 
 def released(dataset: Dataset, profile: str, **filters) -> list[dict]:
     release = releases.build(Release(dataset=dataset, profiles=[profile], filters=filters))
-    found = []
+    rows = []
     for name, file in release.manifest["files"].items():
         if file["rows"]:
             with default_storage.open(f"{release.folder}/{name}") as lines:
-                found += [json.loads(line) for line in lines]
-    return found
+                rows += [json.loads(line) for line in lines]
+    return rows
 
 
 def test_a_release_writes_the_probabilities_as_soft_labels_with_their_method(dataset, comparisons):

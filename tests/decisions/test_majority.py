@@ -109,7 +109,7 @@ def test_a_superseded_judgment_has_no_vote(dataset):
 
 def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
     comparison = judged(dataset, "a", "a")
-    mine = Decision.objects.create(
+    reviewed = Decision.objects.create(
         comparison=comparison, outcome="b", method="reviewer", decided_by=UserFactory.create()
     )
     Flag.objects.create(comparison=comparison, annotator=AnnotatorFactory.create(), reason="other")
@@ -117,7 +117,7 @@ def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
     settled = majority.derive(dataset)
 
     assert settled == Derived(made=0, withdrawn=0)
-    assert list(comparison.decisions.filter(is_current=True)) == [mine]
+    assert list(comparison.decisions.filter(is_current=True)) == [reviewed]
 
 
 def test_a_flagged_comparison_is_undecided_until_the_flag_is_closed(dataset):
@@ -170,6 +170,5 @@ def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_ch
 
     assert all(current_decision(comparison) for comparison in comparisons)
     assert sum("INSERT INTO" in query["sql"] for query in first) == 3
-    assert not [
-        it["sql"] for it in second if it["sql"].startswith(("INSERT", "UPDATE", "BEGIN", "SAVEPOINT"))
-    ]
+    statements = [query["sql"] for query in second]
+    assert not [sql for sql in statements if sql.startswith(("INSERT", "UPDATE", "BEGIN", "SAVEPOINT"))]

@@ -337,12 +337,12 @@ def test_undoing_what_does_not_stand_any_more_changes_nothing(client, rita, alic
 
 
 def test_a_decision_of_another_case_is_not_undone_through_this_one(client, rita, make):
-    here, elsewhere = make(), ComparisonFactory.create()
-    decision = decide.settle(elsewhere, rita, "a", seen_token=decide.seen(elsewhere))
+    comparison, other_comparison = make(), ComparisonFactory.create()
+    decision = decide.settle(other_comparison, rita, "a", seen_token=decide.seen(other_comparison))
 
-    assert post(client, "unsettle", here, {"decision": decision.pk}).status_code == 409
+    assert post(client, "unsettle", comparison, {"decision": decision.pk}).status_code == 409
 
-    assert current_decision(elsewhere) == [("a", "rita")]
+    assert current_decision(other_comparison) == [("a", "rita")]
 
 
 def test_lately_settled_cases_can_be_undone_from_the_queue(client, dataset, rita, make):

@@ -173,13 +173,13 @@ def pages(
     dataset: Dataset, version: ModelVersion | None, filters: Filters, size: int = 3
 ) -> list[Comparison]:
     """The whole queue, page by page."""
-    found, after = [], ""
+    comparisons, after = [], ""
     for _ in range(100):
         page = queue.page(dataset, version, filters, after, size=3)
-        found += [row.comparison for row in page.cases]
+        comparisons += [row.comparison for row in page.cases]
         after = page.after
         if not after:
-            return found
+            return comparisons
     raise AssertionError("The queue has no end.")
 
 
@@ -272,9 +272,9 @@ def test_reliability_is_the_share_of_opinions_that_reviewers_confirmed_shrunk_to
     settle(case("ab", by=[right, wrong]), rita, "drop")
     case("ab", by=[right, unreviewed])
 
-    known = queue.reliability(dataset, timezone.now())
+    shares = queue.reliability(dataset, timezone.now())
 
-    assert known == {right.pk: pytest.approx((3 + 4) / (3 + 5)), wrong.pk: pytest.approx(4 / (3 + 5))}
+    assert shares == {right.pk: pytest.approx((3 + 4) / (3 + 5)), wrong.pk: pytest.approx(4 / (3 + 5))}
 
 
 def test_reviews_after_the_moment_asked_for_and_those_undone_before_it_do_not_count(dataset, case, rita):
@@ -380,12 +380,12 @@ def test_flips_are_told_apart_by_what_people_prefer_and_a_tie_of_scores_is_none(
 
 def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, version, case):
     case("ab", margin=1.0, flag="other")
-    with CaptureQueriesContext(connection) as one:
+    with CaptureQueriesContext(connection) as for_one:
         queue.page(dataset, version, Filters())
     for _ in range(29):
         case("ab", margin=1.0)
 
-    with CaptureQueriesContext(connection) as thirty:
+    with CaptureQueriesContext(connection) as for_thirty:
         assert len(queue.page(dataset, version, Filters()).cases) == 30
 
-    assert len(thirty) == len(one) == 6
+    assert len(for_thirty) == len(for_one) == 6

@@ -30,14 +30,14 @@ def version() -> ModelVersion:
 def labelled(dataset: Dataset, version: ModelVersion) -> list[Comparison]:
     """Five pairs as an import leaves them: the model contradicts four labels, and two labels of one pair
     differ."""
-    made = []
+    comparisons = []
     for number in range(5):
         comparison = ComparisonFactory.create(prompt__dataset=dataset)
         label(comparison, "a")
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0 if number == 4 else -1.0)
-        made.append(comparison)
-    label(made[0], "b")
-    return made
+        comparisons.append(comparison)
+    label(comparisons[0], "b")
+    return comparisons
 
 
 def label(comparison: Comparison, outcome: str) -> None:
@@ -52,11 +52,11 @@ def report(dataset: Dataset, version: ModelVersion, low: float, label_source: st
     over = {**share, "value": low + 0.05, "low": low, "high": low + 0.1}
     row = {"kind": "all", "accuracy": share, "by_rule": share, "over_rule": over, "ceiling": share}
     model = {"pk": version.pk, "rule": "shortest", "slices": [row], "learnt": 0, "known": "yes", "ece": share}
-    told = {**quality.compute(dataset), "against": {label_source: [model]}}
+    stored = {**quality.compute(dataset), "against": {label_source: [model]}}
     Statistics.objects.update_or_create(
         dataset=dataset,
         defaults={
-            "version": version, "judgments": 0, "last_judgment": 0, "report": told,
+            "version": version, "judgments": 0, "last_judgment": 0, "report": stored,
             "taken_at": dataset.created_at,
         },
     )  # fmt: skip

@@ -1,5 +1,5 @@
 """An archived Dataset can be read and exported, and takes no votes, imports or Runs until it is brought back.
-access.py refuses whoever would write to it meanwhile."""
+access.py refuses to write to it."""
 
 from django.utils import timezone
 
@@ -8,7 +8,7 @@ from workbench.pipeline.runs import lifecycle
 
 
 def archive(dataset: Dataset) -> None:
-    """Archive the dataset; its Runs that wait or go on are cancelled. One that is archived stays as it is."""
+    """Archive the dataset and cancel its open Runs. An archived dataset stays as it is."""
     Dataset.objects.in_use().filter(pk=dataset.pk).update(archived_at=timezone.now())
     lifecycle.cancel_all(dataset)
 

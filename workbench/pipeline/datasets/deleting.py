@@ -135,10 +135,10 @@ def _steps(dataset: Dataset) -> Iterator[int]:
         imports.delete_files(upload)
         upload.delete()
         yield 0
-    while some := list(dataset.runs.order_by("pk")[:RUNS]):
-        for run in some:
+    while runs := list(dataset.runs.order_by("pk")[:RUNS]):
+        for run in runs:
             leakage.delete_files(run)
-        keys = [run.pk for run in some]
+        keys = [run.pk for run in runs]
         with transaction.atomic():
             _delete_at_once(ScoreBatch.objects.filter(run__in=keys))
             Run.objects.filter(pk__in=keys).delete()
@@ -148,7 +148,7 @@ def _steps(dataset: Dataset) -> Iterator[int]:
 
 
 def _rows(rows: QuerySet[Comparison] | QuerySet[Prompt], size: int) -> Iterator[int]:
-    """Delete the rows, each with all that hangs on it."""
+    """Delete the rows, each with all rows that depend on it."""
     last = 0
     while keys := _step(rows.filter(pk__gt=last).order_by("pk")[:size]):
         last = keys[-1]
@@ -169,8 +169,8 @@ def _step(rows: QuerySet[Comparison] | QuerySet[Prompt]) -> list[int]:
 
 
 def _hanging_on(model: type[Model], beyond: str = "") -> Iterator[tuple[type[Model], str]]:
-    """Each model whose rows cannot be without a row of this one, the innermost first, and the path from there
-    to here. Comparisons are not among them: they go before Prompts."""
+    """Each model whose rows need a row of this model, the innermost first, with the path to this model.
+    Without Comparisons, which go before Prompts."""
     for relation in model._meta.related_objects:
         child = relation.related_model
         if isinstance(child, str) or child in (model, Comparison) or relation.on_delete is SET_NULL:
@@ -181,31 +181,31 @@ def _hanging_on(model: type[Model], beyond: str = "") -> Iterator[tuple[type[Mod
 
 
 def _delete_at_once(rows: QuerySet[Model]) -> None:
-    """One statement, whatever hangs on the rows: Django's own delete would read them all."""
+    """Delete the rows by one statement. Django's own delete would read all rows that depend on them."""
     rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
 def _label_sources(keys: list[int]) -> list[int]:
-    """Whoever judged these Comparisons in a file that was imported."""
+    """Label sources with labels on these Comparisons."""
     judged = Annotator.objects.filter(user=None, judgments__comparison__in=keys)
     return list(judged.values_list("pk", flat=True).distinct())
 
 
 def _delete_silent(label_sources: list[int]) -> None:
-    """Delete those of these annotators who have said nothing anywhere else. One whom an import uses at this
-    moment is held by it, and stays."""
+    """Delete the label sources without any label or Flag. A label source that an import holds locked
+    stays."""
     silent = Annotator.objects.filter(pk__in=label_sources, judgments=None, flags=None).values("pk")
     free = Annotator.objects.filter(pk__in=silent).select_for_update(skip_locked=True)
     _delete_at_once(Annotator.objects.filter(pk__in=list(free.values_list("pk", flat=True))))
 
 
 def _keys(dataset: Dataset) -> Iterator[None]:
-    """Delete the keys by which near-duplicates were found, a range at a time."""
+    """Delete the near-duplicate keys, a range at a time."""
     least = -(2**63)
     while True:
-        rest = PromptKey.objects.filter(dataset_id=dataset.pk, key__gte=least).order_by("key")
-        border = rest.values_list("key", flat=True)[KEYS : KEYS + 1].first()
-        _delete_at_once((rest if border is None else rest.filter(key__lt=border)).order_by())
+        remaining = PromptKey.objects.filter(dataset_id=dataset.pk, key__gte=least).order_by("key")
+        border = remaining.values_list("key", flat=True)[KEYS : KEYS + 1].first()
+        _delete_at_once((remaining if border is None else remaining.filter(key__lt=border)).order_by())
         if border is None:
             return
         least = border

@@ -27,7 +27,7 @@ class Freshness:
     run: Run | None
 
     @property
-    def going(self) -> bool:
+    def is_going_on(self) -> bool:
         return self.run is not None and self.run.is_open
 
     @property

@@ -1,4 +1,4 @@
-"""Members as the page of people lists them."""
+"""Members for the page of people."""
 
 from django.db.models import F, OuterRef, QuerySet, Subquery
 
