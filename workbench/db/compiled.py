@@ -7,17 +7,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import (
-    Any,
-    Generic,
-    Never,
-    ParamSpec,
-    TypeVar,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Generic, Never, ParamSpec, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from django.db import connection
@@ -55,7 +45,7 @@ class Placeholder(Expression):
 
 
 class ListPlaceholder(Placeholder):
-    """Any number of values for `__in`: the statement is the same for one value and for a hundred."""
+    """Values for `__in`: the statement is the same for one value and for a hundred."""
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: object) -> SQL:
         return f"(SELECT unnest(%s::{self.output_field.db_type(connection)}[]))", [self]
@@ -138,11 +128,9 @@ class Compiled(Generic[P, R]):
     def _compiled(self) -> _Statement:
         # Two threads that compile at once make the same statement, so nothing is locked.
         if self._statement is None:
-            hints = get_type_hints(self._function)
             function: Callable[..., QuerySet[Model, R]] = self._function
-            queryset = function(
-                **{name: _placeholder(name, hints[name]) for name in self._signature.parameters}
-            )
+            parameters = self._signature.parameters.values()
+            queryset = function(**{p.name: _placeholder(p.name, p.annotation) for p in parameters})
             compiler = queryset.query.get_compiler(connection=connection)
             sql, params = compiler.as_sql()
             columns = [column for column, _, _ in compiler.select]

@@ -27,7 +27,7 @@ class Freshness:
     run: Run | None
 
     @property
-    def is_going_on(self) -> bool:
+    def has_open_run(self) -> bool:
         return self.run is not None and self.run.is_open
 
     @property

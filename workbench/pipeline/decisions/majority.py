@@ -45,7 +45,7 @@ def derive(dataset: Dataset, rule: str | None = None) -> Derived:
       "Cannot judge" is no opinion; imported labels are opinions.
     - A Comparison with an open Flag stays undecided until the Flag is closed.
     - A derived Decision is no longer current where it no longer follows, or where its numbers of votes have
-      changed. Any other derived Decision is left alone, so a second call writes nothing.
+      changed. Other derived Decisions are left alone, so a second call writes nothing.
     - rule: None = the Dataset's own rule. By skill, a Decision by aggregation stays while its votes stay the
       same. Aggregation takes too long for a page (see pipeline/decisions/aggregation), so the majority stands
       in meanwhile.

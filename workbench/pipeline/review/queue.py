@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import models
 from django.db.models import (
@@ -323,16 +323,6 @@ def check_cursor(cursor: str) -> None:
     _Place.at(cursor)
 
 
-class _Figures(TypedDict):
-    """What a place in the queue follows from."""
-
-    pk: int
-    flagged: bool
-    margin: float | None
-    reliability: float
-    length: int
-
-
 @dataclass(frozen=True)
 class _Walk:
     """A walk through the queue of a dataset: its bands, and the places of Comparisons in them."""
@@ -401,14 +391,11 @@ class _Walk:
             sign = 1.0 if self.filters.order == Order.OLDEST else -1.0
             keys = comparisons.values_list("pk", flat=True)
             return sorted(_Place(band, _Tier.REST, sign * pk, pk) for pk in keys)
-        return sorted(self._place(band, figures) for figures in self._figures(comparisons))
-
-    def _figures(self, comparisons: ComparisonQuerySet) -> QuerySet[Comparison, _Figures]:
         margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk")).values("margin")
         reliabilities = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
         voters = Judgment.objects.current().opinions().filter(comparison=OuterRef("pk")).order_by()
         mean = Avg(Case(*reliabilities, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
-        return comparisons.order_by().values(
+        figures = comparisons.order_by().values(
             "pk",
             flagged=Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))),
             margin=Subquery(margin),
@@ -417,16 +404,17 @@ class _Walk:
             ),
             length=Bytes("a__text") + Bytes("b__text"),
         )
+        return sorted(self._place(band, **row) for row in figures)
 
-    def _place(self, band: int, figures: _Figures) -> _Place:
-        margin = figures["margin"]
-        tier = _Tier.FLAGGED if figures["flagged"] else _Tier.REST if margin is None else _Tier.SUGGESTED
+    def _place(
+        self, band: int, pk: int, flagged: bool, margin: float | None, reliability: float, length: int
+    ) -> _Place:
+        tier = _Tier.FLAGGED if flagged else _Tier.REST if margin is None else _Tier.SUGGESTED
         certainty = abs(margin or 0.0)
         if self.filters.order == Order.SUREST:
-            return _Place(band, tier, -certainty, figures["pk"])
+            return _Place(band, tier, -certainty, pk)
         temperature = (self.version and self.version.temperature) or 1.0
-        value = review_value(certainty / temperature, figures["reliability"], figures["length"])
-        return _Place(band, tier, -value, figures["pk"])
+        return _Place(band, tier, -review_value(certainty / temperature, reliability, length), pk)
 
     @cached_property
     def _reliability(self) -> dict[int, float]:
