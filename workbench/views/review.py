@@ -208,10 +208,10 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
     stored = quality.stored(dataset)
     page = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
-    words = _excerpts(page)
+    excerpts = _excerpts(page)
     context = {
         "dataset": dataset,
-        "gaps": [(gap, words[gap.comparison.prompt_id]) for gap in page],
+        "gaps": [(gap, excerpts[gap.comparison.prompt_id]) for gap in page],
         "page": page,
         "guidelines": next(iter(versions), None),
         "versions": [(version, _agreement_under(version, stored)) for version in versions],
@@ -403,12 +403,12 @@ def _lately(view: View) -> list[dict[str, object]]:
         .select_related("comparison")
         .order_by("-pk")[:5]
     )
-    words = _excerpts(decisions)
+    excerpts = _excerpts(decisions)
     return [
         {
             "decision": decision,
             "word": word(decision.outcome, decide.left_of(decision.comparison, view.user)),
-            "excerpt": words[decision.comparison.prompt_id],
+            "excerpt": excerpts[decision.comparison.prompt_id],
             "url": view.url("review_case", decision.comparison_id),
             "undo_url": view.url("unsettle", decision.comparison_id),
         }

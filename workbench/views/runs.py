@@ -44,12 +44,12 @@ RESULTS = {
 
 @dataclass(frozen=True)
 class FailedText:
-    """A Completion that could not be scored: the beginnings of its text and of the last message of its
-    Prompt."""
+    """A Completion that could not be scored: the beginning of its text, and the excerpt of
+    its Prompt."""
 
     dataset_id: int
     prompt_id: int
-    last_words: str
+    excerpt: str
     beginning: str
 
 
@@ -172,8 +172,8 @@ def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
     pks = [pk for batch in listed for pk in batch.completion_ids]
     texts = Completion.objects.filter(pk__in=pks).annotate(beginning=Substr("text", 1, BEGINNING))
     rows = texts.values_list("pk", "prompt__dataset", "prompt", "beginning")
-    words = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).excerpts()
-    failed = {pk: FailedText(dataset, prompt, words[prompt], text) for pk, dataset, prompt, text in rows}
+    excerpts = Prompt.objects.filter(pk__in={prompt for _, _, prompt, _ in rows}).excerpts()
+    failed = {pk: FailedText(dataset, prompt, excerpts[prompt], text) for pk, dataset, prompt, text in rows}
     return [
         FailedBatch(batch, [failed[pk] for pk in batch.completion_ids if pk in failed]) for batch in listed
     ]
