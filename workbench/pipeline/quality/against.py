@@ -11,7 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from scoring.calibrate import Bin, reliability, wilson
-from scoring.evaluate import auc
+from scoring.evaluate import auc, right_shares
 from workbench.pipeline.quality.figures import Figure, Index, Mask, Matrix, Vector, bootstrap, summed, unknown
 from workbench.pipeline.quality.reports import BinRow, Histogram, SliceRow, StoredFigure
 
@@ -57,7 +57,7 @@ def accuracies(trial: Trial, slices: Sequence[Slice]) -> list[SliceRow]:
     longest, random: the rules on the same answers; over_longest: accuracy - longest, on the same draws of
     prompts."""
     use = np.isfinite(trial.margin) & (trial.target != 0.5)
-    columns = [_right(margin, trial.target) for margin in (trial.margin, trial.longest, trial.random)]
+    columns = [right_shares(margin, trial.target) for margin in (trial.margin, trial.longest, trial.random)]
     values = np.stack([*columns, np.isfinite(columns[2]), np.ones(len(use))], axis=1)
     values[~np.isfinite(values)] = 0.0
     return [_accuracy(part, values[use & part.chosen], trial.prompt[use & part.chosen]) for part in slices]
@@ -84,17 +84,11 @@ def _accuracy(part: Slice, values: Matrix, prompt: Index) -> SliceRow:
     }
 
 
-def _right(margin: Vector, target: Vector) -> Vector:
-    """1 where margin and target - 0.5 have the same sign, else 0; half for equal scores; NaN without
-    margin."""
-    return (np.sign(margin) * np.sign(target - 0.5) + 1) / 2
-
-
 def confidence_auc(trial: Trial) -> Figure:
     """AUC of |margin| for "the model is right": how often the model is surer of a right pick than of a wrong
     pick. The interval is of |margin| in 200 levels, which moves the AUC by less than 0.001."""
     use = np.isfinite(trial.margin) & (trial.target != 0.5)
-    size, right = np.abs(trial.margin[use]), _right(trial.margin[use], trial.target[use])
+    size, right = np.abs(trial.margin[use]), right_shares(trial.margin[use], trial.target[use])
     n = int(use.sum())
     exact = auc(size, right) if n else None
     if exact is None:
