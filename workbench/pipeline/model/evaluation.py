@@ -119,9 +119,9 @@ def _figures(version: ModelVersion, margins: Vector, pairs: KnownPairs, seen: Se
     temperature is fitted on."""
     whole = scoring.evaluate.evaluate(margins, pairs.outcomes, pairs.groups, slices=pairs.slices())
     held_out = np.array([seen.measures_calibration(pair.group) for pair in pairs], dtype=bool)
-    rest = pairs.only(held_out, LEARNT)
+    unfitted = pairs.only(held_out, LEARNT)
     calibrated = scoring.evaluate.evaluate(
-        margins[held_out], rest.outcomes, rest.groups, temperature=version.temperature
+        margins[held_out], unfitted.outcomes, unfitted.groups, temperature=version.temperature
     )
     return {
         **asdict(whole),
@@ -150,16 +150,16 @@ def carry_out(run: Run, scorer_of: ScorerOf, progress: Progress = never_stop) ->
     protocol = run.params.get("protocol", "")
     with heartbeats(run) as alive:
 
-        def noted(done: int, total: int) -> bool:
+        def report(done: int, total: int) -> bool:
             alive()
             return run.update_progress(done, total) and progress(done, total)
 
         try:
-            found = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=noted)
+            stored = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=report)
         except (OSError, ValueError) as error:
             raise Refused(str(error)) from error
-    run.finish(pairs=found.pairs, evaluation=found.pk, said=summary(found))
-    return found
+    run.finish(pairs=stored.pairs, evaluation=stored.pk, said=summary(stored))
+    return stored
 
 
 def _version(run: Run) -> ModelVersion:

@@ -45,12 +45,12 @@ def check_self_test(version: ModelVersion, score: Scorer) -> None:
     """Raise Refused when the loaded model scores differently from the day it was registered: other weights,
     other tokenizer, or token types where there should be none."""
     known_scores: list[KnownScore] = version.self_test
-    pairs = [(known["prompt"], known["completion"]) for known in known_scores]
+    pairs = [(answer["prompt"], answer["completion"]) for answer in known_scores]
     tolerance = TOLERANCES.get(version.precision, TOLERANCE)
-    for known, scored in zip(known_scores, score(pairs) if pairs else [], strict=True):
-        if not abs(scored.value - known["value"]) <= tolerance:
+    for answer, scored in zip(known_scores, score(pairs) if pairs else [], strict=True):
+        if not abs(scored.value - answer["value"]) <= tolerance:
             raise Refused(
-                f"{version} scores a known text {scored.value:.4f}, but scored it {known['value']:.4f} when "
+                f"{version} scores a known text {scored.value:.4f}, but scored it {answer['value']:.4f} when "
                 "registered. This worker stores no scores for it: its weights or its software differ."
             )
 
