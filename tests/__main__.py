@@ -76,6 +76,7 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
     """Stages in their order. Those of one list run side by side, as some wait more than they compute; at most
     one of them uses the broker."""
     workers = f"{_workers(absent)} and not long"
+    without_database = ["--ignore=tests/scoring", "--ignore=tests/browser"]  # takes seconds to import
     planned = [
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
@@ -83,11 +84,12 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
             Stage("workers on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
         ],
         [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN])],
+        [Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN, *without_database], POSTGRESQL)],
         [
-            Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN], POSTGRESQL),
+            # Three, as a browser's tests wait for half of their time.
+            Stage("Chromium", [*PYTEST, "-n", "3", "-m", "browser and not long", "tests/browser"]),
             Stage("workers on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
         ],
-        [Stage("Chromium", [*PYTEST, "-n", "2", "-m", "browser and not long"])],
     ]
     return _present(planned, absent)
 
@@ -96,7 +98,12 @@ def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     workers = f"{_workers(absent)} and long"
     others = [*PYTEST, "-m", "long and not browser and not services"]
     planned = [
-        [Stage("typed sentences and dark pages in Chromium", [*PYTEST, "-n", "2", "-m", "long and browser"])],
+        [
+            Stage(
+                "typed sentences and dark pages in Chromium",
+                [*PYTEST, "-n", "2", "-m", "long and browser", "tests/browser"],
+            )
+        ],
         [
             Stage("fuzzing, memory and simulations on SQLite", others),
             Stage("faults and load on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),

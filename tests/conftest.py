@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not SLOW.isdisjoint((item.nodeid.partition("::")[0], item.nodeid.partition("[")[0])):
             item.add_marker("slow")
+        if item.get_closest_marker("browser") and not item.nodeid.startswith("tests/browser/"):
+            raise pytest.UsageError(f"{item.nodeid} belongs in tests/browser, where its stage looks for it")
         marker = item.get_closest_marker("real_data")
         folders = (marker.args or ("data",)) if marker else ()
         if lacking := [name for name in folders if not (SHARED / name).is_dir()]:
