@@ -1,6 +1,6 @@
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from django.db import models
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
@@ -79,6 +79,71 @@ class Upload(models.Model):
         return self.run_set.order_by("-pk").first()
 
 
+class Finding(TypedDict):
+    """What a training came to. `better`: whether the gate would promote the new version; None where no model
+    was active to compare with."""
+
+    better: bool | None
+    said: str
+
+
+class Validation(TypedDict):
+    log_loss: float
+    accuracy: float | None
+    best: bool
+
+
+Split = Literal["train", "validation", "test"]
+
+
+class LeakFacts(TypedDict):
+    """A leak as JSON, in the result of a Run and with --json."""
+
+    reference: str
+    size: int
+    alike: dict[Split, int]
+    examples: dict[Split, list[int]]
+
+
+class RunResult(TypedDict, total=False):
+    """The result of a Run by its kind; a deletion has the numbers of pipeline.datasets.deleting.Extent."""
+
+    # an import: the phase while it goes on, then its counts, as pipeline.imports has them
+    phase: str
+    rows: int  # and of a release
+    problems: list[dict[str, str | int | None]]
+    # scoring
+    scored: int
+    failed: int
+    empty: int
+    # a training: (time, line), (step, loss), (step, figures)
+    stage: str
+    log: list[tuple[str, str]]
+    loss: list[tuple[int, float]]
+    validation: list[tuple[int, Validation]]
+    preflight: dict[str, Any]
+    pairs_per_second: float
+    ended: str
+    finding: Finding
+    version: int
+    model: str
+    # an evaluation
+    pairs: int
+    evaluation: int
+    said: str
+    # a release
+    number: int
+    # a leakage report: the number of groups with a leak
+    groups: int
+    references: list[LeakFacts]
+    # statistics
+    opinions: int
+    seconds: float
+    # final labels
+    made: int
+    withdrawn: int
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     def of(self, dataset: "Dataset") -> Self:
         return self.filter(dataset=dataset)
@@ -130,7 +195,7 @@ class Run(models.Model):
     version = models.ForeignKey("workbench.ModelVersion", null=True, on_delete=models.PROTECT)
     upload = models.ForeignKey(Upload, null=True, on_delete=models.SET_NULL)
     params = models.JSONField(default=dict, blank=True)
-    result = models.JSONField(default=dict, blank=True)
+    result: "models.Field[RunResult, RunResult]" = models.JSONField(default=dict, blank=True)
     done = models.PositiveBigIntegerField(default=0)
     total = models.PositiveBigIntegerField(null=True)
     error = models.TextField(blank=True)
@@ -166,8 +231,8 @@ class Run(models.Model):
     @property
     def found_nothing_better(self) -> bool:
         """A training that came to its end and made no model that the gate would promote: no failure."""
-        finding = self.result.get("finding") or {}
-        return self.state == self.State.DONE and finding.get("better") is False
+        finding = self.result.get("finding")
+        return self.state == self.State.DONE and finding is not None and finding["better"] is False
 
     @property
     def queue(self) -> str:
@@ -242,12 +307,10 @@ class Run(models.Model):
         self.refresh_from_db()
         return taken == 1
 
-    def update_progress(
-        self, done: int, total: int | None = None, result: dict[str, Any] | None = None
-    ) -> bool:
+    def update_progress(self, done: int, total: int | None = None, result: RunResult | None = None) -> bool:
         """Store progress and a heartbeat, and what is known of the result so far; False when the Run was
         cancelled meanwhile, or given to another worker, and its work should stop."""
-        changes: dict[str, Any] = {"done": done, "heartbeat_at": timezone.now()}
+        changes: dict[str, object] = {"done": done, "heartbeat_at": timezone.now()}
         if total is not None:
             changes["total"] = total
         if result is not None:
@@ -273,10 +336,10 @@ class Run(models.Model):
         """Say why an open Run does not get on; "" when it does again."""
         Run.objects.filter(pk=self.pk).open().update(error=reason[:2000])
 
-    def finish(self, **result: Any) -> bool:
+    def finish(self, **result: Unpack[RunResult]) -> bool:
         return self._end(self._ours(), self.State.DONE, result=result)
 
-    def fail(self, error: str, **result: Any) -> bool:
+    def fail(self, error: str, **result: Unpack[RunResult]) -> bool:
         return self._end(self._ours(), self.State.FAILED, error=error, result=result)
 
     @property
@@ -315,7 +378,7 @@ class Run(models.Model):
             finished_at=None,
         )
 
-    def _end(self, held: RunQuerySet, state: State, **changes: Any) -> bool:
+    def _end(self, held: RunQuerySet, state: State, **changes: object) -> bool:
         ended = held.open().update(state=state, finished_at=timezone.now(), **changes)
         self.refresh_from_db()
         return ended == 1

@@ -152,7 +152,7 @@ class Reference:
 
 
 def _references(report: Run) -> list[Reference]:
-    leaks: list[leakage.LeakFacts] = report.result["references"]
+    leaks = report.result["references"]
     keys = {key for leak in leaks for examples in leak["examples"].values() for key in examples}
     prompts = dict(Prompt.objects.filter(pk__in=keys).values_list("pk", "messages"))
     return [

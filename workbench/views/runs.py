@@ -76,8 +76,7 @@ class Curve:
     @classmethod
     def of(cls, run: Run) -> "Curve | None":
         """None while there is no point."""
-        losses: list[tuple[int, float]] = [tuple(point) for point in run.result.get("loss", [])]
-        measured = [(step, figures) for step, figures in run.result.get("validation", [])]
+        losses, measured = run.result.get("loss", []), run.result.get("validation", [])
         heights = [loss for _, loss in losses] + [figures["log_loss"] for _, figures in measured]
         if not heights:
             return None
@@ -139,6 +138,7 @@ def runs(request: Request, pk: int) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def run(request: Request, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
+    result: Mapping[str, object] = run.result
     context: dict[str, object] = {
         "dataset": run.dataset,
         "tab": "runs",
@@ -159,9 +159,7 @@ def run(request: Request, pk: int) -> HttpResponse:
         context["preflight"] = plan.preflight_in_words(preflight) if "pairs" in preflight else []
     else:
         context["outcome"] = [
-            (words, run.result[key])
-            for key, words in RESULTS.items()
-            if isinstance(run.result.get(key), int | str)
+            (words, result[key]) for key, words in RESULTS.items() if isinstance(result.get(key), int | str)
         ]
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 

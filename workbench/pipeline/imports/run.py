@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from scoring.rows.drafts import ImportOptions
 from workbench.models import Dataset, Run, Upload, User
+from workbench.models.runs import RunResult
 from workbench.pipeline.imports.importing import ImportResult, import_file
 from workbench.pipeline.imports.uploads import rejects_path
 from workbench.pipeline.runs.lifecycle import is_called_off
@@ -96,7 +97,7 @@ class _Progress:
         if phase == "grouping":  # in steps of no fixed size, so only the heartbeat matters
             phase, done, total = "storing", 0, self._total
         self._total = total
-        details = {"phase": phase}
+        details: RunResult = {"phase": phase}
         if phase == "reading" or before_transaction:
             return self._run.update_progress(done, total, details)
         if connection.vendor == "sqlite":

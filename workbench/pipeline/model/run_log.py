@@ -4,17 +4,21 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.utils import timezone
 
 from scoring.config import Progress, Stopped
 from workbench.models import Run
+from workbench.models.runs import Validation
 
 log = logging.getLogger(__name__)
 
 POINTS = 240
 LINES = 200
 SECONDS_A_WRITE = 1.0
+
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -35,7 +39,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line of the log."""
         now = timezone.now().isoformat(timespec="seconds")
-        self.run.result["log"] = [*self.run.result["log"], [now, text]][-LINES:]
+        self.run.result["log"] = [*self.run.result["log"], (now, text)][-LINES:]
         log.info("%s: %s", self.run, text)
         self.write()
 
@@ -55,13 +59,15 @@ class RunLog:
     def training(self, progress: Progress) -> bool:
         """Note the progress of the training; False when it should stop."""
         self.alive()
-        self._note("loss", progress.step, progress.loss)
-        measured = progress.measured
-        news = measured is not None and self._note(
-            "validation",
-            measured.step,
-            {"log_loss": measured.log_loss, "accuracy": measured.accuracy, "best": measured.best},
-        )
+        _note(self.run.result["loss"], progress.step, progress.loss)
+        news = False
+        if measured := progress.measured:
+            figures: Validation = {
+                "log_loss": measured.log_loss,
+                "accuracy": measured.accuracy,
+                "best": measured.best,
+            }
+            news = _note(self.run.result["validation"], measured.step, figures)
         last = progress.step == progress.steps
         if not news and not last and time.monotonic() - self._written < SECONDS_A_WRITE:
             return not self.is_stopping()
@@ -82,14 +88,14 @@ class RunLog:
             self.run.attempts = 1
         self._furthest = max(self._furthest, step)
 
-    def _note(self, curve: str, step: int, value: object) -> bool:
-        """Add a point unless that step has one: a resumed training repeats the steps since its state."""
-        points = self.run.result[curve]
-        while points and points[-1][0] > step:
-            points.pop()
-        if value is None or (points and points[-1][0] == step):
-            return False
-        points.append([step, value])
-        if len(points) > POINTS:
-            del points[1:-1:2]
-        return True
+
+def _note(points: list[tuple[int, Value]], step: int, value: Value | None) -> bool:
+    """Add a point unless that step has one: a resumed training repeats the steps since its state."""
+    while points and points[-1][0] > step:
+        points.pop()
+    if value is None or (points and points[-1][0] == step):
+        return False
+    points.append((step, value))
+    if len(points) > POINTS:
+        del points[1:-1:2]
+    return True

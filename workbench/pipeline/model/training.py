@@ -8,7 +8,7 @@ import errno
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from scoring.config import Report, Stopped, TrainingError
 from scoring.learnt import Record, of_training
 from scoring.pairs import read_training_data
 from workbench.models import Dataset, ModelVersion, Release, Run, User
+from workbench.models.runs import Finding
 from workbench.pipeline import releases
 from workbench.pipeline.model import calibration, evaluation, plan, promotion, registry
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
@@ -34,15 +35,6 @@ ABANDONED = timedelta(days=14)
 
 class NothingBetter(Exception):
     """No step of a training beat its base on the validation pairs: an outcome, and no failure."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of a training, as stored in its Run. `better`: whether the gate would promote the new
-    version; None without an active model to compare with."""
-
-    better: bool | None
-    said: str
 
 
 @dataclass(frozen=True)
@@ -131,8 +123,10 @@ def carry_out(
             raise Refused(
                 "The disk is full. Make room and try again: the training continues where it stopped."
             ) from error
-        made = {"version": version.pk, "model": version.name} if version else {}
-        run.finish(**run.result | {"stage": "done", "finding": asdict(finding), **made})
+        run.result |= {"stage": "done", "finding": finding}
+        if version:
+            run.result |= {"version": version.pk, "model": version.name}
+        run.finish(**run.result)
         shutil.rmtree(place, ignore_errors=True)
     return version
 
@@ -145,20 +139,22 @@ def _carried_out(run: Run, log: RunLog, place: Path, tools: Tools) -> tuple[Mode
         return None, Finding(better=False, said=str(outcome))
     _prove(version, run, log, tools.scorer_of)
     finding = _weighed(version)
-    log.say(finding.said)
+    log.say(finding["said"])
     return version, finding
 
 
 def _weighed(version: ModelVersion) -> Finding:
     """What the gate says of the new version on the Dataset that it was trained for."""
     if version.release is None:
-        return Finding(None, "The new model has no release, so there is no dataset to check it on.")
+        return Finding(
+            better=None, said="The new model has no release, so there is no dataset to check it on."
+        )
     try:
         gate = promotion.weigh(version, version.release.dataset)
     except Refused as refused:
         return Finding(better=False, said=str(refused))
     better = None if gate.verdict == "first" else gate.verdict == "promote"
-    return Finding(better, gate.sentence)
+    return Finding(better=better, said=gate.sentence)
 
 
 def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import IO, BinaryIO, TypedDict, cast
+from typing import IO, BinaryIO, cast
 from uuid import uuid4
 
 from django.core.files.base import ContentFile
@@ -21,6 +21,7 @@ from scoring.normalise import shingles_in, words_in
 from workbench.db.storage import stored
 from workbench.models import Dataset, Prompt, Run, User
 from workbench.models.dataset import Message
+from workbench.models.runs import LeakFacts
 from workbench.pipeline.runs.lifecycle import is_called_off
 from workbench.pipeline.runs.progress import Cancelled, Refused
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
@@ -68,22 +69,13 @@ class Leak:
     by_split: dict[Split, Alike]
 
     @property
-    def facts(self) -> "LeakFacts":
+    def facts(self) -> LeakFacts:
         return {
             "reference": self.reference,
             "size": self.size,
             "alike": {split: alike.prompts for split, alike in self.by_split.items()},
             "examples": {split: alike.examples for split, alike in self.by_split.items()},
         }
-
-
-class LeakFacts(TypedDict):
-    """A leak as JSON, in the result of a Run and with --json."""
-
-    reference: str
-    size: int
-    alike: dict[Split, int]
-    examples: dict[Split, list[int]]
 
 
 def shingles(text: str) -> set[bytes]:
