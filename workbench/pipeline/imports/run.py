@@ -75,7 +75,8 @@ def carry_out(run: Run) -> bool:
         elif not result.accepted:
             _store_rejects(run, rejects)
             run.fail(
-                "Nothing was stored: the file has bad rows. Fix them, or skip bad rows.", **result.as_dict()
+                "Nothing was stored: the file has bad rows. Fix them, or skip bad rows.",
+                **cast("RunResult", result.as_dict()),
             )
     return result.accepted and not options.dry_run
 
@@ -108,7 +109,7 @@ class _Progress:
 def _finish(run: Run, result: ImportResult, rejects: IO[bytes]) -> bool:
     _store_rejects(run, rejects)
     run.update_progress(result.rows, result.rows)
-    return run.finish(**result.as_dict())
+    return run.finish(**cast("RunResult", result.as_dict()))
 
 
 def _store_rejects(run: Run, rejects: IO[bytes]) -> None:
