@@ -1,12 +1,19 @@
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.utils import timezone
 
-from tests.factories import AnnotatorFactory, DatasetFactory, ModelVersionFactory, SuggestionFactory
+from tests.factories import (
+    AnnotatorFactory,
+    DatasetFactory,
+    ModelVersionFactory,
+    ScoreFactory,
+    SuggestionFactory,
+)
 from tests.planted import has_learnt, judged_blind, labelled, measured, memorised
 from workbench.models import Claim, Judgment
-from workbench.pipeline.quality import accuracy
+from workbench.pipeline.quality import accuracy, columns
 from workbench.pipeline.text.splits import split_of
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +143,22 @@ def test_a_figure_above_the_human_ceiling_carries_a_warning(dataset):
     assert share == 1.0
     assert 0.8 < ceiling.value < 1.0
     assert "above the human ceiling" in ceiling.warning(share)
+
+
+def test_a_pair_whose_texts_read_the_same_to_the_model_counts_half_in_every_figure(dataset):
+    version = ModelVersionFactory.create()
+    differs, reads_same, is_unscored = (labelled(dataset, f"{n}?") for n in range(3))
+    SuggestionFactory.create(comparison=differs, version=version, margin=1.0)
+    for completion in (reads_same.a, reads_same.b, is_unscored.a):
+        ScoreFactory.create(version=version, completion=completion)
+    pairs = columns.pairs_of(dataset, "default", lambda rows: None)
+
+    of_report = columns.margins_of(version, dataset, pairs, "default", lambda rows: None)
+
+    of_evaluation = accuracy.margins(version, pairs.pk.tolist())
+    assert of_report[:2].tolist() == of_evaluation[:2].tolist() == [1, 0]
+    assert np.isnan([of_report[2], of_evaluation[2]]).all()
+    assert (measured(version, dataset).share.value, measured(version, dataset).decided) == (0.75, 2)
 
 
 def test_nothing_counted_is_no_figure(dataset):

@@ -203,8 +203,15 @@ def votes_of(dataset: Dataset, using: str) -> tuple[Index, Index, Index]:
 
 
 def margins_of(version: ModelVersion, dataset: Dataset, pairs: Pairs, using: str, step: Step) -> Vector:
-    """The version's margin of each Comparison, NaN without a Suggestion."""
+    """The version's margin of each Comparison, as by `accuracy.margins`: NaN where a Score is missing,
+    and 0 where both texts read the same to the version."""
     margin = np.full(len(pairs.pk), np.nan)
+    scored = Comparison.objects.using(using).filter(
+        prompt__dataset=dataset, a__scores__version=version, b__scores__version=version
+    )
+    reads_same = scored.exclude(suggestions__version=version).values_list("pk", flat=True)
+    same_keys = np.fromiter(reads_same.iterator(chunk_size=CHUNK), dtype=np.int64)
+    margin[np.searchsorted(pairs.pk, same_keys)] = 0
     rows = Suggestion.objects.using(using).of(dataset, version)
     for chunk in _chunks(rows.values_list("comparison_id", "margin"), step):
         keys, values = zip(*chunk, strict=True)
