@@ -44,7 +44,7 @@ def test_a_model_is_shown_with_all_that_pins_it_and_what_it_has_scored(staff):
         "0123456789ab</code>",
         "Trained on machine labels.",
         "not calibrated",
-        '<td class="number">2</td>',
+        'data-label="Answers scored">2</td>',
     ):
         assert shown in row
 
