@@ -11,7 +11,37 @@ help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: .venv/.installed  ## .venv with what the workbench needs
-install-test: .venv/.installed-test  ## all tests but the long ones, on every database, broker and browser that is found
+install-test: .venv/.installed-test  ## and what its tests need
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed; name one: make demo PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The locks are complete, so pip has nothing to resolve; but torch brings its own choice of CUDA libraries,
+# which a lock for every platform cannot name.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+.venv/.installed: requirements/base.lock requirements/demo.lock requirements/torch.lock | .venv/bin/python
+	@echo "Installing into .venv (a minute or so)" >&2
+	@$(PIP) --no-deps -r requirements/base.lock -r requirements/demo.lock
+	@$(PIP) -r requirements/torch.lock
+	@touch $@
+
+# Node comes out of the lock as well; the linter of JavaScript and CSS is the one package from npm.
+.venv/.installed-test: .venv/.installed requirements/dev.lock requirements/package-lock.json
+	@$(PIP) --no-deps -r requirements/dev.lock
+	@cp requirements/package.json requirements/package-lock.json .venv
+	@cd .venv && bin/npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+var/env:
+	@mkdir -p -m 700 var
+	@umask 077; echo "SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > $@
+
+demo: .venv/.installed var/env  ## the demo on http://127.0.0.1:8000 (PORT=..., SERVE=0 to prepare only)
+	@exec env $(ENV) $(BIN)/python manage.py demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: .venv/.installed-test  ## all tests but the long ones, on every database, broker and browser that is found
 	@exec $(BIN)/python -m tests
 
 test-fast: .venv/.installed-test  ## for daily work: linters of Python, and quick tests on SQLite

@@ -74,6 +74,20 @@ def test_every_file_that_a_contributors_page_names_exists(page):
     assert {path for path in named if not any((place / path).exists() for place in places)} == set()
 
 
+def test_every_verb_of_make_that_is_named_somewhere_has_a_recipe():
+    """make says "Nothing to be done" and succeeds where a phony verb has lost its rule."""
+    makefile = (ROOT / "Makefile").read_text()
+    rules = set(re.findall(r"^([a-z-]+%?):(?!=)", makefile, re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    texts = [makefile, (ROOT / ".ci/run").read_text(), *(page.read_text() for page in PAGES)]
+    named = {
+        verb for text in texts for verb in re.findall(r"(?:^|`|exec )make ([a-z][a-z-]*)", text, re.MULTILINE)
+    }
+
+    assert [verb for verb in {*phony, *named} if verb not in rules and not verb.startswith("bench-")] == []
+    assert {"test", "test-full", "demo"} <= named
+
+
 def test_the_changelog_has_one_plain_line_a_change():
     changes = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("- ")]
 
