@@ -43,10 +43,10 @@ def hh_harmless(folder: Path) -> Iterator[Triple]:
     with gzip.open(folder / "hh_harmless" / "harmless-base.test.jsonl.gz", "rt") as file:
         for line in file:
             row = json.loads(line)
-            (prompt, chosen), (other, rejected) = (
+            (prompt, chosen), (rejected_prompt, rejected) = (
                 row[side].rsplit("\n\nAssistant:", 1) for side in ("chosen", "rejected")
             )
-            if prompt == other:
+            if prompt == rejected_prompt:
                 yield prompt.strip(), chosen.strip(), rejected.strip()
 
 

@@ -201,9 +201,11 @@ class Variant:
 
     def __init__(self, name: str, shape: Shape, folder: Path, pairs: list[Pair]) -> None:
         self.name = name
-        self.pipe, theirs = multiprocessing.get_context("spawn").Pipe()
+        self.pipe, child_pipe = multiprocessing.get_context("spawn").Pipe()
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=serve, args=(name, shape, folder, pairs, theirs), daemon=True)
+        self.process = context.Process(
+            target=serve, args=(name, shape, folder, pairs, child_pipe), daemon=True
+        )
         self.process.start()
 
     def ask(self) -> Any:

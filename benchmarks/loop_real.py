@@ -194,9 +194,10 @@ def report() -> None:
     held = Dataset.objects.get(name=HELD)
     newest = {e.version.name: e for e in Evaluation.objects.filter(dataset=held).order_by("pk")}
     second = newest["second"]
-    print(f"\n{HELD}: {second.own['decided']:,} decided pairs of {second.own['groups']} prompt groups")
+    figures = second.model_figures
+    print(f"\n{HELD}: {figures['decided']:,} decided pairs of {figures['groups']} prompt groups")
     shown = {"longest": second.figures["beside"]["longest"], "random": second.figures["beside"]["random"]}
-    shown |= {name: newest[name].own for name in ("untrained", "first", "second")}
+    shown |= {name: newest[name].model_figures for name in ("untrained", "first", "second")}
     print(f"{'':12} accuracy  95 % by prompt group   log-loss   ECE")
     for name, figures in shown.items():
         low, high = figures["clustered"]

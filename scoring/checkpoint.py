@@ -400,8 +400,8 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
         weights = [name for name in files if re.fullmatch(r"[\w.-]+\.safetensors", name)]
         if not weights:
             raise CheckpointError(f"{repo_id} has no .safetensors file at {revision}")
-        wanted = ["config.json", INDEX, *TOKENIZER_FILES, *weights]
-        snapshot_download(repo_id, revision=revision, local_dir=target, allow_patterns=wanted)
+        patterns = ["config.json", INDEX, *TOKENIZER_FILES, *weights]
+        snapshot_download(repo_id, revision=revision, local_dir=target, allow_patterns=patterns)
     except hub.GatedRepoError:
         raise CheckpointError(f"{repo_id} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except hub.RevisionNotFoundError:

@@ -166,8 +166,8 @@ class Engine:
         for batch in batches([len(texts[n]) for n in unique], self.token_budget, padded=network.padded):
             chosen = [unique[n] for n in batch]
             values[chosen] = run(network, [texts[n] for n in chosen])
-        for first, *others in alike.values():
-            values[others] = values[first]
+        for first, *repeats in alike.values():
+            values[repeats] = values[first]
         if len(broken := np.flatnonzero(~np.isfinite(values))):
             first = int(broken[0])
             raise BadText(places[first], f"the model answered {values[first]}, which is not a score")

@@ -175,7 +175,7 @@ def _from_content(content: object) -> Iterator[Piece]:
             if part:
                 yield "text", "", part
         elif isinstance(part, dict):
-            yield _PARTS.get(part.get("type", "text"), _other)(part)
+            yield _PARTS.get(part.get("type", "text"), _unknown)(part)
         elif part is not None:
             yield "other", "", shown(part)
 
@@ -185,7 +185,7 @@ def _text_reader(kind: str, *keys: str) -> Callable[[Message], Piece]:
 
     def read(part: Message) -> Piece:
         text = next((part[key] for key in keys if key in part), None)
-        return (kind, "", text) if isinstance(text, str) else _other(part)
+        return (kind, "", text) if isinstance(text, str) else _unknown(part)
 
     return read
 
@@ -194,7 +194,7 @@ def _result(part: Message) -> Piece:
     return "result", "", "\n\n".join(text for _, _, text in _from_content(part.get("content")))
 
 
-def _other(part: Message) -> Piece:
+def _unknown(part: Message) -> Piece:
     return "other", str(part.get("type", "")), shown(part)
 
 

@@ -96,7 +96,7 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
 
 def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     workers = f"{_workers(absent)} and long"
-    others = [*PYTEST, "-m", "long and not browser and not services"]
+    on_sqlite = [*PYTEST, "-m", "long and not browser and not services"]
     planned = [
         [
             Stage(
@@ -105,11 +105,11 @@ def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
             )
         ],
         [
-            Stage("fuzzing, memory and simulations on SQLite", others),
+            Stage("fuzzing, memory and simulations on SQLite", on_sqlite),
             Stage("faults and load on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
         ],
         [
-            Stage("fuzzing and memory on PostgreSQL", others, POSTGRESQL),
+            Stage("fuzzing and memory on PostgreSQL", on_sqlite, POSTGRESQL),
             Stage("faults and load on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
         ],
     ]
@@ -138,9 +138,9 @@ def _present(planned: list[list[Stage]], absent: dict[str, str]) -> list[list[St
 def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str, int]]]:
     """Run the stages side by side; a stage that shares the time prints its output when it has ended."""
     print(f"\n== {', '.join(stage.name for stage in together)}", flush=True)
-    one = partial(run_one, folder=folder, is_alone=len(together) == 1)
+    run_in_folder = partial(run_one, folder=folder, is_alone=len(together) == 1)
     with ThreadPoolExecutor(len(together)) as pool:
-        return list(pool.map(one, together))
+        return list(pool.map(run_in_folder, together))
 
 
 def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, dict[str, int]]:
@@ -160,9 +160,9 @@ def reporting(command: list[str], report: Path) -> list[str]:
     if command[0] == sys.executable:
         return [*command, f"--junitxml={report}"]
     if command[: len(NODE)] == NODE:
-        told = ["--test-reporter=junit", f"--test-reporter-destination={report}"]
-        told += ["--test-reporter=spec", "--test-reporter-destination=stdout"]
-        return [*NODE, *told, *command[len(NODE) :]]
+        reporters = ["--test-reporter=junit", f"--test-reporter-destination={report}"]
+        reporters += ["--test-reporter=spec", "--test-reporter-destination=stdout"]
+        return [*NODE, *reporters, *command[len(NODE) :]]
     return command
 
 
@@ -172,8 +172,8 @@ def counts(report: Path) -> dict[str, int]:
     root = ElementTree.parse(report).getroot()
     suites = list(root.iter("testsuite"))
     if not suites:  # Node's, without suites
-        found = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
-        return {key: len(root.findall(path)) for key, path in found.items()}
+        paths = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
+        return {key: len(root.findall(path)) for key, path in paths.items()}
     kinds = ("tests", "failures", "errors", "skipped")
     return {kind: sum(int(suite.get(kind, 0)) for suite in suites) for kind in kinds}
 
@@ -192,9 +192,9 @@ def main() -> int:
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         for together in planned:
-            for stage, ok, found in run(together, Path(folder)):
+            for stage, ok, numbers in run(together, Path(folder)):
                 failed += [] if ok else [stage.name]
-                total.update(found)
+                total.update(numbers)
     broken = total["failures"] + total["errors"]
     passed = total["tests"] - broken - total["skipped"]
     print(f"\n{passed} passed, {broken} failed, {total['skipped']} skipped")

@@ -135,7 +135,7 @@ def baselines_survive_a_flush():
     post_migrate.disconnect(restore)
 
 
-def told(*command: str, **options) -> str:
+def output_of(*command: str, **options) -> str:
     """What a command prints, to both streams."""
     out = StringIO()
     call_command(*command, stdout=out, stderr=out, **options)

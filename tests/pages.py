@@ -27,8 +27,8 @@ def store_figures() -> Callable[[Dataset], Statistics]:
 
     def store(dataset: Dataset) -> Statistics:
         report = quality.compute(dataset)
-        told = {key: report["data"][key] for key in ("judgments", "last_judgment", "taken_at")}
-        made = {"report": report, "version": ModelVersion.objects.active(), **told}
-        return Statistics.objects.update_or_create(dataset=dataset, defaults=made)[0]
+        data = {key: report["data"][key] for key in ("judgments", "last_judgment", "taken_at")}
+        fields = {"report": report, "version": ModelVersion.objects.active(), **data}
+        return Statistics.objects.update_or_create(dataset=dataset, defaults=fields)[0]
 
     return store

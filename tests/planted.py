@@ -70,12 +70,12 @@ def measured(version: ModelVersion, dataset: Dataset, label_source: str = "all")
     )
 
 
-def memorised(dataset: Dataset, taught: int = 60, others: int = 40, right: int = 25, **fields) -> Planted:
+def memorised(dataset: Dataset, taught: int = 60, untaught: int = 40, right: int = 25, **fields) -> Planted:
     """It is right on each of the prompts that taught it, and on `right` of the others."""
     version = ModelVersionFactory.create(**{"name": "memory", "temperature": 1.0} | fields)
     seen = [labelled(dataset, f"What did they teach, {n}?") for n in range(taught)]
-    unseen = [labelled(dataset, f"What did nobody teach, {n}?") for n in range(others)]
-    has_learnt(version, [one.prompt.messages[0]["content"] for one in seen])
+    unseen = [labelled(dataset, f"What did nobody teach, {n}?") for n in range(untaught)]
+    has_learnt(version, [comparison.prompt.messages[0]["content"] for comparison in seen])
     for comparison in seen:
         SuggestionFactory.create(comparison=comparison, version=version, margin=3.0)
     for number, comparison in enumerate(unseen):

@@ -34,8 +34,8 @@ def postgresql_binaries() -> Path | None:
     """The folder of initdb and pg_ctl, of the newest version there is."""
     on_path = shutil.which("initdb")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
-    found = [*([Path(on_path)] if on_path else []), *debian]
-    return found[-1].parent if found else None
+    programs = [*([Path(on_path)] if on_path else []), *debian]
+    return programs[-1].parent if programs else None
 
 
 def postgresql_server() -> str | None:
@@ -55,8 +55,8 @@ def compose_command() -> list[str] | None:
     """What runs Docker Compose; None when nothing does: a docker client may lack the plugin."""
     for command in (["docker-compose"], ["docker", "compose"]):
         if shutil.which(command[0]):
-            asked = subprocess.run([*command, "version"], capture_output=True, check=False)
-            if asked.returncode == 0:
+            version = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if version.returncode == 0:
                 return command
     return None
 

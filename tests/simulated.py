@@ -84,12 +84,12 @@ def campaign(seed: int, *, pairs: int, votes: int, queue: str = "mixture", blind
     gate = promotion.weigh(new, dataset)
     assert gate.test is not None
     by = {c.pk: n for n, c in enumerate(comparisons)}
-    said = {j.comparison_id: j.outcome for j in Judgment.objects.of(dataset).current()}
-    places = [by[key] for key in said]
+    outcomes = {j.comparison_id: j.outcome for j in Judgment.objects.of(dataset).current()}
+    places = [by[key] for key in outcomes]
     naive = compare(
         np.where(new_right == truth, 1.0, -1.0)[places],
         np.where(old_right == truth, 1.0, -1.0)[places],
-        [float(outcome == "a") for outcome in said.values()],
+        [float(outcome == "a") for outcome in outcomes.values()],
         places,
     )
     assert naive.accuracy_difference is not None
@@ -104,10 +104,12 @@ def campaign(seed: int, *, pairs: int, votes: int, queue: str = "mixture", blind
 
 
 def _pairs(dataset: Dataset, count: int) -> list[Comparison]:
-    asked = [[{"role": "user", "content": f"{dataset.name}: what is {n}?"}] for n in range(count)]
+    questions = [[{"role": "user", "content": f"{dataset.name}: what is {n}?"}] for n in range(count)]
     prompts = Prompt.objects.bulk_create(
-        Prompt(dataset=dataset, messages=each, sha256=messages_digest(each), group=group_digest(each))
-        for each in asked
+        Prompt(
+            dataset=dataset, messages=messages, sha256=messages_digest(messages), group=group_digest(messages)
+        )
+        for messages in questions
     )
     texts = Completion.objects.bulk_create(
         Completion(prompt=prompt, text=text, sha256=answer_digest(text))

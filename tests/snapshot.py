@@ -37,7 +37,7 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 def settled(text: str) -> str:
     """With each UUID replaced by its place in the order of their appearance."""
     seen: dict[str, str] = {}
-    return UUID.sub(lambda found: seen.setdefault(found[0], f"uuid-{len(seen)}"), text)
+    return UUID.sub(lambda match: seen.setdefault(match[0], f"uuid-{len(seen)}"), text)
 
 
 def without(facts: Any, names: set[str]) -> Any:
@@ -68,15 +68,17 @@ def snapshot(out: Path) -> None:
             "WORKBENCH_ENV_FILE": os.devnull,
         }
         manage(environment, "demo", "--no-serve")
-        there = {name: file for name, file in SETS.items() if file.exists()}
-        for name, file in there.items():
+        present = {name: file for name, file in SETS.items() if file.exists()}
+        for name, file in present.items():
             manage(environment, "import_dataset", name, str(file))
             manage(environment, "score", name, "--model", "longest")
-        for name in ("Demo", *there):
+        for name in ("Demo", *present):
             folder = out / name
             folder.parent.mkdir(parents=True, exist_ok=True)
             profiles = [
-                word for each in ("preference", "all-votes", "soft-label") for word in ("--profile", each)
+                word
+                for profile in ("preference", "all-votes", "soft-label")
+                for word in ("--profile", profile)
             ]
             manage(environment, "release", name, "--out", str(folder), *profiles)
             report = manage(environment, "statistics", name, "--json").splitlines()[-1]

@@ -26,22 +26,22 @@ def scratch(tmp_path, settings):
 def test_the_demo_is_prepared_its_figures_are_computed_and_each_page_opens():
     out = StringIO()
     call_command("demo", no_serve=True, stdout=out, stderr=StringIO())
-    made = json.loads(out.getvalue().splitlines()[-1])
-    assert (made["prompts"], made["completions"], made["comparisons"]) == (72, 218, 241)
-    assert made["scores"] == 4 * 218
-    assert made["release_rows"] == Release.objects.get().rows == 234
+    facts = json.loads(out.getvalue().splitlines()[-1])
+    assert (facts["prompts"], facts["completions"], facts["comparisons"]) == (72, 218, 241)
+    assert facts["scores"] == 4 * 218
+    assert facts["release_rows"] == Release.objects.get().rows == 234
 
-    call_command("statistics", "Demo", json=True, stdout=(told := StringIO()))
-    report = json.loads(told.getvalue(), parse_constant=pytest.fail)  # NaN is no JSON
-    (found,) = [each for each in report["against"]["imported"] if each["version"] == "demo-minilm"]
-    assert found["learnt"] > 0
+    call_command("statistics", "Demo", json=True, stdout=(output := StringIO()))
+    report = json.loads(output.getvalue(), parse_constant=pytest.fail)  # NaN is no JSON
+    (figures,) = [row for row in report["against"]["imported"] if row["version"] == "demo-minilm"]
+    assert figures["learnt"] > 0
 
-    call_command("evaluate", "demo-minilm", on="Demo", json=True, stdout=(told := StringIO()))
-    evaluated = json.loads(told.getvalue().splitlines()[-1])
-    of_all = found["slices"][0]
-    for name, own in (("accuracy", evaluated["model"]), ("random", evaluated["beside"]["random"])):
-        there = [of_all[name][each] for each in ("value", "low", "high")]
-        assert there == pytest.approx([own["accuracy"], *own["clustered"]], abs=1e-6)
+    call_command("evaluate", "demo-minilm", on="Demo", json=True, stdout=(output := StringIO()))
+    evaluated = json.loads(output.getvalue().splitlines()[-1])
+    of_all = figures["slices"][0]
+    for name, figures in (("accuracy", evaluated["model"]), ("random", evaluated["beside"]["random"])):
+        on_quality = [of_all[name][key] for key in ("value", "low", "high")]
+        assert on_quality == pytest.approx([figures["accuracy"], *figures["clustered"]], abs=1e-6)
 
     staff = client_of(UserFactory.create(is_staff=True, is_superuser=True))
     dataset = Dataset.objects.get()

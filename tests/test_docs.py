@@ -24,7 +24,7 @@ def anchors(page: Path) -> set[str]:
     words = (
         re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(CODE.sub("", page.read_text()))
     )
-    return {each.strip().replace(" ", "-") for each in words}
+    return {heading.strip().replace(" ", "-") for heading in words}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

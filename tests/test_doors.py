@@ -47,13 +47,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.chmod(0o700)
     for command in (["migrate", "-v0"], ["collectstatic", "-v0", "--no-input"]):
         assert manage(data, *command).returncode == 0
-    made = (
+    script = (
         "from workbench.models import Dataset, ModelVersion, Release; "
         f"dataset = Dataset.objects.create(name={demo.NAME!r}); "
         f"ModelVersion.objects.create(name={demo.MODEL!r}, kind='external', state='retired'); "
         "Release.objects.create(dataset=dataset, number=1, state='ready')"
     )
-    result = manage(data, "shell", "-c", made)
+    result = manage(data, "shell", "-c", script)
     assert result.returncode == 0, result.stderr
     return data
 

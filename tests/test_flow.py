@@ -76,7 +76,7 @@ def test_from_a_labelled_file_to_a_release_of_the_same_text(product_processes, f
     product_processes.worker()
     product_processes.clock()
     version = ModelVersion.objects.active()
-    everything = 2 * len(ROWS) * ModelVersion.objects.wanted().count()
+    everything = 2 * len(ROWS) * ModelVersion.objects.scoring_all().count()
     wait_until(lambda: Score.objects.count() == everything, 180)
     wait_until(lambda: not Run.objects.open().exists())
     assert not Run.objects.filter(state=Run.State.FAILED).exists()

@@ -62,17 +62,17 @@ def strings_that_stand_alone(tree: ast.Module) -> Iterator[int]:
 def test_no_sentence_is_cut_short_by_a_string_that_stands_alone():
     files = [file for package in ("workbench", "scoring") for file in (ROOT / package).rglob("*.py")]
 
-    found = {file.name: list(strings_that_stand_alone(ast.parse(file.read_text()))) for file in files}
+    lines_by_file = {file.name: list(strings_that_stand_alone(ast.parse(file.read_text()))) for file in files}
 
-    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert {name: lines for name, lines in lines_by_file.items() if lines} == {}
 
 
 def test_the_pipeline_knows_no_request_and_no_template():
     forbidden = re.compile(r"^\s*(from|import) django\.(http|template|shortcuts|views)", re.MULTILINE)
 
-    found = [p.name for p in (ROOT / "workbench/pipeline").rglob("*.py") if forbidden.search(p.read_text())]
+    files = [p.name for p in (ROOT / "workbench/pipeline").rglob("*.py") if forbidden.search(p.read_text())]
 
-    assert found == []
+    assert files == []
 
 
 def test_the_web_process_loads_neither_torch_nor_what_fits_and_draws():
@@ -202,7 +202,7 @@ def test_every_service_of_ours_that_stays_up_has_a_health_check_or_a_restart():
 
 def queues_of(commands: Iterable[str]) -> set[str]:
     named = (re.search(r"--queues ([\w,]+)", command) for command in commands)
-    return {queue for found in named if found for queue in found[1].split(",")}
+    return {queue for queues in named if queues for queue in queues[1].split(",")}
 
 
 def test_every_queue_has_a_worker_in_the_compose_file_and_in_up():

@@ -76,10 +76,10 @@ def test_what_commands_print_for_programs_and_the_manifest_are_frozen(tmp_path):
         except CommandError:
             if not out.getvalue():  # else it says no, and says it to programs as well
                 raise
-        found = keys(json.loads(out.getvalue().splitlines()[-1]))
+        printed_keys = keys(json.loads(out.getvalue().splitlines()[-1]))
         if options.get("dry_run"):
             command += " --dry-run"
-        printed[command] = sorted({*printed.get(command, []), *found})
+        printed[command] = sorted({*printed.get(command, []), *printed_keys})
 
     rows = (
         {"prompt": f"{sentence(10, n)} {n}", "chosen": f"{sentence(3, n)} water", "rejected": sentence(4, -n)}

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from scoring.formats import Scored
-from tests.conftest import told
+from tests.conftest import output_of
 from tests.factories import ModelVersionFactory, SuggestionFactory, UserFactory
 from tests.planted import Planted, memorised
 from workbench.models import Dataset, Member, ModelVersion, Role, Run, Score
@@ -27,16 +27,16 @@ UNSEEN, FLATTERED = (
 
 @pytest.fixture
 def planted(dataset) -> Planted:
-    made = memorised(dataset, taught=60, others=40, right=24, state="active")
-    for comparison in (*made.learnt, *made.unseen):
+    memory = memorised(dataset, taught=60, untaught=40, right=24, state="active")
+    for comparison in (*memory.learnt, *memory.unseen):
         margin = comparison.suggestions.get().margin
         for side, value in ((comparison.a, margin), (comparison.b, 0.0)):
-            Score.objects.create(completion=side, version=made.version, value=value, precision="fp32")
-    return made
+            Score.objects.create(completion=side, version=memory.version, value=value, precision="fp32")
+    return memory
 
 
 @pytest.fixture
-def other(planted) -> ModelVersion:
+def second_version(planted) -> ModelVersion:
     """Another one, right on each second pair."""
     version = ModelVersionFactory.create(name="other", temperature=1.0)
     for number, comparison in enumerate((*planted.learnt, *planted.unseen)):
@@ -59,11 +59,12 @@ def scored_here(monkeypatch):
     )
 
 
-def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other, dataset, admin):
-    told("evaluate", "memory", on="Kitchen")
-    told("statistics", "Kitchen")
+def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, second_version, dataset, admin):
+    output_of("evaluate", "memory", on="Kitchen")
+    output_of("statistics", "Kitchen")
     run = Run.objects.get(kind="evaluate")
-    compare = f"{reverse('model_compare', args=[dataset.pk])}?new={other.pk}&old={planted.version.pk}"
+    query = f"new={second_version.pk}&old={planted.version.pk}"
+    compare = f"{reverse('model_compare', args=[dataset.pk])}?{query}"
     shows = {
         "overview": reverse("dataset", args=[dataset.pk]),
         "quality": reverse("quality", args=[dataset.pk]),
@@ -86,9 +87,9 @@ def test_every_page_shows_the_unseen_accuracy_and_none_the_other(planted, other,
 @pytest.mark.django_db(transaction=True)
 def test_statistics_of_a_snapshot_know_what_was_learnt(planted, dataset):
     """Outside a transaction the data are read through a second connection, which is gone by then."""
-    [found] = quality.compute(dataset)["against"]["imported"]
+    [figures] = quality.compute(dataset)["against"]["imported"]
 
-    assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
+    assert (figures["slices"][0]["accuracy"]["value"], figures["learnt"]) == (planted.share, 60)
 
 
 def test_the_stored_table_of_quality_has_the_same_figure_and_interval(planted, dataset, admin):
@@ -98,38 +99,38 @@ def test_the_stored_table_of_quality_has_the_same_figure_and_interval(planted, d
     table = admin.get(reverse("quality_table", args=[dataset.pk, "imported", "accuracy"])).content.decode()
 
     value, low, high, n = table.splitlines()[1].split(",")[2:6]
-    own = planted.version.evaluations.get().own
+    figures = planted.version.evaluations.get().model_figures
     assert (float(value), int(n)) == (planted.share, 40)
-    assert [float(low), float(high)] == [round(end, 6) for end in own["clustered"]]
+    assert [float(low), float(high)] == [round(end, 6) for end in figures["clustered"]]
 
 
-def test_every_command_shows_the_unseen_accuracy(planted, other):
-    evaluated = json.loads(told("evaluate", "memory", on="Kitchen", json=True).splitlines()[-1])
+def test_every_command_shows_the_unseen_accuracy(planted, second_version):
+    evaluated = json.loads(output_of("evaluate", "memory", on="Kitchen", json=True).splitlines()[-1])
     assert (evaluated["model"]["accuracy"], evaluated["learnt"]["pairs"]) == (planted.share, 60)
-    shown = told("evaluate", "memory", on="Kitchen")
+    shown = output_of("evaluate", "memory", on="Kitchen")
     assert "60 %" in shown
     assert "Left out: 60 pairs of prompts that the model was trained on." in shown
 
-    beside = json.loads(told("evaluate", "other", on="Kitchen", json=True).splitlines()[-1])
+    beside = json.loads(output_of("evaluate", "other", on="Kitchen", json=True).splitlines()[-1])
     assert beside["beside"]["memory"]["accuracy"] == planted.share
     assert beside["differences"]["memory"]["old_accuracy"] == planted.share
 
-    report = json.loads(told("statistics", "Kitchen", json=True).splitlines()[-1])
-    [found] = [each for each in report["against"]["imported"] if each["version"] == "memory"]
-    assert (found["slices"][0]["accuracy"]["value"], found["learnt"]) == (planted.share, 60)
-    assert sum(sum(found["histogram"][side]) for side in "ab") == 40
+    report = json.loads(output_of("statistics", "Kitchen", json=True).splitlines()[-1])
+    [figures] = [row for row in report["against"]["imported"] if row["version"] == "memory"]
+    assert (figures["slices"][0]["accuracy"]["value"], figures["learnt"]) == (planted.share, 60)
+    assert sum(sum(figures["histogram"][side]) for side in "ab") == 40
     assert (
         "memory against imported labels, 40 pairs, without 60 of prompts that the model was trained on"
-        in told("statistics", "Kitchen")
+        in output_of("statistics", "Kitchen")
     )
 
     with pytest.raises(CommandError, match="Verdict: not enough data"):
-        told("promote", "other", on="Kitchen", dry_run=True)
+        output_of("promote", "other", on="Kitchen", dry_run=True)
     with pytest.raises(CommandError, match="is not changed: not enough data"):
-        told("models", calibrate="memory", on="Kitchen", labels=True)
+        output_of("models", calibrate="memory", on="Kitchen", labels=True)
 
 
-def test_the_gate_weighs_only_what_neither_has_learnt(planted, other, dataset):
+def test_the_gate_weighs_only_what_neither_has_learnt(planted, second_version, dataset):
     out = StringIO()
     with pytest.raises(CommandError):
         call_command("promote", "other", on="Kitchen", dry_run=True, json=True, stdout=out)

@@ -90,15 +90,15 @@ def test_a_superseded_judgment_disagrees_with_nobody():
 
 
 def test_the_model_disagrees_only_where_its_own_suggestion_is_the_other_side():
-    version, other = ModelVersionFactory.create_batch(2)
+    version, second_version = ModelVersionFactory.create_batch(2)
     against = JudgmentFactory.create(outcome="a").comparison
     SuggestionFactory.create(comparison=against, version=version, margin=-0.5)
-    SuggestionFactory.create(comparison=against, version=other, margin=0.5)
+    SuggestionFactory.create(comparison=against, version=second_version, margin=0.5)
     along = JudgmentFactory.create(outcome="b").comparison
     SuggestionFactory.create(comparison=along, version=version, margin=-0.5)
 
     assert list(Comparison.objects.model_disagrees(version)) == [against]
-    assert not Comparison.objects.model_disagrees(other).exists()
+    assert not Comparison.objects.model_disagrees(second_version).exists()
 
 
 def test_an_uncalibrated_version_gives_no_probability():

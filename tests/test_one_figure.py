@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Scored
-from tests.conftest import told
+from tests.conftest import output_of
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -21,7 +21,7 @@ from tests.factories import (
     UserFactory,
 )
 from tests.planted import has_learnt, judged_blind
-from tests.quality.test_panels import made
+from tests.quality.test_panels import report_with
 from workbench.models import Member, ModelVersion, Release, Role, Run, Upload
 from workbench.pipeline import imports
 from workbench.pipeline.quality.panels import panels
@@ -85,9 +85,9 @@ def words_of(page: str) -> str:
 
 def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, version, admin):
     looked_at = imports.preview(BytesIO(file.read_bytes()), dataset, name=file.name)
-    checked = told("import_dataset", dataset.name, str(file), dry_run=True)
-    imported = told("import_dataset", dataset.name, str(file))
-    told("statistics", dataset.name)
+    checked = output_of("import_dataset", dataset.name, str(file), dry_run=True)
+    imported = output_of("import_dataset", dataset.name, str(file))
+    output_of("statistics", dataset.name)
 
     assert looked_at.read == len(ROWS)
     assert looked_at.result.labels == LABELS
@@ -96,7 +96,7 @@ def test_labels_are_counted_alike_before_and_after_the_import(file, dataset, ver
     for page in ("home", "dataset", "quality"):
         args = [] if page == "home" else [dataset.pk]
         assert "3 imported labels" in words_of(admin.get(reverse(page, args=args)).content.decode()), page
-    assert "3 imported labels on 3 pairs" in told("statistics", dataset.name)
+    assert "3 imported labels on 3 pairs" in output_of("statistics", dataset.name)
 
 
 @pytest.mark.django_db(transaction=True)  # progress is told through a connection of its own
@@ -118,16 +118,16 @@ def test_an_import_says_its_labels_as_its_preview_did(file, dataset, version, ad
 
 
 def test_cut_texts_are_counted_by_one_function_wherever_they_are_said(file, dataset, version, admin):
-    told("import_dataset", dataset.name, str(file))
+    output_of("import_dataset", dataset.name, str(file))
 
-    scored = told("score", dataset.name, model="reader")
+    scored = output_of("score", dataset.name, model="reader")
 
-    said = "1 answer is cut at 400 tokens"
+    sentence = "1 answer is cut at 400 tokens"
     run = Run.objects.get(kind="score", version=version)
-    assert f"reader: {said}" in scored
+    assert f"reader: {sentence}" in scored
     overview = words_of(admin.get(reverse("dataset", args=[dataset.pk])).content.decode())
-    assert said in overview
-    assert said in words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
+    assert sentence in overview
+    assert sentence in words_of(admin.get(reverse("run", args=[run.pk])).content.decode())
     assert "about" not in overview
 
 
@@ -156,22 +156,22 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
     for comparison in dataset.comparisons.order_by("pk")[:2]:
         judged_blind(comparison, "a")
     has_learnt(version, ["What is rain?"])
-    read = {"score": told("score", dataset.name)}
-    read["evaluate"] = told("evaluate", "reader", on=dataset.name)
-    read["statistics"] = told("statistics", dataset.name)
+    read = {"score": output_of("score", dataset.name)}
+    read["evaluate"] = output_of("evaluate", "reader", on=dataset.name)
+    read["statistics"] = output_of("statistics", dataset.name)
     release = build(Release(dataset=dataset, profiles=["preference"], formats=["jsonl"]))
-    here = [dataset.pk]
+    of_dataset = [dataset.pk]
     pages = {
         **{
-            name: reverse(name, args=here)
+            name: reverse(name, args=of_dataset)
             for name in ("dataset", "data", "quality", "runs", "model", "people", "review", "releases")
         },
-        "labels": reverse("quality", args=here) + "?label_source=imported",
+        "labels": reverse("quality", args=of_dataset) + "?label_source=imported",
         "home": reverse("home"),
         "versions": reverse("versions"),
         "import": reverse("import_preview", args=[upload.pk]),
         "release": reverse("release", args=[release.pk]),
-        "version": reverse("model_version", args=[*here, version.pk]),
+        "version": reverse("model_version", args=[*of_dataset, version.pk]),
         **{f"run of {run}": reverse("run", args=[run.pk]) for run in Run.objects.of(dataset)},
     }
     read |= {name: words_of(admin.get(url).content.decode()) for name, url in pages.items()}
@@ -185,7 +185,7 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
         for figure, beside in FIGURES.items()
     }
 
-    assert {figure: {value for value, _ in found} for figure, found in values.items()} == {
+    assert {figure: {value for value, _ in readings} for figure, readings in values.items()} == {
         "labels": {"3"},
         "cut": {"1"},
         "answers": {"6"},
@@ -193,7 +193,7 @@ def test_each_figure_of_a_dataset_has_one_value_on_all_pages_and_in_all_commands
         "votes": {"2"},
         "empty": {"1"},
     }, values
-    places = {figure: sorted({name for _, name in found}) for figure, found in values.items()}
+    places = {figure: sorted({name for _, name in readings}) for figure, readings in values.items()}
     assert all(len(names) > 1 for names in places.values()), places
 
 
@@ -202,12 +202,12 @@ def flattered(dataset, version):
     """It is right in all of 32 pairs that two people agree on; they differ on 8 more, so that no model should
     reach 89 %. Another one is wrong in every fourth."""
     people = AnnotatorFactory.create_batch(2)
-    other = ModelVersionFactory.create(name="other", temperature=1.0)
+    second_version = ModelVersionFactory.create(name="other", temperature=1.0)
     for number in range(40):
         comparison = ComparisonFactory.create(prompt__dataset=dataset)
         judged_blind(comparison, "a", people[0])
         judged_blind(comparison, "a" if number < 32 else "b", people[1])
-        for model, margin in ((version, 1.0), (other, 1.0 if number % 4 else -1.0)):
+        for model, margin in ((version, 1.0), (second_version, 1.0 if number % 4 else -1.0)):
             SuggestionFactory.create(comparison=comparison, version=model, margin=margin)
             for side, value in ((comparison.a, margin), (comparison.b, 0.0)):
                 ScoreFactory.create(completion=side, version=model, value=value)
@@ -218,20 +218,20 @@ ABOVE = "100 % is 11.3 points above the human ceiling of 89 %: people do not agr
 
 
 def test_an_accuracy_above_the_human_ceiling_carries_a_warning_wherever_it_is_read(flattered, dataset, admin):
-    evaluated = told("evaluate", "reader", on=dataset.name)
-    told("evaluate", "other", on=dataset.name)
-    figures = told("statistics", dataset.name)
+    evaluated = output_of("evaluate", "reader", on=dataset.name)
+    output_of("evaluate", "other", on=dataset.name)
+    figures = output_of("statistics", dataset.name)
     weighed = StringIO()
     with pytest.raises(CommandError):
         call_command("promote", "other", on=dataset.name, dry_run=True, stdout=weighed)
-    here, other = [dataset.pk], ModelVersion.objects.get(name="other")
+    of_dataset, second_version = [dataset.pk], ModelVersion.objects.get(name="other")
     pages = {
-        "overview": reverse("dataset", args=here),
-        "quality": reverse("quality", args=here) + "?label_source=people",
-        "model": reverse("model", args=here),
-        "version": reverse("model_version", args=[*here, flattered.pk]),
-        "compare": reverse("model_compare", args=here) + f"?new={other.pk}&old={flattered.pk}",
-        "review": reverse("review", args=here) + "?queue=model",
+        "overview": reverse("dataset", args=of_dataset),
+        "quality": reverse("quality", args=of_dataset) + "?label_source=people",
+        "model": reverse("model", args=of_dataset),
+        "version": reverse("model_version", args=[*of_dataset, flattered.pk]),
+        "compare": reverse("model_compare", args=of_dataset) + f"?new={second_version.pk}&old={flattered.pk}",
+        "review": reverse("review", args=of_dataset) + "?queue=model",
         "run": reverse("run", args=[Run.objects.filter(kind="evaluate").last().pk]),
     }
 
@@ -246,25 +246,30 @@ def test_labels_of_a_file_are_called_nothing_else():
     """Neither in the words of pages, commands and reports nor in the docs."""
     root = Path(__file__).parents[1]
     places = ("docs/**/*.md", "README.md", "templates/**/*.html", "workbench/**/*.py", "scoring/**/*.py")
-    other = re.compile(
+    other_word = re.compile(
         r"imported (voice|label_source)|labels? of (the|a) file|file.s label\b|labels that came|"
         r"(voice|label_source) of",
         re.IGNORECASE,
     )
-    found = {
+    misnamed = {
         f"{file.relative_to(root)}: {match[0]}"
         for place in places
         for file in root.glob(place)
         if "migrations" not in file.parts
-        for match in other.finditer(file.read_text())
+        for match in other_word.finditer(file.read_text())
     }
 
-    assert found == set()
+    assert misnamed == set()
 
 
 def test_the_figures_of_labels_are_not_said_to_be_of_people():
-    read = panels({**made(), "agreement": {"imported": made()["agreement"]["people"]}}, "imported", {})
-    told_of = [each for each in read if each.name in ("reliability", "audit", "agreement", "accuracy")]
-    texts = [text for each in told_of for text in (each.says, *(column.label for column in each.columns))]
+    read = panels(
+        {**report_with(), "agreement": {"imported": report_with()["agreement"]["people"]}}, "imported", {}
+    )
+    names = ("reliability", "audit", "agreement", "accuracy")
+    of_labels = [panel for panel in read if panel.name in names]
+    texts = [
+        text for panel in of_labels for text in (panel.says, *(column.label for column in panel.columns))
+    ]
 
     assert [text for text in texts if re.search(r"\bpeople\b", text, re.IGNORECASE)] == []

@@ -54,7 +54,7 @@ VALUE = "…"
 
 def faults(text: str) -> list[str]:
     """The words of a text that no page says."""
-    return [found.group() for rule in RULES for found in rule.finditer(CODE.sub(VALUE, text))]
+    return [match.group() for rule in RULES for match in rule.finditer(CODE.sub(VALUE, text))]
 
 
 # Templates
@@ -106,7 +106,7 @@ def texts_of_template(source: str) -> list[str]:
     source = HIDDEN.sub("", source)
     arguments = ARGUMENTS.findall("|".join(VALUES.findall(source)))
     shown = TAGS.sub("\n", VALUES.sub(VALUE, source))
-    return [*texts_of_html(shown), *(word for each in arguments for word in each.split(","))]
+    return [*texts_of_html(shown), *(word for argument in arguments for word in argument.split(","))]
 
 
 # Scripts
@@ -123,7 +123,7 @@ JS_VALUE = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}")
 
 def texts_of_script(source: str) -> list[str]:
     """Its strings that are sentences, or begin like one. Selectors are none."""
-    strings = [JS_VALUE.sub(VALUE, found["text"][1:-1]) for found in JS.finditer(source) if found["text"]]
+    strings = [JS_VALUE.sub(VALUE, match["text"][1:-1]) for match in JS.finditer(source) if match["text"]]
     texts = [text for string in strings for text in texts_of_html(string)]
     return [
         text for text in texts if re.search(r"[a-z] |^[A-Z][a-z]", text) and not re.search(r"[\[=]", text)
@@ -137,14 +137,14 @@ class Sentences(ast.NodeVisitor):
     """Strings of a module with their lines: neither docstrings nor types."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[int, str]] = []
+        self.sentences: list[tuple[int, str]] = []
 
     def visit(self, node: ast.AST) -> None:
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else VALUE for part in node.values]
-            self.found.append((node.lineno, "".join(map(str, parts))))
+            self.sentences.append((node.lineno, "".join(map(str, parts))))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self.found.append((node.lineno, node.value))
+            self.sentences.append((node.lineno, node.value))
         for part in self._read(node):
             self.visit(part)
 
@@ -172,7 +172,7 @@ def texts_of_module(source: str) -> list[tuple[int, str]]:
     """(line, text) of its strings of two words or more, and of those that are a word of the glossary."""
     reader = Sentences()
     reader.visit(ast.parse(source))
-    return [(line, text) for line, text in reader.found if IS_READ.search(text)]
+    return [(line, text) for line, text in reader.sentences if IS_READ.search(text)]
 
 
 # Choices
@@ -243,29 +243,29 @@ def test_words_of_the_code_are_found_in_its_sentences_and_its_code_is_not(module
 
 
 def test_no_template_says_a_word_of_the_code():
-    found = [
+    faults_found = [
         (named(path), word, text)
         for path in files("templates", "*.html")
         for text in texts_of_template(path.read_text())
         for word in faults(text)
     ]
 
-    assert not found
+    assert not faults_found
 
 
 def test_no_script_says_a_word_of_the_code():
-    found = [
+    faults_found = [
         (named(path), word, text)
         for path in files("workbench/static/workbench", "*.js")
         for text in texts_of_script(path.read_text())
         for word in faults(text)
     ]
 
-    assert not found
+    assert not faults_found
 
 
 def test_no_sentence_says_a_word_of_the_code():
-    found = [
+    faults_found = [
         (f"{named(path)}:{line}", word, text)
         for path in files("workbench", "*.py")
         if not named(path).startswith(("workbench/migrations/", "workbench/models/"))
@@ -273,10 +273,10 @@ def test_no_sentence_says_a_word_of_the_code():
         for word in faults(text)
     ]
 
-    assert not found
+    assert not faults_found
 
 
 def test_no_choice_says_a_word_of_the_code():
-    found = [(field, word, label) for field, label in labels() for word in faults(label)]
+    faults_found = [(field, word, label) for field, label in labels() for word in faults(label)]
 
-    assert not found
+    assert not faults_found

@@ -71,8 +71,8 @@ def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
 @contextmanager
 def running(command: list[str], log: Path, **options: object) -> Iterator[int]:
     """The id of a process that ends with the block."""
-    with log.open("wb") as said:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, **options)  # type: ignore[call-overload]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, **options)  # type: ignore[call-overload]
     try:
         yield process.pid
     finally:

@@ -22,7 +22,7 @@ class DatasetAdmin(admin.ModelAdmin):
     inlines = [MemberInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dataset]:
-        return Dataset.objects.there()
+        return Dataset.objects.not_deleted()
 
     def has_delete_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
         """A Dataset is deleted from its settings: a worker deletes it step by step, with its files."""

@@ -113,12 +113,12 @@ def test_one_person_cannot_hold_the_whole_queue(dataset):
 
 
 def test_what_a_reviewer_has_settled_is_handed_out_no_more(dataset):
-    settled, other = comparisons_in(dataset, 2)
+    settled, open_pair = comparisons_in(dataset, 2)
     Decision.objects.create(comparison=settled, outcome="a", method="reviewer")
 
     judgments = judge_all(dataset, AnnotatorFactory.create())
 
-    assert [j.comparison for j in judgments] == [other]
+    assert [j.comparison for j in judgments] == [open_pair]
 
 
 def test_another_datasets_comparisons_stay_there(dataset):
@@ -153,7 +153,7 @@ def test_whoever_was_away_can_be_handed_the_same_again(dataset):
 
 def test_what_was_skipped_goes_to_others_and_comes_back_only_when_asked_for(dataset):
     comparisons_in(dataset, 1)
-    picky, other = AnnotatorFactory.create_batch(2)
+    picky, willing = AnnotatorFactory.create_batch(2)
     claim = next_claim(dataset, picky)
 
     skip(picky, claim.comparison)
@@ -163,7 +163,7 @@ def test_what_was_skipped_goes_to_others_and_comes_back_only_when_asked_for(data
     assert next_claim(dataset, picky, again=True).pk == claim.pk
     skip(picky, claim.comparison)
     skip(picky, claim.comparison)
-    assert next_claim(dataset, other).comparison_id == claim.comparison_id
+    assert next_claim(dataset, willing).comparison_id == claim.comparison_id
     assert places_are_counted_right()
 
 
@@ -358,8 +358,8 @@ def test_a_late_answer_counts_while_nobody_has_taken_the_place(dataset):
 def test_a_late_answer_without_a_place_is_kept_aside_and_counts_nowhere(dataset):
     claim = claimed(dataset)
     let_leases_expire()
-    other = AnnotatorFactory.create()
-    judge_all(dataset, other)
+    in_time = AnnotatorFactory.create()
+    judge_all(dataset, in_time)
     key = uuid4()
 
     late = record_judgment(claim.annotator, claim.comparison, answer("b", key=key))
@@ -367,7 +367,7 @@ def test_a_late_answer_without_a_place_is_kept_aside_and_counts_nowhere(dataset)
     assert "surplus" in late.metadata
     assert not late.is_current
     assert record_judgment(claim.annotator, claim.comparison, answer("b", key=key)) == late
-    assert Judgment.objects.current().get().annotator == other
+    assert Judgment.objects.current().get().annotator == in_time
     assert places_are_counted_right()
 
 
@@ -517,11 +517,11 @@ def test_only_what_is_still_held_is_extended(dataset):
 def test_progress_counts_changes_once_and_leases_not_at_all():
     dataset = DatasetFactory.create(overlap=2)
     comparisons_in(dataset, 3)
-    annotator, other = AnnotatorFactory.create_batch(2)
+    annotator, colleague = AnnotatorFactory.create_batch(2)
     claim = next_claim(dataset, annotator)
     first = record_judgment(annotator, claim.comparison, answer("a"))
     record_judgment(annotator, claim.comparison, answer("b", supersedes=first.idempotency_key))
-    next_claim(dataset, other)
+    next_claim(dataset, colleague)
 
     progress = progress_of(dataset, annotator)
 
@@ -531,11 +531,11 @@ def test_progress_counts_changes_once_and_leases_not_at_all():
 def test_what_was_skipped_counts_until_it_is_answered_whatever_others_do():
     dataset = DatasetFactory.create(overlap=1)
     comparisons_in(dataset, 2)
-    annotator, other = AnnotatorFactory.create_batch(2)
+    annotator, colleague = AnnotatorFactory.create_batch(2)
     skipped = next_claim(dataset, annotator)
     skip(annotator, skipped.comparison)
 
-    judge_all(dataset, other)
+    judge_all(dataset, colleague)
     states = [what_is_left(dataset, annotator)]
     record_judgment(annotator, skipped.comparison, answer())
     states.append(what_is_left(dataset, annotator))
@@ -602,9 +602,9 @@ def test_twenty_people_at_once_fill_every_place_exactly_and_double_nothing():
 
     def work(annotator):
         while claim := next_claim(dataset, annotator):
-            given = answer("left")
+            left = answer("left")
             for _ in range(2 if claim.number % 5 == 0 else 1):
-                record_judgment(annotator, claim.comparison, given)
+                record_judgment(annotator, claim.comparison, left)
 
     all_at_once(*(partial(work, annotator) for annotator in AnnotatorFactory.create_batch(20)))
 
@@ -693,10 +693,10 @@ def test_one_vote_is_enough_where_the_calibrated_model_is_as_sure(temperature, o
     version = ModelVersionFactory.create(state="active", temperature=temperature)
     SuggestionFactory.create(comparison=comparison, version=version, margin=3.0)
 
-    given = [vote(dataset, outcome) for _ in range(4)]
+    votes = [vote(dataset, outcome) for _ in range(4)]
 
     comparison.refresh_from_db()
-    assert sum(one is not None for one in given) == people
+    assert sum(judgment is not None for judgment in votes) == people
     assert comparison.audited == (audit == 1.0)
     (counted,) = with_judging_counts(Dataset.objects.all(), version)
     assert counted.wanted_count == people

@@ -166,12 +166,12 @@ def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
         for scorer, margin in ((version, 1.0), (longest, -1.0)):
             SuggestionFactory.create(comparison=comparison, version=scorer, margin=margin)
     everything = Comparison.objects.filter(dataset=dataset)
-    everything.exclude(pk__in=[each.pk for each in done]).update(required=0)
+    everything.exclude(pk__in=[comparison.pk for comparison in done]).update(required=0)
     for _ in done:
-        for other in (annotator, AnnotatorFactory.create()):
-            claim = next_claim(dataset, other)
-            record_judgment(other, claim.comparison, Answer("left", uuid4()), claim.pk)
-    everything.filter(pk__in=[each.pk for each in more]).update(required=None)
+        for person in (annotator, AnnotatorFactory.create()):
+            claim = next_claim(dataset, person)
+            record_judgment(person, claim.comparison, Answer("left", uuid4()), claim.pk)
+    everything.filter(pk__in=[comparison.pk for comparison in more]).update(required=None)
     queue.renew_all(dataset)
     # All that is open comes in one order, X first where it is open at all.
     everything.update(random_rank=0.5)
@@ -204,8 +204,8 @@ def vote(dataset: Dataset, outcome: str, pk: int = X) -> None:
 def same(first: Story, second: Story) -> None:
     assert len(first.seen) > 20
     assert [request for request, _ in first.seen] == [request for request, _ in second.seen]
-    for (request, told), (_, otherwise) in zip(first.seen, second.seen, strict=True):
-        assert told == otherwise, request
+    for (request, answer), (_, other_answer) in zip(first.seen, second.seen, strict=True):
+        assert answer == other_answer, request
 
 
 def answer_and_look(story: Story) -> None:
@@ -280,8 +280,8 @@ def test_a_repeat_cannot_be_told_from_a_pair_of_the_same_texts(story, dice, tale
             bob.judge(bob.next(), "left")
             monkeypatch.setattr(handout, "side_at", lambda *_: "b")
             Comparison.objects.filter(pk=TWIN_OF_X).update(required=None if kind == "work" else 0)
-            others = Claim.objects.filter(annotator=bob.bob).exclude(comparison=X)
-            others.update(number=0)  # so that the throw falls on X
+            other_claims = Claim.objects.filter(annotator=bob.bob).exclude(comparison=X)
+            other_claims.update(number=0)  # so that the throw falls on X
             first_throws(dice, WORK if kind == "work" else REPEAT, bob)
             monkeypatch.setattr(handout, "side_at", lambda *_: "a")
             tale(bob)
@@ -310,19 +310,19 @@ def test_right_on_gold_cannot_be_told_from_wrong(story, dice):
     same(*played)
 
 
-@pytest.mark.parametrize("others", ["before", "after"])
+@pytest.mark.parametrize("other_votes", ["before", "after"])
 @pytest.mark.parametrize("single_vote_threshold", [None, 0.6])
-def test_agreement_cannot_be_told_from_disagreement(story, dice, others, single_vote_threshold):
+def test_agreement_cannot_be_told_from_disagreement(story, dice, other_votes, single_vote_threshold):
     played = []
     for outcome in ("a", "b"):
         with world(dice):
             make_work()
             Dataset.objects.update(single_vote_threshold=single_vote_threshold)
             bob = story()
-            if others == "before" and single_vote_threshold is None:
+            if other_votes == "before" and single_vote_threshold is None:
                 vote(bob.dataset, outcome)
             answer_and_look(bob)
-            if others == "after":
+            if other_votes == "after":
                 Comparison.objects.filter(pk=X).update(required=2)
                 vote(bob.dataset, outcome)
                 bob.open_all("the other has voted")
@@ -362,8 +362,8 @@ def test_what_the_model_says_is_told_by_its_suggestion_and_nowhere_else(story, d
             claim = bob.next()
             bob.open_all("shown")
             bob.judge(claim, "left")
-            what, told = bob.seen.pop()
-            assert "Model" in told, what
+            request, response = bob.seen.pop()
+            assert "Model" in response, request
             bob.open_all("answered", but=("annotate_undo",))
             played.append(bob)
 

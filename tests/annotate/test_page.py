@@ -78,9 +78,9 @@ def test_a_visitor_is_sent_to_the_login(dataset, client):
 def test_nothing_that_could_lead_the_annotator_is_in_the_bytes_before_the_answer(
     dataset, bob, as_user, comparison, way
 ):
-    other = AnnotatorFactory.create(user__username="the-other-annotator")
+    colleague = AnnotatorFactory.create(user__username="the-other-annotator")
     JudgmentFactory.create(
-        comparison=comparison, annotator=other, outcome="both_bad", comment="other people's words"
+        comparison=comparison, annotator=colleague, outcome="both_bad", comment="other people's words"
     )
     client = as_user(bob)
 
@@ -208,9 +208,9 @@ def test_an_answer_whose_place_is_lost_is_kept_aside_and_answered_like_any_other
     client = as_user(bob)
     client.get(url("annotate", dataset))
     Claim.objects.update(expires_at=timezone.now())
-    other = as_user(rita)
-    other.get(url("annotate", dataset))
-    judge(other, dataset, sent(rita, comparison))
+    colleague = as_user(rita)
+    colleague.get(url("annotate", dataset))
+    judge(colleague, dataset, sent(rita, comparison))
 
     reply = judge(client, dataset, sent(bob, comparison, "tie"))
 
@@ -291,9 +291,11 @@ def test_the_line_is_of_ones_own_last_answer_alone(dataset, bob, rita, as_user, 
     for person in (rita, bob):
         as_user(person).get(url("annotate", dataset))
         judge(as_user(person), dataset, sent(person, comparison))
-    others = Judgment.objects.exclude(annotator__user=bob).first()
+    colleagues_judgment = Judgment.objects.exclude(annotator__user=bob).first()
 
-    page = as_user(bob).get(url("annotate", dataset), {"last": others.pk if last == "other" else last})
+    page = as_user(bob).get(
+        url("annotate", dataset), {"last": colleagues_judgment.pk if last == "other" else last}
+    )
 
     assert page.status_code == 200
     assert "Last pair" not in page.content.decode()
@@ -605,10 +607,10 @@ def test_own_answers_are_counted_by_day_gold_and_repeats_among_them(dataset, bob
         gold = ComparisonFactory.create(
             prompt=PromptFactory.create(dataset=dataset), gold_outcome="a", required=0
         )
-        made = JudgmentFactory.create(
+        judgment = JudgmentFactory.create(
             comparison=gold, annotator=annotator, purpose=purpose, is_current=purpose == "work"
         )
-        Judgment.objects.filter(pk=made.pk).update(created_at=timezone.now() - timedelta(days=days))
+        Judgment.objects.filter(pk=judgment.pk).update(created_at=timezone.now() - timedelta(days=days))
 
     page = as_user(bob).get(url("annotate_own", dataset)).content.decode()
 

@@ -85,9 +85,9 @@ def test_of_one_prompt_group_only_so_many_come_before_those_of_others(ordered, m
     ordered.save()
     prompt = PromptFactory.create(dataset=ordered)
     close = suggested(ordered, model, 0.1, 0.2, 0.3, 0.4, prompt=prompt)
-    (other,) = suggested(ordered, model, 3.0)
+    (of_another_prompt,) = suggested(ordered, model, 3.0)
 
-    assert handed(ordered) == [*close[:2], other, *close[2:]]
+    assert handed(ordered) == [*close[:2], of_another_prompt, *close[2:]]
 
 
 def test_what_has_no_suggestion_comes_after_what_has(ordered, model):
@@ -237,9 +237,9 @@ def test_the_propensity_is_how_often_each_is_drawn(ordered, model):
         for comparison in comparisons:
             Comparison.objects.filter(pk=comparison.pk).update(random_rank=random.random())
         with transaction.atomic():
-            found = queue.lock_next(ordered, annotator, again=False, start=random.random())
-        drawn[found.comparison.pk] += 1
-        stated.setdefault(found.comparison.pk, found.chance_of([found.comparison.pk]))
+            drawn_claim = queue.lock_next(ordered, annotator, again=False, start=random.random())
+        drawn[drawn_claim.comparison.pk] += 1
+        stated.setdefault(drawn_claim.comparison.pk, drawn_claim.chance_of([drawn_claim.comparison.pk]))
 
     random_share = ordered.random_share / 4
     assert stated == pytest.approx(
@@ -287,8 +287,8 @@ def test_a_mixture_without_enough_chance_is_refused_by_the_database(dataset):
 @pytest.mark.parametrize("overlap", [1, 5])
 def test_the_next_takes_at_most_15_queries_under_every_order(policy, overlap, model):
     dataset = DatasetFactory.create(order=policy, overlap=overlap, gold_share=0.1, repeat_share=0.1)
-    made = suggested(dataset, model, *[n / 7 for n in range(1, 13)])
-    for comparison in made[:5]:
+    comparisons = suggested(dataset, model, *[n / 7 for n in range(1, 13)])
+    for comparison in comparisons[:5]:
         labelled(comparison, "b")
     queue.renew_all(dataset)
     annotator = AnnotatorFactory.create()

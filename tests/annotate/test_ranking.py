@@ -78,8 +78,8 @@ def test_a_ranking_is_stored_as_every_pair_that_it_implies(ranked):
     for judgment in judgments:
         shown = claim.ranking.shown
         left = getattr(judgment.comparison, f"{judgment.left}_id")
-        other = judgment.comparison.a_id if judgment.left == "b" else judgment.comparison.b_id
-        assert shown.index(left) < shown.index(other)
+        right = judgment.comparison.a_id if judgment.left == "b" else judgment.comparison.b_id
+        assert shown.index(left) < shown.index(right)
 
 
 def test_a_prompt_is_handed_out_once_as_a_whole_and_to_as_many_people_as_wanted(ranked):
@@ -130,8 +130,8 @@ def test_nine_are_handed_out_ranked_and_changed_in_as_many_queries_as_three(
     ranked.overlap, ranked.max_overlap, ranked.blind_share = 2, 3, 0.0
     ranked.save()
     prompt_with(ranked, completions)
-    other, annotator, keys = AnnotatorFactory.create(), AnnotatorFactory.create(), (uuid4(), uuid4())
-    claim = next_claim(ranked, other)
+    colleague, annotator, keys = AnnotatorFactory.create(), AnnotatorFactory.create(), (uuid4(), uuid4())
+    claim = next_claim(ranked, colleague)
     rank(claim, by_key(claim))
 
     with django_assert_num_queries(16):
@@ -262,9 +262,9 @@ def test_a_reload_shows_the_same_ranking_and_a_page_that_has_it_gets_another(ran
     claim = next_claim(ranked, annotator)
 
     assert next_claim(ranked, annotator) == claim
-    other = next_claim(ranked, annotator, have=[claim.comparison_id])
-    assert other.ranking != claim.ranking
-    assert next_claim(ranked, annotator, have=[claim.comparison_id, other.comparison_id]) is None
+    second = next_claim(ranked, annotator, have=[claim.comparison_id])
+    assert second.ranking != claim.ranking
+    assert next_claim(ranked, annotator, have=[claim.comparison_id, second.comparison_id]) is None
 
 
 def test_a_late_ranking_takes_the_places_that_are_free_and_keeps_the_rest_aside(ranked):
@@ -273,11 +273,11 @@ def test_a_late_ranking_takes_the_places_that_are_free_and_keeps_the_rest_aside(
     Claim.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     ranked.allows_ranking = False
     ranked.save()
-    other = next_claim(ranked, AnnotatorFactory.create())
+    colleagues_claim = next_claim(ranked, AnnotatorFactory.create())
 
     judgments = rank(claim, [1, 2, 3])
 
-    assert [j.comparison for j in judgments if "surplus" in j.metadata] == [other.comparison]
+    assert [j.comparison for j in judgments if "surplus" in j.metadata] == [colleagues_claim.comparison]
     assert sum(j.is_current for j in judgments) == 2
 
 

@@ -103,7 +103,7 @@ def accessible() -> Callable[[Page, str], None]:
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 
     def check(page: Page, state: str = "") -> None:
-        found = axe.run(page, options=options)
-        assert found.violations_count == 0, f"{state}\n{found.generate_report()}"
+        results = axe.run(page, options=options)
+        assert results.violations_count == 0, f"{state}\n{results.generate_report()}"
 
     return check

@@ -33,7 +33,7 @@ def compare(dataset: Dataset, left: str, right: str, *turns: str) -> Comparison:
     return ComparisonFactory.create(prompt=prompt, a=a, b=CompletionFactory.create(prompt=prompt, text=right))
 
 
-def some(dataset: Dataset, n: int) -> list[Comparison]:
+def comparisons_of(dataset: Dataset, n: int) -> list[Comparison]:
     return [
         compare(
             dataset, f"A short answer to {i}.", f"A longer answer to {i}, with a reason.", f"Question {i}?"
@@ -66,7 +66,7 @@ def suggested(dataset: Dataset, model: ModelVersion) -> Callable[..., None]:
     """Some Comparisons of which the model prefers a, the short answer."""
 
     def create(n: int, margin: float = 1.2) -> None:
-        for comparison in some(dataset, n):
+        for comparison in comparisons_of(dataset, n):
             SuggestionFactory.create(comparison=comparison, version=model, margin=margin)
 
     return create
@@ -105,7 +105,7 @@ def bob_stops(bob: User) -> None:
 
 
 def test_an_annotator_logs_in_judges_ten_by_keyboard_alone_and_undoes_one(dataset, bob, open_as, picture):
-    some(dataset, 12)
+    comparisons_of(dataset, 12)
     page = open_as(None)
 
     page.goto(f"/datasets/{dataset.pk}/annotate/")
@@ -256,7 +256,7 @@ def test_in_assisted_mode_y_confirms_and_enter_does_nothing(dataset, suggested, 
 
 
 def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bob_annotates, picture):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     page.wait_for_load_state("networkidle")
     first = shown(page)
@@ -275,7 +275,7 @@ def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bo
 
 
 def test_answers_given_while_the_database_is_away_are_sent_when_it_is_back(dataset, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     page.wait_for_load_state("networkidle")
     first = shown(page)
@@ -294,7 +294,7 @@ def test_answers_given_while_the_database_is_away_are_sent_when_it_is_back(datas
 
 
 def test_an_unsaved_answer_survives_a_reload(dataset, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     page.route("**/judge/", lambda route: route.abort())
     first = shown(page)
@@ -310,7 +310,7 @@ def test_an_unsaved_answer_survives_a_reload(dataset, bob_annotates):
 
 
 def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(dataset, bob_annotates, picture):
-    some(dataset, 4)
+    comparisons_of(dataset, 4)
     page = bob_annotates()
     page.wait_for_load_state("networkidle")
     page.context.clear_cookies()
@@ -334,7 +334,7 @@ def test_an_answer_after_the_login_expired_waits_for_a_login_in_another_tab(data
 
 
 def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     keys = []
 
@@ -356,7 +356,7 @@ def test_a_lost_answer_of_the_network_is_sent_again_with_the_same_key(dataset, b
 
 
 def test_a_key_held_down_judges_one(dataset, bob_annotates):
-    some(dataset, 4)
+    comparisons_of(dataset, 4)
     page = bob_annotates()
 
     for _ in range(5):
@@ -368,7 +368,7 @@ def test_a_key_held_down_judges_one(dataset, bob_annotates):
 
 
 def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(dataset, bob_annotates):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = bob_annotates()
     first = shown(page)
 
@@ -386,7 +386,7 @@ def test_a_comment_in_progress_survives_a_reload_and_goes_with_the_answer(datase
 
 
 def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_annotates, picture):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = bob_annotates()
     first = shown(page)
 
@@ -403,7 +403,7 @@ def test_a_flag_is_two_keys_and_the_comparison_stays_to_be_judged(dataset, bob_a
 
 
 def test_a_flag_is_sent_though_its_dialog_is_opened_again_at_once(dataset, bob_annotates):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = bob_annotates()
     first = shown(page)
 
@@ -421,7 +421,7 @@ def test_a_flag_is_sent_though_its_dialog_is_opened_again_at_once(dataset, bob_a
 
 
 def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset, bob_annotates, picture):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = bob_annotates()
 
     first = shown(page)
@@ -443,7 +443,7 @@ def test_the_last_one_leads_to_a_page_that_says_why_and_undo_still_works(dataset
 
 
 def test_undo_twice_reopens_the_answer_before_though_the_last_has_not_arrived(dataset, bob, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     first = shown(page)
     page.keyboard.press("1")
@@ -509,7 +509,7 @@ def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob_annotates, pi
 
 
 def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, bob_annotates, picture):
-    some(dataset, 1)
+    comparisons_of(dataset, 1)
     page = bob_annotates()
     page.wait_for_load_state("networkidle")
     dataset.members.filter(user=bob).delete()
@@ -524,7 +524,7 @@ def test_whoever_was_removed_is_told_so_and_keeps_the_page(dataset, bob, bob_ann
 def test_answers_to_a_dataset_that_was_archived_wait_in_the_browser_until_it_is_brought_back(
     dataset, bob, bob_annotates, picture
 ):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = bob_annotates()
     page.wait_for_load_state("networkidle")
     archiving.archive(dataset)
@@ -536,13 +536,13 @@ def test_answers_to_a_dataset_that_was_archived_wait_in_the_browser_until_it_is_
     picture(page, "annotate-archived")
     assert not Judgment.objects.exists()
     # The answers to another Dataset do not wait for those to this one.
-    other = DatasetFactory.create(name="Pantry")
-    other.members.create(user=bob, role="annotator")
-    some(other, 1)
-    annotate(page, other)
+    pantry = DatasetFactory.create(name="Pantry")
+    pantry.members.create(user=bob, role="annotator")
+    comparisons_of(pantry, 1)
+    annotate(page, pantry)
     page.keyboard.press("2")
     expect(page.locator("#saved")).to_contain_text("1 not saved yet")
-    assert Judgment.objects.get().comparison.dataset == other
+    assert Judgment.objects.get().comparison.dataset == pantry
 
     archiving.bring_back(dataset)
     page.reload()
@@ -564,8 +564,8 @@ def several(dataset: Dataset, model: ModelVersion | None = None, n: int = 4) -> 
         f"Answer {i}.\n\n" + "Dab it with cold water and salt, and wash it soon. " * i
         for i in range(1, n + 1)
     ]
-    made = [CompletionFactory.create(prompt=prompt, text=text) for text in texts]
-    for a, b in combinations(sorted(made, key=lambda one: one.sha256), 2):
+    completions = [CompletionFactory.create(prompt=prompt, text=text) for text in texts]
+    for a, b in combinations(sorted(completions, key=lambda completion: completion.sha256), 2):
         comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
         if model:
             SuggestionFactory.create(
@@ -734,7 +734,7 @@ def test_a_long_fold_of_the_diff_opens_in_steps_and_keeps_every_word(dataset, bo
 
 
 def test_characters_can_be_switched_off_and_arrows_and_buttons_remain(dataset, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
     first = shown(page)
 
@@ -755,7 +755,7 @@ def test_characters_can_be_switched_off_and_arrows_and_buttons_remain(dataset, b
 
 
 def test_the_end_page_keeps_the_focus_while_it_looks_again(dataset, bob_annotates):
-    some(dataset, 1)
+    comparisons_of(dataset, 1)
     page = bob_annotates()
     page.clock.install()
     page.keyboard.press("1")
@@ -840,7 +840,7 @@ def test_hostile_texts_are_shown_letter_for_letter_and_do_nothing(dataset, bob, 
 
 
 def test_the_answers_can_be_given_with_another_set_of_keys(dataset, bob_annotates):
-    some(dataset, 3)
+    comparisons_of(dataset, 3)
     page = bob_annotates()
 
     page.keyboard.press("?")

@@ -53,10 +53,10 @@ def comparison(dataset: Dataset) -> Comparison:
     prompt = PromptFactory.create(dataset=dataset, messages=PROMPT, tools=TOOLS)
     a = CompletionFactory.create(prompt=prompt, text=answer_reading(CALLS), conversation=CALLS)
     b = CompletionFactory.create(prompt=prompt, text="I can't know.")
-    made = ComparisonFactory.create(prompt=prompt, a=a, b=b)
+    pair = ComparisonFactory.create(prompt=prompt, a=a, b=b)
     for outcome in "ab":
-        JudgmentFactory.create(comparison=made, annotator=AnnotatorFactory.create(), outcome=outcome)
-    return made
+        JudgmentFactory.create(comparison=pair, annotator=AnnotatorFactory.create(), outcome=outcome)
+    return pair
 
 
 def shows_all(page: Page, answer: str, prompt: str) -> None:
@@ -67,7 +67,7 @@ def shows_all(page: Page, answer: str, prompt: str) -> None:
     box.locator("summary", has_text="Reasoning").click()
     expect(box.locator(".reasoning")).to_contain_text("<script>alert(1)</script>")
     expect(box.locator(".reasoning")).to_be_visible()
-    asked = page.locator(prompt).first
+    question = page.locator(prompt).first
     for part in (
         "user (ann)",
         "How warm is it in <i>Rome</i>?",
@@ -75,7 +75,7 @@ def shows_all(page: Page, answer: str, prompt: str) -> None:
         '{"c": 21}',
         "<b>string</b>",
     ):
-        expect(asked).to_contain_text(part)
+        expect(question).to_contain_text(part)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

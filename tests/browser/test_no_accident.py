@@ -236,26 +236,26 @@ def test_a_latin_letter_counts_by_what_it_prints_and_punctuation_is_no_letter(pa
 
 
 def test_of_two_windows_the_second_shows_what_stands_and_can_change_it(dataset, pairs, picture):
-    one, two = pairs, pairs.context.new_page()
-    annotate(two, dataset)
-    first = shown(one)
-    assert shown(two) == first
+    first_window, second_window = pairs, pairs.context.new_page()
+    annotate(second_window, dataset)
+    first = shown(first_window)
+    assert shown(second_window) == first
 
-    one.keyboard.press("1")
-    another_than(one, first)
-    saved(one)
-    two.keyboard.press("2")
-    another_than(two, first)
-    expect(two.locator("#notice")).to_contain_text("You voted “Left” in another window")
-    expect(two.locator("#notice")).to_contain_text("ress u to change it")
-    picture(two, "annotate-two-windows")
-    two.keyboard.press("u")
-    expect(two.locator("#was")).to_have_text("Left")
-    assert shown(two) == first
-    look(two)
-    two.keyboard.press("3")
-    another_than(two, first)
-    saved(two)
+    first_window.keyboard.press("1")
+    another_than(first_window, first)
+    saved(first_window)
+    second_window.keyboard.press("2")
+    another_than(second_window, first)
+    expect(second_window.locator("#notice")).to_contain_text("You voted “Left” in another window")
+    expect(second_window.locator("#notice")).to_contain_text("ress u to change it")
+    picture(second_window, "annotate-two-windows")
+    second_window.keyboard.press("u")
+    expect(second_window.locator("#was")).to_have_text("Left")
+    assert shown(second_window) == first
+    look(second_window)
+    second_window.keyboard.press("3")
+    another_than(second_window, first)
+    saved(second_window)
 
     current = Judgment.objects.current().get(comparison=first)
     assert current.outcome == "tie"
@@ -263,25 +263,25 @@ def test_of_two_windows_the_second_shows_what_stands_and_can_change_it(dataset, 
 
 
 def test_the_refused_answer_is_what_undo_reopens_though_others_came_after_it(dataset, pairs):
-    one, two = pairs, pairs.context.new_page()
-    annotate(two, dataset)
-    first = shown(one)
-    one.keyboard.press("1")
-    another_than(one, first)
-    saved(one)
+    first_window, second_window = pairs, pairs.context.new_page()
+    annotate(second_window, dataset)
+    first = shown(first_window)
+    first_window.keyboard.press("1")
+    another_than(first_window, first)
+    saved(first_window)
     held_back = []
-    two.route("**/judge/", lambda route: held_back.append(route), times=1)
+    second_window.route("**/judge/", lambda route: held_back.append(route), times=1)
 
-    two.keyboard.press("2")
-    another_than(two, first)
-    two.keyboard.press("3")
-    look(two)
+    second_window.keyboard.press("2")
+    another_than(second_window, first)
+    second_window.keyboard.press("3")
+    look(second_window)
     held_back[0].continue_()
-    expect(two.locator("#notice")).to_contain_text("in another window")
-    two.keyboard.press("u")
+    expect(second_window.locator("#notice")).to_contain_text("in another window")
+    second_window.keyboard.press("u")
 
-    expect(two.locator("#was")).to_have_text("Left")
-    assert shown(two) == first
+    expect(second_window.locator("#was")).to_have_text("Left")
+    assert shown(second_window) == first
 
 
 def test_a_half_made_ranking_survives_a_reload_and_goes_with_its_answer(dataset, bob_annotates):

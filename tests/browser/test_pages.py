@@ -90,9 +90,9 @@ def addresses(dataset: Dataset) -> list[str]:
 
 
 def watch_console(page: Page) -> list[str]:
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    return said
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    return errors
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1024, "dark"), (1440, "light")])
@@ -100,7 +100,7 @@ def test_no_page_is_wider_than_the_window_or_breaks_the_content_policy(
     width, theme, busy, sam, open_as, picture
 ):
     page = open_as(sam, viewport={"width": width, "height": 900}, color_scheme=theme)
-    said = watch_console(page)
+    errors = watch_console(page)
 
     out_of_reach = []
     for address in addresses(busy):
@@ -110,7 +110,7 @@ def test_no_page_is_wider_than_the_window_or_breaks_the_content_policy(
             out_of_reach.append((address, elements))
 
     assert out_of_reach == []
-    assert said == []
+    assert errors == []
 
 
 def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, alice, open_as):
@@ -144,7 +144,7 @@ def test_a_page_stops_asking_when_nothing_is_open(dataset, alice, open_as):
     statuses: list[int] = []
     page.on("response", lambda answer: statuses.append(answer.status))
     page.goto(reverse("run", args=[run.pk]))
-    with page.expect_request(lambda asked: "hx-request" in asked.headers, timeout=PATIENCE):
+    with page.expect_request(lambda request: "hx-request" in request.headers, timeout=PATIENCE):
         pass
 
     run.finish()

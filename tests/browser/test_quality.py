@@ -88,5 +88,5 @@ def test_pictures_follow_the_theme_and_the_width(open_as, kitchen, alice, pictur
 
     page.evaluate("window.scrollTo(0, 0)")
     page.locator("[data-theme-toggle]").click()
-    other = {"light": "dark", "dark": "light"}[scheme]
-    expect(page.locator(f".chart img.on-{other}").first).to_be_visible()
+    other_theme = {"light": "dark", "dark": "light"}[scheme]
+    expect(page.locator(f".chart img.on-{other_theme}").first).to_be_visible()

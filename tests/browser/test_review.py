@@ -369,8 +369,8 @@ def test_a_note_is_kept_when_its_answer_could_not_be_saved(open_as, kitchen, rit
     page.keyboard.type("kept")
     press(page, "Enter")
 
-    said = {"connection": "there is no connection", "login": "your login has expired"}[trouble]
-    expect(page.get_by_role("alert")).to_contain_text(f"Nothing was saved: {said}")
+    reason = {"connection": "there is no connection", "login": "your login has expired"}[trouble]
+    expect(page.get_by_role("alert")).to_contain_text(f"Nothing was saved: {reason}")
     expect(page.locator(".note")).to_have_value("kept")
     shows(page, "first")
 

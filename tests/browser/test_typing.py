@@ -118,10 +118,10 @@ class Typist:
             self._release(self.clock.now)
 
     def _release(self, now: float) -> None:
-        due = [one for one in self.held if one[0] <= now]
-        for one in due:
-            self.held.remove(one)
-            one[1].continue_()
+        due = [response for response in self.held if response[0] <= now]
+        for response in due:
+            self.held.remove(response)
+            response[1].continue_()
         self.released += len(due)
         if due and isinstance(self.clock, FakeClock):
             self.page.evaluate("n => typing.until(n)", self.released)
@@ -165,8 +165,10 @@ def rankings(dataset: Dataset, model: ModelVersion, n: int) -> None:
     dataset.save()
     for i in range(n):
         prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": f"Rank, {i}."}])
-        made = [CompletionFactory.create(prompt=prompt, text=f"{text} {i}.") for text in ("A", "B", "C")]
-        for a, b in combinations(sorted(made, key=lambda one: one.sha256), 2):
+        completions = [
+            CompletionFactory.create(prompt=prompt, text=f"{text} {i}.") for text in ("A", "B", "C")
+        ]
+        for a, b in combinations(sorted(completions, key=lambda completion: completion.sha256), 2):
             comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
             SuggestionFactory.create(comparison=comparison, version=model, margin=2.0)
 
@@ -176,18 +178,18 @@ def prepared(
     dataset: Dataset, model: ModelVersion, bob: User, rita: User
 ) -> Callable[[str], tuple[User, str]]:
     """Who answers in one of PLACES, and its URL: made once, and opened again for each batch."""
-    made: dict[str, Dataset] = {}
+    datasets: dict[str, Dataset] = {}
 
     def prepare(place: str) -> tuple[User, str]:
-        if place not in made:
-            made[place] = Dataset.objects.create(name=place)
+        if place not in datasets:
+            datasets[place] = Dataset.objects.create(name=place)
             for user, role in ((rita, "reviewer"), (bob, "annotator")):
-                made[place].members.create(user=user, role=role)
+                datasets[place].members.create(user=user, role=role)
             make = {"review": disagreements, "ranking": rankings}.get(place, pairs)
-            make(made[place], model, 2 * BATCH)
+            make(datasets[place], model, 2 * BATCH)
         User.objects.filter(pk=bob.pk).update(goes_straight_on=place != "stopping")
         page = "review" if place == "review" else "annotate"
-        return (rita if place == "review" else bob), f"/datasets/{made[place].pk}/{page}/"
+        return (rita if place == "review" else bob), f"/datasets/{datasets[place].pk}/{page}/"
 
     return prepare
 
@@ -196,9 +198,9 @@ def forget_answers(bob: User) -> None:
     Flag.objects.all().delete()
     Decision.objects.update(supersedes=None)
     Decision.objects.all().delete()
-    own = Judgment.objects.filter(annotator__user=bob)
-    own.update(supersedes=None)
-    own.delete()
+    answers = Judgment.objects.filter(annotator__user=bob)
+    answers.update(supersedes=None)
+    answers.delete()
     Claim.objects.all().delete()
     Comparison.objects.update(claimed=0)
 
@@ -236,20 +238,22 @@ def type_batch(
         seated.let_pass(dice.choice([0, 100, 400, 1_500]))
     sent = seated.finish()
     where = f"{place}, seed {seed!r}"
-    early = [one for one in sent if one["since"] is None or one["at"] - one["since"] < LOOK]
+    early = [post for post in sent if post["since"] is None or post["at"] - post["since"] < LOOK]
     assert early == [], f"{where}: answered before anybody could look"
-    assert [one for one in sent if one["asked"] != one["comparison"]] == [], f"{where}: a flag on another"
-    astray = [one for one in sent if one["words"].strip() != one["written"].strip()]
+    assert [post for post in sent if post["asked"] != post["comparison"]] == [], f"{where}: a flag on another"
+    astray = [request for request in sent if request["words"].strip() != request["written"].strip()]
     assert astray == [], f"{where}: words on another case than the one that they were written on"
-    answers = [one for one in sent if re.search("/(settle|judge)/", one["to"])]
-    told = {(int(one["comparison"]), "\n".join(one["words"].splitlines()).strip()) for one in answers}
+    answers = [request for request in sent if re.search("/(settle|judge)/", request["to"])]
+    sent_words = {
+        (int(request["comparison"]), "\n".join(request["words"].splitlines()).strip()) for request in answers
+    }
     if place == "review":
         stored = set(Decision.objects.filter(method="reviewer").values_list("comparison", "note"))
     else:
-        own = Judgment.objects.filter(annotator__user=bob).values_list("comparison", "comment")
-        stored = {(pk, "\n".join(comment.splitlines()).strip()) for pk, comment in own}
+        judgments = Judgment.objects.filter(annotator__user=bob).values_list("comparison", "comment")
+        stored = {(pk, "\n".join(comment.splitlines()).strip()) for pk, comment in judgments}
     # A ranking is stored as several Comparisons, of which the page names one.
-    assert place == "ranking" or stored <= told, f"{where}: stored, and never sent"
+    assert place == "ranking" or stored <= sent_words, f"{where}: stored, and never sent"
     seated.page.context.close()
     forget_answers(bob)
     return len(answers)

@@ -107,8 +107,8 @@ def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, les
     upload = dataset.uploads.create(shown_name="a.jsonl", path=file(f"uploads/{uuid4()}"), size=2, sha256="")
     sent = RunFactory.create(dataset=dataset, kind="import", upload=upload, state="failed")
     file(imports.rejects_path(sent))
-    told = {"files": [{"name": "b", "path": file(f"leakage/benchmark-{uuid4()}")}]}
-    report = RunFactory.create(dataset=dataset, kind="leakage", state="done", params=told)
+    params = {"files": [{"name": "b", "path": file(f"leakage/benchmark-{uuid4()}")}]}
+    report = RunFactory.create(dataset=dataset, kind="leakage", state="done", params=params)
     file(f"leakage/groups-{report.pk}")
     scored = RunFactory.create(dataset=dataset, version=version)
     ScoreBatch.objects.create(run=scored, version=version, completion_ids=[1], size=1)
@@ -263,7 +263,7 @@ def test_it_is_hidden_and_its_name_is_free_from_the_moment_that_it_is_ordered(da
 
     run = ordered(dataset, alice)
 
-    assert not Dataset.objects.there().exists()
+    assert not Dataset.objects.not_deleted().exists()
     assert not Dataset.objects.filter(frozen=True).exists()
     assert not Dataset.objects.filter(name="Kitchen").exists()
     assert not Dataset.objects.needing_scores().exists()

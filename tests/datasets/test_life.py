@@ -262,18 +262,18 @@ def test_a_clone_has_every_setting_the_guidelines_and_the_people_and_none_of_the
 
     answer = as_user(alice).post(reverse("clone", args=[dataset.pk]), {"clone-name": " Pantry "})
 
-    made = Dataset.objects.get(name="Pantry")
-    assert answer.headers["Location"] == reverse("settings", args=[made.pk])
+    clone = Dataset.objects.get(name="Pantry")
+    assert answer.headers["Location"] == reverse("settings", args=[clone.pk])
     assert {name for names in SETTINGS.values() for name in names} - {"name"} <= {f.name for f in settings}
     for field in settings:
-        assert getattr(made, field.attname) == other_than(field), field.name
-    assert list(made.guidelines.values_list("number", "text", "created_by")) == [(1, "Second.", alice.pk)]
-    assert set(made.members.values_list("user__username", "role")) == {
+        assert getattr(clone, field.attname) == other_than(field), field.name
+    assert list(clone.guidelines.values_list("number", "text", "created_by")) == [(1, "Second.", alice.pk)]
+    assert set(clone.members.values_list("user__username", "role")) == {
         ("alice", "admin"),
         ("rita", "reviewer"),
         ("bob", "annotator"),
     }
-    data = (made.prompts, made.comparisons, made.runs, made.releases, made.uploads, made.evaluations)
+    data = (clone.prompts, clone.comparisons, clone.runs, clone.releases, clone.uploads, clone.evaluations)
     assert not any(rows.exists() for rows in data)
 
 
@@ -285,9 +285,9 @@ def test_whoever_clones_is_an_admin_of_the_clone_and_an_archived_dataset_can_be_
 
     as_user(staff).post(reverse("clone", args=[dataset.pk]), {"clone-name": "Pantry"})
 
-    made = Dataset.objects.get(name="Pantry")
-    assert made.archived_at is None
-    assert made.members.get(user=staff).role == "admin"
+    clone = Dataset.objects.get(name="Pantry")
+    assert clone.archived_at is None
+    assert clone.members.get(user=staff).role == "admin"
 
 
 @pytest.mark.parametrize("name", ["Kitchen", "", "a\x00b", "x" * 101])
@@ -331,7 +331,7 @@ def test_nothing_is_deleted_unless_its_name_is_typed_as_it_is(typed, dataset, al
 
     assert answer.status_code == 400
     assert not Run.objects.exists()
-    assert Dataset.objects.there().exists()
+    assert Dataset.objects.not_deleted().exists()
 
 
 def test_a_deleted_dataset_is_gone_from_every_page_at_once_and_its_admin_follows_the_run(

@@ -107,13 +107,13 @@ def test_the_loop_counts_each_thing_once_however_many_of_the_others_there_are(da
 
 def test_judged_counts_places_that_people_filled_and_no_more_than_are_wanted():
     dataset = DatasetFactory.create(overlap=2)
-    crowded, other = ComparisonFactory.create_batch(2, prompt__dataset=dataset)
+    crowded, uncrowded = ComparisonFactory.create_batch(2, prompt__dataset=dataset)
     for _ in range(3):
         JudgmentFactory.create(comparison=crowded)
     label = AnnotatorFactory.create(user=None, source="file.jsonl")
-    JudgmentFactory.create(comparison=other, annotator=label, stage="imported")
-    old = JudgmentFactory.create(comparison=other, is_current=False)
-    JudgmentFactory.create(comparison=other, annotator=old.annotator, supersedes=old)
+    JudgmentFactory.create(comparison=uncrowded, annotator=label, stage="imported")
+    old = JudgmentFactory.create(comparison=uncrowded, is_current=False)
+    JudgmentFactory.create(comparison=uncrowded, annotator=old.annotator, supersedes=old)
 
     counted = counts_of(dataset)
 
@@ -245,10 +245,10 @@ def test_whoever_makes_a_dataset_is_its_admin(as_user):
 
     answer = as_user(staff).post(reverse("dataset_new"), {"name": "Pantry"})
 
-    made = Dataset.objects.get(name="Pantry")
-    assert answer.headers["Location"] == made.get_absolute_url()
-    assert made.members.get().user == staff
-    assert made.members.get().role == "admin"
+    pantry = Dataset.objects.get(name="Pantry")
+    assert answer.headers["Location"] == pantry.get_absolute_url()
+    assert pantry.members.get().user == staff
+    assert pantry.members.get().role == "admin"
 
 
 def test_a_name_that_is_taken_makes_no_second_dataset_and_the_page_says_so(dataset, as_user):
@@ -328,10 +328,10 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
 
 
 @pytest.mark.parametrize(
-    ("right", "said"), [(0, "is worse than"), (32, "is not clearly better than"), (40, "")]
+    ("right", "verdict"), [(0, "is worse than"), (32, "is not clearly better than"), (40, "")]
 )
 def test_a_model_that_is_not_better_than_taking_the_longer_says_so(
-    right, said, dataset, rita, as_user, store_figures
+    right, verdict, dataset, rita, as_user, store_figures
 ):
     version = ModelVersionFactory.create(state="active", name="rm-1")
     for index in range(40):
@@ -344,8 +344,8 @@ def test_a_model_that_is_not_better_than_taking_the_longer_says_so(
 
     html = page(as_user(rita), "dataset", dataset.pk)
 
-    assert (f"rm-1 {said} picking the longer answer" in html) is bool(said)
-    assert ("Its picks may not help here" in html) is bool(said)
+    assert (f"rm-1 {verdict} picking the longer answer" in html) is bool(verdict)
+    assert ("Its picks may not help here" in html) is bool(verdict)
 
 
 def test_the_overview_leaves_out_what_the_model_has_learnt_and_says_so(dataset, rita, as_user, store_figures):
@@ -368,12 +368,12 @@ def test_the_overview_says_how_far_people_agree_as_quality_does(dataset, rita, a
     store_figures(dataset)
     client = as_user(rita)
 
-    said = [
+    agreements = [
         re.search(r"Two people agree in (.*?) of cases, on 20 pairs", page(client, name, dataset.pk))
         for name in ("dataset", "quality")
     ]
 
-    assert said[0][1] == said[1][1].replace("\N{NO-BREAK SPACE}", " ") == "95 % (80 to 100)"
+    assert agreements[0][1] == agreements[1][1].replace("\N{NO-BREAK SPACE}", " ") == "95 % (80 to 100)"
 
 
 def test_without_judgments_no_accuracy_is_claimed(dataset, rita, as_user):
@@ -417,11 +417,11 @@ def test_a_run_with_a_worker_alive_says_nothing_of_the_kind(dataset, alice, as_u
 def test_an_overview_asks_as_often_for_three_runs_as_for_one(dataset, alice, as_user, queries_of):
     url = reverse("dataset", args=[dataset.pk])
     RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
-    one = queries_of(as_user(alice), url)
+    for_one_run = queries_of(as_user(alice), url)
     for _ in range(2):
         RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
 
-    assert queries_of(as_user(alice), url) == one
+    assert queries_of(as_user(alice), url) == for_one_run
 
 
 # --- data ---------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_completions_stand_best_score_first_and_unscored_ones_last(dataset, rita
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("query", "names"),
     [
         ("100 %", {"percent"}),
         ("%", {"percent"}),
@@ -472,7 +472,7 @@ def test_completions_stand_best_score_first_and_unscored_ones_last(dataset, rita
         ("in an answer", {"percent"}),
     ],
 )
-def test_search_finds_exactly_the_text_in_any_turn_or_completion(wanted, found, dataset, rita, as_user):
+def test_search_finds_exactly_the_text_in_any_turn_or_completion(query, names, dataset, rita, as_user):
     texts = {
         "percent": ["Is it 100 % sure?"],
         "snake": ["What is snake_case?"],
@@ -491,10 +491,10 @@ def test_search_finds_exactly_the_text_in_any_turn_or_completion(wanted, found, 
     CompletionFactory.create(prompt=prompts["percent"], text="Found in an answer.")
     PromptFactory.create(messages=prompts["percent"].messages)  # of another Dataset
 
-    answer = as_user(rita).get(reverse("data", args=[dataset.pk]), {"q": wanted})
+    answer = as_user(rita).get(reverse("data", args=[dataset.pk]), {"q": query})
 
     shown = {prompt.pk for prompt in answer.context["prompts"]}
-    assert shown == {prompts[name].pk for name in found}
+    assert shown == {prompts[name].pk for name in names}
 
 
 def test_a_search_that_finds_nothing_says_that_it_is_exact(dataset, rita, as_user):
@@ -522,11 +522,11 @@ def test_data_asks_as_often_for_three_prompts_as_for_one(dataset, rita, as_user,
     version = ModelVersionFactory.create(state="active")
     url = reverse("data", args=[dataset.pk])
     ScoreFactory.create(completion__prompt__dataset=dataset, version=version)
-    one = queries_of(as_user(rita), url)
+    for_one_prompt = queries_of(as_user(rita), url)
     for _ in range(2):
         ScoreFactory.create(completion__prompt__dataset=dataset, version=version)
 
-    assert queries_of(as_user(rita), url) == one
+    assert queries_of(as_user(rita), url) == for_one_prompt
 
 
 # --- settings -----------------------------------------------------------------------------------------------
@@ -734,8 +734,8 @@ def test_a_prompt_too_long_for_any_page_says_where_all_of_it_is(dataset, rita, a
 def test_a_group_of_long_prompts_shows_how_they_begin(dataset, rita, as_user, monkeypatch):
     monkeypatch.setattr(overview, "MOST_OF_A_PAGE", 1000)
     for name in ("One", "Two"):
-        asked = [{"role": "user", "content": name + " long" * 300 + " end"}]
-        PromptFactory.create(dataset=dataset, messages=asked, group="1" * 64)
+        messages = [{"role": "user", "content": name + " long" * 300 + " end"}]
+        PromptFactory.create(dataset=dataset, messages=messages, group="1" * 64)
 
     page = as_user(rita).get(reverse("groups", args=[dataset.pk])).content.decode()
 

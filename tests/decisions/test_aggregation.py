@@ -71,8 +71,8 @@ def test_settling_again_writes_nothing(dataset, comparisons):
     second = aggregation.derive(dataset)
     on_a_page = majority.derive(dataset)
 
-    assert (second, on_a_page) == (Derived(made=0, withdrawn=0), Derived(made=0, withdrawn=0))
-    assert first == Derived(made=PAIRS, withdrawn=0)
+    assert (second, on_a_page) == (Derived(decided=0, withdrawn=0), Derived(decided=0, withdrawn=0))
+    assert first == Derived(decided=PAIRS, withdrawn=0)
     assert list(Decision.objects.values()) == rows
 
 
@@ -118,7 +118,7 @@ def test_reviewers_and_flags_come_first(dataset, comparisons):
 
     settled = aggregation.derive(dataset)
 
-    assert settled == Derived(made=0, withdrawn=1)
+    assert settled == Derived(decided=0, withdrawn=1)
     assert current_decision(comparisons[0]).method == "reviewer"
     assert not comparisons[1].decisions.filter(is_current=True).exists()
 

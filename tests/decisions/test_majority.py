@@ -62,7 +62,7 @@ def test_settling_again_writes_nothing(dataset):
 
     second = majority.derive(dataset)
 
-    assert (first, second) == (Derived(made=2, withdrawn=0), Derived(made=0, withdrawn=0))
+    assert (first, second) == (Derived(decided=2, withdrawn=0), Derived(decided=0, withdrawn=0))
     assert list(Decision.objects.values()) == rows
 
 
@@ -73,7 +73,7 @@ def test_a_decision_that_no_longer_follows_loses_its_standing_and_stays_as_histo
 
     settled = majority.derive(dataset)
 
-    assert settled == Derived(made=0, withdrawn=1)
+    assert settled == Derived(decided=0, withdrawn=1)
     assert list(comparison.decisions.values_list("outcome", "is_current")) == [("a", False)]
 
 
@@ -116,7 +116,7 @@ def test_a_reviewers_decision_is_never_touched_whatever_the_people_say(dataset):
 
     settled = majority.derive(dataset)
 
-    assert settled == Derived(made=0, withdrawn=0)
+    assert settled == Derived(decided=0, withdrawn=0)
     assert list(comparison.decisions.filter(is_current=True)) == [reviewed]
 
 
@@ -146,15 +146,15 @@ def test_settling_takes_as_many_queries_for_thirty_comparisons_as_for_one(datase
     judged(dataset, "a")
     with CaptureQueriesContext(
         connection,
-    ) as one:
+    ) as for_one:
         majority.derive(dataset)
     for _ in range(29):
         judged(dataset, "a", "b", "b")
 
-    with CaptureQueriesContext(connection) as thirty:
-        assert majority.derive(dataset).made == 29
+    with CaptureQueriesContext(connection) as for_thirty:
+        assert majority.derive(dataset).decided == 29
 
-    assert len(thirty) == len(one)
+    assert len(for_thirty) == len(for_one)
 
 
 def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_chunk_is_kept(
@@ -163,10 +163,10 @@ def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_ch
     monkeypatch.setattr(majority, "CHUNK", 4)
     comparisons = [judged(dataset, "a") for _ in range(10)]
     with CaptureQueriesContext(connection) as first:
-        assert majority.derive(dataset) == Derived(made=10, withdrawn=0)
+        assert majority.derive(dataset) == Derived(decided=10, withdrawn=0)
 
     with CaptureQueriesContext(connection) as second:
-        assert majority.derive(dataset) == Derived(made=0, withdrawn=0)
+        assert majority.derive(dataset) == Derived(decided=0, withdrawn=0)
 
     assert all(current_decision(comparison) for comparison in comparisons)
     assert sum("INSERT INTO" in query["sql"] for query in first) == 3

@@ -28,13 +28,13 @@ COLUMNS = (
 def tell(request: pytest.FixtureRequest, broker_url: str) -> Callable[..., None]:
     """Puts a line into the table: what happened to a Run, and what became of it, counted from the rows."""
 
-    def found(what: str, run: Run, seconds: float, undisturbed: float | None = None) -> None:
+    def put_line(fault: str, run: Run, seconds: float, undisturbed: float | None = None) -> None:
         scores = Score.objects.filter(version=run.version)
         twice = scores.values("completion").annotate(n=Count("pk")).filter(n__gt=1).count()
         failed = run.batches.failed().count()
         attempts = max(run.batches.values_list("attempts", flat=True))
         line = (
-            what,
+            fault,
             connection.vendor,
             broker_url.partition(":")[0],
             f"{run.total:,}",
@@ -47,7 +47,7 @@ def tell(request: pytest.FixtureRequest, broker_url: str) -> Callable[..., None]
         )
         request.node.user_properties.append(("fault", line))
 
-    return found
+    return put_line
 
 
 def pytest_terminal_summary(terminalreporter):

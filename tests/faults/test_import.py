@@ -88,8 +88,8 @@ def test_an_import_of_texts_of_megabytes_stays_below_500_mb(tmp_path):
             file.write(json.dumps({"prompt": f"Write, {n}", "chosen": words, "rejected": f"{words}!"}) + "\n")
 
     importing = spawn(tmp_path, "-c", MEASURED, "import_dataset", "Long", str(path))
-    told, _ = importing.communicate()
+    output, _ = importing.communicate()
 
     assert importing.returncode == 0
     assert Completion.objects.count() == 20
-    assert int(told.splitlines()[-1]) < 500, told
+    assert int(output.splitlines()[-1]) < 500, output

@@ -89,10 +89,10 @@ def test_two_hundred_slow_clients_keep_nobody_waiting(sent, proxied):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", proxied)))
             client.sendall(sent)
 
-        asked = [ask(proxied, "/healthz") for _ in range(5)]
+        responses = [ask(proxied, "/healthz") for _ in range(5)]
 
-    assert [status for status, _, _ in asked] == [200] * 5
-    assert sorted(seconds for _, _, seconds in asked)[2] < 1
+    assert [status for status, _, _ in responses] == [200] * 5
+    assert sorted(seconds for _, _, seconds in responses)[2] < 1
 
 
 def test_a_stranger_s_file_is_refused_at_once_and_kept_by_neither(proxied, dataset, tmp_path):
@@ -146,7 +146,7 @@ def test_failed_logins_are_counted_for_the_address_that_nginx_saw(forged, proxie
 
 
 def test_one_setting_makes_it_https(transactional_db, tmp_path):
-    made = [
+    certificate = [
         "openssl",
         "req",
         "-x509",
@@ -159,7 +159,7 @@ def test_one_setting_makes_it_https(transactional_db, tmp_path):
         "/CN=localhost",
     ]
     files = ["-keyout", str(tmp_path / "privkey.pem"), "-out", str(tmp_path / "fullchain.pem")]
-    subprocess.run([*made, *files], check=True, capture_output=True)
+    subprocess.run([*certificate, *files], check=True, capture_output=True)
     trusting = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
 
     with (

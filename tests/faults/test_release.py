@@ -59,7 +59,9 @@ def moments(tmp_path: Path) -> dict[str, Callable[[], bool]]:
 
     def new(folder: Path, inside: str = "*") -> Callable[[], bool]:
         return lambda: any(
-            path.is_file() for each in {*folder.glob("*")} - before for path in each.glob(inside)
+            path.is_file()
+            for release_folder in {*folder.glob("*")} - before
+            for path in release_folder.glob(inside)
         )
 
     return {
@@ -112,10 +114,10 @@ def test_another_process_in_another_zone_with_other_hashes_gives_the_same_bytes(
     process = spawn(tmp_path, "manage.py", "release", judged.name, out, *everything, **elsewhere)
 
     assert process.wait() == 0, (tmp_path / "log").read_text()
-    here, there = (
+    first_files, second_files = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there")
     )
-    assert here == there
+    assert first_files == second_files
 
 
 def test_a_worker_killed_in_a_build_leaves_its_run_to_the_next_one(judged, alice, tmp_path):

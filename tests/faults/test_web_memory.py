@@ -36,13 +36,14 @@ class Web:
     def __init__(self, port: int, process: int, people: list[Client]) -> None:
         self.port, self.process = port, process
         self.cookies = [
-            "; ".join(f"{name}={each.value}" for name, each in person.cookies.items()) for person in people
+            "; ".join(f"{name}={cookie.value}" for name, cookie in person.cookies.items())
+            for person in people
         ]
 
-    def memory(self, what: str) -> int:
+    def memory(self, key: str) -> int:
         """MiB of VmRSS (now) or VmHWM (at the peak)."""
         lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
-        (line,) = [line for line in lines if line.startswith(what)]
+        (line,) = [line for line in lines if line.startswith(key)]
         return int(line.split()[1]) // 1024
 
     def forget_peak(self) -> None:
@@ -115,20 +116,20 @@ def comparisons(people: list[User]) -> list[Comparison]:
     for person in people:
         Member.objects.create(dataset=dataset, user=person, role=Role.ADMIN)
     dataset.guidelines.create(number=1, text=TEXT)
-    made = []
+    pairs = []
     for number in range(20):
-        asked = [{"role": "user", "content": f"{number} {TEXT[:900_000]}"}]
+        messages = [{"role": "user", "content": f"{number} {TEXT[:900_000]}"}]
         comparison = ComparisonFactory.create(
             prompt__dataset=dataset,
-            prompt__messages=asked,
+            prompt__messages=messages,
             prompt__group=f"{number // 2:064}",
             a__text=f"{number} {TEXT}",
             b__text=f"{number}, {TEXT[::-1]}",
         )
         for outcome in "ab":
             JudgmentFactory.create(comparison=comparison, outcome=outcome)
-        made.append(comparison)
-    return made
+        pairs.append(comparison)
+    return pairs
 
 
 @pytest.fixture
@@ -145,9 +146,11 @@ def test_pages_of_large_texts_leave_the_web_process_small(web, comparisons):
     for page in pages.values():
         assert web.stays_small(lambda n, page=page: web.ask(n, "GET", page)) == {200}
 
-    one = {each.pk: f"{pages['data']}?prompt={each.prompt_id}" for each in comparisons}
-    cases = [reverse("review_case", args=[each.pk]) for each in comparisons]
-    assert web.stays_small(lambda n: web.ask(n, "GET", one[comparisons[n].pk])) == {200}
+    prompt_pages = {
+        comparison.pk: f"{pages['data']}?prompt={comparison.prompt_id}" for comparison in comparisons
+    }
+    cases = [reverse("review_case", args=[comparison.pk]) for comparison in comparisons]
+    assert web.stays_small(lambda n: web.ask(n, "GET", prompt_pages[comparisons[n].pk])) == {200}
     assert web.stays_small(lambda n: web.ask(n, "GET", cases[n])) == {200}
 
 
@@ -155,10 +158,10 @@ def test_large_texts_and_files_that_ten_clients_send_leave_it_small(web, compari
     dataset = comparisons[0].dataset
     guidelines, uploads = (reverse(name, args=[dataset.pk]) for name in ("guidelines_revise", "import"))
     text = urlencode({"text": TEXT[::-1], "based_on": 1})
-    said = web.stays_small(
+    statuses = web.stays_small(
         lambda n: web.ask(n, "POST", guidelines, text, "application/x-www-form-urlencoded")
     )
-    assert said <= {
+    assert statuses <= {
         302,
         400,
     }  # the first is stored; a copy of it is none, and what is based on the old is told so

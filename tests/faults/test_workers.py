@@ -304,12 +304,12 @@ class Server:
     def run(self, program: str, *arguments: str) -> None:
         user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
         # Not to a pipe: the server inherits it, and nobody would see its end.
-        with (self.folder / "said").open("ab") as said:
+        with (self.folder / "said").open("ab") as log:
             subprocess.run(
                 [str(services.postgresql_binaries() / program), "-D", str(self.folder / "data"), *arguments],
                 cwd=self.folder,
-                stdout=said,
-                stderr=said,
+                stdout=log,
+                stderr=log,
                 check=True,
                 timeout=60,
                 **user,
@@ -342,18 +342,19 @@ def own_postgresql(transactional_db: None) -> Iterator[Server]:
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     server = Server(folder)
-    others = dict(connection.settings_dict)
+    settings_before = dict(connection.settings_dict)
     connection.close()
     try:
         server.create()
         server.start()
-        own = {"HOST": "127.0.0.1", "PORT": server.port, "USER": "tests", "PASSWORD": "", "NAME": "postgres"}
-        connection.settings_dict.update(own)
+        server_address = {"HOST": "127.0.0.1", "PORT": server.port}
+        own_settings = {**server_address, "USER": "tests", "PASSWORD": "", "NAME": "postgres"}
+        connection.settings_dict.update(own_settings)
         call_command("migrate", verbosity=0)
         yield server
     finally:
         connection.close()
-        connection.settings_dict.update(others)
+        connection.settings_dict.update(settings_before)
         print((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
         server.crash()
         shutil.rmtree(folder)

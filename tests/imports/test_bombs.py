@@ -302,27 +302,27 @@ def test_a_preview_of_blank_lines_keeps_its_second(blank, dataset):
     """A gz of 1 MB that is a gigabyte of blank lines held a web thread for 13 s."""
     began = time.monotonic()
 
-    found = imports.preview(blank, dataset)
+    preview = imports.preview(blank, dataset)
 
     assert time.monotonic() - began < 3
-    assert not found.whole
-    assert [problem.code for problem in found.result.problems] == ["no_rows_yet"]
+    assert not preview.whole
+    assert [problem.code for problem in preview.result.problems] == ["no_rows_yet"]
 
 
 @pytest.mark.django_db
 def test_an_import_of_blank_lines_tells_how_far_it_is_and_can_be_cancelled(blank, dataset):
     """The same file held a worker for 55 s, without progress or cancel."""
-    told = []
+    phases = []
 
     def progress(phase, done, total):
-        told.append(phase)
-        return len(told) < 2
+        phases.append(phase)
+        return len(phases) < 2
 
     began = time.monotonic()
     with pytest.raises(Cancelled):
         imports.import_file(blank, dataset, progress=progress)
 
-    assert told == ["reading", "reading"]
+    assert phases == ["reading", "reading"]
     assert time.monotonic() - began < 4
 
 

@@ -39,7 +39,7 @@ def groups() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "prompt",
     [
         SALT.upper() + "?!",
         "  " + SALT.replace(" ", "\n") + ", please",
@@ -48,8 +48,8 @@ def groups() -> list[str]:
         SALT.replace("noodles", "pasta"),
     ],
 )
-def test_a_long_prompt_that_hardly_differs_joins_the_group_of_the_first(other, tmp_path):
-    result = take(tmp_path, [SALT, BREAD, other])
+def test_a_long_prompt_that_hardly_differs_joins_the_group_of_the_first(prompt, tmp_path):
+    result = take(tmp_path, [SALT, BREAD, prompt])
 
     first, bread, near = groups()
     assert first == near == group_digest(ask(SALT))
@@ -58,7 +58,7 @@ def test_a_long_prompt_that_hardly_differs_joins_the_group_of_the_first(other, t
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("question", "other_question"),
     [
         ("What is the capital of France?", "What is the capital of Spain?"),
         ("Who wrote Faust, part one?", "Who wrote Faust, part two?"),
@@ -73,8 +73,8 @@ def test_a_long_prompt_that_hardly_differs_joins_the_group_of_the_first(other, t
         (f"{SALT} In other words: {BREAD}", SALT),
     ],
 )
-def test_two_questions_are_two_groups(one, other, tmp_path):
-    result = take(tmp_path, [one, other])
+def test_two_questions_are_two_groups(question, other_question, tmp_path):
+    result = take(tmp_path, [question, other_question])
 
     assert len(set(groups())) == 2
     assert result.near_duplicates == 0
@@ -162,10 +162,10 @@ def test_the_same_file_again_changes_no_group_and_adds_no_key(tmp_path):
 
 
 def test_groups_are_those_of_one_dataset(tmp_path):
-    other = DatasetFactory.create(name="Cellar")
+    cellar = DatasetFactory.create(name="Cellar")
     take(tmp_path, [SALT])
 
-    take(tmp_path, [f"{SALT} now"], other)
+    take(tmp_path, [f"{SALT} now"], cellar)
 
     assert len(set(groups())) == 2
 
@@ -272,8 +272,8 @@ def test_conversations_that_begin_alike_are_one_group_with_the_prompt_that_they_
         ],
     )
 
-    first, alone, other, briefly, *greetings = groups()
-    assert first == alone == other == group_digest(ask(OPENING))
+    first, alone, longest, briefly, *greetings = groups()
+    assert first == alone == longest == group_digest(ask(OPENING))
     assert briefly not in (first, *greetings)
     assert len(set(greetings)) == 3
 

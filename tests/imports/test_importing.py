@@ -75,17 +75,17 @@ def replaced(row, path, odd):
 
 @pytest.mark.parametrize("shape", EXAMPLES)
 def test_a_value_that_is_not_what_its_column_promises_is_told_or_taken_and_never_a_crash(shape):
-    first, *rest = map(json.loads, EXAMPLES[shape].splitlines())
+    first, *later = map(json.loads, EXAMPLES[shape].splitlines())
     for path, odd in with_odd_values(first):
-        rows = [Row(line, values) for line, values in enumerate([replaced(first, path, odd), *rest], 1)]
-        for found in imports.SHAPES[shape].drafts(rows, imports.ImportOptions()):
-            if isinstance(found, Draft):
-                pack(found)
-                observe(found)
+        rows = [Row(line, values) for line, values in enumerate([replaced(first, path, odd), *later], 1)]
+        for draft_or_problem in imports.SHAPES[shape].drafts(rows, imports.ImportOptions()):
+            if isinstance(draft_or_problem, Draft):
+                pack(draft_or_problem)
+                observe(draft_or_problem)
             else:
-                assert found.line
-                assert found.message
-                assert len(found.excerpt) <= 80
+                assert draft_or_problem.line
+                assert draft_or_problem.message
+                assert len(draft_or_problem.excerpt) <= 80
 
 
 COUNTS = {
@@ -130,12 +130,12 @@ def test_a_transcript_can_be_written_again_byte_for_byte():
     imports.import_file(path, Dataset(name="Real"), imports.ImportOptions(lenient=True))
 
     with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        given = {json.loads(line)["chosen"] for line in file}
+        transcripts = {json.loads(line)["chosen"] for line in file}
     written = {
         transcript([*c.prompt.messages, {"role": "assistant", "content": c.text}])
         for c in Completion.objects.select_related("prompt")
     }
-    assert len(given - written) == 5
+    assert len(transcripts - written) == 5
 
 
 def test_a_new_dataset_that_gets_no_rows_is_not_left_behind(tmp_path):
@@ -236,16 +236,18 @@ def test_numbers_in_a_list_beside_the_completions_rank_them(tmp_path):
 
 
 def test_a_prompt_column_may_name_the_first_question_of_a_longer_conversation(tmp_path):
-    def said(answer):
+    def transcript_of(answer):
         texts = [("user", "p"), ("assistant", "x"), ("user", "q"), ("assistant", answer)]
         return [{"role": role, "content": text} for role, text in texts]
 
-    result = take(tmp_path, [{"prompt": "p", "chosen": said("a"), "rejected": said("b")}])
-    other = take(tmp_path, [{"prompt": "else", "chosen": said("a"), "rejected": said("b")}])
+    result = take(tmp_path, [{"prompt": "p", "chosen": transcript_of("a"), "rejected": transcript_of("b")}])
+    unequal = take(
+        tmp_path, [{"prompt": "else", "chosen": transcript_of("a"), "rejected": transcript_of("b")}]
+    )
 
     assert result.accepted
     assert len(Prompt.objects.get().messages) == 3
-    assert other.problems[0].code == "unequal_prefixes"
+    assert unequal.problems[0].code == "unequal_prefixes"
 
 
 def test_good_and_bad_rows_of_a_prompt_become_pairs_wherever_they_stand(tmp_path):
@@ -303,8 +305,8 @@ def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path):
 
 
 def test_a_date_that_no_calendar_has_is_a_bad_row(tmp_path):
-    given = {"prompt": ["p", "q"], "chosen": ["a", "a"], "rejected": ["b", "b"]}
-    table = pa.table({**given, "when": pa.array([0, 2**62], pa.timestamp("us"))})
+    texts = {"prompt": ["p", "q"], "chosen": ["a", "a"], "rejected": ["b", "b"]}
+    table = pa.table({**texts, "when": pa.array([0, 2**62], pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "rows.parquet")
 
     result = imports.import_file(

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore"), pytes
 
 text = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30
-).filter(lambda it: it.strip())
+).filter(lambda drawn: drawn.strip())
 name = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 number = st.integers(-(2**63), 2**64 - 1) | st.floats(-1e15, 1e15)
 value = st.recursive(
@@ -36,7 +36,9 @@ extras = st.fixed_dictionaries(
 
 
 def merged(*parts):
-    return st.tuples(*parts).map(lambda found: {key: item for part in found for key, item in part.items()})
+    return st.tuples(*parts).map(
+        lambda objects: {key: item for part in objects for key, item in part.items()}
+    )
 
 
 def typed(kind: str):
@@ -141,10 +143,10 @@ FORMS = [
 @st.composite
 def rows(draw) -> dict:
     """One row of the explicit form: a prompt of messages, and two answers of one message or several."""
-    said, calls, result = draw(st.sampled_from(FORMS))
-    turns = st.lists(st.tuples(question, st.tuples(said) | st.tuples(calls, result, said)), max_size=2)
+    reply, calls, result = draw(st.sampled_from(FORMS))
+    turns = st.lists(st.tuples(question, st.tuples(reply) | st.tuples(calls, result, reply)), max_size=2)
     before = [message for turn, answers in draw(turns) for message in (turn, *answers)]
-    answer = st.tuples(said) | st.tuples(calls, result, said) | st.tuples(calls)
+    answer = st.tuples(reply) | st.tuples(calls, result, reply) | st.tuples(calls)
     chosen, rejected = (list(draw(answer)) for _ in range(2))
     return {
         "prompt": [*draw(st.lists(system, max_size=1)), *before, draw(question)],
@@ -153,36 +155,36 @@ def rows(draw) -> dict:
     }
 
 
-def distinct(found: list[dict]) -> list[dict]:
+def distinct(drawn_rows: list[dict]) -> list[dict]:
     """One row a prompt, and none of two equal answers: such make no pair, or are one."""
     kept = {
         canonical(row["prompt"]): row
-        for row in found
+        for row in drawn_rows
         if canonical(row["chosen"]) != canonical(row["rejected"])
     }
     return list(kept.values())
 
 
-def in_order(found: list[dict]) -> list[str]:
+def in_order(drawn_rows: list[dict]) -> list[str]:
     """As canonical JSON, so that 1 is not true, and the order of the file says nothing."""
-    return sorted(canonical(row) for row in found)
+    return sorted(canonical(row) for row in drawn_rows)
 
 
 # --- in and out ---------------------------------------------------------------------------------------------
 
 
-def take(folder: Path, found: list[dict]) -> Dataset:
+def take(folder: Path, drawn_rows: list[dict]) -> Dataset:
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in found), "utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in drawn_rows), "utf-8")
     result = imports.import_file(path, Dataset(name=f"Whole {Dataset.objects.count()}"))
     assert result.accepted, result.problems[:3]
-    assert result.comparisons == len(found)
+    assert result.comparisons == len(drawn_rows)
     return Dataset.objects.latest("pk")
 
 
 def release(folder: Path, dataset: Dataset, *profiles: str, formats: tuple[str, ...] = ("jsonl",)) -> Path:
-    made = releases.build(Release(dataset=dataset, profiles=list(profiles), formats=list(formats)))
-    releases.copy_to(made, folder)
+    built = releases.build(Release(dataset=dataset, profiles=list(profiles), formats=list(formats)))
+    releases.copy_to(built, folder)
     return folder
 
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.real_data("nasty"), pytest.mark.django_db]
 NASTY_INDEX = SHARED / "nasty/index.json"
 INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
 ENTRIES = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
-each = pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for entry in ENTRIES])
+each_file = pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for entry in ENTRIES])
 
 
 def run_import(entry: dict[str, Any], *options: str) -> tuple[dict[str, Any], bool, str]:
@@ -32,7 +32,7 @@ def stored() -> tuple[int, int, int, int]:
     return tuple(model.objects.count() for model in (Dataset, Prompt, Completion, Comparison))
 
 
-@each
+@each_file
 def test_strict_import_does_what_the_index_says(entry):
     result, ok, printed = run_import(entry)
 
@@ -53,7 +53,7 @@ def test_strict_import_does_what_the_index_says(entry):
     assert "\x1b" not in printed
 
 
-@each
+@each_file
 def test_lenient_import_keeps_the_good_rows_and_names_the_bad_lines(entry):
     result, ok, _ = run_import(entry, "--lenient")
 
@@ -69,7 +69,7 @@ def test_lenient_import_keeps_the_good_rows_and_names_the_bad_lines(entry):
         assert result["rows"] == entry.get("rows", result["rows"]) > 0
 
 
-@each
+@each_file
 def test_a_second_import_adds_nothing_and_says_so(entry):
     first, ok, _ = run_import(entry, "--lenient")
     before = stored()

@@ -21,14 +21,14 @@ CONTEXT = {
 
 def stored():
     """What the labelled Comparisons say: prompt, both texts in their order as text, and the target."""
-    found = []
+    pairs = []
     for comparison in Comparison.objects.select_related("prompt", "a", "b"):
         votes = [TARGETS[vote.outcome] for vote in comparison.judgments.all() if vote.outcome in TARGETS]
         if votes:
             target = sum(votes) / len(votes)
-            found.append(in_order(flatten_messages(comparison.prompt.messages), comparison.a.text,
+            pairs.append(in_order(flatten_messages(comparison.prompt.messages), comparison.a.text,
                                   comparison.b.text, target))  # fmt: skip
-    return sorted(found)
+    return sorted(pairs)
 
 
 def in_order(prompt, a, b, target):
@@ -39,9 +39,9 @@ def trained_on(path):
     return sorted(in_order(pair.prompt, pair.a, pair.b, pair.target) for pair in read_pairs(path))
 
 
-def of_shares(shape, found):
+def of_shares(shape, pairs):
     """A Release of shares is trained on as shares; what is stored is the likeliest outcome."""
-    return [(*texts, round(target)) for *texts, target in found] if shape == "soft-label" else found
+    return [(*texts, round(target)) for *texts, target in pairs] if shape == "soft-label" else pairs
 
 
 @pytest.mark.parametrize("shape", sorted(set(EXAMPLES) - {"prompts"}))
@@ -79,9 +79,9 @@ def test_a_prompt_under_two_names_is_read_from_the_one_that_holds_it(tmp_path):
 
 
 def test_a_conversation_that_a_spreadsheet_made_text_is_trained_on_as_a_conversation(tmp_path):
-    asked = [{"role": "user", "content": "Name a prime."}]
+    question = [{"role": "user", "content": "Name a prime."}]
     answers = [[{"role": "assistant", "content": text}] for text in ("Seven.", "Nine.")]
-    rows = [{"prompt": str(asked), "chosen": json.dumps(answers[0]), "rejected": str(answers[1])}]
+    rows = [{"prompt": str(question), "chosen": json.dumps(answers[0]), "rejected": str(answers[1])}]
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows[0]).encode()))
 
     result = take(tmp_path, rows)
@@ -106,12 +106,12 @@ def test_what_the_import_refuses_is_refused_with_the_same_words_and_line(tmp_pat
 
 
 def test_messages_and_tools_of_a_release_of_every_vote_are_read_from_their_json(tmp_path):
-    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a prime."}]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a prime."}]
     calls = [{"type": "function", "function": {"name": "prime", "arguments": "{}"}}]
     row = {
         "pair_id": "1",
         "prompt": "System: Be brief.\n\nUser: Name a prime.",
-        "messages": json.dumps(said),
+        "messages": json.dumps(messages),
         "tools": json.dumps([{"type": "function", "function": {"name": "prime"}}]),
         "completion_a": "Call prime: {}",
         "messages_a": json.dumps([{"role": "assistant", "content": None, "tool_calls": calls}]),
@@ -125,7 +125,7 @@ def test_messages_and_tools_of_a_release_of_every_vote_are_read_from_their_json(
 
     comparison = Comparison.objects.select_related("prompt").get()
     assert (result.accepted, result.format) == (True, "all-votes")
-    assert comparison.prompt.messages == said
+    assert comparison.prompt.messages == messages
     assert comparison.prompt.tools == [{"type": "function", "function": {"name": "prime"}}]
     assert trained_on(tmp_path / "rows.jsonl") == stored()
     assert {"Call prime: {}", "Nine."} == {stored()[0][1], stored()[0][2]}

@@ -51,8 +51,8 @@ def of_our_own(dataset, tmp_path, **changed):
     (row,) = rows(build(dataset, "all-votes"), "all-votes")
     path = tmp_path / "release.jsonl"
     path.write_text(json.dumps(row | {name: json.dumps(value) for name, value in changed.items()}) + "\n")
-    other = DatasetFactory.create()
-    return imports.import_file(path, other), other
+    second_dataset = DatasetFactory.create()
+    return imports.import_file(path, second_dataset), second_dataset
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def of_our_own(dataset, tmp_path, **changed):
 def test_a_release_of_ours_brings_no_fact_that_its_own_row_denies(column, fact, value, dataset, tmp_path):
     assert brought(dataset, tmp_path).accepted
 
-    result, other = of_our_own(dataset, tmp_path, **{column: {fact: value}})
+    result, second_dataset = of_our_own(dataset, tmp_path, **{column: {fact: value}})
 
     assert not result.accepted
     assert result.problems[0].field == column
     assert fact in result.problems[0].message
-    assert not other.prompts.exists()
+    assert not second_dataset.prompts.exists()
 
 
 def test_an_odd_transcript_comes_back_by_way_of_a_release(dataset, tmp_path):
@@ -83,10 +83,10 @@ def test_an_odd_transcript_comes_back_by_way_of_a_release(dataset, tmp_path):
     path.write_text(json.dumps(odd) + "\n")
     assert imports.import_file(path, dataset).accepted
 
-    result, other = of_our_own(dataset, tmp_path)
+    result, second_dataset = of_our_own(dataset, tmp_path)
 
     assert result.accepted
-    assert rows(build(other, "trl-implicit"), "trl-implicit") == [odd]
+    assert rows(build(second_dataset, "trl-implicit"), "trl-implicit") == [odd]
 
 
 @pytest.mark.parametrize("name", ["licence", "license"])
@@ -100,4 +100,5 @@ def test_a_licence_of_a_text_or_row_is_kept_beside_that_of_the_file(name, datase
 
     sources = build(dataset, "preference").manifest["sources"]
 
-    assert {each["licence"]: each["completions"] for each in sources} == {"file": 1, "mine": 1, "row": 2}
+    completions = {source["licence"]: source["completions"] for source in sources}
+    assert completions == {"file": 1, "mine": 1, "row": 2}

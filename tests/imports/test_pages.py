@@ -106,10 +106,10 @@ def test_an_upload_on_a_full_disk_leaves_no_stray_file_behind(full, client, data
         Path(default_storage.path(path)).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def before() -> set[str]:
+    def stored_files() -> set[str]:
         return set(default_storage.listdir("uploads")[1]) if default_storage.exists("uploads") else set()
 
-    there = before()
+    before = stored_files()
     if full == "storage":
         monkeypatch.setattr(default_storage, "save", half_written)
     else:
@@ -118,7 +118,7 @@ def test_an_upload_on_a_full_disk_leaves_no_stray_file_behind(full, client, data
     with pytest.raises((OSError, OperationalError)):
         send(client, dataset)
 
-    assert before() == there
+    assert stored_files() == before
     assert not Upload.objects.exists()
 
 
@@ -348,12 +348,12 @@ def as_the_index_says(client, dataset, entry) -> bool:
     run = do_import(client, upload)
     reject = entry["expect"] == "reject" and "accept" not in entry.get("also_acceptable", "")
     if run.state == "failed":
-        said = f"{page}{run.result['problems']}".lower()
+        message = f"{page}{run.result['problems']}".lower()
         lenient = do_import(client, upload, lenient="on")
         good, bad = entry.get("lenient", {}).get("rows_ok"), entry.get("lenient", {}).get("bad_lines")
         return (
             entry["expect"] == "reject"
-            and entry.get("error_must_mention", "").lower() in said
+            and entry.get("error_must_mention", "").lower() in message
             and (lenient.state == "failed") == (good is None)
             and lenient.result.get("rows") == (good or 0)
             and (bad is None or [p["line"] for p in lenient.result["problems"]] == bad)

@@ -87,11 +87,11 @@ def test_no_column_of_an_example_is_without_a_word_of_what_it_became(shape, tmp_
     (tmp_path / "x.jsonl").write_text(EXAMPLES[shape])
     rows = [json.loads(line) for line in EXAMPLES[shape].splitlines()]
 
-    found = became(looked_at(tmp_path / "x.jsonl", format="prompts" if shape == "prompts" else "auto").result)
+    words = became(looked_at(tmp_path / "x.jsonl", format="prompts" if shape == "prompts" else "auto").result)
 
-    assert found.keys() == {column for row in rows for column in row}
-    assert "read by this format" not in {word for word, _ in found.values()}
-    assert "prompt" in {word for word, _ in found.values()} or shape in {
+    assert words.keys() == {column for row in rows for column in row}
+    assert "read by this format" not in {word for word, _ in words.values()}
+    assert "prompt" in {word for word, _ in words.values()} or shape in {
         "transcripts", "arena", "oasst-messages",
     }  # fmt: skip
 
@@ -146,15 +146,15 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("what", HEAVY)
-def test_a_preview_keeps_its_second_whatever_the_file_holds(what, tmp_path):
-    file = lines(tmp_path / "x.jsonl", HEAVY[what]())
+@pytest.mark.parametrize("kind", HEAVY)
+def test_a_preview_keeps_its_second_whatever_the_file_holds(kind, tmp_path):
+    file = lines(tmp_path / "x.jsonl", HEAVY[kind]())
     began = time.process_time()
 
-    found = looked_at(file, max_pairs=10_000)
+    preview = looked_at(file, max_pairs=10_000)
 
     assert time.process_time() - began < 6  # of a slow machine; a second and a bit on ours
-    assert found.result.rows or found.result.problems
+    assert preview.result.rows or preview.result.problems
 
 
 def test_one_object_over_several_lines_that_is_named_as_lines_is_read(tmp_path):
@@ -162,9 +162,9 @@ def test_one_object_over_several_lines_that_is_named_as_lines_is_read(tmp_path):
     (tmp_path / "two.jsonl").write_text("\n".join(json.dumps(row, indent=2) for row in ROWS))
     (tmp_path / "outer.jsonl").write_text(json.dumps({"data": ROWS}, indent=2))
 
-    found = [imports.read_file(tmp_path / f"{name}.jsonl") for name in ("one", "two", "outer")]
+    readings = [imports.read_file(tmp_path / f"{name}.jsonl") for name in ("one", "two", "outer")]
 
-    assert [(len(drafts), problems) for drafts, problems in found] == [(1, []), (2, []), (2, [])]
+    assert [(len(drafts), problems) for drafts, problems in readings] == [(1, []), (2, []), (2, [])]
 
 
 def test_a_rating_against_the_label_is_told_of_named_columns_too(tmp_path):

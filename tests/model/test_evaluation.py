@@ -68,27 +68,28 @@ def test_a_version_stands_beside_what_it_must_beat_and_lacking_scores_are_stored
     judged(frozen, "also good", "bad")
     judged(frozen, "one", "other", "tie")
 
-    found = evaluate(version, of_dataset(frozen), scorer_of)
+    evaluation = evaluate(version, of_dataset(frozen), scorer_of)
 
-    assert (found.pairs, found.own["accuracy"], found.own["ties"]) == (3, 1.0, 1)
-    assert sum(found.figures["counted"].values()) == found.own["decided"] == 2
-    assert found.figures["beside"]["longest"]["accuracy"] == 0.5
-    assert found.figures["differences"]["longest"]["n01"] == 1
+    figures = evaluation.model_figures
+    assert (evaluation.pairs, figures["accuracy"], figures["ties"]) == (3, 1.0, 1)
+    assert sum(evaluation.figures["counted"].values()) == figures["decided"] == 2
+    assert evaluation.figures["beside"]["longest"]["accuracy"] == 0.5
+    assert evaluation.figures["differences"]["longest"]["n01"] == 1
     assert Score.objects.filter(version=version).count() == 6
-    assert json.dumps(found.figures)
+    assert json.dumps(evaluation.figures)
 
 
 def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_leaves_out(dataset):
     planted = memorised(dataset)
 
-    found = evaluate(planted.version, of_dataset(dataset), scorer_of)
+    evaluation = evaluate(planted.version, of_dataset(dataset), scorer_of)
 
-    assert (found.own["accuracy"], found.own["decided"]) == (planted.share, 40)
-    assert found.figures["learnt"] == {"pairs": 60, "known": "yes"}
-    assert found.figures["counted"] == {"people": 0, "imported": 40}
+    assert (evaluation.model_figures["accuracy"], evaluation.model_figures["decided"]) == (planted.share, 40)
+    assert evaluation.figures["learnt"] == {"pairs": 60, "known": "yes"}
+    assert evaluation.figures["counted"] == {"people": 0, "imported": 40}
     live = measured(planted.version, dataset)
-    assert tuple(found.own["clustered"]) == (live.share.low, live.share.high)
-    assert summary(found) == (
+    assert tuple(evaluation.model_figures["clustered"]) == (live.share.low, live.share.high)
+    assert summary(evaluation) == (
         f"Kitchen: 62 % of 40 pairs right (95 % interval {live.share.low * 100:.0f} to "
         f"{live.share.high * 100:.0f} %). 40 pairs have imported labels. Left out: 60 pairs of prompts that "
         "the model was trained on."
@@ -97,16 +98,16 @@ def test_a_figure_is_of_what_the_version_has_not_learnt_and_says_how_many_that_l
 
 def test_the_active_model_beside_it_shows_nothing_that_it_has_learnt_itself(dataset):
     planted = memorised(dataset, state="active")
-    other = ModelVersionFactory.create(name="other")
+    untrained = ModelVersionFactory.create(name="other")
     for comparison in (*planted.learnt, *planted.unseen):
-        SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
+        SuggestionFactory.create(comparison=comparison, version=untrained, margin=1.0)
 
-    found = evaluate(other, of_dataset(dataset), scorer_of)
+    evaluation = evaluate(untrained, of_dataset(dataset), scorer_of)
 
-    assert (found.own["accuracy"], found.own["decided"]) == (1.0, 100)
-    assert found.figures["beside"]["memory"]["accuracy"] == planted.share
-    assert found.figures["differences"]["memory"]["n"] == 40
-    assert "Its training data is not known" in summary(found)
+    assert (evaluation.model_figures["accuracy"], evaluation.model_figures["decided"]) == (1.0, 100)
+    assert evaluation.figures["beside"]["memory"]["accuracy"] == planted.share
+    assert evaluation.figures["differences"]["memory"]["n"] == 40
+    assert "Its training data is not known" in summary(evaluation)
 
 
 def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
@@ -114,13 +115,15 @@ def test_pairs_of_a_file_that_were_learnt_are_left_out_too(tmp_path, version):
     rows += [{"prompt": f"And what is {n}?", "chosen": "bad", "rejected": f"good {n}"} for n in range(5)]
     has_learnt(version, [row["prompt"].upper() for row in rows[:10]])
 
-    found = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
+    evaluation = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
 
-    assert (found.own["accuracy"], found.own["decided"], found.figures["learnt"]["pairs"]) == (0.0, 5, 10)
+    figures = evaluation.model_figures
+    assert (figures["accuracy"], figures["decided"]) == (0.0, 5)
+    assert evaluation.figures["learnt"]["pairs"] == 10
 
 
 def test_a_version_that_has_learnt_every_pair_has_no_figure(dataset):
-    planted = memorised(dataset, others=0, right=0)
+    planted = memorised(dataset, untaught=0, right=0)
 
     with pytest.raises(NothingToEvaluate, match="memory has learnt the prompts of all 60 pairs of Kitchen"):
         evaluate(planted.version, of_dataset(dataset), scorer_of)
@@ -128,17 +131,17 @@ def test_a_version_that_has_learnt_every_pair_has_no_figure(dataset):
 
 def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
     planted = memorised(dataset)
-    other = ModelVersionFactory.create(name="other")
+    second = ModelVersionFactory.create(name="other")
     for comparison in (*planted.learnt, *planted.unseen):
-        SuggestionFactory.create(comparison=comparison, version=other, margin=1.0)
-    has_learnt(other, [one.prompt.messages[0]["content"] for one in planted.unseen[:10]])
+        SuggestionFactory.create(comparison=comparison, version=second, margin=1.0)
+    has_learnt(second, [pair.prompt.messages[0]["content"] for pair in planted.unseen[:10]])
 
-    found = compare(other, planted.version, of_dataset(dataset))
+    difference = compare(second, planted.version, of_dataset(dataset))
 
-    assert (found.paired.n, found.learnt, found.lacking) == (30, 70, 0)
-    assert found.paired.old_accuracy == 15 / 30
+    assert (difference.paired.n, difference.learnt, difference.lacking) == (30, 70, 0)
+    assert difference.paired.old_accuracy == 15 / 30
     assert (
-        found.remarks == "30 pairs have imported labels. "
+        difference.remarks == "30 pairs have imported labels. "
         "Left out: 70 pairs of prompts that one of the two was trained on."
     )
 
@@ -146,10 +149,10 @@ def test_two_versions_are_compared_on_what_neither_has_learnt(dataset):
 def test_figures_at_a_temperature_are_of_prompts_that_no_temperature_is_fitted_on(dataset):
     planted = memorised(dataset, temperature=2.0)
 
-    own = evaluate(planted.version, of_dataset(dataset), scorer_of).own
+    figures = evaluate(planted.version, of_dataset(dataset), scorer_of).model_figures
 
     held_out = [pair for pair in planted.unseen if split_of(pair.prompt.group) != "train"]
-    assert 0 < own["calibrated_n"] == len(held_out) < 40
+    assert 0 < figures["calibrated_n"] == len(held_out) < 40
 
 
 def test_a_reviewers_label_that_no_blind_vote_stands_behind_is_not_counted(frozen):
@@ -162,12 +165,12 @@ def test_a_reviewers_label_that_no_blind_vote_stands_behind_is_not_counted(froze
 def test_the_hash_of_the_pairs_does_not_depend_on_the_order_they_came_in(tmp_path):
     rows = [{"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}"} for n in range(3)]
 
-    one = of_file(written(tmp_path, rows))
-    two = of_file(written(tmp_path, [*reversed(rows), rows[0]]))
+    in_order = of_file(written(tmp_path, rows))
+    shuffled = of_file(written(tmp_path, [*reversed(rows), rows[0]]))
     rows[0]["chosen"], rows[0]["rejected"] = rows[0]["rejected"], rows[0]["chosen"]
 
-    assert one.sha256 == two.sha256
-    assert one.sha256 != of_file(written(tmp_path, rows)).sha256
+    assert in_order.sha256 == shuffled.sha256
+    assert in_order.sha256 != of_file(written(tmp_path, rows)).sha256
 
 
 def test_a_file_is_evaluated_on_and_nothing_of_it_is_stored(tmp_path, version):
@@ -175,10 +178,11 @@ def test_a_file_is_evaluated_on_and_nothing_of_it_is_stored(tmp_path, version):
         {"prompt": f"{n}?", "chosen": "good", "rejected": f"bad {n}", "subset": "ab"[n % 2]} for n in range(4)
     ]
 
-    found = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
+    evaluation = evaluate(version, of_file(written(tmp_path, rows)), scorer_of)
 
-    assert (found.pairs, found.own["accuracy"], found.dataset) == (4, 1.0, None)
-    assert {part["label"] for part in found.own["slices"] if part["name"] == "subset"} == {"a", "b"}
+    assert (evaluation.pairs, evaluation.model_figures["accuracy"], evaluation.dataset) == (4, 1.0, None)
+    slices = evaluation.model_figures["slices"]
+    assert {part["label"] for part in slices if part["name"] == "subset"} == {"a", "b"}
     assert not Score.objects.exists()
 
 
@@ -209,10 +213,10 @@ def test_a_pair_that_cannot_be_scored_is_left_out_and_counted(frozen, version):
     judged(frozen, "good", "bad")
     judged(frozen, "unscorable", "bad")
 
-    found = evaluate(version, of_dataset(frozen), scorer_of)
+    evaluation = evaluate(version, of_dataset(frozen), scorer_of)
 
-    assert found.pairs == 1
-    assert found.figures["left_out"] == {"a text that cannot be scored": 1}
+    assert evaluation.pairs == 1
+    assert evaluation.figures["left_out"] == {"a text that cannot be scored": 1}
 
 
 def test_nothing_settled_says_what_was_left_out(frozen, version):
@@ -244,9 +248,9 @@ def test_a_run_that_evaluates_ends_with_its_figures_or_the_reason(frozen, versio
     judged(frozen, "good", "bad")
     run.retry()
     run.start()
-    found = lifecycle.carry_out(run, act)
+    evaluation = lifecycle.carry_out(run, act)
 
-    assert (found, run.state) == (Evaluation.objects.get(run=run), "done")
+    assert (evaluation, run.state) == (Evaluation.objects.get(run=run), "done")
 
 
 def test_a_cancelled_evaluation_stores_no_figures(frozen, version):

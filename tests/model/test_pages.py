@@ -55,8 +55,8 @@ def release(dataset) -> Release:
 
 def settled_test_pairs(dataset, versions, count=6):
     """Pairs of the test split; of two versions the first is right on all, the second on the first alone."""
-    number, made = 0, 0
-    while made < count:
+    number, pairs_made = 0, 0
+    while pairs_made < count:
         prompt = PromptFactory.build(dataset=dataset, messages=[{"role": "user", "content": f"{number}?"}])
         number += 1
         if split_of(prompt.group) != "test" or dataset.prompts.filter(sha256=prompt.sha256).exists():
@@ -65,9 +65,9 @@ def settled_test_pairs(dataset, versions, count=6):
         comparison = ComparisonFactory.create(prompt=prompt)
         JudgmentFactory.create(comparison=comparison)
         for place, version in enumerate(versions):
-            margin = -1.0 if place and made else 1.0
+            margin = -1.0 if place and pairs_made else 1.0
             SuggestionFactory.create(comparison=comparison, version=version, margin=margin)
-        made += 1
+        pairs_made += 1
 
 
 def evaluated(version, dataset) -> Evaluation:
@@ -129,14 +129,14 @@ def test_a_training_that_waits_says_that_no_worker_trains(dataset, alice, as_use
 
 
 def test_a_training_shows_its_curve_its_preflight_and_its_log(dataset, alice, as_user):
-    told = {
+    result = {
         "stage": "training",
         "loss": [[1, 0.7], [2, 0.5]],
         "validation": [[2, {"log_loss": 0.6, "accuracy": 0.75, "best": True}]],
         "log": [["2026-01-01T10:00:00+00:00", "warning: few <pairs>"]],
     }
     run = RunFactory.create(
-        dataset=dataset, kind="train", state="running", total=4, result=told, params={"preset": "seed"}
+        dataset=dataset, kind="train", state="running", total=4, result=result, params={"preset": "seed"}
     )
 
     page = as_user(alice).get(reverse("run", args=[run.pk])).content.decode()
@@ -160,11 +160,11 @@ def test_each_version_stands_with_its_interval_beside_the_rule_longest(dataset, 
 
 def test_the_table_asks_as_often_for_three_versions_as_for_one(dataset, alice, as_user, old, queries_of):
     url = reverse("model", args=[dataset.pk])
-    one = queries_of(as_user(alice), url)
+    for_one_version = queries_of(as_user(alice), url)
     for _ in range(2):
         ModelVersionFactory.create(base=old)
 
-    assert queries_of(as_user(alice), url) == one
+    assert queries_of(as_user(alice), url) == for_one_version
 
 
 def test_comparing_with_the_active_one_says_why_not_and_links_the_flips(dataset, staff, old, new):
@@ -193,10 +193,10 @@ def test_a_version_that_is_not_shown_to_beat_the_rule_longest_says_so_where_it_w
 
 
 def test_two_versions_of_which_none_is_active_are_compared_without_a_gate(dataset, staff, old, new):
-    other = ModelVersionFactory.create(name="other")
-    settled_test_pairs(dataset, [new, other])
+    second = ModelVersionFactory.create(name="other")
+    settled_test_pairs(dataset, [new, second])
 
-    url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={other.pk}"
+    url = f"{reverse('model_compare', args=[dataset.pk])}?new={new.pk}&old={second.pk}"
     page = staff.get(url).content.decode()
 
     assert "+83.3 points" in page
@@ -240,9 +240,10 @@ def test_an_override_is_kept_with_its_reason_and_everything_is_scored_again(
         sent = {"override": "on", "reason": "The old one was broken."}
         staff.post(reverse("promote", args=[dataset.pk, new.pk]), sent)
 
-    made = Promotion.objects.history()[0]
+    promotion = Promotion.objects.history()[0]
     assert ModelVersion.objects.active() == new
-    assert (made.kind, made.reason, made.by.username) == ("override", "The old one was broken.", "sam")
+    assert (promotion.kind, promotion.by.username) == ("override", "sam")
+    assert promotion.reason == "The old one was broken."
     assert messages == [(tasks.score_missing, dataset.pk)]
     assert "The old one was broken." in staff.get(reverse("versions")).content.decode()
 

@@ -260,28 +260,28 @@ def test_a_version_that_was_weighed_against_another_than_is_active_now_is_refuse
 ):
     gate_of(new, old, dataset)
     weighed = promotion.weigh(new, dataset)
-    other = ModelVersionFactory.create(name="other")
-    activate(other, reason="quicker")
+    successor = ModelVersionFactory.create(name="other")
+    activate(successor, reason="quicker")
     monkeypatch.setattr(promotion, "weigh", lambda *_: weighed)
 
     with pytest.raises(Refused, match="other has become the active model meanwhile"):
         promotion.promote(new, dataset)
 
-    assert ModelVersion.objects.active() == other
+    assert ModelVersion.objects.active() == successor
 
 
 def test_a_rollback_takes_back_one_promotion_after_the_other_and_is_on_record(admin):
-    one, two, three = (ModelVersionFactory.create(name=name) for name in ("one", "two", "three"))
-    activate(one)
-    activate(two, reason="better")
-    activate(three, reason="better still")
+    first, second, third = (ModelVersionFactory.create(name=name) for name in ("one", "two", "three"))
+    activate(first)
+    activate(second, reason="better")
+    activate(third, reason="better still")
 
-    assert promotion.roll_back(by=admin, reason="It prefers apologies").version == two
-    assert promotion.roll_back(by=admin).version == one
+    assert promotion.roll_back(by=admin, reason="It prefers apologies").version == second
+    assert promotion.roll_back(by=admin).version == first
     with pytest.raises(Refused, match="no model to go back to from one"):
         promotion.roll_back(by=admin)
 
-    assert ModelVersion.objects.active() == one
+    assert ModelVersion.objects.active() == first
     assert [p.kind for p in Promotion.objects.history()] == [
         "rollback", "rollback", "override", "override", "first",
     ]  # fmt: skip
@@ -438,7 +438,7 @@ def test_a_rollback_serves_at_once_what_was_scored_before(rescored, dataset):
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("names", "sentence"),
     [
         ([], ""),
         (["Demo"], "Demo"),
@@ -447,8 +447,8 @@ def test_a_rollback_serves_at_once_what_was_scored_before(rescored, dataset):
         (["Demo", "OASST", "Pantry", "Quiz"], "4 other datasets"),
     ],
 )
-def test_what_a_promotion_changes_besides_is_said_by_name_or_by_number(others, said, dataset):
-    for name in others:
+def test_what_a_promotion_changes_besides_is_said_by_name_or_by_number(names, sentence, dataset):
+    for name in names:
         DatasetFactory.create(name=name)
 
-    assert promotion.served(besides=dataset) == said
+    assert promotion.served(besides=dataset) == sentence

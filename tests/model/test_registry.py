@@ -115,8 +115,8 @@ def test_a_worker_refuses_weights_that_are_not_the_registered_ones(folder, setti
     version = added(folder)
     ModelVersion.objects.filter(pk=version.pk).update(self_test=[])
     stored = Path(settings.STORAGES["default"]["OPTIONS"]["location"]) / version.checkpoint
-    other = save_bert(stored.parent / "other", seed=9)
-    (other / "model.safetensors").replace(stored / "model.safetensors")
+    other_folder = save_bert(stored.parent / "other", seed=9)
+    (other_folder / "model.safetensors").replace(stored / "model.safetensors")
 
     with pytest.raises(ValueError, match=r"the weights in .* are not what was registered"):
         scorers.load_scorer(version)

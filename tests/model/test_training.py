@@ -137,8 +137,8 @@ def test_the_new_version_is_evaluated_on_what_it_has_not_learnt_here_and_of_what
     version = carry_out(run, FakeTraining(), tmp_path)
 
     on_test, on_public = version.evaluations.order_by("pk")
-    assert (on_test.split, on_test.own["accuracy"]) == ("unseen", 1.0)
-    assert (on_public.split, on_public.own["accuracy"]) == ("unseen", 0.0)
+    assert (on_test.split, on_test.model_figures["accuracy"]) == ("unseen", 1.0)
+    assert (on_public.split, on_public.model_figures["accuracy"]) == ("unseen", 0.0)
     assert on_test.figures["beside"]["longest"]["accuracy"] == 1.0
     assert on_test.figures["differences"]["base"]["n"] == on_test.pairs
 
@@ -207,17 +207,17 @@ def test_a_worker_that_died_after_training_is_followed_by_one_that_only_register
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         (TrainingError("the loss is nan at step 7"), "the loss is nan at step 7"),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
     ],
 )
-def test_a_training_that_fails_says_why_and_leaves_the_old_model_in_place(error, said, run, base, tmp_path):
+def test_a_training_that_fails_says_why_and_leaves_the_old_model_in_place(error, reason, run, base, tmp_path):
     assert carry_out(run, FakeTraining(fails=error), tmp_path) is None
 
     assert run.state == "failed"
-    assert said in run.error
+    assert reason in run.error
     assert ModelVersion.objects.active() == base
     assert ModelVersion.objects.transformers().get() == base
 
@@ -237,9 +237,9 @@ def test_a_disk_that_fills_up_while_the_checkpoint_is_stored_registers_nothing(
 
 
 def test_two_trainings_at_once_make_two_versions_of_different_names(release, base, tmp_path):
-    one, two = (training.begin(release, base, "recommended") for _ in range(2))
+    first, second = (training.begin(release, base, "recommended") for _ in range(2))
 
-    assert [one.params["name"], two.params["name"]] == ["kitchen-1", "kitchen-1.2"]
+    assert [first.params["name"], second.params["name"]] == ["kitchen-1", "kitchen-1.2"]
 
 
 def test_a_name_that_is_taken_is_refused_before_any_time_is_spent(release, base):
@@ -269,9 +269,9 @@ def test_a_training_that_the_clock_ended_says_so(run, tmp_path):
 
     carry_out(run, FakeTraining(came_to=came_to), tmp_path)
 
-    said = "Training stopped at its limit of 90 seconds, after 5 of 1,300 steps."
-    assert run.result["ended"] == said
-    assert said in [line for _, line in run.result["log"]]
+    reason = "Training stopped at its limit of 90 seconds, after 5 of 1,300 steps."
+    assert run.result["ended"] == reason
+    assert reason in [line for _, line in run.result["log"]]
 
 
 def test_a_training_that_reached_its_end_says_nothing_of_a_clock(run, tmp_path):
@@ -365,13 +365,13 @@ def test_folders_of_runs_that_are_over_are_swept(run, tmp_path):
 
 
 def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
-    found = plan.outlook(release)
+    outlook = plan.outlook(release)
 
-    assert found.profile == "preference"
-    assert found.rows["train"] > 40
-    assert any("don’t expect much" in warning for warning in found.warnings)
-    assert any("The longer answer is preferred in 100 %" in warning for warning in found.warnings)
-    assert json.dumps(found.rows)
+    assert outlook.profile == "preference"
+    assert outlook.rows["train"] > 40
+    assert any("don’t expect much" in warning for warning in outlook.warnings)
+    assert any("The longer answer is preferred in 100 %" in warning for warning in outlook.warnings)
+    assert json.dumps(outlook.rows)
 
 
 def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_log(
@@ -406,9 +406,9 @@ def same_as(base: ModelVersion):
 
 def test_a_training_that_finds_nothing_better_is_done_and_registers_nothing(run, base, tmp_path):
     assert run.start()
-    found = Tools(lambda *_: {"findings": []}, FakeTraining(), same_as(base), lambda version: by_length)
+    tools = Tools(lambda *_: {"findings": []}, FakeTraining(), same_as(base), lambda version: by_length)
 
-    assert training.carry_out(run, found, tmp_path) is None
+    assert training.carry_out(run, tools, tmp_path) is None
 
     run.refresh_from_db()
     assert (run.state, run.error, run.found_nothing_better) == ("done", "", True)

@@ -32,12 +32,12 @@ def test_a_model_that_memorised_its_training_prompts_shows_what_it_is_worth_on_t
 
 def test_the_same_pairs_in_another_dataset_are_left_out_as_well(dataset):
     planted = memorised(dataset)
-    other = DatasetFactory.create()
+    second_dataset = DatasetFactory.create()
     for number, comparison in enumerate(planted.learnt[:30]):
-        copy = labelled(other, comparison.prompt.messages[0]["content"].upper())
+        copy = labelled(second_dataset, comparison.prompt.messages[0]["content"].upper())
         SuggestionFactory.create(comparison=copy, version=planted.version, margin=1.0 - 2 * (number % 2))
 
-    measurement = measured(planted.version, other)
+    measurement = measured(planted.version, second_dataset)
 
     assert (measurement.decided, measurement.learnt, measurement.share.value) == (0, 30, None)
 
@@ -169,8 +169,8 @@ def test_nothing_counted_is_no_figure(dataset):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "verdict"),
     [(0.01, 0.1, True), (-0.1, -0.01, False), (-0.1, 0.1, None), (0.0, 0.1, None), (None, None, None)],
 )
-def test_a_model_beats_the_length_rule_where_the_whole_interval_says_so(low, high, said):
-    assert accuracy.beats_rule(low, high) is said
+def test_a_model_beats_the_length_rule_where_the_whole_interval_says_so(low, high, verdict):
+    assert accuracy.beats_rule(low, high) is verdict

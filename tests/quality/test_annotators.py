@@ -224,7 +224,7 @@ def judged(annotator, comparison, outcome, **more):
 
 
 def test_the_figures_are_those_counted_by_hand(dataset):
-    annotator, other = AnnotatorFactory.create_batch(2)
+    annotator, colleague = AnnotatorFactory.create_batch(2)
     for right in (True, True, True, False):
         gold = gold_in(dataset, "a")
         judged(annotator, gold, "a" if right else "b", purpose="gold", is_current=False)
@@ -233,19 +233,19 @@ def test_the_figures_are_those_counted_by_hand(dataset):
         judged(annotator, comparison, vote)
         judged(annotator, comparison, repeat, purpose="repeat", is_current=False)
     comparison = comparisons_in(dataset)[0]
-    first = judged(other, comparison, "a", mode="blind", suggested="b", is_current=False)
-    judged(other, comparison, "b", mode="blind", suggested="b", stage="revealed", supersedes=first)
+    first = judged(colleague, comparison, "a", mode="blind", suggested="b", is_current=False)
+    judged(colleague, comparison, "b", mode="blind", suggested="b", stage="revealed", supersedes=first)
 
     qualities = annotators.by_annotator(dataset)
 
     def counted(share):
         return share.k, share.n
 
-    quality, other_quality = qualities[annotator.pk], qualities[other.pk]
+    quality, colleagues_quality = qualities[annotator.pk], qualities[colleague.pk]
     assert counted(quality.gold) == (3, 4)
     assert counted(quality.consistent) == (2, 3)
     assert counted(quality.left) == (7, 9)
-    assert (counted(other_quality.towards), counted(other_quality.away)) == ((1, 1), (0, 1))
+    assert (counted(colleagues_quality.towards), counted(colleagues_quality.away)) == ((1, 1), (0, 1))
     assert counted(annotators.together(qualities.values()).gold) == (3, 4)
 
 
@@ -277,14 +277,14 @@ def test_missed_gold_is_a_case_until_a_reviewer_has_looked(dataset, rita):
 
 def test_an_own_earlier_answer_that_differs_is_a_case(dataset):
     annotator = AnnotatorFactory.create()
-    same, other = comparisons_in(dataset, 2)
-    for comparison, second in ((same, "a"), (other, "b")):
+    same, changed = comparisons_in(dataset, 2)
+    for comparison, second in ((same, "a"), (changed, "b")):
         judged(annotator, comparison, "a")
         judged(annotator, comparison, second, purpose="repeat", is_current=False)
 
     (case,) = queue.page(dataset, None, queue.Filters()).cases
 
-    assert (case.comparison, case.why) == (other, (queue.Why.REPEAT,))
+    assert (case.comparison, case.why) == (changed, (queue.Why.REPEAT,))
 
 
 def test_known_answers_come_from_a_file(dataset, tmp_path, capsys):

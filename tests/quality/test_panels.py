@@ -38,11 +38,11 @@ def sliced(kind: str, label: str, accuracy: float | None, over: float = 0.1) -> 
 
 def worker(pk: int, left: float | None) -> dict[str, Any]:
     shares = {name: figure(None, n=0) for name in ("consistent", "gold", "towards", "away", "seconds")}
-    told = {"annotator": pk, "imported": False, "votes": 50, "per_hour": 60.5}
-    return {**told, "skill": figure(0.8), "left": figure(left), **shares}
+    facts = {"annotator": pk, "imported": False, "votes": 50, "per_hour": 60.5}
+    return {**facts, "skill": figure(0.8), "left": figure(left), **shares}
 
 
-def made(**changes: Any) -> dict[str, Any]:
+def report_with(**changes: Any) -> dict[str, Any]:
     """A report of people and one calibrated model, as `compute` gives it."""
     bins = [
         {"lower": p - 0.05, "upper": p + 0.05, "n": 50, "predicted": p, "observed": p - 0.1, "low": p - 0.2}
@@ -108,7 +108,7 @@ def panel(report: dict[str, Any], name: str) -> Panel:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "sentence"),
     [
         ("agreement", "in 65 % (60 to 70) of cases"),
         ("agreement", "In the latest week (2026-11-23), they agreed in 70 % (65 to 75)."),
@@ -129,13 +129,13 @@ def panel(report: dict[str, Any], name: str) -> Panel:
         ("annotators", "They differ on 2."),
     ],
 )
-def test_each_panel_says_what_it_shows_with_its_interval(name, said):
-    assert said in panel(made(), name).says
+def test_each_panel_says_what_it_shows_with_its_interval(name, sentence):
+    assert sentence in panel(report_with(), name).says
 
 
 @pytest.mark.parametrize("low", [-0.3, 0.1, -0.9], ids=["alike", "more", "less"])
 def test_what_each_panel_says_is_whole_sentences(low):
-    report = made()
+    report = report_with()
     (audited,) = report["audit"]["people"]
     audited["excess"]["length"] |= {"low": low, "high": low + 0.5}
 
@@ -145,7 +145,7 @@ def test_what_each_panel_says_is_whole_sentences(low):
 
 
 def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_better():
-    report = made()
+    report = report_with()
     report["against"]["people"][0]["slices"][0] = sliced("all", "all", 0.7, over=0.02)
     says = panel(report, "accuracy").says
 
@@ -154,7 +154,7 @@ def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_bett
 
 
 def test_what_is_too_little_says_so_and_is_not_drawn():
-    report = made()
+    report = report_with()
     model = report["against"]["people"][0]
     model |= {
         "slices": [sliced("all", "all", None)],
@@ -174,7 +174,7 @@ def test_what_is_too_little_says_so_and_is_not_drawn():
 
 
 def test_an_uncalibrated_model_has_no_reliability():
-    report = made()
+    report = report_with()
     report["against"]["people"][0] |= {"calibrated": False, "bins": [], "ece": figure(None)}
 
     assert "not calibrated yet" in panel(report, "reliability").says
@@ -182,14 +182,15 @@ def test_an_uncalibrated_model_has_no_reliability():
 
 
 def test_a_dataset_without_any_model_still_has_its_panels_of_people():
-    shown_panels = panels(made(against={}, audit={}), "people", NAMES)
+    shown_panels = panels(report_with(against={}, audit={}), "people", NAMES)
 
     assert {shown.name for shown in shown_panels} >= {"agreement", "accuracy", "left", "pace"}
     assert "no model has scored" in next(shown for shown in shown_panels if shown.name == "accuracy").says
 
 
 def test_what_tells_of_single_annotators_is_marked():
-    assert {shown.name for shown in panels(made(), "people", NAMES) if shown.single} == {"left", "annotators"}
+    single = {shown.name for shown in panels(report_with(), "people", NAMES) if shown.single}
+    assert single == {"left", "annotators"}
 
 
 def test_the_plan_is_in_sentences():
@@ -198,7 +199,7 @@ def test_the_plan_is_in_sentences():
     unknown = {**alpha, "now": None, "judgments": None}
     effort = {"seconds": 30.0, "hours": 10.0, "measured": True}
 
-    sentences = plan(made(plan=[goal | effort for goal in (accuracy, alpha, unknown)]))
+    sentences = plan(report_with(plan=[goal | effort for goal in (accuracy, alpha, unknown)]))
 
     more = "1,200 more votes, about 10 hours of work, would narrow the accuracy of reward-1 to ± 2.0 points."
     assert sentences == [
@@ -218,7 +219,7 @@ def test_figures_are_written_with_their_ends():
 def test_every_chart_is_shapes_and_text_whatever_people_are_called():
     drawn = {
         shown.name: charts.drawn(shown, charts.THEMES["dark"]).decode()
-        for shown in panels(made(), "people", NAMES)
+        for shown in panels(report_with(), "people", NAMES)
         if shown.has_chart
     }
 

@@ -76,5 +76,5 @@ def figures(value):
         assert (figure.value is None) == bool(figure.why)
         assert figure.value is None or figure.low <= figure.value <= figure.high
         yield figure
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from figures(each)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from figures(item)

@@ -41,8 +41,8 @@ def campaign(dataset: Dataset) -> list[Comparison]:
     for n in range(COMPARISONS):
         prompt = prompts[n // 4]
         a, b = (
-            CompletionFactory.create(prompt=prompt, text=f"{n} {it}", source=s)
-            for it, s in (("- x\n" * 9, "M"), ("y", "N"))
+            CompletionFactory.create(prompt=prompt, text=f"{n} {text}", source=s)
+            for text, s in (("- x\n" * 9, "M"), ("y", "N"))
         )
         comparison = ComparisonFactory.create(prompt=prompt, dataset=dataset, a=a, b=b)
         SuggestionFactory.create(comparison=comparison, version=version, margin=-1.5 if n % 6 == 5 else 1.5)
@@ -219,10 +219,10 @@ def test_people_are_told_of_however_many_imported_voices_have_more_votes(dataset
     people = set(Annotator.objects.filter(user__isnull=False).values_list("pk", flat=True))
     Judgment.objects.filter(annotator__in=people, comparison__in=campaign[:5]).update(is_current=False)
 
-    told = [row["annotator"] for row in quality.compute(dataset)["annotators"]]
+    annotators = [row["annotator"] for row in quality.compute(dataset)["annotators"]]
 
-    assert told[:2] == [label_sources[0].pk, label_sources[1].pk]
-    assert set(told[2:]) == people
+    assert annotators[:2] == [label_sources[0].pk, label_sources[1].pk]
+    assert set(annotators[2:]) == people
 
 
 def test_no_query_is_made_for_a_single_comparison_or_judgment(

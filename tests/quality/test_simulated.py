@@ -201,8 +201,11 @@ def test_medians_and_single_annotators_shares_hold_the_truth():
 
 
 def test_what_the_plan_asks_for_is_enough(campaigns):
-    now = [voting.agreement(each.counts, each.prompt, np.array([2, 0, 1, 1])) for each in campaigns[:10]]
-    plans = [planning.for_alpha(each.alpha, each.opinions, 30.0) for each in now]
+    now = [
+        voting.agreement(campaign.counts, campaign.prompt, np.array([2, 0, 1, 1]))
+        for campaign in campaigns[:10]
+    ]
+    plans = [planning.for_alpha(agreement.alpha, agreement.opinions, 30.0) for agreement in now]
     more = int(np.mean([plan["judgments"] for plan in plans]))
     then = Campaign(99, prompts=PROMPTS + round(more / EACH / VOTES))
 
@@ -217,10 +220,12 @@ def test_the_report_of_a_stored_campaign_holds_the_truth(dataset: Dataset):
     campaign = Campaign(5, prompts=40)
     version = ModelVersionFactory.create(name="Judge", state="active", temperature=TEMPERATURE)
     people = AnnotatorFactory.create_batch(len(SKILL))
-    asked = [[{"role": "user", "content": f"Question {n}?"}] for n in range(40)]
+    questions = [[{"role": "user", "content": f"Question {n}?"}] for n in range(40)]
     prompts = [
-        Prompt(dataset=dataset, messages=each, sha256=messages_digest(each), group=group_digest(each))
-        for each in asked
+        Prompt(
+            dataset=dataset, messages=messages, sha256=messages_digest(messages), group=group_digest(messages)
+        )
+        for messages in questions
     ]
     Prompt.objects.bulk_create(prompts)
     completions = [
@@ -257,8 +262,8 @@ def test_the_report_of_a_stored_campaign_holds_the_truth(dataset: Dataset):
     every = report["agreement"]["people"]["all"]
     assert holds(Figure(**every["alpha"]), 2 * expected_agreement() - 1)
     skills = {row["annotator"]: Figure(**row["skill"]) for row in report["annotators"]}
-    known = [holds(skills[person.pk], skill) for person, skill in zip(people, SKILL, strict=True)]
-    assert sum(known) >= 11
+    are_held = [holds(skills[person.pk], skill) for person, skill in zip(people, SKILL, strict=True)]
+    assert sum(are_held) >= 11
     right = np.mean((campaign.margin > 0) == (campaign.truth == 0))
     accuracy = Figure(**report["against"]["people"][0]["slices"][0]["accuracy"])
     # A pair counts once, by the majority of three of the twelve.
@@ -277,9 +282,9 @@ def test_skills_hold_the_truth_where_ties_are_a_third_outcome_too():
         truth = random.choice(3, pairs, p=chance)
         item = np.repeat(np.arange(pairs), VOTES)
         who = random.random((pairs, len(SKILL))).argsort(axis=1)[:, :VOTES].ravel()
-        others = np.stack([np.delete(np.arange(3), k) for k in range(3)])
-        second = chance[others[:, 1]] / chance[others].sum(axis=1)
-        wrong = others[truth[item], (random.random(len(item)) < second[truth[item]]).astype(int)]
+        wrong_outcomes = np.stack([np.delete(np.arange(3), k) for k in range(3)])
+        second = chance[wrong_outcomes[:, 1]] / chance[wrong_outcomes].sum(axis=1)
+        wrong = wrong_outcomes[truth[item], (random.random(len(item)) < second[truth[item]]).astype(int)]
         vote = np.where(random.random(len(item)) < SKILL[who], truth[item], wrong)
         skills = one_coin(item, who, vote, (pairs, len(SKILL), 4))
         held.append((skills.low <= SKILL) & (skills.high >= SKILL))

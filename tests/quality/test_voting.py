@@ -19,7 +19,7 @@ EXAMPLE_C = ["123321412...", "1233224125.3", ".33323422 51.".replace(" ", ""), "
 
 def counts_of(ratings: list[str], categories: str) -> np.ndarray:
     units = zip(*ratings, strict=True)
-    return np.array([[unit.count(each) for each in categories] for unit in units], dtype=float)
+    return np.array([[unit.count(category) for category in categories] for unit in units], dtype=float)
 
 
 def of(counts: np.ndarray, prompt: np.ndarray | None = None, scale: np.ndarray | None = None) -> Agreement:
@@ -28,47 +28,47 @@ def of(counts: np.ndarray, prompt: np.ndarray | None = None, scale: np.ndarray |
 
 
 def test_krippendorffs_example_with_missing_ratings():
-    found = of(counts_of(EXAMPLE_C, "12345"))
+    agreement = of(counts_of(EXAMPLE_C, "12345"))
 
-    assert (found.units, found.opinions) == (11, 40)
-    assert found.alpha.value == pytest.approx(0.743, abs=5e-4)
-    assert found.alpha_ordinal.value == pytest.approx(0.815, abs=5e-4)
+    assert (agreement.units, agreement.opinions) == (11, 40)
+    assert agreement.alpha.value == pytest.approx(0.743, abs=5e-4)
+    assert agreement.alpha_ordinal.value == pytest.approx(0.815, abs=5e-4)
 
 
 def test_krippendorffs_example_of_two_observers_and_two_values():
-    found = of(counts_of(["0100000010", "1110010000"], "01"))
+    agreement = of(counts_of(["0100000010", "1110010000"], "01"))
 
-    assert found.alpha.value == pytest.approx(0.095, abs=5e-4)
+    assert agreement.alpha.value == pytest.approx(0.095, abs=5e-4)
 
 
 def test_gwets_example():
-    found = of(counts_of(EXAMPLE_C, "12345"))
+    agreement = of(counts_of(EXAMPLE_C, "12345"))
 
-    assert found.raw.value == pytest.approx(0.81818, abs=5e-6)
-    assert found.ac1.value == pytest.approx(0.77544, abs=5e-6)
+    assert agreement.raw.value == pytest.approx(0.81818, abs=5e-6)
+    assert agreement.ac1.value == pytest.approx(0.77544, abs=5e-6)
 
 
 def test_outcomes_at_one_place_of_the_scale_are_the_same_there():
     apart = np.array([[0, 0, 1, 1]] * 10 + [[2, 0, 0, 0]] * 10, dtype=float)
 
-    found = of(apart, scale=ORDINAL)
+    agreement = of(apart, scale=ORDINAL)
 
-    assert found.alpha.value < found.alpha_ordinal.value == pytest.approx(1.0)
+    assert agreement.alpha.value < agreement.alpha_ordinal.value == pytest.approx(1.0)
 
 
 def test_where_everybody_always_says_the_same_alpha_is_not_defined():
-    found = of(np.array([[3.0, 0.0]] * 20))
+    agreement = of(np.array([[3.0, 0.0]] * 20))
 
-    assert found.raw.value == 1.0
-    assert (found.alpha.value, found.alpha.low) == (None, None)
-    assert "not defined" in found.alpha.why
+    assert agreement.raw.value == 1.0
+    assert (agreement.alpha.value, agreement.alpha.low) == (None, None)
+    assert "not defined" in agreement.alpha.why
 
 
 @pytest.mark.parametrize(("units", "prompts"), [(9, 9), (40, 4)])
 def test_few_units_or_few_prompts_are_not_enough_data(units, prompts):
-    found = of(np.array([[2.0, 1.0]] * units), prompt=np.arange(units) % prompts)
+    agreement = of(np.array([[2.0, 1.0]] * units), prompt=np.arange(units) % prompts)
 
-    assert found.raw == Figure(None, None, None, units, prompts, "not enough data")
+    assert agreement.raw == Figure(None, None, None, units, prompts, "not enough data")
 
 
 def test_agreement_is_the_same_when_completions_change_places():
@@ -77,9 +77,9 @@ def test_agreement_is_the_same_when_completions_change_places():
     swapped = counts.copy()
     swapped[::2, :2] = counts[::2, 1::-1]
 
-    mine, theirs = of(counts, scale=ORDINAL), of(swapped, scale=ORDINAL)
+    as_counted, as_swapped = of(counts, scale=ORDINAL), of(swapped, scale=ORDINAL)
 
-    assert mine.raw.value == pytest.approx(theirs.raw.value)
+    assert as_counted.raw.value == pytest.approx(as_swapped.raw.value)
 
 
 def test_the_interval_of_clustered_opinions_is_wider_than_that_of_independent_ones():
@@ -96,21 +96,23 @@ def test_the_interval_of_clustered_opinions_is_wider_than_that_of_independent_on
 def test_one_opinion_alone_agrees_with_nobody_and_three_count_as_three_pairs():
     counts = np.array([[2.0, 0.0], [1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]] * 5)
 
-    found = of(counts)
+    agreement = of(counts)
 
-    assert found.raw.value == pytest.approx((1 + 0 + 1 / 3) / 3)
-    assert (found.units, found.raw) == (15, raw_agreement(counts, np.arange(len(counts))))
+    assert agreement.raw.value == pytest.approx((1 + 0 + 1 / 3) / 3)
+    assert (agreement.units, agreement.raw) == (15, raw_agreement(counts, np.arange(len(counts))))
 
 
 def test_two_people_who_agree_in_73_of_100_leave_84_to_a_perfect_model():
     def sides(agree: int) -> np.ndarray:
         return np.array([[2.0, 0.0]] * agree + [[1.0, 1.0]] * (100 - agree))
 
-    found, at_chance = (ceiling(sides(agree), np.arange(100) < agree, np.arange(100)) for agree in (73, 50))
+    of_people, at_chance = (
+        ceiling(sides(agree), np.arange(100) < agree, np.arange(100)) for agree in (73, 50)
+    )
 
-    assert found.agreement.value == 0.73
-    assert found.share.value == pytest.approx(0.839, abs=5e-4)
-    assert found.share.low == pytest.approx(human_ceiling(found.agreement.low))
+    assert of_people.agreement.value == 0.73
+    assert of_people.share.value == pytest.approx(0.839, abs=5e-4)
+    assert of_people.share.low == pytest.approx(human_ceiling(of_people.agreement.low))
     assert (at_chance.share.value, at_chance.agreement.value, at_chance.votes) == (None, 0.5, 1)
 
 
@@ -121,25 +123,25 @@ def test_alpha_of_pandalm_is_the_known_one():
     texts = [f"{row['instruction']}\n{row['input']}" for row in rows]
     prompt = np.unique(texts, return_inverse=True)[1]
 
-    found = of(counts, prompt, ORDINAL[:3])
+    agreement = of(counts, prompt, ORDINAL[:3])
 
-    assert found.alpha.value == pytest.approx(0.8642, abs=5e-5)
-    assert 1 - found.raw.value == pytest.approx(0.0801, abs=5e-5)
-    assert found.alpha.prompts == 170
+    assert agreement.alpha.value == pytest.approx(0.8642, abs=5e-5)
+    assert 1 - agreement.raw.value == pytest.approx(0.0801, abs=5e-5)
+    assert agreement.alpha.prompts == 170
 
 
 @pytest.mark.real_data
 def test_alpha_of_ukpconvarg_is_the_known_one():
     with gzip.open(SHARED / "data/ukpconvarg/full_votes.jsonl.gz", "rt") as file:
         rows = [json.loads(line) for line in file]
-    said = [[vote["value"] for vote in row["votes"]] for row in rows]
+    choices = [[vote["value"] for vote in row["votes"]] for row in rows]
     counts = np.array(
-        [[votes.count(value) for value in ("a1", "a2", "equal")] for votes in said], dtype=float
+        [[votes.count(value) for value in ("a1", "a2", "equal")] for votes in choices], dtype=float
     )
     prompt = np.unique([f"{row['title']}\n{row['stance']}" for row in rows], return_inverse=True)[1]
 
-    found = of(counts, prompt, ORDINAL[:3])
+    agreement = of(counts, prompt, ORDINAL[:3])
 
-    assert (found.opinions, found.alpha.prompts) == (84_445, 32)
-    assert found.alpha.value == pytest.approx(0.2668, abs=5e-5)
-    assert 1 - found.raw.value == pytest.approx(0.4762, abs=5e-5)
+    assert (agreement.opinions, agreement.alpha.prompts) == (84_445, 32)
+    assert agreement.alpha.value == pytest.approx(0.2668, abs=5e-5)
+    assert 1 - agreement.raw.value == pytest.approx(0.4762, abs=5e-5)

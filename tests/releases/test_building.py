@@ -220,14 +220,14 @@ def test_a_judgment_between_settling_and_snapshot_keeps_its_comparison_back(data
 
 
 def test_the_same_content_gives_the_same_bytes_whatever_the_primary_keys(dataset):
-    other = DatasetFactory.create(name="Elsewhere")
+    second_dataset = DatasetFactory.create(name="Elsewhere")
     judgments = [(f"Question {n}?", (f"x{n}", f"y{n}"), "ab"[n % 2]) for n in range(40)]
     for prompt, answers, outcome in judgments:
         judged(dataset, outcome, prompt, answers)
     for prompt, answers, outcome in reversed(judgments):
-        judged(other, outcome, prompt, answers)
+        judged(second_dataset, outcome, prompt, answers)
 
-    for place, pairs in ((dataset, [(0, 1), (0, 2), (1, 2)]), (other, [(1, 2), (0, 2), (0, 1)])):
+    for place, pairs in ((dataset, [(0, 1), (0, 2), (1, 2)]), (second_dataset, [(1, 2), (0, 2), (0, 1)])):
         prompt = PromptFactory.create(
             dataset=place, messages=[{"role": "user", "content": "Which of three?"}]
         )
@@ -235,7 +235,7 @@ def test_the_same_content_gives_the_same_bytes_whatever_the_primary_keys(dataset
         for a, b in pairs:
             JudgmentFactory.create(comparison=ComparisonFactory.create(prompt=prompt, a=texts[a], b=texts[b]))
 
-    first, again, elsewhere = built(dataset), built(dataset), built(other)
+    first, again, elsewhere = built(dataset), built(dataset), built(second_dataset)
 
     assert content(first) == content(again)
     assert len(digests(first)) == 3
@@ -259,10 +259,10 @@ def test_the_manifest_tells_the_sha256_size_and_rows_of_each_file(dataset):
 
 def test_releases_of_a_dataset_are_numbered_one_by_one(dataset):
     judged(dataset)
-    other = DatasetFactory.create()
-    judged(other)
+    second_dataset = DatasetFactory.create()
+    judged(second_dataset)
 
-    assert [built(place).number for place in (dataset, dataset, other)] == [1, 2, 1]
+    assert [built(place).number for place in (dataset, dataset, second_dataset)] == [1, 2, 1]
 
 
 def test_a_prompt_group_is_in_the_same_split_in_every_dataset_and_release(dataset):
@@ -288,18 +288,20 @@ def test_outcomes_are_counted_by_split(dataset):
     counted = built(dataset).manifest["comparisons"]
 
     splits = Counter(split_of(prompt.group) for prompt in dataset.prompts.all())
-    assert {split: sum(it.values()) for split, it in counted["by_split"].items()} == dict(splits)
-    assert {name: sum(it.get(name, 0) for it in counted["by_split"].values()) for name in ("a", "tie")} == {
+    assert {split: sum(outcomes.values()) for split, outcomes in counted["by_split"].items()} == dict(splits)
+    assert {
+        name: sum(outcomes.get(name, 0) for outcomes in counted["by_split"].values()) for name in ("a", "tie")
+    } == {
         "a": 15,
         "tie": 15,
     }
 
 
-@pytest.mark.parametrize("other", [{"salt": "another"}, {"shares": {"train": 1.0}}])
-def test_after_a_release_that_was_split_otherwise_nothing_is_built(dataset, other):
+@pytest.mark.parametrize("change", [{"salt": "another"}, {"shares": {"train": 1.0}}])
+def test_after_a_release_that_was_split_otherwise_nothing_is_built(dataset, change):
     judged(dataset)
     old = built(dataset)
-    Release.objects.update(manifest={**old.manifest, "split": {**old.manifest["split"], **other}})
+    Release.objects.update(manifest={**old.manifest, "split": {**old.manifest["split"], **change}})
 
     with pytest.raises(releases.ReleaseError, match=r"Release 1 of .* move its test prompts into training"):
         built(dataset)

@@ -136,7 +136,7 @@ def test_all_votes_are_filtered_too(dataset):
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("filters", "sentence"),
     [
         ({"votes": "3"}, 'There is no filter "votes"; there are method, min_votes'),
         ({"min_votes": "three"}, 'min_votes takes a whole number, not "three"'),
@@ -145,9 +145,9 @@ def test_all_votes_are_filtered_too(dataset):
         ({"method": ["guess"]}, 'method is one of agreement, majority, aggregation, reviewer, not "guess"'),
     ],
 )
-def test_a_filter_that_does_not_exist_or_cannot_have_its_value_is_refused_with_what_can(given, sentence):
+def test_a_filter_that_does_not_exist_or_cannot_have_its_value_is_refused_with_what_can(filters, sentence):
     with pytest.raises(BadFilter, match=sentence):
-        Filters.parse(given)
+        Filters.parse(filters)
 
 
 def test_filters_are_stored_as_they_are_read(dataset):

@@ -33,8 +33,8 @@ def turn(comparison: Comparison) -> None:
     """The one Judgment of it now says the other side."""
     old = comparison.judgments.get(is_current=True)
     Judgment.objects.filter(pk=old.pk).update(is_current=False)
-    other = {"a": "b", "b": "a"}[old.outcome]
-    JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome=other, supersedes=old)
+    other_side = {"a": "b", "b": "a"}[old.outcome]
+    JudgmentFactory.create(comparison=comparison, annotator=old.annotator, outcome=other_side, supersedes=old)
 
 
 def test_a_release_verifies_and_the_same_state_gives_the_same_bytes(dataset):

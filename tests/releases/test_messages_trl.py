@@ -28,8 +28,8 @@ def tool(n: int) -> dict:
 
 
 def row(n: int) -> dict:
-    given = {"unit": n} if n % 3 else {"unit": "c", f"city_{n}": ["Oslo"]}
-    call = {"type": "function", "function": {"name": f"weather_{n}", "arguments": given}}
+    arguments = {"unit": n} if n % 3 else {"unit": "c", f"city_{n}": ["Oslo"]}
+    call = {"type": "function", "function": {"name": f"weather_{n}", "arguments": arguments}}
     return {
         "prompt": [{"role": "user", "content": f"How warm is it in town {n}?"}],
         "chosen": [

@@ -109,7 +109,7 @@ def test_a_failed_build_that_is_tried_again_keeps_its_number(dataset, alice):
     assert (release.number, release.state, release.rows) == (1, "ready", 1)
 
 
-def asked(client, dataset, **form):
+def order(client, dataset, **form):
     """The number beside the filters."""
     form = {"profiles": ["preference"], "formats": ["jsonl"], **form}
     return client.post(reverse("release_count", args=[dataset.pk]), form).content.decode()
@@ -117,10 +117,10 @@ def asked(client, dataset, **form):
 
 def count(client, dataset, **form):
     """The number once a worker has done what it was rung for."""
-    asked(client, dataset, **form)
+    order(client, dataset, **form)
     for run in Run.objects.filter(kind="decide", state="waiting"):
         tasks.carry_out(run.pk)
-    return asked(client, dataset, **form)
+    return order(client, dataset, **form)
 
 
 TESTED = "how many grams of salt belong into three litres of water for boiling fresh noodles at home"
@@ -176,16 +176,16 @@ def test_a_benchmark_that_cannot_be_read_fails_its_run_with_the_line(dataset, re
 def test_a_report_that_cannot_be_ordered_leaves_no_file_behind(dataset, reported, monkeypatch):
     """Files of a Run that could not be stored stayed for ever."""
 
-    def there() -> list[str]:
+    def stored_files() -> list[str]:
         return default_storage.listdir("leakage")[1] if default_storage.exists("leakage") else []
 
-    before = there()
+    before = stored_files()
     monkeypatch.setattr(Run, "save", Mock(side_effect=OperationalError("disk full")))
 
     with pytest.raises(OperationalError):
         reported(("bench.txt", TESTED), ("other.txt", TESTED))
 
-    assert there() == before
+    assert stored_files() == before
 
 
 def test_a_cancelled_leakage_report_stops(dataset, alice):
@@ -250,12 +250,12 @@ def test_no_request_settles_decisions_and_the_number_says_as_of_when(
         judge(dataset)
 
     with django_capture_on_commit_callbacks(execute=True):
-        first, again = asked(client, dataset), asked(client, dataset)
+        first, again = order(client, dataset), order(client, dataset)
     untouched = Decision.objects.count()
     ((task, pk),) = messages
     task(pk)
     judge(dataset)
-    after = asked(client, dataset)
+    after = order(client, dataset)
 
     assert untouched == 0
     assert "<b>" not in first
@@ -273,7 +273,7 @@ def test_what_came_since_is_settled_by_another_run_a_minute_later(dataset, alice
     assert "<b>1</b> of 1" in count(client, dataset)
     Run.objects.update(created_at=timezone.now() - timedelta(seconds=61))
 
-    asked(client, dataset)
+    order(client, dataset)
     assert Run.objects.filter(kind="decide").count() == 1
     judge(dataset)
 
@@ -284,14 +284,14 @@ def test_what_came_since_is_settled_by_another_run_a_minute_later(dataset, alice
 def test_a_settling_that_failed_is_named_and_not_tried_with_each_look(dataset, alice, as_user, monkeypatch):
     client = as_user(alice)
     judge(dataset)
-    asked(client, dataset)
+    order(client, dataset)
     monkeypatch.setattr(aggregation, "derive", lambda _: 1 / 0)
     run = Run.objects.get(kind="decide")
     with pytest.raises(ZeroDivisionError):
         tasks.carry_out(run.pk)
     Run.objects.update(created_at=timezone.now() - timedelta(seconds=61))
 
-    page = asked(client, dataset)
+    page = order(client, dataset)
 
     assert "could not be counted" in page
     assert reverse("run", args=[run.pk]) in page
@@ -349,11 +349,11 @@ def test_the_list_polls_while_a_run_is_open_and_stops_after(dataset, alice, as_u
     client, url = as_user(alice), reverse("releases", args=[dataset.pk])
     run = begun(dataset, alice)
 
-    going = client.get(url, headers={"HX-Request": "true"})
+    polled = client.get(url, headers={"HX-Request": "true"})
     run.cancel()
-    over = client.get(url, headers={"HX-Request": "true"})
+    polled_after = client.get(url, headers={"HX-Request": "true"})
 
-    assert (going.status_code, over.status_code) == (200, 286)
+    assert (polled.status_code, polled_after.status_code) == (200, 286)
     assert "hx-get" not in client.get(url).content.decode()
 
 
@@ -448,7 +448,7 @@ def test_the_manifest_can_be_downloaded(ready, alice, as_user):
 
 
 @pytest.mark.parametrize(
-    ("asked", "part"),
+    ("byte_range", "part"),
     [
         ("bytes=5-", slice(5, None)),
         ("bytes=0-9", slice(0, 10)),
@@ -456,10 +456,10 @@ def test_the_manifest_can_be_downloaded(ready, alice, as_user):
         ("bytes=5-100000", slice(5, None)),
     ],
 )
-def test_a_download_can_be_resumed(ready, alice, as_user, asked, part):
+def test_a_download_can_be_resumed(ready, alice, as_user, byte_range, part):
     name, data = file_of(ready)
 
-    answer = download(as_user(alice), ready, name, range=asked)
+    answer = download(as_user(alice), ready, name, range=byte_range)
 
     first, end, _ = part.indices(len(data))
     assert answer.status_code == 206
@@ -468,11 +468,11 @@ def test_a_download_can_be_resumed(ready, alice, as_user, asked, part):
     assert Download.objects.get().first_byte == first
 
 
-@pytest.mark.parametrize("asked", ["bytes=100000-", "bytes=9-5", "bytes=-0"])
-def test_a_range_that_is_not_in_the_file_is_refused_with_the_files_size(ready, alice, as_user, asked):
+@pytest.mark.parametrize("byte_range", ["bytes=100000-", "bytes=9-5", "bytes=-0"])
+def test_a_range_that_is_not_in_the_file_is_refused_with_the_files_size(ready, alice, as_user, byte_range):
     name, data = file_of(ready)
 
-    answer = download(as_user(alice), ready, name, range=asked)
+    answer = download(as_user(alice), ready, name, range=byte_range)
 
     assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
 

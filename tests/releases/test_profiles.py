@@ -180,13 +180,13 @@ def test_each_profile_has_its_own_use_for_an_outcome(dataset, outcomes, kto, sof
 
     release = build(dataset, "kto", "soft-label", "preference")
 
-    asked = [row for row in rows(release, "kto") if row["prompt"] == "Salt?"]
-    assert [row["label"] for row in asked] == kto
+    salt = [row for row in rows(release, "kto") if row["prompt"] == "Salt?"]
+    assert [row["label"] for row in salt] == kto
     assert [row["p_a"] for row in rows(release, "soft-label") if row["prompt"] == "Salt?"] == soft
     assert sum(row["prompt"] == "Salt?" for row in rows(release, "preference")) == preference
-    wanted = {"kto": bool(kto), "soft-label": bool(soft), "preference": bool(preference)}
-    left = {name: sum(it["left_out"].values()) for name, it in release.manifest["profiles"].items()}
-    assert left == {name: int(not used) for name, used in wanted.items()}
+    used_by = {"kto": bool(kto), "soft-label": bool(soft), "preference": bool(preference)}
+    left = {name: sum(counts["left_out"].values()) for name, counts in release.manifest["profiles"].items()}
+    assert left == {name: int(not used) for name, used in used_by.items()}
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_each_profile_has_its_own_use_for_an_outcome(dataset, outcomes, kto, sof
 )
 def test_strength_is_the_mean_of_what_those_said_who_prefer_the_outcome(dataset, votes, strength):
     comparison = pair(dataset, "")
-    for outcome, said in votes:
-        JudgmentFactory.create(comparison=comparison, outcome=outcome, strength=said)
+    for outcome, strength_of_vote in votes:
+        JudgmentFactory.create(comparison=comparison, outcome=outcome, strength=strength_of_vote)
 
     assert [row["strength"] for row in rows(build(dataset, "soft-label"), "soft-label")] == [strength]
 
@@ -261,10 +261,10 @@ def test_all_votes_holds_every_judgment_under_a_pseudonym_also_superseded_and_un
 
     written = rows(build(dataset, "all-votes"), "all-votes")
 
-    told = [
+    facts = [
         (row["outcome"], row["stage"], row["left"], row["current"], row["strength"]) for row in written[1:]
     ]
-    assert told == [("a", "first", "b", False, -1), ("b", "revealed", "b", True, 2)]
+    assert facts == [("a", "first", "b", False, -1), ("b", "revealed", "b", True, 2)]
     assert {row["annotator"] for row in written[1:]} == {str(person.pseudonym)}
     assert person.user.username not in json.dumps(written)
     assert {row["decided"] for row in written} == {""}
@@ -284,14 +284,14 @@ def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset
         pair(dataset, "aab", f"Question {number}?")
 
     def settle_and_change(of: Dataset) -> object:
-        found = settled(of)
+        before = settled(of)
         for n, old in enumerate(Judgment.objects.filter(outcome="a", is_current=True).order_by("pk")):
             if n % 3:  # both, one or none of the two that said a
                 Judgment.objects.filter(pk=old.pk).update(is_current=False)
                 JudgmentFactory.create(
                     comparison=old.comparison, annotator=old.annotator, outcome="b", supersedes=old
                 )
-        return found
+        return before
 
     monkeypatch.setattr(aggregation_stage, "derive", settle_and_change)
 
@@ -301,7 +301,7 @@ def test_what_all_votes_says_is_decided_follows_from_the_votes_beside_it(dataset
     for row in written:
         if row["current"]:
             votes.setdefault(row["pair_id"], []).append(row["outcome"])
-    majority = {pair: max(set(said), key=said.count) for pair, said in votes.items()}
+    majority = {pair: max(set(outcomes), key=outcomes.count) for pair, outcomes in votes.items()}
     assert {row["pair_id"]: row["decided"] for row in written} == majority
     assert set(majority.values()) == {"b"}
     assert Decision.objects.filter(is_current=True, outcome="a").exists()
@@ -388,7 +388,7 @@ def test_every_format_holds_the_same_rows(dataset):
 
     release = build(dataset, "preference", formats=FORMATS)
 
-    (name,) = {it["split"] for it in release.manifest["files"].values() if it["split"]}
+    (name,) = {file["split"] for file in release.manifest["files"].values() if file["split"]}
     (row,) = rows(release, "preference")
     base = folder(release) / f"preference.{name}"
     zipped = Path(f"{base}.jsonl.gz").read_bytes()
@@ -431,9 +431,9 @@ def test_a_release_is_the_same_to_the_byte_when_built_again(dataset, profiles, f
 
     first, again = (build(dataset, *profiles, formats=formats) for _ in range(2))
 
-    stored = [{path.name: path.read_bytes() for path in folder(it).iterdir()} for it in (first, again)]
+    stored = [{path.name: path.read_bytes() for path in folder(r).iterdir()} for r in (first, again)]
     assert stored[0] == stored[1]
-    assert {it["profile"] for it in first.manifest["files"].values()} - {None} == set(profiles)
+    assert {file["profile"] for file in first.manifest["files"].values()} - {None} == set(profiles)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -446,7 +446,7 @@ def test_every_profile_loads_by_the_card_alone(dataset, tmp_path):
 
     for name, profile in PROFILES.items():
         loaded = load_dataset(str(tmp_path / "out"), name, cache_dir=str(tmp_path / "cache"))
-        assert {split: len(it) for split, it in loaded.items()} == manifest["profiles"][name]["rows"]
+        assert {split: len(part) for split, part in loaded.items()} == manifest["profiles"][name]["rows"]
         assert set(loaded.column_names[next(iter(loaded))]) == set(profile.columns)
 
 
@@ -482,7 +482,9 @@ def test_what_loads_is_kept_beside_what_does_not_and_the_release_says_why(datase
 
     release = build(dataset, "preference", "trl-implicit", formats=["jsonl", "parquet"])
 
-    assert {(it["profile"], it["format"]) for it in release.manifest["files"].values() if it["rows"]} == {
+    assert {
+        (file["profile"], file["format"]) for file in release.manifest["files"].values() if file["rows"]
+    } == {
         ("preference", "parquet"),
         ("trl-implicit", "jsonl"),
         ("trl-implicit", "parquet"),
@@ -574,7 +576,7 @@ def imported(release: Release) -> Dataset:
 
 
 def digests(release: Release) -> dict[str, str]:
-    return {name: it["sha256"] for name, it in release.manifest["files"].items() if it["rows"]}
+    return {name: file["sha256"] for name, file in release.manifest["files"].items() if file["rows"]}
 
 
 @pytest.mark.parametrize(
@@ -636,12 +638,17 @@ def test_the_reference_names_every_profile_with_its_columns():
 @pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"kto", "kto-chat", "all-votes", "rewardbench"}))
 def test_training_reads_every_profile_of_pairs_and_sees_what_scoring_sees(profile, tmp_path):
     dataset = DatasetFactory.create(name="kitchen")
-    asked = [pair(dataset, "bba", f"Salt {n}?") for n in range(40)]
-    asked.append(pair(dataset, "bba", TALK))
+    comparisons = [pair(dataset, "bba", f"Salt {n}?") for n in range(40)]
+    comparisons.append(pair(dataset, "bba", TALK))
     release = build(dataset, profile, formats=("jsonl.gz",))
 
     data = read_training_data(folder(release))
 
-    read = [each for split in data.splits().values() for each in split]
-    assert {each.prompt for each in read} == {flatten_messages(each.prompt.messages) for each in asked}
-    assert {(each.a, each.b) if each.target > 0.5 else (each.b, each.a) for each in read} == {("No.", "Yes.")}
+    read = [read_pair for split in data.splits().values() for read_pair in split]
+    assert {read_pair.prompt for read_pair in read} == {
+        flatten_messages(comparison.prompt.messages) for comparison in comparisons
+    }
+    assert {
+        (read_pair.a, read_pair.b) if read_pair.target > 0.5 else (read_pair.b, read_pair.a)
+        for read_pair in read
+    } == {("No.", "Yes.")}

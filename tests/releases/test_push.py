@@ -25,8 +25,8 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.there = ["old.jsonl", ".gitattributes"]
-        self.asked: dict[str, bytes] = {}
+        self.files_there = ["old.jsonl", ".gitattributes"]
+        self.posted: dict[str, bytes] = {}
         self.tokens: set[str | None] = set()
         self.refuses = False
 
@@ -36,14 +36,14 @@ class Hub(ThreadingHTTPServer):
 
     def files(self) -> dict[str, bytes]:
         lines = [
-            json.loads(line) for line in self.asked["/api/datasets/team/kitchen/commit/main"].splitlines()
+            json.loads(line) for line in self.posted["/api/datasets/team/kitchen/commit/main"].splitlines()
         ]
         sent = [line["value"] for line in lines if line["key"] == "file"]
-        return {it["path"]: base64.b64decode(it["content"]) for it in sent}
+        return {part["path"]: base64.b64decode(part["content"]) for part in sent}
 
     def deleted(self) -> list[str]:
         lines = [
-            json.loads(line) for line in self.asked["/api/datasets/team/kitchen/commit/main"].splitlines()
+            json.loads(line) for line in self.posted["/api/datasets/team/kitchen/commit/main"].splitlines()
         ]
         return [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
 
@@ -65,18 +65,20 @@ class Answers(BaseHTTPRequestHandler):
         if self.server.refuses:
             self.answer({"error": "You may not read here"}, 403)
             return
-        self.answer([{"type": "file", "path": path, "size": 1, "oid": COMMIT} for path in self.server.there])
+        self.answer(
+            [{"type": "file", "path": path, "size": 1, "oid": COMMIT} for path in self.server.files_there]
+        )
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
-        self.server.asked[path] = body
+        self.server.posted[path] = body
         self.server.tokens.add(self.headers.get("Authorization"))
         if self.server.refuses:
             self.answer({"error": "You may not write here"}, 403)
         elif path.endswith("/preupload/main"):
             modes = {"uploadMode": "regular", "shouldIgnore": False}
-            self.answer({"files": [{"path": it["path"], **modes} for it in json.loads(body)["files"]]})
+            self.answer({"files": [{"path": file["path"], **modes} for file in json.loads(body)["files"]]})
         elif path.endswith("/commit/main"):
             url = f"{self.server.url}/datasets/team/kitchen/commit/{COMMIT}"
             self.answer({"commitUrl": url, "commitOid": COMMIT, "success": True})
@@ -111,7 +113,7 @@ def test_all_files_go_in_one_commit_that_is_tagged_and_old_ones_leave(release, h
     folder = Path(default_storage.path(release.folder))
     assert hub.files() == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert hub.deleted() == ["old.jsonl"]
-    assert json.loads(hub.asked[f"/api/datasets/team/kitchen/tag/{COMMIT}"]) == {"tag": "release-1"}
+    assert json.loads(hub.posted[f"/api/datasets/team/kitchen/tag/{COMMIT}"]) == {"tag": "release-1"}
     assert hub.tokens == {"Bearer hf_of_the_test"}
     assert json.loads(capsys.readouterr().out)["url"].endswith(COMMIT)
 
@@ -122,7 +124,7 @@ def test_without_a_token_nothing_is_sent(release, hub, monkeypatch):
     with pytest.raises(CommandError, match="Set HF_TOKEN"):
         call_command("release_push", "Kitchen", 1, "team/kitchen")
 
-    assert not hub.asked
+    assert not hub.posted
 
 
 def test_what_the_hub_says_when_it_refuses_is_passed_on(release, hub):
@@ -137,4 +139,4 @@ def test_a_release_or_repository_that_cannot_be_meant_is_refused(release, hub, n
     with pytest.raises(CommandError, match=r"has no release 2|is not a repository"):
         call_command("release_push", "Kitchen", number, repository)
 
-    assert not hub.asked
+    assert not hub.posted

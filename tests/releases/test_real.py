@@ -54,10 +54,10 @@ def test_a_published_set_comes_out_with_the_rows_that_went_in(dataset, file, pro
 
     rows = released(dataset, profile)
 
-    known = {
-        json.dumps({ours: row[theirs] for ours, theirs in columns.items()})
+    originals = {
+        json.dumps({column: row[original] for column, original in columns.items()})
         for row in published(SHARED / "data" / file)
     }
-    assert {json.dumps(row) for row in rows} <= known
+    assert {json.dumps(row) for row in rows} <= originals
     left_out = result.ties + result.contradictions + result.empty_completions
     assert len(rows) == result.comparisons - left_out

@@ -61,7 +61,7 @@ def pair_of(
     texts: tuple[str, str],
     *,
     tools: Any = None,
-    **said: Any,
+    **fields: Any,
 ) -> Comparison:
     """A Comparison in canonical order with metadata everywhere, and one standing vote for the first text."""
     number = dataset.prompts.count()
@@ -80,8 +80,8 @@ def pair_of(
     comparison = Comparison.objects.create(
         dataset=dataset, prompt=prompt, a=a, b=b, external_id=f"row {number}", metadata={"k": "é"}
     )
-    outcome = said.pop("outcome", "a" if a == answers[0] else "b")
-    JudgmentFactory.create(comparison=comparison, outcome=outcome, **said)
+    outcome = fields.pop("outcome", "a" if a == answers[0] else "b")
+    JudgmentFactory.create(comparison=comparison, outcome=outcome, **fields)
     return comparison
 
 
@@ -183,19 +183,21 @@ def test_every_vote_comes_back_as_it_stands_with_all_that_it_came_with(kept, for
     before = Judgment.objects.count()
     imported(release, into=again)
     assert Judgment.objects.count() == before
-    told = {
+    facts_of_votes = {
         (of.comparison.external_id, of.annotator.external_id, of.is_current): (of.strength, of.metadata)
         for of in Judgment.objects.of(again)
     }
     for vote in Judgment.objects.of(kept):
-        strength, metadata = told[vote.comparison.external_id, str(vote.annotator.pseudonym), vote.is_current]
+        strength, metadata = facts_of_votes[
+            vote.comparison.external_id, str(vote.annotator.pseudonym), vote.is_current
+        ]
         release_facts = metadata.pop("release")
         assert (strength, metadata) == (vote.strength, vote.metadata)
         assert release_facts["stage"] == vote.stage
         assert release_facts["seconds"] == (vote.seconds or 0.0)
         assert release_facts["current"] is vote.is_current
     facts = dict(again.comparisons.values_list("external_id", "metadata"))
-    assert all(each["k"] == "é" for each in facts.values())
+    assert all(fact["k"] == "é" for fact in facts.values())
     assert {name: facts["row 2"]["release"][name] for name in ("decided", "method", "reason", "note")} == {
         "decided": "drop",
         "method": "reviewer",
@@ -330,8 +332,10 @@ def test_calls_and_tools_of_a_file_go_out_and_come_back_equal(dataset, tmp_path,
     assert release.manifest["not_written"] == []
     again = imported(release)
 
-    given = [[row["prompt"], row.get("tools"), row[side]] for row in talks for side in ("chosen", "rejected")]
-    assert written(dataset) == written(again) == sorted(map(json.dumps, given))
+    conversations = [
+        [row["prompt"], row.get("tools"), row[side]] for row in talks for side in ("chosen", "rejected")
+    ]
+    assert written(dataset) == written(again) == sorted(map(json.dumps, conversations))
     keys = dataset.prompts.values_list("sha256", "group", "messages", "tools").order_by("sha256")
     assert list(again.prompts.values_list("sha256", "group", "messages", "tools").order_by("sha256")) == list(
         keys

@@ -27,9 +27,9 @@ def version(db: None) -> ModelVersion:
 @pytest.fixture
 def make(dataset: Dataset, version: ModelVersion):
     def make(
-        outcomes: str = "ab", margin: float = 1.0, asked: str = "Which?", source: str = ""
+        outcomes: str = "ab", margin: float = 1.0, question: str = "Which?", source: str = ""
     ) -> Comparison:
-        messages = [{"role": "user", "content": f"{asked} {Comparison.objects.count()}"}]
+        messages = [{"role": "user", "content": f"{question} {Comparison.objects.count()}"}]
         prompt = PromptFactory.create(dataset=dataset, messages=messages)
         a = CompletionFactory.create(prompt=prompt, source=source)
         comparison = ComparisonFactory.create(prompt=prompt, a=a)
@@ -95,8 +95,8 @@ def test_settling_is_not_done_by_a_link(client, make):
 
 
 def test_the_queue_shows_each_case_with_its_reasons_and_opens_the_first(client, dataset, make):
-    make("a", margin=-1.0, asked="How hot?")
-    make("ab", margin=9.0, asked="How cold?")
+    make("a", margin=-1.0, question="How hot?")
+    make("ab", margin=9.0, question="How cold?")
 
     page = client.get(reverse("review", args=[dataset.pk]), {"queue": "all"}).content.decode()
 
@@ -188,8 +188,8 @@ def test_left_and_right_mean_the_texts_as_this_reviewer_sees_them(client, rita, 
         texts = [getattr(comparison, name).text for name in (first, second)]
         assert page.index(f'data-outcome="{first}"') < page.index(texts[0])
         assert page.index(texts[0]) < page.index(f'data-outcome="{second}"') < page.index(texts[1])
-        said = [f"{mark}</span> {word}</span>" for mark, word in (("◧", "Left"), ("◨", "Right"))]
-        assert [page.count(s) for s in said] == ([2, 1] if first == "a" else [1, 2])
+        labels = [f"{mark}</span> {word}</span>" for mark, word in (("◧", "Left"), ("◨", "Right"))]
+        assert [page.count(s) for s in labels] == ([2, 1] if first == "a" else [1, 2])
 
 
 def test_a_case_shows_who_said_what_and_what_each_model_suggests(client, dataset, make, version):
@@ -197,8 +197,8 @@ def test_a_case_shows_who_said_what_and_what_each_model_suggests(client, dataset
     judgment = comparison.judgments.get()
     judgment.comment = "Second one guesses."
     judgment.save()
-    other = ModelVersionFactory.create(name="reward-2", temperature=1.0)
-    SuggestionFactory.create(comparison=comparison, version=other, margin=-2.0)
+    second_version = ModelVersionFactory.create(name="reward-2", temperature=1.0)
+    SuggestionFactory.create(comparison=comparison, version=second_version, margin=-2.0)
 
     page = client.get(reverse("review_case", args=[comparison.pk])).content.decode()
 
@@ -234,7 +234,7 @@ def test_after_the_last_case_comes_the_first_that_is_left_and_then_the_empty_que
 
 
 def test_htmx_gets_the_next_case_and_the_settled_row_with_its_undo(client, make):
-    first, second = make(margin=5.0), make(margin=1.0, asked="What now?")
+    first, second = make(margin=5.0), make(margin=1.0, question="What now?")
 
     response = post(client, "settle", first, answer(first), headers=HTMX)
 
@@ -282,10 +282,10 @@ def test_a_reason_that_says_nothing_by_itself_wants_a_note(client, make, reason,
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_an_answer_to_one_case_that_arrives_at_another_stores_nothing_there(client, make, headers):
-    meant, other = make(), make()
-    posted = answer(other, note="About the first.") | {"comparison": meant.pk}
+    meant, open_pair = make(), make()
+    posted = answer(open_pair, note="About the first.") | {"comparison": meant.pk}
 
-    response = post(client, "settle", other, posted, headers=headers)
+    response = post(client, "settle", open_pair, posted, headers=headers)
 
     assert response.status_code == 400
     assert "your answer was for another pair" in response.content.decode()
@@ -346,7 +346,7 @@ def test_a_decision_of_another_case_is_not_undone_through_this_one(client, rita,
 
 
 def test_lately_settled_cases_can_be_undone_from_the_queue(client, dataset, rita, make):
-    comparison = make(asked="Settled before lunch?")
+    comparison = make(question="Settled before lunch?")
     decide.settle(comparison, rita, "drop", seen_token=decide.seen(comparison))
 
     page = client.get(reverse("review", args=[dataset.pk])).content.decode()
@@ -400,10 +400,10 @@ def test_flips_between_two_models_are_a_queue_that_keeps_what_is_settled_and_goe
     for comparison, margin in ((settled, -1.0), (first, -1.0), (second, -1.0), (kept, 1.0)):
         SuggestionFactory.create(comparison=comparison, version=old, margin=margin)
     decide.settle(settled, rita, "a", seen_token=decide.seen(settled))
-    asked = {"old": old.pk}
+    filters = {"old": old.pk}
 
-    page = client.get(reverse("review", args=[dataset.pk]), asked).content.decode()
-    only = client.get(reverse("review", args=[dataset.pk]), {**asked, "why": "away"}).content.decode()
+    page = client.get(reverse("review", args=[dataset.pk]), filters).content.decode()
+    only = client.get(reverse("review", args=[dataset.pk]), {**filters, "why": "away"}).content.decode()
     url = reverse("settle", args=[second.pk]) + f"?old={old.pk}"
     to_first = client.post(url, answer(second))
 
@@ -435,11 +435,11 @@ def test_the_next_rows_come_as_a_part_of_the_page(client, dataset, make):
         if "after=" in part.split('"')[0]
     }
 
-    rest = client.get(more.replace("&amp;", "&"), headers=HTMX).content.decode()
+    next_rows = client.get(more.replace("&amp;", "&"), headers=HTMX).content.decode()
 
-    assert rest.count('id="row-') == 1
-    assert "<html" not in rest
-    assert 'id="more"' not in rest
+    assert next_rows.count('id="row-') == 1
+    assert "<html" not in next_rows
+    assert 'id="more"' not in next_rows
 
 
 def test_a_flagged_case_shows_the_flag_and_settling_closes_it(client, make):
@@ -464,13 +464,13 @@ def test_guideline_gaps_collect_beside_the_guidelines_with_the_agreement_under_e
     client, dataset, rita, make, store_figures
 ):
     old, new = (Guidelines.objects.create(dataset=dataset, number=n, text=f"Version {n}.") for n in (1, 2))
-    gap, other = make("ab", asked="May it be rude?"), make("aa", asked="Is it right?")
+    gap, slip = make("ab", question="May it be rude?"), make("aa", question="Is it right?")
     for _ in range(10):
         make("ab").judgments.update(guidelines=old)
         make("aa").judgments.update(guidelines=new)
     settled = {"reason": "guideline_gap", "note": "Say what to do about rude answers."}
     decide.settle(gap, rita, "tie", seen_token=decide.seen(gap), **settled)
-    decide.settle(other, rita, "a", seen_token=decide.seen(other), reason="slip", note="Not this one.")
+    decide.settle(slip, rita, "a", seen_token=decide.seen(slip), reason="slip", note="Not this one.")
 
     url = reverse("guideline_gaps", args=[dataset.pk])
     assert "Not computed yet" in client.get(url).content.decode()

@@ -61,7 +61,7 @@ def test_a_cancelled_run_tells_its_worker_to_stop_and_stays_cancelled():
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields", "said"),
+    ("kind", "fields", "sentence"),
     [
         ("score", {"done": 64, "total": 1722}, "64 of 1,722 answers"),
         ("release", {"done": 1000, "total": 5000}, "1,000 of 5,000 pairs"),
@@ -81,8 +81,8 @@ def test_a_cancelled_run_tells_its_worker_to_stop_and_stays_cancelled():
         ("decide", {}, ""),
     ],
 )
-def test_a_run_says_its_progress_in_what_a_person_counts(kind, fields, said):
-    assert Run(kind=kind, **{"state": "running"} | fields).progress == said
+def test_a_run_says_its_progress_in_what_a_person_counts(kind, fields, sentence):
+    assert Run(kind=kind, **{"state": "running"} | fields).progress == sentence
 
 
 def test_an_import_that_has_read_all_is_half_done():

@@ -245,8 +245,8 @@ def test_one_stuck_worker_is_named_although_others_go_on(dataset, alice, as_user
 )
 def test_a_run_waits_for_a_worker_of_its_own_queue(kind, queue, dataset, alice, as_user):
     now = timezone.now()
-    other = {"work": "score", "score": "work", "train": "score, work"}[queue]
-    Worker.objects.create(name="other", queues=other, started_at=now, last_seen=now)
+    other_queues = {"work": "score", "score": "work", "train": "score, work"}[queue]
+    Worker.objects.create(name="other", queues=other_queues, started_at=now, last_seen=now)
     run = RunFactory.create(dataset=dataset, kind=kind)
 
     assert f"--queues {queue}</code>" in show(as_user(alice), run)
@@ -392,22 +392,22 @@ def test_each_worker_is_shown_with_what_it_has_scored_and_its_rate_of_the_last_m
 def test_the_list_asks_as_often_for_three_runs_as_for_one(dataset, alice, as_user, queries_of):
     url = reverse("runs", args=[dataset.pk])
     RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
-    one = queries_of(as_user(alice), url)
+    for_one_run = queries_of(as_user(alice), url)
     for _ in range(2):
         RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), created_by=alice)
 
-    assert queries_of(as_user(alice), url) == one
+    assert queries_of(as_user(alice), url) == for_one_run
 
 
 def test_a_run_asks_as_often_for_three_failed_batches_as_for_one(dataset, alice, as_user, queries_of):
     run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
     url = reverse("run", args=[run.pk])
     failed_batch(run)
-    one = queries_of(as_user(alice), url)
+    for_one_batch = queries_of(as_user(alice), url)
     failed_batch(run)
     failed_batch(run)
 
-    assert queries_of(as_user(alice), url) == one
+    assert queries_of(as_user(alice), url) == for_one_batch
 
 
 def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user):
@@ -417,7 +417,7 @@ def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user
 
 
 @pytest.mark.parametrize(
-    ("finding", "made", "said"),
+    ("finding", "of_version", "sentence"),
     [
         ({"better": False, "said": "No step was better."}, {}, "No better model found"),
         ({"better": False, "said": "Not clearly better."}, {"model": "new"}, "No better model found"),
@@ -426,21 +426,21 @@ def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user
     ],
 )
 def test_a_training_that_is_over_says_what_it_found_with_both_curves_and_no_alarm(
-    finding, made, said, dataset, alice, as_user
+    finding, of_version, sentence, dataset, alice, as_user
 ):
-    if made:
-        made["version"] = ModelVersionFactory.create(name="new").pk
+    if of_version:
+        of_version["version"] = ModelVersionFactory.create(name="new").pk
     measured = [[n, {"log_loss": 0.7 - n / 100, "accuracy": 0.6, "best": True}] for n in (0, 5, 10)]
     curves = {"loss": [[1, 0.7], [10, 0.5]], "validation": measured}
     params = {"base_name": "base", "number": 1, "preset": "recommended", "name": "new", "settings": {}}
     run = RunFactory.create(
         dataset=dataset, kind="train", state="done", total=10, done=10, params=params,
-        result={"finding": finding, "stage": "done", **curves, **made},
+        result={"finding": finding, "stage": "done", **curves, **of_version},
     )  # fmt: skip
 
     html = show(as_user(alice), run).partition("<main")[2]
 
-    assert said in html
+    assert sentence in html
     assert finding["said"] in html
     assert "failed" not in html
     assert "disagree" not in html
@@ -450,10 +450,10 @@ def test_a_training_that_is_over_says_what_it_found_with_both_curves_and_no_alar
 
 
 def test_a_training_that_the_clock_ended_says_so_beside_its_curve(dataset, alice, as_user):
-    said = "The limit of 90 seconds ended the training after 5 of 13 steps."
+    reason = "The limit of 90 seconds ended the training after 5 of 13 steps."
     params = {"base_name": "base", "number": 1, "preset": "quick", "name": "new", "settings": {}}
     run = RunFactory.create(
-        dataset=dataset, kind="train", state="done", params=params, result={"ended": said}
+        dataset=dataset, kind="train", state="done", params=params, result={"ended": reason}
     )
 
-    assert said in show(as_user(alice), run).partition("<main")[2]
+    assert reason in show(as_user(alice), run).partition("<main")[2]

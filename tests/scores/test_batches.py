@@ -38,10 +38,10 @@ def version() -> ModelVersion:
     return ModelVersionFactory.create()
 
 
-def prompts_with_completions(prompts: int, each: int, dataset: Dataset | None = None) -> Dataset:
+def prompts_with_completions(prompts: int, completions: int, dataset: Dataset | None = None) -> Dataset:
     dataset = dataset or DatasetFactory.create()
     for prompt in PromptFactory.create_batch(prompts, dataset=dataset):
-        CompletionFactory.create_batch(each, prompt=prompt)
+        CompletionFactory.create_batch(completions, prompt=prompt)
     return dataset
 
 
@@ -314,12 +314,12 @@ def test_a_run_that_was_opened_again_counts_its_rate_from_there(version):
 
 def test_a_leased_batch_belongs_to_one_worker_until_the_lease_ends(version):
     batch = batches.plan(prompts_with_completions(1, 1), version).batches.get()
-    other = ScoreBatch.objects.get(pk=batch.pk)
+    same_batch = ScoreBatch.objects.get(pk=batch.pk)
 
     assert batch.lease("worker-1", 60)
-    assert not other.lease("worker-2", 60)
+    assert not same_batch.lease("worker-2", 60)
     ScoreBatch.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert other.lease("worker-2", 60)
+    assert same_batch.lease("worker-2", 60)
     assert not batch.renew("worker-1", 60)
 
 
@@ -465,9 +465,9 @@ def test_a_database_that_goes_away_again_and_again_costs_a_batch_no_attempt(vers
     run = batches.plan(prompts_with_completions(1, 2), version)
     batch, plain, failures = run.batches.get(), batches.work, iter(range(5))
 
-    def work(batch: ScoreBatch, score: Scorer, worker: str, *rest: object) -> bool:
+    def work(batch: ScoreBatch, score: Scorer, worker: str, *arguments: object) -> bool:
         if next(failures, None) is None:
-            return plain(batch, score, worker, *rest)
+            return plain(batch, score, worker, *arguments)
         batch.lease(worker, 3600)
         raise OperationalError("the database system is shutting down")
 

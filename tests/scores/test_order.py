@@ -99,10 +99,10 @@ def scores_of(version: ModelVersion) -> dict[int, tuple[float, str]]:
 
 def assert_in_order(version: ModelVersion, model: Rough) -> None:
     scores = list(Score.objects.filter(version=version).select_related("completion"))
-    for one, other in combinations(scores, 2):
-        exact = model.exact[one.completion.text], model.exact[other.completion.text]
-        if one.completion.prompt_id == other.completion.prompt_id and exact[0] != exact[1]:
-            assert (one.value < other.value) == (exact[0] < exact[1])
+    for first, second in combinations(scores, 2):
+        exact = model.exact[first.completion.text], model.exact[second.completion.text]
+        if first.completion.prompt_id == second.completion.prompt_id and exact[0] != exact[1]:
+            assert (first.value < second.value) == (exact[0] < exact[1])
 
 
 def assert_suggestions_are_of_the_scores(version: ModelVersion) -> None:
@@ -192,18 +192,18 @@ def test_a_late_completion_has_those_close_to_it_scored_again_and_no_others(mode
 def test_where_no_guard_is_known_all_siblings_of_a_late_completion_are_scored_again(model, version, prompt):
     ModelVersion.objects.filter(pk=version.pk).update(guard=None)
     early = model.add(prompt, 0, 4), model.add(prompt, 40, 4)
-    other = model.add(PromptFactory.create(dataset=prompt.dataset), 0, 4)
+    of_another_prompt = model.add(PromptFactory.create(dataset=prompt.dataset), 0, 4)
     score_all(prompt.dataset, version, model)
 
     late = model.add(prompt, 80)
     score_all(prompt.dataset, version, model)
 
-    assert [scores_of(version)[each.pk] for each in (*early, late)] == [
+    assert [scores_of(version)[completion.pk] for completion in (*early, late)] == [
         (0, "fp32"),
         (40, "fp32"),
         (80, "fp32"),
     ]
-    assert scores_of(version)[other.pk] == (4, "bf16")
+    assert scores_of(version)[of_another_prompt.pk] == (4, "bf16")
 
 
 def test_an_error_larger_than_the_guard_allows_has_more_siblings_scored_again(model, version, prompt):
@@ -234,15 +234,15 @@ def test_a_suggestion_that_rests_on_the_score_is_renewed_and_the_queue_with_it(m
 
 
 def test_other_versions_and_rules_keep_their_scores(model, version, prompt):
-    other = ModelVersionFactory.create(precision="bf16")
+    second_version = ModelVersionFactory.create(precision="bf16")
     early = model.add(prompt, 0, 4)
-    score_all(prompt.dataset, other, model)
+    score_all(prompt.dataset, second_version, model)
     late = model.add(prompt, 2)
 
-    score_all(prompt.dataset, other, model)
+    score_all(prompt.dataset, second_version, model)
     score_all(prompt.dataset, version, model)
 
-    assert scores_of(other) == {early.pk: (4, "bf16"), late.pk: (2, "fp32")}
+    assert scores_of(second_version) == {early.pk: (4, "bf16"), late.pk: (2, "fp32")}
 
 
 def during(first: Callable[[], object], score: Scorer) -> Scorer:
@@ -393,9 +393,9 @@ def test_a_guard_that_one_worker_widened_is_known_to_the_others(version):
     assert ModelVersion.objects.get(pk=version.pk).guard == 3 * GUARD
     version.widen_guard(GUARD)
     assert ModelVersion.objects.get(pk=version.pk).guard == 3 * GUARD
-    other = Engine()
-    scorers.sharing_guard(ModelVersion.objects.get(pk=version.pk), other)
-    assert other.guard == 3 * GUARD
+    other_engine = Engine()
+    scorers.sharing_guard(ModelVersion.objects.get(pk=version.pk), other_engine)
+    assert other_engine.guard == 3 * GUARD
 
 
 def meanwhile(job: Callable[[], object], patch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -410,8 +410,8 @@ def meanwhile(job: Callable[[], object], patch: pytest.MonkeyPatch) -> Callable[
         finally:
             connection.close()
 
-    def suggest(*given: object) -> int:
-        written = plain(*given)
+    def suggest(*arguments: object) -> int:
+        written = plain(*arguments)
         if not threads:
             threads.append(threading.Thread(target=close_after))
             threads[0].start()

@@ -50,8 +50,8 @@ class Hub:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 hub.requests.append(self.path)
-                owner, _, rest = self.path.lstrip("/").partition("/owner/")
-                if not rest.startswith("reward/") and not self.path.startswith("/owner/reward/"):
+                owner, _, path = self.path.lstrip("/").partition("/owner/")
+                if not path.startswith("reward/") and not self.path.startswith("/owner/reward/"):
                     return self.answer(404, {"X-Error-Code": "RepoNotFound"})
                 if f"/{COMMIT}" not in self.path:
                     return self.answer(404, {"X-Error-Code": "RevisionNotFound"})

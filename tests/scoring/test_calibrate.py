@@ -68,11 +68,11 @@ def test_swapping_sides_changes_nothing(swaps):
     margins[0] = 0.0
     swapped = np.where(swaps, -margins, margins), np.where(swaps, 1 - outcomes, outcomes)
 
-    one, other = fit_temperature(margins, outcomes), fit_temperature(*swapped)
+    as_given, with_sides_swapped = fit_temperature(margins, outcomes), fit_temperature(*swapped)
 
-    assert other.temperature == pytest.approx(one.temperature)
-    assert other.ece_after == pytest.approx(one.ece_after)
-    assert other.log_loss_after == pytest.approx(one.log_loss_after)
+    assert with_sides_swapped.temperature == pytest.approx(as_given.temperature)
+    assert with_sides_swapped.ece_after == pytest.approx(as_given.ece_after)
+    assert with_sides_swapped.log_loss_after == pytest.approx(as_given.log_loss_after)
 
 
 def test_99_judgments_are_not_enough_and_100_are():
@@ -125,14 +125,14 @@ def test_bins_hold_every_judgment_once_and_their_observed_share():
 
     bins = reliability(margins, outcomes, 1.0)
 
-    assert [each.n for each in bins] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert [bin_.n for bin_ in bins] == [3, 0, 0, 0, 0, 0, 0, 0, 0, 3]
     assert bins[0].observed == pytest.approx(0.5)
     assert bins[-1].observed == pytest.approx(2 / 3)
     assert bins[-1].predicted == pytest.approx(1 / (1 + math.exp(-5)))
     assert bins[-1].low < 2 / 3 < bins[-1].high
     assert math.isnan(bins[1].observed)
     assert expected_calibration_error(margins, outcomes, 1.0) == pytest.approx(
-        sum(each.n * abs(each.predicted - each.observed) for each in bins if each.n) / 6
+        sum(bin_.n * abs(bin_.predicted - bin_.observed) for bin_ in bins if bin_.n) / 6
     )
 
 

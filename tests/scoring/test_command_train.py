@@ -148,10 +148,10 @@ def test_the_webgpt_protocol_prints_the_table_of_the_card(webgpt, capsys):
 
 
 def test_a_model_stands_beside_the_rules_the_ceiling_and_another_model(tiny, webgpt, tmp_path, capsys):
-    other = save_bert(tmp_path / "other", seed=3)
+    second_model = str(save_bert(tmp_path / "other", seed=3))
 
     code = main(
-        ["evaluate", "--model", str(tiny), "--against", str(other), "--agreement", "0.73", webgpt, "--json"]
+        ["evaluate", "--model", str(tiny), "--against", second_model, "--agreement", "0.73", webgpt, "--json"]
     )
 
     printed = capsys.readouterr().out

@@ -88,9 +88,9 @@ def test_pictures_are_refused_by_name_and_line(tmp_path, rows, column):
 @pytest.mark.parametrize("rows", SHAPES)
 def test_a_passage_goes_before_the_question_and_tools_to_the_prompt(tmp_path, rows):
     tools = [{"type": "function", "function": {"name": "f"}}]
-    given = [{**row, "context": "It was wet.", "tools": json.dumps(tools)} for row in rows]
+    rows_with_context = [{**row, "context": "It was wet.", "tools": json.dumps(tools)} for row in rows]
 
-    drafts, problems = drafts_of(tmp_path, given)
+    drafts, problems = drafts_of(tmp_path, rows_with_context)
 
     assert not problems
     assert drafts[0].messages[-1]["content"] == "It was wet.\n\nWhy?"

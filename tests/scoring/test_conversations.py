@@ -71,9 +71,9 @@ def test_the_spelling_of_sharegpt_becomes_role_and_content_and_keeps_the_rest():
 )
 def test_pictures_sound_and_video_are_refused_by_name_with_the_line(tmp_path, more, named):
     good = {"prompt": [ASK], "chosen": "a", "rejected": "b"}
-    found, problems = drafts(tmp_path, good, {**good, "prompt": [{"role": "user", **more}]})
+    read, problems = drafts(tmp_path, good, {**good, "prompt": [{"role": "user", **more}]})
 
-    assert len(found) == 1
+    assert len(read) == 1
     assert (problems[0].line, problems[0].code) == (2, "media")
     assert f'"{named}"' in problems[0].message
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_kept_is_refused_by_name(message, code):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "begins"),
+    ("first", "second", "begins"),
     [
         ([ASK, SAY], [ASK, {**SAY, "content": "No."}], 1),
         ([ASK, SAY], [ASK, SAY], 1),
@@ -112,15 +112,15 @@ def test_what_cannot_be_kept_is_refused_by_name(message, code):
         ([{**ASK, "x": True}, SAY], [{**ASK, "x": 1}, SAY], 0),
     ],
 )
-def test_the_prompt_of_two_conversations_ends_where_they_part_and_never_within_a_call(one, other, begins):
-    assert answer_begins(one, other) == begins == answer_begins(other, one)
+def test_the_prompt_of_two_conversations_ends_where_they_part_and_never_within_a_call(first, second, begins):
+    assert answer_begins(first, second) == begins == answer_begins(second, first)
 
 
 def test_results_that_come_under_the_name_of_a_person_stay_with_their_call():
     used = {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "w", "input": {}}]}
     first, second = (
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": said}]}
-        for said in ("4", "5")
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": result}]}
+        for result in ("4", "5")
     )
 
     assert answer_begins([ASK, used, first, SAY], [ASK, used, second, SAY]) == 1
@@ -140,13 +140,13 @@ def test_an_answer_may_be_several_messages_and_its_text_is_how_they_read(tmp_pat
 
 
 def test_a_text_and_the_one_message_of_it_are_the_same_answer(tmp_path):
-    found, _ = drafts(
+    read, _ = drafts(
         tmp_path,
         {"prompt": "p", "chosen": "a", "rejected": "b"},
         {"prompt": "p", "chosen": [{**SAY, "content": "a"}], "rejected": {**SAY, "content": "b"}},
     )
 
-    assert found[0].completions == found[1].completions
+    assert read[0].completions == read[1].completions
 
 
 def test_completions_of_a_list_or_of_rows_may_be_messages(tmp_path):
@@ -169,11 +169,13 @@ def test_parquet_adds_nulls_to_messages_and_they_are_taken_away(tmp_path):
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
 
-    found, problems = read_file(tmp_path / "rows.parquet")
+    of_parquet, problems = read_file(tmp_path / "rows.parquet")
     of_lines, _ = drafts(tmp_path, *rows)
 
     assert not problems
-    assert [(d.messages, d.completions) for d in found] == [(d.messages, d.completions) for d in of_lines]
+    assert [(d.messages, d.completions) for d in of_parquet] == [
+        (d.messages, d.completions) for d in of_lines
+    ]
 
 
 def test_json_inside_parquet_is_read(tmp_path):

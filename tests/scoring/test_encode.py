@@ -71,10 +71,10 @@ def test_a_prompt_longer_than_the_window_does_not_erase_the_completion(encode):
 def test_the_digest_is_the_same_where_the_model_sees_no_difference(encode, ends):
     start = "word " * 600
 
-    one, two, other = encode([("Q", start + ends[0]), ("Q", start + ends[1]), ("Q", f"And {start}")])
+    first, second, longer = encode([("Q", start + ends[0]), ("Q", start + ends[1]), ("Q", f"And {start}")])
 
-    assert digest_of(one.ids) == digest_of(two.ids) != digest_of(other.ids)
-    assert -(2**63) <= digest_of(other.ids) < 2**63
+    assert digest_of(first.ids) == digest_of(second.ids) != digest_of(longer.ids)
+    assert -(2**63) <= digest_of(longer.ids) < 2**63
 
 
 @given(before=st.text(max_size=8), literal=st.sampled_from(SPECIAL), after=st.text(max_size=8))

@@ -129,9 +129,12 @@ def test_a_score_does_not_depend_on_what_shares_the_batch(engine, pairs, data):
 @settings(max_examples=25)
 @given(prompt=words, a=words, b=words)
 def test_swapping_sides_swaps_the_scores_and_changes_neither(engine, prompt, a, b):
-    there, back = values(engine, [(prompt, a), (prompt, b)]), values(engine, [(prompt, b), (prompt, a)])
+    in_order, reversed_order = (
+        values(engine, [(prompt, a), (prompt, b)]),
+        values(engine, [(prompt, b), (prompt, a)]),
+    )
 
-    assert there == back[::-1]
+    assert in_order == reversed_order[::-1]
 
 
 @settings(max_examples=25)

@@ -103,15 +103,15 @@ def test_nothing_depends_on_which_completion_is_called_a():
     margins, outcomes, groups = pairs(200, groups=50)
     swapped = np.random.default_rng(1).random(200) < 0.5
 
-    one = evaluate(margins, outcomes, groups, temperature=1.5)
-    other = evaluate(
+    as_given = evaluate(margins, outcomes, groups, temperature=1.5)
+    with_sides_swapped = evaluate(
         np.where(swapped, -margins, margins),
         np.where(swapped, 1 - outcomes, outcomes),
         groups,
         temperature=1.5,
     )
 
-    assert flat(other) == pytest.approx(flat(one))
+    assert flat(with_sides_swapped) == pytest.approx(flat(as_given))
 
 
 def flat(evaluation):
@@ -363,9 +363,9 @@ def test_the_ceiling_is_what_a_perfect_model_would_show(agreement, votes, ceilin
 
 def test_the_ceiling_is_what_simulated_people_allow():
     draw = np.random.default_rng(0)
-    one, two = draw.random((2, 200_000)) < 0.15  # two people who err independently
+    first, second = draw.random((2, 200_000)) < 0.15  # two people who err independently
 
-    assert human_ceiling(float((one == two).mean())) == pytest.approx(0.85, abs=0.005)
+    assert human_ceiling(float((first == second).mean())) == pytest.approx(0.85, abs=0.005)
 
 
 def test_length_slices_look_at_the_preferred_side():

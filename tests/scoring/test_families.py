@@ -155,8 +155,8 @@ def test_a_family_is_scored_as_plain_transformers_does(family, tmp_path):
     score = load(path, max_length=64, precision="fp32")
     for order in (pairs, pairs[::-1], sorted(pairs, key=lambda pair: len(pair[1]))):
         ours = np.array([scored.value for scored in score(order)])
-        there = expected[[pairs.index(pair) for pair in order]]
-        assert np.abs(ours - there).max() <= 1e-4 * expected.std()
+        theirs_in_order = expected[[pairs.index(pair) for pair in order]]
+        assert np.abs(ours - theirs_in_order).max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("family", PADDED_WRONG)

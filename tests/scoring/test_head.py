@@ -56,12 +56,12 @@ def test_a_fitted_head_says_which_prompts_it_was_fitted_to(encoder, tmp_path):
 
 
 def test_the_same_fit_twice_gives_the_same_weights(encoder, tmp_path):
-    one, two = (
+    first, second = (
         fit_head(encoder, triples(20), tmp_path / "one"),
         fit_head(encoder, triples(20), tmp_path / "two"),
     )
 
-    assert one.checkpoint.weights_sha256 == two.checkpoint.weights_sha256
+    assert first.checkpoint.weights_sha256 == second.checkpoint.weights_sha256
 
 
 def test_the_encoder_is_left_as_it_was(encoder, tmp_path):

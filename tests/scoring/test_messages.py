@@ -123,7 +123,7 @@ def test_an_answer_of_several_messages_reads_from_its_first_words_on():
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "parts"),
     [
         ([{"type": "thinking", "thinking": "Hm.", "signature": "x"}], [("reasoning", "", "Hm.")]),
         ([{"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}], [("call", "f", '{"a": 1}')]),
@@ -131,21 +131,21 @@ def test_an_answer_of_several_messages_reads_from_its_first_words_on():
         ([{"type": "other", "x": 1}], [("other", "other", '{"type": "other", "x": 1}')]),
     ],
 )
-def test_what_typed_parts_say_is_told_by_their_type(content, found):
-    assert pieces({"role": "assistant", "content": content}) == found
+def test_what_typed_parts_say_is_told_by_their_type(content, parts):
+    assert pieces({"role": "assistant", "content": content}) == parts
     assert not says_text_alone({"role": "assistant", "content": content})
 
 
 @pytest.mark.parametrize(
-    ("message", "found"),
+    ("message", "parts"),
     [
         ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, [("call", "f", "{}")]),
         ({"content": "", "tool_calls": [{"name": "f", "arguments": {"é": 1}}]}, [("call", "f", '{"é": 1}')]),
         ({"content": None, "refusal": "No."}, [("refusal", "", "No.")]),
     ],
 )  # fmt: skip
-def test_what_a_message_says_is_told_in_the_forms_of_openai_and_anthropic(message, found):
-    assert pieces({"role": "assistant", **message}) == found
+def test_what_a_message_says_is_told_in_the_forms_of_openai_and_anthropic(message, parts):
+    assert pieces({"role": "assistant", **message}) == parts
     assert not says_text_alone({"role": "assistant", **message})
 
 

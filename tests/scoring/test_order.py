@@ -103,11 +103,11 @@ def test_completions_that_are_the_same_to_the_model_are_not_scored_again(make):
 def test_duplicates_of_what_is_scored_again_get_the_same_score(make):
     engine = make([0.0, 0.125], [STEP, 0.0], 0.25)
 
-    one, other, again = engine([("why", "rain"), ("why", "the rain"), ("why", "rain")])
+    first, longer, again = engine([("why", "rain"), ("why", "the rain"), ("why", "rain")])
 
-    assert one == again
-    assert (one.value, other.value) == (0.0, 0.125)
-    assert one.precision == other.precision == "fp32"
+    assert first == again
+    assert (first.value, longer.value) == (0.0, 0.125)
+    assert first.precision == longer.precision == "fp32"
 
 
 def test_what_is_scored_without_its_siblings_is_scored_in_fp32(make):

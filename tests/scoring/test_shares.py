@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("share", "words"),
     [
         (0.643, "64 %"),
         (0.0, "0 %"),
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
         (None, "not enough data"),
     ],
 )
-def test_a_share_is_a_whole_percent_and_never_all_or_nothing_for_what_is_neither(share, said):
-    assert shares.in_words(share) == said
+def test_a_share_is_a_whole_percent_and_never_all_or_nothing_for_what_is_neither(share, words):
+    assert shares.in_words(share) == words
 
 
 def test_an_interval_is_rounded_as_its_share_is():
@@ -50,12 +50,14 @@ ALLOWED = {
 
 
 def test_nothing_else_prints_a_share():
-    own = re.compile(r"\{[^{}]*:\+?\.\d%\}|\* 100:[+.]|100 \* [\w.\[\]]+:[+.]|floatformat[^}]*\}\} ?%")
+    printed_share = re.compile(
+        r"\{[^{}]*:\+?\.\d%\}|\* 100:[+.]|100 \* [\w.\[\]]+:[+.]|floatformat[^}]*\}\} ?%"
+    )
     files = [
         *ROOT.glob("scoring/**/*.py"),
         *ROOT.glob("workbench/**/*.py"),
         *ROOT.glob("templates/**/*.html"),
     ]
-    found = {file.relative_to(ROOT).as_posix() for file in files if own.search(file.read_text())}
+    printing = {file.relative_to(ROOT).as_posix() for file in files if printed_share.search(file.read_text())}
 
-    assert found - ALLOWED == set()
+    assert printing - ALLOWED == set()

@@ -92,12 +92,14 @@ def test_a_tie_costs_least_at_equal_rewards():
 
 
 def test_soft_targets_may_differ_by_pair():
-    one, other = torch.tensor([0.3, -2.0]), torch.tensor([1.0, 0.5])
+    chosen, rejected = torch.tensor([0.3, -2.0]), torch.tensor([1.0, 0.5])
     target = torch.tensor([0.75, 0.25])
 
-    expected = target * bradley_terry_loss(one, other) + (1 - target) * bradley_terry_loss(other, one)
+    expected = target * bradley_terry_loss(chosen, rejected) + (1 - target) * bradley_terry_loss(
+        rejected, chosen
+    )
 
-    assert bradley_terry_loss(one, other, target).tolist() == pytest.approx(expected.tolist())
+    assert bradley_terry_loss(chosen, rejected, target).tolist() == pytest.approx(expected.tolist())
 
 
 def losses(a, b, target, config, strength=0.0):
@@ -249,8 +251,8 @@ def test_a_pair_has_the_same_ids_in_training_as_in_scoring(model, tmp_path):
     run.prepare()
 
     scored = load(model, max_length=32, precision="fp32").encoder(pair.texts)
-    for one, other in zip(run.encoded["train"][0], scored, strict=True):
-        assert one.ids.tolist() == other.ids.tolist()
+    for in_training, in_scoring in zip(run.encoded["train"][0], scored, strict=True):
+        assert in_training.ids.tolist() == in_scoring.ids.tolist()
 
 
 def test_a_planted_rule_goes_from_chance_to_over_90_percent(trained, model):
@@ -319,12 +321,12 @@ def test_the_same_run_twice_gives_the_same_weights_and_another_seed_others(model
     data = planted_data(60, 20, 0)
     config = replace(QUICK, steps=4, dropout=None)
 
-    one, two, other = (
+    first, again, of_another_seed = (
         train(model, data, tmp_path / name, replace(config, seed=seed)).checkpoint.weights_sha256
         for name, seed in (("one", 1), ("two", 1), ("other", 2))
     )
 
-    assert one == two != other
+    assert first == again != of_another_seed
 
 
 def test_small_passes_give_the_weights_of_large_ones(model, tmp_path):
@@ -362,7 +364,7 @@ def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(mod
     train(tmp_path / "first", further, tmp_path / "second", two_steps)
     train(model, planted_data(40, 20, 0), tmp_path / "other", two_steps)
 
-    first, second, other = (learnt.read(tmp_path / name) for name in ("first", "second", "other"))
+    first, second, unrecorded = (learnt.read(tmp_path / name) for name in ("first", "second", "other"))
 
     def digests(pairs):
         return {normalised_digest(pair.prompt) for pair in pairs}
@@ -373,7 +375,7 @@ def test_a_checkpoint_says_which_prompts_it_has_learnt_and_what_its_base_had(mod
     assert of(first, "trained") == digests(planted(40))
     assert of(first, "chosen") == digests(planted(20, start=10_000))
     assert of(second, "trained") == digests([*planted(40), *planted(40, start=500)])
-    assert (first.whole, second.whole, other.whole) == (True, True, False)
+    assert (first.whole, second.whole, unrecorded.whole) == (True, True, False)
 
 
 def test_the_best_weights_are_kept_not_the_last(model, tmp_path):

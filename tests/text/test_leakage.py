@@ -53,23 +53,23 @@ def test_short_prompts_are_alike_only_as_a_whole():
 
 
 def test_the_test_split_of_another_dataset_counts_and_its_training_does_not(dataset):
-    other = DatasetFactory.create(name="Cellar")
-    prompt_in(other, "test", LONG)
-    prompt_in(other, "train", f"first {LONG[::-1]} one two three four five six seven eight nine ten eleven")
+    cellar = DatasetFactory.create(name="Cellar")
+    prompt_in(cellar, "test", LONG)
+    prompt_in(cellar, "train", f"first {LONG[::-1]} one two three four five six seven eight nine ten eleven")
     leaked = prompt_in(dataset, "train", LONG)
 
-    leak = leakage.with_other(dataset, other)
+    leak = leakage.with_other(dataset, cellar)
 
     assert (leak.reference, leak.size) == ("the test split of Cellar", 1)
     assert leak.by_split["train"].examples == [leaked.pk]
 
 
 def test_of_a_frozen_dataset_every_prompt_counts_and_every_split_is_looked_at(dataset):
-    other = DatasetFactory.create(name="Cellar", frozen=True)
-    prompt_in(other, "train", LONG)
+    cellar = DatasetFactory.create(name="Cellar", frozen=True)
+    prompt_in(cellar, "train", LONG)
     tested = prompt_in(dataset, "test", LONG)
 
-    leak = leakage.with_other(dataset, other)
+    leak = leakage.with_other(dataset, cellar)
 
     assert (leak.reference, leak.size) == ("all of Cellar", 1)
     assert leak.by_split["test"].examples == [tested.pk]

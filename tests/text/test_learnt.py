@@ -32,16 +32,19 @@ def version():
 
 
 def test_a_prompt_is_known_again_in_every_dataset_whatever_its_case_and_spaces(version):
-    here, there = DatasetFactory.create(), DatasetFactory.create()
-    one, other = prompt(here, "What is a lease?"), prompt(there, "what  is a LEASE?")
-    fresh = prompt(there, "What is a claim?")
+    first_dataset, second_dataset = DatasetFactory.create(), DatasetFactory.create()
+    first_prompt, second_prompt = (
+        prompt(first_dataset, "What is a lease?"),
+        prompt(second_dataset, "what  is a LEASE?"),
+    )
+    fresh = prompt(second_dataset, "What is a claim?")
 
     has_learnt(version, ["What is a lease?"])
 
-    assert one.group in learnt.seen(version, here)
-    assert other.group in learnt.seen(version, there)
-    assert fresh.group not in learnt.seen(version, there)
-    assert learnt.seen(version, there).known == "yes"
+    assert first_prompt.group in learnt.seen(version, first_dataset)
+    assert second_prompt.group in learnt.seen(version, second_dataset)
+    assert fresh.group not in learnt.seen(version, second_dataset)
+    assert learnt.seen(version, second_dataset).known == "yes"
 
 
 def test_a_near_duplicate_of_a_learnt_prompt_has_been_learnt(version, dataset):
@@ -205,9 +208,9 @@ def test_a_folder_trained_from_a_model_that_is_here_has_learnt_what_that_had(ver
 
     assert taught.group in learnt.seen(version, dataset)
     assert version.learnt == "yes"
-    other = ModelVersionFactory.create()
-    learnt.remember_folder(other, folder(tmp_path, "elsewhere", record, base="c" * 64))
-    assert other.learnt == "partly"
+    second_version = ModelVersionFactory.create()
+    learnt.remember_folder(second_version, folder(tmp_path, "elsewhere", record, base="c" * 64))
+    assert second_version.learnt == "partly"
 
 
 def test_prompts_that_are_imported_are_looked_at_by_the_import(version, dataset, tmp_path):
@@ -222,9 +225,9 @@ def test_prompts_that_are_imported_are_looked_at_by_the_import(version, dataset,
 
 
 def test_a_record_by_itself_knows_texts_that_are_equal_nearly_equal_or_begin_alike():
-    known = records.Known(Record({"trained": texts_of([LONG, OPENING])}))
+    known_texts = records.Known(Record({"trained": texts_of([LONG, OPENING])}))
 
     met = [LONG.upper(), LONG.replace("Monday", "Tuesday"), f"User: {OPENING}\n\nAssistant: No.\n\nUser: So?"]
-    others = ["Hi", LONG[:110], f"System: Be brief.\n\nUser: {OPENING}\n\nAssistant: No.\n\nUser: So?"]
-    assert [text in known for text in met] == [True] * 3
-    assert [text in known for text in others] == [False] * 3
+    unknown_texts = ["Hi", LONG[:110], f"System: Be brief.\n\nUser: {OPENING}\n\nAssistant: No.\n\nUser: So?"]
+    assert [text in known_texts for text in met] == [True] * 3
+    assert [text in known_texts for text in unknown_texts] == [False] * 3

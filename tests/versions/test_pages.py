@@ -99,7 +99,7 @@ def test_the_list_asks_as_often_for_three_more_models_as_for_none(staff, queries
 
 
 def test_the_page_of_a_calibrated_version_shows_what_held_on_other_prompts(staff):
-    found = {
+    bin_ = {
         "lower": 0.5,
         "upper": 0.6,
         "n": 40,
@@ -113,7 +113,7 @@ def test_the_page_of_a_calibrated_version_shows_what_held_on_other_prompts(staff
         "measured_on": 40,
         "ece_before": 0.31,
         "ece_after": 0.05,
-        "bins": [found],
+        "bins": [bin_],
         "dataset": "",
     }
     version = ModelVersionFactory.create(temperature=2.5, calibration=figures, parameters=7)

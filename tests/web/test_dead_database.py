@@ -78,10 +78,10 @@ def test_another_error_is_still_500_with_its_traceback(alice, caplog):
 def sqlite_error(statement: str, tmp_path) -> OperationalError:
     """What SQLite says to the statement while another connection is writing."""
     file = tmp_path / "x.sqlite3"
-    with sqlite3.connect(file) as other, sqlite3.connect(file, timeout=0) as ours:
-        other.execute("BEGIN IMMEDIATE")
+    with sqlite3.connect(file) as writer, sqlite3.connect(file, timeout=0) as reader:
+        writer.execute("BEGIN IMMEDIATE")
         try:
-            ours.execute(statement)
+            reader.execute(statement)
         except sqlite3.OperationalError as cause:
             error = OperationalError(*cause.args)
             error.__cause__ = cause

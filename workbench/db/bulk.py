@@ -104,9 +104,9 @@ def insert(
     if not rows:
         return
     constants = constants or {}
-    others = [f for f in model._meta.concrete_fields if f.attname not in columns and not f.primary_key]
-    drawn = [f for f in others if f.has_default() and callable(f.default) and f.attname not in constants]
-    fixed = [f for f in others if f not in drawn]
+    unset = [f for f in model._meta.concrete_fields if f.attname not in columns and not f.primary_key]
+    drawn = [f for f in unset if f.has_default() and callable(f.default) and f.attname not in constants]
+    fixed = [f for f in unset if f not in drawn]
     values = [constants[f.attname] if f.attname in constants else f.get_default() for f in fixed]
     ending = tuple(f.get_db_prep_save(v, connection) for f, v in zip(fixed, values, strict=True))
     if drawn:

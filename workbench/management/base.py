@@ -56,7 +56,7 @@ def dataset_named(name: str) -> Dataset:
     """Raises CommandError that lists close names."""
     if dataset := Dataset.objects.filter(name=name).first():
         return dataset
-    names = list(Dataset.objects.there().values_list("name", flat=True))
+    names = list(Dataset.objects.not_deleted().values_list("name", flat=True))
     raise CommandError(f'There is no dataset "{name}".{_instead(name, names)}')
 
 

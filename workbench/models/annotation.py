@@ -101,8 +101,8 @@ def _of_source(source: "SaidBy | None") -> Q:
 def _differ(source: SaidBy, other_source: "SaidBy | None") -> Exists:
     """An opinion of `source` differs from an opinion of `other_source` (None = of any source)."""
     opinions = Judgment.objects.current().opinions()
-    others = opinions.filter(_of_source(other_source), comparison=OuterRef("comparison"))
-    against = Exists(others.exclude(outcome=OuterRef("outcome")))
+    other_judgments = opinions.filter(_of_source(other_source), comparison=OuterRef("comparison"))
+    against = Exists(other_judgments.exclude(outcome=OuterRef("outcome")))
     return Exists(opinions.filter(_of_source(source), against, comparison=OuterRef("pk")))
 
 

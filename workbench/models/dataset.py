@@ -41,34 +41,34 @@ if TYPE_CHECKING:
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
-    def there(self) -> Self:
+    def not_deleted(self) -> Self:
         """Datasets that nobody has deleted."""
         return self.filter(deleted_at=None)
 
     def in_use(self) -> Self:
         """Datasets that take votes, imports and Runs: neither archived nor deleted."""
-        return self.there().filter(archived_at=None)
+        return self.not_deleted().filter(archived_at=None)
 
     def archived(self) -> Self:
-        return self.there().exclude(archived_at=None)
+        return self.not_deleted().exclude(archived_at=None)
 
     def needing_scores(self) -> Self:
         """Newest first, as whoever imported last is waiting for the scores."""
         return self.in_use().filter(needs_scoring=True).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
-        return self.there() if user.is_staff else self.there().filter(members__user=user)
+        return self.not_deleted() if user.is_staff else self.not_deleted().filter(members__user=user)
 
     def with_role_of(self, user: "User") -> Self:
         """Annotate `role`: the user's Role in each Dataset, admin for staff, None for a stranger."""
         return self.with_role_of_staff() if user.is_staff else self.with_role_of_member(user)
 
     def with_role_of_staff(self) -> Self:
-        return self.there().annotate(role=Value(Role.ADMIN.value))
+        return self.not_deleted().annotate(role=Value(Role.ADMIN.value))
 
     def with_role_of_member(self, user: "User | int") -> Self:
         membership = Member.objects.filter(dataset=OuterRef("pk"), user=user)
-        return self.there().annotate(role=Subquery(membership.values("role")))
+        return self.not_deleted().annotate(role=Subquery(membership.values("role")))
 
     def with_has_prompts(self) -> Self:
         """Annotate `has_prompts`: whether the Dataset has a Prompt."""

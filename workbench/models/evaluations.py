@@ -105,7 +105,7 @@ class Evaluation(models.Model):
         return self.dataset.name if self.dataset else self.source
 
     @property
-    def own(self) -> ModelFigures:
+    def model_figures(self) -> ModelFigures:
         """The figures of the version itself; `figures["beside"]` has the figures of other versions."""
         figures: ModelFigures = self.figures["model"]
         return figures

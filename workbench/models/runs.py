@@ -246,13 +246,13 @@ class Run(models.Model):
         not end well has stored nothing."""
         if self.kind == self.Kind.IMPORT and self.state in (self.State.FAILED, self.State.CANCELLED):
             return ""
-        said = progress_in_words(self.kind, self.done, self.total, self.phase)
+        progress = progress_in_words(self.kind, self.done, self.total, self.phase)
         if self.kind != self.Kind.SCORE or not self.result.get("failed"):
-            return said
+            return progress
         empty = self.result.get("empty", 0)
         failed = self.result["failed"] - empty
-        told = [f"{empty:,} empty, so never scored"] if empty else []
-        return "; ".join([said, *told, *([f"{failed:,} could not be scored"] if failed else [])])
+        parts = [f"{empty:,} empty, so never scored"] if empty else []
+        return "; ".join([progress, *parts, *([f"{failed:,} could not be scored"] if failed else [])])
 
     @property
     def phase(self) -> str:
@@ -329,8 +329,8 @@ class Run(models.Model):
     def _ours(self) -> RunQuerySet:
         """The Run as this worker started it: a worker that hung and comes back finds that another has it. The
         batches of a score Run have leases of their own instead."""
-        found = Run.objects.filter(pk=self.pk)
-        return found if self.kind == self.Kind.SCORE else found.filter(started_at=self.started_at)
+        runs = Run.objects.filter(pk=self.pk)
+        return runs if self.kind == self.Kind.SCORE else runs.filter(started_at=self.started_at)
 
     def hold_up(self, reason: str) -> None:
         """Say why an open Run does not get on; "" when it does again."""

@@ -23,7 +23,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def baselines(self) -> Self:
         return self.filter(kind=ModelVersion.Kind.BASELINE)
 
-    def wanted(self) -> Self:
+    def scoring_all(self) -> Self:
         """Those that every Completion should have a Score of: the active version, and the baselines that
         must stand beside it."""
         return self.filter(Q(state=ModelVersion.State.ACTIVE) | Q(kind=ModelVersion.Kind.BASELINE)).exclude(

@@ -179,9 +179,9 @@ def whole(message: Message) -> SafeString:
     if messages.is_plain(message):
         return plain(message["content"])
     shown = [_piece(*piece) for piece in messages.pieces(message)]
-    others = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
-    if others:
-        shown.append(f'<div class="piece more">{_escaped(messages.shown(others))}</div>')
+    extra = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
+    if extra:
+        shown.append(f'<div class="piece more">{_escaped(messages.shown(extra))}</div>')
     return mark_safe("".join(shown))  # noqa: S308 - escaped
 
 
@@ -190,9 +190,9 @@ def answer(completion: Completion) -> SafeString:
     """A Completion as its messages; each message after the first with its author."""
     if not completion.conversation:
         return plain(completion.text)
-    first, *others = completion.conversation
+    first, *later = completion.conversation
     shown: list[str] = [whole(first)] if first["role"] == "assistant" else []
-    for message in others if shown else completion.conversation:
+    for message in later if shown else completion.conversation:
         shown.append(f'<div class="piece later"><b class="kind">{_escaped(speaker(message))}</b>')
         shown += [whole(message), "</div>"]
     return mark_safe("".join(shown))  # noqa: S308 - escaped

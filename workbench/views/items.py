@@ -195,7 +195,7 @@ def ranks_of(outcomes: Mapping[tuple[int, int], str], shown: Sequence[int]) -> l
     for (a, b), outcome in outcomes.items():
         if outcome in (Outcome.A, Outcome.B):
             wins[a if outcome == Outcome.A else b] += 1
-    return [1 + sum(other > wins[pk] for other in wins.values()) for pk in shown]
+    return [1 + sum(count > wins[pk] for count in wins.values()) for pk in shown]
 
 
 def _sure(outcome: str, probability: float | None) -> str:

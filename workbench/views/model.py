@@ -68,9 +68,9 @@ class Cell:
 
     @classmethod
     def of_evaluation(cls, measured: Evaluation | None) -> "Cell":
-        if measured is None or measured.own["accuracy"] is None:
+        if measured is None or measured.model_figures["accuracy"] is None:
             return cls(measured)
-        figures, rule = measured.own, measured.figures["rule"]
+        figures, rule = measured.model_figures, measured.figures["rule"]
         return cls(
             measured,
             figures["accuracy"],

@@ -178,12 +178,12 @@ def _with_completions(batches: Iterable[ScoreBatch]) -> list[FailedBatch]:
 
 
 def _polled(
-    request: Request, page: str, part: str, context: Mapping[str, object], going: bool
+    request: Request, page: str, part: str, context: Mapping[str, object], is_open: bool
 ) -> HttpResponse:
     """The page, or for htmx the part that changes; htmx stops asking once no Run is open."""
     if not request.htmx:
-        return render(request, page, {**context, "going": going})
-    return render(request, part, {**context, "going": going}, status=200 if going else STOP_POLLING)
+        return render(request, page, {**context, "going": is_open})
+    return render(request, part, {**context, "going": is_open}, status=200 if is_open else STOP_POLLING)
 
 
 @require_POST

@@ -76,20 +76,20 @@ def _waits_for(run: Run, open_runs: Iterable[Run], alive: Iterable[Worker]) -> s
     if not workers:
         return f"Queued: no worker serves the queue “{run.queue}”."
     queues = {queue for worker in workers for queue in worker.queues.split(", ")}
-    others = [other for other in open_runs if other.queue in queues and other.pk != run.pk]
-    ahead = [other for other in others if other.pk < run.pk or other.state == Run.State.RUNNING]
+    rivals = [rival for rival in open_runs if rival.queue in queues and rival.pk != run.pk]
+    ahead = [rival for rival in rivals if rival.pk < run.pk or rival.state == Run.State.RUNNING]
     # All workers share the batches of one score Run, and take score Runs one after the other.
     slots = 1 if run.kind == Run.Kind.SCORE else len(workers)
     to_end = len(ahead) - slots + 1
     if to_end <= 0:
         return "Queued: starts in a moment."
-    begun = [other for other in ahead if other.state == Run.State.RUNNING]
-    times_left = [other.time_left for other in begun]
+    begun = [rival for rival in ahead if rival.state == Run.State.RUNNING]
+    times_left = [rival.time_left for rival in begun]
     if to_end == 1 and len(begun) == len(ahead) and None not in times_left:
-        first = min(begun, key=lambda other: other.time_left or timedelta.max)
+        first = min(begun, key=lambda rival: rival.time_left or timedelta.max)
         return f"Queued: starts when {first} is done, about {duration(first.time_left)}."
     if slots == 1:
-        last = max(ahead, key=lambda other: (other.state == Run.State.WAITING, other.pk))
+        last = max(ahead, key=lambda rival: (rival.state == Run.State.WAITING, rival.pk))
         return f"Queued: starts when {last} is done."
     are = "is" if to_end == 1 else "are"
     return f"Queued: starts when {to_end} of {len(ahead)} earlier runs {are} done."

@@ -77,9 +77,9 @@ def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
             "columns_incomplete",
             "name the column of the prompt, and those of chosen and rejected, of a and b, or of completion",
         )
-    for word, other in _OPTIONAL.items():
-        if word in columns and other not in columns:
-            raise FileFault("columns_incomplete", f"{word} is named, but {other} is not")
+    for word, paired_word in _OPTIONAL.items():
+        if word in columns and paired_word not in columns:
+            raise FileFault("columns_incomplete", f"{word} is named, but {paired_word} is not")
     table = _Table(columns, file_columns)
     # A database may give a saved mapping back in another order.
     title = ", ".join(f"{word} = {escaped(columns[word], 40)}" for word in COLUMN_WORDS if word in columns)

@@ -165,8 +165,8 @@ def _last(votes: list[JudgmentDraft]) -> JudgmentDraft:
     """An annotator's last vote that stands, or else the last; the other votes become its `earlier`."""
     standing = [vote for vote in votes if vote.metadata["release"].get("current", True)]
     last = (standing or votes)[-1]
-    others = tuple(vote for vote in votes if vote is not last)
-    return replace(last, earlier=others, stands=bool(standing))
+    earlier = tuple(vote for vote in votes if vote is not last)
+    return replace(last, earlier=earlier, stands=bool(standing))
 
 
 def _shares(row: Row, options: ImportOptions) -> Draft:

@@ -62,18 +62,18 @@ examples:
 
 
 def _lines(stored: Evaluation) -> Iterator[str]:
-    figures = stored.figures
+    figures, model_figures = stored.figures, stored.model_figures
     # A remark below counts pairs that were learnt, as everywhere: those with a preferred answer.
     left_out = ", ".join(
         f"{count:,} {reason}" for reason, count in figures["left_out"].items() if reason != LEARNT
     )
     yield (
-        f"{stored.pairs:,} pairs of {stored.on}, {stored.own['decided']:,} of them with a preferred answer"
+        f"{stored.pairs:,} pairs of {stored.on}, {model_figures['decided']:,} of them with a preferred answer"
         f"{f' ({PROTOCOLS[stored.protocol]})' if stored.protocol else ''}"
         f"{f'; left out: {left_out}' if left_out else ''}."
     )
     table = Table("", "accuracy", "95 % by prompt", "95 % Wilson", "log-loss", "ECE", "equal", box=None)
-    for name, of_version in {stored.version.name: stored.own, **figures["beside"]}.items():
+    for name, of_version in {stored.version.name: model_figures, **figures["beside"]}.items():
         table.add_row(name, *_row(of_version, is_rule=name in BASELINES))
     yield as_text(table, width=120)
     for name, paired in figures["differences"].items():
@@ -84,7 +84,7 @@ def _lines(stored: Evaluation) -> Iterator[str]:
             f"  Two people choose the same answer in {shares.in_words(people['agreement'])} of cases. "
             f"A model without error would reach {shares.in_words(people['ceiling'])} on these labels."
         )
-    for part in stored.own["slices"]:
+    for part in model_figures["slices"]:
         if part["accuracy"] is not None:
             yield f"    {part['name']}: {part['label']}  {shares.in_words(part['accuracy'])} of {part['n']:,}"
     for sentence in (*evaluation.remarks(stored), evaluation.warning(stored)):

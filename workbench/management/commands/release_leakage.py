@@ -44,10 +44,10 @@ A .jsonl file has the prompt in a column, as text or messages; any other file ha
         self, *, name: str, against: list[Path], column: str, groups_to: Path | None, **options: object
     ) -> None:
         dataset = dataset_named(name)
-        others = Dataset.objects.there().exclude(pk=dataset.pk).order_by("name")
+        other_datasets = Dataset.objects.not_deleted().exclude(pk=dataset.pk).order_by("name")
         leaks = [
             leakage.within(dataset),
-            *(leakage.with_other(dataset, other) for other in others),
+            *(leakage.with_other(dataset, other) for other in other_datasets),
             *(_with_file(dataset, path, column) for path in against),
         ]
         if groups_to:

@@ -26,7 +26,7 @@ examples:
 
     def handle(self, *, dataset: str, model: str | None, queue: bool, **options: object) -> None:
         on = dataset_to_change(dataset)
-        versions = [version_named(model)] if model else ModelVersion.objects.wanted()
+        versions = [version_named(model)] if model else ModelVersion.objects.scoring_all()
         planned = [(run, version) for version in versions if (run := _run(on, version))]
         if queue:
             tasks.enqueue_batches()

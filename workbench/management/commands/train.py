@@ -131,7 +131,7 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
             "temperature": version.temperature,
             **run.result["finding"],
             "evaluations": [
-                {"on": evaluation.on, "pairs": evaluation.pairs, **evaluation.own}
+                {"on": evaluation.on, "pairs": evaluation.pairs, **evaluation.model_figures}
                 for evaluation in run.evaluations.order_by("pk")
             ],
         }

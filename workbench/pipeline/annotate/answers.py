@@ -231,8 +231,8 @@ def _new_judgment(
     """Unsaved. A change keeps the Suggestion of the first answer, whichever version is active by now."""
     outcome = answer.outcome
     if outcome in ("left", "right"):
-        other = Outcome.B if claim.left == Outcome.A else Outcome.A
-        outcome = claim.left if outcome == "left" else other
+        right = Outcome.B if claim.left == Outcome.A else Outcome.A
+        outcome = claim.left if outcome == "left" else right
     revealed = before is not None and claim.mode == Claim.Mode.BLIND and before.suggested != ""
     judgment = Judgment(
         comparison=claim.comparison,

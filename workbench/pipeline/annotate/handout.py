@@ -201,10 +201,10 @@ def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) ->
     if comparisons is None:
         return None
     ranking = _new_ranking(annotator, comparisons, number) if len(comparisons) > 1 else None
-    others: dict[int, list[Claim]] = {comparison.pk: [] for comparison in comparisons}
+    claims_on: dict[int, list[Claim]] = {comparison.pk: [] for comparison in comparisons}
     had: dict[int, Claim] = {}
-    for claim in statements.work_on(others):
-        others[claim.comparison_id].append(claim)
+    for claim in statements.work_on(claims_on):
+        claims_on[claim.comparison_id].append(claim)
         if claim.annotator_id == annotator.pk:
             had[claim.comparison_id] = claim
     untouched = [comparison.pk for comparison in comparisons if not comparison.claimed]
@@ -216,19 +216,19 @@ def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) ->
     for comparison, claim in zip(comparisons, claims, strict=True):
         if ranking:
             claim.ranking, claim.left = ranking, left_in(ranking.shown, comparison)
-        begun = next((other for other in others[comparison.pk] if other.slot is not None), None)
+        begun = next((earlier for earlier in claims_on[comparison.pk] if earlier.slot is not None), None)
         if begun:
             claim.strategy, claim.propensity = begun.strategy, begun.propensity
         elif chance:
             claim.strategy, claim.propensity = drawn.strategy, chance
-        claim.slot = free_slot(others[comparison.pk])
+        claim.slot = free_slot(claims_on[comparison.pk])
         claim.state = Claim.State.LIVE
         claim.expires_at = _expiry(dataset)
     Claim.objects.bulk_create(new)
     Claim.objects.bulk_update(
         had.values(), ["ranking", "left", "strategy", "propensity", "slot", "state", "expires_at"]
     )
-    Comparison.objects.filter(pk__in=others).update(claimed=F("claimed") + 1)
+    Comparison.objects.filter(pk__in=claims_on).update(claimed=F("claimed") + 1)
     return claims[0]
 
 

@@ -266,6 +266,6 @@ def _lock_any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | No
 def open_parts(dataset: Dataset, annotator: Annotator, again: bool) -> list[QuerySet[Comparison]]:
     """All Comparisons open to the annotator, in two parts with an index each: those with a number of places
     of their own, and the others."""
-    others = dataset.comparisons.filter(required=None, claimed__lt=dataset.initial_overlap)
-    parts: list[ComparisonQuerySet] = [dataset.comparisons.needing_more_people(), others]
+    below_overlap = dataset.comparisons.filter(required=None, claimed__lt=dataset.initial_overlap)
+    parts: list[ComparisonQuerySet] = [dataset.comparisons.needing_more_people(), below_overlap]
     return [comparisons.open_to(annotator.pk, again) for comparisons in parts]

@@ -81,15 +81,15 @@ def begin(dataset: Dataset, by: User) -> Run | None:
     """The Run that will delete the dataset; None when somebody has ordered that already. Its other Runs are
     cancelled first, in a transaction of their own: an import holds the Dataset until it notices."""
     lifecycle.cancel_all(dataset)
-    going = extent(dataset)
+    size = extent(dataset)
     with transaction.atomic():
-        held = Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first()
+        held = Dataset.objects.not_deleted().select_for_update().filter(pk=dataset.pk).first()
         if held is None:
             return None
         run = Run.objects.create(
             kind=Run.Kind.DELETE,
             created_by=by,
-            params={"dataset": held.pk, "name": held.name, "goes": going.as_result()},
+            params={"dataset": held.pk, "name": held.name, "goes": size.as_result()},
         )
         now = timezone.now()
         Dataset.objects.filter(pk=held.pk).update(
@@ -107,8 +107,8 @@ def carry_out(run: Run, is_stopping: Callable[[], bool] = lambda: False) -> None
         left = dataset.comparisons.count() + dataset.prompts.count()
         total = run.total or left
         done = total - left
-        for gone in _steps(dataset):
-            done += gone
+        for deleted in _steps(dataset):
+            done += deleted
             if not run.update_progress(done, total) or is_stopping():
                 raise Cancelled
     run.finish(**run.params["goes"])

@@ -87,15 +87,15 @@ def with_judging_counts(datasets: DatasetQuerySet, version: ModelVersion | None)
     comparisons = Comparison.objects.filter(dataset=OuterRef("pk"))
     by_people = Judgment.objects.current().by_people().filter(comparison=OuterRef("pk"))
     initial = Case(When(dataset__single_vote_threshold=None, then=F("dataset__overlap")), default=Value(1))
-    wanted = Coalesce(F("required"), initial, output_field=integer)
-    filled = Least(count_of(by_people, "comparison"), wanted, output_field=integer)
+    people_needed = Coalesce(F("required"), initial, output_field=integer)
+    filled = Least(count_of(by_people, "comparison"), people_needed, output_field=integer)
     by_dataset = comparisons.order_by().values("dataset")
     labels = Judgment.objects.labels().filter(comparison__dataset=OuterRef("pk"))
     counts = {
         **_queue_counts(version),
         "prompt_count": count_of(Prompt.objects.filter(dataset=OuterRef("pk")), "dataset"),
         "comparison_count": count_of(comparisons, "dataset"),
-        "wanted_count": Coalesce(Subquery(by_dataset.annotate(n=Sum(wanted)).values("n")), 0),
+        "wanted_count": Coalesce(Subquery(by_dataset.annotate(n=Sum(people_needed)).values("n")), 0),
         "judged_count": Coalesce(Subquery(by_dataset.annotate(n=Sum(filled)).values("n")), 0),
         "label_count": count_of(labels, "comparison__dataset"),
         "member_count": count_of(Member.objects.filter(dataset=OuterRef("pk")), "dataset"),

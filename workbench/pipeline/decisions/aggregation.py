@@ -70,11 +70,11 @@ def derive(dataset: Dataset) -> Derived:
     if not skills.enough:
         return majority.derive(dataset, rule=Dataset.Aggregation.MAJORITY)
     counts = np.bincount(item * len(OUTCOMES) + vote, minlength=len(pairs) * len(OUTCOMES))
-    made, withdrawn = 0, _withdraw_unvoted(dataset, set(pairs.tolist()))
+    decided, withdrawn = 0, _withdraw_unvoted(dataset, set(pairs.tolist()))
     for chunk in _results(pairs, np.round(skills.posterior, 4), counts.reshape(-1, len(OUTCOMES))):
         written = _write(chunk)
-        made, withdrawn = made + written.made, withdrawn + written.withdrawn
-    return Derived(made=made, withdrawn=withdrawn)
+        decided, withdrawn = decided + written.decided, withdrawn + written.withdrawn
+    return Derived(decided=decided, withdrawn=withdrawn)
 
 
 def _withdraw_unvoted(dataset: Dataset, voted: Collection[int]) -> int:
@@ -121,4 +121,4 @@ def _write(results: Mapping[int, _Result]) -> Derived:
             new.append(result.decision(key))
     withdrawn = Decision.objects.current().filter(pk__in=to_withdraw).update(is_current=False)
     Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
-    return Derived(made=len(new), withdrawn=withdrawn)
+    return Derived(decided=len(new), withdrawn=withdrawn)

@@ -65,7 +65,7 @@ def carry_out(run: Run) -> None:
         raise Refused("The dataset is gone.")
     with heartbeats(run):
         derived = aggregation.derive(run.dataset)
-    run.finish(made=derived.made, withdrawn=derived.withdrawn)
+    run.finish(made=derived.decided, withdrawn=derived.withdrawn)
 
 
 def _seen(dataset: Dataset) -> list[str | int | None]:

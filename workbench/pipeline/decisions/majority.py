@@ -34,7 +34,7 @@ Tallied = QuerySet[Model, object]
 class Derived:
     """What `derive` wrote: Decisions made, and Decisions that are no longer current."""
 
-    made: int
+    decided: int
     withdrawn: int
 
 
@@ -55,15 +55,15 @@ def derive(dataset: Dataset, rule: str | None = None) -> Derived:
     nobody could judge on SQLite while 200,000 rows are read. As people go on judging meanwhile, a long pass
     is followed by a short one. The number of statements for each chunk is constant."""
     rule = rule or dataset.aggregation
-    made = withdrawn = 0
+    decided = withdrawn = 0
     for _ in range(PASSES):
         out_of_date = list(_out_of_date(dataset, rule))
         for start in range(0, len(out_of_date), CHUNK):
             written = _derive(dataset, rule, out_of_date[start : start + CHUNK])
-            made, withdrawn = made + written.made, withdrawn + written.withdrawn
+            decided, withdrawn = decided + written.decided, withdrawn + written.withdrawn
         if len(out_of_date) <= CHUNK:
             break
-    return Derived(made, withdrawn)
+    return Derived(decided, withdrawn)
 
 
 def _out_of_date(dataset: Dataset, rule: str) -> Iterator[int]:
@@ -83,7 +83,7 @@ def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
     withdrawn = derived.filter(comparison__in=comparisons.flagged().values("pk")).update(is_current=False)
     not_following = _no_longer_following(comparisons, rule).values("current__pk")
     withdrawn += derived.filter(pk__in=not_following).update(is_current=False)
-    return Derived(made=_insert(_undecided(comparisons)), withdrawn=withdrawn)
+    return Derived(decided=_insert(_undecided(comparisons)), withdrawn=withdrawn)
 
 
 def _undecided(comparisons: ComparisonQuerySet) -> Tallied:

@@ -195,7 +195,7 @@ def _store(
             new = {"licence": dataset.licence}
             dataset.pk = Dataset.objects.get_or_create(name=dataset.name, defaults=new)[0].pk
         # A second import into the Dataset waits here, and then sees the rows of the first import.
-        if not Dataset.objects.there().select_for_update().filter(pk=dataset.pk).first():
+        if not Dataset.objects.not_deleted().select_for_update().filter(pk=dataset.pk).first():
             raise Cancelled
         spool.assign_groups(dataset, partial(tell_progress, "grouping"))
         dataset_licence = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)

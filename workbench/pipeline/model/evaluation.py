@@ -53,8 +53,8 @@ def evaluate(
         raise NothingToEvaluate(pairs.none_in_words())
     active = ModelVersion.objects.active()
     rules = ModelVersion.objects.baselines().filter(name__in=RULES).order_by("name")
-    others = [other for other in dict.fromkeys([*rules, active]) if other and other != version]
-    seen = {measured.pk: pairs.seen_by(measured) for measured in (version, *others)}
+    rivals = [rival for rival in dict.fromkeys([*rules, active]) if rival and rival != version]
+    seen = {measured.pk: pairs.seen_by(measured) for measured in (version, *rivals)}
     unseen = pairs.unseen_by(seen[version.pk])
     if not unseen:
         raise NothingToEvaluate(
@@ -62,22 +62,22 @@ def evaluate(
         )
     margins = {}
     margins[version.pk], rate = complete_margins(version, unseen, scorer_of, progress)
-    for other in others:
-        margins[other.pk], _ = complete_margins(other, unseen, scorer_of, progress)
+    for rival in rivals:
+        margins[rival.pk], _ = complete_margins(rival, unseen, scorer_of, progress)
     are_scored: Mask = np.logical_and.reduce([np.isfinite(column) for column in margins.values()])
     scored = unseen.only(are_scored, "a text that cannot be scored")
     if not scored:
         raise NothingToEvaluate(f"No pair of {pairs.source} can be scored.")
     margins = {pk: column[are_scored] for pk, column in margins.items()}
     beside, differences = {}, {}
-    for other in others:
-        new_to_both = scored.are_unseen(seen[other.pk])
-        own_margins, other_margins = margins[version.pk][new_to_both], margins[other.pk][new_to_both]
+    for rival in rivals:
+        new_to_both = scored.are_unseen(seen[rival.pk])
+        own_margins, rival_margins = margins[version.pk][new_to_both], margins[rival.pk][new_to_both]
         shared = scored.only(new_to_both, LEARNT)
-        beside[other.name] = _figures(other, other_margins, shared, seen[other.pk])
-        if other.name != "random":
-            paired = paired_comparison(version, other, own_margins, other_margins, shared)
-            differences[other.name] = asdict(paired)
+        beside[rival.name] = _figures(rival, rival_margins, shared, seen[rival.pk])
+        if rival.name != "random":
+            paired = paired_comparison(version, rival, own_margins, rival_margins, shared)
+            differences[rival.name] = asdict(paired)
     people = asdict(pairs.ceiling)
     figures = {
         "model": _figures(version, margins[version.pk], scored, seen[version.pk]),
@@ -188,12 +188,12 @@ def latest(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:
 
 def summary(evaluation: Evaluation) -> str:
     """ "Kitchen: 64 % of 412 pairs right (95 % interval 59 to 69 %). Left out: ..." """
-    own = evaluation.own
-    interval = own["clustered"] or own["wilson"]
-    if own["accuracy"] is None or interval is None:
+    figures = evaluation.model_figures
+    interval = figures["clustered"] or figures["wilson"]
+    if figures["accuracy"] is None or interval is None:
         return f"{evaluation.on}: no pairs to measure on."
     right = (
-        f"{evaluation.on}: {shares.in_words(own['accuracy'])} of {own['decided']:,} pairs right "
+        f"{evaluation.on}: {shares.in_words(figures['accuracy'])} of {figures['decided']:,} pairs right "
         f"(95 % interval {shares.between(interval)})."
     )
     return " ".join(filter(None, [right, *remarks(evaluation), warning(evaluation)]))
@@ -214,7 +214,7 @@ def warning(evaluation: Evaluation) -> str:
     """A sentence where the accuracy is too good to be true, else ""."""
     people = evaluation.figures["people"]
     return scoring.evaluate.above_ceiling(
-        evaluation.own["accuracy"], people["ceiling"], people.get("twos", 0)
+        evaluation.model_figures["accuracy"], people["ceiling"], people.get("twos", 0)
     )
 
 

@@ -174,8 +174,8 @@ def counted_in_words(counted: Mapping[str, int]) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _have(n: int, subject: str, what: str) -> str:
-    return f"{n:,} {subject} has {what}" if n == 1 else f"{n:,} {subject}s have {what}"
+def _have(n: int, subject: str, fact: str) -> str:
+    return f"{n:,} {subject} has {fact}" if n == 1 else f"{n:,} {subject}s have {fact}"
 
 
 # --- pairs of a Dataset -------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def _activate(
             gate=gate.as_json() if record is None else record,
         )
         # After a rollback the version has its Scores and serves at once.
-        for dataset in Dataset.objects.there().filter(held_by__isnull=False):
+        for dataset in Dataset.objects.not_deleted().filter(held_by__isnull=False):
             batches.hand_over(dataset)
     return promotion
 
@@ -298,8 +298,8 @@ def activate(
 
     Without a `kind` the Promotion is the first one, or an override, which needs a reason."""
     with transaction.atomic():
-        others = ModelVersion.objects.exclude(pk=version.pk).select_for_update()
-        active = others.filter(state=ModelVersion.State.ACTIVE)
+        other_versions = ModelVersion.objects.exclude(pk=version.pk).select_for_update()
+        active = other_versions.filter(state=ModelVersion.State.ACTIVE)
         replaced = active.first()
         active.update(state=ModelVersion.State.REGISTERED)
         version.state, version.activated_at = ModelVersion.State.ACTIVE, timezone.now()

@@ -107,9 +107,9 @@ def _error(
 ) -> Vector:
     """Standard error of each skill."""
     place = np.arange(len(vote))
-    others = logs[item] + np.log(1 - share)
-    others[place, vote] -= weight
-    posterior = _softmax(others)
+    without_vote = logs[item] + np.log(1 - share)
+    without_vote[place, vote] -= weight
+    posterior = _softmax(without_vote)
     true = posterior[place, vote]
     wrong = share[vote] * ((posterior / (1 - share)).sum(axis=1) - true / (1 - share[vote]))
     p = skill[annotator]

@@ -200,7 +200,7 @@ def _next_number(dataset: Dataset) -> Iterator[int]:
     """The next free number, locked for the body of `with`. Raises Cancelled when the dataset is gone."""
     with transaction.atomic():
         # no_key: imports and Runs, which refer to the Dataset, do not wait for the upload to a bucket.
-        if not Dataset.objects.there().select_for_update(no_key=True).filter(pk=dataset.pk).first():
+        if not Dataset.objects.not_deleted().select_for_update(no_key=True).filter(pk=dataset.pk).first():
             raise Cancelled
         last = dataset.releases.order_by("-number").values_list("number", flat=True).first()
         yield (last or 0) + 1

@@ -102,10 +102,10 @@ def margin(case: Case) -> float:
     Where aggregation decided: the difference of the two probabilities. Where a reviewer decided: 1."""
     if case.method == Decision.Method.REVIEWER or not case.tally:
         return 1.0
-    other = Outcome.B if case.outcome == Outcome.A else Outcome.A
+    other_side = Outcome.B if case.outcome == Outcome.A else Outcome.A
     if posterior := case.label.posterior:
-        return max(0.0, posterior[case.outcome] - posterior[other])
-    return (case.tally[case.outcome] - case.tally[other]) / case.tally.total()
+        return max(0.0, posterior[case.outcome] - posterior[other_side])
+    return (case.tally[case.outcome] - case.tally[other_side]) / case.tally.total()
 
 
 def shares(case: Case) -> tuple[float, float, float]:

@@ -367,12 +367,12 @@ class _Walk:
         first = comparisons.filter(pk__in=in_order[:FIRST_BAND]).order_by().values("pk")
         yield comparisons.filter(pk__in=ahead.union(first))
         # Counted only where the first band has been worked off: the count reads all Comparisons.
-        others, size = comparisons.exclude(pk__in=ahead), comparisons.count()
+        not_ahead, size = comparisons.exclude(pk__in=ahead), comparisons.count()
         start, reach = FIRST_BAND, FIRST_BAND * BAND_GROWTH
         while start + reach < size:
-            yield others.filter(pk__in=in_order[start : start + reach])
+            yield not_ahead.filter(pk__in=in_order[start : start + reach])
             start, reach = start + reach, reach * BAND_GROWTH
-        yield others.exclude(pk__in=in_order[:start])
+        yield not_ahead.exclude(pk__in=in_order[:start])
 
     def waiting(self, band: ComparisonQuerySet) -> ComparisonQuerySet:
         """The Comparisons of the band that are in the queue for the chosen reason, before other filters."""

@@ -65,10 +65,10 @@ def due() -> list[Run]:
     ours = Run.objects.exclude(kind=Run.Kind.SCORE)
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
     out_of_attempts = lost.filter(attempts__gte=MAX_ATTEMPTS)
-    said = f"The worker stopped responding {MAX_ATTEMPTS} times."
+    reason = f"The worker stopped responding {MAX_ATTEMPTS} times."
     failed = {"state": Run.State.FAILED, "finished_at": now}
-    out_of_attempts.filter(kind=Run.Kind.DELETE).update(error=f"{said} Try again to continue.", **failed)
-    out_of_attempts.update(error=f"{said} No partial result was stored.", **failed)
+    out_of_attempts.filter(kind=Run.Kind.DELETE).update(error=f"{reason} Try again to continue.", **failed)
+    out_of_attempts.update(error=f"{reason} No partial result was stored.", **failed)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, enqueued_at=None)
     with transaction.atomic():
         stale = ours.filter(state=Run.State.WAITING).filter(

@@ -70,7 +70,7 @@ def plan_wanted(dataset: Dataset) -> None:
     sets the flag meanwhile waits for this transaction, so the flag stays set."""
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
-        for version in ModelVersion.objects.wanted():
+        for version in ModelVersion.objects.scoring_all():
             plan(dataset, version)
         Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=False)
         hand_over(dataset)
@@ -501,7 +501,7 @@ class Unscored:
     cancelled_run: Run | None
 
 
-def unscored(dataset: Dataset, version: ModelVersion, count: int, going: Iterable[Run]) -> Unscored:
+def unscored(dataset: Dataset, version: ModelVersion, count: int, open_runs: Iterable[Run]) -> Unscored:
     """Why `count` completions of the dataset have no Score of the version; `going` are its open Runs. Two
     queries at most."""
     runs = Run.objects.of_kind(Run.Kind.SCORE).filter(dataset=dataset, version=version)
@@ -516,7 +516,7 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int, going: Iterabl
         )
     )
     not_tried = max(0, count - failures["empty"] - failures["failed"])
-    goes_on = any(run.kind == Run.Kind.SCORE and run.version_id == version.pk for run in going)
+    goes_on = any(run.kind == Run.Kind.SCORE and run.version_id == version.pk for run in open_runs)
     latest = None if goes_on else runs.order_by("-pk").first()
     stopped = latest if not_tried and latest and latest.state == Run.State.CANCELLED else None
     waiting, cancelled = (0, not_tried) if stopped else (not_tried, 0)

@@ -98,14 +98,16 @@ def within(dataset: Dataset, tick: Tick = _no_tick) -> Leak:
     return Leak("its own test split", size, _alike(dataset, digests, ("train", "validation"), tick))
 
 
-def with_other(dataset: Dataset, other: Dataset, tick: Tick = _no_tick) -> Leak:
+def with_other(dataset: Dataset, other_dataset: Dataset, tick: Tick = _no_tick) -> Leak:
     """Training and validation prompts of the dataset that are like test prompts of the other; where the other
     is frozen, prompts of any split that are like any prompt of the other."""
-    if other.frozen:
-        digests, size = _reference(other, SPLITS, tick)
-        return Leak(f"all of {other}", size, _alike(dataset, digests, SPLITS, tick))
-    digests, size = _reference(other, ("test",), tick)
-    return Leak(f"the test split of {other}", size, _alike(dataset, digests, ("train", "validation"), tick))
+    if other_dataset.frozen:
+        digests, size = _reference(other_dataset, SPLITS, tick)
+        return Leak(f"all of {other_dataset}", size, _alike(dataset, digests, SPLITS, tick))
+    digests, size = _reference(other_dataset, ("test",), tick)
+    return Leak(
+        f"the test split of {other_dataset}", size, _alike(dataset, digests, ("train", "validation"), tick)
+    )
 
 
 def with_texts(dataset: Dataset, name: str, texts: Iterable[str], tick: Tick = _no_tick) -> Leak:
@@ -216,9 +218,9 @@ def carry_out(run: Run) -> None:
     dataset = run.dataset
     if dataset is None:
         raise Refused("The dataset is gone.")
-    others = list(Dataset.objects.there().exclude(pk=dataset.pk).order_by("name"))
+    other_datasets = list(Dataset.objects.not_deleted().exclude(pk=dataset.pk).order_by("name"))
     files = run.params["files"]
-    passes = 2 + len(others) + len(files)  # the test split, then one for each reference
+    passes = 2 + len(other_datasets) + len(files)  # the test split, then one for each reference
     total = dataset.prompts.count() * passes + Prompt.objects.exclude(dataset=dataset).count()
     done = 0
 
@@ -228,7 +230,7 @@ def carry_out(run: Run) -> None:
         if not run.update_progress(done, total):
             raise Cancelled
 
-    leaks = [within(dataset, tick), *(with_other(dataset, other, tick) for other in others)]
+    leaks = [within(dataset, tick), *(with_other(dataset, other, tick) for other in other_datasets)]
     for sent in files:
         with default_storage.open(sent["path"]) as file:
             texts = texts_in(cast("BinaryIO", file), sent["name"], run.params["column"])

@@ -136,7 +136,7 @@ def remember(
             whole = base.learnt == ModelVersion.Known.YES
         version.learnt_on_record = ModelVersion.Known.YES if whole else ModelVersion.Known.PARTLY
         version.save(update_fields=["learnt_on_record"])
-    for dataset in Dataset.objects.there().order_by("pk"):
+    for dataset in Dataset.objects.not_deleted().order_by("pk"):
         look_through(dataset, tick)
 
 

@@ -33,9 +33,9 @@ def bounds(figure: AnyFigure) -> tuple[float, float] | None:
     return figure["low"], figure["high"]
 
 
-def count(n: float, one: str, many: str = "") -> str:
+def count(n: float, singular: str, plural: str = "") -> str:
     """ "1 vote", "1,200 votes"."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
 def hours_of_work(hours: float) -> str:
