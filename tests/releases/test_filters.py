@@ -161,7 +161,7 @@ def test_filters_are_stored_as_they_are_read(dataset):
 
     assert Filters.parse(filters.as_json()) == filters
     assert Filters().as_json() == {}
-    assert filters.in_words()["Both answers written by"] == "gpt, me"
+    assert filters.in_words()["both answers written by"] == "gpt, me"
 
 
 def test_the_command_takes_filters_and_names_a_wrong_one(dataset, tmp_path):

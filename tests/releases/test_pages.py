@@ -322,11 +322,14 @@ def test_formats_and_filters_of_the_form_are_those_of_the_release(dataset, alice
         "judged_from": "2026-05-01",
     }
 
-    as_user(alice).post(reverse("releases", args=[dataset.pk]), form)
+    client = as_user(alice)
+    client.post(reverse("releases", args=[dataset.pk]), form)
 
     release = Release.objects.get()
     assert (release.profiles, release.formats) == (["preference"], ["parquet", "csv"])
     assert release.filters == {"min_votes": 2, "judged_from": "2026-05-01"}
+    page = client.get(reverse("release", args=[release.pk])).content.decode()
+    assert "Filters: minimum votes per pair 2; last vote from (UTC) 2026-05-01" in page
 
 
 def test_conversations_as_csv_are_refused_by_the_form(dataset, alice, as_user):

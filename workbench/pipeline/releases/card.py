@@ -181,7 +181,7 @@ def _collection(manifest: Manifest) -> str:
         weights = version["weights_sha256"][:12]
         model = f"Active model: {version['name']}{weights and f' (weights {weights})'}."
     in_words = Filters.parse(manifest["filters"]).in_words()
-    listed = "; ".join(f"{label[0].lower()}{label[1:]} {value}" for label, value in in_words.items())
+    listed = "; ".join(f"{label} {value}" for label, value in in_words.items())
     filters = f"Filters: {listed}." if listed else ""
     return "\n\n".join(filter(None, ["## Collection", votes, labels, model, filters]))
 

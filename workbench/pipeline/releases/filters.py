@@ -22,17 +22,17 @@ FilterValue = str | int | float | Sequence[str]
 
 NAMES_SHOWN = 10
 _LABELS = {
-    "method": "Final label by",
-    "min_votes": "Minimum votes per pair",
-    "min_agreement": "Minimum agreement",
-    "min_posterior": "Minimum probability by aggregation",
-    "source": "Both answers written by",
-    "judged_from": "Last vote from (UTC)",
-    "judged_until": "Last vote until (UTC)",
-    "min_length": "Shortest answer (characters)",
-    "max_length": "Longest answer (characters)",
-    "min_confidence": "Minimum model confidence",
-    "without_groups": "Without prompt groups",
+    "method": "final label by",
+    "min_votes": "minimum votes per pair",
+    "min_agreement": "minimum agreement",
+    "min_posterior": "minimum probability by aggregation",
+    "source": "both answers written by",
+    "judged_from": "last vote from (UTC)",
+    "judged_until": "last vote until (UTC)",
+    "min_length": "shortest answer (characters)",
+    "max_length": "longest answer (characters)",
+    "min_confidence": "minimum model confidence",
+    "without_groups": "without prompt groups",
 }
 
 
