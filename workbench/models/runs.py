@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 QUIET = timedelta(seconds=30)
-"""A worker not heard of for this long is said to be gone."""
+"""A worker without a heartbeat for this long counts as gone."""
 
 UNITS = {
     "import": "rows",
@@ -26,29 +26,32 @@ UNITS = {
     "evaluate": "texts",
     "delete": "prompts and pairs",
 }
-"""What a Run counts, by its kind; the others have no unit that means something to anybody."""
+"""The unit that a Run counts, by its kind; Runs of other kinds count several things at once."""
 
 PHASES = {"reading": "read", "storing": "stored", "checking": "checked"}
 
 
 def progress_in_words(kind: str, done: int, total: int | None, phase: str = "") -> str:
-    """How far a Run of this kind is, in what a person counts: "64 of 722 answers", "read 250 of about
-    501 rows"; a share where it counts several things at once. "" while there is nothing to say."""
+    """Progress of a Run, in units that a person counts: "64 of 722 answers", "read 250 of about 501 rows"; a
+    share for statistics and leakage reports. "" before the first figure."""
     if kind in (Run.Kind.STATISTICS, Run.Kind.LEAKAGE):
         return shares.in_words(min(1.0, done / total)) if total else ""
     unit = UNITS.get(kind, "")
     if not unit or (total is None and not done):
         return ""
-    # While an import reads, how many rows there are is judged by the bytes that it has read of the file.
+    # While an import reads, its total is an estimate by the bytes read so far.
     about = "about " if phase == "reading" else ""
     of = "" if total is None else f" of {about}{max(done, total):,}"
     return " ".join(filter(None, (PHASES.get(phase, ""), f"{done:,}{of}", unit)))
 
 
+Split = Literal["train", "validation", "test"]
+
+
 class UploadQuerySet(models.QuerySet["Upload"]):
     def for_list(self) -> Self:
-        """The latest first, with who sent them and the state of the latest Run over each (latest_state, ""
-        for one that was only looked at)."""
+        """Latest first, with senders. Annotate `latest_state`: the state of the latest Run over the file, ""
+        for a file that was only previewed."""
         latest = Run.objects.filter(upload=OuterRef("pk")).order_by("-pk").values("state")[:1]
         return (
             self.select_related("uploaded_by")
@@ -58,7 +61,7 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 
 
 class Upload(models.Model):
-    """A file somebody sent, kept under a name of our own: the name they gave is only ever shown."""
+    """An uploaded file, stored under a name of our own; its name on the sender's disk is only shown."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     dataset = models.ForeignKey("workbench.Dataset", on_delete=models.CASCADE, related_name="uploads")
@@ -80,11 +83,42 @@ class Upload(models.Model):
 
 
 class Finding(TypedDict):
-    """What a training came to. `better`: whether the gate would promote the new version; None where no model
-    was active to compare with."""
+    """The outcome of a training. `better`: whether the gate would promote the new version; None where no
+    model was active."""
 
     better: bool | None
     said: str
+
+
+class PreflightFinding(TypedDict):
+    level: Literal["error", "warning"]
+    text: str
+
+
+class PreflightLengths(TypedDict):
+    mean: float
+    median: float
+    p95: float
+    longest: int
+    cut_share: float
+
+
+class PreflightFacts(TypedDict):
+    """scoring.preflight.Preflight as JSON."""
+
+    pairs: dict[Split, int]
+    groups: dict[Split, int]
+    ties: int
+    identical: int
+    alike: int
+    crowded: int
+    contradicted: int
+    longer_preferred: float | None
+    prompt: PreflightLengths
+    completion: PreflightLengths
+    steps: int
+    epochs: float
+    findings: list[PreflightFinding]
 
 
 class Validation(TypedDict):
@@ -93,11 +127,8 @@ class Validation(TypedDict):
     best: bool
 
 
-Split = Literal["train", "validation", "test"]
-
-
 class LeakFacts(TypedDict):
-    """A leak as JSON, in the result of a Run and with --json."""
+    """A leak as JSON, in the result of a Run and in the output with --json."""
 
     reference: str
     size: int
@@ -106,9 +137,9 @@ class LeakFacts(TypedDict):
 
 
 class RunResult(TypedDict, total=False):
-    """The result of a Run by its kind; a deletion has the numbers of pipeline.datasets.deleting.Extent."""
+    """The result of a Run, by its kind. A deletion has the numbers of pipeline.datasets.deleting.Extent."""
 
-    # an import: the phase while it goes on, then its counts, as pipeline.imports has them
+    # an import: its phase while it runs, then the counts of pipeline.imports
     phase: str
     rows: int  # and of a release
     problems: list[dict[str, str | int | None]]
@@ -121,7 +152,7 @@ class RunResult(TypedDict, total=False):
     log: list[tuple[str, str]]
     loss: list[tuple[int, float]]
     validation: list[tuple[int, Validation]]
-    preflight: dict[str, Any]
+    preflight: PreflightFacts
     pairs_per_second: float
     ended: str
     finding: Finding
@@ -152,15 +183,15 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(state__in=[Run.State.WAITING, Run.State.RUNNING])
 
     def for_list(self) -> Self:
-        """With all that a line about each of them names."""
+        """With the rows that a line of a list names."""
         return self.select_related("dataset", "version", "upload", "created_by")
 
     def without_result(self) -> Self:
-        """Without what each has told, which may be much, but for the `phase` of an import."""
-        return self.defer("result").annotate(phase_told=KT("result__phase"))
+        """Without results, which may be large. Annotate `stored_phase`: the phase of an import."""
+        return self.defer("result").annotate(stored_phase=KT("result__phase"))
 
     def deletions_for(self, user: "User") -> Self:
-        """Deletions of Datasets that are not done, for whoever ordered them and for staff."""
+        """Unfinished deletions of Datasets, for the user who ordered them and for staff."""
         pending = self.filter(kind=Run.Kind.DELETE).exclude(state=Run.State.DONE)
         return pending if user.is_staff else pending.filter(created_by=user)
 
@@ -169,7 +200,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 class Run(models.Model):
-    """One long job: a row before it is a message, so that its state can be shown when no worker is alive."""
+    """One long job. Its row precedes its message, so that pages show its state while no worker is alive."""
 
     class Kind(models.TextChoices):
         IMPORT = "import", "Import"
@@ -211,7 +242,7 @@ class Run(models.Model):
 
     if TYPE_CHECKING:
         # Annotated by without_result.
-        phase_told: str | None
+        stored_phase: str | None
 
     class Meta:
         ordering = ["-pk"]
@@ -225,25 +256,25 @@ class Run(models.Model):
 
     @property
     def state_sentence(self) -> str:
-        """What the state means beyond its name; "" when the name says all."""
+        """The meaning of the state, for states whose name does not give it; else ""."""
         return self.get_state_display().partition(": ")[2]
 
     @property
     def found_nothing_better(self) -> bool:
-        """A training that came to its end and made no model that the gate would promote: no failure."""
+        """Whether a training ended without a failure, and without a model that the gate would promote."""
         finding = self.result.get("finding")
         return self.state == self.State.DONE and finding is not None and finding["better"] is False
 
     @property
     def queue(self) -> str:
-        """The Celery queue whose workers carry it on."""
+        """The Celery queue of the workers that carry out the Run."""
         heavy = {self.Kind.TRAIN: "train", self.Kind.EVALUATE: "train", self.Kind.SCORE: "score"}
         return heavy.get(self.Kind(self.kind), "work")
 
     @property
     def progress(self) -> str:
-        """How far it is, as every page and command says it. "" where nothing came of it: an import that did
-        not end well has stored nothing."""
+        """Progress in words, the same on all pages and in all commands. "" for a failed or cancelled import,
+        which has stored nothing."""
         if self.kind == self.Kind.IMPORT and self.state in (self.State.FAILED, self.State.CANCELLED):
             return ""
         progress = progress_in_words(self.kind, self.done, self.total, self.phase)
@@ -256,24 +287,24 @@ class Run(models.Model):
 
     @property
     def phase(self) -> str:
-        """Of an import that goes on: "reading", "storing", or "checking" when it stores nothing."""
+        """Phase of a running import: "reading", "storing", or "checking" in a dry run; else ""."""
         if self.kind != self.Kind.IMPORT:
             return ""
-        phase = self.phase_told if hasattr(self, "phase_told") else self.result.get("phase")
+        phase = self.stored_phase if hasattr(self, "stored_phase") else self.result.get("phase")
         return "checking" if phase == "storing" and self.params.get("dry_run") else phase or ""
 
     @property
-    def _came(self) -> float:
-        """Units done of all its way: half of an import's is reading, the other half storing."""
+    def _units_done(self) -> float:
+        """Units done. Of an import, reading is one half and storing the other."""
         if not self.phase or self.total is None:
             return self.done
         return (self.done if self.phase == "reading" else self.total + self.done) / 2
 
     @property
     def rate(self) -> float | None:
-        """Units a second since it started, or was opened again; None before anything is done since then. It
-        falls while nothing moves."""
-        done = self._came - self.params.get("done_before", 0)
+        """Units a second since the Run started or was reopened; None before the first unit. The rate falls
+        while nothing is done."""
+        done = self._units_done - self.params.get("done_before", 0)
         if not self.started_at or done <= 0:
             return None
         seconds = ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
@@ -281,24 +312,24 @@ class Run(models.Model):
 
     @property
     def time_left(self) -> timedelta | None:
-        """At its rate until now; None while rate or total is not known, or when it has ended."""
+        """Remaining units / rate; None while rate or total is unknown, and after the end."""
         if not (self.is_open and self.rate and self.total):
             return None
-        return timedelta(seconds=max(0, self.total - self._came) / self.rate)
+        return timedelta(seconds=max(0, self.total - self._units_done) / self.rate)
 
     @property
     def took(self) -> timedelta | None:
-        """From start to end; None before it has ended."""
+        """From start to end; None before the end."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
     @property
     def is_quiet(self) -> bool:
-        """A worker took it and has not been heard of since: stuck or dead. The reconciler decides which."""
+        """Whether its worker has sent no heartbeat for QUIET: stuck or dead. The reconciler decides."""
         heard = self.heartbeat_at or self.started_at
         return self.state == self.State.RUNNING and heard is not None and timezone.now() - heard > QUIET
 
     def start(self) -> bool:
-        """Take a waiting Run; False when somebody else has taken or ended it."""
+        """Take a waiting Run. False where another worker has taken or ended the Run."""
         now = timezone.now()
         waiting = Run.objects.filter(pk=self.pk, state=self.State.WAITING)
         taken = waiting.update(
@@ -308,8 +339,8 @@ class Run(models.Model):
         return taken == 1
 
     def update_progress(self, done: int, total: int | None = None, result: RunResult | None = None) -> bool:
-        """Store progress and a heartbeat, and what is known of the result so far; False when the Run was
-        cancelled meanwhile, or given to another worker, and its work should stop."""
+        """Store progress, a heartbeat, and the result so far. False where the Run was cancelled or given to
+        another worker: its work should stop."""
         changes: dict[str, object] = {"done": done, "heartbeat_at": timezone.now()}
         if total is not None:
             changes["total"] = total
@@ -318,22 +349,22 @@ class Run(models.Model):
         return self._ours().filter(state=self.State.RUNNING).update(**changes) == 1
 
     def heartbeat(self) -> bool:
-        """Say that the worker is alive, although nothing more is done; False as for `update_progress`."""
+        """Record that the worker is alive, without progress; False as for `update_progress`."""
         return self._ours().filter(state=self.State.RUNNING).update(heartbeat_at=timezone.now()) == 1
 
     def hand_back(self) -> bool:
-        """Put it back to waiting, as this worker stops; the attempt is not counted."""
+        """Put the Run back to waiting when its worker stops; the attempt does not count."""
         held = self._ours().filter(state=self.State.RUNNING)
         return held.update(state=self.State.WAITING, attempts=F("attempts") - 1, enqueued_at=None) == 1
 
     def _ours(self) -> RunQuerySet:
-        """The Run as this worker started it: a worker that hung and comes back finds that another has it. The
-        batches of a score Run have leases of their own instead."""
+        """The Run as this worker started it; empty for a worker that hung while another took the Run. The
+        batches of a score Run have leases instead."""
         runs = Run.objects.filter(pk=self.pk)
         return runs if self.kind == self.Kind.SCORE else runs.filter(started_at=self.started_at)
 
     def hold_up(self, reason: str) -> None:
-        """Say why an open Run does not get on; "" when it does again."""
+        """Store why an open Run makes no progress; "" clears the reason."""
         Run.objects.filter(pk=self.pk).open().update(error=reason[:2000])
 
     def finish(self, **result: Unpack[RunResult]) -> bool:
@@ -344,15 +375,15 @@ class Run(models.Model):
 
     @property
     def can_be_cancelled(self) -> bool:
-        """Not a deletion: what is gone is gone, and half a Dataset is of no use."""
+        """False for a deletion: half a Dataset is of no use."""
         return self.kind != self.Kind.DELETE
 
     def cancel(self) -> bool:
         return self.can_be_cancelled and self._end(Run.objects.filter(pk=self.pk), self.State.CANCELLED)
 
     def retry(self) -> bool:
-        """Put a failed or cancelled Run back to waiting with all its attempts; False when it is neither. A
-        training keeps what it has told so far: it goes on from its state."""
+        """Put a failed or cancelled Run back to waiting with all its attempts; False for any other Run. A
+        training keeps its result so far, and resumes from its state."""
         kept = {} if self.kind == self.Kind.TRAIN else {"result": {}, "done": 0}
         ended = Run.objects.filter(pk=self.pk, state__in=[self.State.FAILED, self.State.CANCELLED])
         again = ended.update(
@@ -369,7 +400,7 @@ class Run(models.Model):
         return again == 1
 
     def reopen(self, done: int) -> None:
-        """Put it back to waiting with what it has done so far, however it ended."""
+        """Put the Run back to waiting with `done` units done, however it ended."""
         Run.objects.filter(pk=self.pk).update(
             state=self.State.WAITING,
             done=done,
@@ -392,7 +423,7 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
         return self.filter(state=ScoreBatch.State.FAILED)
 
     def scored(self) -> int:
-        """How many completions of these batches have a Score."""
+        """Completions of these batches with a Score."""
         done, halved = ScoreBatch.State.DONE, ScoreBatch.State.SPLIT
         counts = self.aggregate(
             whole=Sum("size", filter=Q(state=done), default=0),
@@ -401,8 +432,8 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
         return int(counts["whole"] + counts["part"])
 
     def stuck(self, lease_seconds: float) -> Self:
-        """Leased by a worker that has not been heard of on them for QUIET, the longest silent first. Workers
-        renew a lease by `lease_seconds` at each slice."""
+        """Leased by a worker that was silent for QUIET, the longest silent first. Workers renew a lease by
+        `lease_seconds` at each slice."""
         leased = self.filter(state=ScoreBatch.State.LEASED)
         silent = leased.filter(lease_until__lt=timezone.now() - QUIET + timedelta(seconds=lease_seconds))
         return silent.order_by("lease_until")
@@ -434,7 +465,7 @@ class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
         return self.unheld(now).filter(attempts__lt=ScoreBatch.MAX_ATTEMPTS)
 
     def out_of_attempts(self, now: datetime) -> Self:
-        """Unheld with no attempt left: a message that comes late must not give it one more."""
+        """Unheld with no attempt left; a late message must not start another."""
         return self.unheld(now).filter(attempts__gte=ScoreBatch.MAX_ATTEMPTS)
 
     def enqueued(self, now: datetime, within: timedelta) -> Self:
@@ -496,7 +527,7 @@ class ScoreBatch(models.Model):
         return f"ScoreBatch {self.pk}"
 
     def lease(self, worker: str, seconds: float) -> bool:
-        """Take the batch for `seconds`; False when another worker has it, it is finished, or worn out."""
+        """Lease the batch. False where another worker has it, it is finished, or no attempt is left."""
         now = timezone.now()
         taken = (
             ScoreBatch.objects.claimable(now)
@@ -512,14 +543,14 @@ class ScoreBatch(models.Model):
         return taken == 1
 
     def note(self, worker: str, scored: int) -> None:
-        """Note how many of it have a Score, here and on the Run, unless the lease was lost."""
+        """Store the number of scored completions, here and on the Run, unless the lease was lost."""
         held = ScoreBatch.objects.filter(pk=self.pk, state=self.State.LEASED, worker=worker)
         if scored > self.scored and held.update(scored=scored):
             Run.objects.filter(pk=self.run_id).update(done=F("done") + scored - self.scored)
             self.scored = scored
 
     def renew(self, worker: str, seconds: float) -> bool:
-        """Keep the lease; False when it was lost to another worker or the Run was cancelled."""
+        """Renew the lease. False where another worker has it, or the Run was cancelled."""
         held = ScoreBatch.objects.filter(pk=self.pk, state=self.State.LEASED, worker=worker)
         return held.update(lease_until=timezone.now() + timedelta(seconds=seconds)) == 1
 
@@ -530,7 +561,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
 
 class Worker(models.Model):
-    """A worker process as it last reported, so that "no worker since hh:mm" can be said on the page."""
+    """A worker process as it last reported; pages say "no worker since hh:mm" by it."""
 
     name = models.CharField(max_length=200, unique=True)
     queues = models.CharField(max_length=200)

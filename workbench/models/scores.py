@@ -16,16 +16,15 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         return self.filter(state=ModelVersion.State.ACTIVE).first()
 
     def serving(self, dataset: "Dataset") -> "ModelVersion | None":
-        """The version whose figures and Suggestions the dataset has: the active one, or while that has not
-        scored all of it yet, the one before."""
+        """The version whose figures and Suggestions the dataset shows: the active one, or its predecessor
+        until the active one has scored the whole dataset."""
         return self.filter(pk=dataset.held_by_id).first() if dataset.held_by_id else self.active()
 
     def baselines(self) -> Self:
         return self.filter(kind=ModelVersion.Kind.BASELINE)
 
     def scoring_all(self) -> Self:
-        """Those that every Completion should have a Score of: the active version, and the baselines that
-        must stand beside it."""
+        """Versions that score every Completion: the active one, and the baselines beside it."""
         return self.filter(Q(state=ModelVersion.State.ACTIVE) | Q(kind=ModelVersion.Kind.BASELINE)).exclude(
             state=ModelVersion.State.RETIRED
         )
@@ -34,11 +33,11 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         return self.filter(kind=ModelVersion.Kind.TRANSFORMER)
 
     def with_score_count(self) -> Self:
-        """Annotate score_count: Completions of all Datasets that it has scored."""
+        """Annotate `score_count`: scored Completions, over all Datasets."""
         return self.annotate(score_count=count_of(Score.objects.filter(version=OuterRef("pk")), "version"))
 
     def with_large(self, large: Exists) -> Self:
-        """Annotate `large`: what is asked of a Dataset along with the version that serves it."""
+        """Annotate `large`: a condition on a Dataset, read in one query with the version that serves it."""
         return self.annotate(large=large)
 
 
@@ -55,7 +54,7 @@ class ModelVersion(models.Model):
         RETIRED = "retired", "Retired: keeps its scores, scores nothing new"
 
     class Known(models.TextChoices):
-        """Whether it is on record which prompts the weights were fitted to (see models.learnt)."""
+        """Whether the prompts that the weights were fitted to are on record (see models.learnt)."""
 
         YES = "yes", "known"
         PARTLY = "partly", "partly known: the training data of the base model is not on record"
@@ -141,7 +140,7 @@ class ModelVersion(models.Model):
 
     @property
     def comes_from(self) -> str:
-        """Where its weights come from; one trained here names its base and Dataset as they are called now."""
+        """The origin of the weights. A version trained here has the present names of its base and Dataset."""
         return f"{self.base}, trained on {self.release}" if self.base and self.release else self.origin
 
     @property
@@ -155,7 +154,7 @@ class ModelVersion(models.Model):
 
     @property
     def learnt(self) -> Known:
-        """Whether it is known what it has learnt; a rule has learnt nothing."""
+        """Whether its training prompts are on record. A rule has learnt nothing, so YES."""
         return self.Known.YES if self.kind == self.Kind.BASELINE else self.Known(self.learnt_on_record)
 
     @property
@@ -164,18 +163,18 @@ class ModelVersion(models.Model):
 
     @property
     def exact_order(self) -> bool:
-        """Whether its Scores may be in bf16 and yet stand in the order of fp32."""
+        """Whether its Scores may be in bf16, in the order of fp32."""
         return self.precision == "exact-order"
 
     def widen_guard(self, guard: float) -> None:
-        """Note a guard that a worker found to be needed, for whoever compares with its Scores later; it only
-        grows."""
+        """Store the wider guard that a worker has measured, for later comparisons with its Scores. A guard
+        never shrinks."""
         narrower = Q(guard__isnull=True) | Q(guard__lt=guard)
         if ModelVersion.objects.filter(narrower, pk=self.pk).update(guard=guard):
             self.guard = guard
 
     def retire(self) -> bool:
-        """Take it out of use; its Scores stay. False unless it is registered: activate another one first."""
+        """Take a registered version out of use; its Scores stay. False for any other state."""
         registered = ModelVersion.objects.filter(pk=self.pk, state=self.State.REGISTERED)
         retired = registered.update(state=self.State.RETIRED)
         self.refresh_from_db()
@@ -184,13 +183,13 @@ class ModelVersion(models.Model):
 
 class ScoreQuerySet(models.QuerySet["Score"]):
     def cut(self) -> Self:
-        """Those of texts that were not read to the end."""
+        """Scores of texts that were cut."""
         return self.filter(Q(prompt_cut__gt=0) | Q(completion_cut__gt=0))
 
 
 class Score(models.Model):
-    """The raw output of one ModelVersion for one Completion; never overwritten, but that exact-order may put
-    the value in fp32 in the place of that in bf16, once."""
+    """The raw output of one ModelVersion for one Completion. A Score is never overwritten, but that
+    exact-order may replace a value in bf16 by the value in fp32, once."""
 
     completion = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="scores")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="scores")
@@ -220,16 +219,16 @@ class SuggestionQuerySet(models.QuerySet["Suggestion"]):
         return self.filter(version=version, comparison__dataset=dataset)
 
     def to_show(self) -> Self:
-        """Those of the version that serves their Dataset, one a Comparison at most: never of two versions in
-        one Dataset."""
+        """Suggestions of the version that serves their Dataset: at most one a Comparison, and never of two
+        versions in one Dataset."""
         held = Q(version=F("comparison__dataset__held_by"))
         active = Q(comparison__dataset__held_by=None, version__state=ModelVersion.State.ACTIVE)
         return self.filter(held | active).select_related("version")
 
 
 class Suggestion(models.Model):
-    """What one ModelVersion says of a Comparison. Derived from two Scores, written anew in the transaction
-    that changes one of them, and so never out of date; stored because queues are ordered by it."""
+    """The margin of one ModelVersion for a Comparison: score of a - score of b. A transaction that changes a
+    Score rewrites it, so it is never out of date. Stored because queues are ordered by margin."""
 
     comparison = models.ForeignKey(
         "workbench.Comparison", on_delete=models.CASCADE, related_name="suggestions"
@@ -243,7 +242,7 @@ class Suggestion(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["comparison", "version"], name="suggestion_once_per_version")
         ]
-        # The review queue reads the surest Suggestions first, of however many there are.
+        # The review queue reads the surest Suggestions first, of any number.
         indexes = [
             models.Index(F("version"), Abs("margin").desc(), F("comparison"), name="suggestion_surest_first")
         ]

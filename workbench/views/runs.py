@@ -153,10 +153,10 @@ def run(request: Request, pk: int) -> HttpResponse:
     elif run.kind == Run.Kind.SCORE:
         context["cuts"] = cuts.of_run(run)
     elif run.kind == Run.Kind.TRAIN:
-        preflight = run.result.get("preflight") or {}
+        preflight = run.result.get("preflight")
         context["curve"] = Curve.of(run)
         context["active"] = ModelVersion.objects.active()
-        context["preflight"] = plan.preflight_in_words(preflight) if "pairs" in preflight else []
+        context["preflight"] = plan.preflight_in_words(preflight) if preflight else []
     else:
         context["outcome"] = [
             (words, result[key]) for key, words in RESULTS.items() if isinstance(result.get(key), int | str)

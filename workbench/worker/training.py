@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 
 from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scorer, prompt_text
 from workbench.models import ModelVersion, Release, Run
+from workbench.models.runs import PreflightFacts
 from workbench.pipeline import releases
 from workbench.pipeline.model import plan, registry, training
 from workbench.pipeline.runs.progress import Refused
@@ -30,7 +31,7 @@ def train_here(
     """Carry a started training out in this process."""
     config = plan.config_of_run(run)
 
-    def look(model: Path, pairs: Path) -> dict[str, Any]:
+    def look(model: Path, pairs: Path) -> PreflightFacts:
         return look_over(model, pairs, config)
 
     def inspect_trained(folder: Path, base: ModelVersion, max_length: int) -> training.Checkpoint:
@@ -58,15 +59,15 @@ def trainer(config: TrainConfig) -> training.Train:
     return train
 
 
-def look_over(model: Path, pairs: Path, config: TrainConfig) -> dict[str, Any]:
+def look_over(model: Path, pairs: Path, config: TrainConfig) -> PreflightFacts:
     """The preflight of scoring: every pair tokenised, nothing trained."""
     from scoring import preflight
     from scoring.pairs import read_training_data
 
-    return asdict(preflight.look_over(model, read_training_data(pairs), config))
+    return cast("PreflightFacts", asdict(preflight.look_over(model, read_training_data(pairs), config)))
 
 
-def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> dict[str, Any]:
+def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> PreflightFacts:
     """What `look_over` says of a release and a base. Raises Refused."""
     model = registry.local_checkpoint(base, settings.DATA_DIR / "cache" / "checkpoints")
     with tempfile.TemporaryDirectory() as scratch:

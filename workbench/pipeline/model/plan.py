@@ -10,6 +10,7 @@ from scoring import shares
 from scoring.config import PRESETS, TrainConfig
 from scoring.pairs import PROFILES as READABLE
 from workbench.models import ModelVersion, Release, Run
+from workbench.models.runs import PreflightFacts
 from workbench.pipeline.releases import Manifest
 from workbench.pipeline.runs.progress import Refused
 
@@ -113,7 +114,7 @@ def usual_base() -> ModelVersion | None:
     return (active.base or active) if active else models.order_by("pk").first()
 
 
-def preflight_in_words(preflight: Mapping[str, Any]) -> list[str]:
+def preflight_in_words(preflight: PreflightFacts) -> list[str]:
     """Lines for lengths, steps and findings."""
     return [
         (

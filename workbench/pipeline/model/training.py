@@ -19,7 +19,7 @@ from scoring.config import Report, Stopped, TrainingError
 from scoring.learnt import Record, of_training
 from scoring.pairs import read_training_data
 from workbench.models import Dataset, ModelVersion, Release, Run, User
-from workbench.models.runs import Finding
+from workbench.models.runs import Finding, PreflightFacts
 from workbench.pipeline import releases
 from workbench.pipeline.model import calibration, evaluation, plan, promotion, registry
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
@@ -45,7 +45,7 @@ class Checkpoint:
     facts: Mapping[str, object]
 
 
-Look = Callable[[Path, Path], Mapping[str, object]]
+Look = Callable[[Path, Path], PreflightFacts]
 """(model folder, folder of pairs) -> the preflight, as scoring.preflight has it."""
 Train = Callable[[Path, Path, Path, Report], Mapping[str, Any]]
 """(model folder, folder of pairs, folder to make, report) -> how it was trained. The folder appears whole or
@@ -170,7 +170,7 @@ def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
         log.stage("checking the pairs")
         if expected.empty:
             log.say(expected.empty)
-        run.result["preflight"] = dict(tools.look(model, pairs))
+        run.result["preflight"] = tools.look(model, pairs)
         for finding in run.result["preflight"]["findings"]:
             log.say(f"{finding['level']}: {finding['text']}")
     log.stage("training")

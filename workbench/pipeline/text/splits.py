@@ -1,9 +1,10 @@
 """The split of a prompt group, which never changes; training and evaluation use it too."""
 
 import hashlib
-from typing import Literal, get_args
+from typing import get_args
 
-Split = Literal["train", "validation", "test"]
+from workbench.models.runs import Split as Split
+
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 SALT = "preference-workbench/split/1"
