@@ -169,10 +169,8 @@ def narrow_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "FIRST_BAND", 2)
 
 
-def pages(
-    dataset: Dataset, version: ModelVersion | None, filters: Filters, size: int = 3
-) -> list[Comparison]:
-    """The whole queue, page by page."""
+def pages(dataset: Dataset, version: ModelVersion | None, filters: Filters) -> list[Comparison]:
+    """The whole queue, by pages of three."""
     comparisons, after = [], ""
     for _ in range(100):
         page = queue.page(dataset, version, filters, after, size=3)
