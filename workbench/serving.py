@@ -34,7 +34,7 @@ MOST_COLLECTED = 64 * 2**20
 MOST_ARRIVING = 800
 ARRIVAL_SECONDS = 20.0
 STALLED_SECONDS = 30
-SMALL = 160 * 2**20  # above what a process holds that serves ordinary pages
+SMALL = 160 * 2**20  # more than a process uses for ordinary pages
 TIDY_SECONDS = 5.0
 
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
@@ -42,7 +42,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Lengt
 
 
 class Arrival:
-    """The bytes of a request so far, and when the others are due."""
+    """The bytes of a request so far, and the deadline for the rest."""
 
     def __init__(self) -> None:
         self.received = bytearray()

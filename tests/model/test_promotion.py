@@ -346,7 +346,7 @@ def rescored(dataset):
     for comparison in comparisons:
         JudgmentFactory.create(comparison=comparison, outcome="a", mode="blind")
     activate(old)
-    scoring_batches.plan_wanted(dataset)
+    scoring_batches.plan_missing(dataset)
     assert score_some(old, {comparison.a_id for comparison in comparisons}) == 8
     dataset.refresh_from_db()
     return old, new, comparisons
@@ -373,7 +373,7 @@ def test_until_the_new_model_has_scored_everything_every_page_is_the_old_ones(
     before = said_here(dataset, client)
 
     promotion.put_in_place(new, by=UserFactory.create(is_staff=True), reason="better")
-    scoring_batches.plan_wanted(dataset)
+    scoring_batches.plan_missing(dataset)
     assert score_some(new, {comparison.b_id for comparison in comparisons}, batches=2) == 4
     during = said_here(dataset, client)
 
@@ -410,7 +410,7 @@ def without_tokens(html: str) -> str:
 def test_a_text_that_cannot_be_scored_does_not_keep_the_old_model_for_ever(rescored, dataset):
     _, new, comparisons = rescored
     promotion.put_in_place(new, by=UserFactory.create(is_staff=True), reason="better")
-    scoring_batches.plan_wanted(dataset)
+    scoring_batches.plan_missing(dataset)
     bad = Completion.objects.get(pk=comparisons[0].a_id).text
 
     def scorer(pairs):

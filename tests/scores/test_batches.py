@@ -447,7 +447,7 @@ def test_what_wants_scores_is_planned_once_and_asks_again_when_more_comes(versio
     Dataset.objects.update(needs_scoring=True)
 
     for wanting in Dataset.objects.needing_scores():
-        batches.plan_wanted(wanting)
+        batches.plan_missing(wanting)
 
     assert Run.objects.filter(dataset=dataset, version=version).count() == 1
     assert not Dataset.objects.needing_scores().exists()

@@ -227,7 +227,7 @@ def test_a_command_that_leaves_the_work_to_workers_ends_well(command, dead, data
 
 def test_batches_that_no_message_could_be_sent_for_are_due_at_once(dead, dataset, model):
     ComparisonFactory.create(dataset=dataset, prompt__dataset=dataset)
-    batches.plan_wanted(dataset)
+    batches.plan_missing(dataset)
     waiting = ScoreBatch.objects.filter(state="waiting")
 
     tasks.enqueue_batches()

@@ -1,5 +1,5 @@
-"""Many rows at once: ids taken beforehand, look-ups by pairs of values, and inserts by COPY or in a few
-statements. For use in a transaction in which nobody else writes the same rows."""
+"""Many rows at once: ids reserved beforehand, look-ups by pairs of values, and inserts by COPY or in a few
+statements. For use in a transaction that alone writes these rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
@@ -32,7 +32,7 @@ def digest_key(digest: str) -> int:
 
 
 class NewIds:
-    """Ids for new rows of a model, which nobody else will get. `last_before` is the highest id until now."""
+    """Reserved ids for new rows of a model. `last_before` is the highest id before them."""
 
     BLOCK = 1000
 

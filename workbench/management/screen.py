@@ -1,4 +1,4 @@
-"""What the processes of `up` write: everything to files, warnings and errors on the screen as well."""
+"""The output of the processes of `up`: all lines go to files, warnings and errors to the screen as well."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ ORDINARY = re.compile(
     """,
     re.VERBOSE,
 )
-"""A line that says nothing of a fault. Whatever has no level is shown: it may be part of a traceback."""
+"""A line without a fault. Lines without a level are shown: they may be part of a traceback."""
 STARTED = re.compile(r"(\w+) started ")
 ENDED = re.compile(r"(\w+) stopped \(rc=(-?\d+)\)")
 
@@ -67,7 +67,7 @@ class Screen(Printer):  # type: ignore[misc]  # honcho ships no types
         self._logs[name].emit(makeLogRecord({"msg": line}))
 
     def _follow(self, line: str) -> None:
-        """What honcho says of the processes, in words where somebody wants to know it."""
+        """Follow the starts and ends of processes in honcho's messages."""
         if started := STARTED.match(line):
             self._to_start.discard(started[1])
             if not self._to_start:

@@ -5,11 +5,11 @@ from workbench.models.annotation import (
     Decision,
     Flag,
     Judgment,
+    OpinionSource,
     Outcome,
     Purpose,
     Ranking,
     ReviewQueue,
-    SaidBy,
 )
 from workbench.models.dataset import Completion, Dataset, Guidelines, Prompt, PromptKey, Strategy
 from workbench.models.evaluations import Evaluation, Promotion
@@ -38,6 +38,7 @@ __all__ = [
     "LearntText",
     "Member",
     "ModelVersion",
+    "OpinionSource",
     "Outcome",
     "Promotion",
     "Prompt",
@@ -49,7 +50,6 @@ __all__ = [
     "ReviewQueue",
     "Role",
     "Run",
-    "SaidBy",
     "Score",
     "ScoreBatch",
     "Statistics",

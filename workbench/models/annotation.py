@@ -85,20 +85,20 @@ class Annotator(models.Model):
         return self.user_id is None
 
 
-class SaidBy(models.TextChoices):
-    """Who gave an answer. A label that came with a file is never called a person's."""
+class OpinionSource(models.TextChoices):
+    """Who an opinion is of. A label of a file is never called a person's."""
 
     PEOPLE = "people", "people"
     LABELS = "labels", "imported labels"
 
 
-def _of_source(source: "SaidBy | None") -> Q:
+def _of_source(source: "OpinionSource | None") -> Q:
     """The Judgments of the source; all Judgments for None."""
     imported = Q(stage="imported")
-    return Q() if source is None else imported if source == SaidBy.LABELS else ~imported
+    return Q() if source is None else imported if source == OpinionSource.LABELS else ~imported
 
 
-def _differ(source: SaidBy, other_source: "SaidBy | None") -> Exists:
+def _differ(source: OpinionSource, other_source: "OpinionSource | None") -> Exists:
     """An opinion of `source` differs from an opinion of `other_source` (None = of any source)."""
     opinions = Judgment.objects.current().opinions()
     other_judgments = opinions.filter(_of_source(other_source), comparison=OuterRef("comparison"))
@@ -106,7 +106,7 @@ def _differ(source: SaidBy, other_source: "SaidBy | None") -> Exists:
     return Exists(opinions.filter(_of_source(source), against, comparison=OuterRef("pk")))
 
 
-def _model_disagrees(version: "ModelVersion", source: "SaidBy | None" = None) -> Exists:
+def _model_disagrees(version: "ModelVersion", source: "OpinionSource | None" = None) -> Exists:
     current = Judgment.objects.current().filter(_of_source(source), comparison=OuterRef("comparison"))
     against = Q(Exists(current.filter(outcome=Outcome.A)), margin__lt=0) | Q(
         Exists(current.filter(outcome=Outcome.B)), margin__gt=0
@@ -120,8 +120,8 @@ def _changed_after_reveal() -> Exists:
 
 
 def _gold_missed() -> Q:
-    """Somebody missed the known answer, and no reviewer has settled the Comparison since. An older Decision
-    does not count: it was made before the miss."""
+    """An answer to gold is wrong, and no reviewer has settled the Comparison since. Decisions before the
+    answer do not count."""
     gold = Judgment.objects.unchanged().opinions().filter(purpose=Purpose.GOLD, comparison=OuterRef("pk"))
     missed = gold.exclude(outcome=OuterRef("gold_outcome"))
     later = Decision.objects.current().filter(
@@ -151,9 +151,9 @@ def _flagged() -> Exists:
 def _people_need_a_reviewer() -> Q:
     """People differ from each other or from an imported label; or somebody has changed an answer after the
     reveal, answered a repeat differently, or raised a flag."""
-    # EXISTS for each row: `pk IN (...)` took five times as long on 200,000 Comparisons, and a page of 30
-    # would wait for all of them.
-    split = _differ(SaidBy.PEOPLE, None)
+    # EXISTS for each row: `pk IN (...)` took five times as long on 200,000 Comparisons, even for a page
+    # of 30.
+    split = _differ(OpinionSource.PEOPLE, None)
     return Q(split) | Q(_changed_after_reveal()) | Q(_flagged()) | Q(_own_answers_differ())
 
 
@@ -176,17 +176,17 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def people_disagree(self) -> Self:
         """Current Judgments of two people have different outcomes. "Cannot judge" is no opinion and disagrees
         with none."""
-        return self.filter(_differ(SaidBy.PEOPLE, SaidBy.PEOPLE))
+        return self.filter(_differ(OpinionSource.PEOPLE, OpinionSource.PEOPLE))
 
     def labels_disagree(self) -> Self:
         """Imported labels have different outcomes."""
-        return self.filter(_differ(SaidBy.LABELS, SaidBy.LABELS))
+        return self.filter(_differ(OpinionSource.LABELS, OpinionSource.LABELS))
 
     def people_against_labels(self) -> Self:
         """A person's current Judgment and an imported label have different outcomes."""
-        return self.filter(_differ(SaidBy.PEOPLE, SaidBy.LABELS))
+        return self.filter(_differ(OpinionSource.PEOPLE, OpinionSource.LABELS))
 
-    def model_disagrees(self, version: "ModelVersion | None", source: "SaidBy | None" = None) -> Self:
+    def model_disagrees(self, version: "ModelVersion | None", source: "OpinionSource | None" = None) -> Self:
         """A current Judgment, of this source or of any, prefers the other side than the version's
         Suggestion."""
         return self.filter(_model_disagrees(version, source)) if version else self.none()
@@ -203,12 +203,12 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(_gold_missed())
 
     def own_answers_differ(self) -> Self:
-        """An annotator who was asked twice, with sides swapped, has answered differently."""
+        """An annotator has answered a repeat, with sides swapped, differently."""
         return self.filter(_own_answers_differ())
 
     def in_disagreement(self, version: "ModelVersion | None") -> Self:
         """All Comparisons in the three queues of reviewers."""
-        needed = _people_need_a_reviewer() | Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
+        needed = _people_need_a_reviewer() | Q(_differ(OpinionSource.LABELS, OpinionSource.LABELS))
         if version:
             needed |= Q(_model_disagrees(version))
         return self.filter((~_settled_by_reviewer() & needed) | _gold_missed())
@@ -222,7 +222,7 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         - model: the version prefers another side than a person or an imported label."""
         if queue == ReviewQueue.PEOPLE:
             return self.filter((~_settled_by_reviewer() & _people_need_a_reviewer()) | _gold_missed())
-        labels_differ = Q(_differ(SaidBy.LABELS, SaidBy.LABELS))
+        labels_differ = Q(_differ(OpinionSource.LABELS, OpinionSource.LABELS))
         not_people = ~_settled_by_reviewer() & ~_gold_missed() & ~_people_need_a_reviewer()
         if queue == ReviewQueue.LABELS:
             return self.filter(labels_differ & not_people)
@@ -262,11 +262,11 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(~_settled_by_reviewer())
 
     def needing_more_people(self) -> Self:
-        """Comparisons with a number of places of their own, some of them free."""
+        """Comparisons with free places of a number of their own (`required`)."""
         return self.filter(required__gt=F("claimed"))
 
     def claimed_by(self, people: int) -> Self:
-        """Comparisons without a number of places of their own, of which this many places are claimed."""
+        """Comparisons without a number of places of their own (`required`), claimed by `people` people."""
         return self.filter(required=None, claimed=people)
 
     def unfilled(self, initial_overlap: int) -> Self:
@@ -402,8 +402,8 @@ class Comparison(models.Model):
 
 
 class Ranking(models.Model):
-    """Three or more Completions of one Prompt that an annotator puts in order at once. Stored as a Claim and
-    a Judgment for each Comparison of two of them."""
+    """Three or more Completions of one Prompt that an annotator puts in order together. Each pair of them is
+    a Comparison with a Claim and a Judgment of its own."""
 
     annotator = models.ForeignKey(Annotator, on_delete=models.CASCADE, related_name="rankings")
     prompt = models.ForeignKey("workbench.Prompt", on_delete=models.CASCADE, related_name="rankings")

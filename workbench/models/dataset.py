@@ -76,7 +76,7 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
 
 class Strategy(models.TextChoices):
-    """How a Comparison was chosen among those that nobody had begun."""
+    """How a Comparison was chosen from the Comparisons without any Claim."""
 
     RANDOM = "random", "Random: every pair was equally likely"
     UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
@@ -335,8 +335,8 @@ READ_FOR_EXCERPT = 100_000
 
 
 class WholeJSONField(models.JSONField):
-    """JSON that goes out as it came. On PostgreSQL the type is `json`, as `jsonb` sorts keys and a chat
-    template may write calls and tools in the order of their keys. The database cannot compare or index it."""
+    """JSON that keeps the order of its keys, in which a chat template may write calls and tools. On PostgreSQL
+    the type is `json`, as `jsonb` sorts keys. The database can neither compare nor index the values."""
 
     def db_type(self, connection: "BaseDatabaseWrapper") -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)
@@ -437,7 +437,7 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
 
 
 class Prompt(models.Model):
-    """One conversation up to the point where an answer is wanted: messages as they came."""
+    """One conversation up to the answer: its messages exactly as imported."""
 
     too_long: int
     """Number of characters where a page shows the Prompt shortened, else 0; set by the page."""

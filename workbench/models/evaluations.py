@@ -67,7 +67,7 @@ class EvaluationQuerySet(models.QuerySet["Evaluation"]):
 
 
 class Evaluation(models.Model):
-    """What one ModelVersion was worth against people on one set of pairs, at one moment; append-only."""
+    """The figures of one ModelVersion on one set of pairs, at one moment; append-only."""
 
     class Split(models.TextChoices):
         UNSEEN = "unseen", "Unseen: without prompts that the model was trained on"
@@ -101,7 +101,7 @@ class Evaluation(models.Model):
 
     @property
     def on(self) -> str:
-        """What it was measured on: a Dataset by the name that it has now, or a file."""
+        """The Dataset, by its present name, or the file of the pairs."""
         return self.dataset.name if self.dataset else self.source
 
     @property
@@ -113,17 +113,17 @@ class Evaluation(models.Model):
 
 class PromotionQuerySet(models.QuerySet["Promotion"]):
     def history(self) -> Self:
-        """Every change of the active version, the latest first, with all that a line about it names."""
+        """Every change of the active version, the latest first, with the rows that a line of a list names."""
         return self.select_related("version", "supersedes", "by").order_by("-pk")
 
     def undone_by_rollback(self, version: "ModelVersion") -> "Promotion | None":
-        """How the version came to be active other than by a rollback: what a rollback takes back."""
+        """The Promotion that a rollback of the version takes back: its latest that is no rollback."""
         return self.filter(version=version).exclude(kind=Promotion.Kind.ROLLBACK).order_by("-pk").first()
 
 
 class Promotion(models.Model):
-    """That a ModelVersion became the active one, why, and by whom; append-only, so that the history of what
-    people were shown is complete."""
+    """A change of the active ModelVersion, with reason and author; append-only, so that the history of the
+    picks that people saw is complete."""
 
     class Kind(models.TextChoices):
         FIRST = "first", "First: no model was active"

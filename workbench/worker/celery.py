@@ -11,18 +11,18 @@ from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
 
-# That a worker runs as root. Messages are JSON and say which row to look at, so they run no code.
+# The warning is about workers run by root. Messages are JSON with the key of a row, so they run no code.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 TRANSPORT_ALIASES["filesystem"] = "workbench.worker.broker:Transport"
 
 BROKER_SECONDS = 1.0
-"""How long whoever sends waits for the broker to connect and to answer, at each of two tries."""
+"""A sender's limit for the broker to connect, and to answer, at each of two tries."""
 
 
 class Workbench(Celery):
-    """Waits for the broker only briefly where it sends: a request would hang for ever on one that takes the
-    connection and never answers. Workers listen through `connection_for_read`, as long as it takes."""
+    """A Celery app with short limits for sending: a request would hang for ever on a broker that accepts a
+    connection and never answers. Workers listen through `connection_for_read`, without a limit."""
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
         limits = {"socket_connect_timeout": BROKER_SECONDS, "socket_timeout": BROKER_SECONDS}

@@ -1,5 +1,5 @@
-"""Telling workers that there is something to do. The database is the queue of record: where the broker is
-away, the Run is stored all the same, and the reconciler rings for it once there is a broker again."""
+"""Messages to workers. The database is the queue of record: while the broker is away, Runs are stored
+without a message, and the reconciler sends the messages when the broker is back."""
 
 import logging
 import time
@@ -59,12 +59,12 @@ def send(task: Task, *args: object, **options: object) -> bool:
 
 
 def broker_answers() -> bool:
-    """Whether workers can be told anything now, as far as was known in the last ten seconds."""
+    """Whether the broker answers, from a look at most ten seconds old."""
     return _LastLook.answered if _LastLook.is_recent() else reach_broker()
 
 
 def reach_broker() -> bool:
-    """Ask the broker itself, within a second or two."""
+    """Whether the broker answers now, within a second or two."""
     if settings.CELERY_BROKER_URL == "filesystem://":
         return True
     try:

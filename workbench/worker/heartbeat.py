@@ -18,7 +18,7 @@ WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 def is_stopping() -> bool:
-    """Whether this worker was told to end, and should hand its work back to be continued by another."""
+    """Whether this worker should end, and hand its work back for another worker."""
     return worker_state.should_stop is not None or worker_state.should_terminate is not None
 
 
@@ -27,7 +27,7 @@ class Heartbeat(threading.Thread):
 
     SECONDS = 5.0
     device = ""
-    """What models of this process compute on, and in which precision; "" before one is loaded."""
+    """Device and precision of the loaded model; "" before a model is loaded."""
 
     def __init__(self, queues: str) -> None:
         super().__init__(daemon=True, name="heartbeat")

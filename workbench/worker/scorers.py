@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 def load_scorer(version: ModelVersion) -> Scorer:
-    """The version's Scorer. Raises ValueError when this is not the model that was registered, and whatever
-    the storage raises when it cannot be had at all."""
+    """The version's Scorer. Raises ValueError for weights or a tokenizer other than the registered ones, and
+    any error of the storage."""
     if version.kind == ModelVersion.Kind.BASELINE:
         return BASELINES[version.name]
     return load_engine(version.pk)
@@ -32,8 +32,8 @@ def load_scorer(version: ModelVersion) -> Scorer:
 
 @lru_cache(maxsize=1)
 def load_engine(version_id: int) -> Scorer:
-    """A model, loaded once per process and held to its known answers. Baselines stay out of this cache: they
-    are scored in turn with the model and would push it out each time."""
+    """A model, loaded once per process and checked by its self-test. Baselines stay out of this cache: they
+    score in turn with the model, and would evict it each time."""
     from scoring.engine import load  # slow: torch comes with it
 
     version = ModelVersion.objects.get(pk=version_id)
@@ -63,8 +63,8 @@ def alone(score: Scorer) -> Scorer:
 
 
 def sharing_guard(version: ModelVersion, score: Scorer) -> Scorer:
-    """The same scorer, with the widest guard that any worker found the version to need: what one has scored
-    in bf16 another compares with what comes later."""
+    """The same scorer, with the widest guard that any worker has measured for the version: workers compare
+    each other's Scores in bf16."""
     if not getattr(score, "exact_order", False):
         return score
     engine = cast("Engine", score)
@@ -81,9 +81,9 @@ def sharing_guard(version: ModelVersion, score: Scorer) -> Scorer:
 
 
 def bounded(score: Scorer, seconds: float) -> Scorer:
-    """The same scorer, raising TimeoutError when one call takes longer than `seconds`, so that a text on
-    which the model hangs counts as an attempt instead of holding the worker for ever. Works in the main
-    thread, where the solo pool runs its tasks; elsewhere only the lease ends."""
+    """The same scorer, with a TimeoutError for a call that takes longer than `seconds`: a text on which the
+    model hangs costs an attempt, and not the worker. The limit works in the main thread, where the solo pool
+    runs tasks; in other threads, only the lease ends."""
 
     def expire(_signal: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"no answer within {seconds:g} s")
@@ -103,5 +103,5 @@ def bounded(score: Scorer, seconds: float) -> Scorer:
 
 
 def scorer_of(version: ModelVersion) -> Scorer:
-    """For completions of which not every sibling is evaluated."""
+    """The version's Scorer for completions without all their siblings."""
     return alone(load_scorer(version))

@@ -1,5 +1,5 @@
-"""What a worker does when a message arrives: ids in, fetch the row, call the pipeline. A row that is gone or
-taken is no error, since a message may come late or twice."""
+"""The tasks of workers: fetch the row of a message, and call the pipeline. A row that is deleted or taken is
+no error, since a message may come late or twice."""
 
 import logging
 import time
@@ -34,16 +34,15 @@ def score_batch(batch_id: int) -> None:
         try:
             return _score_batch(batch_id)
         except (OperationalError, InterfaceError):
-            # A worker that went on would use up every message there is, and have them sent again and its
-            # batch taken over only when half a lease, or all of it, is over.
+            # Without this wait, the worker would use up all messages. They are sent again only after half a
+            # lease, and another worker takes the batch only after a whole lease.
             log.warning("The database is away; %s waits for it", WORKER, exc_info=True)
             if not hand_back_when_database_is_back(batch_id):
                 raise
 
 
 def hand_back_when_database_is_back(batch_id: int, every: float = 1.0) -> bool:
-    """Wait until the database answers, and give back what this worker had of it; False when the worker was
-    told to end meanwhile."""
+    """Wait until the database answers, and hand the batch back; False when the worker should end."""
     while not is_stopping():
         time.sleep(every)
         connection.close()
@@ -65,7 +64,7 @@ def _score_batch(batch_id: int) -> None:
         batch.run.fail(f"{WORKER} could not load {batch.version}: {error}")
         return
     except Exception as error:
-        # Whatever a storage raises: it comes back, and so does the message.
+        # Any error of a storage: the storage comes back, and the message is sent again.
         log.warning("%s could not be loaded", batch.version, exc_info=True)
         batch.run.hold_up(f"{WORKER} could not load {batch.version} and tries again: {error}")
         return
@@ -79,10 +78,10 @@ def _score_batch(batch_id: int) -> None:
 
 @shared_task
 def score_missing(dataset_id: int) -> None:
-    """Plan what the active version and the baselines have not scored of the dataset, and ring for it."""
+    """Plan and enqueue batches for the Scores that the active version and the baselines lack."""
     dataset = Dataset.objects.in_use().filter(pk=dataset_id).first()
     if dataset is not None:
-        batches.plan_wanted(dataset)
+        batches.plan_missing(dataset)
         enqueue_batches()
 
 
@@ -101,7 +100,7 @@ def order_queue(dataset_id: int) -> None:
 
 @shared_task
 def enqueue_batches() -> None:
-    """Send the messages that are due. One that nobody takes in time expires, as it is sent again then."""
+    """Send the messages of due batches. A message expires when the next one for its batch is sent."""
     enqueue_again = settings.LEASE_SECONDS / 2
     due = batches.due(timedelta(seconds=enqueue_again))
     batches.not_enqueued([pk for pk in due if not enqueue.send(score_batch, pk, expires=enqueue_again)])
@@ -155,14 +154,14 @@ ACTS: dict[str, Callable[[Run], object]] = {
     Run.Kind.EVALUATE: _evaluate,
     Run.Kind.DELETE: _delete,
 }
-"""What carries out a started Run and finishes it, by kind."""
+"""The function that carries out and finishes a started Run, by kind."""
 
 
 @shared_task
 def reconcile() -> None:
-    """Enqueue again whatever no worker has taken: messages are lost with a broker, workers die."""
+    """Enqueue again all work that no worker has taken: messages are lost with a broker, and workers die."""
     for dataset in Dataset.objects.needing_scores():
-        batches.plan_wanted(dataset)
+        batches.plan_missing(dataset)
     for batch_id in batches.out_of_attempts():
         batches.split(batch_id)
     enqueue_batches()

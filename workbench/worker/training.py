@@ -1,4 +1,4 @@
-"""Training and evaluation with the real model: what the pipeline takes as callables, from torch."""
+"""Training and evaluation with torch, as the callables that the pipeline takes."""
 
 import json
 import logging
@@ -68,7 +68,7 @@ def look_over(model: Path, pairs: Path, config: TrainConfig) -> PreflightFacts:
 
 
 def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> PreflightFacts:
-    """What `look_over` says of a release and a base. Raises Refused."""
+    """The result of `look_over` for a release and a base. Raises Refused."""
     model = registry.local_checkpoint(base, settings.DATA_DIR / "cache" / "checkpoints")
     with tempfile.TemporaryDirectory() as scratch:
         try:

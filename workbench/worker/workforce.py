@@ -1,4 +1,4 @@
-"""The workers as they last reported, and what open Runs wait for: what the pages of Runs show."""
+"""The workers as they last reported, and what open Runs wait for, for the pages of Runs."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -27,7 +27,7 @@ class StalledQueue:
 
 @dataclass(frozen=True)
 class Stuck:
-    """A worker that holds a batch and has been silent about it since `heard`: stuck or dead."""
+    """A worker, stuck or dead, that holds a batch and has been silent since `heard`."""
 
     worker: str
     completions: int
@@ -70,8 +70,8 @@ def workforce(runs: Collection[Run]) -> Workforce:
 
 
 def _waits_for(run: Run, open_runs: Iterable[Run], alive: Iterable[Worker]) -> str:
-    """What a waiting Run waits for, and how long where every Run ahead of it has begun: nobody knows how long
-    a Run takes that has not. `open_runs` come by primary key; `alive` are the live workers."""
+    """What a waiting Run waits for; with a time where every Run ahead has begun and so has a rate.
+    `open_runs` come by primary key; `alive` are the live workers."""
     workers = [worker for worker in alive if worker.serves(run.queue)]
     if not workers:
         return f"Queued: no worker serves the queue “{run.queue}”."

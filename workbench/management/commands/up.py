@@ -16,7 +16,7 @@ from workbench.management.screen import Screen
 
 CELERY = f"{sys.executable} -m celery --quiet -A workbench"
 MEMORY_GOES_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}
-"""glibc raises this threshold by itself after large allocations, and then keeps what one large file took."""
+"""glibc raises this threshold after large allocations, and then keeps the memory of one large file."""
 
 
 class Command(WorkbenchCommand):
@@ -47,8 +47,7 @@ machines, see docs/how-to/deploy.md.
 
 
 def serve(host: str, port: int, greeting: str) -> None:
-    """Run all processes until Ctrl+C, or until one of them ends. The greeting is shown when pages are
-    there."""
+    """Run all processes until Ctrl+C, or until a process ends. Show the greeting once pages are served."""
     commands = processes(host, port)
     screen = Screen(
         settings.DATA_DIR / "log",

@@ -42,9 +42,9 @@ from workbench.models import (
     Flag,
     Judgment,
     ModelVersion,
+    OpinionSource,
     Outcome,
     Prompt,
-    SaidBy,
     Suggestion,
 )
 from workbench.models.annotation import ComparisonQuerySet
@@ -231,7 +231,9 @@ def _because(
     if why in FLIPS:
         return flips(comparisons, version, old, why)
     if why in (Why.MODEL, Why.FILE):
-        return comparisons.model_disagrees(version, SaidBy.PEOPLE if why == Why.MODEL else SaidBy.LABELS)
+        return comparisons.model_disagrees(
+            version, OpinionSource.PEOPLE if why == Why.MODEL else OpinionSource.LABELS
+        )
     filters = {
         Why.FLAGGED: comparisons.flagged,
         Why.PEOPLE: comparisons.people_disagree,

@@ -28,18 +28,18 @@ FAILED = {
     Run.Kind.DECIDE: "The final labels could not be updated ({error}). The earlier ones stand.",
     Run.Kind.DELETE: "The deletion stopped at an error ({error}). Try again to continue.",
 }
-"""What a Run of these kinds says after an unexpected error, of which it names only the type: the error's own
-words may hold text of a file, paths or SQL. The log has them."""
+"""Sentences after an unexpected error, by kind of Run. They name the type of the error and leave out its
+message, which may hold text of a file, paths or SQL; the log has the message."""
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
 def carry_out(
-    run: Run, act: Callable[[Run], Made], is_stopping: Callable[[], bool] = lambda: False
-) -> Made | None:
-    """What `act` makes of a started Run, which it finishes; None when it raises Cancelled or Refused.
+    run: Run, act: Callable[[Run], Result], is_stopping: Callable[[], bool] = lambda: False
+) -> Result | None:
+    """The result of `act`, which finishes the started Run; None when it raises Cancelled or Refused.
 
     A refusal fails the Run with its sentence. An unexpected error fails the Run as well, and is raised. A Run
     that is cancelled because its worker ends (`is_stopping`) is handed back."""
@@ -59,8 +59,8 @@ def carry_out(
 
 
 def due() -> list[Run]:
-    """Waiting Runs to enqueue now, noted as enqueued. Runs of a worker that stopped reporting are put back to
-    waiting first, or failed after three attempts. Score Runs are not here: their batches carry them."""
+    """Waiting Runs to enqueue now, noted as enqueued. First, Runs of a worker without heartbeat are put back
+    to waiting, or failed after three attempts. Score Runs are left out: their batches are enqueued."""
     now = timezone.now()
     ours = Run.objects.exclude(kind=Run.Kind.SCORE)
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
@@ -80,8 +80,8 @@ def due() -> list[Run]:
 
 
 def cancel(run: Run) -> bool:
-    """End the Run; False when it had ended. Batches that nobody works on are cancelled, a worker on one
-    notices at its next slice."""
+    """Cancel the Run and its unfinished batches; False for a Run that had ended. A worker on a batch notices
+    at its next slice."""
     with transaction.atomic():
         if not run.cancel():
             return False
@@ -90,19 +90,19 @@ def cancel(run: Run) -> bool:
 
 
 def cancel_all(dataset: Dataset) -> None:
-    """End every Run of the dataset that waits or goes on."""
+    """Cancel the open Runs of the dataset."""
     for run in Run.objects.of(dataset).open():
         cancel(run)
 
 
 def is_called_off(run: Run) -> bool:
-    """Whether the Run was cancelled, or is gone, so that what this worker has stored for it is nobody's. One
-    that was given to another worker is not."""
+    """Whether the Run was cancelled or deleted, so that the rows that this worker stored for it belong to
+    nobody. False for a Run that another worker has."""
     return not Run.objects.filter(pk=run.pk).exclude(state=Run.State.CANCELLED).exists()
 
 
 def not_enqueued(keys: Sequence[int]) -> None:
-    """Note that no message could be sent for these Runs, so that they are due at once."""
+    """Make these Runs due again at once: no message could be sent for them."""
     if keys:
         Run.objects.filter(pk__in=keys).update(enqueued_at=None)
 
@@ -111,10 +111,10 @@ def not_enqueued(keys: Sequence[int]) -> None:
 def heartbeats(
     run: Run, *, every: float = HEARTBEAT_SECONDS, patience: float = PATIENCE_SECONDS
 ) -> Iterator[Callable[[], None]]:
-    """Say from a thread that the worker is alive while one step takes long, so that nobody takes it over.
+    """Send heartbeats from a thread during long steps, so that no other worker takes the Run.
 
-    Gives a function to call at each step: when it was not called for `patience` seconds the worker is taken
-    to hang, and the thread says no more."""
+    Yields a function to call at each step. After `patience` seconds without a call the worker counts as hung,
+    and the heartbeats stop."""
     advanced = [time.monotonic()]
     over = threading.Event()
 

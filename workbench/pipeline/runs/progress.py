@@ -12,8 +12,8 @@ class Refused(ValueError):
 
 
 class Cancelled(Exception):
-    """Progress answered False: somebody cancelled the Run, or another worker has it. What the caller says is
-    stored is kept, and nothing else."""
+    """Progress answered False: the Run was cancelled, or another worker has it. A function that raises this
+    names in its docstring what stays stored."""
 
 
 def never_stop(done: int, total: int) -> bool:

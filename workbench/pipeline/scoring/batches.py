@@ -65,7 +65,7 @@ def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None
     return run
 
 
-def plan_wanted(dataset: Dataset) -> None:
+def plan_missing(dataset: Dataset) -> None:
     """Plan for every version that should have scored the dataset, and clear `needs_scoring`. An import that
     sets the flag meanwhile waits for this transaction, so the flag stays set."""
     with transaction.atomic():
