@@ -1,9 +1,9 @@
 """python -m tests: the tests of `make test`. With --long those of `make test-full`, with --fast those of
 `make test-fast`.
 
-SQLite always; PostgreSQL, Redis and Chromium wherever they answer. The last lines say what was left out, and
-how to have it run. With CI=true only tests of the public sets may be left out: these are no part of the
-project."""
+Tests run on SQLite, and where they answer on PostgreSQL, Redis and Chromium. The last lines name the tests
+that were left out, and how to run them. With CI=true only tests of the public sets may be left out, as these
+sets are not part of the project."""
 
 import os
 import subprocess

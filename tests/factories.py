@@ -1,4 +1,4 @@
-"""One factory a model, with nothing surprising in it."""
+"""One factory for each model, with plain values."""
 
 import factory
 from django.utils import timezone

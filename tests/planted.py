@@ -1,4 +1,4 @@
-"""A model that memorised its training prompts, and what it is worth on the others."""
+"""A model that memorised its training prompts, and its accuracy on other prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What of the outside world answers here: PostgreSQL, a broker, a browser, and what a test starts itself."""
+"""Services for tests: a PostgreSQL, broker or browser that answers, and programs that a test can start."""
 
 import os
 import shutil

@@ -1,12 +1,12 @@
-"""Everything that a Release and the Quality page say, of the demo and of two real sets, in one folder: built
-before and after a change, two such folders tell whether the change has moved a figure.
+"""All figures of a Release and of the Quality page, for the demo and two real sets, in one folder. Two folders,
+built before and after a change, show whether the change has moved a figure.
 
     make snapshot OUT=/tmp/before         on the old commit
     make snapshot OUT=/tmp/after          on the new one
-    diff -r /tmp/before /tmp/after        empty, or every line of it is meant
+    diff -r /tmp/before /tmp/after        empty, or every line is intended
 
-The real sets lie beside the project; without them the demo alone is built. Pseudonyms are drawn anew at each
-import, so they are numbered; what tells of the moment and the machine is left out."""
+The real sets lie beside the project; without them only the demo is built. Each import draws new pseudonyms,
+so they are numbered; times and facts of the machine are left out."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a newcomer sees first: `make demo`, and every page of it."""
+"""The first sight of a newcomer: `make demo`, and every page of the demo."""
 
 import json
 from io import StringIO

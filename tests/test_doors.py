@@ -1,4 +1,4 @@
-"""The first minute: what somebody sees who starts the workbench, with real processes."""
+"""The first minute after the start of the workbench, with real processes."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Names that other people's programs read: profiles and manifests of Releases, `--json` of commands, settings
-and the columns that an import knows. frozen.json holds them. Whoever changes one breaks somebody's program:
-it takes a line in the changelog, and `FREEZE=1 pytest tests/test_frozen.py` to write the file anew."""
+"""Names that other programs read: profiles and manifests of Releases, `--json` of commands, settings, and the
+columns that an import knows. frozen.json holds them. A change breaks other programs, so it needs a line in the
+changelog; `FREEZE=1 pytest tests/test_frozen.py` then writes the file."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Pages say a few plain words: what the code calls a Comparison is a pair to whoever reads a page. Every
-template, script, choice and sentence of the code is read here for words that belong to the code alone."""
+"""Pages use a few plain words: a Comparison of the code is a pair on a page. These tests read all templates,
+scripts, choices and sentences for words that belong to the code alone."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The annotation page over HTTP: what reaches the page and when, and what comes of each kind of request."""
+"""The annotation page over HTTP: which texts reach the page, and when, and the answer to each request."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The order of the queue: what is handed out first under each policy, and how likely each was to be."""
+"""The order of the queue under each policy, and the stated chance of each pair."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Ranking three or more completions at once: leases, positions and answers of all the pairs it implies."""
+"""Ranking three or more completions at once: leases, positions and answers of all implied pairs."""
 
 from collections import Counter
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Messages of several parts as people see them: nothing of them is lost, and nothing of them is HTML."""
+"""Messages of several parts as people see them: no part is lost, and no part is HTML."""
 
 import pytest
 from playwright.sync_api import Page, expect

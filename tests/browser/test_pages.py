@@ -1,4 +1,4 @@
-"""The pages of a Dataset as a browser shows them: what changes by itself, on every width, in both themes."""
+"""The pages of a Dataset in a browser: live parts, every width, both themes."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The Quality page as a browser shows it: pictures of both themes, tables behind them, every width."""
+"""The Quality page in a browser: pictures of both themes, the tables behind them, every width."""
 
 import pytest
 from playwright.sync_api import Page, expect

@@ -1,4 +1,4 @@
-"""Good rows whose texts, ids and names look like something else: markup, paths, commands, other letters."""
+"""Good rows whose texts, ids and names could be taken for markup, paths, commands, other letters."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The page of groups and overlap: what is kept together, what is like prompts for testing, and for whom."""
+"""The page of groups and overlap: prompts kept in one split, prompts like test prompts, and who sees them."""
 
 import pytest
 from django.urls import reverse

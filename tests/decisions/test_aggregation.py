@@ -1,4 +1,4 @@
-"""Decisions by the skill of those who voted: what they carry, and what a Release makes of it."""
+"""Decisions by the skill of annotators: their probabilities, and their columns in a Release."""
 
 import json
 

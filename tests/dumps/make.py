@@ -1,10 +1,10 @@
-"""A small filled database as SQL, of the schema of this commit: what later migrations are tested on.
+"""A small filled database as SQL, of the schema of this commit: the data that later migrations are tested on.
 
     python -m tests.dumps.make 0.1.0        writes tests/dumps/0.1.0.sqlite.sql, and with
                                             TEST_DATABASE=postgresql 0.1.0.postgresql.sql
 
-Made once, at a release, and never again: it stands for what people have. Every table of the workbench has
-rows; the texts are ours, and the only account has no password."""
+Made once, at a release, and never again: it stands for the databases of that version. Every table of the
+workbench has rows; the texts are ours, and the only account has no password."""
 
 import os
 import subprocess

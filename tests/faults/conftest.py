@@ -1,4 +1,4 @@
-"""What fault tests found, as a table at the end: what `make faults` prints."""
+"""The results of fault tests, as the table that `make faults` prints at the end."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A storage that is no local folder, as an S3 bucket is none: files come and go by name alone."""
+"""A storage that, like an S3 bucket, is no local folder: files are read and written by name alone."""
 
 from pathlib import Path
 from typing import IO, Any

@@ -1,4 +1,4 @@
-"""A worker that is killed while it deletes a Dataset: another goes on, and nothing is left."""
+"""A worker that is killed while it deletes a Dataset: another worker continues, and no row is left."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A real training in real worker processes that are killed with SIGKILL while it goes on."""
+"""A real training in real worker processes that are killed with SIGKILL half-way."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""However much ten clients send and ask for at once, the web process stays small, and is small again soon."""
+"""The web process stays small while ten clients send and fetch large texts, and soon gives memory back."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""Any table goes in by columns that somebody names, and the Dataset knows the next such table by itself."""
+"""Any table is imported by a column mapping, and the Dataset recognises the next such table by itself."""
 
 import json
 from io import StringIO

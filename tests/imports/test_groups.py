@@ -1,4 +1,4 @@
-"""Near-duplicates are in one group, short questions that differ are not, and what is stored never moves."""
+"""Near-duplicates are one group, different short questions are not, and a stored group never changes."""
 
 import json
 

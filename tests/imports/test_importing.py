@@ -1,4 +1,4 @@
-"""What an import promises: every shape of the docs, real data with its counts, all or nothing, once only."""
+"""The promises of an import: every shape of the docs, real data with its counts, all or nothing, once."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""A conversation that comes in goes out equal: through the import, the database and a Release, as JSON lines
+"""An imported conversation is released equal: through the import, the database and a Release, as JSON lines
 and as Parquet."""
 
 import json

@@ -1,4 +1,4 @@
-"""What an import notes for itself lies where no column of a file can take its place."""
+"""No column of a file can replace a fact that an import stores for itself."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The import pages: what is sent is looked at first, stored once, and handed back where it is bad."""
+"""The import pages: a file is previewed first and stored once, and bad rows are handed back."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A preview says what each column became, and keeps its second whatever the file holds."""
+"""A preview names the use of each column, and takes a second at most for any file."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""From a Release to a ModelVersion, with a fake of ten lines for what trains."""
+"""From a Release to a ModelVersion, with a trainer of ten lines."""
 
 import errno
 import hashlib

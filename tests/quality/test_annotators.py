@@ -1,4 +1,4 @@
-"""Gold and repeats: handed out as ordinary work, counted as no vote, and what they say of an annotator."""
+"""Gold and repeats: handed out like ordinary work, counted as no vote, and figures of an annotator."""
 
 from datetime import timedelta
 from uuid import uuid4

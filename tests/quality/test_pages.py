@@ -1,4 +1,4 @@
-"""The Quality page reads what a Run has stored; who sees what of it, and what it says when it is old."""
+"""The Quality page shows the report that a Run has stored: to whom, and with which note when it is old."""
 
 import csv
 import io

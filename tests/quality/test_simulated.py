@@ -1,4 +1,4 @@
-"""A campaign whose truth is known: every figure holds it within its interval, as often as it says."""
+"""Campaigns with a known truth: each interval holds the truth as often as its level says."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""The figures of a Dataset are computed by themselves: after imports, scoring and enough new votes."""
+"""The figures of a Dataset are updated without a click: after imports, scoring and enough new votes."""
 
 from datetime import timedelta
 

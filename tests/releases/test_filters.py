@@ -1,4 +1,4 @@
-"""What each filter lets through, and that a count and a build agree on it."""
+"""The pairs that pass each filter, equal in a count and in a build."""
 
 import json
 from datetime import UTC, date, datetime

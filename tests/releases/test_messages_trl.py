@@ -1,4 +1,4 @@
-"""TRL's trainers on a Release of conversations with calls: messages and tools reach them as they came."""
+"""TRL's trainers on a Release of conversations with calls: messages and tools reach them unchanged."""
 
 import pytest
 from datasets import load_dataset

@@ -1,4 +1,4 @@
-"""What each profile writes, that its readers can read it, and that it comes back unchanged."""
+"""The rows of each profile: written, read by its readers, and imported again unchanged."""
 
 import csv
 import errno

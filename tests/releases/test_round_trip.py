@@ -1,4 +1,4 @@
-"""Our own Releases come back in: each profile in each format is recognised, and what it carries is equal."""
+"""Our own Releases come back in: each profile in each format is recognised, with equal rows."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Which queue a reviewer is sent to first, and that each count of it is the same wherever it stands."""
+"""The first queue of a reviewer, and one count for each queue on all pages."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What becomes of a Run of any kind, whatever its act does."""
+"""The end of a Run of any kind, for any end of its act."""
 
 from collections.abc import Callable
 

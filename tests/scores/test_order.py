@@ -1,4 +1,4 @@
-"""Completions of a Prompt stand in the order of fp32, however and whenever they come."""
+"""Completions of a Prompt stand in the order of fp32, in any batch and at any time."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Suggestions: what a model says of a pair, and where both texts read the same to it, nothing."""
+"""Suggestions: a model's pick for a pair, and none where both texts read the same to the model."""
 
 from uuid import uuid4
 

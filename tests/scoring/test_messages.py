@@ -1,4 +1,4 @@
-"""What makes two conversations the same, and how messages read."""
+"""Equal conversations have equal digests, and messages have a reading view."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What may be sent where: nothing is read of a body that its view does not take, nor of a stranger's file."""
+"""No byte is read of a body that its view does not take, or of a stranger's file."""
 
 import io
 

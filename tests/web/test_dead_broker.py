@@ -1,4 +1,4 @@
-"""With the broker away all answers as always: what is stored waits, and the reconciler rings for it."""
+"""While the broker is away, pages answer as always: Runs wait, and the reconciler enqueues them later."""
 
 import logging
 import socket

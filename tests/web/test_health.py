@@ -1,4 +1,4 @@
-"""/healthz and /readyz: whether the process lives, whether it can serve pages, and what else needs a look."""
+"""/healthz and /readyz: whether the process lives, whether it can serve pages, and what needs attention."""
 
 import pytest
 from django.db import DatabaseError, connection

@@ -335,8 +335,8 @@ READ_FOR_EXCERPT = 100_000
 
 
 class WholeJSONField(models.JSONField):
-    """JSON that keeps the order of its keys, in which a chat template may write calls and tools. On PostgreSQL
-    the type is `json`, as `jsonb` sorts keys. The database can neither compare nor index the values."""
+    """JSON that keeps the order of its keys, in which a chat template may write calls and tools. PostgreSQL's
+    type is `json`, as `jsonb` sorts keys. The database can neither compare nor index the values."""
 
     def db_type(self, connection: "BaseDatabaseWrapper") -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)
