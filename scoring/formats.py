@@ -168,7 +168,7 @@ def _no_constant(name: str) -> float:
 
 
 def line_of_row(row: Mapping[str, Any]) -> bytes:
-    """One row as a line of JSONL, keys in their order, text as itself wherever UTF-8 can carry it."""
+    """One row as a line of JSONL, keys in their order, text unescaped where UTF-8 can carry it."""
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ UNKNOWN = "not enough data"
 
 
 def in_words(share: float | None) -> str:
-    """ "64 %" for 0.64; never "0 %" or "100 %" for what is neither."""
+    """ "64 %" for 0.64; never "0 %" or "100 %" for a share between them."""
     return UNKNOWN if share is None else f"{_rounded(share)} %"
 
 

@@ -259,7 +259,7 @@ class Run:
             self.tell(None, self.timed(self.measure))
 
     def timed(self, work: Callable[[], T]) -> T:
-        """The result of `work`. Its seconds are added to those of the run."""
+        """The result of `work`; its seconds count for the run."""
         started = self.clock()
         result = work()
         self.state.seconds += self.clock() - started

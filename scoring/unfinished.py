@@ -53,7 +53,7 @@ def working_folder(out: Path, restart: bool) -> Iterator[Path]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file that gets its name only when all of it is on the disk."""
+    """Write a safetensors file that gets its name once it is whole on the disk."""
     scratch = path.with_name(f".{path.name}")
     save_file(dict(tensors), scratch)
     sync(scratch)

@@ -28,7 +28,7 @@ class Planted:
 
     @property
     def share(self) -> float:
-        """Its accuracy on what it has not learnt."""
+        """Its accuracy on prompts that it has not learnt."""
         return self.right / len(self.unseen)
 
 

@@ -16,7 +16,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def require(lacking: str | None) -> None:
-    """Skip the test that lacks something here; with CI=true, where all of it is installed, fail it."""
+    """Skip a test without its service; with CI=true, where all services are installed, fail the test."""
     if lacking:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
 

@@ -1,4 +1,4 @@
-"""All figures of a Release and of the Quality page, for the demo and two real sets, in one folder. Two folders,
+"""All figures of a Release and of the Quality page, for the demo and two real sets, in a folder. Two folders,
 built before and after a change, show whether the change has moved a figure.
 
     make snapshot OUT=/tmp/before         on the old commit

@@ -26,7 +26,7 @@ NAMES = set(processes("127.0.0.1", 1))
 
 
 def environment(data: Path, **extra: str) -> dict[str, str]:
-    """That of somebody with a data folder of their own, SQLite and the broker of files."""
+    """The environment of a user with a data folder, SQLite and the broker of files."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
     settings = {"WORKBENCH_ENV_FILE": "/nonexistent", "WORKBENCH_DATA": str(data), "SECRET_KEY": SECRET}
     return kept | settings | extra

@@ -1,5 +1,5 @@
 """Names that other programs read: profiles and manifests of Releases, `--json` of commands, settings, and the
-columns that an import knows. frozen.json holds them. A change breaks other programs, so it needs a line in the
+columns that an import knows. frozen.json holds them. A change breaks programs, so it needs a line in the
 changelog; `FREEZE=1 pytest tests/test_frozen.py` then writes the file."""
 
 import json

@@ -33,7 +33,7 @@ def test_a_pair_is_compared_once_whatever_the_order():
 
 @pytest.mark.parametrize("text", ["", '"quoted" \\ \n\t\x01\x7f', "é\u2028\u200f🙂", "a, b], [c"])
 def test_what_makes_two_prompts_the_same_never_changes(text):
-    """Stored digests are compared with those of later versions of this code."""
+    """Stored digests must equal the digests of later versions of this code."""
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": text}]
     quoted = json.dumps(text, ensure_ascii=False)
     framed = f'[{{"content":"s","role":"system"}},{{"content":{quoted},"role":"user"}}]'

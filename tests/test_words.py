@@ -169,7 +169,7 @@ IS_READ = re.compile(rf"[A-Za-z]\W* +\W*[A-Za-z]|^(?:{'|'.join(CODE_ONLY)})s?$")
 
 
 def texts_of_module(source: str) -> list[tuple[int, str]]:
-    """(line, text) of its strings of two words or more, and of those that are a word of the glossary."""
+    """(line, text) of its strings that have two words or more or are a word of the glossary."""
     reader = Sentences()
     reader.visit(ast.parse(source))
     return [(line, text) for line, text in reader.sentences if IS_READ.search(text)]

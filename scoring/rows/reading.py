@@ -129,7 +129,7 @@ class Reader:
         return self._columns.uses(self.shape)
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on odd rows that were read all the same, with the lines."""
+        """Sentences on odd rows that were read, with their lines."""
         return tuple(
             f"{note} ({_in_rows(self._note_counts[note])} {', '.join(map(str, lines))}"
             f"{', …' if self._note_counts[note] > SHOWN_LINES else ''})"

@@ -573,7 +573,7 @@ def test_the_last_answer_and_the_one_before_can_be_found(dataset):
 
 
 def all_at_once(*jobs) -> None:
-    """Run the jobs in threads of their own, started together; raises what the first of them raised."""
+    """Run the jobs in threads, started together; raises the error of the first job."""
     failures: list[BaseException] = []
     start = threading.Barrier(len(jobs))
 

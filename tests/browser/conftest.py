@@ -85,7 +85,7 @@ def log_in(context: BrowserContext, user: User) -> None:
 
 @pytest.fixture
 def picture() -> Callable[[Page, str], None]:
-    """Save what is on screen under the given name, when SCREENSHOTS names a folder."""
+    """Save a screenshot under the given name, when SCREENSHOTS names a folder."""
     folder = os.environ.get("SCREENSHOTS")
 
     def take(page: Page, name: str) -> None:

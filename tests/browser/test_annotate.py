@@ -51,7 +51,7 @@ def model(db) -> ModelVersion:
 
 @pytest.fixture
 def bob_annotates(dataset: Dataset, bob: User, open_as: Callable[..., Page]) -> Callable[..., Page]:
-    """The page with its script at work. Keywords are those of the browser context."""
+    """The page with its script at work. Keywords go to the browser context."""
 
     def start(**options) -> Page:
         page = open_as(bob, **options)
@@ -83,7 +83,7 @@ def another_than(page: Page, comparison: str) -> None:
 
 
 def key_of(page: Page, outcome: str) -> str:
-    """The key for a or b of what is shown, which may be on either side."""
+    """The key for a or b of the shown pair, on whichever side."""
     return "1" if Claim.objects.get(comparison=shown(page)).left == outcome else "2"
 
 

@@ -33,7 +33,7 @@ def votes(page: Page) -> int:
 
 
 def pressed(page: Page, key: str, code: str, **more: object) -> bool:
-    """Press a key of another keyboard; whether the page has made use of it."""
+    """Press a key of another keyboard; whether the page has used the key."""
     return page.evaluate(
         "options => !document.activeElement.dispatchEvent(new KeyboardEvent("
         "'keydown', {bubbles: true, cancelable: true, ...options}))",

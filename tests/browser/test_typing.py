@@ -56,7 +56,7 @@ def sentence(dice: random.Random, place: str) -> list[tuple[str, int]]:
 
 
 class FakeClock:
-    """Stands still but when it is told to run, so that its time is known here without asking the page."""
+    """Stands still until `run`, so that the time is known without a question to the page."""
 
     slice = 500
 
@@ -110,7 +110,7 @@ class Typist:
             self.let_pass(sum(pause for _, pause in keys) + 1)
 
     def let_pass(self, ms: float) -> None:
-        """Let so much time pass, with what is held let go when it is due."""
+        """Let so much time pass, and release held responses when they are due."""
         until = self.clock.now + ms
         while (left := until - self.clock.now) > 0:
             first = min((due for due, _ in self.held), default=until)
@@ -226,7 +226,7 @@ def typist(open_as) -> Callable[..., Typist]:
 def type_batch(
     place: str, n: int, seed: str, prepared: Callable, typist: Callable, bob: User, fake: bool
 ) -> int:
-    """Type n sentences in one place, and look at what came of them; how many were answers."""
+    """Type n sentences in one place, and check the requests; returns the number of answers."""
     dice = random.Random(seed)
     user, url = prepared(place)
     seated = typist(user, url, dice, fake)

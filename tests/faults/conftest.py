@@ -26,7 +26,7 @@ COLUMNS = (
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest, broker_url: str) -> Callable[..., None]:
-    """Puts a line into the table: what happened to a Run, and what became of it, counted from the rows."""
+    """Adds a line to the table: the fault, and its effect on a Run, counted from the rows."""
 
     def put_line(fault: str, run: Run, seconds: float, undisturbed: float | None = None) -> None:
         scores = Score.objects.filter(version=run.version)

@@ -18,7 +18,7 @@ all_files = pytest.mark.parametrize("file", FILES, ids=[file.name for file in FI
 @pytest.fixture
 def take(tmp_path):
     def run_import(file: CorpusFile, *options: str) -> tuple[dict[str, Any], bool, str]:
-        """(JSON result, whether the exit status is 0, what was printed)."""
+        """(JSON result, whether the exit status is 0, output)."""
         out, ok = StringIO(), True
         try:
             call_command("import_dataset", "N", file.write(tmp_path), "--json", *options, stdout=out)

@@ -231,7 +231,7 @@ def test_twenty_words_are_long_however_they_are_told_apart(between, around):
 
 
 def test_the_keys_of_a_text_are_for_ever():
-    """Stored keys are compared with those of later versions of this code and its libraries."""
+    """Stored keys must equal the keys of later versions of this code and its libraries."""
     keys = keys_of([shingles_of(ask(SALT))])[0].tolist()
 
     assert keys[0] == 738881682019722032

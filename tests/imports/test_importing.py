@@ -56,7 +56,7 @@ ODD = (None, True, 0, -1, 1.5, 10**30, "", "x", "[1]", [], [None], [1], [[]], [{
 
 
 def with_odd_values(value, path=()):
-    """Copies of a row, each with one value of it, however deep, replaced by an odd one or left out."""
+    """Copies of a row, each with one value, at any depth, replaced by an odd value or left out."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
         for odd in ODD:

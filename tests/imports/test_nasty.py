@@ -19,7 +19,7 @@ each_file = pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for ent
 
 
 def run_import(entry: dict[str, Any], *options: str) -> tuple[dict[str, Any], bool, str]:
-    """(JSON result, exit status is 0, what was printed)."""
+    """(JSON result, exit status is 0, output)."""
     out, status = StringIO(), True
     try:
         call_command("import_dataset", "N", SHARED / "nasty" / entry["file"], "--json", *options, stdout=out)

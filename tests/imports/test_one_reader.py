@@ -40,7 +40,7 @@ def trained_on(path):
 
 
 def of_shares(shape, pairs):
-    """A Release of shares is trained on as shares; what is stored is the likeliest outcome."""
+    """A Release of shares trains on shares, and an import stores the likeliest outcome."""
     return [(*texts, round(target)) for *texts, target in pairs] if shape == "soft-label" else pairs
 
 

@@ -53,7 +53,7 @@ def page_of(client, upload, **choices) -> str:
 
 
 def do_import(client, upload, **choices) -> Run:
-    """Press the button, and let a worker do what it was rung for."""
+    """Press the button, and let a worker carry out the Run."""
     answer = client.post(reverse("import_preview", args=[upload.pk]), choices)
     assert answer.status_code == 302
     run = upload.latest_run

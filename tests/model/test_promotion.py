@@ -75,7 +75,7 @@ def labelled(*comparisons: Comparison) -> None:
 
 
 def settled(dataset: Dataset, margins: list[tuple[ModelVersion, list[bool]]]) -> None:
-    """Pairs that a file labels, one a prompt, and for each version whether it is right on each of them."""
+    """Pairs that a file labels, one a prompt, and for each version whether it is right on each pair."""
     pairs = list(zip(*(right for _, right in margins), strict=True))
     comparisons = [
         ComparisonFactory.create(prompt=prompt)

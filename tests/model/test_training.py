@@ -395,7 +395,7 @@ def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_l
 
 
 def same_as(base: ModelVersion):
-    """Registering finds the base's own weights: what came of the training is what it began with."""
+    """Registering finds the base's own weights: the training ended with the weights that it began with."""
 
     def look(folder: Path, version: ModelVersion, max_length: int) -> Checkpoint:
         facts = {name: getattr(base, name) for name in ("weights_sha256", "tokenizer_sha256", "max_length")}

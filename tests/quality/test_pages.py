@@ -48,7 +48,7 @@ def judged(dataset: Dataset, db: None) -> list[Annotator]:
 
 @pytest.fixture
 def quick_pen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts are drawn in tests of their own; here only what becomes of them matters."""
+    """Charts are drawn in tests of their own; these tests only need their files."""
     monkeypatch.setattr(charts, "drawn", lambda panel, theme: SVG + panel.name.encode())
 
 

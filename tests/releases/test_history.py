@@ -30,7 +30,7 @@ def folder(release: Release) -> Path:
 
 
 def turn(comparison: Comparison) -> None:
-    """The one Judgment of it now says the other side."""
+    """Change its one Judgment to the other side."""
     old = comparison.judgments.get(is_current=True)
     Judgment.objects.filter(pk=old.pk).update(is_current=False)
     other_side = {"a": "b", "b": "a"}[old.outcome]

@@ -116,7 +116,7 @@ def order(client, dataset, **form):
 
 
 def count(client, dataset, **form):
-    """The number once a worker has done what it was rung for."""
+    """The number once a worker has carried out the Run."""
     order(client, dataset, **form)
     for run in Run.objects.filter(kind="decide", state="waiting"):
         tasks.carry_out(run.pk)
@@ -174,7 +174,7 @@ def test_a_benchmark_that_cannot_be_read_fails_its_run_with_the_line(dataset, re
 
 
 def test_a_report_that_cannot_be_ordered_leaves_no_file_behind(dataset, reported, monkeypatch):
-    """Files of a Run that could not be stored stayed for ever."""
+    """Files of a Run that could not be stored were never deleted."""
 
     def stored_files() -> list[str]:
         return default_storage.listdir("leakage")[1] if default_storage.exists("leakage") else []

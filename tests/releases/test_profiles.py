@@ -500,7 +500,7 @@ WORDS = ["null", "None", "NA", "nan", "N/A", "", "  ", "True", "007", "1.50", "1
 
 
 def loaded_texts(release: Release, scratch: Path, profile: str, form: str) -> set[str]:
-    """What is preferred, by the call that the card shows."""
+    """The preferred answers, by the call that the card shows."""
     releases.copy_to(release, scratch / "out")
     call = release.manifest["profiles"][profile]["load"][form]
     assert call in (scratch / "out" / "README.md").read_text()

@@ -21,7 +21,7 @@ COMMIT = "a" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """Answers what a push asks of the hub, and remembers what it was sent."""
+    """Answers the requests of a push, and keeps what was posted."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)

@@ -154,7 +154,7 @@ PAIR = ("comparison__prompt__sha256", "comparison__a__sha256", "comparison__b__s
 
 
 def votes_of(dataset: Dataset, voter: str) -> list[Any]:
-    """All votes, with what they superseded, by SQL."""
+    """All votes and the votes that they superseded, by SQL."""
     columns = (
         *PAIR,
         voter,

@@ -39,7 +39,7 @@ GUARD = 8 * STEP
 
 
 class Rough:
-    """A model that errs in bf16 as told, and scores again what is close together in one call."""
+    """A model with given errors in bf16, which rescores close siblings of a call."""
 
     def __init__(self) -> None:
         self.exact: dict[str, float] = {}

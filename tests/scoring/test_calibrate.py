@@ -18,7 +18,7 @@ TRUE_TEMPERATURE = 2.5
 
 
 def judged(n: int, seed: int = 0, temperature: float = TRUE_TEMPERATURE, ties: float = 0.0):
-    """Margins, and what people who follow them at a known temperature would say."""
+    """Margins, and outcomes by people who follow them at a known temperature."""
     generator = np.random.default_rng(seed)
     margins = generator.normal(0, 3, n)
     outcomes = (generator.random(n) < 1 / (1 + np.exp(-margins / temperature))).astype(float)

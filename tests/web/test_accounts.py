@@ -31,7 +31,7 @@ def from_address(number: int) -> dict[str, str]:
 
 
 def later(seconds: int) -> None:
-    """As if what was tried had been tried so many seconds earlier."""
+    """Move all attempts so many seconds into the past."""
     for failure in AccessFailureLog.objects.all():
         earlier = failure.attempt_time - timedelta(seconds=seconds)
         AccessFailureLog.objects.filter(pk=failure.pk).update(attempt_time=earlier)

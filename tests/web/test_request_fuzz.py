@@ -21,7 +21,7 @@ REQUESTS = int(os.environ.get("ODD_REQUESTS", "20000"))
 
 
 def field_names() -> list[str]:
-    """The names of fields of all forms and templates, and those that views read."""
+    """The names of fields of all forms and templates, and names that views read."""
     names = {"page", "queue", "comparison"}
     for module in pkgutil.iter_modules(forms.__path__):
         for _, form in inspect.getmembers(import_module(f"{forms.__name__}.{module.name}"), inspect.isclass):

@@ -1,4 +1,4 @@
-"""ES modules as a browser gets them: imported by names that say their content, and in no circle."""
+"""ES modules as a browser gets them: imported by names with their digest, and in no circle."""
 
 import re
 
