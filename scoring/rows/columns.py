@@ -17,13 +17,20 @@ SHOWN = 200
 _PROMPT = r"prompt|instruction|question|input|conversations|messages|history|context|info|title|stance"
 _ANSWERS = (
     r"completions?|(completion|messages|conversation|human_ref)_[ab]|responses?|response_?[12ab]|output_[12]"
-    r"|answers?|answer_[01]|summaries|a[12]|text"
+    r"|answers?|answer_?[012ab]|items|summaries|a[12]|text"
 )
 _LABEL = (
     r"outcome|winner|winner_model_[ab]|winner_tie|labels?|choice|votes|annotator_?\d+|p_a|score_[01]|current"
     r"|preference_strength|(overall|individual)_preference|all_preferences_unprocessed"
 )
 _ROLES = (
+    (r"data|fields", "prompt and answers"),
+    (r"(comments?|reason|why|notes?|feedback|explanation|rationale)\.responses", "comment"),
+    (r"annotations|.+\.responses", "label"),
+    (r".+\.responses\.users", "label source"),
+    (r".+\.responses\.status", "whether a label is a vote"),
+    (r"predictions|suggestions|.+\.suggestion(\.\w+)?", METADATA),
+    (r"drafts|meta|vectors|status|_server_id", "ignored"),
     (_PROMPT, "prompt"),
     (r"chosen(_response)?|prefer?red(_completions?)?", "better answer"),
     (r"rejected(_completions?|_response)?", "worse answer"),

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from scoring.messages import Message
 from scoring.rows.conversations import message_of
 from scoring.rows.drafts import TRANSCRIPT, Draft
+from scoring.rows.printed import printed_list
 from scoring.rows.rows import BadRow, Row, Values, kind_of, refuse_bad_text
 
 _SPELLINGS = {
@@ -158,7 +159,7 @@ def _parsed(text: str) -> Any:
             return _as_json(ast.literal_eval(candidate))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
-    return None
+    return printed_list(text)
 
 
 def _no_constant(name: str) -> float:

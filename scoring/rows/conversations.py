@@ -12,6 +12,8 @@ _ROLES = {
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant",
     "tool": "tool", "function": "function", "observation": "tool",
 }  # fmt: skip
+KNOWN_ROLES = _ROLES
+"""Roles of messages by their spellings."""
 _KEPT = frozenset(role for role, ours in _ROLES.items() if role == ours)
 
 _MEDIA = ("image", "audio", "video", "file", "document")

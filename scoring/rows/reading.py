@@ -17,7 +17,7 @@ from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.formats import Entry, Reading, open_rows
 from scoring.rows.rows import BadRow, FileFault, Problem, Row, escaped
-from scoring.rows.shapes import COLUMNS, mapped, recognise
+from scoring.rows.shapes import COLUMNS, mapped, recognise, takes_names
 from scoring.rows.shapes.shape import Shape
 
 SAMPLE_ROWS = 100
@@ -115,6 +115,9 @@ class Reader:
         named: Mapping[str, str] = self._options.columns
         if not named and self._options.format == "auto" and mapped.fits(self._saved, self.columns):
             named = self._saved
+        if named and (shape := takes_names(named, sample, self._options.format)):
+            self._options = replace(self._options, columns=dict(named))
+            return shape
         if named:
             return mapped.mapped(named, self.columns)
         return recognise(sample, self._options.format, header_line)

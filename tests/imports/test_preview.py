@@ -92,7 +92,7 @@ def test_no_column_of_an_example_is_without_a_word_of_what_it_became(shape, tmp_
     assert words.keys() == {column for row in rows for column in row}
     assert "read by this format" not in {word for word, _ in words.values()}
     assert "prompt" in {word for word, _ in words.values()} or shape in {
-        "transcripts", "arena", "oasst-messages",
+        "transcripts", "arena", "oasst-messages", "label-studio",
     }  # fmt: skip
 
 

@@ -104,6 +104,7 @@ def _refuse_extension_types(schema: pa.Schema) -> None:
 
 def _batch_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[Entry]:
     restorers = {column.name: restore for column in schema if (restore := _restorer(column))}
+    labels = _suggested_labels(schema)
     number = 0
     for batch in batches:
         for values in _values_of(batch, restorers):
@@ -112,6 +113,7 @@ def _batch_rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterato
                 message = "the row holds a value out of range, such as a date after the year 9999"
                 yield Problem(number, "", "out_of_range", message)
                 continue
+            _name_labels(values, labels)
             row = Row(number, values)
             try:
                 refuse_bad_text(values)
@@ -157,6 +159,27 @@ def _restorer(column: pa.Field) -> Callable[[Any], Any] | None:
         if column.name == "tools" or any(names >= keys for keys in _MESSAGE_KEYS):
             return _without_nulls
     return None
+
+
+def _suggested_labels(schema: pa.Schema) -> dict[str, Mapping[int, str]]:
+    """The labels by their numbers, of the columns Q.suggestion in which Argilla writes numbers. The names are
+    in the metadata that `datasets` adds."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: dict(enumerate(feature["names"]))
+            for column, feature in features.items()
+            if column.endswith(".suggestion") and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _name_labels(row: Values, labels: Mapping[str, Mapping[int, str]]) -> None:
+    """Put the names of labels in the place of their numbers. Without an agent, a number means "none"."""
+    for column, names in labels.items():
+        if column in row:
+            row[column] = names.get(row[column]) if row.get(f"{column}.agent") is not None else None
 
 
 def _read_json(value: Any) -> Any:

@@ -172,6 +172,8 @@ def _has_lines(data: bytes) -> bool:
 
 def _rows_inside(outer: Any) -> list[Any] | None:
     """The one list of objects in the object `outer`; None where `outer` may itself be a row."""
+    if isinstance(outer, dict) and (records := _records_of_columns(outer) or _records_by_id(outer)):
+        return records
     if not isinstance(outer, dict) or not outer.keys().isdisjoint(_ROW_COLUMNS):
         return None
     lists = [rows for rows in outer.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
@@ -179,6 +181,30 @@ def _rows_inside(outer: Any) -> list[Any] | None:
         contents = "several lists of objects" if lists else "no list of objects in it"
         raise FileFault("one_object", f"the file is one JSON object with {contents}; {HINT}", 1)
     return lists[0]
+
+
+_OF_ARGILLA = "_server_id"
+"""A key of every record that Argilla exports. It also writes all records as one object."""
+
+
+def _records_of_columns(outer: dict[str, Any]) -> list[Any] | None:
+    """The records of an object of columns, {"id": [...], "_server_id": [...]}."""
+    columns = list(outer.values())
+    if _OF_ARGILLA not in outer or not all(isinstance(column, list) for column in columns):
+        return None
+    lengths = {name: len(column) for name, column in outer.items()}
+    if len(set(lengths.values())) > 1:
+        short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+        message = f"the column {short} has {lengths[short]} values, and {long} has {lengths[long]}"
+        raise FileFault("unequal_columns", f"{message}; export a list of records")
+    return [dict(zip(outer, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _records_by_id(outer: dict[str, Any]) -> list[Any] | None:
+    """The records of an object by id, {"ext-1": {"_server_id": ...}}."""
+    records = list(outer.values())
+    is_records = records and all(isinstance(record, dict) and _OF_ARGILLA in record for record in records)
+    return records if is_records else None
 
 
 def _json_stream(file: BinaryIO) -> Iterator[Entry]:

@@ -5,19 +5,41 @@ docs/how-to/imports.md and a test.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scoring.rows.rows import FileFault, Row, escaped
-from scoring.rows.shapes import arenas, mapped, pairs, rankings, releases, trees, votes
+from scoring.rows.shapes import (
+    arenas,
+    argilla,
+    label_studio,
+    mapped,
+    moving,
+    pairs,
+    rankings,
+    releases,
+    trees,
+    votes,
+)
 from scoring.rows.shapes.shape import Shape
 
-__all__ = ["COLUMNS", "SHAPES", "mapped", "recognise"]
+__all__ = ["COLUMNS", "SHAPES", "mapped", "recognise", "takes_names"]
 
-_FAMILIES = (releases, trees, votes, arenas, rankings, pairs)
+_MOVING = (*label_studio.SHAPES, *argilla.SHAPES)
+_FAMILIES = (label_studio, argilla, releases, trees, votes, arenas, rankings, pairs)
 SHAPES: dict[str, Shape] = {shape.name: shape for family in _FAMILIES for shape in family.SHAPES}
 
 COLUMNS = {name.lower(): name for shape in SHAPES.values() for name in ("id", *shape.needs, *shape.texts)}
 """Known column names by their lower case, for the headers of CSV files."""
+
+
+def takes_names(named: Mapping[str, str], sample: Sequence[Row], name: str = "auto") -> Shape | None:
+    """The Shape of another tool's export that reads the sample by itself, and takes these words of a column
+    mapping; None for any other sample or mapping."""
+    if not named.keys() <= moving.NAMED:
+        return None
+    columns = frozenset(column for row in sample for column in row.values)
+    fitting = (shape for shape in _MOVING if shape.name == name or shape.matches(columns, sample[0].values))
+    return next(fitting, None)
 
 
 def recognise(sample: Sequence[Row], name: str = "auto", header_line: int | None = None) -> Shape:
