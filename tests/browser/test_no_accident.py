@@ -11,12 +11,12 @@ from tests.browser.test_annotate import (
     another_than,
     bob_annotates,
     bob_stops,
+    comparisons_of,
     key_of,
     model,
     saved,
     several,
     shown,
-    some,
     suggested,
 )
 from workbench.models import Dataset, Flag, Judgment
@@ -44,7 +44,7 @@ def pressed(page: Page, key: str, code: str, **more: object) -> bool:
 @pytest.fixture
 def pairs(dataset: Dataset, bob_annotates: Callable[..., Page]) -> Page:
     """The page with the first of four pairs, looked at."""
-    some(dataset, 4)
+    comparisons_of(dataset, 4)
     return bob_annotates()
 
 
@@ -302,7 +302,7 @@ def test_a_half_made_ranking_survives_a_reload_and_goes_with_its_answer(dataset,
 
 
 def test_time_counts_only_while_the_page_is_visible_and_has_the_focus(dataset, bob, open_as):
-    some(dataset, 2)
+    comparisons_of(dataset, 2)
     page = open_as(bob)
     page.clock.install(time=0)
     page.goto(f"/datasets/{dataset.pk}/annotate/")
