@@ -16,14 +16,16 @@ from scoring.rows.columns import Columns, ColumnUse
 from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.formats import Entry, Reading, open_rows
-from scoring.rows.rows import BadRow, FileFault, Problem, Row, escaped
+from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, escaped
 from scoring.rows.shapes import COLUMNS, mapped, recognise, takes_names
+from scoring.rows.shapes.guesses import paths_of
 from scoring.rows.shapes.shape import Shape
 
 SAMPLE_ROWS = 100
 SAMPLE_BYTES = 4 * 2**20
 LIMIT_BYTES = 8 * 2**20
 """A preview reads at most so many bytes of rows: adapters take time for long rows."""
+FIRST_ROWS = 10
 TICK_SECONDS = 0.5
 SHOWN_LINES = 10
 MAX_COMPLETIONS = 256
@@ -62,6 +64,8 @@ class Reader:
     ) -> None:
         self.shape: Shape | None = None
         self.columns: tuple[str, ...] = ()
+        self.first_rows: tuple[Values, ...] = ()
+        """The values of the first rows, as they are in the file."""
         self.cut = False
         """True if the limit ended the reading."""
         self._limit = limit
@@ -88,6 +92,7 @@ class Reader:
                 raise FileFault("no_rows_yet", "no row was found in the first second of reading the file")
             raise FileFault("empty", "the file has no rows")
         self.columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
+        self.first_rows = tuple(row.values for row in sample[:FIRST_ROWS])
         self.shape = self._shape(sample, reading.header_line)
         _refuse_wrong_types(self.shape, reading.schema)
         for draft in self.shape.drafts(self._prepared(chain(sample, rows), self.shape), self._options):
@@ -245,6 +250,13 @@ def _may_hold_text(kind: pa.DataType) -> bool:
     types = pa.types
     texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_struct, types.is_null)
     return any(is_kind(kind) for is_kind in texts)
+
+
+def paths_in(path: Path) -> tuple[str, ...]:
+    """The columns of a file and the paths into them (see mapped), by its first rows. Raises FileFault."""
+    with ExitStack() as stack:
+        reading = open_rows(path, "", stack, COLUMNS)
+        return paths_of(row.values for row in _sample(row for row in reading.rows if isinstance(row, Row)))
 
 
 def read_file(path: Path, options: ImportOptions = PLAIN) -> tuple[list[Draft], list[Problem]]:

@@ -28,19 +28,20 @@ def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as,
     )
     page = open_as(alice)
     page.goto(reverse("import_preview", args=[upload.pk]))
-    named = {
-        "prompt": "Frage",
-        "a": "links",
-        "b": "rechts",
-        "outcome": "Urteil",
-        "says_a": "L",
-        "says_b": "R",
+    uses = {
+        "Frage": "Prompt",
+        "links": "Answer A",
+        "rechts": "Answer B",
+        "Urteil": "Which of A and B is better",
     }
 
-    for word, column in named.items():
-        page.locator(f"[name=column_{word}]").fill(column)
+    for column, use in uses.items():
+        page.get_by_label(column, exact=True).select_option(label=use)
+    page.get_by_label("A is better").fill("L")
+    page.get_by_label("B is better").fill("R")
     page.get_by_role("button", name="Preview with these columns").click()
 
     expect(page.get_by_text("Label: right is better")).to_be_visible()
-    for word, column in named.items():
-        expect(page.locator(f"[name=column_{word}]")).to_have_value(column)
+    for column, use in uses.items():
+        expect(page.get_by_label(column, exact=True).locator("option:checked")).to_have_text(use)
+    expect(page.get_by_label("B is better")).to_have_value("R")

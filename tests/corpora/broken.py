@@ -46,7 +46,7 @@ def _jsonl() -> list[CorpusFile]:
             line=6,
             lenient=(3, (6,)),
         ),
-        CorpusFile("utf16.jsonl", lambda: good.encode("utf-16"), "UTF-16", line=1, says="UTF-16"),
+        CorpusFile("utf16.jsonl", lambda: good.encode("utf-16"), "UTF-16", rows=3),
         CorpusFile(
             "latin1.jsonl",
             lambda: (
@@ -91,8 +91,7 @@ def _jsonl() -> list[CorpusFile]:
             "array.jsonl",
             lambda: json.dumps([dish(1), dish(2)], indent=1).encode(),
             "an array under the name of JSON lines",
-            line=1,
-            says="array",
+            rows=2,
         ),
         CorpusFile(
             "cut.jsonl", lambda: good.encode()[:-30], "the last line is cut", line=3, lenient=(2, (3,))

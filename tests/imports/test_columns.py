@@ -1,11 +1,13 @@
 """Any table is imported by a column mapping, and the Dataset recognises the next such table by itself."""
 
 import json
+import re
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from scoring.rows.shapes.guesses import guess
 from workbench.models import Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import imports
 
@@ -158,6 +160,78 @@ def test_the_command_takes_columns(tmp_path):
     assert Dataset.objects.get().columns == NAMED
     with pytest.raises(CommandError, match="WORD=COLUMN"):
         call_command("import_dataset", "New", str(tmp_path / "rows.csv"), column=["frage=x"])
+
+
+def named_by(names: str) -> dict[str, str]:
+    """The guessed word of each name; one with a question mark is not sure."""
+    guesses = guess(names.split(","))
+    return {name: one.word + ("" if one.sure else "?") for name, one in guesses.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("Prompt,chosen_response,REJECTED ANSWER", ("prompt", "chosen", "rejected")),
+        (" prompt ,better,worse", ("prompt", "chosen", "rejected")),
+        ("userPrompt,answer_1,answer_2,Winner", ("prompt", "a", "b", "outcome")),
+        ("question,model_a,model_b,a,b", ("prompt", "source_a", "source_b", "a", "b")),
+        ("instruction,output,rating,model", ("prompt", "completion", "score", "source")),
+        ("promt,choosen,rejceted", ("prompt?", "chosen?", "rejected?")),
+        ("full question text,left,right", ("prompt?", "a", "b")),
+        ("question.text,best,worst", ("prompt?", "chosen", "rejected")),
+    ],
+)
+def test_a_name_says_what_its_column_is_whatever_its_capitals_spaces_and_underscores(names, words):
+    assert named_by(names) == dict(zip(names.split(","), words, strict=True))
+
+
+@pytest.mark.parametrize("name", ["Frage", "topic", "x", "ab", "time", "current", "", "_", "ß", "a" * 10_000])
+def test_a_name_that_says_nothing_and_a_column_that_takes_votes_away_are_not_guessed(name):
+    assert named_by(f"{name},unknown") == {} or name == "a" * 10_000
+
+
+def test_of_two_columns_of_one_use_the_sure_one_is_guessed_and_no_word_that_the_table_cannot_use():
+    assert named_by("promt,prompt,chosen,rejected,answer,score_a") == {
+        "prompt": "prompt",
+        "chosen": "chosen",
+        "rejected": "rejected",
+    }
+
+
+def test_the_command_guesses_the_columns_that_nobody_named(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("Query;left;Right;Urteil;memo\nWhy?;Rain.;Sun.;L;x\n")
+    named = ["outcome=Urteil", "says_a=L"]
+
+    call_command("import_dataset", "New", str(file), guess_columns=True, column=named, stdout=StringIO())
+
+    assert Dataset.objects.get().columns == {
+        "prompt": "Query", "a": "left", "b": "Right", "outcome": "Urteil", "says_a": "L",
+    }  # fmt: skip
+    assert preferred() == ["Rain."]
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ("Qestion;chosen;rejected", 'Did you mean --column "prompt=Qestion"'),
+        ("Frage;x;y", "the file has Frage, x, y"),
+    ],
+)
+def test_the_command_asks_where_a_name_is_not_clear_and_stores_nothing(header, sentence, tmp_path):
+    (tmp_path / "rows.csv").write_text(f"{header}\nWhy?;Rain.;Sun.\n")
+
+    with pytest.raises(CommandError, match=re.escape(sentence)):
+        call_command("import_dataset", "New", str(tmp_path / "rows.csv"), guess_columns=True)
+
+    assert not Dataset.objects.exists()
+
+
+def test_the_command_names_a_file_whose_columns_cannot_be_read(tmp_path):
+    (tmp_path / "rows.csv").write_text("a;a\n1;2\n")
+
+    with pytest.raises(CommandError, match='two columns are named "a"'):
+        call_command("import_dataset", "New", str(tmp_path / "rows.csv"), guess_columns=True)
 
 
 def test_columns_are_listed_in_the_files_order_with_the_rows_that_hold_something(tmp_path):

@@ -1,5 +1,6 @@
 """Every broken or hostile file does what the table of tests/corpora says: strict, lenient, and again."""
 
+import codecs
 import json
 from io import StringIO
 from typing import Any
@@ -87,7 +88,10 @@ def test_a_second_import_adds_nothing_and_says_so(file, take):
     ids=lambda file: file.name,
 )
 def test_texts_are_stored_letter_for_letter(file, take):
-    rows = [json.loads(line) for line in file.content().decode("utf-8-sig").split("\n") if line.strip()]
+    content = file.content()
+    text = content.decode("utf-16" if content.startswith(codecs.BOM_UTF16_LE) else "utf-8-sig")
+    is_array = text.startswith("[")
+    rows = json.loads(text) if is_array else [json.loads(line) for line in text.split("\n") if line.strip()]
 
     take(file)
 

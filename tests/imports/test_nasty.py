@@ -14,7 +14,20 @@ pytestmark = [pytest.mark.real_data("nasty"), pytest.mark.django_db]
 
 NASTY_INDEX = SHARED / "nasty/index.json"
 INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
-ENTRIES = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
+READ_SINCE = {"jsonl/utf16le_bom.jsonl": 2, "jsonl/pretty_json_array.jsonl": 2}
+"""Rows of files that the index calls bad, and that an import has learnt to read since."""
+ENTRIES = [
+    {
+        "file": entry["file"],
+        "category": entry["category"],
+        "expect": "accept",
+        "rows": READ_SINCE[entry["file"]],
+    }
+    if entry["file"] in READ_SINCE
+    else entry
+    for entry in INDEX["entries"]
+    if entry["category"] != "model"
+]
 each_file = pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for entry in ENTRIES])
 
 

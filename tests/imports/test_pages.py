@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from html import unescape
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from tests.conftest import SHARED
 from tests.corpora import FILES, STRANGE_NAMES, CorpusFile
+from tests.imports.test_nasty import ENTRIES as NASTY_ENTRIES
 from workbench.models import Comparison, Judgment, Prompt, Run, Upload
 from workbench.pipeline import imports
 from workbench.worker import tasks
@@ -24,10 +26,6 @@ pytestmark = pytest.mark.django_db
 ROW = '{"id": "r%d", "prompt": "Question %d?", "chosen": "Good %d.", "rejected": "Bad %d."}\n'
 GOOD = "".join(ROW % (n, n, n, n) for n in range(3)).encode()
 BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
-
-NASTY_INDEX = SHARED / "nasty/index.json"
-INDEX = json.loads(NASTY_INDEX.read_bytes()) if NASTY_INDEX.exists() else {"entries": []}
-NASTY = [entry for entry in INDEX["entries"] if entry["category"] != "model"]
 
 
 @pytest.fixture
@@ -241,22 +239,155 @@ def test_the_choices_of_the_form_change_what_the_preview_counts(client, dataset)
     assert "2 more pair" not in outer
 
 
+def mapped(**uses: str) -> dict[str, str]:
+    """What the drop-downs of the page send, column by column."""
+    return {"mapped": "1", **{f"use:{column}": use for column, use in uses.items()}}
+
+
+def choices_of(page: str) -> dict[str, str]:
+    """The chosen use of each column, by the text of its label."""
+    labels = dict(re.findall(r'<label for="(id_use_\d+)">(.*?)</label>', page))
+    selects = re.findall(r'<select name="use:.*?" id="(id_use_\d+)".*?>(.*?)</select>', page, re.DOTALL)
+    chosen = {pk: re.findall(r'<option value="(\w*)" selected', options) for pk, options in selects}
+    return {unescape(labels[pk]): uses[0] for pk, uses in chosen.items()}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_table_of_no_known_shape_goes_in_by_its_columns_and_the_next_by_itself(client, dataset):
     table = b"Frage,gut,schlecht\nNenne einen Vogel.,Zaunk\xc3\xb6nig,Fledermaus\n"
-    named = {"column_prompt": "Frage", "column_chosen": "gut", "column_rejected": "schlecht"}
+    uses = mapped(Frage="prompt", gut="chosen", schlecht="rejected")
     upload = sent(client, dataset, table, "umfrage.csv")
-    assert "Format not recognised" in page_of(client, upload)
-    assert '<option value="schlecht">' in page_of(client, upload)
-    assert "left is better" in page_of(client, upload, **named)
-    assert "no column &quot;Fragen&quot;" in page_of(client, upload, **named | {"column_prompt": "Fragen"})
+    first = page_of(client, upload)
+    assert "Format not recognised" in first
+    assert choices_of(first) == {"Frage": "", "gut": "", "schlecht": ""}
+    assert '<td dir="auto">Fledermaus</td>' in first
+    shown = client.post(reverse("import_preview", args=[upload.pk]), uses | {"preview": "1"}).content.decode()
+    assert "left is better" in shown
+    assert choices_of(shown) == {"Frage": "prompt", "gut": "chosen", "schlecht": "rejected"}
+    assert not Run.objects.exists()
 
-    run = do_import(client, upload, **named)
+    run = do_import(client, upload, **uses)
     more = page_of(client, sent(client, dataset, table.replace(b"Vogel", b"Baum"), "mehr.csv"))
 
     assert (run.state, run.result["comparisons"]) == ("done", 1)
     assert "named columns: prompt = Frage" in more
-    assert "Remembered: prompt = Frage" in more
+    assert "remembers these choices from an earlier table" in more
+    assert choices_of(more) == {"Frage": "prompt", "gut": "chosen", "schlecht": "rejected"}
+
+
+GUESSED = b"Query;chosen_response;Rejected Response;topic\nWhy?;Rain.;Sun.;weather\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_names_that_say_what_a_column_is_fill_the_drop_downs_and_the_preview(client, dataset):
+    upload = sent(client, dataset, GUESSED, "survey.csv")
+
+    page = page_of(client, upload)
+    guess = choices_of(page)
+    run = do_import(client, upload, **mapped(**guess))
+
+    assert guess == {
+        "Query": "prompt",
+        "chosen_response": "chosen",
+        "Rejected Response": "rejected",
+        "topic": "",
+    }
+    assert "Read as columns separated by semicolons." in page
+    assert "guessed by the names" in page
+    assert "Label: left is better" in page
+    assert "Did you mean" not in page
+    assert run.result["comparisons"] == 1
+
+
+def test_a_name_that_is_only_similar_asks_did_you_mean(client, dataset):
+    page = page_of(client, sent(client, dataset, GUESSED.replace(b"Query", b"Qestion"), "survey.csv"))
+
+    assert choices_of(page)["Qestion"] == "prompt"
+    assert page.count("Did you mean") == 1
+    assert 'aria-describedby="doubt_0"' in page
+    assert 'id="doubt_0">Did you mean “Prompt”?' in page
+
+
+def test_two_columns_of_one_use_are_refused_by_their_names(client, dataset):
+    upload = sent(client, dataset, GUESSED, "survey.csv")
+    uses = mapped(Query="prompt", topic="prompt", chosen_response="chosen")
+
+    answer = client.post(reverse("import_preview", args=[upload.pk]), uses)
+
+    assert answer.status_code == 400
+    assert "The columns “Query” and “topic” have the same use: Prompt." in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_a_column_that_the_file_does_not_have_is_named(client, dataset):
+    upload = sent(client, dataset, GUESSED, "survey.csv")
+
+    page = page_of(client, upload, **mapped(Querys="prompt", topic="completion"))
+
+    assert "no column &quot;Querys&quot; for prompt" in page
+    assert "did you mean &quot;Query&quot;?" in page
+
+
+def test_a_known_format_shows_drop_downs_only_to_those_who_ask(client, dataset):
+    upload = sent(client, dataset)
+    url = reverse("import_preview", args=[upload.pk])
+
+    asked = page_of(client, upload, format="columns")
+    pressed = client.post(url, {"format": "columns"})
+    emptied = client.post(url, {"format": "columns", "mapped": "1", "use:prompt": ""})
+
+    assert choices_of(page_of(client, upload)) == {}
+    guess = {"id": "id", "prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    assert choices_of(asked) == choices_of(pressed.content.decode()) == guess
+    assert "Choose the column of the prompt" in emptied.content.decode()
+    assert emptied.status_code == 400
+    assert not Run.objects.exists()
+
+
+def test_a_known_format_that_is_chosen_wins_over_the_drop_downs(client, dataset):
+    upload = sent(client, dataset)
+
+    page = page_of(client, upload, format="preference", **mapped(prompt="prompt", chosen="completion"))
+
+    assert choices_of(page) == {}
+    assert "named columns" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_label_column_says_is_mapped_beside_it_and_remembered(client, dataset):
+    table = b"prompt|Answer A|Answer B|winner\nWhy?|Rain.|Sun.|links\nWho?|Me.|You.|rechts\n"
+    upload = sent(client, dataset, table, "votes.csv")
+    page = page_of(client, upload)
+    uses = mapped(**choices_of(page)) | {"says_a": "links", "says_b": "rechts"}
+
+    run = do_import(client, upload, **uses)
+    more = page_of(client, sent(client, dataset, table.replace(b"Why", b"When"), "more.csv"))
+
+    assert "The first rows say: <code>links</code>, <code>rechts</code>" in page
+    assert "winner should be one of a, b, tie, both_bad" in page
+    assert (run.state, run.result["judgments"]) == ("done", 2)
+    assert 'name="says_b" value="rechts"' in more
+
+
+def test_a_path_into_an_object_and_a_column_of_two_uses_keep_their_drop_downs(client, dataset):
+    row = {"q": {"text": "Why?", "n": 1}, "answers": ["Rain.", "Sun."], "key": "k1"}
+    upload = sent(client, dataset, json.dumps(row).encode())
+    uses = {"mapped": "1", "use:q.text": "prompt", "use:answers.0": "a", "use:answers.1": "b"}
+
+    page = page_of(client, upload, **uses | {"use:key": ["id", "prompt_id"]})
+
+    assert choices_of(page) | {"q": "", "q.n": ""} == choices_of(page)
+    assert [page.count(f'name="use:{path}"') for path in ("q.text", "answers.1", "key")] == [1, 1, 2]
+    assert "Label: " not in page
+    assert "No label." in page
+
+
+def test_a_wide_table_is_mapped_with_a_bounded_number_of_drop_downs(client, dataset):
+    row = {"prompt": "p", **{f"column {n}": n for n in range(900)}}
+
+    page = page_of(client, sent(client, dataset, json.dumps(row).encode()))
+
+    assert len(choices_of(page)) == 200
 
 
 def test_a_choice_that_is_not_offered_is_refused(client, dataset):
@@ -334,7 +465,7 @@ def as_the_table_says(client, dataset, file: CorpusFile) -> bool:
 @pytest.mark.django_db(transaction=True)
 def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):
     """One test for all, as a test that commits takes a second to clean up after."""
-    wrong = [entry["file"] for entry in NASTY if not as_the_index_says(client, dataset, entry)]
+    wrong = [entry["file"] for entry in NASTY_ENTRIES if not as_the_index_says(client, dataset, entry)]
 
     assert wrong == []
 

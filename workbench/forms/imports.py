@@ -1,8 +1,12 @@
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
+from django.http import QueryDict
+from django.utils.safestring import SafeString
 
 from workbench.models import Run
 from workbench.pipeline import imports
@@ -26,10 +30,111 @@ class UploadForm(forms.Form):
         return file
 
 
-_COLUMNS = {
-    **imports.COLUMN_WORDS,
-    **{word: f"value of the outcome column for {outcome}" for word, outcome in imports.OUTCOME_WORDS.items()},
+USES = {
+    "Texts": {
+        "prompt": "Prompt",
+        "system": "System message",
+        "chosen": "Better answer (chosen)",
+        "rejected": "Worse answer (rejected)",
+        "a": "Answer A",
+        "b": "Answer B",
+        "completion": "One answer per row",
+    },
+    "Label": {
+        "outcome": "Which of A and B is better",
+        "score_a": "Score of A",
+        "score_b": "Score of B",
+        "score": "Score of the answer",
+        "rank": "Rank of the answer (1 = best)",
+        "strength": "How much better (0 to 3)",
+        "comment": "Comment",
+        "annotator": "Annotator",
+        "current": "Vote still counts (true or false)",
+        "time": "Time of the vote (the last one counts)",
+    },
+    "About the texts": {
+        "source": "Who wrote the answer",
+        "source_a": "Who wrote A, or the better answer",
+        "source_b": "Who wrote B, or the worse answer",
+        "id": "Id of the row",
+        "prompt_id": "Id of the prompt",
+    },
 }
+"""The uses of a column in page words, by the word of a column mapping."""
+USE_WORDS = {word: label for uses in USES.values() for word, label in uses.items()}
+_CHOICES = [("", "Not mapped"), *((group, list(uses.items())) for group, uses in USES.items())]
+
+MAP_COLUMNS = "columns"
+"""The choice of a format by which the page asks what each column is."""
+MAPPED = "mapped"
+"""A field of each page with drop-downs: the columns without a use are left out on purpose."""
+_USE = "use:"
+SHOWN_ROWS = 3
+SHOWN_CHARACTERS = 200
+SHOWN_VALUES = 8
+
+
+@dataclass(frozen=True)
+class ColumnUse:
+    """The drop-down over one column, or over one path into it.
+
+    `number`: its place on the page, for ids. `word`: the chosen use, "" for none. `doubt`: the use that the
+    column's name is like, in page words, "" where nobody needs to be asked. `values`: of the first rows.
+    """
+
+    number: int
+    path: str
+    word: str
+    doubt: str
+    values: tuple[str, ...]
+
+    def select(self) -> SafeString:
+        attrs = {"id": f"id_use_{self.number}"}
+        if self.doubt:
+            attrs["aria-describedby"] = f"doubt_{self.number}"
+        widget = forms.Select(choices=_CHOICES, attrs=attrs)
+        return widget.render(f"{_USE}{self.path}", self.word)
+
+
+def column_uses(
+    preview: imports.Preview, mapping: Mapping[str, str], guesses: Mapping[str, imports.Guess]
+) -> list[ColumnUse]:
+    """A drop-down for each path of the preview, and for each further one of the mapping (word -> path).
+
+    A path with two words has two drop-downs, so that no word is lost.
+    """
+    words: dict[str, list[str]] = {path: [] for path in preview.paths}
+    spelled = {path.casefold(): path for path in preview.paths}
+    for word, path in mapping.items():
+        if word in USE_WORDS:
+            words.setdefault(spelled.get(path.casefold(), path), []).append(word)
+    named = [(path, word) for path, of_path in words.items() for word in of_path or [""]]
+    rows = preview.first_rows[:SHOWN_ROWS]
+    return [
+        ColumnUse(
+            number,
+            path,
+            word,
+            USE_WORDS[word] if path in guesses and not guesses[path].sure else "",
+            tuple(shown(imports.value_at(row, path)) for row in rows),
+        )
+        for number, (path, word) in enumerate(named)
+    ]
+
+
+def shown(value: object) -> str:
+    """The value of a cell as one short text."""
+    if isinstance(value, str):
+        text = value[: SHOWN_CHARACTERS + 1]
+    else:
+        text = "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def first_values(preview: imports.Preview, path: str) -> list[str]:
+    """The different values of a column in the first rows, at most eight: those that a label may have."""
+    values = (shown(imports.value_at(row, path)) for row in preview.first_rows)
+    return [value for value in dict.fromkeys(values) if value][:SHOWN_VALUES]
 
 
 class ImportForm(forms.Form):
@@ -37,9 +142,17 @@ class ImportForm(forms.Form):
 
     format = forms.ChoiceField(
         label="Format",
-        choices=[("auto", "Detect automatically"), *((s.name, s.title) for s in imports.SHAPES.values())],
+        choices=[
+            ("auto", "Detect automatically"),
+            (MAP_COLUMNS, "Map columns yourself"),
+            *((s.name, s.title) for s in imports.SHAPES.values()),
+        ],
         required=False,
     )
+    says_a = forms.CharField(label="A is better", max_length=200, required=False)
+    says_b = forms.CharField(label="B is better", max_length=200, required=False)
+    says_tie = forms.CharField(label="Tie", max_length=200, required=False)
+    says_both_bad = forms.CharField(label="Both bad", max_length=200, required=False)
     pairs = forms.ChoiceField(
         label="Make pairs from rankings and ratings",
         choices=[(name, sentence) for name, sentence in imports.PAIRS_POLICIES.items()],
@@ -79,31 +192,71 @@ class ImportForm(forms.Form):
     no_near_duplicates = forms.BooleanField(label="Treat near-duplicate prompts as different", required=False)
     lenient = forms.BooleanField(label="Skip bad rows (you can download them)", required=False)
 
-    def __init__(self, data: Mapping[str, object] | None = None) -> None:
+    def __init__(self, data: Mapping[str, object]) -> None:
         super().__init__(data)
-        for word, meaning in _COLUMNS.items():
-            widget = forms.TextInput(attrs={"list": "columns"} if word in imports.COLUMN_WORDS else {})
-            self.fields[f"column_{word}"] = forms.CharField(
-                label=word, help_text=meaning, max_length=200, required=False, widget=widget
-            )
+        self.mapping: dict[str, str] | None = None
+        """The column mapping that was chosen, word -> path; None if nobody was asked for one."""
+        self._repeated: list[str] = []
+        if isinstance(data, QueryDict):
+            if MAPPED in data:
+                self._read_uses(data)
+        elif isinstance(columns := data.get("columns"), dict) and columns:
+            self.mapping = {word: path for word, path in columns.items() if word in USE_WORDS}
 
-    def named_columns(self) -> list[forms.BoundField]:
-        return [self[f"column_{word}"] for word in _COLUMNS]
+    def _read_uses(self, data: QueryDict) -> None:
+        self.mapping = {}
+        for key in data:
+            path = key.removeprefix(_USE)
+            for word in data.getlist(key) if key.startswith(_USE) else ():
+                if word not in USE_WORDS:
+                    continue
+                if (other := self.mapping.get(word)) is not None:
+                    columns = f"“{imports.escaped(other, 40)}” and “{imports.escaped(path, 40)}”"
+                    message = (
+                        f"The columns {columns} have the same use: {USE_WORDS[word]}. Change one of them."
+                    )
+                    self._repeated.append(message)
+                self.mapping.setdefault(word, path)
+
+    def clean(self) -> None:
+        for message in self._repeated:
+            self.add_error(None, message)
+        if self.mapping == {} and self.cleaned_data.get("format") == MAP_COLUMNS:
+            self.add_error(None, "Choose the column of the prompt, and the columns of the answers.")
+
+    @property
+    def asks_for_columns(self) -> bool:
+        """True if somebody wants to map the columns and has not seen the drop-downs yet."""
+        return self.mapping is None and self.cleaned_data.get("format") == MAP_COLUMNS
 
     @classmethod
     def data_of(cls, run: Run | None) -> dict[str, object]:
         """The data of a form with the options of the Run; without a Run, with the default options."""
         params = run.params if run else {}
         left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
-        columns = {f"column_{word}": column for word, column in params.get("columns", {}).items()}
-        return {**params, **left_out, **columns}
+        columns = params.get("columns", {})
+        says = {word: value for word, value in columns.items() if word in imports.OUTCOME_WORDS}
+        return {**params, **left_out, **says}
+
+    def columns(self) -> dict[str, str]:
+        """The column mapping for the import: by the drop-downs, unless a known format was chosen instead."""
+        if not self.mapping or self.cleaned_data.get("format") not in {None, "", "auto", MAP_COLUMNS}:
+            return {}
+        return {**self.mapping, **self.says(self.mapping)}
+
+    def says(self, mapping: Mapping[str, str]) -> dict[str, str]:
+        """The values of the label column, by the word of a column mapping; none without such a column."""
+        if "outcome" not in mapping:
+            return {}
+        chosen = {word: self.cleaned_data.get(word) for word in imports.OUTCOME_WORDS}
+        return {word: value for word, value in chosen.items() if value}
 
     def options(self) -> imports.ImportOptions:
         """The chosen options; an invalid field keeps its default."""
         chosen = self.cleaned_data
         return imports.ImportOptions(
-            format=chosen.get("format") or "auto",
-            columns={word: column for word in _COLUMNS if (column := chosen.get(f"column_{word}"))},
+            format="auto" if chosen.get("format") in {None, "", MAP_COLUMNS} else chosen["format"],
+            columns=self.columns(),
             lenient=chosen.get("lenient", False),
             source=chosen.get("source", ""),
             licence=chosen.get("licence", ""),

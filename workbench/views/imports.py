@@ -13,8 +13,8 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.bodies import takes_files
-from workbench.forms.imports import ImportForm, UploadForm
-from workbench.models import Role, Run
+from workbench.forms.imports import ImportForm, UploadForm, column_uses, first_values
+from workbench.models import Role, Run, Upload
 from workbench.pipeline import imports as pipeline
 from workbench.views import STOP_POLLING, Request
 from workbench.worker import tasks
@@ -48,12 +48,14 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @vary_on_headers("HX-Request")
 def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
-    """A preview of the file with its faults and the options; a POST imports it."""
+    """A preview of the file with its faults and the options; a POST imports it, or with `preview` only looks
+    again: the choices of a wide table are too long for an address."""
     upload = access.upload_for(request.user, pk)
     run = upload.latest_run
     form = ImportForm(request.POST or request.GET or ImportForm.data_of(run))
     form.is_valid()
-    if request.method == "POST" and not form.errors:
+    imports_now = request.method == "POST" and "preview" not in request.POST
+    if imports_now and not form.errors and not form.asks_for_columns:
         options = replace(form.options(), dry_run="check" in request.POST)
         if new_run := pipeline.begin(upload, options, access.person(request.user)):
             tasks.enqueue_run(new_run)
@@ -65,22 +67,57 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
         return render(
             request, "imports/run.html", context, status=200 if run and run.is_open else STOP_POLLING
         )
-    if run and run.state == Run.State.DONE and not run.params.get("dry_run") and not request.GET:
+    if (
+        run
+        and run.state == Run.State.DONE
+        and not run.params.get("dry_run")
+        and not (request.GET or request.POST)
+    ):
         # The page shows the counts of the import; "Nothing is stored yet" would contradict them.
         page = "imports/again.html" if request.htmx else "imports/preview.html"
         return render(request, page, context | {"imported": True})
-    with default_storage.open(upload.path) as file:
-        source = cast("BinaryIO", file.file)
-        preview = pipeline.preview(source, upload.dataset, form.options(), name=upload.shown_name)
-    columns = upload.dataset.columns
-    context |= {
-        "preview": preview,
-        "result": preview.result,
-        "is_table": pipeline.is_table(upload.shown_name),
-        "kept": [(word, columns[word]) for word in pipeline.COLUMN_WORDS if word in columns],
-    }
+    context |= _previewed(upload, form) | {"is_table": pipeline.is_table(upload.shown_name)}
     page = "imports/found.html" if request.htmx else "imports/preview.html"
     return render(request, page, context, status=400 if form.errors else 200)
+
+
+def _previewed(upload: Upload, form: ImportForm) -> dict[str, object]:
+    """The preview of the upload, and the drop-downs over its columns where a mapping is wanted.
+
+    The mapping is the one chosen; else the one that the dataset remembers, if it fits; else a guess by the
+    names, if somebody asks for a mapping or no format is recognised. A guess is tried on the rows at once.
+    """
+    options = form.options()
+    preview = _preview(upload, options)
+    mapping, guesses, remembered = form.mapping, dict[str, pipeline.Guess](), False
+    if mapping is None and options.format == "auto" and preview.result.format == "columns":
+        mapping, remembered = upload.dataset.columns, True
+    elif form.asks_for_columns or (mapping is None and not preview.title and preview.paths):
+        guesses = pipeline.guess(preview.paths)
+        mapping = pipeline.as_mapping(guesses)
+        if pipeline.is_whole(mapping):
+            preview = _preview(upload, replace(options, columns={**mapping, **form.says(mapping)}))
+    uses = [] if mapping is None or options.format != "auto" else column_uses(preview, mapping, guesses)
+    label = (mapping or {}).get("outcome")
+    return {
+        "preview": preview,
+        "result": preview.result,
+        "uses": uses,
+        "use_rows": list(zip(*(use.values for use in uses), strict=True)),
+        "guessed": bool(guesses),
+        "remembered": remembered,
+        "says": [
+            (form[word], outcome, form[word].value() or (mapping or {}).get(word, ""))
+            for word, outcome in pipeline.OUTCOME_WORDS.items()
+        ],
+        "label_values": first_values(preview, label) if label else [],
+    }
+
+
+def _preview(upload: Upload, options: pipeline.ImportOptions) -> pipeline.Preview:
+    with default_storage.open(upload.path) as file:
+        source = cast("BinaryIO", file.file)
+        return pipeline.preview(source, upload.dataset, options, name=upload.shown_name)
 
 
 @require_safe

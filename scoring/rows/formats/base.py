@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -22,11 +22,13 @@ Entry = Row | Problem
 
 class Watch:
     """`look` is called for each piece of bytes, with rows in it or not; an exception of `look` ends the
-    reading. `note` gets (a sentence on an odd row, its line)."""
+    reading. `note` gets (a sentence on an odd row, its line). `read_as`: what the bytes said of the file and
+    its name did not, in words, as in "columns separated by semicolons"; filled once the first row is read."""
 
     def __init__(self) -> None:
         self.look: Callable[[], None] = lambda: None
         self.note: Callable[[str, int], None] = lambda *_: None
+        self.read_as: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,55 @@ def name_faults(rows: Iterator[Entry]) -> Iterator[Entry]:
         ) from None
 
 
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class _FromUtf16(io.RawIOBase):
+    """A file of UTF-16, past its byte order mark, as UTF-8. Raises FileFault with the line."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self._file = file
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._data = memoryview(b"")
+        self._line = 1
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        ended = False
+        while not self._data and not ended:
+            encoded = self._file.read(2**18)
+            ended = not encoded
+            try:
+                text = self._decoder.decode(encoded, final=ended)
+            except UnicodeDecodeError as error:
+                before = error.object[: error.start].decode(self._encoding, "ignore")
+                message = "the file is UTF-16, and damaged in this line; save it as UTF-8"
+                raise FileFault("not_utf16", message, self._line + before.count("\n")) from None
+            self._line += text.count("\n")
+            self._data = memoryview(text.encode())
+        size = len(memoryview(buffer))
+        data, self._data = self._data[:size], self._data[size:]
+        return fill(buffer, bytes(data))
+
+
+def as_utf8(file: BinaryIO, watch: Watch) -> BinaryIO:
+    """The file; one that begins with the byte order mark of UTF-16 is decoded piece by piece."""
+    start: bytes = file.peek(4)[:4]  # type: ignore[attr-defined]
+    if start.startswith(_UTF32_MARKS) or not start.startswith(_UTF16_MARKS):
+        return file
+    encoding = "utf-16-le" if file.read(2) == codecs.BOM_UTF16_LE else "utf-16-be"
+    watch.read_as.append("UTF-16")
+    return cast("BinaryIO", io.BufferedReader(_FromUtf16(file, encoding), 2**18))
+
+
 def refuse_other_encodings(start: bytes) -> None:
-    for name, marks in (
-        ("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
-        ("UTF-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
-    ):
-        if start.startswith(marks):
-            raise FileFault("encoding", f"the file is {name}; save it as UTF-8", 1)
+    """Raise FileFault for the first bytes of UTF-32 or Parquet."""
+    if start.startswith(_UTF32_MARKS):
+        raise FileFault("encoding", "the file is UTF-32; save it as UTF-8", 1)
     if start.startswith(b"PAR1"):
         raise FileFault("wrong_name", "the file is Parquet; rename it to end in .parquet", 1)
 

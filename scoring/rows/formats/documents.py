@@ -108,8 +108,10 @@ class _Rejoined(io.RawIOBase):
 
 
 def json_lines_by_name(file: BinaryIO) -> Iterator[Entry]:
-    """A .jsonl file: one object a line; some tools write an object over several lines."""
+    """A .jsonl file: one object a line. Some tools write an object over several lines, or one array."""
     start = _start_of(file)
+    if start.startswith(b"["):
+        return _json_array(file)
     first, end, _ = start.partition(b"\n")
     if start.startswith(b"{") and end and not first.rstrip().endswith(b"}"):
         return _json_object(file)

@@ -99,7 +99,7 @@ def json_lines(file: BinaryIO) -> Iterator[Entry]:
         if first and content.startswith(b"["):
             raise FileFault(
                 "json_array",
-                "the file is a JSON array, not one object a line; rename it to end in .json",
+                "a JSON array begins here, after thousands of blanks; remove the blanks",
                 number,
                 content,
             )

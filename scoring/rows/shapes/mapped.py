@@ -62,8 +62,22 @@ OUTCOME_WORDS = {
 }
 """Words for the values of the outcome column, by the outcome they stand for."""
 
-_KINDS = (("chosen", "rejected"), ("a", "b"), ("completion",))
-_OPTIONAL = {"score_a": "score_b", "score_b": "score_a"}
+KINDS = (("chosen", "rejected"), ("a", "b"), ("completion",))
+"""The words of the answers, by the three kinds of tables."""
+OPTIONAL = {"score_a": "score_b", "score_b": "score_a"}
+"""Words that may be left out, with the word that each needs."""
+_OF_A_KIND = (
+    {*KINDS[0], "source_a", "source_b", "annotator", "strength", "comment", "current", "time", "id"},
+    {*KINDS[1], "source_a", "source_b", "annotator", "strength", "comment", "current", "time", "id",
+     "outcome", "score_a", "score_b"},
+    {*KINDS[2], "score", "rank", "source"},
+)  # fmt: skip
+_OF_ALL = {"prompt", "system", "prompt_id"}
+
+
+def belongs(word: str, kind: tuple[str, ...]) -> bool:
+    """True if a table of this kind has a use for the word."""
+    return word in _OF_ALL or word in _OF_A_KIND[KINDS.index(kind)]
 
 
 def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
@@ -71,13 +85,13 @@ def mapped(columns: Mapping[str, str], file_columns: Sequence[str]) -> Shape:
 
     Raises FileFault for an incomplete mapping, or a path whose column is not in `file_columns`.
     """
-    kinds = [kind for kind in _KINDS if set(kind) & columns.keys()]
+    kinds = [kind for kind in KINDS if set(kind) & columns.keys()]
     if "prompt" not in columns or len(kinds) != 1 or not columns.keys() >= set(kinds[0]):
         raise FileFault(
             "columns_incomplete",
             "name the column of the prompt, and those of chosen and rejected, of a and b, or of completion",
         )
-    for word, paired_word in _OPTIONAL.items():
+    for word, paired_word in OPTIONAL.items():
         if word in columns and paired_word not in columns:
             raise FileFault("columns_incomplete", f"{word} is named, but {paired_word} is not")
     table = _Table(columns, file_columns)
@@ -191,7 +205,7 @@ class _Table:
 
     def _vote_key(self, cells: Values) -> object:
         """The annotator and the pair. The completions are sorted: a tool may show them in either order."""
-        words = ("a", "b") if "a" in self._paths else _KINDS[0]
+        words = ("a", "b") if "a" in self._paths else KINDS[0]
         texts = [json.dumps(cells.get(word), sort_keys=True, default=str) for word in words]
         return [cells.get("prompt"), cells.get("system"), sorted(texts), cells.get("annotator")]
 

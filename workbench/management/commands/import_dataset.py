@@ -16,6 +16,7 @@ class Command(WorkbenchCommand):
     examples = """
 example:
   manage.py import_dataset "Kitchen" answers.jsonl.gz
+  manage.py import_dataset "Kitchen" survey.csv --guess-columns
   manage.py import_dataset "Kitchen" rankings.parquet --pairs best-worst --lenient --rejects bad.jsonl
 
 Nothing is stored while a row is bad; --lenient stores the good rows and lists the bad ones.
@@ -41,6 +42,12 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
             help="name a column of any table, as in --column prompt=question --column chosen=best; the "
             f"dataset remembers the names for the next table. Words: {', '.join(imports.COLUMN_WORDS)}; "
             f"for the values of the outcome column: {', '.join(imports.OUTCOME_WORDS)}",
+        )
+        parser.add_argument(
+            "--guess-columns",
+            action="store_true",
+            help="map further columns by their names, as in Question or chosen_response; a name that is not "
+            "clear is an error that says what to write",
         )
         parser.add_argument("--lenient", action="store_true", help="skip bad rows and store the good ones")
         parser.add_argument(
@@ -93,6 +100,7 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
         file: Path,
         format: str,  # noqa: A002
         column: list[str],
+        guess_columns: bool,
         lenient: bool,
         rejects: Path | None,
         source: str,
@@ -113,7 +121,7 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
         refuse_archived(dataset)
         import_options = imports.ImportOptions(
             format=format,
-            columns=columns_named(column),
+            columns=guessed(file, columns_named(column)) if guess_columns else columns_named(column),
             lenient=lenient,
             source=source,
             licence=licence,
@@ -176,6 +184,30 @@ def columns_named(arguments: list[str]) -> dict[str, str]:
             raise CommandError(f"--column takes WORD=COLUMN, not {escaped(argument)}. The words are {words}.")
         columns[word] = column
     return columns
+
+
+def guessed(file: Path, named: dict[str, str]) -> dict[str, str]:
+    """The columns by word: the named ones, and a guess at the others by the names in the file.
+
+    Raises CommandError for a name that is not clear, and if no name says where prompt and answers are.
+    """
+    try:
+        paths = imports.paths_in(file)
+    except imports.FileFault as fault:
+        raise CommandError(f"The columns can't be guessed: {fault}.") from None
+    guesses = imports.guess(paths, named)
+    mapping = {**named, **imports.as_mapping(guesses)}
+    unsure = [(one.word, escaped(path)) for path, one in guesses.items() if not one.sure]
+    if unsure:
+        options = " ".join(f'--column "{word}={path}"' for word, path in unsure)
+        raise CommandError(f"These names are not clear. Did you mean {options}? Add what is right.")
+    if not imports.is_whole(mapping):
+        names = escaped(", ".join(paths), 300)
+        raise CommandError(
+            "No names say which columns hold the prompt and the answers. Name them with --column; the file "
+            f"has {names}."
+        )
+    return mapping
 
 
 def summary(result: imports.ImportResult, dataset: Dataset) -> str:

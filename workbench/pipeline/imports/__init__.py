@@ -15,9 +15,10 @@ importing drives this for a file, preview for its first rows, run for an upload 
 
 from scoring.rows.drafts import PAIRS_POLICIES, Draft, ImportOptions
 from scoring.rows.formats import endings, is_table, known_name
-from scoring.rows.reading import read_file
-from scoring.rows.rows import Problem, escaped
+from scoring.rows.reading import paths_in, read_file
+from scoring.rows.rows import FileFault, Problem, Values, escaped
 from scoring.rows.shapes import SHAPES
+from scoring.rows.shapes.guesses import Guess, as_mapping, guess, is_whole, value_at
 from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from scoring.rows.shapes.votes import without_citations
 from workbench.pipeline.imports.importing import ImportResult, import_file
@@ -31,23 +32,31 @@ __all__ = [
     "PAIRS_POLICIES",
     "SHAPES",
     "Draft",
+    "FileFault",
+    "Guess",
     "ImportOptions",
     "ImportResult",
     "Preview",
     "Problem",
+    "Values",
+    "as_mapping",
     "begin",
     "carry_out",
     "delete_files",
     "endings",
     "escaped",
+    "guess",
     "has_rejects",
     "import_file",
     "is_table",
+    "is_whole",
     "keep",
     "known_name",
+    "paths_in",
     "preview",
     "printable_name",
     "read_file",
     "rejects_path",
+    "value_at",
     "without_citations",
 ]

@@ -14,8 +14,9 @@ from scoring.messages import Message
 from scoring.rows.drafts import Draft, ImportOptions
 from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
-from scoring.rows.rows import FileFault, Problem
+from scoring.rows.rows import FileFault, Problem, Values
 from scoring.rows.shapes import COLUMNS
+from scoring.rows.shapes.guesses import paths_of
 from workbench.models import Dataset, ModelVersion, Outcome
 from workbench.pipeline.imports.groups import Groups, LinkedText
 from workbench.pipeline.imports.importing import PLAIN, SHOWN_PROBLEMS, ImportResult
@@ -61,11 +62,15 @@ class Example:
 @dataclass(frozen=True)
 class Preview:
     """The first `read` rows of a file. `whole`: the file has no further rows. `result`: the counts that an
-    import of these rows would give. `title`: the recognised format in words, "" for none. `columns`: of these
-    rows. `ranked`: the rows are ranked, so the pairs policy matters."""
+    import of these rows would give. `title`: the recognised format in words, "" for none. `read_as`: what the
+    bytes say of the file, beyond its name, in words. `paths`: the columns of these rows and the paths into
+    them, for a mapping. `first_rows`: their values. `ranked`: the rows are ranked, so the pairs policy
+    matters."""
 
     title: str
-    columns: tuple[str, ...]
+    read_as: tuple[str, ...]
+    paths: tuple[str, ...]
+    first_rows: tuple[Values, ...]
     ranked: bool
     result: ImportResult
     read: int
@@ -83,9 +88,12 @@ def preview(
     limit = PREVIEW_ROWS, PREVIEW_SECONDS
     reader = Reader(rows, options, lambda *_: None, dataset.columns, limit, tokens)
     whole, faulty = True, False
+    read_as: list[str] = []
     with READ_AT_ONCE, ExitStack() as stack:
         try:
-            reader.read(open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe))
+            reading = open_rows(source, name, stack, COLUMNS, formula_safe=options.formula_safe)
+            read_as = reading.watch.read_as
+            reader.read(reading)
         except FileFault as fault:
             rows.problems.insert(0, fault.problem)
             faulty = True
@@ -109,7 +117,9 @@ def preview(
     shape = reader.shape
     return Preview(
         title=shape.title if shape else "",
-        columns=reader.columns,
+        read_as=tuple(read_as),
+        paths=paths_of((*reader.first_rows, dict.fromkeys(reader.columns))),
+        first_rows=reader.first_rows,
         ranked=bool(shape and shape.ranked),
         result=result,
         read=len(rows.packed) + result.rejected,
