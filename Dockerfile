@@ -13,6 +13,7 @@ COPY manage.py pyproject.toml ./
 COPY scoring/ scoring/
 COPY workbench/ workbench/
 COPY templates/ templates/
+COPY docs/ docs/
 COPY demo/ demo/
 
 RUN useradd --create-home workbench && mkdir /data && chown workbench /data

@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test test-fast test-full test-js faults load snapshot loop-real lint lint-python format hooks lock clean
+.PHONY: help install install-test demo test test-fast test-full test-js faults load pictures snapshot loop-real lint lint-python format hooks lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ load: .venv/.installed-test  ## 50 annotators at once: nothing lost, nothing dou
 
 bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+
+pictures: .venv/.installed-test  ## take the pictures of the help anew, with Chromium
+	PICTURES=docs/pictures $(BIN)/python -m pytest -q -m browser tests/browser/test_help.py -k pictures
 
 snapshot: .venv/.installed-test  ## all that Releases and Quality say of three sets, to compare commits (OUT=folder)
 	$(BIN)/python tests/snapshot.py $(OUT)

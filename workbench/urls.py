@@ -6,6 +6,7 @@ from workbench.views import (
     accounts,
     annotate,
     datasets,
+    docs,
     imports,
     model,
     people,
@@ -102,5 +103,9 @@ urlpatterns = [
     path("datasets/<id:pk>/import/", imports.imports, name="import"),
     path("imports/<uuid:pk>/", imports.import_preview, name="import_preview"),
     path("imports/<uuid:pk>/rejected/<id:run_pk>", imports.import_rejects, name="import_rejects"),
+    path("help/", docs.contents, name="help"),
+    path("help/search/", docs.search, name="help_search"),
+    path("help/pictures/<str:name>", docs.picture, name="help_picture"),
+    path("help/<path:path>/", docs.document, name="help_page"),
     path("admin/", admin.site.urls),
 ]

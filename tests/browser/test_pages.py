@@ -83,7 +83,7 @@ def busy(dataset: Dataset, alice: User, bob: User) -> Dataset:
 def addresses(dataset: Dataset) -> list[str]:
     """All pages of the URLconf, and one of each Run."""
     path_of = paths_in(dataset)
-    kinds = {"", "dataset", "comparison", "upload", "version", "dataset_version"}
+    kinds = {"", "dataset", "comparison", "upload", "version", "dataset_version", "document"}
     names = [name for name, row in TABLE.items() if row.method == "GET" and row.of in kinds]
     runs = [reverse("run", args=[run.pk]) for run in Run.objects.all()]
     return [*runs, path_of("release"), *(path_of(name) for name in names if name not in NO_PAGES)]

@@ -25,6 +25,7 @@ from workbench.pipeline import imports, quality, releases
 
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
+OF_NO_DATASET = {"", "version", "document", "picture"}
 PEOPLE = ("anonymous", "stranger", "annotator", "reviewer", "admin", "staff")
 
 
@@ -114,6 +115,10 @@ TABLE = {
     "import_preview": Row("GET", "upload", ADMIN),
     "import_rejects": Row("GET", "rejects", ADMIN),
     "guideline_gaps": Row("GET", "dataset", REVIEWER),
+    "help": Row("GET", "", OPEN),
+    "help_search": Row("GET", "", OPEN),
+    "help_page": Row("GET", "document", OPEN),
+    "help_picture": Row("GET", "picture", OPEN),
 }
 
 
@@ -189,6 +194,8 @@ def paths_in(dataset: Dataset) -> Callable[[str], str]:
         "chart": lambda: figures("accuracy-people-light-0.svg"),
         "version": lambda: ([ModelVersionFactory.create().pk], ""),
         "dataset_version": lambda: ([dataset.pk, ModelVersionFactory.create().pk], ""),
+        "document": lambda: (["how-to/imports"], ""),
+        "picture": lambda: (["annotate.webp"], ""),
     }
 
     def path(name: str) -> str:
@@ -245,7 +252,7 @@ NO_CHANGE_OF_WHAT_IS_ARCHIVED = {
 """Members may come and go, and the Dataset as a whole has its own rules."""
 
 
-@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.of not in {"", "version"}])
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.of not in OF_NO_DATASET])
 def test_nobody_changes_an_archived_dataset_by_any_url(name: str, clients, path_of, dataset):
     path = path_of(name)
     Dataset.objects.filter(pk=dataset.pk).update(archived_at=timezone.now())
@@ -259,7 +266,7 @@ def test_nobody_changes_an_archived_dataset_by_any_url(name: str, clients, path_
         assert f"{dataset} is archived: you can read and export it" in answer.content.decode()
 
 
-READ = [name for name, row in TABLE.items() if row.method == "GET" and row.of not in {"", "version"}]
+READ = [name for name, row in TABLE.items() if row.method == "GET" and row.of not in OF_NO_DATASET]
 
 
 @pytest.mark.parametrize("name", [name for name in READ if name != "annotate_undo"])  # it begins a change

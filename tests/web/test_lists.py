@@ -56,9 +56,9 @@ WITHOUT_A_LIST = {
     "annotate", "annotate_undo", "annotate_markdown", "annotate_own",
     "quality_report", "quality_table", "quality_chart",
     "release_download", "release_zip", "import_preview", "import_rejects",
-    "version", "dataset_delete",
+    "version", "dataset_delete", "help", "help_search", "help_page", "help_picture",
 }  # fmt: skip
-"""The pages that show a single object or a file."""
+"""The pages that show a single object or a file, and those that read no row at all."""
 
 
 class Campaign:
