@@ -86,7 +86,7 @@ class Annotator(models.Model):
 
 
 class OpinionSource(models.TextChoices):
-    """Who an opinion is of. A label of a file is never called a person's."""
+    """Who an opinion is of. An imported label is never called a person's."""
 
     PEOPLE = "people", "people"
     LABELS = "labels", "imported labels"
