@@ -174,6 +174,7 @@ def named_by(names: str) -> dict[str, str]:
         ("Prompt,chosen_response,REJECTED ANSWER", ("prompt", "chosen", "rejected")),
         (" prompt ,better,worse", ("prompt", "chosen", "rejected")),
         ("userPrompt,answer_1,answer_2,Winner", ("prompt", "a", "b", "outcome")),
+        ("question,Answer one,second answer,winner", ("prompt", "a", "b", "outcome")),
         ("question,model_a,model_b,a,b", ("prompt", "source_a", "source_b", "a", "b")),
         ("instruction,output,rating,model", ("prompt", "completion", "score", "source")),
         ("promt,choosen,rejceted", ("prompt?", "chosen?", "rejected?")),

@@ -18,7 +18,7 @@ _NEAR = 0.8
 _LONGEST_NAME = 60
 
 _SIDES = "answer|response|completion|output|reply|text|candidate|option|generation"
-_FIRST, _SECOND = ("a", "1", "left"), ("b", "2", "right")
+_FIRST, _SECOND = ("a", "1", "one", "first", "left"), ("b", "2", "two", "second", "right")
 
 
 def _sided(nouns: str, sides: Sequence[str]) -> str:
