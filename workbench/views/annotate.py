@@ -2,6 +2,7 @@
 script gets a redirect, the script gets JSON."""
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TypeVar
@@ -26,6 +27,10 @@ from workbench.views.items import Item, judgments_with, page_answer, pick_then, 
 
 View = Callable[[HttpRequest, int], HttpResponse]
 F = TypeVar("F", bound=Form)
+
+PAGES_AT_ONCE = threading.BoundedSemaphore(3)
+"""A page takes some 60 MB while it is built of the longest texts that a file may hold. A web process may have
+500 MB, too little for such pages in all threads at once."""
 
 
 class Refusal(Exception):
@@ -101,11 +106,12 @@ def annotate(request: HttpRequest, pk: int) -> HttpResponse:
     newest = last_answered(dataset, annotator) if last_pk else None
     judgments = judgments_with(newest) if newest else []
     last = judgments if any(judgment.pk == last_pk for judgment in judgments) else []
-    # Checked here, as this GET request hands out a Claim.
-    claim = None
-    if not dataset.archived_at:
-        claim = handout.next_claim(dataset, annotator, again="again" in request.GET)
-    return _page(request, dataset, annotator, Item.of(claim) if claim else None, last)
+    with PAGES_AT_ONCE:
+        # Checked here, as this GET request hands out a Claim.
+        claim = None
+        if not dataset.archived_at:
+            claim = handout.next_claim(dataset, annotator, again="again" in request.GET)
+        return _page(request, dataset, annotator, Item.of(claim) if claim else None, last)
 
 
 @require_POST
