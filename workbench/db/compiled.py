@@ -119,8 +119,11 @@ class Compiled(Generic[P, R]):
     def sql(self, *args: P.args, **kwargs: P.kwargs) -> SQL:
         """The statement and its parameters, to be a part of another statement."""
         statement = self._compiled()
-        # Not by `bind`, which takes longer than the rest of this call.
-        values = dict(zip(self._signature.parameters, args, strict=False)) | kwargs
+        parameters = self._signature.parameters
+        values = dict(zip(parameters, args, strict=False)) | kwargs
+        # `bind` takes longer than the rest of this call, so it only words the error of a wrong call.
+        if len(args) + len(kwargs) != len(parameters) or values.keys() != parameters.keys():
+            self._signature.bind(*args, **kwargs)
         return statement.sql, [
             param.prepared(values[param.name]) if isinstance(param, Placeholder) else param
             for param in statement.params
