@@ -1,5 +1,7 @@
 """The help: docs/ in the frame of the site, for everybody, and which part of it explains which page."""
 
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
@@ -54,12 +56,17 @@ contents; "admin" is every page of Django's admin."""
 _HELP = {name: place for place, names in EXPLAINED.items() for name in names}
 
 
-def help_of_the_page(request: HttpRequest) -> dict[str, str]:
-    """For every template: `help_url`, the address of the help for the page of this request."""
+def help_of_the_page(request: HttpRequest) -> dict[str, Callable[[], str]]:
+    """For every template: `help_url`, the address of the help for the page of this request. A function, since
+    an answer of the annotation page has no link to it."""
+    return {"help_url": partial(_help_url, request)}
+
+
+def _help_url(request: HttpRequest) -> str:
     match = request.resolver_match
     name = (match.namespace or match.url_name or "") if match else ""
     path, mark, anchor = _HELP.get(name, "").partition("#")
-    return {"help_url": (reverse("help_page", args=[path]) if path else reverse("help")) + mark + anchor}
+    return (reverse("help_page", args=[path]) if path else reverse("help")) + mark + anchor
 
 
 @login_not_required
