@@ -1,9 +1,12 @@
 import hashlib
 import json
+from dataclasses import fields
 
 import pytest
 from django.db import IntegrityError
 
+from scoring import evaluate as scoring_evaluate
+from scoring import preflight
 from tests.factories import (
     AnnotatorFactory,
     ComparisonFactory,
@@ -16,6 +19,8 @@ from tests.factories import (
 )
 from workbench.models import Annotator, Comparison, Dataset, ModelVersion
 from workbench.models.dataset import answer_digest, messages_digest
+from workbench.models.evaluations import ModelFigures, SliceFigures
+from workbench.models.runs import PreflightFacts, PreflightFinding, PreflightLengths
 from workbench.pipeline.datasets.overview import sources_of
 from workbench.pipeline.model.promotion import activate
 
@@ -144,3 +149,18 @@ def test_who_wrote_the_texts_of_a_dataset_is_known_as_soon_as_they_are_there(dat
 
     assert before == ["heron", "otter"]
     assert sources_of(dataset) == ["crane", "heron", "otter"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed", "added"),
+    [
+        (ModelFigures, scoring_evaluate.Evaluation, {"calibrated_n"}),
+        (SliceFigures, scoring_evaluate.Slice, set()),
+        (PreflightFacts, preflight.Preflight, set()),
+        (PreflightLengths, preflight.Lengths, set()),
+        (PreflightFinding, preflight.Finding, set()),
+    ],
+)
+def test_the_type_of_a_stored_result_has_the_keys_that_scoring_computes(stored, computed, added):
+    """models/ may not import scoring, so the types stand twice."""
+    assert set(stored.__annotations__) == {field.name for field in fields(computed)} | added
