@@ -5,6 +5,13 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
 ENV MALLOC_TRIM_THRESHOLD_=131072
 WORKDIR /app
 
+# pg_dump for backups: Debian's is older than the server of docker-compose.yml.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates gnupg postgresql-common \
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+    && apt-get install -y --no-install-recommends postgresql-client-17 \
+    && rm -rf /var/lib/apt/lists/*
+
 COPY requirements/ requirements/
 # torch brings its own choice of CUDA libraries, which a lock for every platform cannot name.
 RUN pip install --no-deps -r requirements/base.lock && pip install -r requirements/torch.lock

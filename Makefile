@@ -5,7 +5,7 @@ SERVE ?= 1
 BIN := .venv/bin
 ENV := WORKBENCH_ENV_FILE=var/env
 
-.PHONY: help install install-test demo test test-fast test-full test-js faults load pictures snapshot loop-real lint lint-python format hooks lock clean
+.PHONY: help install install-test demo test test-fast test-full test-js faults load journeys pictures snapshot loop-real client-models lint lint-python format hooks lock clean
 
 help:  ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,8 +28,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	@touch $@
 
 # Node comes out of the lock as well; the linter of JavaScript and CSS is the one package from npm.
-.venv/.installed-test: .venv/.installed requirements/dev.lock requirements/package-lock.json
+# Tests read files of a release with other trainers' own readers of data, which have wheels for few Pythons.
+.venv/.installed-test: .venv/.installed requirements/dev.lock requirements/package-lock.json requirements/readers.lock
 	@$(PIP) --no-deps -r requirements/dev.lock
+	@for reader in $$(cat requirements/readers.lock); do \
+	    $(PIP) --no-deps --upgrade --target .venv/readers $$reader || \
+	    { [ -z "$$CI" ] && echo "$$reader has no wheel for this Python; tests leave out its reader" >&2; } || exit 1; done
 	@cp requirements/package.json requirements/package-lock.json .venv
 	@cd .venv && bin/npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -54,11 +58,14 @@ faults: .venv/.installed-test  ## the fault tests at full size: 10,000 completio
 	FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults -m "services and not postgresql"
 	TEST_DATABASE=postgresql FAULT_COMPLETIONS=10000 FAULT_KILLS=20 $(BIN)/python -m pytest -q tests/faults
 
-load: .venv/.installed-test  ## 50 annotators at once: nothing lost, nothing doubled (ARGS=...)
+load: .venv/.installed-test  ## 50 annotators at once: nothing lost, doubled or given to the wrong person (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/load_annotate.py $(ARGS)
 
 bench-%: .venv/.installed-test  ## bench-scoring, bench-workers, bench-import, ...: what is fast, with ratios (ARGS=...)
-	PYTHONPATH=. $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+	PYTHONPATH=.:client/src $(BIN)/python benchmarks/bench_$(subst -,_,$*).py $(ARGS)
+
+journeys: .venv/.installed-test  ## acts and seconds of a newcomer's journeys through the demo, in Chromium (ARGS=...)
+	PYTHONPATH=. $(BIN)/python benchmarks/journeys.py $(ARGS)
 
 pictures: .venv/.installed-test  ## take the pictures of the help anew, with Chromium
 	PICTURES=docs/pictures $(BIN)/python -m pytest -q -m browser tests/browser/test_help.py -k pictures
@@ -68,6 +75,9 @@ snapshot: .venv/.installed-test  ## all that Releases and Quality say of three s
 
 loop-real: .venv/.installed-test  ## the loop on real data: does more labelling make a better model? (ARGS=...)
 	PYTHONPATH=. $(BIN)/python benchmarks/loop_real.py $(ARGS)
+
+client-models: .venv/.installed-test  ## write the client's models anew from the document of the API
+	DEBUG=1 $(BIN)/python client/generate_models.py
 
 BIOME := $(BIN)/node .venv/node_modules/@biomejs/biome/bin/biome
 TEMPLATES = $(shell git ls-files 'templates/*.html')

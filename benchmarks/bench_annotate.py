@@ -16,23 +16,17 @@ random suggestions. --lists times the pages with lists, in this process, as an a
 
 import argparse
 import http.client
-import os
 import re
-import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from benchmarks.environment import ROOT, start_django
+from benchmarks.environment import start_django
 
 start_django("annotate")
 
@@ -46,6 +40,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from benchmarks import campaign
+from benchmarks.web import web
 from workbench.models import Dataset, Member, Role, User
 from workbench.pipeline.annotate import queue
 
@@ -60,7 +55,7 @@ def time_lists(dataset: Dataset) -> None:
     admin = User.objects.create(username=uuid4().hex)
     Member.objects.create(dataset=dataset, user=admin, role=Role.ADMIN)
     client = test.Client()
-    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(admin, backend="workbench.backends.NameOrMail")
     for name in ("annotate", "data", "groups", "review", "people", "dataset", "runs", "releases", "model"):
         times = []
         for _ in range(5):
@@ -81,7 +76,7 @@ def logged_in(dataset: Dataset) -> tuple[User, str]:
     Member.objects.create(dataset=dataset, user=user, role=Role.ANNOTATOR)
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = "workbench.backends.NameOrMail"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
     assert session.session_key
@@ -150,46 +145,6 @@ class Client:
         return True
 
 
-@contextmanager
-def web(
-    database_url: str = "", workers: int = 2, threads: int = 8
-) -> Iterator[tuple[int, Callable[[], float]]]:
-    """gunicorn on a free port of loopback: the port, and a function for the MB of its largest process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}"]
-    command += ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
-    environment = os.environ | ({"DATABASE_URL": database_url} if database_url else {})
-    process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environment)
-    try:
-        _wait_for(port, process)
-        yield port, lambda: _largest(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            web_connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            web_connection.request("GET", "/healthz")
-            web_connection.getresponse()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("The web processes did not start.")
-
-
-def _largest(pid: int) -> float:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    statuses = [Path(f"/proc/{child}/status").read_text() for child in children]
-    sizes = [re.search(r"VmRSS:\s+(\d+)", status) for status in statuses]
-    return max((int(size[1]) / 1024 for size in sizes if size), default=0.0)
-
-
 def all_at_once(clients: Sequence[Client], work: Callable[[Client], None]) -> float:
     """Run `work` in a thread for each client; return the seconds until the last one ended."""
     threads = [threading.Thread(target=work, args=[client]) for client in clients]
@@ -225,7 +180,7 @@ def main() -> None:
         "(from people, the page takes no answer in its first 300 ms)"
     )
     print("clients  next p50   p95  submit p50   p95  pairs/s  twice  failures  web MB")
-    with web() as (port, memory):
+    with web() as served:
         for number in options.clients:
             dataset = campaign.make_uniform(options.pairs, overlap=options.votes or 1)
             if options.votes:
@@ -236,7 +191,7 @@ def main() -> None:
                 started = time.perf_counter()
                 queue.renew_all(dataset)
                 print(f"{options.pairs:,} pairs sorted in {time.perf_counter() - started:.0f} s")
-            clients = [Client(port, dataset, *logged_in(dataset)) for _ in range(number)]
+            clients = [Client(served.port, dataset, *logged_in(dataset)) for _ in range(number)]
             deadline = time.monotonic() + options.seconds
 
             def work(client: Client, deadline: float = deadline) -> None:
@@ -252,7 +207,7 @@ def main() -> None:
             print(
                 f"{number:7}  {next_ms[0]:8.1f} {next_ms[1]:5.1f}  "
                 f"{submit_ms[0]:10.1f} {submit_ms[1]:5.1f}  {rate:7.1f}  "
-                f"{handed.total() - len(handed):5}  {len(failures):8}  {memory():6.0f}"
+                f"{handed.total() - len(handed):5}  {len(failures):8}  {served.largest_mb():6.0f}"
             )
             for failure in failures[:3]:
                 print(" ", failure)

@@ -30,7 +30,17 @@ from django.db import connection, transaction
 from rich.console import Console
 from rich.table import Table
 
-from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt, PromptKey
+from workbench.models import (
+    Annotator,
+    Comparison,
+    Completion,
+    Dataset,
+    Judgment,
+    Prompt,
+    PromptKey,
+    SearchDocument,
+    SearchWord,
+)
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
 from workbench.pipeline import imports
 
@@ -97,7 +107,7 @@ def timed(run: Callable[[Path, Dataset], None], path: Path, dataset: Dataset) ->
 
 def emptied(dataset: Dataset) -> Dataset:
     with connection.cursor() as cursor:
-        for model in (Judgment, Comparison, Completion, Prompt, PromptKey):
+        for model in (SearchDocument, SearchWord, Judgment, Comparison, Completion, Prompt, PromptKey):
             cursor.execute(f"DELETE FROM {model._meta.db_table}")
     return dataset
 

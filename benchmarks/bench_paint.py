@@ -16,7 +16,7 @@ import os
 import shutil
 
 # Before the models are imported: bench_annotate sets Django up.
-from benchmarks.bench_annotate import logged_in, percentiles, web
+from benchmarks.bench_annotate import logged_in, percentiles
 
 # isort: split
 from django.conf import settings
@@ -26,6 +26,7 @@ from django.db.models.functions import Concat, Repeat
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from benchmarks.campaign import make_uniform
+from benchmarks.web import web
 from workbench.models import Completion, Dataset
 
 LOOK = 300  # milliseconds in which the page takes no answer, as in onscreen.js
@@ -146,14 +147,14 @@ def main() -> None:
     # Before Playwright starts: Django refuses to use a database in the thread of its event loop.
     prepared = [(kind, *prepare(options.pairs, times)) for kind, times in KINDS.items()]
     prepared_long = [(kind, *prepare_long(texts)) for kind, texts in LONG_TEXTS.items()]
-    with web() as (port, _), sync_playwright() as playwright:
+    with web() as served, sync_playwright() as playwright:
         args = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=executable, args=args)
 
         def context_of(session: str) -> BrowserContext:
-            context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
+            context = browser.new_context(base_url=f"http://127.0.0.1:{served.port}")
             name = settings.SESSION_COOKIE_NAME
-            context.add_cookies([{"name": name, "value": session, "url": f"http://127.0.0.1:{port}"}])
+            context.add_cookies([{"name": name, "value": session, "url": f"http://127.0.0.1:{served.port}"}])
             return context
 
         for kind, dataset, session in prepared:

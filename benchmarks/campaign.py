@@ -37,6 +37,7 @@ from workbench.models import (
     User,
 )
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
+from workbench.pipeline.annotate import requirements
 from workbench.pipeline.model.promotion import activate
 
 CHUNK = 5_000
@@ -92,6 +93,34 @@ def add_pairs(
         ],
         batch_size=2_000,
     )
+
+
+LANGUAGES = ("en", "de", "fr")
+RARE = "pl"
+
+
+def assign(dataset: Dataset, users: Sequence[User], overlap: int) -> None:
+    """Give the people two of three languages each, and every second of them a skill; `overlap` people read a
+    rare language too. One pair in a hundred requires the rare language, and one in ten nothing. The others
+    require a language, and every third of these the skill. Six people or more are needed."""
+    for n, user in enumerate(users):
+        languages = [LANGUAGES[n % 3], LANGUAGES[(n + 1) % 3], *([RARE] if n < overlap else [])]
+        Member.objects.filter(dataset=dataset, user=user).update(
+            languages=languages, skills=["law"] if n % 2 else []
+        )
+    prompts = list(Prompt.objects.of(dataset).order_by("pk"))
+    for n, prompt in enumerate(prompts):
+        if n % 100 == 99:
+            reads, knows = [RARE], []
+        elif n % 10 == 0:
+            reads, knows = [], []
+        else:
+            reads, knows = [LANGUAGES[n % 3]], ["law"] if n // 3 % 3 == 0 else []
+        prompt.metadata = {"reads": reads, "knows": knows}
+    Prompt.objects.bulk_update(prompts, ["metadata"], batch_size=500)
+    Dataset.objects.filter(pk=dataset.pk).update(language_key="reads", skill_key="knows")
+    dataset.refresh_from_db()
+    requirements.renew(dataset)
 
 
 def add_person(dataset: Dataset, name: str, role: Role) -> Annotator:

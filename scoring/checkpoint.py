@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scoring.config import TEMPLATES
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -50,7 +52,6 @@ FLOATS = {"F16", "BF16", "F32", "F64"}
 TABLES = ("position_ids", "token_type_ids", ".attn.bias", ".attn.masked_bias")
 TEMPLATE_KEY = "scoring_template"
 """Key in the config.json of a checkpoint trained here: how its texts are encoded."""
-TEMPLATE = "bert-pair"
 # Counts in config.json of layers, each with tensors of its own.
 COUNTS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"}
 # These families count positions from the padding id on.
@@ -74,7 +75,8 @@ class Checkpoint:
     `weights_sha256` is the digest of the safetensors file. For several files, and always for
     `tokenizer_sha256`, it is the digest of the lines "name sha256". `parameters` is counted from the
     safetensors headers. `max_positions` is the longest input in tokens. `stated_template` is the value of
-    TEMPLATE_KEY in config.json, or empty.
+    TEMPLATE_KEY in config.json, or empty. `chat_template` is the file with the model's chat template, or
+    empty.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Checkpoint:
     architecture: str
     max_positions: int
     stated_template: str = ""
+    chat_template: str = ""
 
     def refuse_length(self, max_length: int) -> None:
         """Raise ValueError for more tokens than the model has positions."""
@@ -100,7 +103,6 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     config = _read_json(path, "config.json")
     architecture = _one_output_classifier(config)
     _refuse_settings(config)
-    refuse_chat_template(path)
     weights = _weight_files(path)
     shapes = _shapes(path, weights)
     _refuse_oversized(config, shapes)
@@ -112,7 +114,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=architecture,
         max_positions=_max_positions(config),
-        stated_template=str(config.get(TEMPLATE_KEY) or ""),
+        stated_template=_stated_template(config),
+        chat_template=chat_template_file(path),
     )
 
 
@@ -198,16 +201,29 @@ def _refuse_settings(config: Mapping[str, Any]) -> None:
         )
 
 
+def _stated_template(config: Mapping[str, Any]) -> str:
+    stated = config.get(TEMPLATE_KEY) or ""
+    if stated and stated not in TEMPLATES:
+        raise CheckpointError(
+            f"config.json says {TEMPLATE_KEY} {stated!r}, which is not one of {', '.join(TEMPLATES)}"
+        )
+    return str(stated)
+
+
+def chat_template_file(path: Path) -> str:
+    """The file with the chat template of a model folder, or ""."""
+    name = next((name for name in CHAT_TEMPLATES if (path / name).exists()), "")
+    if not name and (path / "tokenizer_config.json").is_file():
+        settings = _read_json(path, "tokenizer_config.json")
+        name = "tokenizer_config.json" if settings.get("chat_template") else ""
+    return name
+
+
 def refuse_chat_template(path: Path) -> None:
     """Raise CheckpointError for a model with a chat template."""
-    file_name = next((name for name in CHAT_TEMPLATES if (path / name).exists()), None)
-    if file_name is None and (path / "tokenizer_config.json").is_file():
-        settings = _read_json(path, "tokenizer_config.json")
-        file_name = "tokenizer_config.json" if settings.get("chat_template") else None
-    if file_name:
+    if name := chat_template_file(path):
         raise CheckpointError(
-            f"the model has a chat template ({file_name}); such models are not supported yet, "
-            "because plain pairs of texts would get wrong scores"
+            f"the model has a chat template ({name}); such models can be scored with, and not trained yet"
         )
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from scoring import learnt, shares
 from scoring.baselines import BASELINES
-from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
+from scoring.config import TEMPLATE_HELP, TEMPLATES, TOKEN_TYPES, TOKEN_TYPES_HELP, template_named
 from scoring.evaluate import (
     Evaluation,
     PairedComparison,
@@ -88,9 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=float, help="temperature of the model, in logits; adds calibrated figures"
     )
-    parser.add_argument("--max-length", type=int, default=512, help="tokens a text is cut to (default: 512)")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        help="tokens a text is cut to (default: 512, for chat 4,096, or all that the model has)",
+    )
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="default: fp32")
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
+    parser.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
     parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
 
 
@@ -199,7 +204,7 @@ def _scorer(options: argparse.Namespace, name: str) -> Scorer:
         max_length=options.max_length,
         precision=options.precision,
         threads=options.threads,
-        token_types=options.token_types,
+        template=template_named(options.template, options.token_types),
     )
 
 

@@ -37,6 +37,11 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "evaluations": (int, "measurements on the validation pairs"),
     "token-budget": (int, "tokens in one pass; fewer need less memory"),
     "max-seconds": (float, "stop after this many seconds"),
+    "layers": (int, "train the last so many layers and the head"),
+    "lora": (int, "train adapters of this rank and the head; needs the package peft"),
+    "layer-decay": (float, "rate of a layer over that of the layer above, as in 0.9"),
+    "head-rate": (float, "rate of the head over that of the last layer"),
+    "length-balance": (float, "0 to 1: how far both signs of length weigh the same"),
     "stop-after": (int, "stop after this step, with the rates of the whole plan"),
 }
 """Settings of a preset that the command line may change: type and help."""
@@ -66,6 +71,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16"),
         help="arithmetic; auto takes bf16 where the processor has it",
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=("auto", "first", "mean"),
+        help="what a new head reads: the first token, the mean of all, or (auto) what fits the encoder",
+    )
+    parser.add_argument(
+        "--checkpointing",
+        action="store_true",
+        default=None,
+        help="compute activations twice: less memory, a third more time",
     )
     parser.add_argument("--threads", type=int, help="processor threads (default: torch's choice)")
     parser.add_argument("--check", action="store_true", help="check the data and train nothing")

@@ -6,9 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+BERT_PAIR, PAIR, CHAT = "bert-pair", "pair", "chat"
+TEMPLATES = {
+    BERT_PAIR: "the seed's: a pair with separators, every token type 0, the longer text cut from the right",
+    PAIR: "the tokenizer's own form of a pair of texts, with its token types and its side to cut from",
+    CHAT: "the model's own chat template; a conversation that is too long is cut from the left of the prompt",
+}
+"""How a model's texts are laid out (see scoring.encode, scoring.chat). A changed rule gets a new name."""
 TOKEN_TYPES = ("zero",)
 """For a model trained without token types whose tokenizer makes them by default."""
-TOKEN_TYPES_HELP = "zero: the model was trained without token types, as the seed was"  # noqa: S105
+TOKEN_TYPES_HELP = "zero: the same as --template bert-pair"  # noqa: S105
+TEMPLATE_HELP = (
+    "how a prompt and an answer are laid out (default: as the checkpoint says; asks if that is not clear)"
+)
+
+
+def template_named(template: str | None, token_types: str | None) -> str | None:
+    """The template that a person has named, by either option. Raises ValueError for two that differ."""
+    if token_types not in (None, "", *TOKEN_TYPES):
+        raise ValueError(f"token types {token_types!r} is not one of {', '.join(TOKEN_TYPES)}")
+    if token_types and template not in (None, "", BERT_PAIR):
+        raise ValueError(f"token types {token_types} is for the template bert-pair, not for {template}")
+    return BERT_PAIR if token_types else template or None
 
 
 class TrainingError(RuntimeError):
@@ -39,7 +58,7 @@ class TrainConfig:
     clip: float = 1.0  # largest norm of the gradient
     dropout: float | None = None  # None: the value in the model's config
     label_smoothing: float = 0.0  # share of labels taken to be wrong
-    strength: float = 0.0  # logits of required margin per unit of preference strength
+    strength: float = 0.0  # logits of required margin per unit of strength, of pairs without any doubt
     centring: float = 0.01  # weight of (a + b)^2, which keeps rewards of all versions around zero
     evaluations: int = 10  # measurements on the validation pairs, evenly spaced
     patience: int | None = 3  # measurements without improvement after which the run ends
@@ -48,17 +67,25 @@ class TrainConfig:
     validation_pairs: int = 2000  # at most this many pairs in a measurement
     precision: str = "auto"  # fp32, bf16 (autocast), or auto: bf16 where the processor has units for it
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
+    pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
+    layers: int | None = None  # train the last so many layers and the head; None: all
+    lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
+    layer_decay: float = 1.0  # rate of a layer over that of the layer above
+    head_rate: float = 1.0  # rate of the head over that of the last layer
+    length_balance: float = 0.0  # 1: pairs that prefer the longer and the shorter answer weigh the same
+    checkpointing: bool = False  # compute activations twice to need less memory
     seed: int = 42  # of a new head, the order of pairs, and dropout
     save_seconds: float = 60.0  # work that a killed run may lose
 
     def __post_init__(self) -> None:
-        above_zero = ("learning_rate", "batch", "epochs", "max_length", "clip")
+        above_zero = ("learning_rate", "batch", "epochs", "max_length", "clip", "layer_decay", "head_rate")
         bad = [name for name in above_zero if not getattr(self, name) > 0]
         counts = ("evaluations", "validation_pairs", "token_budget")
         bad += [name for name in counts if getattr(self, name) < 1]
         bad += [name for name in ("weight_decay", "strength", "centring") if not getattr(self, name) >= 0]
         bad += [name for name in ("warm_up", "label_smoothing") if not 0 <= getattr(self, name) < 1]
-        for name in ("steps", "patience", "stop_after"):
+        bad += [name for name in ("length_balance",) if not 0 <= getattr(self, name) <= 1]
+        for name in ("steps", "patience", "stop_after", "layers", "lora"):
             if (count := getattr(self, name)) is not None and count < 1:
                 bad.append(name)
         if self.max_seconds is not None and not self.max_seconds > 0:
@@ -69,6 +96,8 @@ class TrainConfig:
             raise ValueError(", ".join(f"{name} can't be {getattr(self, name)}" for name in bad))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is not one of auto, fp32, bf16")
+        if self.pooling not in ("auto", "first", "mean"):
+            raise ValueError(f"pooling {self.pooling!r} is not one of auto, first, mean")
 
     def steps_for(self, pairs: int) -> int:
         return self.steps or max(1, -(-int(self.epochs * pairs) // self.batch))
@@ -101,6 +130,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             evaluations=3,
             patience=None,
             precision="fp32",
+            pooling="first",
         ),
     }
 )

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scoring.checkpoint import TEMPLATE, Checkpoint, open_checkpoint
-from scoring.encode import Encoded, Encoder, Ids, digest_of
+from scoring.checkpoint import Checkpoint, open_checkpoint
+from scoring.config import BERT_PAIR, TEMPLATES
+from scoring.encode import Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
-from scoring.model import Network, build_network, device_of, leave_file, load_classifier
+from scoring.model import Network, build_network, device_of, inputs_of, leave_file, load_classifier
 
-TEMPLATES = (TEMPLATE,)
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # on a CPU, a batch should fit into the cache
@@ -29,7 +29,7 @@ def load(
     path: str | Path,
     *,
     max_length: int = 512,
-    template: str = "bert-pair",
+    template: str = BERT_PAIR,
     precision: str = "exact-order",
     guard: float | None = None,
     device: str = "auto",
@@ -38,7 +38,8 @@ def load(
 ) -> Engine:
     """Open a checkpoint folder as a Scorer.
 
-    `max_length` is in tokens with special tokens (512 on the seed's card, 400 in its training). `guard` is
+    `max_length` is in tokens with special tokens (512 on the seed's card, 400 in its training). `template` is
+    one of TEMPLATES: what the model was registered with, or what scoring.proof found. `guard` is
     the distance in logits within which `exact-order` rescores siblings in fp32; None: measured on the first
     call. `token_budget` bounds the tokens of a batch, and so memory; None: by device. `threads` sets torch's
     threads for the whole process. Raises CheckpointError for a bad folder, ValueError for a bad setting.
@@ -52,7 +53,7 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     target = device_of(device)
-    encoder = Encoder.open(checkpoint.path, max_length)
+    encoder = Encoder.open(checkpoint.path, max_length, template)
     classifier = load_classifier(checkpoint, target)
     note = "" if precision == "fp32" else why_not_bf16(target)
     names = ("fp32",) if note else NETWORKS[precision]
@@ -131,12 +132,12 @@ class Engine:
         for offset, window in self._encode_ahead(pairs):
             encoded += window
             places = range(offset, offset + len(window))
-            values[places] = self._values([text.ids for text in window], precision, places)
+            values[places] = self._values(window, precision, places)
         return encoded, values
 
     def values(self, pairs: Sequence[Pair], precision: str) -> Values:
         """(N,) logits of pairs in one precision of the engine ("fp32" or "bf16")."""
-        return self._values([text.ids for text in self.encoder(pairs)], precision, range(len(pairs)))
+        return self._values(self.encoder(pairs), precision, range(len(pairs)))
 
     def _encode_ahead(self, pairs: Sequence[Pair]) -> Iterator[tuple[int, list[Encoded]]]:
         """Windows of encoded pairs with their offset; the next window is encoded meanwhile."""
@@ -152,18 +153,18 @@ class Engine:
                 except BadText as error:
                     raise error.moved_by(number * WINDOW) from None
 
-    def _values(self, texts: Sequence[Ids], precision: str, places: Sequence[int]) -> Values:
+    def _values(self, texts: Sequence[Encoded], precision: str, places: Sequence[int]) -> Values:
         """(N,) logits of N encoded texts; `places` are their indices in the call, for BadText."""
         network = self.networks[precision]
         # Dropout would move a logit by several units and look like an ordinary score.
         if any(module.training for module in network.modules()):
             raise RuntimeError("the network is in training mode")
         alike: dict[bytes, list[int]] = {}
-        for number, ids in enumerate(texts):
-            alike.setdefault(ids.tobytes(), []).append(number)
+        for number, text in enumerate(texts):
+            alike.setdefault(text.key, []).append(number)
         unique = [numbers[0] for numbers in alike.values()]
         values = np.empty(len(texts))
-        for batch in batches([len(texts[n]) for n in unique], self.token_budget, padded=network.padded):
+        for batch in batches([len(texts[n].ids) for n in unique], self.token_budget, padded=network.padded):
             chosen = [unique[n] for n in batch]
             values[chosen] = run(network, [texts[n] for n in chosen])
         for first, *repeats in alike.values():
@@ -181,11 +182,11 @@ class Engine:
         """
         if self.guard is None:
             sample = range(0, len(pairs), max(1, len(pairs) // 64))
-            sampled = self._values([encoded[index].ids for index in sample], "fp32", sample)
+            sampled = self._values([encoded[index] for index in sample], "fp32", sample)
             self.guard = guard_of(values[sample] - sampled)
         alike: dict[tuple[str, bytes], list[int]] = {}
         for index, text in enumerate(encoded):
-            alike.setdefault((pairs[index][0], text.ids.tobytes()), []).append(index)
+            alike.setdefault((pairs[index][0], text.key), []).append(index)
         firsts = [indices[0] for indices in alike.values()]
         prompts = [pairs[index][0] for index in firsts]
         exact: dict[int, float] = {}
@@ -194,7 +195,7 @@ class Engine:
             for place in near_siblings(prompts, values[firsts], self.guard)
             if firsts[place] not in exact
         ]:
-            rescored = self._values([encoded[index].ids for index in todo], "fp32", todo)
+            rescored = self._values([encoded[index] for index in todo], "fp32", todo)
             exact |= zip(todo, rescored.tolist(), strict=True)
             errors = values[todo] - rescored
             self.guard = max(self.guard, WIDER * largest_difference([pairs[n][0] for n in todo], errors))
@@ -212,17 +213,17 @@ def _scored(encoded: Sequence[Encoded], values: Values, precisions: Sequence[str
             prompt_cut=text.prompt_cut,
             completion_cut=text.completion_cut,
             precision=precision,
-            input_digest=digest_of(text.ids),
+            input_digest=digest_of(text),
         )
         for value, text, precision in zip(values, encoded, precisions, strict=True)
     ]
 
 
-def run(network: Network, texts: Sequence[Ids]) -> Values:
+def run(network: Network, texts: Sequence[Encoded]) -> Values:
     """(N,) logits of one batch. A batch too large for the device's memory is halved until it fits."""
     try:
         with torch.no_grad():
-            return network(texts).double().cpu().numpy()  # type: ignore[no-any-return]
+            return network(*inputs_of(texts)).double().cpu().numpy()  # type: ignore[no-any-return]
     except torch.OutOfMemoryError:
         if len(texts) == 1:
             raise

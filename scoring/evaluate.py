@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring import shares
+from scoring.anytime import GroupTotals, p_value
 from scoring.calibrate import Numbers, Vector, checked, expected_calibration_error, log_loss, losses, wilson
 
 Labels = Sequence[Any] | npt.NDArray[Any]
@@ -81,7 +82,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class SliceDifference:
-    """New minus old accuracy on one slice; `p` is exact McNemar's, `holm_p` corrected for all slices."""
+    """New minus old accuracy on one slice. `p` is scoring.anytime's, by prompt group and valid however often
+    somebody looks; `holm_p` is corrected for all slices."""
 
     name: str
     label: str
@@ -98,10 +100,11 @@ class SliceDifference:
 class PairedComparison:
     """Two models on the same pairs; differences are new - old.
 
-    `n` counts decided pairs; the new model is better on `n01` of these and worse on `n10`. `p` is the
-    two-sided exact McNemar test for independent pairs. `accuracy_interval` and `log_loss_interval` are 95 %
-    paired bootstraps over prompt groups. A better model has a positive difference of accuracy and a negative
-    difference of log-loss.
+    `n` counts decided pairs; the new model is better on `n01` of these and worse on `n10`, and both are
+    right on `both_right`. `p` is the two-sided exact McNemar test for independent pairs. `accuracy_interval`
+    and `log_loss_interval` are 95 % paired bootstraps over prompt groups. A better model has a positive
+    difference of accuracy and a negative difference of log-loss. `totals` are the sums over prompt groups
+    that scoring.anytime weighs; None without decided pairs.
     """
 
     n: int
@@ -111,12 +114,14 @@ class PairedComparison:
     old_accuracy: float | None
     n01: int
     n10: int
+    both_right: int
     p: float | None
     accuracy_difference: float | None
     accuracy_interval: Interval | None
     log_loss_difference: float | None
     log_loss_interval: Interval | None
     slices: tuple[SliceDifference, ...]
+    totals: GroupTotals | None = None
 
 
 def evaluate(
@@ -203,7 +208,7 @@ def compare(
 ) -> PairedComparison:
     """Compare the margins of two models, `new` and `old`, both (N,), on the same pairs.
 
-    `temperatures` (new, old) change the log-loss alone. Accuracy and McNemar's test are over decided pairs.
+    `temperatures` (new, old) change the log-loss alone. Accuracy and the tests are over decided pairs.
     Equal scores count as half right, so such a pair is discordant with right and with wrong.
     """
     newer, outcome = checked(new, outcomes)
@@ -233,7 +238,7 @@ def compare(
                 n10=n10,
                 difference=float(gain[chosen].mean()) if enough else None,
                 clustered=_ratio_interval(pair, len(np.unique(group[chosen]))) if enough else None,
-                p=mcnemar(n01, n10) if enough else None,
+                p=p_value(GroupTotals.of(gain[chosen], group[chosen])) if enough else None,
                 holm_p=None,
             )
         )
@@ -247,12 +252,14 @@ def compare(
         old_accuracy=float(was_right[decided].mean()) if whole.n else None,
         n01=whole.n01,
         n10=whole.n10,
-        p=whole.p,
+        both_right=int(((right == 1) & (was_right == 1) & decided).sum()),
+        p=mcnemar(whole.n01, whole.n10) if whole.n else None,
         accuracy_difference=whole.difference,
         accuracy_interval=whole.clustered,
         log_loss_difference=float(loss_change.mean()) if len(newer) else None,
         log_loss_interval=_ratio_interval(totals[:, :2], count),
         slices=_holm_corrected(slice_rows),
+        totals=GroupTotals.of(gain[decided], group[decided]) if whole.n else None,
     )
 
 

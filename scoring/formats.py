@@ -11,10 +11,48 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from scoring.messages import Message as Message
-from scoring.messages import message_reading, reading
+from scoring.messages import answer_reading, is_plain, is_text_alone, message_reading, reading
 
 Pair = tuple[str, str]
-"""(prompt text, completion text)."""
+"""(prompt text, completion text): the reading views of both. A `Conversation` is one with its messages."""
+
+
+class Conversation(tuple[str, str]):
+    """A Pair that also has the messages whose reading views its two texts are, for the template `chat`.
+
+    `messages` come before the answer, `answer` is the answer itself. Conversations with other messages are
+    not equal, even where they read the same.
+    """
+
+    messages: Sequence[Message]
+    answer: Sequence[Message]
+
+    def __new__(cls, pair: Pair, messages: Sequence[Message], answer: Sequence[Message]) -> Conversation:
+        made = super().__new__(cls, pair)
+        made.messages, made.answer = messages, answer
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Conversation):
+            return (*self, self.messages, self.answer) == (*other, other.messages, other.answer)
+        return tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __reduce__(self) -> tuple[type[Conversation], tuple[Pair, Sequence[Message], Sequence[Message]]]:
+        return Conversation, ((self[0], self[1]), self.messages, self.answer)
+
+
+def pair_of_messages(messages: Sequence[Message], answer: Sequence[Message], text: str | None = None) -> Pair:
+    """The Pair of a prompt and an answer given as messages. It is a Conversation unless each side is one
+    plain message, which its text says whole. `text`: the reading view of the answer, where it is known."""
+    pair = flatten_messages(messages), answer_reading(answer) if text is None else text
+    is_one_turn = len(messages) == 1 and messages[0]["role"] == "user" and is_plain(messages[0])
+    return pair if is_one_turn and is_text_alone(answer) else Conversation(pair, messages, answer)
+
 
 MAX_LINE_BYTES = 64 * 2**20
 
@@ -122,13 +160,16 @@ def prompt_text(prompt: object) -> str:
 
 
 def pair_of_row(row: Mapping[str, Any]) -> Pair:
-    """(prompt text, completion text) of one row. Raises ValueError naming the column at fault."""
+    """(prompt text, completion text) of one row, a Conversation where the prompt is messages. Raises
+    ValueError naming the column at fault."""
     for column in ("prompt", "completion"):
         if column not in row:
             raise ValueError(f'the column "{column}" is missing; the row has {", ".join(row) or "none"}')
     prompt, completion = prompt_text(row["prompt"]), row["completion"]
     if reason := bad_pair(prompt, completion):
         raise ValueError(reason)
+    if isinstance(row["prompt"], list):
+        return pair_of_messages(row["prompt"], [{"role": "assistant", "content": completion}], completion)
     return prompt, completion
 
 

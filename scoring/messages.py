@@ -141,6 +141,17 @@ def says_text_alone(message: Message) -> bool:
     return message.get("role") not in CALLS_RESULTS and all(kind == "text" for kind, *_ in pieces(message))
 
 
+_OF_PIECES = frozenset(
+    {"role", "content", "name", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call",
+     "tool_call_id"}
+)  # fmt: skip
+
+
+def other_keys(message: Message) -> Message:
+    """The keys of a message with a value that no piece has."""
+    return {key: value for key, value in message.items() if key not in _OF_PIECES and value is not None}
+
+
 Piece = tuple[str, str, str]
 """(kind, name, text) of a part of a message; the kind is "text", "reasoning", "refusal", "call", "result" or
 "other"."""
@@ -270,6 +281,41 @@ def answer_reading(messages: Sequence[Mapping[str, Any]]) -> str:
     first, *later = messages
     beginning = message_reading(first) if first["role"] == "assistant" else labelled(first)
     return "\n\n".join([beginning, *map(labelled, later)])
+
+
+TURNS = 1
+"""The version of `turns`. Another version is another text for a chat template, and gets a template's name of
+its own."""
+
+
+def turns(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Messages as turns of text, {"role": ..., "content": ...}, for a model's own chat template.
+
+    - `content` is the reading of the message (`message_reading`): tool calls, reasoning and refusals are
+      labelled lines of it.
+    - A first message of the system (or developer) is the system's turn. A later one is a turn of the user
+      with a label, as is the result of a tool, a user with a name and any other role: "Tool (weather): ...".
+    - Neighbours of one role are one turn, with a blank line between them: many templates raise an error
+      unless user and assistant alternate.
+    """
+    joined: list[dict[str, str]] = []
+    for place, message in enumerate(messages):
+        role, text = _turn(message, place)
+        if joined and joined[-1]["role"] == role:
+            joined[-1]["content"] = "\n\n".join(part for part in (joined[-1]["content"], text) if part)
+        else:
+            joined.append({"role": role, "content": text})
+    return joined
+
+
+def _turn(message: Mapping[str, Any], place: int) -> tuple[str, str]:
+    role = message["role"]
+    if role == "assistant":
+        return role, message_reading(message)
+    if role in ("system", "developer") and place == 0:
+        return "system", message_reading(message)
+    is_plain_user = role == "user" and not message.get("name")
+    return "user", message_reading(message) if is_plain_user else labelled(message)
 
 
 def search_text(messages: Sequence[Message]) -> str | None:

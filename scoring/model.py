@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from torch import Tensor, nn
@@ -25,15 +26,9 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
-from scoring.checkpoint import (
-    TEMPLATE,
-    TEMPLATE_KEY,
-    TOKENIZER_FILES,
-    Checkpoint,
-    CheckpointError,
-    in_one_line,
-)
-from scoring.encode import Ids
+from scoring.checkpoint import TEMPLATE_KEY, TOKENIZER_FILES, Checkpoint, CheckpointError, in_one_line
+from scoring.config import BERT_PAIR
+from scoring.encode import Encoded, Ids
 
 # oneDNN makes a kernel for each number of rows and keeps a thousand kernels, in hundreds of MB. Rounding the
 # number of rows up to a multiple costs less time than making kernels.
@@ -94,9 +89,10 @@ def one_output_classifier(source: Path, **settings: float) -> PreTrainedModel:
     return model
 
 
-def save_classifier(classifier: PreTrainedModel, source: Path, out: Path) -> None:
-    """Write a checkpoint folder: config, weights, and the tokenizer files of `source`."""
-    setattr(classifier.config, TEMPLATE_KEY, TEMPLATE)
+def save_classifier(classifier: PreTrainedModel, source: Path, out: Path, template: str = BERT_PAIR) -> None:
+    """Write a checkpoint folder: config, weights, and the tokenizer files of `source`. The config states the
+    template that the classifier was trained with."""
+    setattr(classifier.config, TEMPLATE_KEY, template)
     with quietly():
         classifier.save_pretrained(out)
     for name in TOKENIZER_FILES:
@@ -157,10 +153,23 @@ def quietly() -> Iterator[None]:
 class Network(nn.Module):
     """N encoded texts of any length -> (N,) logits in fp32.
 
-    `padded`: whether every text of a batch costs as much as the longest.
+    Call it with the ids of N texts, and with their token types unless all are zero. `padded`: whether every
+    text of a batch costs as much as the longest.
     """
 
     padded: bool
+    by_length = False
+    """Whether only texts of one length go through it together, as it reads padding."""
+
+
+Types = Sequence[Ids] | None
+"""Token types of N texts; None: all are zero."""
+
+
+def inputs_of(texts: Sequence[Encoded]) -> tuple[list[Ids], Types]:
+    """The arguments of a Network for N texts of one encoder."""
+    types = [text.types for text in texts if text.types is not None]
+    return [text.ids for text in texts], types or None
 
 
 def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
@@ -170,9 +179,10 @@ def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
     """
     if isinstance(classifier, BertForSequenceClassification) and classifier.config.hidden_act == "gelu":
         return PackedBert(classifier, dtype).eval()
+    by_length = reads_padding(classifier)
     if dtype != torch.float32:
-        return Padded(copy.deepcopy(classifier)).to(dtype).eval()
-    return Padded(classifier).eval()
+        return Padded(copy.deepcopy(classifier), by_length=by_length).to(dtype).eval()
+    return Padded(classifier, by_length=by_length).eval()
 
 
 def leave_file(network: Network) -> None:
@@ -186,37 +196,84 @@ def leave_file(network: Network) -> None:
 
 
 class Padded(Network):
-    """Any one-output classifier of `transformers`, with batches padded to the longest text."""
+    """Any one-output classifier of `transformers`, with batches padded to the longest text.
+
+    `by_length`: only texts of one length go through it together, as it reads padding.
+    """
 
     padded = True
 
-    def __init__(self, classifier: PreTrainedModel) -> None:
+    def __init__(self, classifier: PreTrainedModel, *, by_length: bool = False) -> None:
         super().__init__()
         self.classifier = classifier
         padding = classifier.config.pad_token_id
         self.pad_id = padding or 0
+        self.by_length = by_length
         # A decoder scores at the last token before the padding; without a padding token it cannot find it.
         self.one_by_one = padding is None
 
-    def inputs(self, texts: Sequence[Ids]) -> dict[str, Tensor]:
-        """(N, L) ids and attention mask on the network's device. Without token types, all are zero."""
+    def inputs(self, texts: Sequence[Ids], types: Types = None) -> dict[str, Tensor]:
+        """(N, L) ids, attention mask and token types on the network's device. Without types, all are zero."""
         length = max(map(len, texts))
-        ids = np.full((len(texts), length), self.pad_id, dtype=np.int64)
         mask = np.zeros((len(texts), length), dtype=np.int64)
         for row, text in enumerate(texts):
-            ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
+        arrays = {"input_ids": _rows(texts, length, self.pad_id), "attention_mask": mask}
+        if types is not None:
+            arrays["token_type_ids"] = _rows(types, length, 0)
         device = next(self.parameters()).device
-        return {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
-        }
+        return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
-    def forward(self, texts: Sequence[Ids]) -> Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
-        parts: list[Sequence[Ids]] = [[text] for text in texts] if self.one_by_one else [texts]
-        logits = torch.cat([self.classifier(**self.inputs(part)).logits for part in parts])  # (N, 1)
-        return logits.squeeze(-1).float()
+        parts = self._parts(texts)
+        logits = torch.cat(
+            [
+                self.classifier(
+                    **self.inputs(
+                        [texts[place] for place in part], types and [types[place] for place in part]
+                    )
+                ).logits
+                for part in parts
+            ]
+        )  # (N, 1)
+        in_order = torch.empty_like(logits)
+        in_order[[place for part in parts for place in part]] = logits
+        return in_order.squeeze(-1).float()
+
+    def _parts(self, texts: Sequence[Ids]) -> list[list[int]]:
+        """Places of the texts that go through the classifier together."""
+        places = range(len(texts))
+        if self.one_by_one:
+            return [[place] for place in places]
+        if not self.by_length:
+            return [list(places)]
+        lengths: dict[int, list[int]] = {}
+        for place in places:
+            lengths.setdefault(len(texts[place]), []).append(place)
+        return list(lengths.values())
+
+
+def _rows(texts: Sequence[Ids], length: int, filler: int) -> npt.NDArray[np.int64]:
+    rows = np.full((len(texts), length), filler, dtype=np.int64)
+    for row, text in enumerate(texts):
+        rows[row, : len(text)] = text
+    return rows
+
+
+def reads_padding(classifier: PreTrainedModel) -> bool:
+    """Whether the score of a text changes with padding behind it: the network mixes neighbours without a
+    mask, or reads its last position."""
+    network = Padded(classifier).eval()
+    if network.one_by_one:
+        return False
+    draw = np.random.default_rng(0)
+    rows = len(cast("nn.Embedding", classifier.get_input_embeddings()).weight)
+    texts = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in (9, 21, 14)]
+    with torch.no_grad():
+        alone = torch.cat([network([text]) for text in texts])
+        together = network(texts)
+    return bool((alone - together).abs().max() > 1e-5 * alone.abs().max().clamp(min=1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,21 +314,21 @@ class PackedBert(Network):
         self.pooler = cast("BertPooler", classifier.bert.pooler).dense
         self.classifier = classifier.classifier
 
-    def forward(self, texts: Sequence[Ids]) -> Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
-        logits: Tensor = self.classifier(self.pooled(texts))  # (N, 1)
+        logits: Tensor = self.classifier(self.pooled(texts, types))  # (N, 1)
         return logits.squeeze(-1)
 
-    def pooled(self, texts: Sequence[Ids]) -> Tensor:
+    def pooled(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
         """(N, H) in fp32: the input of the head for N texts."""
         spans = Spans.of([len(text) for text in texts], self.classifier.weight.device)
-        hidden = self.embed(texts)  # (T, H)
+        hidden = self.embed(texts, types)  # (T, H)
         for layer in self.layers:
             hidden = layer(hidden, spans)
         return torch.tanh(self.pooler(self.last(hidden, spans)))
 
-    def embed(self, texts: Sequence[Ids]) -> Tensor:
-        """(T, H) in fp32. Every token has type 0, as in the seed's training.
+    def embed(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
+        """(T, H) in fp32. Without types, every token has type 0, as in the seed's training.
 
         On a CPU, T is rounded up to a multiple of ROWS; no text reads the added rows.
         """
@@ -282,8 +339,15 @@ class PackedBert(Network):
         positions = torch.from_numpy(np.concatenate([*places, filler])).to(device)
         tables = self.embeddings
         hidden = tables.word_embeddings(ids) + tables.position_embeddings(positions)
-        normed: Tensor = tables.LayerNorm(hidden + tables.token_type_embeddings.weight[0])
+        normed: Tensor = tables.LayerNorm(hidden + self._types(types, filler))
         return normed
+
+    def _types(self, types: Types, filler: Ids) -> Tensor:
+        """(T, H) or (H,): the embeddings of the token types."""
+        table: Tensor = self.embeddings.token_type_embeddings.weight
+        if types is None:
+            return table[0]
+        return table[torch.from_numpy(np.concatenate([*types, filler])).to(table.device)]
 
 
 class PackedLayer(nn.Module):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.checkpoint import sha256_of
-from scoring.formats import Pair, flatten_messages
+from scoring.formats import Message, Pair, flatten_messages, pair_of_messages
 from scoring.groups import grouped
 from scoring.normalise import normalised_digest
 from scoring.rows.drafts import ComparisonDraft, Draft, ImportOptions, JudgmentDraft, number_of, tree_of
@@ -28,7 +28,7 @@ from scoring.rows.shapes.votes import without_citations
 
 SPLITS = ("train", "validation", "test")
 SALT = "preference-workbench/validation/1"
-PROFILES = ("soft-label", "trl-reward", "preference", "trl-chat", "reward-aira", "aira")
+PROFILES = ("soft-label", "trl-reward", "preference", "pairs", "trl-chat", "reward-aira", "aira")
 """Of several profiles of one Release, the first of these is read: it has most about each pair."""
 
 TARGETS = {"a": 1.0, "tie": 0.5, "b": 0.0}
@@ -53,7 +53,7 @@ class LabelledPair:
     `target` = P(a preferred): 1, 0, 0.5 for a tie, or a share of votes. `strength` is how much better the
     preferred completion is, on the scale of its source, or None. Pairs of one `group` stay together in a
     split and are not independent. `part` is a label for slices, such as the subset. `tree` is the
-    conversation by the file's own column.
+    conversation by the file's own column. `messages` are those of the prompt, `answers` those of a and b.
     """
 
     prompt: str
@@ -64,6 +64,8 @@ class LabelledPair:
     strength: float | None = None
     part: str | None = None
     tree: str = ""
+    messages: Sequence[Message] = field(default=(), compare=False)
+    answers: tuple[Sequence[Message], Sequence[Message]] | None = field(default=None, compare=False)
 
     @property
     def is_tie(self) -> bool:
@@ -71,7 +73,11 @@ class LabelledPair:
 
     @property
     def texts(self) -> tuple[Pair, Pair]:
-        return (self.prompt, self.a), (self.prompt, self.b)
+        """Both sides for a scorer, with their messages where these are known."""
+        if not self.messages:
+            return (self.prompt, self.a), (self.prompt, self.b)
+        a, b = self.answers or (_answer(self.a), _answer(self.b))
+        return pair_of_messages(self.messages, a, self.a), pair_of_messages(self.messages, b, self.b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +304,10 @@ class _Pairs:
         """Raises BadRow for a label with a bad number."""
         pairs = [pair for _, pair in pairs_of(draft, self._reader.format, self.left_out)]
         if self._strip_citations:
-            pairs = [replace(p, a=without_citations(p.a)[0], b=without_citations(p.b)[0]) for p in pairs]
+            pairs = [
+                replace(p, a=without_citations(p.a)[0], b=without_citations(p.b)[0], answers=None)
+                for p in pairs
+            ]
         self.pairs += pairs
 
     def refuse(self, problem: Problem) -> None:
@@ -318,7 +327,8 @@ def pairs_of(
     prompt = flatten_messages(draft.messages)
     prompt_digest, tree = normalised_digest(prompt), tree_of(draft)
     for comparison in draft.comparisons:
-        a, b = (draft.completions[at].text for at in (comparison.first, comparison.second))
+        sides = [draft.completions[at] for at in (comparison.first, comparison.second)]
+        a, b = (side.text for side in sides)
         target = target_of(comparison, shape)
         if reason := why_not(a, b, target, comparison):
             left_out[reason] += 1
@@ -326,7 +336,13 @@ def pairs_of(
         metadata = {**draft.metadata, **comparison.metadata}
         strength, part = _strength(comparison, metadata, shape), _part(metadata, shape)
         group = prompt_digest if metadata.get("group") is None else str(metadata["group"])
-        yield comparison, LabelledPair(prompt, a, b, target or 0.0, group, strength, part, tree)
+        first, second = (side.messages or _answer(side.text) for side in sides)
+        pair = LabelledPair(prompt, a, b, target or 0.0, group, strength, part, tree)
+        yield comparison, replace(pair, messages=draft.messages, answers=(first, second))
+
+
+def _answer(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text}]
 
 
 def target_of(comparison: ComparisonDraft, shape: str) -> float | None:

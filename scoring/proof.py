@@ -1,8 +1,10 @@
 """Check that this package gives a checkpoint's texts the scores of plain `transformers`.
 
-The reference is the call on a model card: `model(**tokenizer(prompt, completion, truncation=True,
-max_length=...))`, one text at a time, with the tokenizer's defaults. This package encodes, cuts and batches
-by itself, so single texts and mixed batches are both compared. A checkpoint with other scores is refused.
+The reference is the call on a model card, one text at a time and with the tokenizer's defaults:
+`model(**tokenizer(prompt, completion, truncation=True, max_length=...))`, or
+`model(tokenizer.apply_chat_template(conversation))` for a model with a chat template. This package encodes,
+cuts and batches by itself, so single texts and mixed batches are both compared. A checkpoint with other
+scores is refused, and so is one whose template is not clear.
 """
 
 from __future__ import annotations
@@ -10,20 +12,23 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from scoring import seed
-from scoring.checkpoint import TEMPLATE, Checkpoint, CheckpointError, in_one_line, open_checkpoint
-from scoring.config import TOKEN_TYPES
-from scoring.encode import Encoder, Ids
-from scoring.formats import Pair, Scored
-from scoring.model import Network, build_network, device_of, load_classifier, quietly
+from scoring.chat import messages_of, template_of
+from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line, open_checkpoint
+from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES
+from scoring.encode import Encoded, Encoder, Token, tokenizer_of
+from scoring.formats import BadText, Pair, Scored, pair_of_messages
+from scoring.messages import turns
+from scoring.model import Network, build_network, device_of, inputs_of, load_classifier, quietly
 
 Values = npt.NDArray[np.float64]
 
@@ -47,62 +52,182 @@ STORY = (
 )
 
 
+CONVERSATIONS: Sequence[Pair] = (
+    pair_of_messages(
+        [
+            {"role": "user", "content": "Which is the longest river?"},
+            {"role": "assistant", "content": "The Nile, at 6,650 km."},
+            {"role": "user", "content": "And in Europe?"},
+        ],
+        [{"role": "assistant", "content": "The Volga, at 3,530 km."}],
+    ),
+    pair_of_messages(
+        [
+            {"role": "system", "content": "Answer in one word."},
+            {"role": "user", "content": "What colour is the sky at noon?"},
+        ],
+        [{"role": "assistant", "content": "Blue."}],
+    ),
+)
+LENGTHS = {BERT_PAIR: 512, PAIR: 512, CHAT: 4096}
+"""The usual tokens of a text by template, where the model has as many positions."""
+
+
+class TemplateUnclear(CheckpointError):
+    """A checkpoint whose texts could be laid out in several ways, with different scores. `choices`:
+    templates, of which a person has to name one."""
+
+    def __init__(self, message: str, choices: Sequence[str]) -> None:
+        super().__init__(message)
+        self.choices = tuple(choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A checkpoint that scores as plain `transformers` does, and how.
+
+    `shown` is one pair, `pair`, token by token as the model reads it. `compared`: how many sample texts were
+    compared. `largest`: the largest difference, in standard deviations of the scores. `together`: which texts
+    can share a batch, as a sentence for people.
+    """
+
+    checkpoint: Checkpoint
+    template: str
+    max_length: int
+    pair: Pair
+    shown: Sequence[Token]
+    compared: int
+    largest: float
+    together: str
+
+
 def prove(
     path: str | Path,
-    max_length: int,
+    max_length: int | None = None,
     *,
-    token_types: str | None = None,
+    template: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
-) -> Checkpoint:
+) -> Proven:
     """Open a checkpoint and compare its fp32 scores with those of plain `transformers`.
 
-    `token_types="zero"` states that the model was trained without token types, whatever its tokenizer makes.
-    Raises CheckpointError with the size of a difference, and ValueError if `max_length` exceeds the model's.
+    `template` is one of TEMPLATES; None: as the checkpoint tells (see `proposed`). `max_length` None: the
+    usual one of the template. Raises CheckpointError with the size of a difference, TemplateUnclear, and
+    ValueError if `max_length` exceeds the model's or the template is none.
     """
+    if template is not None and template not in TEMPLATES:
+        raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
     if threads is not None:
         torch.set_num_threads(threads)
     checkpoint = open_checkpoint(path)
-    checkpoint.refuse_length(max_length)
+    if template == CHAT and not checkpoint.chat_template:
+        raise CheckpointError("the model has no chat template; choose the template pair")
+    if max_length is not None:
+        checkpoint.refuse_length(max_length)
     classifier = load_classifier(checkpoint, device_of(device))
-    encoder = Encoder.open(checkpoint.path, max_length)
-    with quietly():  # Encoder.open has read the same files
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    tokenizer = tokenizer_of(checkpoint.path)
     _refuse_vocabulary(tokenizer, classifier)
-    pairs = _pairs(max_length)
-    card = Card(classifier, tokenizer, max_length)
-    stated = token_types in TOKEN_TYPES or checkpoint.stated_template == TEMPLATE
-    expected = card.values(pairs, zero=stated)
+    template = template or proposed(checkpoint, tokenizer, classifier)
+    length = max_length or min(LENGTHS[template], checkpoint.max_positions)
+    card = Card(classifier, tokenizer, length, template)
+    encoder = Encoder.open(checkpoint.path, length, template)
+    pairs = _pairs(length, template)
+    try:
+        texts = encoder(pairs)
+    except BadText as error:
+        raise CheckpointError(f"it can't read a sample text: {error.reason}") from None
+    expected = card.values(pairs)
     network = build_network(classifier, torch.float32)
-    texts = [text.ids for text in encoder(pairs)]
     ours = _values(network, [[text] for text in texts])
     if not _close(ours, expected):
-        if stated or not _is_the_seed(card, pairs, ours):
-            raise CheckpointError(_why_alone(card, pairs, texts, ours, expected, stated=stated))
-        expected = card.values(pairs, zero=True)
-    _refuse_batches(network, texts, expected)
-    return checkpoint
+        raise CheckpointError(_why_alone(card, pairs, texts, ours, expected))
+    mixed = _compare_batches(network, texts, expected)
+    largest = max(np.abs(ours - expected).max(), mixed) / (float(np.std(expected)) or 1.0)
+    together = "texts of one length" if network.by_length else "texts of any length"
+    return Proven(
+        checkpoint, template, length, SHORT[0], encoder.layout(SHORT[0]), len(pairs), float(largest), together
+    )
+
+
+def proposed(checkpoint: Checkpoint, tokenizer: Any, classifier: PreTrainedModel) -> str:
+    """The template that a checkpoint's texts are laid out by: what its config states, the chat template that
+    comes with it, or the tokenizer's pair. Raises TemplateUnclear where scores depend on token types."""
+    if checkpoint.stated_template:
+        return checkpoint.stated_template
+    if checkpoint.chat_template:
+        return CHAT
+    length = min(LENGTHS[PAIR], checkpoint.max_positions)
+    pairs = SHORT if length >= 64 else SHORT[:3]
+    types, zero = (Card(classifier, tokenizer, length, name).values(pairs) for name in (PAIR, BERT_PAIR))
+    if _close(zero, types):
+        return BERT_PAIR if classifier.config.model_type == "bert" else PAIR
+    if _is_the_seed(Card(classifier, tokenizer, length, BERT_PAIR)):
+        return BERT_PAIR
+    raise TemplateUnclear(
+        "its scores depend on token types, and nothing in the folder says whether it was trained with them: "
+        f"with and without them, scores differ by {_difference(zero, types)}. Choose --template pair if it "
+        "was trained as its tokenizer lays a pair out, with token types, or --template bert-pair if it was "
+        "trained without them, as the seed was",
+        (PAIR, BERT_PAIR),
+    )
 
 
 class Card:
-    """A model called as on its card."""
+    """A model called as on its card, with the texts laid out by a template."""
 
-    def __init__(self, classifier: PreTrainedModel, tokenizer: Any, max_length: int) -> None:
-        self.classifier, self.tokenizer, self.max_length = classifier, tokenizer, max_length
+    def __init__(self, classifier: PreTrainedModel, tokenizer: Any, max_length: int, template: str) -> None:
+        self.classifier, self.tokenizer = classifier, tokenizer
+        self.max_length, self.template = max_length, template
 
-    def tokens(self, pair: Pair, *, zero: bool) -> Any:
-        """The tokenizer's default output; `zero` leaves token types out, so that all are 0."""
-        options = {"return_token_type_ids": False} if zero else {}
+    def tokens(self, pair: Pair) -> Any:
+        """What plain `transformers` makes of a pair, (1, L) each: ids, mask, and token types except for
+        bert-pair, whose token types are all 0."""
+        if self.template == CHAT:
+            return self._chat_tokens(pair)
+        options = {"return_token_type_ids": False} if self.template == BERT_PAIR else {}
         tokens = self.tokenizer(
             *pair, truncation=True, max_length=self.max_length, return_tensors="pt", **options
         )
         return tokens.to(self.classifier.device)
 
-    def values(self, pairs: Sequence[Pair], *, zero: bool) -> Values:
+    def _chat_tokens(self, pair: Pair) -> dict[str, Any]:
+        """`apply_chat_template` of the turns, with one BOS, cut from the left after it."""
+        messages, answer = messages_of(pair)
+        conversation = turns([*messages, *answer])
+        try:
+            ids = self._apply(conversation)
+        except Exception:  # noqa: BLE001  a template raises errors of any type: it takes no turn of the system
+            ids = []
+        if not ids:
+            ids = self._apply(turns([{**conversation[0], "role": "user"}, *conversation[1:]]))
+        bos = self.tokenizer.bos_token_id
+        if bos is not None:
+            while ids[:2] == [bos, bos]:
+                ids = ids[1:]
+            if ids[0] != bos and self.tokenizer("a")["input_ids"][0] == bos:
+                ids = [bos, *ids]
+        if len(ids) > self.max_length:
+            first = ids[:1] if ids[0] == bos and ids.count(bos) == 1 else []
+            ids = first + ids[len(ids) - self.max_length + len(first) :]
+        rows = torch.tensor([ids], device=self.classifier.device)
+        return {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+
+    def _apply(self, conversation: Sequence[dict[str, str]]) -> list[int]:
+        """Empty where the template drops the turn of the system."""
+        template = template_of(self.tokenizer)
+        text = self.tokenizer.apply_chat_template(conversation, chat_template=template, tokenize=False)
+        if conversation[0]["role"] == "system" and conversation[0]["content"] not in text:
+            return []
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def values(self, pairs: Sequence[Pair]) -> Values:
         """(N,) scores, one text at a time."""
         try:
             with torch.no_grad(), quietly():
-                logits = [self.classifier(**self.tokens(pair, zero=zero)).logits for pair in pairs]
+                logits = [self.classifier(**self.tokens(pair)).logits for pair in pairs]
+        except CheckpointError:
+            raise
         except Exception as error:
             # Any model family of the library may run here, and raise errors of any type.
             raise CheckpointError(
@@ -118,15 +243,22 @@ class Card:
         return values
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Scored]:
-        return [Scored(value, 1, 1, 0, 0, "fp32") for value in self.values(pairs, zero=True)]
+        return [Scored(value, 1, 1, 0, 0, "fp32") for value in self.values(pairs)]
 
 
-def _pairs(max_length: int) -> list[Pair]:
-    """SHORT, and pairs cut on the completion's side, on the prompt's side, on both, and not at all."""
+LONG = 512
+"""Texts that are cut are made for at most so many tokens: attention over thousands takes minutes."""
+
+
+def _pairs(max_length: int, template: str) -> list[Pair]:
+    """SHORT, and pairs cut on the completion's side, on the prompt's side, on both, and not at all; for chat,
+    conversations too. Above LONG tokens, nothing is cut."""
+    max_length = min(max_length, LONG)
     words = list(itertools.islice(itertools.cycle(STORY.split(" ")), max_length + 50))
     long, longer = " ".join(words), " ".join(reversed(words))
     half = " ".join(words[: max(4, max_length // 4)])
-    return [*SHORT, ("Tell a story.", long), (longer, "It ends well."), (longer, long), ("Go on.", half)]
+    cut = [("Tell a story.", long), (longer, "It ends well."), (longer, long), ("Go on.", half)]
+    return [*SHORT, *(CONVERSATIONS if template == CHAT else ()), *cut]
 
 
 def _refuse_vocabulary(tokenizer: Any, classifier: PreTrainedModel) -> None:
@@ -139,10 +271,11 @@ def _refuse_vocabulary(tokenizer: Any, classifier: PreTrainedModel) -> None:
         )
 
 
-def _values(network: Network, batches: Sequence[Sequence[Ids]]) -> Values:
+def _values(network: Network, batches: Sequence[Sequence[Encoded]]) -> Values:
     try:
         with torch.no_grad():
-            return np.concatenate([network(batch).double().cpu().numpy() for batch in batches])
+            parts = [network(*inputs_of(batch)).double().cpu().numpy() for batch in batches]
+            return np.concatenate(parts)
     except Exception as error:
         raise CheckpointError(f"the model can't score sample texts: {in_one_line(error)}") from error
 
@@ -159,10 +292,8 @@ def _difference(values: Values, expected: Values) -> str:
     return f"{largest / spread:.2g} standard deviations" if spread else f"{largest:.2g}"
 
 
-def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
+def _is_the_seed(card: Card) -> bool:
     """Whether this is the published seed, which was trained without token types: by its card's scores."""
-    if not _close(ours, card.values(pairs, zero=True)):
-        return False
     try:
         seed.check_card_examples(card)
     except ValueError:
@@ -171,41 +302,39 @@ def _is_the_seed(card: Card, pairs: Sequence[Pair], ours: Values) -> bool:
 
 
 def _why_alone(
-    card: Card, pairs: Sequence[Pair], texts: Sequence[Ids], ours: Values, expected: Values, *, stated: bool
+    card: Card, pairs: Sequence[Pair], texts: Sequence[Encoded], ours: Values, expected: Values
 ) -> str:
     """Why single texts get other scores than in plain `transformers`."""
     off = _difference(ours, expected)
-    if not stated and _close(ours, card.values(pairs, zero=True)):
-        return (
-            f"its scores depend on token types: with and without them, scores differ by {off}. "
-            "Models trained with token types are not supported yet. If the model was trained without them, "
-            "as the seed was, add --token-types zero"
-        )
-    layouts = [card.tokens(pair, zero=True)["input_ids"][0].tolist() for pair in pairs]
-    unlike = [n for n, (text, ids) in enumerate(zip(texts, layouts, strict=True)) if text.tolist() != ids]
+    layouts = [card.tokens(pair)["input_ids"][0].tolist() for pair in pairs]
+    unlike = [n for n, (text, ids) in enumerate(zip(texts, layouts, strict=True)) if text.ids.tolist() != ids]
     if unlike and all(len(layouts[n]) >= card.max_length for n in unlike):
         side = card.tokenizer.truncation_side
         return (
             f"its tokenizer cuts long texts differently (truncation side: {side}), so scores of cut texts "
-            f"would differ by {off}; only cutting the longer text first, from the right, is supported"
+            f"would differ by {off}; with --template pair they are cut as its tokenizer does"
         )
     if unlike:
         return (
-            f"its tokenizer joins a pair of texts differently ({len(unlike)} of {len(pairs)} sample pairs), "
+            f"its tokenizer lays texts out differently ({len(unlike)} of {len(pairs)} sample texts), "
             f"so scores would differ by {off}"
         )
     return f"our scores of single texts differ from those of plain transformers by {off}"
 
 
-def _refuse_batches(network: Network, texts: Sequence[Ids], expected: Values) -> None:
+def _compare_batches(network: Network, texts: Sequence[Encoded], expected: Values) -> float:
+    """The largest difference in any batch, in logits."""
+    largest = 0.0
     for order in _orders(len(texts)):
         places = [place for batch in order for place in batch]
         values = _values(network, [[texts[place] for place in batch] for batch in order])
         if not _close(values, expected[places]):
             raise CheckpointError(
-                "its score of a text changes with the other texts in a batch, because it reads padding: by "
+                "its score of a text changes with the other texts in a batch: by "
                 f"{_difference(values, expected[places])}. Such models are not supported"
             )
+        largest = max(largest, float(np.abs(values - expected[places]).max()))
+    return largest
 
 
 def _orders(count: int) -> Iterator[list[list[int]]]:

@@ -11,14 +11,15 @@ from scoring.formats import Scorer
 def open_scorer(
     name: str,
     *,
-    max_length: int = 512,
+    max_length: int | None = None,
     precision: str = "fp32",
     threads: int | None = None,
-    token_types: str | None = None,
+    template: str | None = None,
 ) -> Scorer:
     """`longest`, `shortest`, `random`, or the model in a folder; a note on its precision goes to stderr.
 
-    The model is first compared with plain `transformers` (see scoring.proof). Raises CheckpointError for a
+    The model is first compared with plain `transformers`, which also finds the template and the usual
+    `max_length` where none is named (see scoring.proof). Raises CheckpointError for a
     bad folder or a difference, and ValueError for a bad setting.
     """
     if name in BASELINES:
@@ -26,8 +27,14 @@ def open_scorer(
     from scoring.engine import load  # takes seconds to import; --help should not wait for it
     from scoring.proof import prove
 
-    prove(name, max_length, token_types=token_types, threads=threads)
-    engine = load(name, max_length=max_length, precision=precision, threads=threads)
+    proven = prove(name, max_length, template=template, threads=threads)
+    engine = load(
+        name,
+        max_length=proven.max_length,
+        template=proven.template,
+        precision=precision,
+        threads=threads,
+    )
     if engine.note and precision != "fp32":
         print(f"note: {engine.note}", file=sys.stderr)
     return engine

@@ -13,6 +13,11 @@ def in_words(share: float | None) -> str:
     return UNKNOWN if share is None else f"{_rounded(share)} %"
 
 
+def limit(share: float) -> str:
+    """ "66.7 %" for 0.667: a limit that somebody has set is not rounded to the percent."""
+    return f"{share * 100:.4g} %"
+
+
 def between(bounds: Sequence[float] | None) -> str:
     """ "61 to 67 %" for (0.61, 0.67)."""
     return UNKNOWN if bounds is None else f"{_rounded(bounds[0])} to {_rounded(bounds[1])} %"

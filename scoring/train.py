@@ -43,8 +43,18 @@ from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainCo
 from scoring.encode import Encoder
 from scoring.engine import batches, why_not_bf16
 from scoring.evaluate import right_shares
+from scoring.heads import (
+    dropout_rates,
+    has_head,
+    merge_adapters,
+    pool_by_mean,
+    prepare,
+    rates_of,
+    trained_parameters,
+    wants_mean,
+)
 from scoring.model import Network, device_of, one_output_classifier, save_classifier
-from scoring.pairs import TrainingData, read_training_data
+from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
@@ -84,10 +94,12 @@ def preference_loss(a: Tensor, b: Tensor, target: Tensor, strength: Tensor, conf
     """BT(a - m, b; t (1 - 2e) + e) + c (a + b)^2: (N,) losses of (N,) rewards of both sides.
 
     BT is `bradley_terry_loss`, t the target, e the label smoothing, m = strength sign(t - 1/2) the required
-    margin (Llama 2, 2307.09288, eq. 2). Centring by c is needed because BT depends on differences alone
-    (Eisenstein and others, 2312.09244, eq. 2).
+    margin (Llama 2, 2307.09288, eq. 2) of a pair without any doubt, t = 0 or 1. For a t in between m = 0: a
+    margin would move the optimum away from logit(t), where the label says it is. Centring by c is needed
+    because BT depends on differences alone (Eisenstein and others, 2312.09244, eq. 2).
     """
-    required_margin = config.strength * strength * torch.sign(target - 0.5)
+    is_decided = (target - 0.5).abs() == 0.5
+    required_margin = config.strength * strength * torch.sign(target - 0.5) * is_decided
     smoothed = target * (1 - 2 * config.label_smoothing) + config.label_smoothing
     return bradley_terry_loss(a - required_margin, b, smoothed) + config.centring * (a + b).square()
 
@@ -145,14 +157,17 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
         raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
     refuse_chat_template(source)
-    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
-    changed = {} if config.dropout is None else dict.fromkeys(rates, config.dropout)
+    changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
+    if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":
+        raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
     positions = getattr(model.config, "max_position_embeddings", config.max_length)
     if config.max_length > positions:
         raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
+    if config.checkpointing and not model.supports_gradient_checkpointing:
+        raise TrainingError(f"a {type(model).__name__} can't be trained with checkpointing")
     nn.Module.to(model, device)
-    return model
+    return prepare(model, config)
 
 
 def learnt_by(source: Path) -> learnt.Record | None:
@@ -163,8 +178,7 @@ def learnt_by(source: Path) -> learnt.Record | None:
     record = learnt.read(source)
     if record is not None:
         return record
-    architectures = json.loads((source / "config.json").read_text()).get("architectures") or []
-    return None if any("SequenceClassification" in name for name in architectures) else learnt.Record()
+    return None if has_head(source) else learnt.Record()
 
 
 @dataclass
@@ -204,9 +218,9 @@ class Run:
         self.classifier, self.encoder, self.source = classifier, encoder, source
         self.data, self.config, self.work, self.report = data, config, work, report
         self.clock = clock
-        self.network: Network = trainable(classifier)
-        self.parameters = dict(classifier.named_parameters())
-        self.optimizer = _optimizer(self.parameters, config)
+        self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
+        self.parameters = trained_parameters(classifier)
+        self.optimizer = _optimizer(self.parameters, rates_of(classifier, config), config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
             config.precision == "auto" and not why_not_bf16(self.device)
@@ -220,7 +234,7 @@ class Run:
             split: encode_pairs(self.encoder, pairs, split) for split, pairs in self.data.splits().items()
         }
         self.preflight = preflight(self.data, self.encoded["train"], self.config)
-        if full := room_on_disk(self.work, sum(parameter.numel() for parameter in self.parameters.values())):
+        if full := room_on_disk(self.work, sum(p.numel() for p in self.classifier.parameters())):
             raise TrainingError(full)
         self.identity = self._identity()
         draw = np.random.default_rng(self.config.seed)
@@ -232,6 +246,11 @@ class Run:
                 [pair.target for pair in self.data.train],
                 [pair.strength or 0.0 for pair in self.data.train],
             )
+        )
+        self.weights_of_pairs = torch.tensor(
+            weights_by_length(self.data.train, self.config.length_balance),
+            device=self.device,
+            dtype=torch.float32,
         )
         return self.preflight
 
@@ -293,13 +312,13 @@ class Run:
         self.network.train()
         rate = self.config.rate_at(number, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         total = 0.0
         for part in self.micro_batches(batch):
             a, b = self.rewards([self.encoded["train"][index] for index in part])
             where = torch.as_tensor(part, device=self.device)
             losses = preference_loss(a, b, self.targets[where], self.strengths[where], self.config)
-            loss = losses.sum() / len(batch)
+            loss = (losses * self.weights_of_pairs[where]).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
@@ -455,12 +474,13 @@ class Run:
         """Measure the initial and the best weights on all held-out pairs, and save the checkpoint."""
         held_out = [split for split in ("validation", "test") if self.encoded[split]]
         torch.manual_seed(self.config.seed)
-        self.put(dict(classifier_of(self.source, self.config, self.device).named_parameters()))
+        self.put(trained_parameters(classifier_of(self.source, self.config, self.device)))
         before = {split: self.margins(split) for split in held_out}
         self.put(load_file(self.work / f"best-{self.state.best_step}.safetensors"))
         after = {split: self.margins(split) for split in held_out}
         whole = self.work / "checkpoint"
         shutil.rmtree(whole, ignore_errors=True)
+        merge_adapters(self.classifier)
         save_classifier(self.classifier, self.source, whole)
         checkpoint = open_checkpoint(whole)
         state = asdict(self.state)
@@ -493,12 +513,36 @@ class Run:
                 parameter.copy_(weights[name])
 
 
-def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW without decay of biases and norms, the parameters of one dimension."""
-    matrices = [parameter for parameter in parameters.values() if parameter.dim() > 1]
-    vectors = [parameter for parameter in parameters.values() if parameter.dim() <= 1]
+def weights_by_length(pairs: Sequence[LabelledPair], balance: float) -> list[float]:
+    """The weight of each pair in the loss, with mean 1.
+
+    With `balance` 1, pairs that prefer the longer answer weigh as much in all as pairs that prefer the
+    shorter one, so that length alone lowers no loss; with 0 every pair has weight 1. Ties, pairs of equal
+    length and sets with one kind of pair alone keep their weight.
+    """
+    longer = np.array([np.sign(len(pair.a) - len(pair.b)) * np.sign(pair.target - 0.5) for pair in pairs])
+    weights = np.ones(len(pairs))
+    kinds = [longer > 0, longer < 0]
+    if balance and all(kind.any() for kind in kinds):
+        both = sum(int(kind.sum()) for kind in kinds)
+        for kind in kinds:
+            weights[kind] = 1 - balance + balance * both / (2 * int(kind.sum()))
+    return [float(weight) for weight in weights]
+
+
+def _optimizer(
+    parameters: Mapping[str, nn.Parameter], shares: Mapping[str, float], config: TrainConfig
+) -> torch.optim.AdamW:
+    """AdamW without decay of biases and norms, the parameters of one dimension. `shares`: of the run's
+    learning rate, by name."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault((shares[name], parameter.dim() > 1), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        [
+            {"params": params, "weight_decay": config.weight_decay if matrices else 0.0, "share": share}
+            for (share, matrices), params in groups.items()
+        ],
         lr=config.learning_rate,
         fused=True,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 from transformers import BertForSequenceClassification, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
@@ -16,14 +17,20 @@ from scoring.encode import Ids
 from scoring.model import Network, Padded, Spans, attend_by_products, runs_of
 
 
-def trainable(classifier: PreTrainedModel) -> Network:
+def trainable(classifier: PreTrainedModel, *, checkpointing: bool = False) -> Network:
     """The network that trains exactly the parameters of `classifier`: N texts -> (N,) rewards.
 
-    A BERT on a CPU runs without padding. Other models are padded to the longest text of a batch.
+    A BERT on a CPU runs without padding. Other models are padded to the longest text of a batch. With
+    `checkpointing`, only the input of each layer is kept for the gradient, and the rest computed again (Chen
+    and others, 1604.06174): the same weights, less memory, a third more time.
     """
     on_cpu = next(classifier.parameters()).device.type == "cpu"
     if on_cpu and isinstance(classifier, BertForSequenceClassification):
-        return TrainableBert(classifier)
+        return TrainableBert(classifier, checkpointing=checkpointing)
+    if checkpointing:
+        # transformers 6 keeps the second name alone.
+        enable = getattr(classifier, "activation_checkpointing_enable", None)
+        (enable or classifier.gradient_checkpointing_enable)()
     return Padded(classifier)
 
 
@@ -35,9 +42,10 @@ class TrainableBert(Network):
 
     padded = False
 
-    def __init__(self, classifier: BertForSequenceClassification) -> None:
+    def __init__(self, classifier: BertForSequenceClassification, *, checkpointing: bool = False) -> None:
         super().__init__()
         self.classifier = classifier
+        self.checkpointing = checkpointing
 
     def forward(self, texts: Sequence[Ids]) -> Tensor:
         """N texts of any length -> (N,) logits."""
@@ -46,12 +54,19 @@ class TrainableBert(Network):
         spans = Spans.of([len(text) for text in texts], self.classifier.classifier.weight.device)
         hidden = self.embed(texts)  # (T, H)
         for layer in layers:
-            hidden = _finish(layer, hidden, self.attend(layer, hidden, hidden, spans))
+            if self.checkpointing and self.training:
+                hidden = cast("Tensor", checkpoint(self.layer, layer, hidden, spans, use_reentrant=False))
+            else:
+                hidden = self.layer(layer, hidden, spans)
         first = hidden[spans.starts]  # (N, H)
         first = _finish(last, first, self.attend(last, first, hidden, spans))
         pooled = torch.tanh(cast("BertPooler", bert.pooler).dense(first))
         logits: Tensor = self.classifier.classifier(self.classifier.dropout(pooled))  # (N, 1)
         return logits.squeeze(-1).float()
+
+    def layer(self, layer: BertLayer, hidden: Tensor, spans: Spans) -> Tensor:
+        """(T, H) -> (T, H)."""
+        return _finish(layer, hidden, self.attend(layer, hidden, hidden, spans))
 
     def embed(self, texts: Sequence[Ids]) -> Tensor:
         """(T, H). Every token has type 0, as in the seed's training."""

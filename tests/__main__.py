@@ -22,7 +22,7 @@ from tests import services
 
 CI = os.environ.get("CI") == "true"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-PYTEST = [sys.executable, "-m", "pytest", "-q"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=12"]
 NODE = [
     str(Path(sys.executable).parent / "node"),
     "--disable-warning=MODULE_TYPELESS_PACKAGE_JSON",

@@ -1,6 +1,8 @@
 """The fixed cast: Alice administers the Dataset, Rita reviews, Bob annotates, Charlie is a stranger."""
 
 import os
+from collections import OrderedDict
+from collections.abc import Iterator
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -11,9 +13,14 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db.models.signals import post_migrate
 from django.test import Client
+from django.test.utils import setup_databases, teardown_databases
+from pytest_django import DjangoDbBlocker
 
+from tests import migrated
 from tests.factories import DatasetFactory, UserFactory
 from workbench.models import Dataset, Member, Role, User
+from workbench.pipeline.data import columns
+from workbench.pipeline.people import logins
 from workbench.worker import enqueue
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -45,6 +52,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _depends_on_the_database(item: pytest.Item) -> bool:
     uses = item.get_closest_marker("django_db") or not DATABASE_FIXTURES.isdisjoint(item.fixturenames)
     return bool(uses) and item.get_closest_marker("portable") is None
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """The databases of this run, copied from one where all migrations are applied if there is one."""
+    verbosity = request.config.option.verbose
+    with django_db_blocker.unblock():
+        with migrated.locked():
+            is_copied = migrated.copy_to(name := migrated.test_name())
+            made = setup_databases(verbosity, interactive=False, keepdb=is_copied)
+            if not is_copied:
+                migrated.keep(name)
+        yield
+        teardown_databases(made, verbosity)
 
 
 @pytest.fixture
@@ -81,7 +107,8 @@ def charlie(db: None) -> User:
 def client_of(user: User) -> Client:
     """A logged-in client. force_login spares each test the password hash."""
     client = Client()
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend="workbench.backends.NameOrMail")
+    logins.noted(client.session.session_key)  # as after a login: the first request writes nothing more
     return client
 
 
@@ -95,6 +122,12 @@ def nothing_is_known_of_the_broker(monkeypatch):
     """Each test begins like a process that has just started."""
     monkeypatch.setattr(enqueue._LastLook, "at", None)
     monkeypatch.setattr(enqueue._LastLook, "answered", True)
+
+
+@pytest.fixture(autouse=True)
+def no_columns_are_kept(monkeypatch):
+    """The next test may have a Dataset of the same primary key."""
+    monkeypatch.setattr(columns, "_kept", OrderedDict())
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from factory.django import DjangoModelFactory
 from scoring.messages import search_text
 from workbench import models
 from workbench.models.dataset import answer_digest, group_digest, messages_digest
+from workbench.pipeline.imports.packed import prompt_facts
 
 
 class UserFactory(DjangoModelFactory):
@@ -42,6 +43,9 @@ class PromptFactory(DjangoModelFactory):
     reading = factory.LazyAttribute(lambda o: search_text(o.messages))
     sha256 = factory.LazyAttribute(lambda o: messages_digest(o.messages, o.tools))
     group = factory.LazyAttribute(lambda o: group_digest(o.messages))
+    characters = factory.LazyAttribute(lambda o: prompt_facts(o.messages).characters)
+    turns = factory.LazyAttribute(lambda o: prompt_facts(o.messages).turns)
+    language = factory.LazyAttribute(lambda o: prompt_facts(o.messages).language)
 
 
 class CompletionFactory(DjangoModelFactory):

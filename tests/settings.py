@@ -19,6 +19,7 @@ os.environ["WORKBENCH_DATA"] = str(_data)
 os.environ["WORKBENCH_ENV_FILE"] = str(_data / "no-env-file")
 os.environ["SECRET_KEY"] = "tests-only-0123456789-abcdefghijklmnopqrstuvwxyz-tests-only"
 os.environ["DEBUG"] = "0"
+os.environ["ENCODER_FOLDER"] = str(_data / "no-encoder")  # a test that wants vectors names its own
 os.environ["CELERY_BROKER_URL"] = "filesystem://"
 (_data / "static").mkdir()  # whitenoise warns where there is none, and warnings are errors here
 

@@ -11,7 +11,20 @@ from tests.conftest import client_of
 from tests.factories import UserFactory
 from workbench.models import Dataset, ModelVersion, Release
 
-TABS = ["dataset", "data", "groups", "review", "quality", "import", "runs", "people", "model", "releases"]
+TABS = [
+    "dataset",
+    "data",
+    "similar",
+    "topics",
+    "groups",
+    "review",
+    "quality",
+    "import",
+    "runs",
+    "people",
+    "model",
+    "releases",
+]
 
 
 @pytest.fixture
@@ -29,11 +42,14 @@ def test_the_demo_is_prepared_its_figures_are_computed_and_each_page_opens():
     facts = json.loads(out.getvalue().splitlines()[-1])
     assert (facts["prompts"], facts["completions"], facts["comparisons"]) == (72, 218, 241)
     assert facts["scores"] == 4 * 218
+    assert facts["judgments"] == 241 + 140
+    assert ModelVersion.objects.active().calibrated
+    assert "made up" in Dataset.objects.get().description
     assert facts["release_rows"] == Release.objects.get().rows == 234
 
     call_command("statistics", "Demo", json=True, stdout=(output := StringIO()))
     report = json.loads(output.getvalue(), parse_constant=pytest.fail)  # NaN is no JSON
-    (figures,) = [row for row in report["against"]["imported"] if row["version"] == "demo-minilm"]
+    (figures,) = [row for row in report["against"]["all"] if row["version"] == "demo-minilm"]
     assert figures["learnt"] > 0
 
     call_command("evaluate", "demo-minilm", on="Demo", json=True, stdout=(output := StringIO()))

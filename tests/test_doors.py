@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import migrated
 from tests.processes import ROOT, wait_until
 from tests.webserver import ask, free_port
 from workbench.management.commands import demo
@@ -45,12 +46,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models, which take a minute."""
     data = tmp_path_factory.mktemp("doors")
     data.chmod(0o700)
+    migrated.copy_to(str(data / "workbench.sqlite3"))
     for command in (["migrate", "-v0"], ["collectstatic", "-v0", "--no-input"]):
         assert manage(data, *command).returncode == 0
     script = (
         "from workbench.models import Dataset, ModelVersion, Release; "
         f"dataset = Dataset.objects.create(name={demo.NAME!r}); "
-        f"ModelVersion.objects.create(name={demo.MODEL!r}, kind='external', state='retired'); "
+        f"ModelVersion.objects.create(name={demo.MODEL!r}, kind='external', state='retired', temperature=1); "
         "Release.objects.create(dataset=dataset, number=1, state='ready')"
     )
     result = manage(data, "shell", "-c", script)
@@ -147,7 +149,7 @@ def test_the_demo_ends_with_the_address_and_the_logins_and_ctrl_c_stops_everythi
         wait_until(lambda: "annotator" in demonstration.screen, seconds=240)
 
         # Also after the last worker has come, nothing follows.
-        wait_until(lambda: not json.loads(ask(port, "/readyz")[1])["warnings"], seconds=240)
+        wait_until(lambda: json.loads(ask(port, "/readyz")[1])["warnings"].keys() == {"backup"}, seconds=240)
         assert re.search(
             rf"The workbench is on http://127\.0\.0\.1:{port}\n"
             r"Log in .*\n  admin +\S{16}\n  reviewer +\S{16}\n  annotator +\S{16}\n$",

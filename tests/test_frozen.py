@@ -108,6 +108,7 @@ def test_what_commands_print_for_programs_and_the_manifest_are_frozen(tmp_path):
     manage("rollback", by="ada")
     manage("statistics", "Weather")
     manage("workers")
+    manage("backup", str(tmp_path / "backups"))
 
     frozen("commands", printed)
     frozen("manifest", sorted(set(keys(Release.objects.get(number=1).manifest))))

@@ -21,7 +21,7 @@ from django.test import Client
 from django.urls import reverse
 from workbench.models import Dataset, ModelVersion, User
 client = Client(SERVER_NAME="localhost")
-client.force_login(User.objects.get(username="alice"), backend="django.contrib.auth.backends.ModelBackend")
+client.force_login(User.objects.get(username="alice"), backend="workbench.backends.NameOrMail")
 dataset = Dataset.objects.get()
 pages = ["dataset", "data", "quality", "import", "runs", "people", "model", "releases", "settings", "review"]
 urls = [reverse("home"), reverse("versions"), *(reverse(page, args=[dataset.pk]) for page in pages)]

@@ -46,7 +46,9 @@ def web(log: Path, **environment: str) -> Iterator[int]:
 
 
 @contextmanager
-def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
+def web_process(
+    log: Path, application: str = "workbench.wsgi", **environment: str
+) -> Iterator[tuple[int, int]]:
     """(port, process id) of a web process with six threads, as `manage.py up` starts it."""
     port = free_port()
     ours = (
@@ -59,7 +61,7 @@ def web_process(log: Path, **environment: str) -> Iterator[tuple[int, int]]:
         }
     )
     command = [
-        sys.executable, "-m", "gunicorn", "workbench.wsgi", "--bind", f"127.0.0.1:{port}",
+        sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}",
         "--worker-class", "workbench.serving.CollectingWorker", "--threads", "6", "--log-level", "warning",
     ]  # fmt: skip
     with running(command, log, env=ours | environment) as gunicorn:

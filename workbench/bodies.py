@@ -46,6 +46,9 @@ class BoundedBodies:
         length = _length(request)
         if length <= 0:
             return self.get_response(request)
+        if request.path_info.startswith("/api/"):
+            is_file = request.content_type != "application/json"
+            return self._within(request, length, settings.UPLOAD_MAX_BYTES if is_file else LONG_TEXT)
         try:
             match = resolve(request.path_info)
         except Resolver404:

@@ -147,10 +147,11 @@ def type_of(name: str) -> str:
 
 def _read(folder: Path, section: str) -> Iterator[Document]:
     for file in (folder / section).glob("*.md"):
-        yield _document(file.relative_to(folder).with_suffix("").as_posix(), file.read_text("utf-8"))
+        yield document(file.relative_to(folder).with_suffix("").as_posix(), file.read_text("utf-8"))
 
 
-def _document(path: str, source: str) -> Document:
+def document(path: str, source: str) -> Document:
+    """The help page of a text in markdown. path: as of a file below docs/, without ".md"."""
     tokens = _markdown.parse(source)
     passages, anchors = [Passage(Heading(1, path, ""), "")], Counter[str]()
     for before, token in zip([None, *tokens], tokens, strict=False):
@@ -188,7 +189,7 @@ def _lead(token: Token, folder: str) -> None:
     """Point a link or a picture of a file in `folder` to its address on the site."""
     name = {"link_open": "href", "image": "src"}.get(token.type)
     path, mark, anchor = str(token.attrs[name]).partition("#") if name else ("", "", "")
-    if not name or not path or re.match(r"\w+:", path):
+    if not name or not path or path.startswith("/") or re.match(r"\w+:", path):
         return
     target = posixpath.normpath(posixpath.join(folder, path))
     if token.type == "image":

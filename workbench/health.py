@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -9,12 +10,17 @@ from django.core.files.storage import default_storage, storages
 from django.core.files.storage.filesystem import FileSystemStorage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from workbench.models import Worker
+from workbench.pipeline import backup
 from workbench.static_files import ManifestStorage
+from workbench.templatetags.figures import duration
 from workbench.worker import enqueue
 
 DISK_BYTES = 2**30
+LATE = 2
+"""A backup this many times as old as it should become is late."""
 
 
 def failures() -> dict[str, str]:
@@ -44,10 +50,23 @@ def warnings(failing: dict[str, str]) -> dict[str, str]:
         faults["broker"] = "The broker does not answer: work waits in the database until it does."
     if not failing.keys() & {"database", "migrations"} and not Worker.objects.alive().exists():
         faults["workers"] = "No worker is alive: imports, scores and releases wait."
+    if not failing.keys() & {"database", "migrations"} and (reason := _backup()):
+        faults["backup"] = reason
     free = shutil.disk_usage(_existing(settings.DATA_DIR)).free
     if free < DISK_BYTES:
         faults["disk"] = f"Only {free // 2**20} MiB are free in the data folder."
     return faults
+
+
+def _backup() -> str:
+    latest = backup.latest()
+    if latest is None:
+        where = "" if settings.BACKUP_TARGET else ": set BACKUP_TARGET, or run manage.py backup"
+        return f"There is no backup yet{where}."
+    age = timezone.now() - backup.made_at(latest)
+    if age < LATE * timedelta(hours=settings.BACKUP_HOURS):
+        return ""
+    return f"The last backup is {duration(age)} old."
 
 
 def _database() -> str:

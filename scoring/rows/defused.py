@@ -14,6 +14,7 @@ FORMULA_STARTS = (*"=+-@|%", *"\t\r\n", *"＝＋－＠", "'")
 white space and then run them. A leading ' gets another, so removing one ' always restores the text."""
 
 _COLUMNS = """
+prompt preferred rejected
 prompt chosen rejected
 prompt prefered_completions rejected_completions
 instruction chosen_response rejected_response

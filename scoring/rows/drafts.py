@@ -308,11 +308,11 @@ def ranked_comparisons(
     the file.
     """
     if all(value is None for value in values):
-        pairs, left_out = _policy_pairs(range(len(values)), options)
+        pairs, left_out = policy_pairs(range(len(values)), options.pairs, options.max_pairs)
         return Comparisons((ComparisonDraft(i, j) for i, j in pairs), left_out)
     rated = {i: -value if lower_is_better else value for i, value in enumerate(values) if value is not None}
     best_first = sorted(rated, key=lambda i: -rated[i])
-    pairs, left_out = _policy_pairs(best_first, options)
+    pairs, left_out = policy_pairs(best_first, options.pairs, options.max_pairs)
     return Comparisons(
         (
             ComparisonDraft(i, j, (JudgmentDraft("tie" if rated[i] == rated[j] else "a"),))
@@ -339,18 +339,18 @@ def evenly(total: int, limit: int) -> list[int]:
     return list(range(total)) if total <= limit else [n * total // limit for n in range(limit)]
 
 
-def _policy_pairs(order: Sequence[int], options: ImportOptions) -> tuple[list[tuple[int, int]], int]:
-    """(pairs, number of pairs beyond `max_pairs`) of a ranking, best first, by the pairs policy."""
+def policy_pairs(order: Sequence[int], policy: str, most: int) -> tuple[list[tuple[int, int]], int]:
+    """(pairs, number of pairs beyond `most`) of a ranking, best first, by a key of PAIRS_POLICIES."""
     size = len(order)
     if size < 2:
         return [], 0
-    if options.pairs == "best-worst":
+    if policy == "best-worst":
         return [(order[0], order[-1])], 0
-    if options.pairs == "adjacent":
-        chosen = evenly(size - 1, options.max_pairs)
+    if policy == "adjacent":
+        chosen = evenly(size - 1, most)
         return [(order[n], order[n + 1]) for n in chosen], size - 1 - len(chosen)
     total = size * (size - 1) // 2
-    chosen = evenly(total, options.max_pairs)
+    chosen = evenly(total, most)
     return [(order[i], order[j]) for i, j in _pairs_at(chosen, size)], total - len(chosen)
 
 

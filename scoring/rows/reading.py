@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -66,6 +66,8 @@ class Reader:
         self.columns: tuple[str, ...] = ()
         self.first_rows: tuple[Values, ...] = ()
         """The values of the first rows, as they are in the file."""
+        self.spelled: dict[str, str] = {}
+        """The columns as the file writes them, by their known names."""
         self.cut = False
         """True if the limit ended the reading."""
         self._limit = limit
@@ -91,6 +93,7 @@ class Reader:
             if self.cut:
                 raise FileFault("no_rows_yet", "no row was found in the first second of reading the file")
             raise FileFault("empty", "the file has no rows")
+        self.spelled = reading.watch.spelled
         self.columns = tuple(dict.fromkeys(column for row in sample for column in row.values))
         self.first_rows = tuple(row.values for row in sample[:FIRST_ROWS])
         self.shape = self._shape(sample, reading.header_line)
@@ -118,7 +121,7 @@ class Reader:
     def _shape(self, sample: list[Row], header_line: int | None) -> Shape:
         """The Shape by the column mapping, else by a saved mapping that fits, else by recognition."""
         named: Mapping[str, str] = self._options.columns
-        if not named and self._options.format == "auto" and mapped.fits(self._saved, self.columns):
+        if not named and self._options.format == "auto" and self._saved_fits(sample):
             named = self._saved
         if named and (shape := takes_names(named, sample, self._options.format)):
             self._options = replace(self._options, columns=dict(named))
@@ -127,6 +130,19 @@ class Reader:
             return mapped.mapped(named, self.columns)
         return recognise(sample, self._options.format, header_line)
 
+    def _saved_fits(self, sample: Sequence[Row]) -> bool:
+        """Whether the file has all columns of the saved mapping; in an export of another tool, all names."""
+        names = [*self.columns]
+        if self._saved and (shape := takes_names(self._saved, sample)) and shape.by_name:
+            names += [name for row in sample for name in shape.by_name(row.values)]
+        return mapped.fits(self._saved, names)
+
+    @property
+    def by_name(self) -> tuple[Values, ...]:
+        """The first rows by the names that a column mapping may use."""
+        flat = self.shape.by_name if self.shape else None
+        return tuple(flat(row) for row in self.first_rows) if flat else self.first_rows
+
     @property
     def format(self) -> str:
         """Name of the Shape, "" while it is unknown."""
@@ -134,7 +150,8 @@ class Reader:
 
     def column_uses(self) -> tuple[ColumnUse, ...]:
         """The use of each column in the rows read so far."""
-        return self._columns.uses(self.shape)
+        uses = self._columns.uses(self.shape)
+        return tuple(replace(use, name=self.spelled.get(use.name, use.name)) for use in uses)
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on odd rows that were read, with their lines."""

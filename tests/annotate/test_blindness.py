@@ -1,5 +1,6 @@
 """An annotator tries to tell gold and repeats from work, and agreement from disagreement, by every byte of
-every page and reply. Each test plays the same story twice, in worlds that differ in one fact alone."""
+every page and reply, and of every answer to a program. Each test plays the same story twice, in worlds that
+differ in one fact alone."""
 
 import random
 import re
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
 
+import orjson
 import pytest
 from django.core.cache import cache
 from django.db import connection, transaction
@@ -16,6 +18,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.api.conftest import program_with, token_of
+from tests.api.tables import OWN, operations, pages
+from tests.api.test_access import ADDRESSES
 from tests.conftest import client_of
 from tests.factories import (
     AnnotatorFactory,
@@ -30,19 +35,43 @@ from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, Mo
 from workbench.pipeline.annotate import handout, queue
 from workbench.pipeline.annotate.answers import Answer
 from workbench.pipeline.annotate.handout import next_claim
+from workbench.pipeline.questions import replying
 from workbench.pipeline.review import decide
 
 pytestmark = pytest.mark.django_db
 
 ROLE = PEOPLE.index("annotator")
+SAME_IN_EVERY_WORLD = (
+    "document", "picture", "link", "old link to reset", "old link to verify", "old passkey", "no provider",
+)  # fmt: skip
+"""Kinds of objects that are of no dataset."""
 OPENED = [
     name
     for name, row in TABLE.items()
-    if row.method == "GET" and row.statuses[ROLE] in (200, 302) and row.of not in ("document", "picture")
+    if row.method == "GET" and row.statuses[ROLE] in (200, 302) and row.of not in SAME_IN_EVERY_WORLD
 ]
-"""All that this role can open, but for the files of docs/, which are the same in every world."""
-SENT = {"logout", "annotate_next", "judge", "annotate_skip", "annotate_flag", "annotate_hold"}
-"""What this role can send; the stories below send all but the first."""
+"""All that this role can open of a dataset or of itself."""
+SENT = {
+    "logout",
+    "account_logout",
+    "log_out_elsewhere",
+    "own_languages",
+    "annotate_next",
+    "judge",
+    "annotate_skip",
+    "annotate_flag",
+    "annotate_hold",
+    "qualify_start",
+    "qualify_answer",
+}
+"""What this role can send; the stories below send all that is about a dataset."""
+OPERATIONS_OPENED = [
+    name
+    for name, row in operations().items()
+    if row.role in ("", OWN, "annotator") and (ADDRESSES[name][0] == "GET" or name == "reopen_pair")
+]
+"""All that a program of this role can read; a vote is reopened by POST, which changes nothing."""
+OPERATIONS_SENT = {pages()[name] for name in SENT if " " not in pages()[name]}
 ARGUMENTS: dict[str, Callable[["Story"], list[int]]] = {
     "": lambda story: [],
     "dataset": lambda story: [story.dataset.pk],
@@ -54,10 +83,12 @@ WAYS: tuple[tuple[str, dict[str, str]], ...] = (
     ("", {"HX-Request": "true"}),
     ("", {"X-Requested-With": "fetch", "Accept": "application/json"}),
 )
-CLOCKS = {"Date", "Expires", "Last-Modified", "Set-Cookie"}
+CLOCKS = {"Date", "Expires", "Last-Modified", "Set-Cookie", "X-Request-ID"}
 NONCES = re.compile(
     r'(?<=name="csrfmiddlewaretoken" value=")\w+|(?<=X-CSRFToken": ")\w+'
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)"  # when they voted, in a file of their own data
+    r'|(?<=<time class="hint">)[^<]+'  # when they asked
 )
 X, TWIN_OF_X = 770_001, 770_002
 WORK, GOLD, REPEAT = 0.9, 0.0, 0.3
@@ -73,8 +104,17 @@ def test_every_url_that_an_annotator_can_send_something_to_is_played_here():
     assert {TABLE[name].of for name in OPENED} <= set(ARGUMENTS)
 
 
+def test_every_operation_of_annotators_is_played_here():
+    of_annotators = {name for name, row in operations().items() if row.role == "annotator"}
+
+    assert of_annotators <= OPERATIONS_SENT | set(OPERATIONS_OPENED)
+    assert {operations()[name].of for name in OPERATIONS_OPENED} <= {"", "dataset"}
+
+
 class Story:
     """Bob in one world: he opens and sends, and every byte that comes back is kept."""
+
+    least = 20
 
     def __init__(self, dataset: Dataset, client: Client, bob: Annotator) -> None:
         self.dataset, self.client, self.bob = dataset, client, bob
@@ -82,7 +122,7 @@ class Story:
 
     def keep(self, request: str, reply: HttpResponse) -> HttpResponse:
         headers = sorted((name, value) for name, value in reply.headers.items() if name not in CLOCKS)
-        body = reply.content.decode()
+        body = b"".join(reply).decode()
         response = NONCES.sub("~", f"{reply.status_code} {headers}\n{body}")
         twin, x = str(TWIN_OF_X), str(X)
         self.seen.append((request.replace(twin, x), response.replace(twin, x)))
@@ -118,6 +158,34 @@ class Story:
         self.on(claim, "judge", answer=answer, key=fields.pop("key", uuid4()), **fields)
 
 
+class StoryOfProgram(Story):
+    """The same, by a program with Bob's token."""
+
+    least = 10
+
+    def open_all(self, moment: str, but: tuple[str, ...] = ()) -> None:
+        for name in OPERATIONS_OPENED:
+            if name not in {pages()[page] for page in but}:
+                self.ask(name, {}, moment)
+
+    def send(self, name: str, **fields: object) -> HttpResponse:
+        fields.pop("user", None)  # the token says who it is
+        body = {key: str(value) if key in ("key", "supersedes") else value for key, value in fields.items()}
+        if "have" in body:
+            body["have"] = [body["have"]]
+        if "again" in body:
+            body["again"] = bool(body["again"])
+        return self.ask(pages()[name], body, "sent")
+
+    def ask(self, name: str, body: dict[str, object], moment: str) -> HttpResponse:
+        method, path = ADDRESSES[name]
+        path = path.format(pk=self.dataset.pk)
+        sent = orjson.dumps(body) if method == "POST" else b""
+        answer = self.client.generic(method, path, sent, content_type="application/json")
+        assert answer.status_code in (200, 204, 409), answer.content
+        return self.keep(f"{moment}: {method} {path}", answer)
+
+
 @contextmanager
 def world(dice: Callable[[float], None]) -> Iterator[None]:
     """Whatever happens in here is undone, and the next world gives out the same numbers."""
@@ -151,8 +219,8 @@ def dice(monkeypatch) -> Callable[[float], None]:
     return lambda at: monkeypatch.setattr(handout.random, "random", lambda: at)
 
 
-@pytest.fixture
-def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
+@pytest.fixture(params=[Story, StoryOfProgram])
+def story(request, dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
     """A Dataset with a model that is active, work that others have begun, and X, which Bob gets first."""
     dataset.gold_share = dataset.repeat_share = 0.2
     dataset.overlap, dataset.max_overlap, dataset.blind_share = 2, 3, 1
@@ -182,8 +250,9 @@ def story(dataset: Dataset, bob, monkeypatch) -> Callable[[], Story]:
     everything.update(random_rank=0.5)
     everything.filter(pk__in=[X, TWIN_OF_X]).update(random_rank=0.1)
     monkeypatch.setattr("workbench.pipeline.annotate.handout.draw", lambda *seed: 0.0)
-    client = client_of(bob)
-    return lambda: Story(Dataset.objects.get(pk=dataset.pk), client, annotator)
+    is_program = request.param is StoryOfProgram
+    client = program_with(token_of(bob, "annotate")) if is_program else client_of(bob)
+    return lambda: request.param(Dataset.objects.get(pk=dataset.pk), client, annotator)
 
 
 def make_work(pk: int = X) -> None:
@@ -207,7 +276,7 @@ def vote(dataset: Dataset, outcome: str, pk: int = X) -> None:
 
 
 def same(first: Story, second: Story) -> None:
-    assert len(first.seen) > 20
+    assert len(first.seen) > first.least
     assert [request for request, _ in first.seen] == [request for request, _ in second.seen]
     for (request, answer), (_, other_answer) in zip(first.seen, second.seen, strict=True):
         assert answer == other_answer, request
@@ -223,6 +292,8 @@ def answer_and_look(story: Story) -> None:
     story.judge(claim, "left", key=key)
     story.open_all("answered")
     story.judge(claim, "tie", supersedes=key)
+    story.send("qualify_start")
+    story.send("qualify_answer", pair=claim.comparison_id, answer="left")
     story.open_all("changed")
     story.judge(story.next(), "right")
     story.open_all("after the next")
@@ -348,7 +419,42 @@ def test_what_a_reviewer_decided_is_not_told(story, dice, rita):
             x = Comparison.objects.get(pk=X)
             decided = decide.settle(x, rita, outcome, seen_token=decide.seen(x))
             assert decided.outcome == outcome
-            bob.open_all("settled")
+            bob.open_all("settled", but=("questions",))  # tests/questions: there Bob asked, and votes no more
+            played.append(bob)
+
+    same(*played)
+
+
+@pytest.mark.parametrize("how", ["gold", "repeat", "skipped"])
+def test_what_reviewers_write_is_not_told_while_somebody_may_still_judge(story, dice, rita, how):
+    """Bob has asked about X and may still judge it. In one world a reviewer has replied, settled X and made
+    it an example; in the other, nobody has."""
+    played = []
+    for written in (False, True):
+        with world(dice):
+            make_work()
+            bob = story()
+            claim = bob.next()
+            bob.on(claim, "annotate_flag", reason="unsafe", note="")
+            if how == "skipped":
+                bob.on(claim, "annotate_skip")
+            else:
+                bob.judge(claim, "left", comment="Odd.")
+            if how == "repeat":
+                put_off = {"state": "expired", "left": "b", "mode": "blind", "expires_at": timezone.now()}
+                Claim.objects.create(
+                    annotator=bob.bob, comparison=claim.comparison, purpose="repeat", **put_off
+                )
+            x = Comparison.objects.get(pk=X)
+            if written:
+                replying.reply(x, bob.bob, "The left one.", rita)
+                if how != "skipped":
+                    decide.settle(x, rita, "a", seen_token=decide.seen(x))
+                    replying.make_example(x, "It is better.", rita)
+            if how == "gold":
+                make_gold()
+            Claim.objects.filter(comparison=X).exclude(annotator=bob.bob).delete()
+            bob.open_all("written")
             played.append(bob)
 
     same(*played)
@@ -367,8 +473,8 @@ def test_what_the_model_says_is_told_by_its_suggestion_and_nowhere_else(story, d
             claim = bob.next()
             bob.open_all("shown")
             bob.judge(claim, "left")
-            request, response = bob.seen.pop()
-            assert "Model" in response, request
+            _, response = bob.seen.pop()
+            assert "Model" in response or '"pick": {' in response
             bob.open_all("answered", but=("annotate_undo",))
             played.append(bob)
 

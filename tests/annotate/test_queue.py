@@ -169,7 +169,9 @@ def test_what_comes_while_the_queue_is_put_in_order_asks_for_another(ordered, mo
 
 def test_the_reconciler_has_every_stale_queue_put_in_order(ordered, model, monkeypatch):
     enqueued = []
-    monkeypatch.setattr("workbench.worker.tasks.order_queue.delay", enqueued.append)
+    monkeypatch.setattr(
+        "workbench.worker.tasks.order_queue.apply_async", lambda args, **_: enqueued.extend(args)
+    )
 
     reconcile()
     order_queue(ordered.pk)
@@ -237,7 +239,7 @@ def test_the_propensity_is_how_often_each_is_drawn(ordered, model):
         for comparison in comparisons:
             Comparison.objects.filter(pk=comparison.pk).update(random_rank=random.random())
         with transaction.atomic():
-            drawn_claim = queue.lock_next(ordered, annotator, again=False, start=random.random())
+            drawn_claim = queue.lock_next(ordered, annotator, again=False, start=random.random(), needs=None)
         drawn[drawn_claim.comparison.pk] += 1
         stated.setdefault(drawn_claim.comparison.pk, drawn_claim.chance_of([drawn_claim.comparison.pk]))
 
@@ -318,8 +320,11 @@ def plan_of(sql: str, params: object) -> str:
 def test_every_part_of_the_queue_is_read_by_an_index_and_sorted_by_none(policy):
     dataset = DatasetFactory.create(order=policy, overlap=4)
 
-    for _, window in statements._windows(tuple(dataset.strategies), dataset.initial_overlap, 32):
-        plan = plan_of(*window.sql(dataset.pk, 0.5))
+    of_all = statements._windows(tuple(dataset.strategies), dataset.initial_overlap, 32, needs=None)
+    by_needs = statements._windows_of_needs(tuple(dataset.strategies), dataset.initial_overlap, 32)
+    plans = [plan_of(*window.sql(dataset.pk, 0.5)) for _, window in of_all]
+    plans += [plan_of(*window.sql(dataset.pk, 0.5, 1)) for _, window in by_needs]
+    for plan in plans:
         assert "comparison_" in plan
         assert "TEMP B-TREE" not in plan
         assert "Sort" not in plan

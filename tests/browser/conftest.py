@@ -78,7 +78,7 @@ def look(page: Page) -> None:
 
 def log_in(context: BrowserContext, user: User) -> None:
     client = Client()
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend="workbench.backends.NameOrMail")
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
     context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": "http://localhost"}])
 

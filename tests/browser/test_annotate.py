@@ -492,6 +492,41 @@ def test_the_diff_marks_what_differs_and_leaves_every_character(dataset, bob_ann
     expect(page.locator("[data-view]")).to_have_count(0)
 
 
+@pytest.mark.parametrize(
+    "markup", ["This is **bold**.", "# Title", "```\nx = 1\n```", "| a | b |\n|---|---|"]
+)
+def test_text_with_markup_is_shown_as_it_is_and_says_how_to_see_it_rendered(markup, dataset, bob_annotates):
+    compare(dataset, markup, "Plain words.", "Which?")
+    page = bob_annotates()
+
+    said = "These texts have Markdown. The Markdown button (m) renders it."
+    expect(page.locator("#view-hint")).to_have_text(said)
+    expect(page.locator("[data-view]")).to_have_count(0)
+    page.keyboard.press("m")
+
+    expect(page.locator("[data-view=markdown]")).to_have_count(3)
+    expect(page.locator("#view-hint")).to_have_text("")
+
+
+def test_text_without_markup_says_nothing_of_it(dataset, bob_annotates):
+    compare(dataset, "- one\n- two * three * four", "1. One\n2. 2**3 and `code`", "Which?")
+    page = bob_annotates()
+    page.wait_for_timeout(500)
+
+    expect(page.locator("#view-hint")).to_have_text("")
+
+
+def test_without_guidelines_an_annotator_reads_that_there_are_none(dataset, bob_annotates):
+    comparisons_of(dataset, 1)
+    page = bob_annotates()
+    expect(page.locator(".crumbs")).to_contain_text("No guidelines yet")
+
+    dataset.guidelines.create(number=1, text="Be kind.")
+    page.reload()
+
+    expect(page.locator(".crumbs")).not_to_contain_text("No guidelines yet")
+
+
 def test_what_cannot_be_seen_is_named_in_the_raw_view(dataset, bob_annotates, picture):
     compare(dataset, "one\u200bword \u202eback\u202c\tand a tab", "two spaces  \nat an end\r\n", "Which?")
     page = bob_annotates()
@@ -645,7 +680,7 @@ def test_a_ranking_by_touch_and_one_without_a_script(dataset, bob, bob_annotates
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     picture(page, "annotate-ranking-no-script")
     page.get_by_role("button", name="Submit ranking").click()
-    expect(page.locator(".messages")).to_contain_text("Rank every answer")
+    expect(page.locator(".toasts")).to_contain_text("Rank every answer")
     page.goto(f"/datasets/{dataset.pk}/annotate/undo/")
     for select, n in zip(page.get_by_role("combobox").all(), "312", strict=True):
         select.select_option(n)

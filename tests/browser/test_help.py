@@ -202,8 +202,12 @@ def test_the_pictures_of_the_help_show_the_pages_that_it_explains(
 
     overview = open_as(alice, viewport=size)
     overview.goto(kitchen.get_absolute_url())
-    expect(overview.locator(".loop li")).to_have_count(5)
+    expect(overview.locator(".loop li")).to_have_count(6)
     help_picture(overview, "overview")
+
+    overview.goto(f"/datasets/{kitchen.pk}/data/")
+    expect(overview.locator("article.prompt")).to_have_count(6)
+    help_picture(overview, "data")
 
     rows = b"".join(
         b'{"prompt": "%s", "chosen": "%s", "rejected": "%s"}\n' % tuple(text.encode() for text in row)
@@ -224,5 +228,5 @@ def test_the_pictures_of_the_help_show_the_pages_that_it_explains(
 
     if folder := os.environ.get("PICTURES"):
         sizes = {file.name: file.stat().st_size for file in Path(folder).glob("*.webp")}
-        assert len(sizes) == 4
+        assert len(sizes) == 5
         assert {name for name, size in sizes.items() if size > LARGEST_PICTURE} == set()

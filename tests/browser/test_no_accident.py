@@ -1,4 +1,5 @@
-"""Nothing is a vote by accident: not a double click, a key held down, or a key that no button shows."""
+"""Nothing is a vote, and no case is settled, by accident: not by a double click, a key held down, a key that
+no button shows, or a sentence that missed its text box."""
 
 from collections.abc import Callable
 
@@ -19,9 +20,10 @@ from tests.browser.test_annotate import (
     shown,
     suggested,
 )
-from workbench.models import Dataset, Flag, Judgment
+from tests.browser.test_review import kitchen, shows
+from workbench.models import Comparison, Dataset, Decision, Flag, Judgment, User
 
-__all__ = ["bob_annotates", "bob_stops", "model", "suggested"]
+__all__ = ["bob_annotates", "bob_stops", "kitchen", "model", "suggested"]
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
@@ -110,14 +112,16 @@ def test_a_pair_that_has_just_come_takes_no_answer(dataset, suggested, bob_annot
 
 
 def test_a_key_that_waited_for_a_busy_page_counts_from_when_it_was_pressed(pairs):
-    first = shown(pairs)
-    pairs.keyboard.press("1")
-    expect(pairs.locator(".item")).not_to_have_attribute("data-comparison", first)
-
+    # In the page: by way of the driver, the second key may be pressed long after the pair came.
     pairs.evaluate(
         """async () => {
-          const how = {key: "2", code: "Digit2", bubbles: true, cancelable: true};
-          const event = new KeyboardEvent("keydown", how);
+          const key = (key, code) =>
+            new KeyboardEvent("keydown", {key, code, bubbles: true, cancelable: true});
+          const shown = () => document.querySelector(".item")?.dataset.comparison;
+          const first = shown();
+          document.activeElement.dispatchEvent(key("1", "Digit1"));
+          while (!shown() || shown() === first) await new Promise(requestAnimationFrame);
+          const event = key("2", "Digit2");
           await new Promise((late) => setTimeout(late, 600));
           document.activeElement.dispatchEvent(event);
         }"""
@@ -328,3 +332,99 @@ def test_time_counts_only_while_the_page_is_visible_and_has_the_focus(dataset, b
     saved(page)
 
     assert 5.8 <= Judgment.objects.get().seconds <= 6.1
+
+
+# Review: one key settles
+
+
+@pytest.fixture
+def cases(open_as: Callable[..., Page], kitchen: Dataset, rita: User) -> Page:
+    """The page with the first of three cases, looked at."""
+    page = open_as(rita)
+    page.goto(f"/datasets/{kitchen.pk}/review/")
+    shows(page, "first")
+    return page
+
+
+def settled(page: Page) -> list[tuple[int, str]]:
+    """(case by its place in the queue, outcome), once nothing is on its way."""
+    page.wait_for_load_state("networkidle")
+    look(page)
+    places = {
+        pk: place for place, pk in enumerate(Comparison.objects.order_by("pk").values_list("pk", flat=True))
+    }
+    decisions = Decision.objects.order_by("pk").values_list("comparison", "outcome")
+    return [(places[pk], outcome) for pk, outcome in decisions]
+
+
+# By way of the driver, the second key may be pressed long after the next case came.
+PRESS_AT_ONCE = """keys => {
+  for (const [key, code] of keys) {
+    const how = {key, code, bubbles: true, cancelable: true};
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", how));
+  }
+}"""
+
+
+@pytest.mark.parametrize("second", ["3", "x", "Enter"])
+def test_two_keys_at_once_settle_one_case(cases, second):
+    cases.evaluate(PRESS_AT_ONCE, [["3", "Digit3"], [second, ""]])
+    shows(cases, "second")
+
+    assert settled(cases) == [(0, "tie")]
+
+
+def test_a_case_that_has_just_come_takes_no_key(cases):
+    cases.evaluate(
+        """async () => {
+          const press = (key) => document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", {key, code: "", bubbles: true, cancelable: true}));
+          press("3");
+          const shown = () => document.querySelector("#case .prompt")?.textContent ?? "";
+          while (!shown().includes("second")) await new Promise(requestAnimationFrame);
+          for (const key of ["1", "x", "4"]) press(key);
+        }"""
+    )
+    shows(cases, "second")
+
+    assert settled(cases) == [(0, "tie")]
+
+
+def test_a_key_held_down_settles_one_case(cases):
+    cases.keyboard.down("3")
+    for _ in range(15):
+        cases.wait_for_timeout(50)
+        cases.keyboard.down("3")
+    cases.keyboard.up("3")
+    shows(cases, "second")
+
+    assert settled(cases) == [(0, "tie")]
+
+
+@pytest.mark.parametrize("modifier", ["ctrlKey", "altKey", "metaKey", "repeat", "modifierAltGraph"])
+def test_a_shortcut_or_a_key_held_down_settles_nothing(cases, modifier):
+    # The page drops a key held down; a shortcut stays the browser's.
+    assert pressed(cases, "3", "Digit3", **{modifier: True}) == (modifier == "repeat")
+
+    assert settled(cases) == []
+
+
+@pytest.mark.parametrize("field", [".note", ".filter-search [name=q]"])
+def test_a_digit_in_a_text_box_is_text(cases, field):
+    cases.locator(field).press_sequentially("1x34")
+
+    expect(cases.locator(field)).to_have_value("1x34")
+    assert settled(cases) == []
+
+
+def test_a_sentence_that_missed_the_note_settles_nothing_and_says_so(cases, picture):
+    for key in "he says 1 or 3 words":
+        cases.keyboard.press("Space" if key == " " else key)
+    expect(cases.get_by_role("alert")).to_contain_text("Nothing was settled, as you seem to be typing")
+    picture(cases, "review-typing")
+
+    assert settled(cases) == []
+    cases.wait_for_timeout(800)
+    cases.keyboard.press("3")
+    shows(cases, "second")
+    assert [outcome for _, outcome in settled(cases)] == ["tie"]

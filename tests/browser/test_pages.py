@@ -24,19 +24,55 @@ from workbench.models import Dataset, Member, ModelVersion, Run, ScoreBatch, Use
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 LONG = "unbroken" * 40
-# What stands to the right of the window and in no box that scrolls, and the page itself where it is wider.
+# What is seen to the right of the window and in no box that scrolls, and the page itself where it is wider.
 OUT_OF_REACH = """() => {
   const { clientWidth, scrollWidth } = document.documentElement;
   const scrolls = (element) => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
   const isInBox = (element) => element && (scrolls(element) || isInBox(element.parentElement));
   const elements = [...document.body.querySelectorAll("*:not(svg *, .visually-hidden, .visually-hidden *)")];
   return elements
+    .filter((element) => element.checkVisibility()) // what is folded away has a place too
     .filter((element) => element.getBoundingClientRect().right > clientWidth + 1 && !isInBox(element))
     .map((element) => element.outerHTML.slice(0, 120))
     .concat(scrollWidth > clientWidth ? ["the page"] : []);
 }"""
 PATIENCE = 20_000  # ms: a page polls each two seconds, and less often on a slow machine
-NO_PAGES = {"annotate_undo", "annotate_markdown"}  # a redirect, and a part of a page
+NO_PAGES = {
+    "join_link": "a redirect to the page to join",
+    "agree": "staff are not asked; tests/people/test_agreeing.py shows it",
+    "running": "a part of a page",
+    "openapi": "JSON",
+    "annotate_undo": "a redirect to the page of annotation",
+    "annotate_markdown": "a part of a page",
+    "quality_report": "JSON",
+    "quality_table": "CSV",
+    "quality_chart": "a picture",
+    "sources_report": "JSON",
+    "sources_table": "CSV",
+    "sources_chart": "a picture",
+    "time_sheet_csv": "CSV",
+    "history_csv": "CSV",
+    "dataset_history_csv": "CSV",
+    "account_data": "JSON",
+    "release_download": "a file",
+    "release_zip": "a file",
+    "import_rejects": "a file",
+    "help_picture": "a picture",
+    **dict.fromkeys(
+        (
+            "mfa_authenticate", "mfa_login_webauthn", "mfa_reauthenticate", "mfa_activate_totp",
+            "mfa_generate_recovery_codes", "mfa_add_webauthn", "mfa_reauthenticate_webauthn",
+            "mfa_remove_webauthn", "mfa_edit_webauthn",
+        ),
+        "asks for a password first; tests/browser/test_two_steps.py shows it",
+    ),
+}  # fmt: skip
+"""Addresses that a browser does not show as a page, by name, with the reason."""
+SIZES = [
+    (390, "light"), (1440, "dark"),
+    (320, "light"), (320, "dark"), (390, "dark"), (1024, "light"), (1024, "dark"), (1440, "light"),
+]  # fmt: skip
+"""The first two are for each run of the tests, the others for the long tests."""
 
 
 @pytest.fixture
@@ -81,12 +117,16 @@ def busy(dataset: Dataset, alice: User, bob: User) -> Dataset:
 
 
 def addresses(dataset: Dataset) -> list[str]:
-    """All pages of the URLconf, and one of each Run."""
+    """All pages of the URLconf: a new page is among them once it stands in TABLE, where a test wants it. Of
+    some more than one: each Run, a prompt with pairs and a list that was searched. None that says 404 here,
+    as /metrics without a token: the browser notes it as an error."""
     path_of = paths_in(dataset)
-    kinds = {"", "dataset", "comparison", "upload", "version", "dataset_version", "document"}
-    names = [name for name, row in TABLE.items() if row.method == "GET" and row.of in kinds]
-    runs = [reverse("run", args=[run.pk]) for run in Run.objects.all()]
-    return [*runs, path_of("release"), *(path_of(name) for name in names if name not in NO_PAGES)]
+    shown = [name for name, row in TABLE.items() if row.method == "GET" and row.statuses[-1] != 404]
+    names = [name for name in shown if name not in NO_PAGES]
+    prompt = dataset.prompts.exclude(comparisons=None).first()
+    more = [reverse("run", args=[run.pk]) for run in Run.objects.all()]
+    more += [reverse("prompt", args=[prompt.pk]), reverse("data", args=[dataset.pk]) + "?q=answer"]
+    return [*(path_of(name) for name in names), *more, reverse("admin:index")]
 
 
 def watch_console(page: Page) -> list[str]:
@@ -95,9 +135,22 @@ def watch_console(page: Page) -> list[str]:
     return errors
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1024, "dark"), (1440, "light")])
-def test_no_page_is_wider_than_the_window_or_breaks_the_content_policy(
-    width, theme, busy, sam, open_as, picture
+def test_what_is_walked_is_a_page_and_the_rest_is_not(busy, sam, as_user):
+    client, path_of = as_user(sam), paths_in(busy)
+
+    for name, row in TABLE.items():
+        if row.method == "GET" and name not in {"login", "account_login"}:  # that sends on who is logged in
+            answer = client.get(path_of(name))
+            body = b"".join(answer).lstrip()
+            assert body.startswith(b"<!doctype html>") == (name not in NO_PAGES), name
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [*SIZES[:2], *(pytest.param(*size, marks=pytest.mark.long) for size in SIZES[2:])],
+)
+def test_each_page_is_accessible_as_wide_as_the_window_and_within_the_content_policy(
+    width, theme, busy, sam, open_as, picture, accessible
 ):
     page = open_as(sam, viewport={"width": width, "height": 900}, color_scheme=theme)
     errors = watch_console(page)
@@ -108,9 +161,18 @@ def test_no_page_is_wider_than_the_window_or_breaks_the_content_policy(
         picture(page, f"pages{address.replace('/', '-')}{width}-{theme}")
         if elements := page.evaluate(OUT_OF_REACH):
             out_of_reach.append((address, elements))
+        accessible(page, address)
 
     assert out_of_reach == []
     assert errors == []
+
+
+def test_the_login_page_is_accessible(open_as, accessible, dataset):
+    page = open_as(None, viewport={"width": 320, "height": 900}, color_scheme="dark")
+    page.goto(reverse("login"))
+
+    accessible(page)
+    assert page.evaluate(OUT_OF_REACH) == []
 
 
 def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, alice, open_as):
@@ -118,6 +180,7 @@ def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, al
     completions = CompletionFactory.create_batch(3, prompt__dataset=dataset)
     run = RunFactory.create(dataset=dataset, version=version, state="running", done=0, total=3)
     page = open_as(alice)
+    errors = watch_console(page)
     page.goto(dataset.get_absolute_url())
     page.evaluate("window.sameDocument = true")
     scored = page.locator(".loop li").nth(1).locator("b")
@@ -136,6 +199,7 @@ def test_scores_appear_and_the_run_ends_on_the_page_without_a_reload(dataset, al
     expect(scored).to_have_text("3", timeout=PATIENCE)
     expect(page.locator(".runs")).to_have_count(0)
     assert page.evaluate("window.sameDocument")
+    assert errors == []
 
 
 def test_a_page_stops_asking_when_nothing_is_open(dataset, alice, open_as):
@@ -202,7 +266,7 @@ def test_guidelines_come_back_from_the_browser_as_they_were_typed(dataset, alice
     page.fill("textarea[name=text]", text)
     page.get_by_role("button", name="Save new version").click()
 
-    expect(page.locator(".messages")).to_contain_text("version 1 of the guidelines")
+    expect(page.locator(".toasts")).to_contain_text("version 1 of the guidelines")
     assert dataset.current_guidelines.text == text
     expect(page.locator("textarea[name=text]")).to_have_value(text)
 
@@ -228,6 +292,65 @@ def test_settings_and_members_can_be_changed_without_a_script(dataset, alice, ch
     page.goto(reverse("settings", args=[dataset.pk]))
     page.get_by_label("People per pair").fill("3")
     page.get_by_role("button", name="Save settings").click()
-    expect(page.locator(".messages")).to_contain_text("Settings saved")
+    expect(page.locator(".toasts")).to_contain_text("Settings saved")
     dataset.refresh_from_db()
     assert dataset.overlap == 3
+
+
+def test_a_toast_leaves_by_itself_and_one_with_an_undo_stays(dataset, alice, open_as):
+    page = open_as(alice)
+    page.clock.install()
+    page.goto(reverse("settings", args=[dataset.pk]))
+
+    page.get_by_role("button", name="Save settings").click()
+    expect(page.locator(".toast")).to_contain_text("Settings saved.")
+    assert page.evaluate("document.activeElement === document.body")
+    page.clock.run_for(20_000)
+    expect(page.locator(".toast")).to_have_count(0)
+
+    page.get_by_role("button", name="Archive Kitchen").click()
+    page.clock.run_for(20_000)
+    expect(page.locator(".toast")).to_contain_text("Kitchen is archived.")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast")).to_contain_text("Kitchen is in use again.")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator(".toast")).to_have_count(0)
+
+
+def test_without_a_script_a_toast_stays(dataset, alice, open_as):
+    page = open_as(alice, java_script_enabled=False)
+    page.goto(reverse("settings", args=[dataset.pk]))
+
+    page.get_by_role("button", name="Save settings").click()
+
+    expect(page.locator(".toast")).to_contain_text("Settings saved.")
+    expect(page.locator(".toast")).to_have_css("position", "static")
+    expect(page.get_by_role("button", name="Dismiss")).to_be_hidden()
+
+
+def test_the_sentence_of_the_settings_follows_what_is_typed(dataset, alice, open_as, accessible, picture):
+    ComparisonFactory.create_batch(3, prompt__dataset=dataset)
+    page = open_as(alice)
+    page.goto(reverse("settings", args=[dataset.pk]))
+    sentence = page.locator("#effort")
+    expect(sentence).to_contain_text("3 votes to come")
+
+    page.get_by_label("People per pair").fill("4")
+
+    expect(sentence).to_contain_text("Each pair is judged by 4 people", timeout=PATIENCE)
+    expect(sentence).to_contain_text("12 votes to come")
+    picture(page, "settings-sentence")
+    accessible(page)
+
+
+def test_a_preset_fills_the_settings_and_is_saved_without_a_script(dataset, alice, open_as):
+    page = open_as(alice, java_script_enabled=False)
+    page.goto(reverse("settings", args=[dataset.pk]))
+
+    page.get_by_role("link", name="Careful").click()
+    expect(page.get_by_text("Nothing is saved yet.")).to_be_visible()
+    page.get_by_role("button", name="Save settings").click()
+
+    expect(page.locator("#effort")).to_contain_text("Each pair is judged by 2 people")
+    dataset.refresh_from_db()
+    assert (dataset.overlap, dataset.max_overlap) == (2, 3)

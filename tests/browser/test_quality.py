@@ -61,10 +61,10 @@ def test_from_nothing_to_figures_with_their_pictures_and_tables(open_as, kitchen
 
     expect(page.get_by_text("Up to date")).to_be_visible(timeout=20_000)
     all_seen(page)
-    accuracy = page.get_by_role("region", name="Accuracy by kind of pair")
+    accuracy = page.get_by_role("region", name="Is the model right?")
     expect(accuracy.get_by_role("img", name="A dot with its interval for reward-1")).to_be_visible()
-    expect(accuracy.get_by_role("table")).to_be_hidden()
-    accuracy.get_by_text("Show table", exact=True).click()
+    expect(accuracy.get_by_role("table").first).to_be_hidden()
+    accuracy.get_by_text("Table and method", exact=True).click()
     expect(accuracy.get_by_role("row").filter(has_text="All").first).to_contain_text("% (")
     page.evaluate("window.scrollTo(0, 0)")
     picture(page, "quality-2-light")

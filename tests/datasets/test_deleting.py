@@ -32,10 +32,12 @@ from workbench.models import (
     Annotator,
     Comparison,
     Dataset,
+    Event,
     Learnt,
     LearntMatch,
     ModelVersion,
     Prompt,
+    PromptChange,
     PromptKey,
     PromptSet,
     Release,
@@ -45,9 +47,12 @@ from workbench.models import (
     User,
 )
 from workbench.pipeline import imports, releases
+from workbench.pipeline.data.search_index import reindex
 from workbench.pipeline.datasets import deleting
+from workbench.pipeline.questions import replying, telling
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.progress import Cancelled
+from workbench.pipeline.webhooks.sending import fan_out
 from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
@@ -72,11 +77,22 @@ def file(path: str) -> str:
 def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, lesson: PromptSet) -> Dataset:
     """The dataset with rows in every table, and with every kind of file, that a Dataset may have."""
     dataset.members.create(user=people[0].user, role="admin")
+    dataset.visits.create(user=people[0].user, at=timezone.now())
+    dataset.pauses.create(user=people[1].user, reason="A break.")
+    dataset.time_corrections.create(user=people[1].user, day="2026-01-01", seconds=60, reason="A meeting.")
+    dataset.qualification_grants.create(annotator=people[1], kind="try", reason="A bad day.")
+    invitation = dataset.invitations.create(role="annotator", expires_at=timezone.now())
+    invitation.acceptances.create(user=people[1].user)
+    dataset.agreements.create(user=people[1].user, consent_sha256="0" * 64)
     guidelines = dataset.revise_guidelines("Be kind.", None)
+    attempt = dataset.qualification_tries.create(
+        annotator=people[1], number=1, guidelines=guidelines, pairs=1, needed=1
+    )
     label_source = AnnotatorFactory.create(user=None, source=f"crowd of {dataset.name}")
     for number in range(3):
         prompt = PromptFactory.create(dataset=dataset)
         a, b = CompletionFactory.create_batch(2, prompt=prompt)
+        reindex(dataset, [prompt.pk])
         for completion in (a, b):
             ScoreFactory.create(completion=completion, version=version)
         comparison = ComparisonFactory.create(prompt=prompt, a=a, b=b)
@@ -101,7 +117,22 @@ def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, les
         comparison.flags.create(
             annotator=people[1], reason="other", closed_at=timezone.now(), closed_by=decision
         )
+        reply = replying.reply(comparison, people[1], "Thank you.", people[0].user)
+        replying.undo(reply, people[0].user)
+        replying.make_example(comparison, "It is right.", people[0].user)
+        telling.tell(people[0], [comparison.pk])
         PromptKey.objects.create(dataset=dataset, key=number - 1, prompt_id=prompt.pk)
+    attempt.answers.create(annotator=people[1], comparison=comparison, position=1, left="a")
+    tag = dataset.tags.create(name="odd")
+    tag.prompts.add(prompt)
+    act = dataset.acts.create(kind="tag", by=people[0].user)
+    act.on_prompts.create(prompt=prompt)
+    dataset.first_view = dataset.views.create(name="Odd", query="tag=odd")
+    dataset.members.get().views.add(dataset.first_view)
+    dataset.first_view.pairs.create(comparison=comparison)
+    dataset.requirements.create(languages=["pl"], skills=[], rule="a digest", key="a digest")
+    dataset.save()
+    PromptChange.objects.note(dataset.pk, [prompt.pk])
     built = releases.build(Release(dataset=dataset, profiles=["preference"], run=RunFactory(dataset=dataset)))
     built.downloads.create(file="manifest.json", user=people[0].user)
     upload = dataset.uploads.create(shown_name="a.jsonl", path=file(f"uploads/{uuid4()}"), size=2, sha256="")
@@ -117,13 +148,33 @@ def filled(dataset: Dataset, people: list[Annotator], version: ModelVersion, les
         report={"charts": [file(f"statistics/{dataset.pk}/a.svg")]},
     )  # fmt: skip
     LearntMatch.objects.create(prompts=lesson, dataset=dataset)
+    dataset.prompts.update(topic=dataset.topics.create(number=1, name="cake, oven"))
+    webhook = dataset.webhooks.create(url="https://hooks.example/", events=["run.finished"])
+    Event.objects.note(dataset.pk, Event.Type.RUN, [{"run": scored.pk}])
+    fan_out(dataset.pk)
+    assert webhook.deliveries.exists()
     version.evaluations.create(
         dataset=dataset, source=dataset.name, split="unseen", pairs=1, figures={}, run=scored
     )
     return dataset
 
 
-STAY = {"User", "ModelVersion", "Promotion", "PromptSet", "Learnt", "LearntText", "LearntKey", "Worker"}
+STAY = {
+    "User",
+    "Login",
+    "ModelVersion",
+    "Promotion",
+    "PromptSet",
+    "Learnt",
+    "LearntText",
+    "LearntKey",
+    "Worker",
+    "ServerError",
+    "AllowedHost",
+    "AuditEvent",
+    "Token",
+    "KeptAnswer",
+}
 """What is of no one Dataset."""
 
 
@@ -155,7 +206,7 @@ def witness(people, lesson) -> Dataset:
 
 @pytest.fixture
 def small_steps(monkeypatch) -> None:
-    for name in ("COMPARISONS", "PROMPTS", "KEYS", "RUNS"):
+    for name in ("COMPARISONS", "PROMPTS", "KEYS", "EVENTS", "RUNS"):
         monkeypatch.setattr(deleting, name, 1)
 
 

@@ -1,8 +1,10 @@
 """From its settings a Dataset is renamed, archived, cloned and deleted by its admins."""
 
+from decimal import Decimal
+
 import pytest
 from django.core.management import CommandError, call_command
-from django.db.models import BooleanField, CharField, Field, FloatField, IntegerField, TextField
+from django.db.models import BooleanField, CharField, DecimalField, Field, FloatField, IntegerField, TextField
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -245,6 +247,8 @@ def other_than(field: Field) -> object:
         return not field.default
     if isinstance(field, CharField | TextField):
         return "of its own"
+    if isinstance(field, DecimalField):
+        return Decimal("0.5")
     return 3 if isinstance(field, IntegerField) else 0.5 if isinstance(field, FloatField) else {"a": "b"}
 
 
@@ -264,7 +268,9 @@ def test_a_clone_has_every_setting_the_guidelines_and_the_people_and_none_of_the
 
     clone = Dataset.objects.get(name="Pantry")
     assert answer.headers["Location"] == reverse("settings", args=[clone.pk])
-    assert {name for names in SETTINGS.values() for name in names} - {"name"} <= {f.name for f in settings}
+    assert {name for names in SETTINGS.values() for name in names} - {"name", "first_view", "due_on"} <= {
+        f.name for f in settings
+    }
     for field in settings:
         assert getattr(clone, field.attname) == other_than(field), field.name
     assert list(clone.guidelines.values_list("number", "text", "created_by")) == [(1, "Second.", alice.pk)]

@@ -169,6 +169,6 @@ def test_nothing_is_locked_while_what_is_to_be_settled_is_looked_for_and_each_ch
         assert majority.derive(dataset) == Derived(decided=0, withdrawn=0)
 
     assert all(current_decision(comparison) for comparison in comparisons)
-    assert sum("INSERT INTO" in query["sql"] for query in first) == 3
+    assert sum('INSERT INTO "workbench_decision"' in query["sql"] for query in first) == 3
     statements = [query["sql"] for query in second]
     assert not [sql for sql in statements if sql.startswith(("INSERT", "UPDATE", "BEGIN", "SAVEPOINT"))]

@@ -8,7 +8,11 @@ from django.db.models import Count
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults.servers import own_postgresql, own_redis
+from tests.faults.voters import Toll
 from workbench.models import Run, Score
+
+__all__ = ["own_postgresql", "own_redis"]
 
 COLUMNS = (
     "what happened",
@@ -21,6 +25,17 @@ COLUMNS = (
     "most attempts",
     "seconds",
     "x undisturbed",
+)
+COLUMNS_OF_VOTES = (
+    "what happened",
+    "database",
+    "people",
+    "acknowledged",
+    "lost",
+    "twice",
+    "beyond overlap",
+    "submits unanswered",
+    "errors",
 )
 
 
@@ -50,22 +65,40 @@ def tell(request: pytest.FixtureRequest, broker_url: str) -> Callable[..., None]
     return put_line
 
 
+@pytest.fixture
+def tell_votes(request: pytest.FixtureRequest) -> Callable[[str, Toll], None]:
+    """Adds a line to the table of votes: the fault, and what it did to them."""
+
+    def put_line(fault: str, counted: Toll) -> None:
+        numbers = (counted.people, counted.acknowledged, counted.lost, counted.twice, counted.beyond)
+        line = (
+            fault,
+            connection.vendor,
+            *(f"{number:,}" for number in (*numbers, counted.unanswered, counted.errors)),
+        )
+        request.node.user_properties.append(("fault to votes", line))
+
+    return put_line
+
+
 def pytest_terminal_summary(terminalreporter):
-    lines = [
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "fault"
-    ]
-    if not lines:
-        return
-    table = Table(box=None, header_style="")
-    for number, heading in enumerate(COLUMNS):
-        table.add_column(heading, justify="left" if number < 3 else "right", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    console = Console(width=150)
-    with console.capture() as shown:
-        console.print(table)
-    terminalreporter.section("faults")
-    terminalreporter.write_line(shown.get())
+    for kind, columns in (("fault", COLUMNS), ("fault to votes", COLUMNS_OF_VOTES)):
+        lines = [
+            value
+            for report in terminalreporter.stats.get("passed", [])
+            for name, value in report.user_properties
+            if name == kind
+        ]
+        if not lines:
+            continue
+        table = Table(box=None, header_style="")
+        for heading in columns:
+            is_text = heading in ("what happened", "database", "broker")
+            table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+        for line in lines:
+            table.add_row(*line)
+        console = Console(width=150)
+        with console.capture() as shown:
+            console.print(table)
+        terminalreporter.section(kind)
+        terminalreporter.write_line(shown.get())

@@ -20,4 +20,5 @@ def test_people_at_once_over_web_processes_lose_and_double_nothing():
     load = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert load.returncode == 0, load.stdout + load.stderr
-    assert "every Comparison was judged by exactly 2 people" in load.stdout
+    assert load.stdout.count("every Comparison was judged by exactly 2 people") == 4
+    assert load.stdout.count("hand-outs to the wrong person: 0\n") == 2

@@ -4,19 +4,12 @@ Small by default; `make faults` sets FAULT_COMPLETIONS and FAULT_KILLS to the fu
 
 import os
 import random
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from django.core.management import call_command
 from django.db import connection, connections
 
 from scoring.checkpoint import files_of, open_checkpoint
@@ -223,31 +216,6 @@ def test_two_workers_that_share_only_database_broker_and_storage_score_together(
         assert list((tmp_path / name / "cache" / "checkpoints").iterdir())
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
-    """Starts a Redis of this test's own, with nothing kept on disk, each time on the same port."""
-    services.require(services.redis_server())
-    port, servers = free_port(), []
-
-    def start() -> "subprocess.Popen[bytes]":
-        command = [shutil.which("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        server.url = f"redis://127.0.0.1:{port}/0"
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.wait()
-
-
 @pytest.mark.long
 @pytest.mark.redis
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -291,73 +259,6 @@ def test_a_database_that_goes_away_for_a_while_is_waited_for(processes, dataset,
 
     tell(f"database gone for 3 s, {CUTS} times", run, ended(run, 400))
     assert Score.objects.filter(version=version).count() == COMPLETIONS
-
-
-class Server:
-    """A PostgreSQL cluster of a test's own, in a folder of its own. It does not run as root, so neither does
-    what is called here."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-
-    def run(self, program: str, *arguments: str) -> None:
-        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        # Not to a pipe: the server inherits it, and nobody would see its end.
-        with (self.folder / "said").open("ab") as log:
-            subprocess.run(
-                [str(services.postgresql_binaries() / program), "-D", str(self.folder / "data"), *arguments],
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                check=True,
-                timeout=60,
-                **user,
-            )
-
-    def create(self) -> None:
-        self.run("initdb", "--no-sync", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-locale")
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
-        self.run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
-
-    def restart(self) -> None:
-        """As after a power cut: no connection is ended, nothing is written, the log is replayed."""
-        self.run("pg_ctl", "restart", "-w", "-m", "immediate", "-l", str(self.folder / "log"))
-
-    def crash(self) -> None:
-        self.run("pg_ctl", "stop", "-m", "immediate")
-
-    @property
-    def recoveries(self) -> int:
-        return (self.folder / "log").read_text().count("database system was not properly shut down")
-
-
-@pytest.fixture
-def own_postgresql(transactional_db: None) -> Iterator[Server]:
-    """A server that the test may restart, with the product's tables, as the database of test and workers."""
-    services.require(services.postgresql_server())
-    folder = Path(tempfile.mkdtemp(prefix="workbench-postgresql-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-    server = Server(folder)
-    settings_before = dict(connection.settings_dict)
-    connection.close()
-    try:
-        server.create()
-        server.start()
-        server_address = {"HOST": "127.0.0.1", "PORT": server.port}
-        own_settings = {**server_address, "USER": "tests", "PASSWORD": "", "NAME": "postgres"}
-        connection.settings_dict.update(own_settings)
-        call_command("migrate", verbosity=0)
-        yield server
-    finally:
-        connection.close()
-        connection.settings_dict.update(settings_before)
-        print((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
-        server.crash()
-        shutil.rmtree(folder)
 
 
 def scored_so_far(version: ModelVersion) -> set[tuple[int, float]]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import datasets
 import pytest
 
+from scoring.rows.shapes import argilla, moving
 from tests.conftest import SHARED
-from workbench.models import Annotator, Completion, Dataset, Judgment, Prompt
+from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Prompt
 from workbench.pipeline import imports
 from workbench.pipeline.imports import ImportOptions
 
@@ -331,6 +332,17 @@ def test_a_table_of_all_tasks_has_rows_without_annotator(tmp_path):
     assert result.prompts == 4
 
 
+def test_a_table_that_names_people_by_email_says_that_other_exports_do_not(tmp_path):
+    row = {**SOUP, "id": 1, "annotation_id": 1, "annotator": "ada@example.org", "lead_time": 2}
+    by_email = table([{**row, "side": json.dumps([{"selected": "left"}])}], ",")
+    by_number = by_email.replace(b"ada@example.org", b"2")
+
+    notes = take(tmp_path, by_email, "snapshot.csv").notes
+
+    assert any("whoever is in both counts as two people" in note for note in notes)
+    assert not any("e-mail" in note for note in take(tmp_path, by_number, "export.csv").notes)
+
+
 def test_rankings_ratings_and_conversations_are_read_from_cells(tmp_path):
     ranking = {"prompt": "Name a colour.", "items": ITEMS, "id": 1, "annotator": 7, "annotation_id": 1,
                "rank": [{"ranker": {"rank": ["y", "x", "z"]}}]}  # fmt: skip
@@ -345,6 +357,78 @@ def test_rankings_ratings_and_conversations_are_read_from_cells(tmp_path):
         (first, "Blue.", "Red.", "7"), (first, "Blue.", "Green.", "7"), (first, "Red.", "Green.", "7"),
         ("Hello.", "Bye.", "Hi.", "7"),
     }  # fmt: skip
+
+
+def test_of_several_questions_the_overall_one_is_the_vote_until_the_mapping_names_another(tmp_path):
+    annotations = [annotation(7, pick("left", "kinder"), pick("right", "overall"), choose("loud", "tone"))]
+
+    result = take(tmp_path, [task(*annotations)], "export.json")
+    assert votes() == {of_soup(YEARS, DAYS, "7")}
+    assert "several questions of the file could be the vote" in result.notes[0]
+    assert Judgment.objects.get().metadata["kinder"] == "left"
+    Judgment.objects.all().delete()
+    result = take(tmp_path, [task(*annotations)], "export.json", columns={"outcome": "kinder"})
+
+    assert votes() == {of_soup(DAYS, YEARS, "7")}
+    assert result.notes == ()
+
+
+def test_a_choice_about_something_else_is_no_vote_of_somebody_who_chose_no_side(tmp_path):
+    both, one = annotation(7, pick("left"), choose("loud", "tone")), annotation(8, choose("calm", "tone"))
+
+    result = take(tmp_path, [task(both, one)], "export.json")
+
+    assert (result.problems, votes()) == ((), {of_soup(DAYS, YEARS, "7")})
+    assert "nothing was chosen" in result.notes[0]
+
+
+def test_answers_that_begin_after_many_tasks_without_any_are_votes(tmp_path):
+    waiting = [task(number=n, data=SOUP | {"prompt": f"Soup {n}?"}) for n in range(2, 203)]
+
+    result = take(tmp_path, [*waiting, task(annotation(7, choose("Answer 2 is better")))], "export.json")
+
+    assert (result.problems, votes()) == ((), {of_soup(YEARS, DAYS, "7")})
+
+
+def test_an_export_of_before_version_1_calls_annotations_completions(tmp_path):
+    made = {"id": 1001, "lead_time": 3, "created_at": 1_600_000_000}
+    completions = [
+        {**made, "result": [pick("left")]}, {**made, "id": 1002, "result": [pick("right")], "skipped": True}
+    ]  # fmt: skip
+
+    result = take(tmp_path, [{"id": 1, "data": SOUP, "completions": completions}], "export.json")
+
+    assert (result.problems, result.format) == ((), "label-studio")
+    assert votes() == {of_soup(DAYS, YEARS, "annotation 1001")}
+    assert "does not say who made it" in " ".join(result.notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        ("response_a", "response_b", "Response A"), ("model_1_output", "model_2_output", "Model 1"),
+        ("left", "right", "left"), ("candidate-1", "candidate-2", "candidate-1"), ("A", "B", "A"),
+        ("answerOne", "answerTwo", "answerOne"), ("réponse_1", "réponse_2", "1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("asked", ["prompt", "question", "Instruction", "query", "text", "Frage"])
+def test_answers_are_found_by_many_names(first, second, word, asked, tmp_path):
+    data = {"number": 3, asked: "Grüße?", first: "Yes. 👋", second: "No."}
+
+    result = take(tmp_path, [task(annotation(7, choose(word)), data=data)], "export.json")
+
+    assert (result.problems, votes()) == ((), {("Grüße?", "Yes. 👋", "No.", "7")})
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "tsv"])
+def test_the_agreement_of_a_task_is_no_vote(form, tmp_path):
+    rows = [{**SOUP, "id": 1, "verdict": "Answer 2", "annotator": 7, "annotation_id": 1, "agreement": 1.0}]
+    content = rows if form == "json" else table(rows, {"csv": ",", "tsv": "\t"}[form])
+    content = [row | TIMES for row in content] if isinstance(content, list) else content
+
+    take(tmp_path, content, f"min.{form}")
+
+    assert votes() == {of_soup(YEARS, DAYS, "7")}
 
 
 # --- Argilla ------------------------------------------------------------------------------------------------
@@ -627,6 +711,251 @@ def test_chats_that_differ_in_a_turn_of_the_assistant_are_two_prompts(form, tmp_
 
     assert (result.problems, result.prompts, result.judgments) == ((), 2, 2)
     assert votes() == {('It\'s "late"', "Run.", "Sleep.", ANN)}
+
+
+def test_a_comment_of_somebody_who_did_not_vote_is_kept_beside_the_pair(tmp_path):
+    silent = annotation(7, write("Both are about the fridge."))
+
+    result = take(tmp_path, [task(silent, annotation(8, pick("left")))], "export.json")
+
+    assert votes() == {of_soup(DAYS, YEARS, "8")}
+    assert Comparison.objects.get().metadata["comments_without_vote"] == [
+        {"annotator": "7", "comment": "Both are about the fridge."}
+    ]
+    assert f"{moving.COMMENT_ALONE} (1 row: line 1)" in result.notes
+
+
+# --- Argilla 1 and its server -------------------------------------------------------------------------------
+
+BREAD = {"prompt": "How do I keep bread?", "response_1": "In a box.", "response_2": "In the sun."}
+BOX, SUN = BREAD["response_1"], BREAD["response_2"]
+
+
+def response(user: str | None, status: str | None = "submitted", **values) -> dict:
+    named = {name: {"value": value} for name, value in values.items()}
+    return {"user_id": user, "values": named or None, "status": status}
+
+
+def of_client(*responses: dict, **more) -> dict:
+    """A record of version 1, as its client writes it."""
+    return {
+        "id": None, "fields": BREAD, "metadata": {"topic": "food"}, "responses": [*responses],
+        "suggestions": [], "vectors": {}, "external_id": "ext-1", **more,
+    }  # fmt: skip
+
+
+def of_server(*responses: dict, **more) -> dict:
+    """The same as GET /api/v1/datasets/ID/records sends it."""
+    at = {"inserted_at": "2030-01-01T10:00:00", "updated_at": "2030-01-01T10:00:00"}
+    sent = [{"id": f"r{n}", "record_id": "rec", **one, **at} for n, one in enumerate(responses)]
+    return {**of_client(*sent), "id": "rec", "status": "pending", "dataset_id": "d1", **at, **more}
+
+
+def of_bread(winner: str, loser: str, person: str) -> Vote:
+    return BREAD["prompt"], winner, loser, person
+
+
+ANSWERED = (
+    response(ANN, better="response_1", comment="Dry."),
+    response(BEN, better="response_2"),
+    response(CAM, "draft", better="response_1"),
+    response("dee", "discarded", better="response_1"),
+    response("eve", "discarded"),
+)
+FORMS = {
+    "records of the client": json.dumps([of_client(*ANSWERED)]).encode(),
+    "a line of the client": json.dumps(of_client(*ANSWERED)).encode(),
+    "a page of the server": json.dumps({"items": [of_server(*ANSWERED)], "total": 1}).encode(),
+    "a page of its search": json.dumps(
+        {"items": [{"record": of_server(*ANSWERED), "query_score": None}], "total": 1}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_records_with_a_response_a_person_give_the_submitted_votes_alone(form, tmp_path):
+    result = take(tmp_path, FORMS[form], "records.json")
+
+    assert (result.accepted, result.format, result.judgments) == (True, "argilla", 2)
+    assert votes() == {of_bread(BOX, SUN, ANN), of_bread(SUN, BOX, BEN)}
+    assert Judgment.objects.get(annotator__external_id=ANN).comment == "Dry."
+    assert {note.partition(" (")[0] for note in result.notes} == {
+        argilla.NO_VOTE["draft"],
+        argilla.NO_VOTE["discarded"],
+    }
+
+
+def hub_row(*answers: tuple, **more) -> dict:
+    """A row as version 1 pushed it to a hub; `answers`: (user, value, status)."""
+    told = [dict(zip(("user_id", "value", "status"), one, strict=True)) for one in answers]
+    return {
+        **BREAD, "better": told, "better-suggestion": "response_1",
+        "better-suggestion-metadata": {"type": "model", "score": 0.5, "agent": "oak-1"},
+        "external_id": "ext-1", "metadata": '{"topic": "food"}', **more,
+    }  # fmt: skip
+
+
+def test_a_data_set_that_version_1_pushed_to_a_hub_has_votes_a_suggestion_and_metadata(tmp_path):
+    row = hub_row((ANN, "response_1", "submitted"), (BEN, "response_2", "discarded"))
+
+    result = take(tmp_path, json.dumps(row).encode() + b"\n", "train.jsonl")
+
+    assert (result.format, result.judgments) == ("argilla", 1)
+    assert votes() == {of_bread(BOX, SUN, ANN)}
+    metadata = Prompt.objects.get().comparisons.get().metadata
+    assert metadata["topic"] == "food"
+    assert metadata["suggestions"] == [
+        {"question": "better", "value": "response_1", "score": 0.5, "agent": "oak-1"}
+    ]
+
+
+def classified(annotation: object, **more) -> dict:
+    """A text classification record of version 1, as `rg.load(...).to_pandas()` has it."""
+    return {
+        "text": None, "inputs": BREAD, "prediction": [{"label": "response_2", "score": 0.75}],
+        "prediction_agent": "oak-1", "annotation": annotation, "annotation_agent": "ann",
+        "multi_label": False, "explanation": None, "id": "ext-1", "metadata": {"topic": "food"},
+        "status": "Validated", "event_timestamp": None, "metrics": {}, "search_keywords": None,
+        "vectors": None, **more,
+    }  # fmt: skip
+
+
+def test_a_text_classification_record_of_version_1_over_two_answers_is_a_preference(tmp_path):
+    records = [
+        classified("response_1"),
+        classified(None, id="2", inputs=BREAD | {"prompt": "And rolls?"}, status="Default"),
+        classified("response_2", id="3", inputs=BREAD | {"prompt": "And buns?"}, status="Discarded"),
+        classified(["response_2"], id="4", inputs=BREAD | {"prompt": "And cake?"}, annotation_agent="ben"),
+    ]
+
+    result = take(tmp_path, records, "records.json")
+
+    assert (result.problems, result.format) == ((), "argilla")
+    assert votes() == {of_bread(BOX, SUN, "ann"), ("And cake?", SUN, BOX, "ben")}
+    assert "a discarded response is no vote" in " ".join(result.notes)
+    metadata = Prompt.objects.order_by("pk").first().comparisons.get().metadata
+    assert metadata["topic"] == "food"
+    assert metadata["suggestions"] == [
+        {"question": "prediction", "value": "response_2", "score": 0.75, "agent": "oak-1"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (classified("spam", inputs={"text": "Buy now"}, text="Buy now"), "text classification"),
+        (
+            {name: value for name, value in classified([["PER", 0, 3]]).items() if name != "inputs"}
+            | {"text": "Ann ran", "tokens": ["Ann", "ran"]},
+            "token classification",
+        ),
+        (
+            {name: value for name, value in classified("Kurz.").items() if name != "inputs"}
+            | {"text": "Long."},
+            "text-to-text",
+        ),
+    ],
+)
+def test_a_record_of_version_1_without_two_answers_is_refused_by_what_it_is(tmp_path, record, kind):
+    result = take(tmp_path, [record], "records.json")
+
+    (problem,) = result.problems
+    assert f"this is a {kind} record of Argilla 1" in problem.message
+    assert "so it holds no preference" in problem.message
+    assert not Prompt.objects.exists()
+
+
+def test_a_ranking_of_version_1_comes_as_two_lists_and_responses_as_three(tmp_path):
+    ranking = {"rank": [2, 1], "value": ["response_1", "response_2"]}
+    columns = {"user_id": [ANN, BEN], "value": [ranking, ranking], "status": ["submitted", "draft"]}
+
+    take(tmp_path, json.dumps(hub_row(better=columns)).encode(), "train.jsonl")
+
+    assert votes() == {of_bread(SUN, BOX, ANN)}
+
+
+def test_responses_that_name_nobody_are_kept_apart_and_said_to_name_nobody(tmp_path):
+    nobody = [response(None, better=side) for side in ("response_1", "response_2")]
+
+    result = take(tmp_path, [of_client(*nobody)], "records.json")
+
+    assert result.judgments == 2
+    assert len({person for *_, person in votes()}) == 2
+    assert result.notes == (f"{argilla.NOBODY} (1 row: line 1)",)
+
+
+def test_records_that_the_server_sent_without_responses_say_how_to_ask_for_them(tmp_path):
+    result = take(tmp_path, {"items": [of_server(responses=None)], "total": 1}, "records.json")
+
+    assert (result.accepted, result.format, result.judgments) == (True, "argilla", 0)
+    assert result.notes == (f"{argilla.NOT_ASKED_FOR} (1 row: line 1)",)
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "ResponseStatus.submitted", " submitted"])
+def test_the_status_of_a_response_is_read_in_other_spellings(status, tmp_path):
+    row = flat(RECORDS[0])
+    row["better.responses.status"] = [status, status.replace("submitted", "draft").replace("SUBM", "DISC")
+                                      .replace("ITTED", "ARDED")]  # fmt: skip
+
+    result = take(tmp_path, [row], "flat.json")
+
+    assert (result.problems, len(votes())) == ((), 1)
+
+
+def test_a_response_without_a_status_is_a_vote_and_the_file_is_said_not_to_tell(tmp_path):
+    row = flat(RECORDS[0])
+    row["better.responses.status"] = [None, "discarded"]
+
+    result = take(tmp_path, [row], "flat.json")
+
+    assert {vote[3] for vote in votes()} == {ANN}
+    assert any("does not say which responses are drafts" in note for note in result.notes)
+
+
+MARKS = {
+    "themes": [(ANN, ["food", "time"], "submitted"), (BEN, ["time"], "submitted")],
+    "spans": [(ANN, [{"start": 0, "end": 3, "label": "typo"}], "submitted")],
+    "better": [(ANN, "left", "submitted"), (BEN, "tie", "submitted")],
+}
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv", "nested"])
+def test_labels_and_spans_are_kept_beside_the_vote(form, tmp_path):
+    rows = [record(1, EGG, MARKS), record(2, TOAST, MARKS)]
+    dataset = as_dataset(rows, ())
+    if form == "nested":
+        (tmp_path / "made").write_text(json.dumps([nested(row) for row in rows]))
+    else:
+        {"parquet": dataset.to_parquet, "jsonl": dataset.to_json, "csv": dataset.to_csv}[form](
+            tmp_path / "made"
+        )
+
+    name = f"to_datasets.{'json' if form == 'nested' else form}"
+    result = take(tmp_path, (tmp_path / "made").read_bytes(), name)
+
+    assert (result.problems, len(votes())) == ((), 4)
+    kept = Judgment.objects.exclude(outcome="tie").first().metadata
+    assert kept == {"themes": ["food", "time"], "spans": [{"start": 0, "end": 3, "label": "typo"}]}
+
+
+def test_models_beside_the_answers_are_their_sources(tmp_path):
+    fields = {"instruction": "Name a bird.", "generation_1": "A wren.", "generation_2": "A bat."}
+    row = flat(record(1, fields, {"best": [(ANN, "generation_2", "submitted")]},
+                      generation_1_model="oak", generation_2_model="elm"))  # fmt: skip
+
+    take(tmp_path, [row], "flat.json")
+
+    assert dict(Completion.objects.values_list("text", "source")) == {"A wren.": "oak", "A bat.": "elm"}
+
+
+def test_the_index_of_a_data_frame_is_not_who_wrote_an_answer(tmp_path):
+    dataset = as_dataset(RECORDS, ())
+    dataset.to_csv(tmp_path / "made", index=True)
+
+    take(tmp_path, (tmp_path / "made").read_bytes(), "to_datasets.csv")
+
+    assert votes() == SUBMITTED
+    assert {*Completion.objects.values_list("source", flat=True)} == {""}
 
 
 # --- exports of both tools, with the votes that must come out -----------------------------------------------

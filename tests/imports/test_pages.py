@@ -14,9 +14,8 @@ from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.conftest import SHARED
 from tests.corpora import FILES, STRANGE_NAMES, CorpusFile
-from tests.imports.test_nasty import ENTRIES as NASTY_ENTRIES
+from tests.corpora.nasty import NASTY
 from workbench.models import Comparison, Judgment, Prompt, Run, Upload
 from workbench.pipeline import imports
 from workbench.worker import tasks
@@ -29,7 +28,7 @@ BAD = GOOD + b'{"id": "r9", "prompt": "p", "chosen": "<b>a</b>"}\n'
 
 
 @pytest.fixture
-def client(as_user, alice):
+def client(as_user, alice, unhurried):
     return as_user(alice)
 
 
@@ -68,6 +67,28 @@ def test_a_file_is_looked_at_before_anything_is_stored(client, dataset):
     assert "left is better" in page
     assert not Prompt.objects.exists()
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("name", imports.SAMPLES)
+def test_a_sample_is_previewed_by_one_press_and_could_be_imported(name, client, dataset):
+    page = client.get(reverse("import", args=[dataset.pk])).content.decode()
+    assert f'<button name="sample" value="{name}">' in page
+
+    answer = client.post(reverse("import", args=[dataset.pk]), {"sample": name}, follow=True)
+
+    upload = dataset.uploads.get()
+    assert upload.shown_name == name
+    assert answer.context["preview"].title
+    assert answer.context["result"].accepted
+    assert answer.context["preview"].whole
+    assert "What annotators will see" in answer.content.decode()
+
+
+def test_a_sample_that_is_not_offered_is_told_as_no_file(client, dataset):
+    answer = client.post(reverse("import", args=[dataset.pk]), {"sample": "../prompts.jsonl"})
+
+    assert answer.status_code == 400
+    assert not Upload.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -431,10 +452,13 @@ def test_a_strange_name_is_only_ever_shown(name, client, dataset):
 
 
 @pytest.mark.portable
+@pytest.mark.parametrize(
+    "files", [FILES, pytest.param(NASTY, marks=pytest.mark.real_data("nasty"))], ids=["corpora", "nasty"]
+)
 @pytest.mark.django_db(transaction=True)
-def test_every_file_of_the_corpus_does_by_page_what_its_table_says(client, dataset):
+def test_every_broken_file_does_by_page_what_its_table_says(files, client, dataset):
     """One test for all, as a test that commits takes a second to clean up after."""
-    wrong = [file.name for file in FILES if not as_the_table_says(client, dataset, file)]
+    wrong = [file.name for file in files if not as_the_table_says(client, dataset, file)]
 
     assert wrong == []
 
@@ -452,45 +476,12 @@ def as_the_table_says(client, dataset, file: CorpusFile) -> bool:
     good, bad = file.lenient or (0, None)
     return (
         file.rows is None
-        and file.says in words
+        and file.says.lower() in words.lower()
         and (lenient.state == "failed") == (file.lenient is None)
         and lenient.result["rows"] == good
         and (bad is None or tuple(p["line"] for p in lenient.result["problems"]) == bad)
         and page_of(client, upload) != ""
     )
-
-
-@pytest.mark.portable
-@pytest.mark.real_data("nasty")
-@pytest.mark.django_db(transaction=True)
-def test_every_nasty_file_does_by_page_what_the_index_says(client, dataset):
-    """One test for all, as a test that commits takes a second to clean up after."""
-    wrong = [entry["file"] for entry in NASTY_ENTRIES if not as_the_index_says(client, dataset, entry)]
-
-    assert wrong == []
-
-
-def as_the_index_says(client, dataset, entry) -> bool:
-    Comparison.objects.all().delete()
-    Prompt.objects.all().delete()
-    path = SHARED / "nasty" / entry["file"]
-    upload = sent(client, dataset, path.read_bytes(), path.name)
-    page = page_of(client, upload)
-    run = do_import(client, upload)
-    reject = entry["expect"] == "reject" and "accept" not in entry.get("also_acceptable", "")
-    if run.state == "failed":
-        message = f"{page}{run.result['problems']}".lower()
-        lenient = do_import(client, upload, lenient="on")
-        good, bad = entry.get("lenient", {}).get("rows_ok"), entry.get("lenient", {}).get("bad_lines")
-        return (
-            entry["expect"] == "reject"
-            and entry.get("error_must_mention", "").lower() in message
-            and (lenient.state == "failed") == (good is None)
-            and lenient.result.get("rows") == (good or 0)
-            and (bad is None or [p["line"] for p in lenient.result["problems"]] == bad)
-            and page_of(client, upload) != ""
-        )
-    return not reject and run.result["rows"] == entry.get("rows", run.result["rows"])
 
 
 def test_the_preview_lists_what_each_column_becomes_and_in_how_many_rows_it_held_something(client, dataset):
@@ -542,3 +533,59 @@ def test_a_finished_import_shows_what_it_added_and_no_preview_of_what_is_not_sto
     html = client.get(page).content.decode()
     assert "Nothing is imported yet" not in html
     assert "Import another file" in html
+
+
+# An export of another tool
+
+
+def of_label_studio(number: int = 1) -> bytes:
+    """A task with two questions of choices: the second is the vote."""
+    results = [
+        {"from_name": name, "to_name": "prompt", "type": "choices", "value": {"choices": [word]}}
+        for name, word in (("style", "left"), ("manner", "right"))
+    ]
+    task = {
+        "id": number,
+        "data": {"question": f"Name prime {number}.", "answer1": "Nine.", "answer2": "Seven."},
+        "annotations": [{"id": number, "completed_by": 7, "was_cancelled": False, "result": results}],
+    }
+    return json.dumps([task]).encode()
+
+
+def test_the_questions_of_an_export_have_drop_downs_with_the_uses_that_the_format_takes(client, dataset):
+    upload = sent(client, dataset, of_label_studio(), "export.json")
+
+    page = page_of(client, upload, format="columns")
+
+    assert choices_of(page) == {
+        "data.question": "prompt", "data.answer1": "a", "data.answer2": "b",
+        "annotations.style": "", "annotations.manner": "",
+    }  # fmt: skip
+    assert "Which of A and B is better" in page
+    assert "Rank of the answer" not in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_that_a_drop_down_names_decides_the_votes_of_this_export_and_the_next(client, dataset):
+    upload = sent(client, dataset, of_label_studio(), "export.json")
+    assert "Label: left is better" in page_of(client, upload)
+    uses = {
+        "data.question": "prompt", "data.answer1": "a", "data.answer2": "b",
+        "annotations.manner": "outcome",
+    }  # fmt: skip
+
+    run = do_import(client, upload, **mapped(**uses))
+
+    judgment = Judgment.objects.get()
+    assert (run.state, run.result["format"]) == ("done", "label-studio")
+    assert {judgment.comparison.a.text: "a", judgment.comparison.b.text: "b"}["Seven."] == judgment.outcome
+    assert "Label: right is better" in page_of(client, sent(client, dataset, of_label_studio(2), "next.json"))
+
+
+def test_a_column_is_shown_as_the_file_writes_it(client, dataset):
+    upload = sent(client, dataset, b"Question,Response A,Response B\nName a prime.,Seven.,Nine.\n", "t.csv")
+
+    page = page_of(client, upload)
+
+    assert choices_of(page) == {"Question": "prompt", "Response A": "a", "Response B": "b"}
+    assert '<th scope="row">Question</th>' in page

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from tests.imports.test_importing import EXAMPLES
 from workbench.models import Dataset
 from workbench.pipeline import imports
+from workbench.pipeline.text import language
 
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
@@ -60,12 +61,22 @@ BECAME = {
 }
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_each_column_is_said_to_be_what_it_became_and_how_many_rows_held_something(tmp_path):
     file = lines(tmp_path / "x.jsonl", ROWS)
 
     assert became(looked_at(file).result) == BECAME
 
 
+@pytest.mark.usefixtures("unhurried")
+def test_no_preview_loads_the_model_that_tells_languages(tmp_path, monkeypatch):
+    monkeypatch.setattr(language, "_identifier", lambda: pytest.fail("90 MB in the web process"))
+    file = lines(tmp_path / "x.jsonl", [{"prompt": "Nobody else asks this.", "chosen": "a", "rejected": "b"}])
+
+    assert looked_at(file).result.rows == 1
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_named_columns_are_said_by_their_words_and_all_others_are_metadata(tmp_path):
     rows = [
         {"Frage": "Warum?", "links": "Regen", "rechts": "Sonne", "Urteil": "a", "prompt": "7", "label": 1}
@@ -82,6 +93,7 @@ def test_named_columns_are_said_by_their_words_and_all_others_are_metadata(tmp_p
     }
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("shape", EXAMPLES)
 def test_no_column_of_an_example_is_without_a_word_of_what_it_became(shape, tmp_path):
     (tmp_path / "x.jsonl").write_text(EXAMPLES[shape])
@@ -179,3 +191,34 @@ def test_a_rating_against_the_label_is_told_of_named_columns_too(tmp_path):
 
     assert "chosen_rating is below rejected_rating: the rating contradicts the label" in note
     assert "(1 row: line 1)" in note
+
+
+def test_the_pairs_shown_are_of_different_prompts_from_all_over_the_file(tmp_path):
+    """Forty prompts of four rows each: the first rows alone would show one prompt four times."""
+    rows = [
+        {"prompt": f"Name {n}.", "chosen": f"Yes {n} {k}.", "rejected": f"No {n} {k}."}
+        for n in range(40)
+        for k in range(4)
+    ]
+
+    seen = looked_at(lines(tmp_path / "rows.jsonl", rows))
+
+    asked = [example.messages[-1]["content"] for example in seen.examples]
+    assert asked[0] == "Name 0."
+    assert len(set(asked)) == 5
+    assert seen.examples[-1].line > 100
+    assert {example.more for example in seen.examples} == {3}
+
+
+def test_the_pairs_of_prompts_are_those_that_are_counted(tmp_path):
+    rows = [
+        {"prompt": "Which?", "chosen": "One.", "rejected": "Two."},
+        {"prompt": "Which?", "chosen": "One.", "rejected": "Three."},
+        {"prompt": "Which?", "chosen": "One.", "rejected": "Three."},
+        {"prompt": "What then?", "chosen": "One.", "rejected": "Three."},
+    ]
+
+    seen = looked_at(lines(tmp_path / "rows.jsonl", rows))
+
+    assert sorted(seen.pairs) == [1, 2]
+    assert (len(seen.pairs), sum(seen.pairs)) == (seen.result.prompts, seen.result.comparisons)

@@ -83,7 +83,7 @@ test("a click counts from when the button went down", async () => {
 });
 
 test("time counts only while the page is visible and has the focus", async () => {
-  const { appeared, secondsLooked, paint, tick, focus, hide } = await page();
+  const { appeared, takeSeconds, paint, tick, focus, hide } = await page();
   appeared();
   paint();
 
@@ -92,24 +92,35 @@ test("time counts only while the page is visible and has the focus", async () =>
   tick(5000);
   focus(true);
   tick(1000);
-  assert.equal(secondsLooked(), 3);
+  assert.equal(takeSeconds(), 3);
   hide(true);
   tick(60_000);
 
-  assert.equal(secondsLooked(), 3);
+  assert.equal(takeSeconds(), 0);
 });
 
 test("a page that opens without the focus counts nothing", async () => {
-  const { appeared, secondsLooked, paint, tick } = await page({ focused: false });
+  const { appeared, takeSeconds, paint, tick } = await page({ focused: false });
   appeared();
   paint();
   tick(4000);
 
-  assert.equal(secondsLooked(), 0);
+  assert.equal(takeSeconds(), 0);
+});
+
+test("a second is given once: after a vote, time counts for its change", async () => {
+  const { appeared, takeSeconds, paint, tick } = await page();
+  appeared();
+  paint();
+  tick(2000);
+  const vote = takeSeconds();
+  tick(500);
+
+  assert.deepEqual([vote, takeSeconds()], [2, 0.5]);
 });
 
 test("restartTime begins again at 0", async () => {
-  const { appeared, restartTime, secondsLooked, paint, tick } = await page();
+  const { appeared, restartTime, takeSeconds, paint, tick } = await page();
   appeared();
   paint();
   tick(2000);
@@ -119,5 +130,5 @@ test("restartTime begins again at 0", async () => {
   paint();
   tick(500);
 
-  assert.equal(secondsLooked(), 0.5);
+  assert.equal(takeSeconds(), 0.5);
 });

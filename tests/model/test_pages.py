@@ -142,7 +142,7 @@ def test_a_training_shows_its_curve_its_preflight_and_its_log(dataset, alice, as
     page = as_user(alice).get(reverse("run", args=[run.pk])).content.decode()
 
     assert 'd="M25.00 5.00L50.00 15.00"' in page
-    assert "75 %" in page
+    assert "75\xa0%" in page
     assert "warning: few &lt;pairs&gt;" in page
     assert "style=" not in page
 
@@ -153,7 +153,7 @@ def test_each_version_stands_with_its_interval_beside_the_rule_longest(dataset, 
 
     page = as_user(alice).get(reverse("model", args=[dataset.pk])).content.decode()
 
-    assert "<b>100 %</b>" in page
+    assert "<b>100\xa0%</b>" in page
     assert "longest" in page
     assert "not evaluated" in page  # the old one
 

@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from django.urls import reverse
 from django.utils import timezone
 
+from scoring.anytime import level_of
 from scoring.formats import BadText, Scored
 from tests.factories import (
     ComparisonFactory,
@@ -74,12 +75,12 @@ def labelled(*comparisons: Comparison) -> None:
     )
 
 
-def settled(dataset: Dataset, margins: list[tuple[ModelVersion, list[bool]]]) -> None:
+def settled(dataset: Dataset, margins: list[tuple[ModelVersion, list[bool]]], start: int = 0) -> None:
     """Pairs that a file labels, one a prompt, and for each version whether it is right on each pair."""
     pairs = list(zip(*(right for _, right in margins), strict=True))
     comparisons = [
         ComparisonFactory.create(prompt=prompt)
-        for prompt, _ in zip(unseen_prompts(dataset), pairs, strict=False)
+        for prompt, _ in zip(unseen_prompts(dataset, start), pairs, strict=False)
     ]
     labelled(*comparisons)
     Suggestion.objects.bulk_create(
@@ -120,10 +121,64 @@ def test_a_version_that_is_better_here_and_worse_nowhere_is_promoted(few, old, n
 def test_a_version_that_is_not_clearly_better_is_not_promoted(few, old, new, dataset):
     gate = gate_of(new, old, dataset, up=0.55)
 
-    assert gate.verdict == "no"
-    with pytest.raises(Refused, match=r"Not clearly better: \+5.0 points on 60 pairs"):
+    assert gate.verdict == "not enough data"
+    with pytest.raises(Refused, match=r"Not decided yet on Kitchen: \+5.0 points on 60 pairs"):
         promotion.promote(new, dataset)
     assert ModelVersion.objects.active() == old
+
+
+def test_a_version_that_is_shown_to_be_no_better_is_refused(few, old, new, dataset):
+    gate = gate_of(new, old, dataset, up=0.2)
+
+    assert gate.verdict == "no"
+    assert "Not better by 3.0 points or more on Kitchen: −30.0 points on 60 pairs" in gate.sentence
+
+
+def test_the_gate_says_how_many_more_votes_would_decide(few, old, new, dataset):
+    dataset.overlap = 2
+    dataset.save()
+
+    open_one = next(c for c in gate_of(new, old, dataset, up=0.55).conditions if c.name == "superior")
+
+    assert (open_one.met, open_one.weighed.met) == (None, None)
+    assert open_one.more_votes == 2 * open_one.weighed.more_pairs
+    more = f"{open_one.more_votes:,} more votes on {open_one.weighed.more_pairs:,} more pairs"
+    assert f"If the difference stays as it is, about {more} would decide." in open_one.said
+
+
+def test_about_as_many_pairs_more_as_the_gate_names_decide(few, old, new, dataset):
+    first = next(c for c in gate_of(new, old, dataset, up=0.6).conditions if c.name == "superior")
+    more = first.weighed.more_pairs + 10
+
+    right, was_right = shares(more, 0.6, 0.5)
+    settled(dataset, [(new, right), (old, was_right)], start=100_000)
+    grown = next(c for c in promotion.weigh(new, dataset).conditions if c.name == "superior")
+
+    assert (first.met, grown.met) == (None, True)
+    assert grown.weighed.pairs == 60 + more < 500
+
+
+def test_candidates_against_one_active_version_share_one_chance_of_error(old, dataset):
+    before = ModelVersionFactory.create(name="before")
+    active = ModelVersionFactory.create(name="better")
+    activate(active, reason="better")
+    later = [ModelVersionFactory.create(name=f"later {n}") for n in range(3)]
+
+    numbers = [promotion.candidate_number(v, active) for v in (*later, before, old)]
+
+    assert numbers == [1, 3, 5, 2, 4]
+    assert level_of(1) == 0.05
+    assert sum(level_of(k) / 2 for k in range(1, 100_000)) <= 0.05
+    wide, narrow = (
+        next(c for c in promotion.weigh(v, dataset).conditions if c.name == "superior") for v in later[:2]
+    )
+    assert wide.said == narrow.said  # nothing is scored
+
+
+def test_a_rule_takes_no_place_among_the_candidates(old, new):
+    ModelVersionFactory.create(name="longest of us", kind="baseline", weights_sha256="")
+
+    assert promotion.candidate_number(ModelVersionFactory.create(name="third"), old) == 3
 
 
 def test_under_300_decided_test_pairs_there_is_not_enough_data(old, new, dataset):
@@ -171,12 +226,12 @@ def test_a_gate_between_models_of_which_too_little_is_known_says_so(few, old, ne
 
 def test_a_version_that_loses_on_a_frozen_dataset_is_not_promoted(few, old, new, dataset):
     held = DatasetFactory.create(name="Public", frozen=True)
-    settled(held, list(zip((new, old), shares(60, 0.5, 0.6), strict=True)))
+    settled(held, list(zip((new, old), shares(60, 0.3, 0.6), strict=True)))
 
     gate = gate_of(new, old, dataset)
 
     assert gate.verdict == "no"
-    assert "The model may be worse on Public: −10.0 points" in gate.sentence
+    assert "Worse on Public: −30.0 points" in gate.sentence
 
 
 def test_a_frozen_dataset_that_is_too_small_to_tell_is_not_enough_data(few, old, new, dataset):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 
 from scoring.formats import Scored
-from tests.factories import CompletionFactory, ModelVersionFactory, ScoreFactory
+from tests.factories import CompletionFactory, ModelVersionFactory, PromptFactory, ScoreFactory
 from tests.faults.remote_storage import RemoteStorage
 from tests.scoring.models import save_bert, spoilt_folder
+from tests.scoring.test_chat import card_scores, save_chat
 from workbench.models import ModelVersion, Run, ScoreBatch
 from workbench.pipeline.model import registry
 from workbench.pipeline.runs.progress import Refused
@@ -245,8 +247,31 @@ def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
 def test_a_model_that_would_be_scored_wrong_is_refused_unless_its_training_is_stated(tmp_path):
     folder = save_bert(tmp_path / "model", stated=False)
 
-    with pytest.raises(CommandError, match=r"depend on token types.*--token-types zero"):
+    with pytest.raises(CommandError, match=r"depend on token types.*--template pair.*--template bert-pair"):
         call_command("model_add", str(folder), name="tiny", precision="fp32")
     assert not ModelVersion.objects.transformers().exists()
 
     assert added(folder, token_types="zero").template == "bert-pair"
+    with_types = added(folder, name="with types", template="pair")
+    assert (with_types.template, with_types.found["template"]) == ("pair", "pair")
+    assert {token["type"] for token in with_types.found["tokens"]} == {0, 1}
+
+
+def test_a_worker_scores_a_conversation_by_the_chat_template_that_was_registered(tmp_path, dataset):
+    folder = save_chat(tmp_path / "model")
+    version = added(folder)
+    asked = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "why does rain fall"},
+    ]
+    prompt = PromptFactory.create(dataset=dataset, messages=asked)
+    completion = CompletionFactory.create(prompt=prompt, text="because air cools")
+    expected = card_scores(folder, [[*asked, {"role": "assistant", "content": "because air cools"}]])
+    shutil.rmtree(folder)
+
+    batches.score_now(version, [completion.pk], scorers.load_scorer(version))
+
+    assert (version.template, version.max_length) == ("chat", 130)
+    assert completion.scores.get(version=version).value == pytest.approx(expected[0], abs=1e-4)
+    shown = "".join(token["text"] for token in version.found["tokens"])
+    assert shown.startswith("<s><|start_header_id|>user")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
+from django.urls import reverse
 from django.utils import timezone
 
 from scoring.config import PRESETS, Measured, Progress, Stopped, TrainingError
@@ -53,7 +54,7 @@ class FakeTraining:
         state = out.with_name("state")
         step = int(state.read_text()) if state.exists() else 0
         self.began_at.append(step)
-        assert (pairs / "preference.train.jsonl").is_file()
+        assert list(pairs.glob("*.train.jsonl"))
         while step < STEPS and not out.is_dir():
             step += 1
             state.write_text(str(step))
@@ -372,6 +373,29 @@ def test_the_manifest_says_what_to_expect_before_time_is_spent(release):
     assert any("don’t expect much" in warning for warning in outlook.warnings)
     assert any("The longer answer is preferred in 100 %" in warning for warning in outlook.warnings)
     assert json.dumps(outlook.rows)
+
+
+def test_the_release_that_the_page_builds_unless_told_otherwise_can_be_trained_on(
+    release, base, alice, as_user, tmp_path
+):
+    """It could not: its columns are preferred and rejected, which no training read."""
+    offered = as_user(alice).get(reverse("releases", args=[release.dataset_id])).context["form"]
+    purpose = releases.PURPOSES[offered["purpose"].value()]
+
+    built = releases.build(
+        Release(dataset=release.dataset, profiles=[purpose.profile], formats=[purpose.format])
+    )
+
+    assert plan.outlook(built).rows == plan.outlook(release).rows
+    version = carry_out(training.begin(built, base, "recommended"), FakeTraining(), tmp_path)
+    assert version.release == built
+
+
+def test_a_release_that_cannot_be_trained_on_says_which_can(release):
+    table = releases.build(Release(dataset=release.dataset, profiles=["pairs"], formats=["csv"]))
+
+    with pytest.raises(Refused, match="Build a release for “Any program”"):
+        plan.outlook(table)
 
 
 def test_pairs_with_an_empty_answer_are_left_out_and_counted_before_and_in_the_log(

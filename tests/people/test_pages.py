@@ -118,13 +118,13 @@ def test_votes_are_shown_as_of_the_last_report_with_the_new_ones_since(
     html = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
 
     assert "1 new vote since" in html
-    row = html.split('<th scope="row">bob</th>')[1].split("</tr>")[0]
+    row = html.split(">bob</a>")[1].split("</tr>")[0]
     assert 'data-label="Votes">12</td>' in row
-    everybody, of_bob = html.split("<details")[1:]
+    everybody, of_bob = html.split("<h2>Reliability checks</h2>")[1].split("<details")[1:]
     assert "<summary>Everyone</summary>" in everybody
     assert "<summary>bob</summary>" in of_bob
     for checks in (everybody, of_bob):
-        assert "<b>100 %</b></td><td>76 to 100 %</td>" in checks.split("Chose left")[1]
+        assert "<b>100\xa0%</b></td><td>76 to 100\xa0%</td>" in checks.split("Chose left")[1]
         assert "too few votes yet" in checks.split("Right on known answers")[1]
 
 
@@ -137,7 +137,7 @@ def test_before_anything_is_computed_the_page_has_the_members_and_says_when_the_
     judged = as_user(alice).get(url).content.decode()
 
     assert "alice" in nothing
-    assert "No votes yet" in nothing
+    assert "No votes or labels yet" in nothing
     assert "The first figures appear by themselves" in judged
 
 

@@ -20,7 +20,14 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
-from workbench.models import Annotator, Dataset, Judgment, Statistics, User
+from workbench.models import (
+    Annotator,
+    Dataset,
+    Judgment,
+    Statistics,
+    User,
+    Worker,
+)
 from workbench.pipeline import quality
 from workbench.pipeline.model.promotion import activate
 from workbench.pipeline.quality import charts
@@ -100,7 +107,7 @@ def test_without_figures_the_page_says_what_comes_and_how(as_user, dataset, alic
     JudgmentFactory.create(comparison=ComparisonFactory.create(prompt__dataset=dataset))
     somebody = page(client, dataset)
 
-    assert "No votes yet" in nobody
+    assert "No votes or labels yet" in nobody
     assert COMING in somebody
     Dataset.objects.update(archived_at=timezone.now())
     assert "archived before its figures were computed" in page(client, dataset)
@@ -144,7 +151,10 @@ def test_the_page_says_how_old_its_figures_are(as_user, dataset, alice, judged, 
     assert "Up to date" in fresh
     assert "1 new vote since" in old
     assert "reward-2 is active now" in old
-    assert "An update is on its way." in old
+    assert "No worker is running, so no update is on its way." in old
+    now = timezone.now()
+    Worker.objects.create(name="w", queues="work", started_at=now, last_seen=now)
+    assert "An update is on its way." in page(client, dataset)
     assert "Up to date" not in old
     assert "on its way" not in fresh
     Dataset.objects.update(archived_at=timezone.now())
@@ -237,3 +247,23 @@ def test_the_page_takes_as_many_queries_for_forty_annotators_as_for_two(
 
     assert Judgment.objects.count() > 40
     assert counts[0] == counts[1]
+
+
+def test_what_lacks_data_is_one_line_and_no_cell_repeats_it(as_user, dataset, alice, judged, quick_pen):
+    compute(dataset)
+
+    html = page(as_user(alice), dataset)
+
+    assert html.count("<b>Not yet:</b>") == 1
+    assert (
+        "what sways choices (needs 100 votes for a side on 20 prompts; have 40 votes on 20 prompts)" in html
+    )
+    assert "not enough data" not in html.lower()
+
+
+def test_where_nobody_votes_twice_the_page_leads_to_the_setting(as_user, dataset, alice, rita, quick_pen):
+    JudgmentFactory.create(comparison=ComparisonFactory.create(prompt__dataset=dataset))
+    compute(dataset)
+
+    assert "Set two people per pair" in page(as_user(alice), dataset)
+    assert "Set two people per pair" not in page(as_user(rita), dataset)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from workbench.pipeline.quality import charts
-from workbench.pipeline.quality.panels import Panel, in_words, panels, plan
+from workbench.pipeline.quality.panels import Panel, in_words, panels, plan, questions
 
 NASTY = "<script>alert(1)</script>"
 
@@ -40,6 +40,29 @@ def worker(pk: int, left: float | None) -> dict[str, Any]:
     shares = {name: figure(None, n=0) for name in ("consistent", "gold", "towards", "away", "seconds")}
     facts = {"annotator": pk, "imported": False, "votes": 50, "per_hour": 60.5}
     return {**facts, "skill": figure(0.8), "left": figure(left), **shares}
+
+
+def board() -> dict[str, Any]:
+    """Two sources with 50 votes on both, and a third that won its one vote."""
+
+    def source(name: str, wins: float, votes: int, chance: float | None) -> dict[str, Any]:
+        figures = {"against_average": figure(chance), "raw_against_average": figure(chance and chance - 0.1)}
+        figures |= {"strength": figure(chance), "raw_strength": figure(chance)}
+        return {"source": name, "wins": wins, "votes": votes, **figures}
+
+    return {
+        "votes": 51,
+        "groups": 40,
+        "ties": 1,
+        "sources": [source("rowan", 30.5, 50, 0.6), source(NASTY, 19.5, 51, 0.4), source("elm", 1, 1, None)],
+        "wins": [[0, 30.5, 0], [19.5, 0, 0], [0, 1, 0]],
+        "pairs": [[0, 50, 0], [50, 0, 1], [0, 1, 0]],
+        "controlled": True,
+        "left": figure(0.52),
+        "longer": figure(0.6),
+        "lead": {"source": "rowan", "next": NASTY, "chance": figure(0.62), "sure": True},
+        "left_out": {"both_bad": 2},
+    }
 
 
 def report_with(**changes: Any) -> dict[str, Any]:
@@ -84,6 +107,7 @@ def report_with(**changes: Any) -> dict[str, Any]:
         },
         "sample": {"people": {"answers": 150, "led": 1200, "picked": 0, "asked_after": 3}},
         "annotators": [worker(1, 0.5), worker(2, 0.62), worker(3, None)],
+        "everybody": {"gold": figure(None)},
         "aggregation": {
             "annotators": 3, "comparisons": 40, "votes_per_annotator": 30.0, "enough": True,
             "decided_by_majority": 30, "decided_by_skill": 40, "differ": 2,
@@ -96,6 +120,7 @@ def report_with(**changes: Any) -> dict[str, Any]:
         "against": {"people": [model]},
         "audit": {"people": [audited | {"excess": {"length": figure(0.3, 0.1)}, "people_given_margin": {}}]},
         "plan": [],
+        "boards": {"people": board()},
     }  # fmt: skip
     return {**report, **changes}
 
@@ -107,20 +132,28 @@ def panel(report: dict[str, Any], name: str) -> Panel:
     return next(shown for shown in panels(report, "people", NAMES) if shown.name == name)
 
 
+def said(shown: Panel) -> str:
+    return " ".join([shown.says, *shown.notes])
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("agreement", "in 65 % (60 to 70) of cases"),
         ("agreement", "In the latest week (2026-11-23), they agreed in 70 % (65 to 75)."),
         ("agreement-by", "Agreement is 70 % (65 to 75) with version 2 of the guidelines. With version 1"),
-        ("accuracy", "reward-1 agrees with people on 70 % (65 to 75) of 100 pairs."),
+        (
+            "accuracy",
+            "on 70 % (65 to 75) of 100 pairs, better than picking the longer answer.",
+        ),
         ("accuracy", "agrees on 60 % (55 to 65), so the model is ahead: +10.0 points (+5.0 to +15.0)."),
         ("accuracy", "People disagree too, so a perfect model would reach 90 % (85 to 95)."),
         (
             "accuracy",
             "Left out: 1,200 votes given after the model’s pick was shown, 3 votes asked for because",
         ),
-        ("reliability", "reward-1 is overconfident. Its expected calibration error is 0.10"),
+        ("reliability", "reward-1 is overconfident: it says 75 % on average, and people agree in 65 %."),
+        ("reliability", "The expected calibration error is 0.10 (0.05 to 0.15) on 150 votes; 0 is perfect."),
         ("margins", "reward-1 is right more often when it is surer: 60 % (55 to 65), where 50 % is chance."),
         ("left", f"1 of 2 annotators seems to favour a side. The strongest case is {NASTY}, who"),
         ("pace", "One person gives about 80 votes an hour (75 to 85)."),
@@ -130,7 +163,7 @@ def panel(report: dict[str, Any], name: str) -> Panel:
     ],
 )
 def test_each_panel_says_what_it_shows_with_its_interval(name, sentence):
-    assert sentence in panel(report_with(), name).says
+    assert sentence in said(panel(report_with(), name))
 
 
 @pytest.mark.parametrize("low", [-0.3, 0.1, -0.9], ids=["alike", "more", "less"])
@@ -139,7 +172,8 @@ def test_what_each_panel_says_is_whole_sentences(low):
     (audited,) = report["audit"]["people"]
     audited["excess"]["length"] |= {"low": low, "high": low + 0.5}
 
-    sentences = [shown.says for shown in panels(report, "people", NAMES) if shown.says]
+    shown_panels = panels(report, "people", NAMES)
+    sentences = [text for shown in shown_panels for text in (shown.says, *shown.notes) if text]
 
     assert [sentence for sentence in sentences if not sentence.endswith((".", "…"))] == []
 
@@ -147,13 +181,14 @@ def test_what_each_panel_says_is_whole_sentences(low):
 def test_a_model_that_is_not_told_apart_from_the_rule_longest_is_not_called_better():
     report = report_with()
     report["against"]["people"][0]["slices"][0] = sliced("all", "all", 0.7, over=0.02)
-    says = panel(report, "accuracy").says
+    says = said(panel(report, "accuracy"))
 
+    assert "not told apart from picking the longer answer" in says
     assert "The difference may be chance." in says
     assert "less" not in says
 
 
-def test_what_is_too_little_says_so_and_is_not_drawn():
+def test_what_is_too_little_says_what_it_needs_and_is_not_drawn():
     report = report_with()
     model = report["against"]["people"][0]
     model |= {
@@ -169,7 +204,14 @@ def test_what_is_too_little_says_so_and_is_not_drawn():
     drawn = ("agreement", "accuracy", "reliability", "margins", "left", "pace")
     without_data = [panel(report, name) for name in drawn]
 
-    assert [shown.says.startswith("Not enough data") for shown in without_data] == [True] * 6
+    assert [shown.lacks for shown in without_data] == [
+        "agreement (needs 10 pairs with two votes; have 40)",
+        "accuracy of reward-1 (needs 10 scored pairs with votes on 5 prompts; have 100 pairs on 100 prompts)",
+        "confidence of reward-1 (needs 10 votes on scored pairs that calibration left out; have 150)",
+        "margins and votes (needs 10 votes on pairs that reward-1 has scored; have 3)",
+        "position bias (needs 10 votes for a side by one person)",
+        "pace (needs a vote)",
+    ]
     assert not any(shown.has_chart for shown in without_data)
 
 
@@ -177,7 +219,7 @@ def test_an_uncalibrated_model_has_no_reliability():
     report = report_with()
     report["against"]["people"][0] |= {"calibrated": False, "bins": [], "ece": figure(None)}
 
-    assert "not calibrated yet" in panel(report, "reliability").says
+    assert "needs 100 votes and a calibration" in panel(report, "reliability").lacks
     assert not panel(report, "reliability").has_chart
 
 
@@ -185,7 +227,8 @@ def test_a_dataset_without_any_model_still_has_its_panels_of_people():
     shown_panels = panels(report_with(against={}, audit={}), "people", NAMES)
 
     assert {shown.name for shown in shown_panels} >= {"agreement", "accuracy", "left", "pace"}
-    assert "no model has scored" in next(shown for shown in shown_panels if shown.name == "accuracy").says
+    accuracy = next(shown for shown in shown_panels if shown.name == "accuracy")
+    assert "needs a model that has scored" in accuracy.lacks
 
 
 def test_what_tells_of_single_annotators_is_marked():
@@ -209,6 +252,122 @@ def test_the_plan_is_in_sentences():
     ]
 
 
+def asked(report: dict[str, Any], label_source: str = "people") -> dict[str, Panel]:
+    """The panel that answers each question."""
+    shown = questions(panels(report, label_source, NAMES), label_source)
+    return {question.title: question.answer for question in shown}
+
+
+GOAL = {"goal": "accuracy", "version": "reward-1", "within": 0.02, "now": 0.05, "judgments": 525}
+EFFORT = {"seconds": 36.0, "hours": 5.2, "measured": True}
+
+
+def test_six_questions_are_each_answered_by_one_sentence_and_one_picture():
+    report = report_with(plan=[GOAL | EFFORT])
+
+    answers = asked(report)
+
+    assert list(answers) == [
+        "Do people agree?",
+        "Is the model right?",
+        "Is its confidence honest?",
+        "What sways choices?",
+        "Who needs a word?",
+        "What would more votes buy?",
+    ]
+    for answer in answers.values():
+        assert answer.has_chart
+        assert answer.says.count(". ") == 0, answer.says
+
+
+def test_a_question_without_data_is_left_out_and_no_table_says_so():
+    report = report_with(against={}, audit={})
+
+    answers = asked(report)
+
+    assert list(answers) == ["Do people agree?", "Who needs a word?", "Pace"]
+
+
+def test_a_feature_that_nobody_has_data_on_is_in_no_row():
+    report = report_with()
+    (audited,) = report["audit"]["people"]
+    audited["people"] = {"length": figure(0.1), "code": figure(None)}
+    audited["model"] = {"length": figure(0.3), "code": figure(None)}
+
+    assert [row["feature"] for row in panel(report, "audit").rows] == ["Length"]
+
+
+def test_without_data_on_any_feature_the_regression_is_one_line():
+    report = report_with()
+    (audited,) = report["audit"]["people"]
+    audited["people"] = audited["model"] = {"length": figure(None), "bold": figure(None)}
+
+    shown = panel(report, "audit")
+
+    assert shown.lacks == (
+        "what sways choices (needs 100 votes for a side on 20 prompts; have 150 votes on 60 prompts)"
+    )
+    assert shown.rows == []
+
+
+def test_who_leans_or_misses_gold_or_hurries_is_named():
+    report = report_with(everybody={"gold": figure(0.9)})
+    ann, _, cid = report["annotators"]
+    ann["gold"], cid["seconds"] = figure(0.5, 0.2), figure(2.0, 0.5)
+
+    says = panel(report, "annotators").says
+
+    assert says == (
+        f"Look at ann, right on gold in 50 % (30 to 70); {NASTY}, left in 62 % (57 to 67); "
+        "cid, 2.0 s (1.5 to 2.5 s) a vote."
+    )
+
+
+def test_nobody_is_named_for_what_chance_explains():
+    report = report_with(everybody={"gold": figure(0.9)})
+    for row in report["annotators"]:
+        row |= {"left": figure(0.52), "gold": figure(0.88), "seconds": figure(20.0)}
+
+    assert panel(report, "annotators").says == "Nobody stands out beyond chance by side, gold or speed."
+
+
+def test_label_sources_have_a_table_of_their_own():
+    report = report_with()
+    of_file = {**worker(4, None), "imported": True}
+    report["annotators"].append(of_file)
+    report["agreement"]["imported"] = report["agreement"]["people"]
+
+    people, labels = (
+        next(shown for shown in panels(report, source, {4: "file.jsonl"}) if shown.name == "annotators")
+        for source in ("people", "imported")
+    )
+
+    assert people.title == "Annotators"
+    assert 4 not in {row["annotator"] for row in people.rows}
+    assert labels.title == "Label sources"
+    assert [row["name"] for row in labels.rows] == ["file.jsonl"]
+
+
+def test_more_votes_narrow_the_accuracy_by_the_rule_of_the_plan():
+    """n (h / w)² in all: 100 pairs at ± 5 points are 100 (5 / 3)² = 278 at ± 3 and 625 at ± 2."""
+    shown = panel(report_with(plan=[GOAL | EFFORT]), "plan")
+
+    assert [row["margin"] for row in shown.rows] == ["± 5.0 points (now)", "± 3 points", "± 2 points"]
+    assert [row["votes"] for row in shown.rows] == pytest.approx([0, 178, 525], abs=1)
+    assert shown.says == (
+        "178 more votes, about 1.8 hours of work, would narrow the accuracy of reward-1 from ± 5.0 to "
+        "± 3 points."
+    )
+
+
+def test_an_agreement_of_one_week_is_still_a_picture():
+    report = report_with()
+    report["agreement"]["people"]["by_week"] = [agreed("2026-11-09", 0.6)]
+
+    assert charts.drawn(panel(report, "agreement"), charts.THEMES["light"])
+    assert panel(report, "agreement").described == "A dot at 65 % (60 to 70), with its interval."
+
+
 def test_figures_are_written_with_their_ends():
     assert in_words(figure(0.64, 0.03)) == "64 % (61 to 67)"
     assert in_words(figure(0.4, 0.1), "log_odds") == "+0.40 (+0.30 to +0.50)"
@@ -219,11 +378,13 @@ def test_figures_are_written_with_their_ends():
 def test_every_chart_is_shapes_and_text_whatever_people_are_called():
     drawn = {
         shown.name: charts.drawn(shown, charts.THEMES["dark"]).decode()
-        for shown in panels(report_with(), "people", NAMES)
+        for shown in panels(report_with(plan=[GOAL | EFFORT]), "people", NAMES)
         if shown.has_chart
     }
 
-    assert set(drawn) == {"agreement", "accuracy", "reliability", "margins", "left", "pace"}
+    from workbench.pipeline.quality.drawing import CHARTS
+
+    assert set(drawn) == set(CHARTS) - {"sources"}  # drawn in tests of the board
     assert all("<script" not in svg and "href=" not in svg for svg in drawn.values())
     assert "&lt;script&gt;" in drawn["left"]
     assert charts.THEMES["dark"].model in drawn["left"]

@@ -26,11 +26,12 @@ from tests.factories import (
     SuggestionFactory,
     UserFactory,
 )
+from workbench.db.away import FULL_DISK
 from workbench.db.snapshot import snapshot
 from workbench.models import Comparison, Dataset, Decision, Flag, Guidelines, Judgment, Release
 from workbench.models.dataset import group_digest
 from workbench.pipeline import releases
-from workbench.pipeline.releases import SPLITS, split_of
+from workbench.pipeline.releases import SPLITS, proof, split_of
 from workbench.pipeline.releases.cases import cases
 from workbench.pipeline.runs.progress import Cancelled
 
@@ -464,7 +465,7 @@ def test_the_command_writes_an_old_release_out_again(dataset, tmp_path):
     ("name", "options", "sentence"),
     [
         ("Kitchn", {}, 'There is no dataset "Kitchn". Is it Kitchen?'),
-        ("Kitchen", {"profile": ["dpo"]}, 'There is no profile "dpo"; there are preference, aira'),
+        ("Kitchen", {"profile": ["dpo"]}, 'There is no profile "dpo"; there are pairs, preference'),
         ("Kitchen", {"number": 7}, "Kitchen has no release 7 that is ready"),
     ],
 )
@@ -513,3 +514,7 @@ def test_people_go_on_judging_while_a_release_is_built_and_it_shows_one_moment(d
     assert release.manifest["comparisons"]["by_outcome"] == {"a": 6}
     assert [version["number"] for version in release.manifest["guidelines"]] == [1]
     assert len(rows(release)) == 6
+
+
+def test_the_program_that_loads_a_release_knows_a_full_disk_as_all_others_do():
+    assert proof.FULL == FULL_DISK

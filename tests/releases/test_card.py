@@ -102,8 +102,8 @@ def test_bias_and_agreement_are_told_with_their_intervals(dataset):
     text = build(dataset)[0].content
 
     assert (
-        "All votes are the same, on pairs with two or more votes: 80 % of 5 (95 % interval 38 to 96 %)."
-        in text
+        "All votes and imported labels are the same, on pairs with two or more: "
+        "80 % of 5 (95 % interval 38 to 96 %)." in text
     )
     assert "The longer answer is preferred: 75 % of 4 (95 % interval 30 to 95 %)." in text
     assert "The answer on the left is preferred: 75 % of 8 (95 % interval 41 to 93 %)." in text
@@ -115,7 +115,7 @@ def test_what_nobody_knows_is_not_enough_data(dataset):
     text = build(dataset)[0].content
 
     assert text.count("not enough data.") == 3
-    assert "No pair has two votes, so agreement is not known." in text
+    assert "No pair has two votes or imported labels, so agreement is not known." in text
 
 
 def test_people_and_imported_voices_are_told_apart_and_nobody_is_named(dataset):
@@ -153,5 +153,5 @@ def test_filters_and_the_active_model_are_in_the_card_in_words(dataset):
     release = releases.build(Release(dataset=dataset, profiles=["preference"], filters=filters))
 
     text = Path(default_storage.path(f"{release.folder}/README.md")).read_text()
-    assert "Filters: minimum votes per pair 1; shortest answer (characters) 3." in text
+    assert "Filters: minimum votes and labels per pair 1; shortest answer (characters) 3." in text
     assert "Active model: reader (weights abababababab)." in text

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.factories import ComparisonFactory, JudgmentFactory, PromptFactory
-from workbench.models import Annotator, Dataset, Decision, Download, Judgment, Release, Run, User
+from workbench.models import Annotator, Dataset, Decision, Download, Judgment, Release, Run, SavedView, User
 from workbench.pipeline import releases as pipeline
 from workbench.pipeline.decisions import aggregation
 from workbench.worker import tasks
@@ -238,7 +238,7 @@ def test_the_count_follows_the_filters_as_things_are_decided_now(dataset, alice,
 
     assert "<b>2</b> of 2" in count(client, dataset)
     assert "<b>1</b> of 2" in count(client, dataset, min_votes=2)
-    assert "calibrated" in count(client, dataset, min_confidence=0.9)
+    assert "calibrated" in count(client, dataset, min_confidence=90)
     assert "Enter a whole number" in count(client, dataset, min_votes="two")
 
 
@@ -263,7 +263,7 @@ def test_no_request_settles_decisions_and_the_number_says_as_of_when(
     assert again == first
     assert "<b>3</b> of 3" in after
     assert ", as of " in after
-    assert "There are newer votes" in after
+    assert "There are newer votes or labels" in after
     assert "hx-trigger" not in after
 
 
@@ -308,8 +308,7 @@ def test_days_are_days_in_utc_where_pages_show_another_zone_and_the_form_says_so
 
     page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
 
-    assert "Last vote from (UTC)" in page
-    assert "until (UTC)" in page
+    assert "Day of the last vote or label (UTC)" in page
     assert "<b>1</b> of 1" in count(client, dataset, judged_from="2026-07-01", judged_until="2026-07-01")
     assert "<b>0</b> of 1" in count(client, dataset, judged_from="2026-07-02")
 
@@ -329,7 +328,40 @@ def test_formats_and_filters_of_the_form_are_those_of_the_release(dataset, alice
     assert (release.profiles, release.formats) == (["preference"], ["parquet", "csv"])
     assert release.filters == {"min_votes": 2, "judged_from": "2026-05-01"}
     page = client.get(reverse("release", args=[release.pk])).content.decode()
-    assert "Filters: minimum votes per pair 2; last vote from (UTC) 2026-05-01" in page
+    assert "Filters: minimum votes and labels per pair 2; last vote or label from (UTC) 2026-05-01" in page
+
+
+def test_shares_are_asked_in_per_cent_and_stored_as_commands_take_them(dataset, alice, as_user):
+    form = {"purpose": "pairs", "min_agreement": "66.7", "min_confidence": "50", "max_confidence": "90"}
+
+    client = as_user(alice)
+    client.post(reverse("releases", args=[dataset.pk]), form)
+
+    release = Release.objects.get()
+    assert release.filters == {"min_agreement": 0.667, "min_confidence": 0.5, "max_confidence": 0.9}
+    page = client.get(reverse("release", args=[release.pk])).content.decode()
+    assert "minimum agreement 66.7 %; minimum model confidence 50 %" in page
+    assert "less than or equal to 100" in count(client, dataset, min_agreement="101")
+
+
+def test_own_and_shared_views_are_offered_and_the_release_keeps_the_selection(dataset, alice, rita, as_user):
+    judge(dataset)
+    views = [
+        SavedView.objects.create(dataset=dataset, name=name, owner=owner, shared=shared, query="votes=1-")
+        for name, owner, shared in (("Mine", alice, False), ("Shared", rita, True), ("Hers", rita, False))
+    ]
+    client = as_user(alice)
+
+    page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
+    assert [view.name for view in views if f">{view.name}</option>" in page] == ["Mine", "Shared"]
+    assert "Select a valid choice" in count(client, dataset, view=views[2].pk)
+    assert "<b>1</b> of 1" in count(client, dataset, view=views[1].pk)
+    client.post(reverse("releases", args=[dataset.pk]), {"purpose": "pairs", "view": views[1].pk})
+
+    release = Release.objects.get()
+    assert release.filters == {"view": {"name": "Shared", "query": "votes=1-"}}
+    page = client.get(reverse("release", args=[release.pk])).content.decode()
+    assert "in the saved view Shared (Votes and labels on a pair: 1-)" in page
 
 
 def test_conversations_as_csv_are_refused_by_the_form(dataset, alice, as_user):
@@ -337,7 +369,7 @@ def test_conversations_as_csv_are_refused_by_the_form(dataset, alice, as_user):
 
     page = as_user(alice).post(reverse("releases", args=[dataset.pk]), form).content.decode()
 
-    assert "CSV cannot hold conversations. Choose another format for trl-chat." in page
+    assert "CSV cannot hold conversations. Choose another format for TRL, conversations." in page
     assert not Release.objects.exists()
 
 
@@ -370,7 +402,7 @@ def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three
         begun(dataset, alice)
     client = as_user(alice)
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
 
     assert page.count("<article") == 2 * count
@@ -538,6 +570,21 @@ def test_all_files_come_as_one_zip_that_is_the_same_each_time(ready, alice, as_u
     assert b"".join(client.get(url)) == data
 
 
+def test_download_all_in_the_list_gives_the_files_that_can_be_had_one_by_one(
+    ready, dataset, alice, rita, bob, charlie, as_user
+):
+    client, url = as_user(alice), reverse("release_zip", args=[ready.pk])
+    assert f'href="{url}"' in client.get(reverse("releases", args=[dataset.pk])).content.decode()
+
+    with zipfile.ZipFile(BytesIO(b"".join(client.get(url)))) as archive:
+        contents = {name.removeprefix("kitchen-1/"): archive.read(name) for name in archive.namelist()}
+
+    assert contents.keys() == {*pipeline.names_of(ready.manifest)}
+    assert contents == {name: b"".join(download(client, ready, name)) for name in contents}
+    others = [as_user(person).get(url).status_code for person in (rita, bob, charlie)]
+    assert others == [403, 403, 404]
+
+
 def test_the_zip_is_on_record_and_a_head_request_is_none(ready, alice, as_user):
     client, url = as_user(alice), reverse("release_zip", args=[ready.pk])
 
@@ -555,3 +602,47 @@ def test_a_zip_that_is_given_up_halfway_ends_without_an_error(ready):
     assert next(blocks).startswith(b"PK")
 
     blocks.close()
+
+
+@pytest.mark.parametrize(
+    ("purpose", "profile", "kind"),
+    [
+        ("pairs", "pairs", "jsonl"),
+        ("trl", "trl-chat", "jsonl"),
+        ("openrlhf", "openrlhf", "jsonl"),
+        ("axolotl", "axolotl", "jsonl"),
+        ("llama-factory", "llama-factory", "jsonl"),
+        ("reward-model", "aira", "jsonl"),
+        ("spreadsheet", "pairs", "csv"),
+    ],
+)
+def test_what_a_release_is_for_picks_its_profile_and_format(dataset, alice, as_user, purpose, profile, kind):
+    judge(dataset)
+
+    as_user(alice).post(reverse("releases", args=[dataset.pk]), {"purpose": purpose, "profiles": ["kto"]})
+
+    release = Release.objects.get()
+    assert (release.profiles, release.formats) == ([profile], [kind])
+
+
+def test_the_page_asks_for_what_first_and_begins_with_prompt_preferred_and_rejected(dataset, alice, as_user):
+    page = as_user(alice).get(reverse("releases", args=[dataset.pk])).content.decode()
+
+    places = [page.index(f'value="{name}"') for name in [*pipeline.PURPOSES, "other", *pipeline.PROFILES][:8]]
+    assert places == sorted(places)
+    assert '<input type="radio" name="purpose" value="pairs" id="purpose-pairs" checked>' in page
+    assert "JSONL with prompt, preferred and rejected." in page
+    assert page.count('name="profiles"') == len(pipeline.PROFILES)
+
+
+def test_the_csv_for_a_spreadsheet_holds_no_formula(dataset, alice):
+    pair = ComparisonFactory.create(
+        prompt__dataset=dataset, a__text='=HYPERLINK("http://evil")', b__text="Salt."
+    )
+    JudgmentFactory.create(comparison=pair, outcome="a")
+
+    release = pipeline.build(Release(dataset=dataset, profiles=["pairs"], formats=["csv"]))
+
+    _, content = file_of(release)
+    assert content.startswith(b'"prompt","preferred","rejected"\n')
+    assert b"\"'=HYPERLINK(" in content

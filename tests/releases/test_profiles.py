@@ -80,6 +80,7 @@ MARGIN = {"prompt": "Salt?", "chosen": "No.", "rejected": "Yes.", "margin": pyte
 @pytest.mark.parametrize(
     ("profile", "expected"),
     [
+        ("pairs", [{"prompt": "Salt?", "preferred": "No.", "rejected": "Yes."}]),
         ("preference", [{"prompt": "Salt?", "chosen": "No.", "rejected": "Yes."}]),
         ("aira", [{"prompt": "Salt?", "prefered_completions": "No.", "rejected_completions": "Yes."}]),
         ("reward-aira", [{"instruction": "Salt?", "chosen_response": "No.", "rejected_response": "Yes."}]),

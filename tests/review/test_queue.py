@@ -376,6 +376,21 @@ def test_flips_are_told_apart_by_what_people_prefer_and_a_tie_of_scores_is_none(
     assert to_b not in queued(dataset, version)
 
 
+def test_a_settled_case_is_known_with_the_reasons_that_it_had(dataset, version, case, rita):
+    """Also a flag, which settling closes; a pair that nobody disagreed on was no case."""
+    start = timezone.now() - timedelta(days=1)
+    split, agreed, flagged = case("ab"), case("aa"), case("a", flag="other")
+    for comparison in (split, agreed, flagged):
+        decide.settle(comparison, rita, outcome="a", seen_token=decide.seen(comparison))
+
+    settled = queue.settled_since(dataset, version, "", start)
+
+    assert {found.why for found in settled} == {(Why.PEOPLE,), (Why.FLAGGED,)}
+    assert all(found.since < found.until for found in settled)
+    assert queue.settled_since(dataset, version, "labels", start) == []
+    assert queue.settled_since(dataset, version, "", timezone.now()) == []
+
+
 def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, version, case):
     case("ab", margin=1.0, flag="other")
     with CaptureQueriesContext(connection) as for_one:
@@ -386,4 +401,4 @@ def test_the_queue_takes_as_many_queries_for_thirty_cases_as_for_one(dataset, ve
     with CaptureQueriesContext(connection) as for_thirty:
         assert len(queue.page(dataset, version, Filters()).cases) == 30
 
-    assert len(for_thirty) == len(for_one) == 6
+    assert len(for_thirty) == len(for_one) == 4

@@ -133,7 +133,7 @@ def test_the_first_queue_is_what_people_brought_up_and_the_others_have_tabs(
     assert set(re.findall(r'id="row-(\d+)"', review)) == {str(labelled[1].pk), str(labelled[2].pk)}
     assert "people against imported labels" in review
     beside = html_of(as_user(rita), "review", dataset, queue="model")
-    assert "<b>70 % (65 to 75)</b> of 200 pairs it has not learnt from" in beside
+    assert "<b>70\xa0% (65 to 75)</b> of 200 pairs it has not learnt from" in beside
     assert "may be no better than length alone" in beside
 
 
@@ -173,7 +173,7 @@ def test_each_count_is_the_same_on_every_page_and_after_each_poll(dataset, label
     home, overview = html_of(client, "home"), html_of(client, "dataset", dataset)
     polled = client.get(dataset.get_absolute_url(), headers={"HX-Request": "true"}).content.decode()
     before = [("1", ""), ("", "2")]
-    assert counts(home) == [("1", "")]
+    assert set(counts(home)) == {("1", "")}  # the next task, and the dataset's own steps
     assert sorted(counts(overview)) == sorted(counts(polled)) == sorted(before)
     assert re.search(r"Disagreements</a>\s*<b>1</b>", overview)
 
@@ -193,6 +193,6 @@ def test_labels_of_the_file_are_counted_beside_the_votes_of_people(dataset, labe
 
     home, overview = html_of(as_user(alice), "home"), html_of(as_user(alice), "dataset", dataset)
 
-    assert "1 of 5 votes" in home
+    assert re.search(r"Voted</b>\s*<span class=\"hint\">1 of 5<", home)
     assert "6 imported labels" in home
     assert "of 5 votes needed; plus 6 imported labels" in overview

@@ -108,11 +108,12 @@ def test_a_message_goes_to_the_queue_of_the_kind(
     kind, dataset, monkeypatch, django_capture_on_commit_callbacks
 ):
     queues = []
-    monkeypatch.setattr(tasks.carry_out, "apply_async", lambda args, queue: queues.append(queue))
+    monkeypatch.setattr(tasks.carry_out, "apply_async", lambda args, queue, **_: queues.append(queue))
     run = RunFactory.create(dataset=dataset, kind=kind)
 
     with django_capture_on_commit_callbacks(execute=True):
         tasks.enqueue_run(run)
     tasks.reconcile()
 
-    assert queues == 2 * ["train" if kind in ("train", "evaluate") else "work"]
+    heavy = {"train": "train", "evaluate": "train", "register": "train", "vectors": "score"}
+    assert queues == 2 * [heavy.get(kind, "work")]

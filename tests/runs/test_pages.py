@@ -26,12 +26,14 @@ def enqueued(monkeypatch):
     the message itself is left out."""
     sent: list[tuple[int, str]] = []
 
-    def note(args, queue):
+    def note(args, queue, **_):
         sent.append((args[0], Run.objects.get(pk=args[0]).state))
 
     monkeypatch.setattr(tasks.carry_out, "apply_async", note)
     monkeypatch.setattr(
-        tasks.enqueue_batches, "delay", lambda: sent.extend(Run.objects.values_list("pk", "state"))
+        tasks.enqueue_batches,
+        "apply_async",
+        lambda args, **_: sent.extend(Run.objects.values_list("pk", "state")),
     )
     return sent
 
@@ -148,11 +150,9 @@ def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_
     assert "the model&#x27;s output is &lt;nan&gt;" in html
     assert Completion.objects.get(pk=batch.completion_ids[0]).text in html
     completion = Completion.objects.get(pk=batch.completion_ids[0])
-    data = f"{reverse('data', args=[dataset.pk])}?prompt={completion.prompt_id}"
-    assert f'<a href="{data}">{completion.prompt.messages[-1]["content"]}</a>' in html
-    shown = client.get(data).content.decode()
-    assert shown.count('<article class="prompt"') == 1
-    assert f'id="prompt-{completion.prompt_id}"' in shown
+    its_page = reverse("prompt", args=[completion.prompt_id])
+    assert f'<a href="{its_page}">{completion.prompt.messages[-1]["content"]}</a>' in html
+    assert completion.text in client.get(its_page).content.decode()
     assert "Retry 1 failed" in html
     with django_capture_on_commit_callbacks(execute=True):
         client.post(reverse("run_retry", args=[run.pk]))

@@ -16,8 +16,8 @@ from workbench.models import Claim, ModelVersion, Suggestion
 from workbench.pipeline.annotate import queue, statements
 from workbench.pipeline.annotate.answers import Answer
 from workbench.pipeline.annotate.handout import next_claim
+from workbench.pipeline.annotate.items import Item
 from workbench.pipeline.scoring import suggestions
-from workbench.views.items import Item
 
 pytestmark = pytest.mark.django_db
 

@@ -19,7 +19,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from scoring.checkpoint import TEMPLATE, TEMPLATE_KEY
+from scoring.checkpoint import TEMPLATE_KEY
+from scoring.config import BERT_PAIR
 from scoring.model import quietly
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -71,7 +72,7 @@ def save_bert(
     torch.manual_seed(seed)
     network = kind(copy.deepcopy(config))
     if stated:
-        setattr(network.config, TEMPLATE_KEY, TEMPLATE)
+        setattr(network.config, TEMPLATE_KEY, BERT_PAIR)
     network.save_pretrained(path)
     BertTokenizer(vocab=vocabulary(config.vocab_size), do_lower_case=False).save_pretrained(path)
     return path

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from scoring.checkpoint import CheckpointError
-from scoring.encode import Encoder, digest_of, longest_first
+from scoring.encode import Encoder, PairEncoder, digest_of, longest_first
 from scoring.formats import BadText
 from tests.scoring.models import SPECIAL, sentence
 
@@ -73,8 +73,8 @@ def test_the_digest_is_the_same_where_the_model_sees_no_difference(encode, ends)
 
     first, second, longer = encode([("Q", start + ends[0]), ("Q", start + ends[1]), ("Q", f"And {start}")])
 
-    assert digest_of(first.ids) == digest_of(second.ids) != digest_of(longer.ids)
-    assert -(2**63) <= digest_of(longer.ids) < 2**63
+    assert digest_of(first) == digest_of(second) != digest_of(longer)
+    assert -(2**63) <= digest_of(longer) < 2**63
 
 
 @given(before=st.text(max_size=8), literal=st.sampled_from(SPECIAL), after=st.text(max_size=8))
@@ -117,13 +117,13 @@ def test_the_tokenizers_own_truncation_and_padding_are_ignored(tiny, encode):
     tokenizer.enable_truncation(8)
     tokenizer.enable_padding(length=32)
 
-    (encoded,) = Encoder(tokenizer, 512)([(sentence(3), sentence(20))])
+    (encoded,) = PairEncoder(tokenizer, 512)([(sentence(3), sentence(20))])
 
     assert len(encoded.ids) == 26
 
 
 def test_another_familys_frame_is_taken_from_its_tokenizer():
-    encode = Encoder(roberta_like(), 16)
+    encode = PairEncoder(roberta_like(), 16)
 
     (encoded,) = encode([("aa b", "b a")])
 
@@ -131,7 +131,7 @@ def test_another_familys_frame_is_taken_from_its_tokenizer():
 
 
 def test_a_control_token_that_a_vocabulary_can_spell_is_refused():
-    encode = Encoder(unigram(), 16)
+    encode = PairEncoder(unigram(), 16)
 
     with pytest.raises(BadText, match="the answer holds <s>, which is a control token"):
         encode([("a", "a<s>b")])

@@ -262,7 +262,7 @@ def test_a_network_in_training_mode_refuses_to_score(tiny):
     [
         ({"max_length": 513}, "max_length is 513, but the model has 512 positions"),
         ({"max_length": 4}, "leaves no room"),
-        ({"template": "chat"}, "template 'chat' is not one of bert-pair"),
+        ({"template": "roberta-pair"}, "template 'roberta-pair' is not one of bert-pair, pair, chat"),
         ({"precision": "int8"}, "precision 'int8' is not one of"),
     ],
 )

@@ -19,7 +19,7 @@ from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
 from scoring.guard import guard_of
 from scoring.head import fit_head
-from scoring.model import Network
+from scoring.model import Network, Types
 from tests.conftest import SHARED
 from tests.scoring.models import sentence
 
@@ -38,7 +38,7 @@ class Table(Network):
         self.scored: list[int] = []
         self.eval()
 
-    def forward(self, texts: Sequence[Ids]) -> torch.Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None) -> torch.Tensor:
         places = [len(text) - 5 for text in texts]
         self.scored += places
         return torch.tensor([self.values[place] for place in places])
@@ -248,7 +248,7 @@ def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeyp
 
 def test_a_batch_too_large_for_the_device_is_halved(make):
     class Small(Table):
-        def forward(self, texts: Sequence[Ids]) -> torch.Tensor:
+        def forward(self, texts: Sequence[Ids], types: Types = None) -> torch.Tensor:
             if len(texts) > 2:
                 raise torch.OutOfMemoryError("no room")
             return super().forward(texts)

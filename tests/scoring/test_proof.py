@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from scoring import seed
 from scoring.__main__ import main
 from scoring.checkpoint import TOKENIZER_FILES, CheckpointError, files_of, open_checkpoint
+from scoring.encode import tokenizer_of
 from scoring.engine import load
 from scoring.model import load_classifier
-from scoring.proof import Card, prove
+from scoring.proof import Card, TemplateUnclear, prove
 from tests.scoring.models import save_bert
 from tests.scoring.test_families import GROUPED, card_values, mixed_pairs, save_family
 
@@ -44,43 +45,52 @@ def change_weights(folder: Path, change) -> None:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def test_a_model_whose_scores_depend_on_token_types_is_refused_and_told_how_to_state_them(unstated):
+def test_a_model_whose_scores_depend_on_token_types_is_asked_about_them(unstated):
     with pytest.raises(
-        CheckpointError, match=r"depend on token types.*standard deviations.*--token-types zero"
-    ):
+        TemplateUnclear, match=r"depend on token types.*standard deviations.*--template pair.* bert-pair"
+    ) as unclear:
         prove(unstated, 64)
 
-    prove(unstated, 64, token_types="zero")
+    assert unclear.value.choices == ("pair", "bert-pair")
 
 
-def test_a_statement_that_is_false_of_the_layout_does_not_help(unstated, tmp_path):
+@pytest.mark.parametrize("template", ["pair", "bert-pair"])
+def test_a_model_with_token_types_is_scored_as_stated(unstated, template):
+    proven = prove(unstated, 64, template=template)
+
+    pairs = mixed_pairs(64)
+    card = Card(load_classifier(proven.checkpoint), tokenizer_of(unstated), 64, template)
+    ours = [scored.value for scored in load(unstated, max_length=64, template=template)(pairs)]
+    assert ours == pytest.approx(card.values(pairs).tolist(), abs=1e-4)
+    assert any(token.type for token in proven.shown) == (template == "pair")
+
+
+def test_a_false_statement_of_the_layout_is_refused(unstated, tmp_path):
     folder = copy_of(unstated, tmp_path)
     edit(folder / "tokenizer_config.json", truncation_side="left")
 
-    with pytest.raises(CheckpointError, match=r"cuts long texts differently.*left.*standard deviations"):
-        prove(folder, 64, token_types="zero")
+    with pytest.raises(CheckpointError, match=r"cuts long texts differently.*left.*--template pair"):
+        prove(folder, 64, template="bert-pair")
+    prove(folder, 64, template="pair")
 
 
 def test_the_published_seed_needs_no_statement(unstated, monkeypatch):
-    card = Card(load_classifier(open_checkpoint(unstated)), tokenizer_of(unstated), 512)
-    good, bad = card.values([(seed.PROMPT, seed.GOOD), (seed.PROMPT, seed.BAD)], zero=True)
+    card = Card(load_classifier(open_checkpoint(unstated)), tokenizer_of(unstated), 512, "bert-pair")
+    good, bad = card.values([(seed.PROMPT, seed.GOOD), (seed.PROMPT, seed.BAD)])
     monkeypatch.setattr(seed, "GOOD_SCORE", good)
     monkeypatch.setattr(seed, "BAD_SCORES", (bad,))
 
-    prove(unstated, 512)
+    assert prove(unstated, 512).template == "bert-pair"
 
 
-def tokenizer_of(folder: Path):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def test_a_tokenizer_that_cuts_from_the_left_is_refused(tmp_path):
+def test_a_tokenizer_that_cuts_from_the_left_cuts_here_too(tmp_path):
     folder = save_family(tmp_path / "left", "roberta", {"truncation_side": "left"})
 
-    with pytest.raises(CheckpointError, match=r"truncation side: left.*standard deviations"):
-        prove(folder, 64)
+    assert prove(folder, 64).template == "pair"
+
+    pairs = mixed_pairs(64)
+    ours = [scored.value for scored in load(folder, max_length=64, template="pair", precision="fp32")(pairs)]
+    assert ours == pytest.approx(card_values(folder, pairs, 64), abs=1e-4)
 
 
 def test_a_decoder_without_a_padding_token_is_scored_one_text_at_a_time(tmp_path):
@@ -99,7 +109,7 @@ def test_positions_that_have_no_weights_may_be_any_number(llama, tmp_path):
     folder = copy_of(llama, tmp_path)
     edit(folder / "config.json", max_position_embeddings=131_072)
 
-    assert prove(folder, 64).max_positions == 131_072
+    assert prove(folder, 64).checkpoint.max_positions == 131_072
 
 
 @pytest.mark.parametrize("family", ["mpnet", "camembert", "xlm-roberta"])
@@ -111,30 +121,14 @@ def test_a_length_above_what_the_positions_allow_is_refused_before_anything_is_s
     prove(folder, 64)
 
 
-CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-
-
-@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja"])
-def test_a_model_with_a_chat_template_is_refused(llama, tmp_path, place):
-    folder = copy_of(llama, tmp_path)
-    if place.endswith(".json"):
-        edit(folder / place, chat_template=CHAT)
-    else:
-        (folder / place).write_text(CHAT)
-
-    with pytest.raises(CheckpointError, match=f"chat template .{place}.; such models are not supp"):
-        prove(folder, 64)
-
-
 @pytest.mark.parametrize("name", ["chat_template.jinja", "spiece.model", "tokenizer.model"])
 def test_every_file_that_changes_tokens_is_fetched_hashed_and_copied(unstated, tmp_path, name):
-    assert name in TOKENIZER_FILES
-    if not name.startswith("chat"):
-        folder = copy_of(unstated, tmp_path)
-        (folder / name).write_bytes(b"\x0a")
+    folder = copy_of(unstated, tmp_path)
+    (folder / name).write_bytes(b"\x0a")
 
-        assert open_checkpoint(folder).tokenizer_sha256 != open_checkpoint(unstated).tokenizer_sha256
-        assert name in files_of(open_checkpoint(folder))
+    assert name in TOKENIZER_FILES
+    assert open_checkpoint(folder).tokenizer_sha256 != open_checkpoint(unstated).tokenizer_sha256
+    assert name in files_of(open_checkpoint(folder))
 
 
 def with_lora(tensors):
@@ -260,6 +254,9 @@ def test_the_commands_of_scoring_take_the_statement(unstated, tmp_path, capsys):
     words = ["score", "--model", str(unstated), str(rows), "-o", str(tmp_path / "out.jsonl")]
 
     assert main(words) == 1
-    assert "--token-types zero" in capsys.readouterr().err
+    assert "--template bert-pair" in capsys.readouterr().err
     assert main([*words, "--token-types", "zero"]) == 0
+    assert main([*words, "--template", "pair"]) == 0
     assert main(["check", str(unstated), "--token-types", "zero"]) == 0
+    assert "[CLS]|H|##o|##w" in capsys.readouterr().out
+    assert main([*words, "--template", "pair", "--token-types", "zero"]) == 1

@@ -17,7 +17,7 @@ def staff(as_user):
 def enqueued(monkeypatch):
     """Ids of Datasets that a message was sent for, in order."""
     ids: list[int] = []
-    monkeypatch.setattr(tasks.score_missing, "delay", ids.append)
+    monkeypatch.setattr(tasks.score_missing, "apply_async", lambda args, **_: ids.extend(args))
     return ids
 
 
@@ -88,7 +88,7 @@ def test_the_active_model_cannot_be_retired_and_the_page_says_what_to_do(staff):
 
 
 def test_the_page_says_how_to_add_a_model(staff):
-    assert "manage.py model_add" in staff.get(reverse("versions")).content.decode()
+    assert f'href="{reverse("version_add")}"' in staff.get(reverse("versions")).content.decode()
 
 
 def test_the_list_asks_as_often_for_three_more_models_as_for_none(staff, queries_of):
@@ -123,7 +123,7 @@ def test_the_page_of_a_calibrated_version_shows_what_held_on_other_prompts(staff
     assert "sigmoid(margin / 2.500)" in page
     assert "0.310" in page
     assert "0.050" in page
-    assert "45 to 74 %" in page
+    assert "45 to 74\xa0%" in page
 
 
 def test_calibrating_on_too_little_says_so_and_changes_nothing(staff):
@@ -144,3 +144,23 @@ def test_a_version_with_scores_is_not_deleted_and_an_unused_one_is(staff):
 
     assert "Retire it" in refused.content.decode()
     assert list(ModelVersion.objects.transformers()) == [used]
+
+
+def test_a_model_shows_one_pair_by_tokens_and_how_much_was_cut(staff):
+    tokens = [
+        {"text": "<|user|>", "id": 3, "part": "template", "type": 0},
+        {"text": "\n\n", "id": 4, "part": "template", "type": 0},
+        {"text": " <b>why", "id": 5, "part": "prompt", "type": 0},
+        {"text": "because", "id": 6, "part": "answer", "type": 1},
+    ]
+    version = ModelVersionFactory.create(template="chat", found={"tokens": tokens, "compared": 14})
+    ScoreFactory.create(version=version, prompt_cut=30, completion_cut=1)
+    ScoreFactory.create(version=version)
+
+    html = staff.get(reverse("version", args=[version.pk])).text
+
+    assert "14 sample texts had the same scores as in plain transformers" in html
+    assert '<li class="template" title="token 4">↵↵</li>' in html
+    assert '<li class="prompt" title="token 5"> &lt;b&gt;why</li>' in html
+    assert '<li class="answer" title="token 6, type 1">because</li>' in html
+    assert "1 of 2 scored answers were cut, by 30 tokens of prompts and 1 of answers" in html

@@ -17,15 +17,45 @@ from tests.factories import (
     ComparisonFactory,
     JudgmentFactory,
     ModelVersionFactory,
+    PromptFactory,
     RunFactory,
     UserFactory,
 )
-from workbench.models import Annotator, Dataset, Member, Release, User
+from workbench.models import (
+    Act,
+    AllowedHost,
+    Annotator,
+    Dataset,
+    Example,
+    Invitation,
+    Member,
+    Release,
+    Reply,
+    Role,
+    Token,
+    User,
+    Webhook,
+)
 from workbench.pipeline import imports, quality, releases
+from workbench.pipeline.people import invitations, tokens
+from workbench.pipeline.questions import replying
 
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
-OF_NO_DATASET = {"", "version", "document", "picture"}
+OF_NO_DATASET = {
+    "",
+    "link",
+    "version",
+    "host",
+    "account",
+    "login",
+    "document",
+    "picture",
+    "old link to reset",
+    "old link to verify",
+    "old passkey",
+    "no provider",
+}
 PEOPLE = ("anonymous", "stranger", "annotator", "reviewer", "admin", "staff")
 
 
@@ -56,10 +86,41 @@ TABLE = {
     "logout": Row("POST", "", (302, 302, 302, 302, 302, 302)),
     "password_change": Row("GET", "", LOGGED_IN),
     "password_change_done": Row("GET", "", LOGGED_IN),
+    "account_login": Row("GET", "", (200, 302, 302, 302, 302, 302)),
+    "account_logout": Row("POST", "", (302, 302, 302, 302, 302, 302)),
+    "account_reset_password": Row("GET", "", OPEN),
+    "account_reset_password_done": Row("GET", "", OPEN),
+    "account_reset_password_from_key": Row("GET", "old link to reset", OPEN),
+    "account_reset_password_from_key_done": Row("GET", "", OPEN),
+    "account_email": Row("GET", "", LOGGED_IN),
+    "account_confirm_email": Row("GET", "old link to verify", OPEN),
+    "account_reauthenticate": Row("GET", "", LOGGED_IN),
+    "mfa_authenticate": Row("GET", "", (302, 302, 302, 302, 302, 302)),
+    "mfa_login_webauthn": Row("GET", "", (200, 302, 302, 302, 302, 302)),
+    "openid_connect_login": Row("GET", "no provider", (404, 404, 404, 404, 404, 404)),
+    "openid_connect_callback": Row("GET", "no provider", (404, 404, 404, 404, 404, 404)),
+    "mfa_index": Row("GET", "", LOGGED_IN),
+    "mfa_list_webauthn": Row("GET", "", LOGGED_IN),
+    "mfa_reauthenticate": Row("GET", "", to(302, LOGGED_IN)),
+    "mfa_activate_totp": Row("GET", "", to(302, LOGGED_IN)),
+    "mfa_deactivate_totp": Row("GET", "", to(404, LOGGED_IN)),
+    "mfa_view_recovery_codes": Row("GET", "", to(404, LOGGED_IN)),
+    "mfa_generate_recovery_codes": Row("GET", "", to(302, LOGGED_IN)),
+    "mfa_download_recovery_codes": Row("GET", "", to(404, LOGGED_IN)),
+    "mfa_add_webauthn": Row("GET", "", to(302, LOGGED_IN)),
+    "mfa_reauthenticate_webauthn": Row("GET", "", to(302, LOGGED_IN)),
+    "mfa_remove_webauthn": Row("GET", "old passkey", to(302, LOGGED_IN)),
+    "mfa_edit_webauthn": Row("GET", "old passkey", to(302, LOGGED_IN)),
     "dataset_new": Row("GET", "", STAFF),
     "dataset": Row("GET", "dataset", ANNOTATOR),
     "data": Row("GET", "dataset", REVIEWER),
     "groups": Row("GET", "dataset", REVIEWER),
+    "view_save": Row("POST", "dataset", to(302, REVIEWER)),
+    "view_delete": Row("POST", "view", to(302, ADMIN)),
+    "data_act": Row("POST", "dataset", to(302, REVIEWER)),
+    "data_history": Row("GET", "dataset", REVIEWER),
+    "act_undo": Row("POST", "act", to(302, ADMIN)),
+    "prompt": Row("GET", "prompt", REVIEWER),
     "settings": Row("GET", "dataset", ADMIN),
     "guidelines_revise": Row("POST", "dataset", to(400, ADMIN)),
     "dataset_delete": Row("GET", "dataset", ADMIN),
@@ -67,9 +128,31 @@ TABLE = {
     "archive": Row("POST", "dataset", to(302, ADMIN)),
     "bring_back": Row("POST", "dataset", to(302, ADMIN)),
     "people": Row("GET", "dataset", ADMIN),
+    "invitations": Row("GET", "dataset", ADMIN),
+    "invite_link": Row("POST", "dataset", to(400, ADMIN)),
+    "invite_mails": Row("POST", "dataset", to(400, ADMIN)),
+    "invitation_resend": Row("POST", "invitation", to(302, ADMIN)),
+    "invitation_revoke": Row("POST", "invitation", to(302, ADMIN)),
+    "agree": Row("GET", "dataset", to(302, ANNOTATOR)),
+    "join": Row("GET", "", OPEN),
+    "join_link": Row("GET", "link", to(302, OPEN)),
     "member_change": Row("POST", "member", to(302, ADMIN)),
+    "member_facts": Row("POST", "member", to(302, ADMIN)),
+    "member_qualify": Row("POST", "member", to(302, ADMIN)),
+    "member_pause": Row("POST", "member", to(302, ADMIN)),
+    "member_resume": Row("POST", "member", to(302, ADMIN)),
     "member_remove": Row("POST", "member", to(302, ADMIN)),
+    "person": Row("GET", "member", ADMIN),
+    "former": Row("GET", "former", ADMIN),
+    "account": Row("GET", "", LOGGED_IN),
+    "account_data": Row("GET", "", LOGGED_IN),
+    "own_languages": Row("POST", "", to(302, LOGGED_IN)),
+    "login_end": Row("POST", "login", (302, 404, 404, 404, 404, 404)),
+    "log_out_elsewhere": Row("POST", "", to(302, LOGGED_IN)),
+    "time_sheet": Row("GET", "dataset", ADMIN),
+    "time_sheet_csv": Row("GET", "dataset", ADMIN),
     "runs": Row("GET", "dataset", ADMIN),
+    "running": Row("GET", "dataset", to(286, REVIEWER)),
     "run": Row("GET", "run", ADMIN),
     "run_cancel": Row("POST", "run", to(302, ADMIN)),
     "run_retry": Row("POST", "run", to(302, ADMIN)),
@@ -83,6 +166,7 @@ TABLE = {
     "version": Row("GET", "version", STAFF),
     "version_calibrate": Row("POST", "version", to(302, STAFF)),
     "version_delete": Row("POST", "version", to(302, STAFF)),
+    "version_add": Row("GET", "", STAFF),
     "version_activate": Row("POST", "version", to(302, STAFF)),
     "rollback": Row("POST", "", to(302, STAFF)),
     "version_retire": Row("POST", "version", to(302, STAFF)),
@@ -95,12 +179,30 @@ TABLE = {
     "annotate_undo": Row("GET", "dataset", to(302, ANNOTATOR)),
     "annotate_markdown": Row("GET", "claimed", ANNOTATOR),
     "annotate_own": Row("GET", "dataset", ANNOTATOR),
+    "qualify": Row("GET", "dataset", ANNOTATOR),
+    "qualify_start": Row("POST", "dataset", to(302, ANNOTATOR)),
+    "qualify_answer": Row("POST", "dataset", to(302, ANNOTATOR)),
     "straight_on": Row("POST", "", to(204, LOGGED_IN)),
     "gold": Row("POST", "comparison", to(302, REVIEWER)),
+    "questions": Row("GET", "dataset", ANNOTATOR),
+    "guidelines": Row("GET", "dataset", ANNOTATOR),
+    "reply": Row("POST", "comparison", to(302, REVIEWER)),
+    "example": Row("POST", "comparison", to(302, REVIEWER)),
+    "reply_undo": Row("POST", "reply", to(302, REVIEWER)),
+    "example_undo": Row("POST", "example", to(302, REVIEWER)),
     "quality": Row("GET", "dataset", REVIEWER),
     "quality_report": Row("GET", "figures", ADMIN),
     "quality_table": Row("GET", "table of figures", REVIEWER),
     "quality_chart": Row("GET", "chart", REVIEWER),
+    "more_pairs": Row("GET", "dataset", ADMIN),
+    "more_pairs_undo": Row("POST", "act on pairs", to(302, ADMIN)),
+    "similar": Row("GET", "dataset", REVIEWER),
+    "topics": Row("GET", "dataset", REVIEWER),
+    "topics_renew": Row("POST", "dataset", to(302, ADMIN)),
+    "sources": Row("GET", "dataset", REVIEWER),
+    "sources_report": Row("GET", "figures", REVIEWER),
+    "sources_table": Row("GET", "table of sources", REVIEWER),
+    "sources_chart": Row("GET", "chart of sources", REVIEWER),
     "review": Row("GET", "dataset", REVIEWER),
     "review_case": Row("GET", "comparison", REVIEWER),
     "settle": Row("POST", "comparison", to(400, REVIEWER)),
@@ -110,11 +212,39 @@ TABLE = {
     "release_count": Row("POST", "dataset", ADMIN),
     "release": Row("GET", "release", ADMIN),
     "release_download": Row("GET", "file", ADMIN),
+    "release_pushes": Row("GET", "release", ADMIN),
+    "release_push": Row("POST", "release", to(400, ADMIN)),
+    "system": Row("GET", "", STAFF),
+    "accounts": Row("GET", "", STAFF),
+    "accounts_person": Row("GET", "account", STAFF),
+    "accounts_change": Row("POST", "account", to(400, STAFF)),
+    "accounts_erase": Row("GET", "account", STAFF),
+    "history": Row("GET", "", STAFF),
+    "history_csv": Row("GET", "", STAFF),
+    "dataset_history": Row("GET", "dataset", ADMIN),
+    "dataset_history_csv": Row("GET", "dataset", ADMIN),
+    "tokens": Row("GET", "", LOGGED_IN),
+    "token_revoke": Row("POST", "token", (302, 404, 404, 404, 302, 302)),
+    "programs": Row("GET", "dataset", ADMIN),
+    "openapi": Row("GET", "", OPEN),
+    "metrics": Row("GET", "", (404,) * 6),
+    "allowed_hosts": Row("GET", "", STAFF),
+    "allowed_host_remove": Row("POST", "host", to(302, STAFF)),
+    "import_hub": Row("GET", "dataset", ADMIN),
+    "import_fetch": Row("GET", "fetch", ADMIN),
     "release_zip": Row("GET", "release", ADMIN),
     "import": Row("GET", "dataset", ADMIN),
     "import_preview": Row("GET", "upload", ADMIN),
     "import_rejects": Row("GET", "rejects", ADMIN),
     "guideline_gaps": Row("GET", "dataset", REVIEWER),
+    "webhooks": Row("GET", "dataset", ADMIN),
+    "webhook": Row("GET", "webhook", ADMIN),
+    "webhook_change": Row("POST", "webhook", to(400, ADMIN)),
+    "webhook_switch": Row("POST", "webhook", to(302, ADMIN)),
+    "webhook_rotate": Row("POST", "webhook", ADMIN),
+    "webhook_test": Row("POST", "webhook", to(302, ADMIN)),
+    "webhook_replay": Row("POST", "webhook", to(302, ADMIN)),
+    "webhook_delete": Row("POST", "webhook", to(302, ADMIN)),
     "help": Row("GET", "", OPEN),
     "help_search": Row("GET", "", OPEN),
     "help_page": Row("GET", "document", OPEN),
@@ -132,6 +262,32 @@ def clients(dataset: Dataset, alice, rita, bob, charlie) -> dict[str, Client]:
 @pytest.fixture
 def path_of(dataset: Dataset) -> Callable[[str], str]:
     return paths_in(dataset)
+
+
+def invited_to(dataset: Dataset) -> Invitation:
+    return invitations.create_link(dataset, Role.ANNOTATOR, UserFactory.create())
+
+
+def webhook_of(dataset: Dataset) -> Webhook:
+    return dataset.webhooks.create(url="https://hooks.example/", events=["run.finished"], sealed_secret="x")
+
+
+def reply_in(dataset: Dataset) -> Reply:
+    judgment = JudgmentFactory.create(comparison__prompt__dataset=dataset, comment="Which?")
+    return replying.reply(judgment.comparison, judgment.annotator, "The left.", UserFactory.create())
+
+
+def example_in(dataset: Dataset) -> Example:
+    pair = ComparisonFactory.create(prompt__dataset=dataset)
+    return Example.objects.create(comparison=pair, text="It is right.", by=UserFactory.create())
+
+
+def token_naming(dataset: Dataset) -> Token:
+    """A token of somebody else that names the dataset."""
+    token, _ = tokens.make(
+        UserFactory.create(), "job", Token.Scope.READ, datasets=[dataset], days=9, by=UserFactory.create()
+    )
+    return token
 
 
 def paths_in(dataset: Dataset) -> Callable[[str], str]:
@@ -167,24 +323,45 @@ def paths_in(dataset: Dataset) -> Callable[[str], str]:
         default_storage.save(imports.rejects_path(run), ContentFile(row))
         return [upload.pk, run.pk], ""
 
-    def figures(*of: str) -> tuple[list[object], str]:
-        JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    def figures(*of: str, chart: str = "accuracy") -> tuple[list[object], str]:
+        by = {"comparison__a__source": "rowan", "comparison__b__source": "alder"}
+        JudgmentFactory.create(comparison__prompt__dataset=dataset, **by)
         run = quality.begin(dataset)
         run.start()
         stored = quality.carry_out(run)
-        name = "accuracy-people-light-0.svg"
+        name = f"{chart}-people-light-0.svg"
         path = default_storage.save(f"statistics/{dataset.pk}/{name}", ContentFile(b"<svg/>"))
         stored.report["charts"] = [path]
         stored.save()
         return [dataset.pk, *of], ""
 
+    def act_on_pairs() -> tuple[list[object], str]:
+        return [dataset.pk, dataset.acts.create(kind="pairs", details={"pairs": []}).pk], ""
+
     kinds: dict[str, Callable[[], tuple[list[object], str]]] = {
+        "reply": lambda: ([reply_in(dataset).pk], ""),
+        "example": lambda: ([example_in(dataset).pk], ""),
         "": lambda: ([], ""),
         "dataset": lambda: ([dataset.pk], ""),
         "member": member,
+        "invitation": lambda: ([invited_to(dataset).pk], ""),
+        "token": lambda: ([token_naming(dataset).pk], ""),
+        "link": lambda: ([invited_to(dataset).token], ""),
+        "webhook": lambda: ([webhook_of(dataset).pk], ""),
+        "view": lambda: ([dataset.views.create(name=str(uuid4()), shared=True).pk], ""),
+        "prompt": lambda: ([PromptFactory.create(dataset=dataset).pk], ""),
+        "act": lambda: ([Act.objects.create(dataset=dataset, kind="priority").pk], ""),
         "comparison": lambda: ([ComparisonFactory.create(prompt__dataset=dataset).pk], ""),
         "claimed": claimed,
         "run": lambda: ([RunFactory.create(dataset=dataset).pk], ""),
+        "fetch": lambda: ([RunFactory.create(dataset=dataset, kind="fetch").pk], ""),
+        "former": lambda: (
+            [dataset.pk, JudgmentFactory.create(comparison__prompt__dataset=dataset).annotator_id],
+            "",
+        ),
+        "login": lambda: ([UserFactory.create().logins.create(session_key=uuid4().hex).pk], ""),
+        "account": lambda: ([UserFactory.create().pk], ""),
+        "host": lambda: ([AllowedHost.objects.create(name=f"{uuid4()}.example").pk], ""),
         "release": built,
         "file": lambda: built(file=True),
         "upload": uploaded,
@@ -192,8 +369,18 @@ def paths_in(dataset: Dataset) -> Callable[[str], str]:
         "figures": figures,
         "table of figures": lambda: figures("people", "accuracy"),
         "chart": lambda: figures("accuracy-people-light-0.svg"),
+        "act on pairs": lambda: (
+            [dataset.pk, dataset.acts.create(kind="pairs", details={"pairs": []}).pk],
+            "",
+        ),
+        "table of sources": lambda: figures("people", "strengths"),
+        "chart of sources": lambda: figures("sources-people-light-0.svg", chart="sources"),
         "version": lambda: ([ModelVersionFactory.create().pk], ""),
         "dataset_version": lambda: ([dataset.pk, ModelVersionFactory.create().pk], ""),
+        "old passkey": lambda: ([1], ""),
+        "no provider": lambda: (["nobody"], ""),
+        "old link to reset": lambda: (["1", "old-link"], ""),
+        "old link to verify": lambda: (["old-link"], ""),
         "document": lambda: (["how-to/imports"], ""),
         "picture": lambda: (["annotate.webp"], ""),
     }
@@ -231,7 +418,9 @@ def test_a_change_cannot_be_made_by_following_a_link(name: str, clients, path_of
     assert answer.status_code == 405
 
 
-@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.statuses[0] == 302])
+@pytest.mark.parametrize(
+    "name", [name for name, row in TABLE.items() if row.statuses[0] == 302 and name != "join_link"]
+)
 def test_somebody_who_is_not_logged_in_is_sent_to_the_login_page(name: str, clients, path_of):
     row = TABLE[name]
 
@@ -246,8 +435,18 @@ NO_CHANGE_OF_WHAT_IS_ARCHIVED = {
     "archive",
     "bring_back",
     "people",
+    "agree",
+    "invitation_revoke",
     "member_change",
+    "member_facts",
+    "member_pause",
+    "member_qualify",
+    "member_resume",
     "member_remove",
+    "time_sheet",
+    "token_revoke",
+    "webhook_delete",
+    "webhook_switch",
 }
 """Members may come and go, and the Dataset as a whole has its own rules."""
 
@@ -277,7 +476,7 @@ def test_an_archived_dataset_can_be_read_and_exported(name: str, clients, path_o
     answer = clients["admin"].get(path, follow=True)
 
     b"".join(answer)
-    assert answer.status_code == 200
+    assert answer.status_code == (286 if name == "running" else 200)  # a bar that asks no more
 
 
 def test_a_run_of_no_dataset_is_for_staff(clients):

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from tests.conftest import client_of
 from tests.test_frame import python
-from workbench.views.errors import is_database_away
+from workbench.db.away import is_database_away
 
 SAID = "The database does not answer"
 MESSAGES = {

@@ -74,7 +74,7 @@ def test_the_contents_list_every_file_of_the_users_docs_and_none_for_developers(
 
     assert users < files
     assert {link for link in links if link.startswith("/help/") and link != "/help/"} == {
-        f"/help/{path}/" for path in users
+        f"/help/{path}/" for path in {*users, "reference/operations"}
     }
 
 
@@ -346,10 +346,17 @@ def help_of(client: Client, path: str) -> str:
 
 
 OF_ONE_OBJECT = {"", "dataset", "comparison", "version"}
-SHOWN = {name for name, row in TABLE.items() if row.method == "GET" and row.of in OF_ONE_OBJECT}
+SHOWN = {
+    name
+    for name, row in TABLE.items()
+    if row.method == "GET" and row.of in OF_ONE_OBJECT and row.statuses[-1] == 200
+}
 
 
-@pytest.mark.parametrize("name", sorted(SHOWN - {"annotate_undo", "login"}))
+FILES = {"openapi", "time_sheet_csv", "account_data", "history_csv", "dataset_history_csv"}
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN - FILES))
 def test_a_page_links_to_its_help(name, dataset, as_user):
     client = as_user(UserFactory.create(is_staff=True))
     place = next(place for place, names in EXPLAINED.items() if name in names)
@@ -380,4 +387,4 @@ def test_the_pages_for_accounts_link_to_their_help(as_user):
 
     page = read(client, reverse("admin:index"))
 
-    assert "/help/how-to/accounts/#accounts-and-system" in page.links
+    assert "/help/how-to/accounts/#accounts" in page.links

@@ -38,7 +38,7 @@ def test_no_module_imports_itself_by_way_of_others(module):
 
 
 def test_the_page_preloads_what_its_script_imports(client, dataset, alice):
-    client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(alice, backend="workbench.backends.NameOrMail")
 
     html = client.get(reverse("annotate", args=[dataset.pk])).content.decode()
 

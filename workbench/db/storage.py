@@ -19,12 +19,26 @@ def stored(path: str, file: IO[bytes]) -> Iterator[str]:
         raise
 
 
+def _listed(folder: str, storage: Storage) -> tuple[list[str], list[str]]:
+    """(folders, files) in a folder."""
+    try:  # `exists` is no test: a bucket has no folders
+        return storage.listdir(folder)
+    except FileNotFoundError:
+        return [], []
+
+
 def names_in(folder: str, storage: Storage = default_storage) -> list[str]:
     """Names of the files in a folder, [] for no folder."""
-    try:  # `exists` is no test: a bucket has no folders
-        return storage.listdir(folder)[1]
-    except FileNotFoundError:
-        return []
+    return _listed(folder, storage)[1]
+
+
+def paths_below(folder: str, storage: Storage = default_storage) -> Iterator[str]:
+    """Paths of all files in a folder and in its folders; "" = of all files of the storage."""
+    folders, files = _listed(folder, storage)
+    before = f"{folder}/" if folder else ""
+    yield from (f"{before}{name}" for name in files)
+    for name in folders:
+        yield from paths_below(f"{before}{name}", storage)
 
 
 def delete_folder(folder: str, storage: Storage = default_storage) -> None:

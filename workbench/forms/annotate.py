@@ -88,5 +88,20 @@ class SkipForm(forms.Form):
 
 
 class FlagForm(SkipForm):
-    reason = forms.ChoiceField(choices=Flag.Reason.choices)
+    reason = forms.ChoiceField(choices=Flag.Reason.of_annotators())
     note = forms.CharField(required=False, max_length=2000)
+
+
+class QualifyForm(forms.Form):
+    """An answer to a pair of a qualification; "much better" counts as "better"."""
+
+    pair = _pk()
+    answer = forms.RegexField(
+        r"^(left|left:2|right|right:2|tie|both_bad)$",
+        error_messages={"invalid": "Choose one of the answers on the page."},
+    )
+    seconds = forms.FloatField(required=False, min_value=0, max_value=24 * 60 * 60)
+
+    def clean_answer(self) -> str:
+        answer: str = self.cleaned_data["answer"]
+        return answer.partition(":")[0]

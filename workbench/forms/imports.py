@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from django.utils.safestring import SafeString
 
-from workbench.models import Run
+from workbench.models import Run, Upload
 from workbench.pipeline import imports
 
 
@@ -28,6 +28,10 @@ class UploadForm(forms.Form):
                 f"Supported files: {imports.endings()}."
             )
         return file
+
+
+class SampleForm(forms.Form):
+    name = forms.ChoiceField(choices=list(imports.SAMPLES.items()))
 
 
 USES = {
@@ -50,7 +54,7 @@ USES = {
         "comment": "Comment",
         "annotator": "Annotator",
         "current": "Vote still counts (true or false)",
-        "time": "Time of the vote (the last one counts)",
+        "time": "Time of the label (the last one counts)",
     },
     "About the texts": {
         "source": "Who wrote the answer",
@@ -62,7 +66,16 @@ USES = {
 }
 """The uses of a column in page words, by the word of a column mapping."""
 USE_WORDS = {word: label for uses in USES.values() for word, label in uses.items()}
-_CHOICES = [("", "Not mapped"), *((group, list(uses.items())) for group, uses in USES.items())]
+
+
+def _choices(words: frozenset[str] | None) -> list[tuple[str, str | list[tuple[str, str]]]]:
+    """The options of a drop-down: all uses by group, or those of `words`."""
+    groups = (
+        (group, [(word, label) for word, label in uses.items() if words is None or word in words])
+        for group, uses in USES.items()
+    )
+    return [("", "Not mapped"), *((group, uses) for group, uses in groups if uses)]
+
 
 MAP_COLUMNS = "columns"
 """The choice of a format by which the page asks what each column is."""
@@ -78,21 +91,24 @@ SHOWN_VALUES = 8
 class ColumnUse:
     """The drop-down over one column, or over one path into it.
 
-    `number`: its place on the page, for ids. `word`: the chosen use, "" for none. `doubt`: the use that the
+    `number`: its place on the page, for ids. `label`: the path as the file writes it. `words`: the only uses
+    that the format takes, None for all. `word`: the chosen use, "" for none. `doubt`: the use that the
     column's name is like, in page words, "" where nobody needs to be asked. `values`: of the first rows.
     """
 
     number: int
     path: str
+    label: str
     word: str
     doubt: str
     values: tuple[str, ...]
+    words: frozenset[str] | None = None
 
     def select(self) -> SafeString:
         attrs = {"id": f"id_use_{self.number}"}
         if self.doubt:
             attrs["aria-describedby"] = f"doubt_{self.number}"
-        widget = forms.Select(choices=_CHOICES, attrs=attrs)
+        widget = forms.Select(choices=_choices(self.words), attrs=attrs)
         return widget.render(f"{_USE}{self.path}", self.word)
 
 
@@ -114,9 +130,11 @@ def column_uses(
         ColumnUse(
             number,
             path,
+            preview.spelled.get(path, path),
             word,
             USE_WORDS[word] if path in guesses and not guesses[path].sure else "",
             tuple(shown(imports.value_at(row, path)) for row in rows),
+            preview.words,
         )
         for number, (path, word) in enumerate(named)
     ]
@@ -197,11 +215,13 @@ class ImportForm(forms.Form):
         self.mapping: dict[str, str] | None = None
         """The column mapping that was chosen, word -> path; None if nobody was asked for one."""
         self._repeated: list[str] = []
+        self._unknown: list[str] = []
         if isinstance(data, QueryDict):
             if MAPPED in data:
                 self._read_uses(data)
         elif isinstance(columns := data.get("columns"), dict) and columns:
             self.mapping = {word: path for word, path in columns.items() if word in USE_WORDS}
+            self._unknown = sorted(set(columns) - set(USE_WORDS) - set(imports.OUTCOME_WORDS))
 
     def _read_uses(self, data: QueryDict) -> None:
         self.mapping = {}
@@ -221,6 +241,8 @@ class ImportForm(forms.Form):
     def clean(self) -> None:
         for message in self._repeated:
             self.add_error(None, message)
+        for word in self._unknown:
+            self.add_error(None, f"A column has no use “{imports.escaped(word, 40)}”.")
         if self.mapping == {} and self.cleaned_data.get("format") == MAP_COLUMNS:
             self.add_error(None, "Choose the column of the prompt, and the columns of the answers.")
 
@@ -230,9 +252,16 @@ class ImportForm(forms.Form):
         return self.mapping is None and self.cleaned_data.get("format") == MAP_COLUMNS
 
     @classmethod
-    def data_of(cls, run: Run | None) -> dict[str, object]:
-        """The data of a form with the options of the Run; without a Run, with the default options."""
-        params = run.params if run else {}
+    def sent(cls, values: Mapping[str, object], columns: Mapping[str, str]) -> "ImportForm":
+        """The form with these values. columns: a path by each use, and the values of a label by each word."""
+        says = {word: value for word, value in columns.items() if word in imports.OUTCOME_WORDS}
+        return cls({**values, "columns": dict(columns), **says})
+
+    @classmethod
+    def data_of(cls, run: Run | None, upload: Upload) -> dict[str, object]:
+        """The data of a form with the options of the Run; without a Run, with the default options and the
+        licence that the hub states for the upload."""
+        params = run.params if run else {"licence": upload.origin.get("licence", "")}
         left_out = {f"no_{name}": not params.get(name, True) for name in ("labels", "near_duplicates")}
         columns = params.get("columns", {})
         says = {word: value for word, value in columns.items() if word in imports.OUTCOME_WORDS}

@@ -21,6 +21,9 @@ from workbench.models import (
     ReviewQueue,
 )
 from workbench.pipeline import quality
+from workbench.pipeline.data import search
+from workbench.pipeline.data.fields import BadSelection
+from workbench.pipeline.data.finding import Selection, find
 from workbench.pipeline.datasets import overview
 from workbench.pipeline.review import queue as review_queue
 
@@ -31,6 +34,8 @@ QUICKLY_COUNTED = 20_000
 class ReviewFilterForm(forms.Form):
     """Which cases of the review queue to show, and in which order: all parameters of its URLs."""
 
+    q = forms.CharField(label="Search", max_length=500, required=False)
+    where = forms.CharField(widget=forms.HiddenInput, max_length=2000, required=False)
     queue = forms.ChoiceField(
         choices=[*ReviewQueue.choices, ("all", "All")], widget=forms.HiddenInput, required=False
     )
@@ -49,8 +54,14 @@ class ReviewFilterForm(forms.Form):
     def __init__(self, data: QueryDict, dataset: Dataset) -> None:
         super().__init__(data)
         self.dataset = dataset
+        self.found: frozenset[int] | None = None
+        self.selection = Selection()
+        self.pairs: frozenset[int] | None = None
         # As functions: most requests show no list, and need no query for one.
-        self._field("annotator").choices = lambda: self._people
+        self._field("annotator").choices = lambda: [
+            ("", "anybody"),
+            *((annotator.pk, str(annotator)) for annotator in self._people),
+        ]
         cast("forms.ChoiceField", self.fields["source"]).choices = lambda: self._sources
         for name, nothing in (("version", "the model in use here"), ("old", "no other model")):
             self._field(name).choices = partial(self._version_choices, nothing)
@@ -60,7 +71,7 @@ class ReviewFilterForm(forms.Form):
         return cast("forms.TypedChoiceField", self.fields[name])
 
     @cached_property
-    def _people(self) -> list[tuple[int | str, str]]:
+    def _people(self) -> list[Annotator]:
         """The people who have judged, and the annotator in the URL: an imported file can hold thousands of
         annotators, too many for a list."""
         offered = Q(user__isnull=False)
@@ -70,8 +81,7 @@ class ReviewFilterForm(forms.Form):
         judgments = Judgment.objects.of(self.dataset).filter(annotator=OuterRef("pk"))
         newest = Subquery(judgments.order_by("-created_at").values("pk")[:1])
         annotators = Annotator.objects.alias(newest=newest).filter(offered, newest__isnull=False)
-        people = annotators.select_related("user")
-        return [("", "anybody"), *((annotator.pk, str(annotator)) for annotator in people)]
+        return list(annotators.select_related("user"))
 
     def _version_choices(self, nothing: str) -> list[tuple[int | str, str]]:
         return [("", nothing), *((pk, str(version)) for pk, version in self._versions.items())]
@@ -81,18 +91,46 @@ class ReviewFilterForm(forms.Form):
         return {version.pk: version for version in ModelVersion.objects.all()}
 
     @cached_property
-    def shown_version(self) -> ModelVersion | None:
-        """The chosen version, else the one that serves the Dataset."""
+    def serving(self) -> ModelVersion | None:
+        """The version that serves the Dataset."""
         versions = self._versions
         active = (version for version in versions.values() if version.state == ModelVersion.State.ACTIVE)
+        return versions.get(self.dataset.held_by_id or 0) or next(active, None)
+
+    @cached_property
+    def shown_version(self) -> ModelVersion | None:
+        """The chosen version, else the one that serves the Dataset."""
         chosen: ModelVersion | None = self.cleaned_data.get("version")
-        return chosen or versions.get(self.dataset.held_by_id or 0) or next(active, None)
+        return chosen or self.serving
 
     @cached_property
     def _sources(self) -> list[tuple[str, str]]:
         # The query of the counts has read the newest Completion too.
         sources = overview.sources_of(self.dataset, self.counted.newest)
         return [("", "anybody"), *((name, name) for name in sources)]
+
+    def clean_q(self) -> str:
+        """The search, whose prompts are in `found`."""
+        text: str = self.cleaned_data["q"]
+        if text:
+            try:
+                self.found = frozenset(search.matching(self.dataset, text).tolist())
+            except search.BadQuery as error:
+                raise ValidationError(str(error)) from None
+        return text
+
+    def clean_where(self) -> str:
+        """A selection of the Data page, whose pairs are in `pairs`."""
+        query: str = self.cleaned_data["where"]
+        if query:
+            try:
+                self.selection = Selection.parse(query, self.dataset.facet_keys)
+                found = find(self.dataset, self.selection, self.serving)
+                self.pairs = frozenset(found.pairs.tolist())
+            except (BadSelection, search.BadQuery) as error:
+                self.selection = Selection()
+                raise ValidationError(str(error)) from None
+        return self.selection.query
 
     def clean_after(self) -> str:
         after: str = self.cleaned_data["after"]
@@ -125,13 +163,36 @@ class ReviewFilterForm(forms.Form):
 
     @cached_property
     def counted(self) -> Dataset:
-        """The Dataset with the count of each queue (None where counting takes too long), `report_cells` and
-        `newest`. One query."""
+        """The Dataset with the count of each queue (None where counting takes too long), `report_cells`,
+        `newest`, and the sizes of the queue's bands. One query."""
         version = self.shown_version
         datasets = Dataset.objects.filter(pk=self.dataset.pk)
         counted = overview.with_quick_queue_counts(datasets, version, QUICKLY_COUNTED)
         facts = {"report_cells": quality.in_report(version), "newest": Subquery(Completion.objects.newest())}
-        return counted.annotate(**facts).get()
+        sizes = dict(
+            zip(("is_large", "many_suggested"), review_queue.sizes(self.dataset, version), strict=True)
+        )
+        return counted.annotate(**facts, **sizes).get()
+
+    @property
+    def sizes(self) -> review_queue.Sizes:
+        counted = vars(self.counted)
+        return counted["is_large"], counted["many_suggested"]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of people, by primary key of the Annotator; imported label sources have none here."""
+        return {str(person.pk): str(person) for person in self._people if person.user_id}
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of answers of the Dataset."""
+        return [name for name, _ in self._sources if name]
+
+    @property
+    def model_fields(self) -> list[forms.BoundField]:
+        """The choices of models, where there are several."""
+        return [self["version"], self["old"]] if len(self._versions) > 1 else []
 
     @property
     def model_accuracy(self) -> quality.ModelAccuracy | None:
@@ -157,6 +218,8 @@ class ReviewFilterForm(forms.Form):
             source=chosen.get("source", ""),
             lengths=chosen.get("lengths", ""),
             group=chosen.get("group", ""),
+            prompts=self.found,
+            pairs=self.pairs,
             order=chosen.get("order") or review_queue.Order.VALUE,
             as_of=datetime.fromtimestamp(as_of, tz=UTC),
         )
@@ -205,6 +268,7 @@ class GoldForm(forms.Form):
     """The known answer of a Comparison; empty makes it ordinary again."""
 
     outcome = forms.ChoiceField(choices=[("", ""), *SettleForm.OUTCOMES[:-1]], required=False)
+    note = forms.CharField(max_length=1000, required=False)
 
 
 class UnsettleForm(forms.Form):

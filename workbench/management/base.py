@@ -9,7 +9,8 @@ from django.db import DatabaseError
 from rich.console import Console
 from rich.table import Table
 
-from workbench import access, health
+from workbench import access, health, origin
+from workbench.db.away import DISK_IS_FULL, is_disk_full
 from workbench.models import Dataset, ModelVersion, Release, User
 from workbench.pipeline.runs.progress import Refused
 
@@ -36,16 +37,23 @@ class WorkbenchCommand(BaseCommand):
         return parser
 
     def execute(self, *args: object, **options: object) -> str | None:
-        """Raises CommandError where the command is refused, or the database is away or lacks migrations."""
+        """Raises CommandError where the command is refused, the disk is full, or the database is away or
+        lacks migrations."""
         self.as_json = bool(options.get("json"))
+        # The module's name, as Django names commands: history says which one wrote a row.
+        before = origin.command.set(type(self).__module__.rpartition(".")[2])
         try:
             return super().execute(*args, **options)
         except Refused as refused:
             raise CommandError(str(refused)) from None
-        except DatabaseError as error:
-            if not (faults := health.database_faults()):
+        except Exception as error:
+            if is_disk_full(error):
+                raise CommandError(DISK_IS_FULL) from error
+            if not isinstance(error, DatabaseError) or not (faults := health.database_faults()):
                 raise
             raise CommandError(" ".join(faults.values())) from error
+        finally:
+            origin.command.reset(before)
 
     def answer(self, text: str, facts: object) -> None:
         """Print the text, or with --json the facts."""

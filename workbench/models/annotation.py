@@ -7,9 +7,14 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum,
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from workbench.models.counts import count_of
-from workbench.models.dataset import Strategy
+from workbench.models.dataset import OUT_OF_QUEUE, Strategy
+from workbench.models.people import Pause
+from workbench.models.qualification import QualificationAnswer
+from workbench.models.questions import Told
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from workbench.models.dataset import Dataset
     from workbench.models.people import User
     from workbench.models.scores import ModelVersion
@@ -31,6 +36,14 @@ class Outcome(models.TextChoices):
         return "left" if outcome == left else "right"
 
     @staticmethod
+    def of_side(answer: str, left: str) -> str:
+        """The reverse of `seen_as`: "left" and "right" become "a" or "b", other answers stay."""
+        if answer not in ("left", "right"):
+            return answer
+        right = Outcome.B if left == Outcome.A else Outcome.A
+        return left if answer == "left" else right.value
+
+    @staticmethod
     def page_words() -> dict[str, str]:
         """What pages call each outcome, by the outcome as seen: left, right, tie, both_bad, cannot_judge."""
         without_side = (Outcome.TIE, Outcome.BOTH_BAD, Outcome.CANNOT_JUDGE)
@@ -48,6 +61,13 @@ class AnnotatorQuerySet(models.QuerySet["Annotator"]):
         """This person as an annotator; the first use creates the row."""
         return self.get_or_create(user=user)[0]
 
+    def with_pause_in(self, dataset: int, user: int) -> Self:
+        """Annotate `paused_for`: the reason why this user may not vote in the Dataset now, None for none; and
+        `is_warned`: whether a pause is near."""
+        pauses = Pause.objects.open().filter(dataset=dataset, user=user)
+        reason = pauses.exclude(began_at=None).values("reason")[:1]
+        return self.annotate(paused_for=Subquery(reason), is_warned=Exists(pauses.filter(began_at=None)))
+
 
 class Annotator(models.Model):
     """Whoever gave a Judgment: a person who logs in, or a label source of an imported file (its name,
@@ -61,6 +81,12 @@ class Annotator(models.Model):
     pseudonym = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
 
     objects = AnnotatorQuerySet.as_manager()
+
+    # Annotated by with_pause_in; a new annotator has no pause.
+    paused_for: str | None = None
+    is_warned: bool = False
+    # Set by access.dataset_and_annotator.
+    must_qualify: bool = False
 
     class Meta:
         constraints = [
@@ -261,6 +287,10 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def unsettled_by_reviewer(self) -> Self:
         return self.filter(~_settled_by_reviewer())
 
+    def first_of_all(self) -> Self:
+        """Comparisons that an admin or a saved view put first."""
+        return self.filter(priority__gt=0)
+
     def needing_more_people(self) -> Self:
         """Comparisons with free places of a number of their own (`required`)."""
         return self.filter(required__gt=F("claimed"))
@@ -274,16 +304,32 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
         return self.filter(Q(required__gt=F("claimed")) | Q(required=None, claimed__lt=initial_overlap))
 
     def open_to(self, annotator: int, again: bool = False) -> Self:
-        """Comparisons that no reviewer has settled and that this annotator (a primary key) has not had; with
-        `again` also those that the annotator skipped."""
+        """Comparisons that no reviewer has settled, that this annotator (a primary key) has not had, and of
+        which they were not told; with `again` also those that the annotator skipped."""
         given_back = [Claim.State.EXPIRED, *([Claim.State.SKIPPED] if again else [])]
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
         # A locking query checks these conditions again on the locked row: others may have filled it.
-        return self.unsettled_by_reviewer().exclude(Exists(had.exclude(state__in=given_back)))
+        is_open = self.unsettled_by_reviewer().exclude(Exists(had.exclude(state__in=given_back)))
+        return is_open.not_told(annotator)
+
+    def not_told(self, annotator: int) -> Self:
+        """Without Comparisons of which this annotator (a primary key) was told what became of them, and
+        without those whose known answer they were told when they qualified."""
+        of_both = {"annotator": annotator, "comparison": OuterRef("pk")}
+        learnt = QualificationAnswer.objects.filter(**of_both)
+        return self.exclude(Exists(Told.objects.filter(**of_both))).exclude(Exists(learnt))
+
+    def needing(self, needs: "Collection[int] | None") -> Self:
+        """Comparisons with one of these Requirements (primary keys); None = all Comparisons."""
+        return self if needs is None else self.filter(needs__in=needs)
 
     def gold(self) -> Self:
         """Comparisons with a known answer. Annotators are measured by them, and they collect no votes."""
         return self.exclude(gold_outcome="")
+
+    def handed_out(self) -> Self:
+        """Comparisons of Prompts that are in the queue."""
+        return self.exclude(prompt__excluded_from__in=OUT_OF_QUEUE)
 
 
 class ReviewQueue(models.TextChoices):
@@ -326,7 +372,26 @@ class Comparison(models.Model):
     required = models.PositiveSmallIntegerField(
         null=True,
         editable=False,
-        help_text="How many people may judge this pair; null = as many as the dataset says, 0 = gold.",
+        help_text="How many people may judge this pair; null = as many as the dataset says, 0 = gold, or out "
+        "of the queue with its prompt.",
+    )
+    required_if_restored = models.PositiveSmallIntegerField(
+        null=True,
+        editable=False,
+        help_text="What `required` becomes when the prompt is back in the queue; null = as many as the "
+        "dataset says.",
+    )
+    needs = models.ForeignKey(
+        "workbench.Requirement",
+        null=True,
+        editable=False,
+        # Rows of an old rule go without a look at the Comparisons: nobody gets these.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        help_text="What people must have to get this pair; read where the dataset requires something by "
+        "pair. Null = not told yet.",
     )
     audited = models.BooleanField(
         default=False,
@@ -341,6 +406,23 @@ class Comparison(models.Model):
         default="",
         db_default="",
         help_text="Known answer, by which annotators are measured; empty = none.",
+    )
+    gold_note = models.TextField(
+        blank=True, default="", db_default="", help_text="Why the known answer is right."
+    )
+    priority = models.PositiveSmallIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="Above 0: an admin put the pair first, the highest number before all others.",
+    )
+    strategy = models.CharField(
+        max_length=20,
+        choices=Strategy.choices,
+        default=Strategy.RANDOM,
+        db_default=Strategy.RANDOM,
+        editable=False,
+        help_text="How an admin chose the pair when making it; random = by lot, or it came with the data.",
     )
     uncertainty_rank = models.FloatField(
         null=True,
@@ -386,6 +468,11 @@ class Comparison(models.Model):
                 fields=["dataset", "random_rank"], condition=~Q(gold_outcome=""), name="comparison_gold"
             ),
             models.Index(
+                fields=["dataset", "claimed", "-priority", "random_rank"],
+                condition=Q(priority__gt=0, required__isnull=True),
+                name="comparison_first_of_all",
+            ),
+            models.Index(
                 fields=["dataset", "claimed", "uncertainty_rank"],
                 condition=Q(required__isnull=True, uncertainty_rank__isnull=False),
                 name="comparison_by_uncertainty",
@@ -394,6 +481,22 @@ class Comparison(models.Model):
                 fields=["dataset", "claimed", "disagreement_rank"],
                 condition=Q(required__isnull=True, disagreement_rank__isnull=False),
                 name="comparison_by_disagreement",
+            ),
+            # The same by what people must have. No row of a Dataset that requires nothing by pair is in them.
+            models.Index(
+                fields=["dataset", "needs", "claimed", "random_rank"],
+                condition=Q(required__isnull=True, needs__isnull=False),
+                name="comparison_queue_by_needs",
+            ),
+            models.Index(
+                fields=["dataset", "needs", "claimed", "uncertainty_rank"],
+                condition=Q(required__isnull=True, needs__isnull=False, uncertainty_rank__isnull=False),
+                name="comparison_uncertain_by_needs",
+            ),
+            models.Index(
+                fields=["dataset", "needs", "claimed", "disagreement_rank"],
+                condition=Q(required__isnull=True, needs__isnull=False, disagreement_rank__isnull=False),
+                name="comparison_disagree_by_needs",
             ),
         ]
 
@@ -470,6 +573,9 @@ class Claim(models.Model):
     expires_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
 
+    if TYPE_CHECKING:
+        is_told: bool  # annotated by pipeline.annotate.statements
+
     class Meta:
         constraints = [
             models.UniqueConstraint(
@@ -515,6 +621,10 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         """Each annotator's latest answers, with gold, repeats and surplus answers. Undo reopens these."""
         return self.filter(superseded_by__isnull=True)
 
+    def commented(self) -> Self:
+        """Answers with a comment; of an answer that was changed, the newest."""
+        return self.unchanged().by_people().exclude(comment="")
+
     def opinions(self) -> Self:
         return self.exclude(outcome=Outcome.CANNOT_JUDGE)
 
@@ -535,6 +645,10 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
         kept = Q(is_current=True) | Q(superseded_by__stage=Judgment.Stage.REVEALED)
         return self.filter(kept, stage=Judgment.Stage.FIRST, mode=Claim.Mode.BLIND)
 
+    def blind(self) -> Self:
+        """People's opinions before any Suggestion: of each person on each Comparison, the last one."""
+        return self.for_votes().opinions().by_people().without_suggestion()
+
     def not_picked(self, *strategies: Strategy) -> Self:
         """On Comparisons that none of these strategies chose; without strategies, that only chance chose. A
         sample that the queue picked does not stand for the other Comparisons."""
@@ -547,7 +661,9 @@ class JudgmentQuerySet(models.QuerySet["Judgment"]):
     def from_the_start(self, dataset: "Dataset") -> Self:
         """Answers that did not depend on earlier answers: within the places that a Comparison has from the
         start, or by lot. The other answers are mostly to hard Comparisons."""
-        if dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap:
+        one_number = dataset.single_vote_threshold is None and dataset.max_overlap <= dataset.overlap
+        # An admin may have asked for more people where people disagreed.
+        if one_number and not dataset.acts.filter(kind="overlap").exists():
             return self
         before = Judgment.objects.first_answers().filter(
             comparison=OuterRef("comparison"), pk__lt=OuterRef("pk")
@@ -634,7 +750,12 @@ class Judgment(models.Model):
                 condition=Q(is_current=False) | Q(purpose="work"), name="judgment_of_no_vote_is_not_current"
             ),
         ]
-        indexes = [models.Index(fields=["annotator", "created_at"], name="judgment_by_annotator")]
+        indexes = [
+            models.Index(fields=["annotator", "created_at"], name="judgment_by_annotator"),
+            models.Index(
+                fields=["annotator", "created_at"], condition=~Q(purpose="work"), name="judgment_of_no_vote"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.annotator}: {self.outcome}"
@@ -649,6 +770,10 @@ class FlagQuerySet(models.QuerySet["Flag"]):
     def open(self) -> Self:
         return self.filter(closed_at__isnull=True)
 
+    def by_annotators(self) -> Self:
+        """Without pairs that an admin sent to review."""
+        return self.exclude(reason=Flag.Reason.REVIEW)
+
 
 class Flag(models.Model):
     """ "Somebody should look at this", with a reason; apart from all five outcomes."""
@@ -660,11 +785,25 @@ class Flag(models.Model):
         PROMPT = "prompt", "Prompt is unclear or makes no sense"
         LANGUAGE = "language", "A language I don’t know well enough"
         OTHER = "other", "Something else"
+        REVIEW = "review", "Sent to review"
+
+        @classmethod
+        def of_annotators(cls) -> "list[tuple[str, str]]":
+            """The reasons that the annotation page offers."""
+            return [choice for choice in cls.choices if choice[0] != cls.REVIEW]
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="flags")
     annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="flags")
     reason = models.CharField(max_length=20, choices=Reason.choices)
     note = models.TextField(blank=True)
+    left = models.CharField(
+        max_length=1,
+        choices=Side.choices,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The completion that the annotator had on the left; empty = not recorded.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True)
     closed_by = models.ForeignKey(
@@ -705,8 +844,8 @@ class Decision(models.Model):
     the old one."""
 
     class Method(models.TextChoices):
-        AGREEMENT = "agreement", "Agreement: all votes are the same"
-        MAJORITY = "majority", "Majority: more than half of the votes"
+        AGREEMENT = "agreement", "Agreement: all votes and labels are the same"
+        MAJORITY = "majority", "Majority: more than half are the same"
         AGGREGATION = (
             "aggregation",
             "Aggregation: likeliest by the votes and each person's skill",

@@ -1,10 +1,11 @@
 import json
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import (
+    Aggregate,
     Case,
     Count,
     Exists,
@@ -19,7 +20,8 @@ from django.db.models import (
     When,
     Window,
 )
-from django.db.models.functions import Cast, Coalesce, Length, RowNumber, StrIndex, Substr
+from django.db.models.functions import Cast, Coalesce, Length, RowNumber, Substr
+from django.db.models.lookups import LessThanOrEqual
 from django.urls import reverse
 
 from scoring.messages import Message as Message
@@ -28,13 +30,15 @@ from scoring.messages import group_digest as group_digest
 from scoring.messages import message_reading
 from scoring.messages import messages_digest as messages_digest
 from scoring.messages import text_digest as text_digest
+from workbench.models.invitations import Acceptance, Agreement
 from workbench.models.people import Member, Role
+from workbench.models.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.expressions import Expression
+    from django.db.models.expressions import Combinable, Expression
     from django.db.models.sql.compiler import SQLCompiler, _AsSqlType
 
     from workbench.models.people import User
@@ -51,6 +55,10 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
 
     def archived(self) -> Self:
         return self.not_deleted().exclude(archived_at=None)
+
+    def benchmarks(self) -> Self:
+        """Frozen Datasets, which every model is measured on."""
+        return self.filter(frozen=True).order_by("pk")
 
     def needing_scores(self) -> Self:
         """Newest first, as whoever imported last is waiting for the scores."""
@@ -70,6 +78,18 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         membership = Member.objects.filter(dataset=OuterRef("pk"), user=user)
         return self.not_deleted().annotate(role=Subquery(membership.values("role")))
 
+    def with_has_agreed(self, user: int) -> Self:
+        """Annotate `has_agreed`: whether the user has agreed to a consent text of the Dataset, or it has
+        none."""
+        agreed = Agreement.objects.filter(dataset=OuterRef("pk"), user=user)
+        came = Acceptance.objects.filter(invitation__dataset=OuterRef("pk"), user=user)
+        done = Q(consent="") | Q(Exists(agreed)) | Q(Exists(came.exclude(consent_sha256="")))
+        return self.annotate(has_agreed=Case(When(done, then=True), default=False))
+
+    def with_is_busy(self) -> Self:
+        """Annotate `is_busy`: whether a Run of the Dataset is open."""
+        return self.annotate(is_busy=Exists(Run.objects.open().filter(dataset=OuterRef("pk"))))
+
     def with_has_prompts(self) -> Self:
         """Annotate `has_prompts`: whether the Dataset has a Prompt."""
         return self.annotate(has_prompts=Exists(Prompt.objects.filter(dataset=OuterRef("pk"))))
@@ -81,6 +101,14 @@ class Strategy(models.TextChoices):
     RANDOM = "random", "Random: every pair was equally likely"
     UNCERTAIN = "uncertain", "Uncertain: the model was least sure"
     DISAGREEMENT = "disagreement", "Disagreement: labels disagreed, or the model was surest against one"
+    CHOSEN = "chosen", "Chosen: an admin put the pair first"
+
+
+class PayPer(models.TextChoices):
+    """What a Dataset's rate is for."""
+
+    VOTE = "vote", "Vote: each pair that somebody answers"
+    HOUR = "hour", "Hour of active time"
 
 
 class Dataset(models.Model):
@@ -118,6 +146,42 @@ class Dataset(models.Model):
         default=0.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(0.5)],
         help_text="Share of an annotator's pairs that are asked again, with sides swapped.",
+    )
+    pause_alpha = models.FloatField(
+        default=0.01,
+        db_default=0.01,
+        validators=[MinValueValidator(0.0), MaxValueValidator(0.2)],
+        help_text="Risk of pausing a careful person by mistake: 0.01 = 1 in 100. 0 = pause nobody.",
+    )
+    pause_good = models.FloatField(
+        default=0.75,
+        db_default=0.75,
+        validators=[MinValueValidator(0.55), MaxValueValidator(0.99)],
+        help_text="Share of known answers that a careful person gets right.",
+    )
+    pause_bad = models.FloatField(
+        default=0.5,
+        db_default=0.5,
+        validators=[MinValueValidator(0.05), MaxValueValidator(0.9)],
+        help_text="Share that somebody gets right who should be paused.",
+    )
+    qualify_pairs = models.PositiveSmallIntegerField(
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="Gold pairs that an annotator answers before the first vote. 0 = none.",
+    )
+    qualify_share = models.FloatField(
+        default=0.8,
+        db_default=0.8,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Pass mark: share of these pairs that must be right; 0.8 = 8 of 10.",
+    )
+    qualify_tries = models.PositiveSmallIntegerField(
+        default=2,
+        db_default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
+        help_text="How often a person may try to qualify.",
     )
     max_overlap = models.PositiveSmallIntegerField(
         default=0,
@@ -195,6 +259,64 @@ class Dataset(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(240)],
         help_text="How many minutes a pair is held for the annotator who opened it.",
     )
+    due_on = models.DateField(null=True, blank=True, help_text="When all votes are to be in; empty = open.")
+    idle_limit = models.PositiveSmallIntegerField(
+        default=300,
+        db_default=300,
+        validators=[MinValueValidator(10), MaxValueValidator(3600)],
+        help_text="Most seconds that one vote adds to a person's time; the rest counts as idle.",
+    )
+    pay_rate = models.DecimalField(
+        null=True,
+        blank=True,
+        max_digits=10,
+        decimal_places=4,
+        validators=[MinValueValidator(0)],
+        help_text="Pay for one vote or one hour; empty = none, and the time sheet shows hours alone.",
+    )
+    pay_per = models.CharField(
+        max_length=10,
+        choices=PayPer.choices,
+        default=PayPer.HOUR,
+        db_default=PayPer.HOUR,
+        help_text="What the rate is for.",
+    )
+    currency = models.CharField(
+        max_length=10, blank=True, default="", db_default="", help_text="EUR, or another word for money."
+    )
+    required_language = models.CharField(
+        max_length=50,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Code of the language that people must read to vote here. Empty = any.",
+    )
+    required_skill = models.CharField(
+        max_length=50,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Skill that people must have to vote here. Empty = none.",
+    )
+    requires_prompt_language = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="People get only pairs whose detected language they read.",
+    )
+    language_key = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Metadata key whose value is the language that people must read. Empty = none.",
+    )
+    skill_key = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Metadata key whose value is the skill that people must have. Empty = none.",
+    )
     frozen = models.BooleanField(
         default=False,
         db_default=False,
@@ -205,6 +327,33 @@ class Dataset(models.Model):
         default=dict,
         editable=False,
         help_text="Column mapping of the last table import.",
+    )
+    consent = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What people agree to before they join by an invitation. Empty = nothing.",
+    )
+    facet_keys = models.JSONField(
+        "metadata to filter by",
+        default=list,
+        blank=True,
+        help_text="Metadata keys that the Data page counts and filters by: topic, difficulty.",
+    )
+    first_view = models.ForeignKey(
+        "workbench.SavedView",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name="vote first on",
+        help_text="Pairs of this saved view come before all others. Empty = none.",
+    )
+    webhook_events: "models.Field[list[str], list[str]]" = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        editable=False,
+        help_text="Types of events that an active webhook asks for.",
     )
     needs_scoring = models.BooleanField(
         default=False,
@@ -229,6 +378,8 @@ class Dataset(models.Model):
         # Annotated by the QuerySet, by pipeline.datasets.overview and by views.
         role: str | None
         has_prompts: bool
+        is_busy: bool
+        has_agreed: bool
         prompt_count: int
         completion_count: int
         scored_count: int
@@ -244,6 +395,9 @@ class Dataset(models.Model):
         report_cells: dict[str, object] | None
         newest: int | None
         last_release: int | None
+        settled_count: int
+        trained_name: str | None
+        new_label_count: int
 
     class Meta:
         ordering = ["name"]
@@ -275,6 +429,17 @@ class Dataset(models.Model):
     def initial_overlap(self) -> int:
         """How many people judge a Comparison that has no number of places of its own."""
         return self.overlap if self.single_vote_threshold is None else 1
+
+    @property
+    def requires_by_pair(self) -> bool:
+        """Whether each Comparison says what people must have to get it (`Comparison.needs`)."""
+        return bool(self.requires_prompt_language or self.language_key or self.skill_key)
+
+    @property
+    def rule_by_pair(self) -> str:
+        """A digest of the settings that requirements by pair follow from."""
+        rule = [self.requires_prompt_language, self.language_key, self.skill_key]
+        return text_digest(json.dumps(rule))
 
     @property
     def strategies(self) -> dict[Strategy, float]:
@@ -355,6 +520,18 @@ class WholeJSONField(models.JSONField):
         return super().from_db_value(value, expression, connection) if isinstance(value, str) else value
 
 
+class JSONGroup(Aggregate):
+    """A JSON array of all values of a column, in no order."""
+
+    function = "JSON_AGG"
+    output_field = WholeJSONField()
+
+    def as_sqlite(
+        self, compiler: "SQLCompiler", connection: "BaseDatabaseWrapper", **_: object
+    ) -> "_AsSqlType":
+        return self.as_sql(compiler, connection, function="JSON_GROUP_ARRAY")
+
+
 class MessagesText(Func):
     """The contents of all messages, in order, with U+001E between them."""
 
@@ -375,6 +552,27 @@ class MessagesText(Func):
         return self.as_sql(compiler, connection, template=template)
 
 
+def excerpt_columns(prompt: str = "") -> "dict[str, Combinable]":
+    """Columns from which `excerpt_of` takes how the last message of a Prompt begins; `prompt`: the way from
+    the row to its Prompt, as "prompt__"."""
+    messages = f"{prompt}messages"
+    is_small: LessThanOrEqual[Any] = LessThanOrEqual(
+        Length(Cast(messages, models.TextField())), READ_FOR_EXCERPT
+    )
+    beginning = Substr(Coalesce(f"{prompt}reading", MessagesText(messages)), 1, BEGINNING)
+    return {
+        "small_messages": Case(When(is_small, then=F(messages))),
+        "large_beginning": Case(When(is_small, then=None), default=beginning),
+    }
+
+
+def excerpt_of(row: "Mapping[str, Any]") -> str:
+    """How the last message of the row's Prompt begins; for megabytes, how the first begins."""
+    messages = row["small_messages"]
+    text = message_reading(messages[-1])[:400] if messages else row["large_beginning"]
+    return " ".join((text or "").split())[:120]
+
+
 class PromptQuerySet(models.QuerySet["Prompt"]):
     def of(self, dataset: Dataset) -> Self:
         return self.filter(dataset=dataset)
@@ -391,15 +589,6 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         first = self.order_by().annotate(place=place).filter(place__lte=most)
         return self.filter(pk__in=first.values("pk")).order_by("pk")
 
-    def containing(self, text: str) -> Self:
-        """Prompts with exactly this text in a message or a Completion. LIKE would not do: it has wildcards,
-        and on SQLite it ignores the case of ASCII letters."""
-        completions = Completion.objects.annotate(at=StrIndex("text", Value(text))).filter(at__gt=0)
-        reading = Coalesce("reading", MessagesText("messages"))
-        return self.annotate(at=StrIndex(reading, Value(text))).filter(
-            Q(at__gt=0) | Q(pk__in=completions.values("prompt"))
-        )
-
     def with_an_empty_answer(self) -> Self:
         """Prompts with an empty Completion."""
         return self.filter(pk__in=Completion.objects.empty().values("prompt"))
@@ -412,20 +601,16 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
 
     def excerpts(self) -> dict[int, str]:
         """By primary key: how the last message of each Prompt begins; for megabytes, how the first begins."""
-        is_small = Q(size__lte=READ_FOR_EXCERPT)
-        beginning = Substr(Coalesce("reading", MessagesText("messages")), 1, BEGINNING)
-        rows = (
-            self.order_by()
-            .annotate(size=Length(Cast("messages", models.TextField())))
-            .values_list(
-                "pk", Case(When(is_small, then=F("messages"))), Case(When(~is_small, then=beginning))
-            )
-        )
-        texts = {pk: message_reading(messages[-1])[:400] if messages else text for pk, messages, text in rows}
-        return {pk: " ".join((text or "").split())[:120] for pk, text in texts.items()}
+        rows = self.order_by().values("pk", **excerpt_columns())
+        return {row["pk"]: excerpt_of(row) for row in rows}
 
     def sizes(self) -> dict[int, int]:
         """By primary key: the number of characters of each Prompt with its Completions."""
+        rows = self.order_by().with_size()
+        return {prompt.pk: vars(prompt)["size"] for prompt in rows.only("pk")}
+
+    def with_size(self) -> Self:
+        """Annotate `size`: the number of characters of each Prompt with its Completions."""
 
         def characters(column: str) -> Coalesce:
             return Coalesce(Length(Cast(column, models.TextField())), 0)
@@ -433,7 +618,24 @@ class PromptQuerySet(models.QuerySet["Prompt"]):
         answers = Completion.objects.filter(prompt=OuterRef("pk")).order_by().values("prompt")
         answered = answers.annotate(all=Sum(Length("text") + characters("conversation"))).values("all")
         size = characters("messages") + characters("tools") + Coalesce(Subquery(answered), 0)
-        return dict(self.order_by().annotate(size=size).values_list("pk", "size"))
+        return self.annotate(size=size)
+
+    def with_tag_names(self) -> Self:
+        """Annotate `tag_names`: the names of the tags of each Prompt, in no order; None for none."""
+        tags = Prompt.objects.filter(pk=OuterRef("pk"), tags__isnull=False).order_by().values("pk")
+        return self.annotate(tag_names=Subquery(tags.annotate(all=JSONGroup("tags__name")).values("all")))
+
+
+class Excluded(models.TextChoices):
+    """What an admin has taken a Prompt out of. The Prompt and its votes stay."""
+
+    QUEUE = "queue", "the queue"
+    RELEASES = "releases", "releases"
+    BOTH = "both", "the queue and releases"
+
+
+OUT_OF_QUEUE = (Excluded.QUEUE, Excluded.BOTH)
+"""Values of `excluded_from` with which a Prompt is not handed out."""
 
 
 class Prompt(models.Model):
@@ -462,6 +664,39 @@ class Prompt(models.Model):
     )
     external_id = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
+    characters = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    turns = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Messages that are not a system prompt."
+    )
+    language = models.CharField(
+        max_length=8,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="ISO 639 code; empty = not sure.",
+    )
+    imported_by = models.ForeignKey(
+        "workbench.Run",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text="The import that brought the prompt; null = a command.",
+    )
+    excluded_from = models.CharField(
+        max_length=10, choices=Excluded.choices, blank=True, default="", db_default="", editable=False
+    )
+    excluded_reason = models.CharField(max_length=300, blank=True, default="", db_default="", editable=False)
+    topic = models.ForeignKey(
+        "workbench.Topic",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="prompts",
+        help_text="Cluster of similar prompts; null = not computed yet.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PromptQuerySet.as_manager()
@@ -549,6 +784,9 @@ class Completion(models.Model):
         max_length=200, blank=True, help_text="The model or person who wrote the answer."
     )
     metadata = models.JSONField(default=dict, blank=True)
+    characters = models.GeneratedField(
+        expression=Length("text"), output_field=models.PositiveIntegerField(), db_persist=True
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = CompletionQuerySet.as_manager()

@@ -2,13 +2,14 @@ import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from scoring import shares
+from workbench.models.webhooks import Event, Webhook
 
 if TYPE_CHECKING:
     from workbench.models.dataset import Dataset
@@ -25,8 +26,17 @@ UNITS = {
     "train": "steps",
     "evaluate": "texts",
     "delete": "prompts and pairs",
+    "vectors": "texts",
+    "topics": "prompts",
+    "fetch": "kB",
+    "push": "files",
+    "backup": "files",
+    "register": "kB",
 }
 """The unit that a Run counts, by its kind; Runs of other kinds count several things at once."""
+
+QUEUES = {"train": "train", "evaluate": "train", "register": "train", "score": "score", "vectors": "score"}
+"""The Celery queue of the kinds of Run that load a model; Runs of other kinds go to "work"."""
 
 PHASES = {"reading": "read", "storing": "stored", "checking": "checked"}
 
@@ -60,6 +70,18 @@ class UploadQuerySet(models.QuerySet["Upload"]):
         )
 
 
+class UploadOrigin(TypedDict, total=False):
+    """Where a worker fetched a file: `commit` is what `revision` was at that moment. `licence`: by the card
+    of the repository, "" where it states none."""
+
+    hub: str
+    repository: str
+    revision: str
+    commit: str
+    path: str
+    licence: str
+
+
 class Upload(models.Model):
     """An uploaded file, stored under a name of our own; its name on the sender's disk is only shown."""
 
@@ -69,6 +91,9 @@ class Upload(models.Model):
     path = models.CharField(max_length=200)
     size = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
+    origin: "models.Field[UploadOrigin, UploadOrigin]" = models.JSONField(
+        default=dict, blank=True, help_text="Where a worker fetched the file; empty for a file that was sent."
+    )
     uploaded_by = models.ForeignKey("workbench.User", null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -136,6 +161,42 @@ class LeakFacts(TypedDict):
     examples: dict[Split, list[int]]
 
 
+class FetchedFile(TypedDict):
+    path: str
+    bytes: int
+    sha256: str
+    upload: str
+
+
+class ShownToken(TypedDict):
+    """One token of a sample pair. part: "template", "prompt" or "answer". type: its token type."""
+
+    text: str
+    id: int
+    part: str
+    type: int
+
+
+class Found(TypedDict):
+    """What the self-test found out about a checkpoint, to be shown before and after it is registered.
+
+    template: how texts are laid out; tokens: the sample pair (prompt, answer) as the model reads it.
+    compared: sample texts with the score of plain `transformers`; difference: the largest, in standard
+    deviations of their scores. together: which texts can share a batch. note: why not in the wanted
+    precision, or ""."""
+
+    template: str
+    max_length: int
+    max_positions: int
+    prompt: str
+    answer: str
+    tokens: list[ShownToken]
+    compared: int
+    difference: float
+    together: str
+    note: str
+
+
 class RunResult(TypedDict, total=False):
     """The result of a Run, by its kind. A deletion has the numbers of pipeline.datasets.deleting.Extent."""
 
@@ -147,7 +208,8 @@ class RunResult(TypedDict, total=False):
     scored: int
     failed: int
     empty: int
-    # a training: (time, line), (step, loss), (step, figures)
+    changed: int  # of Scores that were computed again
+    # a training: (time, line), (step, loss), (step, figures); of these, a registration has stage and log
     stage: str
     log: list[tuple[str, str]]
     loss: list[tuple[int, float]]
@@ -158,6 +220,10 @@ class RunResult(TypedDict, total=False):
     finding: Finding
     version: int
     model: str
+    serves: bool  # a model that was named: whether it is active now, with what comes next in `said`
+    # a registration; `choices`: templates, of which a person has to name one
+    found: Found
+    choices: list[str]
     # an evaluation
     pairs: int
     evaluation: int
@@ -173,6 +239,25 @@ class RunResult(TypedDict, total=False):
     # final labels
     made: int
     withdrawn: int
+    # vectors and topics
+    texts: int
+    topics: int
+    # a fetch from the hub: (path, bytes) of the files there, how many there are, and those that were fetched
+    commit: str  # and of a push
+    revision: str
+    licence: str
+    listing: list[tuple[str, int]]
+    listed: int
+    fetched: list[FetchedFile]
+    missing_host: str  # and of a push: a host that nobody has allowed
+    # a push to the hub
+    repository: str
+    url: str
+    unchanged: bool
+    # a backup: its name, and the moment after which nothing is in it (ISO 8601)
+    backup: str
+    made_at: str
+    bytes: int
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -198,6 +283,14 @@ class RunQuerySet(models.QuerySet["Run"]):
     def of_kind(self, kind: "Run.Kind") -> Self:
         return self.filter(kind=kind)
 
+    def failed_since(self, moment: "datetime") -> Self:
+        return self.filter(state=Run.State.FAILED, finished_at__gte=moment)
+
+    def failed_by_kind(self) -> list[tuple[str, int]]:
+        """(kind, number of failed Runs) of each kind."""
+        failed = self.filter(state=Run.State.FAILED).order_by("kind").values("kind")
+        return [(row["kind"], row["count"]) for row in failed.annotate(count=Count("pk"))]
+
 
 class Run(models.Model):
     """One long job. Its row precedes its message, so that pages show its state while no worker is alive."""
@@ -212,6 +305,12 @@ class Run(models.Model):
         STATISTICS = "statistics", "Statistics"
         DECIDE = "decide", "Final labels"
         DELETE = "delete", "Delete"
+        VECTORS = "vectors", "Similar texts"
+        TOPICS = "topics", "Topics"
+        FETCH = "fetch", "Fetch"
+        PUSH = "push", "Push"
+        BACKUP = "backup", "Backup"
+        REGISTER = "register", "Register"
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waiting: no worker has started yet"
@@ -268,8 +367,7 @@ class Run(models.Model):
     @property
     def queue(self) -> str:
         """The Celery queue of the workers that carry out the Run."""
-        heavy = {self.Kind.TRAIN: "train", self.Kind.EVALUATE: "train", self.Kind.SCORE: "score"}
-        return heavy.get(self.Kind(self.kind), "work")
+        return QUEUES.get(self.kind, "work")
 
     @property
     def progress(self) -> str:
@@ -278,12 +376,15 @@ class Run(models.Model):
         if self.kind == self.Kind.IMPORT and self.state in (self.State.FAILED, self.State.CANCELLED):
             return ""
         progress = progress_in_words(self.kind, self.done, self.total, self.phase)
-        if self.kind != self.Kind.SCORE or not self.result.get("failed"):
+        if self.kind != self.Kind.SCORE:
             return progress
-        empty = self.result.get("empty", 0)
-        failed = self.result["failed"] - empty
+        empty, changed = self.result.get("empty", 0), self.result.get("changed")
+        failed = self.result.get("failed", 0) - empty
         parts = [f"{empty:,} empty, so never scored"] if empty else []
-        return "; ".join([progress, *parts, *([f"{failed:,} could not be scored"] if failed else [])])
+        parts += [f"{failed:,} could not be scored"] if failed else []
+        if changed is not None:
+            parts += [f"{changed:,} score{'s' * (changed != 1)} changed" if changed else "no score changed"]
+        return "; ".join([progress, *parts])
 
     @property
     def phase(self) -> str:
@@ -410,9 +511,26 @@ class Run(models.Model):
         )
 
     def _end(self, held: RunQuerySet, state: State, **changes: object) -> bool:
-        ended = held.open().update(state=state, finished_at=timezone.now(), **changes)
-        self.refresh_from_db()
+        with transaction.atomic():
+            ended = held.open().update(state=state, finished_at=timezone.now(), **changes)
+            self.refresh_from_db()
+            if ended and self.dataset_id:
+                self._tell_the_end(self.dataset_id)
         return ended == 1
+
+    def _tell_the_end(self, dataset: int) -> None:
+        if Webhook.objects.filter(dataset=dataset).asking_for(Event.Type.RUN):
+            started, finished = (at and at.isoformat() for at in (self.started_at, self.finished_at))
+            facts = {
+                "run": self.pk,
+                "kind": self.kind,
+                "state": self.state,
+                "done": self.done,
+                "total": self.total,
+                "started_at": started,
+                "finished_at": finished,
+            }
+            Event.objects.note(dataset, Event.Type.RUN, [facts])
 
 
 class ScoreBatchQuerySet(models.QuerySet["ScoreBatch"]):
@@ -566,6 +684,8 @@ class Worker(models.Model):
     name = models.CharField(max_length=200, unique=True)
     queues = models.CharField(max_length=200)
     device = models.CharField(max_length=100, blank=True)
+    version = models.CharField(max_length=50, blank=True, help_text="Of the workbench that the worker runs.")
+    texts_scored = models.BigIntegerField(default=0, help_text="Texts given to models since it started.")
     started_at = models.DateTimeField()
     last_seen = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, help_text="When the worker stopped.")
@@ -584,3 +704,30 @@ class Worker(models.Model):
 
     def serves(self, queue: str) -> bool:
         return queue in self.queues.split(", ")
+
+
+class ServerErrorQuerySet(models.QuerySet["ServerError"]):
+    KEPT = timedelta(days=30)
+
+    def forget_old(self) -> None:
+        self.filter(at__lt=timezone.now() - self.KEPT).delete()
+
+    def since(self, moment: datetime) -> QuerySet["ServerError", dict[str, Any]]:
+        """Per view and error: view, error, count, last (when), the most frequent first."""
+        rows = self.filter(at__gte=moment).order_by().values("view", "error")
+        return rows.annotate(count=Count("pk"), last=Max("at")).order_by("-count", "-last")
+
+
+class ServerError(models.Model):
+    """A request that ended in an error of ours. It says where, and no more: the text of an error may hold the
+    text of an item."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    view = models.CharField(max_length=100, help_text="Name of the view.")
+    error = models.CharField(max_length=300, help_text="Class of the error, and the line that raised it.")
+    request_id = models.CharField(max_length=64)
+
+    objects = ServerErrorQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.error} in {self.view}"

@@ -2,7 +2,7 @@ import math
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Abs
 
 from workbench.models.counts import count_of
@@ -25,9 +25,12 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
 
     def scoring_all(self) -> Self:
         """Versions that score every Completion: the active one, and the baselines beside it."""
-        return self.filter(Q(state=ModelVersion.State.ACTIVE) | Q(kind=ModelVersion.Kind.BASELINE)).exclude(
-            state=ModelVersion.State.RETIRED
-        )
+        scoring = self.filter(Q(state=ModelVersion.State.ACTIVE) | Q(kind=ModelVersion.Kind.BASELINE))
+        return scoring.exclude(state=ModelVersion.State.RETIRED).exclude(kind=ModelVersion.Kind.EXTERNAL)
+
+    def models(self) -> Self:
+        """Versions that are no rules."""
+        return self.exclude(kind=ModelVersion.Kind.BASELINE)
 
     def transformers(self) -> Self:
         return self.filter(kind=ModelVersion.Kind.TRANSFORMER)
@@ -47,6 +50,7 @@ class ModelVersion(models.Model):
     class Kind(models.TextChoices):
         TRANSFORMER = "transformer", "Transformer: a one-output sequence classifier"
         BASELINE = "baseline", "Baseline: a rule that needs no model"
+        EXTERNAL = "external", "External: scored elsewhere, and its scores are sent here"
 
     class State(models.TextChoices):
         REGISTERED = "registered", "Registered: can score, shows no picks"
@@ -66,7 +70,7 @@ class ModelVersion(models.Model):
     origin = models.CharField(
         max_length=300, blank=True, help_text="Repository on the hub, or name of the folder."
     )
-    revision = models.CharField(max_length=40, blank=True)
+    revision = models.CharField(max_length=64, blank=True)
     notice = models.CharField(
         max_length=500, blank=True, help_text="A sentence shown wherever the model's picks appear."
     )
@@ -88,6 +92,12 @@ class ModelVersion(models.Model):
     )
     self_test = models.JSONField(
         default=list, blank=True, help_text="Known scores that a worker checks when loading the model."
+    )
+    found = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default={},
+        help_text="What the self-test found when it was registered; its template on one pair, by tokens.",
     )
     base = models.ForeignKey(
         "self",
@@ -158,6 +168,11 @@ class ModelVersion(models.Model):
         return self.Known.YES if self.kind == self.Kind.BASELINE else self.Known(self.learnt_on_record)
 
     @property
+    def is_external(self) -> bool:
+        """Whether it is scored elsewhere: no worker can load it."""
+        return self.kind == self.Kind.EXTERNAL
+
+    @property
     def calibrated(self) -> bool:
         return self.temperature is not None
 
@@ -182,14 +197,27 @@ class ModelVersion(models.Model):
 
 
 class ScoreQuerySet(models.QuerySet["Score"]):
+    CUT = Q(prompt_cut__gt=0) | Q(completion_cut__gt=0)
+
     def cut(self) -> Self:
         """Scores of texts that were cut."""
-        return self.filter(Q(prompt_cut__gt=0) | Q(completion_cut__gt=0))
+        return self.filter(self.CUT)
+
+    def cuts(self) -> dict[str, int]:
+        """How many `scores` there are, how many `texts` were cut, and the tokens cut from `prompt` and
+        `answer`."""
+        return self.aggregate(
+            scores=Count("pk"),
+            texts=Count("pk", filter=self.CUT),
+            prompt=Sum("prompt_cut", default=0),
+            answer=Sum("completion_cut", default=0),
+        )
 
 
 class Score(models.Model):
     """The raw output of one ModelVersion for one Completion. A Score is never overwritten, but that
-    exact-order may replace a value in bf16 by the value in fp32, once."""
+    exact-order may replace a value in bf16 by the value in fp32, once. An admin may have a Score computed
+    again; the new row then takes the place of the old one."""
 
     completion = models.ForeignKey("workbench.Completion", on_delete=models.CASCADE, related_name="scores")
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="scores")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from django import template
@@ -28,6 +29,12 @@ class Interval(Protocol):
 Stored = Mapping[str, float | None]
 
 register = template.Library()
+
+
+@register.filter
+def unbroken(words: str) -> str:
+    """The words with no line break before a per cent sign."""
+    return words.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 @register.filter
@@ -63,23 +70,46 @@ def duration(length: timedelta | float | None) -> str:
 
 
 @register.filter
+def seconds(length: float | None) -> str:
+    """ "0.5 s", "21 s"; "" for None."""
+    if length is None:
+        return ""
+    return f"{length:.0f} s" if length >= 10 else f"{length:.1f} s"
+
+
+@register.filter
+def hms(length: Decimal) -> str:
+    """ "1:05:09" for 3909.4 seconds, "−0:10:00" for -600: rounded to seconds, half away from 0."""
+    whole = int(abs(length).quantize(Decimal(1), ROUND_HALF_UP))
+    minutes, seconds = divmod(whole, 60)
+    sign = "−" if length < 0 and whole else ""
+    return f"{sign}{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+@register.filter
+def money(amount: Decimal) -> str:
+    """ "1,234.50", "−0.25"."""
+    return f"{amount:,}".replace("-", "−")
+
+
+@register.filter
 def percent(share: float | None) -> str:
-    """ "64 %" for 0.64; "0 %" and "100 %" for exactly none and all. "" for None."""
-    return "" if share is None else shares.in_words(share)
+    """ "64 %" for 0.64, with a no-break space; "0 %" and "100 %" for exactly none and all. "" for None."""
+    return "" if share is None else unbroken(shares.in_words(share))
 
 
 @register.filter
 def between(figure: Interval | Stored | Sequence[float] | None) -> str:
     """ "61 to 67 %" for (0.61, 0.67), or for a figure with `low` and `high`; "" without them."""
     bounds = _bounds(figure)
-    return "" if bounds is None else shares.between(bounds)
+    return "" if bounds is None else unbroken(shares.between(bounds))
 
 
 @register.filter
 def with_interval(figure: Interval | Stored) -> str:
     """ "64 % (61 to 67)" for a figure with `value`, `low` and `high`; "" without a value."""
     value = figure["value"] if isinstance(figure, Mapping) else figure.value
-    return "" if value is None else shares.with_interval(value, _bounds(figure))
+    return "" if value is None else unbroken(shares.with_interval(value, _bounds(figure)))
 
 
 def _bounds(figure: Interval | Stored | Sequence[float] | None) -> tuple[float, float] | None:
@@ -142,3 +172,38 @@ def half_along(share: float) -> str:
 def down(share: float) -> str:
     """The place of a share on an axis that grows upwards, in SVG's coordinates: "35.80" for 0.642."""
     return f"{100 - share * 100:.2f}"
+
+
+def _bar(share: float) -> float:
+    return max(0.4, share / 10)
+
+
+@register.filter
+def bar_height(share: float) -> str:
+    """The height of a bar in a strip of height 10, for a share from 0 to 100; a bar of nothing is a line."""
+    return f"{_bar(share):.2f}"
+
+
+@register.filter
+def bar_top(share: float) -> str:
+    """The top of that bar."""
+    return f"{10 - _bar(share):.2f}"
+
+
+@register.filter
+def width_along(figure: Stored) -> str:
+    """The width of an interval on an axis from 0 to 100."""
+    bounds = _bounds(figure) or (0.0, 0.0)
+    return f"{(bounds[1] - bounds[0]) * 100:.2f}"
+
+
+@register.filter
+def part_height(share: float | str) -> str:
+    """The height of a part of a bar of height 22, for a share from 0 to 100."""
+    return f"{float(share) * 0.22:.2f}"
+
+
+@register.filter
+def part_top(share: float | str) -> str:
+    """The top of a bar that stands on a floor at 24, for a share from 0 to 100."""
+    return f"{24 - float(share) * 0.22:.2f}"

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from django import template
-from django.utils.html import escape
+from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import Truncator
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
@@ -20,8 +21,12 @@ from markdown_it.utils import EnvType, OptionsDict
 from scoring import messages
 from scoring.messages import Message
 from workbench.models import Completion
+from workbench.pipeline.data.search import Query, excerpt
 
 register = template.Library()
+
+EXCERPT = 180
+"""Characters of a text that a list shows."""
 
 # A browser takes seconds to break a megabyte into lines. A text of more than LONG characters has no markdown
 # view and comes in blocks, cut after a line or, where a line is longer than a block, after a word.
@@ -179,8 +184,7 @@ def whole(message: Message) -> SafeString:
     if messages.is_plain(message):
         return plain(message["content"])
     shown = [_piece(*piece) for piece in messages.pieces(message)]
-    extra = {key: value for key, value in message.items() if key not in _SHOWN_KEYS and value is not None}
-    if extra:
+    if extra := messages.other_keys(message):
         shown.append(f'<div class="piece more">{_escaped(messages.shown(extra))}</div>')
     return mark_safe("".join(shown))  # noqa: S308 - escaped
 
@@ -215,10 +219,6 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-_SHOWN_KEYS = frozenset(
-    {"role", "content", "name", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call",
-     "tool_call_id"}
-)  # fmt: skip
 _KINDS = {"refusal": "Refusal", "result": "Result"}
 
 
@@ -266,5 +266,21 @@ def direction(text: str) -> str:
 
 
 @register.filter
+def visible(token: str) -> str:
+    """The text of a token with a sign for each line break and tab."""
+    return token.replace("\n", "\u21b5").replace("\t", "\u21e5")
+
+
+@register.filter
 def word_count(text: str) -> int:
     return len(text.split())
+
+
+@register.filter
+def found(text: str, query: Query | None) -> SafeString:
+    """The beginning of a text, or the place round the first match of a search, with the matches marked."""
+    if query is None:
+        return conditional_escape(Truncator(text).chars(EXCERPT))
+    pieces = excerpt(text, query, EXCERPT)
+    marked = ("<mark>{}</mark>" if piece.is_match else "{}" for piece in pieces)
+    return format_html("".join(marked), *(piece.text for piece in pieces))

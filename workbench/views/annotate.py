@@ -2,7 +2,6 @@
 script gets a redirect, the script gets JSON."""
 
 import json
-import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TypeVar
@@ -20,17 +19,15 @@ from scoring.messages import message_reading
 from workbench import access
 from workbench.forms.annotate import AnswerForm, FlagForm, HeldForm, SkipForm, WhichForm
 from workbench.models import Annotator, Claim, Comparison, Dataset, Flag, Judgment, Outcome
-from workbench.pipeline.annotate import answers, handout
+from workbench.pipeline.annotate import answers, handout, items
+from workbench.pipeline.annotate.items import Item, judgments_with, page_answer, pick_then, sent_key
 from workbench.pipeline.annotate.progress import days, last_answered, progress_of, what_is_left
+from workbench.pipeline.people import qualifying
+from workbench.pipeline.questions.asked import has_news
 from workbench.pipeline.runs.progress import Refused
-from workbench.views.items import Item, judgments_with, page_answer, pick_then, sent_key
 
 View = Callable[[HttpRequest, int], HttpResponse]
 F = TypeVar("F", bound=Form)
-
-PAGES_AT_ONCE = threading.BoundedSemaphore(3)
-"""A page takes some 60 MB while it is built of the longest texts that a file may hold. A web process may have
-500 MB, too little for such pages in all threads at once."""
 
 
 class Refusal(Exception):
@@ -84,11 +81,13 @@ def _page(
         "last_pick": pick_then(last) if is_blind else None,
         "last_answer": page_answer(last) if is_blind else None,
         "dataset": dataset,
+        "annotator": annotator,
         "item": item,
         "left": None if item else what_is_left(dataset, annotator),
         "progress": progress_of(dataset, annotator),
         "guidelines": dataset.current_guidelines,
-        "flag_reasons": Flag.Reason.choices,
+        "has_news": has_news(dataset, annotator),
+        "flag_reasons": Flag.Reason.of_annotators(),
         "hold_seconds": dataset.lease_minutes * 20,
         "words": json.dumps(Outcome.page_words()),
     }
@@ -101,12 +100,14 @@ def annotate(request: HttpRequest, pk: int) -> HttpResponse:
     """The page with the next Comparison. Without the page's script, `last` is the Judgment before: the
     model's pick on it stands above the next Comparison."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
+    if annotator.must_qualify and annotator.paused_for is None and not dataset.archived_at:
+        return redirect("qualify", pk)
     form = WhichForm(request.GET)
     last_pk = form.cleaned_data["last"] if form.is_valid() else None
     newest = last_answered(dataset, annotator) if last_pk else None
     judgments = judgments_with(newest) if newest else []
     last = judgments if any(judgment.pk == last_pk for judgment in judgments) else []
-    with PAGES_AT_ONCE:
+    with items.AT_ONCE:
         # Checked here, as this GET request hands out a Claim.
         claim = None
         if not dataset.archived_at:
@@ -125,10 +126,15 @@ def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
     claim = handout.next_claim(dataset, annotator, have, again)
     if claim:
         return render(request, "annotate/item.html", {"item": Item.of(claim)})
-    if have:
+    if have and annotator.paused_for is None and not annotator.must_qualify:
         return HttpResponse(status=204)
     left = what_is_left(dataset, annotator)
-    context = {"dataset": dataset, "left": left, "progress": progress_of(dataset, annotator)}
+    context = {
+        "dataset": dataset,
+        "annotator": annotator,
+        "left": left,
+        "progress": progress_of(dataset, annotator),
+    }
     return render(request, "annotate/end.html", context)
 
 
@@ -143,10 +149,7 @@ def judge(request: HttpRequest, pk: int) -> HttpResponse:
     judgments = answers.record(
         annotator, comparison, form.answer_in(dataset), form.ranks, form.cleaned_data["claim"]
     )
-    # The model's pick is shown once, after a blind first answer, and not again after a change.
-    first = judgments[0]
-    is_blind_first = first.stage == Judgment.Stage.FIRST and first.mode == Claim.Mode.BLIND
-    pick = pick_then(judgments) if is_blind_first else None
+    first, pick = judgments[0], items.pick_after(judgments)
     if not _wants_json(request):
         if pick and not access.person(request.user).goes_straight_on:
             return redirect("annotate_undo", dataset.pk)
@@ -206,17 +209,11 @@ def annotate_undo(request: HttpRequest, pk: int) -> HttpResponse:
     script gets the Comparison alone, a browser the whole page."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     access.refuse_archived(dataset)  # a reopened answer is about to change
+    answers.refuse_barred(annotator)
     form = WhichForm(request.GET)
-    judgment = last_answered(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
-    if judgment is None:
+    item = items.reopened(dataset, annotator, form.cleaned_data["before"]) if form.is_valid() else None
+    if item is None:
         raise Refusal("You have no earlier vote to reopen.", 404)
-    # A ranking is handed out by its first Comparison, whose Claim keeps the draft.
-    judgments = judgments_with(judgment)
-    first = judgments[0]
-    claim = Claim.objects.select_related("ranking").get(
-        annotator=annotator, comparison=first.comparison_id, purpose=first.purpose
-    )
-    item = Item.of(claim, judgments)
     if request.headers.get("X-Requested-With") == "fetch":
         return render(request, "annotate/item.html", {"item": item})
     return _page(request, dataset, annotator, item)
@@ -229,6 +226,7 @@ def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     context = {
         "dataset": dataset,
+        "has_news": has_news(dataset, annotator),
         "progress": progress_of(dataset, annotator),
         "days": days(dataset, annotator),
     }
@@ -237,7 +235,8 @@ def annotate_own(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
-    """The markdown view of a Comparison that the annotator has: turns in order, then left, right."""
+    """The markdown view of a Comparison that the annotator has, or has in a qualification: turns in order,
+    then left, right."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = WhichForm(request.GET)
     comparison_pk = form.cleaned_data["comparison"] if form.is_valid() else None
@@ -245,9 +244,12 @@ def annotate_markdown(request: HttpRequest, pk: int) -> HttpResponse:
     if comparison is None:
         raise Http404
     claim = answers.claim_of(annotator, comparison, form.cleaned_data["claim"]).first()
-    if claim is None:
+    if claim:
+        item = Item.of(claim)
+    elif shown := qualifying.shown_to(annotator, comparison):
+        item = Item.of_qualification(shown)
+    else:
         raise Http404
-    item = Item.of(claim)
     turns = [message_reading(message) for message in item.messages]
     texts = [*turns, *(completion.text for _, completion in item.sides)]
     return render(request, "annotate/markdown.html", {"texts": texts})

@@ -1,6 +1,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from time import perf_counter
 
 from django.contrib import messages
@@ -20,18 +21,33 @@ from workbench.forms.datasets import (
     DeleteForm,
     GuidelinesForm,
     NewDatasetForm,
-    SearchForm,
 )
-from workbench.models import Comparison, Dataset, Member, ModelVersion, Prompt, Role, Run
+from workbench.models import Comparison, Dataset, ModelVersion, Prompt, Role, Run, User, Visit
 from workbench.models.dataset import DatasetQuerySet
 from workbench.pipeline import quality
-from workbench.pipeline.annotate.progress import progress_in
-from workbench.pipeline.datasets import archiving, deleting, overview
+from workbench.pipeline.annotate import requirements
+from workbench.pipeline.annotate.progress import own_tasks, progress_in
+from workbench.pipeline.datasets import DEMO, archiving, deleting, effort, overview
+from workbench.pipeline.datasets.loop import (
+    Days,
+    LoopStep,
+    changes_since,
+    days_of,
+    loop_of,
+    remember_visit,
+)
+from workbench.pipeline.people import qualifying
+from workbench.pipeline.quality.parting import parting
+from workbench.pipeline.quality.reports import has_value
 from workbench.pipeline.scoring import batches, cuts
 from workbench.pipeline.text import leakage
+from workbench.pipeline.text.language_names import NAMES
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
+from workbench.pipeline.webhooks.managing import given_up
+from workbench.templatetags.toasts import saved
 from workbench.views import POLL_SECONDS, STOP_POLLING, Request
 from workbench.views.figures import as_of
+from workbench.views.steps import Step, next_steps
 from workbench.worker import enqueue, tasks
 from workbench.worker.workforce import workforce
 
@@ -41,84 +57,83 @@ PROMPTS_A_CLUSTER = 4
 
 
 @dataclass(frozen=True)
-class Step:
-    """A next step with a Dataset."""
+class Card:
+    """A Dataset on Home, for its reviewers and admins; without loop while its numbers are on their way."""
 
-    url: str
-    label: str
-
-
-def next_steps(dataset: Dataset) -> list[Step]:
-    """The next steps for `dataset.role`, most useful first; needs the judging counts and `report_cells`. Not
-    for annotators: the number of open places depends on the votes of others.
-
-    What the Dataset lacks comes first: data, people, votes, reviews. Disagreements of the model count only
-    where it beats the length rule."""
-    accuracy = quality.from_cells(dataset.report_cells)
-    is_admin = dataset.role == Role.ADMIN
-    open_places = dataset.wanted_count - dataset.judged_count
-    alone = dataset.member_count <= 1 and not dataset.judged_count
-    model_first = accuracy is not None and accuracy.beats_rule and dataset.model_split_count > 0
-    steps = [
-        ("import", "Import a file", "", is_admin and not dataset.prompt_count),
-        ("review", _reviews(dataset.model_split_count, "model "), "model", model_first),
-        ("review", _reviews(dataset.disagreement_count), "people", dataset.disagreement_count > 0),
-        ("people", "Add people", "", is_admin and alone and dataset.prompt_count > 0),
-        ("annotate", "Annotate", "", open_places > 0),
-        ("releases", "Build a release", "", is_admin and open_places <= 0 < dataset.judged_count),
-    ]
-    return [
-        Step(reverse(name, args=[dataset.pk]) + (f"?queue={queue}" if queue else ""), label)
-        for name, label, queue, offered in steps
-        if offered
-    ]
-
-
-def _reviews(count: int, of: str = "") -> str:
-    return f"Review {count:,} {of}disagreement{'s' * (count != 1)}"
-
-
-def _counted(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
-    cells = {"report_cells": quality.in_report(version)}
-    return overview.with_judging_counts(datasets, version).annotate(**cells)
+    dataset: Dataset
+    steps: list[Step]
+    loop: list[LoopStep]
+    days: Days | None = None
+    changes: list[str] = field(default_factory=list)
+    since: datetime | None = None
 
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """The visitor's Datasets; the numbers of large ones follow once the page has loaded. Annotators see only
-    their own progress."""
+    """The next task, then the visitor's Datasets; the numbers of large ones follow once the page has loaded.
+    Annotators see only their own progress."""
     person = access.person(request.user)
     visible = Dataset.objects.visible_to(person).with_role_of(person)
     archived = [dataset for dataset in visible.archived() if dataset.role == Role.ADMIN]
     if "archived" in request.GET:
         return render(request, "datasets/archived.html", {"archived": archived})
-    visible = visible.in_use().with_has_prompts()
-    annotated = [dataset for dataset in visible if dataset.role == Role.ANNOTATOR]
-    progress = progress_in(annotated, person) if annotated else {}
+    listed = list(visible.in_use().with_has_prompts())
+    annotated = [dataset for dataset in listed if dataset.role == Role.ANNOTATOR]
+    others = [dataset for dataset in listed if dataset.role != Role.ANNOTATOR]
     context: dict[str, object] = {
-        "annotated": [(dataset, progress[dataset.pk]) for dataset in annotated],
+        "tasks": own_tasks(annotated, person) if annotated else [],
         "archived": len(archived),
         "deletions": Run.objects.deletions_for(person),
     }
-    datasets = visible.exclude(pk__in=[dataset.pk for dataset in annotated])
-    if "whole" not in request.GET and overview.are_large(datasets):
-        uncounted: list[tuple[Dataset, list[Step]]] = [(dataset, []) for dataset in datasets]
-        return render(request, "datasets/home.html", {**context, "rows": uncounted, "counting": True})
-    active = ModelVersion.objects.active()
-    counted = list(_counted(datasets.filter(held_by=None), active))
-    for held in datasets.exclude(held_by=None):
-        counted += _counted(datasets.filter(pk=held.pk), ModelVersion.objects.serving(held))
-    rows = [(dataset, next_steps(dataset)) for dataset in sorted(counted, key=lambda dataset: dataset.name)]
-    return render(request, "datasets/home.html", {**context, "rows": rows})
+    if person.is_staff and all(dataset.name == DEMO for dataset in others):
+        context |= {"newcomer": True, "demo": next(iter(others), None)}
+    if "whole" not in request.GET and overview.are_large(others):
+        cards = [Card(dataset, [], []) for dataset in others]
+        return render(request, "datasets/home.html", {**context, "cards": cards, "counting": True})
+    cards = _cards(others, person, visible) if others else []
+    return render(request, "datasets/home.html", {**context, "cards": cards, "first": _first(cards)})
+
+
+def _cards(datasets: list[Dataset], person: User, visible: DatasetQuerySet) -> list[Card]:
+    """A card for each dataset, by name. The number of queries depends only on how many models serve."""
+    by_version = defaultdict(list)
+    for dataset in datasets:
+        by_version[dataset.held_by_id].append(dataset.pk)
+    versions = ModelVersion.objects.in_bulk([pk for pk in by_version if pk])
+    visits = {visit.dataset_id: visit for visit in Visit.objects.filter(user=person)}
+    days = days_of(datasets)
+    cards = []
+    for held_by, pks in by_version.items():
+        version = versions.get(held_by) if held_by else ModelVersion.objects.active()
+        cells = {"report_cells": quality.in_report(version)}
+        counted = overview.with_loop_counts(visible.filter(pk__in=pks), version)
+        for dataset in counted.annotate(**cells):
+            visit = visits.get(dataset.pk)
+            cards.append(
+                Card(
+                    dataset,
+                    next_steps(dataset),
+                    loop_of(dataset, version is not None, quality.from_cells(dataset.report_cells)),
+                    days[dataset.pk],
+                    changes_since(visit, dataset),
+                    visit.at if visit else None,
+                )
+            )
+    return sorted(cards, key=lambda card: card.dataset.name)
+
+
+def _first(cards: list[Card]) -> Card | None:
+    """The card whose first step is the next task: of the dataset that was opened last."""
+    with_steps = [card for card in cards if card.steps]
+    return max(with_steps, key=lambda card: card.since.timestamp() if card.since else 0.0, default=None)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def dataset_new(request: HttpRequest) -> HttpResponse:
     person = access.staff_only(request.user)
-    form = NewDatasetForm(request.POST or None)
+    form = NewDatasetForm(request.POST or None, by=person)
     if form.is_valid() and (dataset := form.stored()):
-        Member.objects.create(dataset=dataset, user=person, role=Role.ADMIN)
-        return redirect(dataset)
+        return redirect("import", pk=dataset.pk)
     return render(request, "datasets/new.html", {"form": form}, status=400 if form.errors else 200)
 
 
@@ -139,22 +154,32 @@ def dataset(request: Request, pk: int) -> HttpResponse:
     cells = {"report_cells": quality.in_report(version)}
     dataset = overview.with_loop_counts(datasets, version).annotate(**cells).get()
     runs = list(Run.objects.of(dataset).open().for_list())
+    days = days_of([dataset])[dataset.pk]
+    left = dataset.wanted_count - dataset.judged_count
     unscored = dataset.completion_count - dataset.scored_count
     context = {
         "dataset": dataset,
         "tab": "overview",
         "version": version,
+        "dead_events": given_up(dataset),
         "cuts": cuts.in_words(dataset.cut_count, cuts.limit_of(version)) if dataset.cut_count else "",
         "unscored": batches.unscored(dataset, version, unscored, runs) if version and unscored > 0 else None,
         "next_version": ModelVersion.objects.active() if visible.held_by_id else None,
         "steps": next_steps(dataset),
+        "loop": loop_of(dataset, version is not None, quality.from_cells(dataset.report_cells)),
+        "days": days.against(left, dataset.due_on),
+        "left": left,
+        "last_day": days.last_day(left) if left > 0 else None,
         "runs": runs,
         "workforce": workforce(runs),
+        "short": requirements.short_of_people(dataset) if dataset.role == Role.ADMIN else [],
+        "untold": requirements.untold(dataset) if dataset.role == Role.ADMIN else "",
         # Counting a million rows takes seconds: an open page may take a sixth of the time for it.
         "poll_seconds": max(POLL_SECONDS, round(5 * (perf_counter() - started))),
     }
     if runs and request.htmx and "whole" not in request.GET:
         return render(request, "datasets/live.html", context | {"polled": True})
+    remember_visit(access.person(request.user), dataset)
     context |= {
         **_figures(dataset, version),
         "polled": request.htmx,
@@ -171,10 +196,17 @@ def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, object
     if stored is None:
         return as_of(dataset, None)
     agreements = stored.report["agreement"].get("people")
+    of_version = quality.accuracies(stored.report, version)
+    # The first, as on Home: votes say more of a model than imported labels.
+    drawn = next((row for row in of_version if has_value(row.accuracy)), None)
+    weeks = agreements["by_week"] if agreements else []
     return {
         **as_of(dataset, stored),
-        "accuracies": quality.accuracies(stored.report, version),
+        "accuracies": of_version,
+        "drawn": drawn,
         "agreement": agreements["all"] if agreements else None,
+        "weeks": [row["raw"] for row in weeks if has_value(row["raw"])],
+        "parting": parting(stored.report, drawn.label_source, version.pk) if version and drawn else None,
     }
 
 
@@ -192,38 +224,6 @@ def _served(dataset: Dataset) -> tuple[ModelVersion | None, bool]:
     comparisons = Comparison.objects.filter(dataset=dataset.pk)
     version = ModelVersion.objects.with_large(Exists(overview.large(comparisons))).serving(dataset)
     return version, overview.are_large([dataset]) if version is None else version.large
-
-
-@require_safe
-def data(request: HttpRequest, pk: int) -> HttpResponse:
-    """Prompts with their Completions and Scores. Not for annotators: a Score seen here would lead them."""
-    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    version = ModelVersion.objects.serving(dataset)
-    search = SearchForm(request.GET)
-    chosen = search.cleaned_data if search.is_valid() else {}
-    text, only, empty = chosen.get("q", ""), chosen.get("prompt"), chosen.get("empty", False)
-    prompts = Prompt.objects.of(dataset)
-    if text:
-        prompts = prompts.containing(text)
-    if empty:
-        prompts = prompts.with_an_empty_answer()
-    if only:
-        prompts = prompts.filter(pk=only)
-    page = Paginator(prompts.values_list("pk", flat=True), PROMPTS_A_PAGE).get_page(request.GET.get("page"))
-    most = overview.MOST_OF_ONE if only else overview.MOST_OF_A_PAGE
-    shown = overview.within_memory(list(page), most, version)
-    context = {
-        "dataset": dataset,
-        "tab": "data",
-        "version": version,
-        "page": page,
-        "search": search,
-        "prompts": shown,
-        "text": text,
-        "only": only,
-        "empty": empty,
-    }
-    return render(request, "datasets/data.html", context)
 
 
 @dataclass(frozen=True)
@@ -272,11 +272,19 @@ def _clusters(dataset: Dataset, sizes: Mapping[str, int]) -> list[Cluster]:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def settings(request: HttpRequest, pk: int) -> HttpResponse:
+    """The settings, with a preset filled in where the address names one. A POST stores them, or with
+    `preview` only says what they do together."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    form = (
-        DatasetForm.sent(request.POST, dataset) if request.method == "POST" else DatasetForm(instance=dataset)
-    )
-    if form.is_valid() and form.stored():
+    if request.method == "POST":
+        form = DatasetForm.sent(request.POST, dataset, access.person(request.user))
+    else:
+        form = DatasetForm.with_preset(dataset, effort.settings_of(request.GET.get("preset", "")))
+    if "preview" in request.POST:
+        says = effort.in_words(form.instance, effort.facts_of(dataset)) if form.is_valid() else ""
+        return render(request, "datasets/effort.html", {"says": says})
+    if form.is_valid() and (changed := form.stored()):
+        if changed.queue_stale_since:
+            enqueue.enqueue(tasks.order_queue, pk)
         messages.info(request, "Settings saved.")
         return redirect("settings", pk=pk)
     return _settings_page(request, dataset, form, GuidelinesForm.of(dataset))
@@ -285,17 +293,17 @@ def settings(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def archive(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
-    archiving.archive(dataset)
-    messages.info(request, f"{dataset} is archived. You can restore it here.")
+    archiving.archive(dataset, access.person(request.user))
+    saved(request, f"{dataset} is archived.", undo=reverse("bring_back", args=[pk]))
     return redirect("settings", pk=pk)
 
 
 @require_POST
 def bring_back(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN, even_archived=True)
-    archiving.bring_back(dataset)
+    archiving.bring_back(dataset, access.person(request.user))
     enqueue.enqueue(tasks.score_missing, dataset.pk)
-    messages.info(request, f"{dataset} is in use again.")
+    saved(request, f"{dataset} is in use again.", undo=reverse("archive", args=[pk]))
     return redirect("settings", pk=pk)
 
 
@@ -330,9 +338,13 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 @takes_long_text
 @require_http_methods(["POST"])
 def guidelines_revise(request: HttpRequest, pk: int) -> HttpResponse:
-    """Store the text as the next version of the guidelines, unless somebody stored another meanwhile."""
+    """Store the text as the next version of the guidelines, unless somebody stored another meanwhile. With
+    `preview`, only show it as annotators would see it."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     form = GuidelinesForm(request.POST)
+    if "preview" in request.POST:
+        text = request.POST.get("text", "")
+        return render(request, "datasets/guidelines_preview.html", {"text": text})
     if form.is_valid() and (stored := form.revise(dataset, access.person(request.user))):
         messages.info(request, f"Saved. Annotators now see version {stored.number} of the guidelines.")
         return redirect("settings", pk=pk)
@@ -346,14 +358,41 @@ def _settings_page(
     guidelines: GuidelinesForm,
     clone: CloneForm | None = None,
 ) -> HttpResponse:
+    # Counting takes long on a large Dataset, so its page asks for the sentence once it has loaded.
+    facts = None if overview.are_large([dataset]) else effort.facts_of(dataset)
     context = {
         "dataset": dataset,
         "tab": "settings",
         "form": form,
+        "says": effort.in_words(dataset if form.errors else form.instance, facts) if facts else "",
+        "counting": facts is None,
+        "presets": _presets(dataset, facts),
+        "preset": effort.PRESETS.get(request.GET.get("preset", "")),
         "guidelines": guidelines,
         "history": dataset.guidelines.select_related("created_by").order_by("-number"),
+        "gold": qualifying.gold_of(dataset),
         "clone": clone or CloneForm(source=dataset),
+        "languages": sorted(NAMES.values()),
         "open_runs": archiving.open_runs(dataset),
     }
     failed = form.errors or guidelines.errors or (clone and clone.errors)
     return render(request, "datasets/settings.html", context, status=400 if failed else 200)
+
+
+def _presets(dataset: Dataset, facts: effort.Facts | None) -> list[dict[str, object]]:
+    """The presets with what each costs; without facts, no cost."""
+    in_use = effort.preset_of(dataset)
+    return [
+        {
+            "key": key,
+            "title": title,
+            "hint": hint,
+            "in_use": key == in_use,
+            "cost": effort.effort(
+                DatasetForm.with_preset(dataset, effort.settings_of(key)).instance, facts
+            ).cost
+            if facts
+            else "",
+        }
+        for key, (title, hint, _) in effort.PRESETS.items()
+    ]

@@ -1,47 +1,57 @@
-"""The answer where an error ends a request: 503 while the database is away, else 500."""
+"""The answer where an error ends a request: 503 while the database is away, 507 on a full disk, else 500."""
 
-import logging
-import sqlite3
 import sys
+import traceback
+from contextlib import suppress
 
-from django.db import InterfaceError, OperationalError
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.views.defaults import server_error
 
+from workbench import request_ids
+from workbench.db.away import is_database_away, is_disk_full
+from workbench.models import ServerError
+
+ROOT = settings.BASE_DIR / "workbench"
 RETRY_SECONDS = 10
-
-# Locked, unreadable, full. OperationalError is also what SQLite calls a table that is not there.
-_SQLITE_AWAY = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-}
-
-
-def is_database_away(error: BaseException | None) -> bool:
-    """Whether the database cannot answer now: not there, out of connections or disk, locked."""
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    cause = error.__cause__
-    if isinstance(cause, sqlite3.Error):
-        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
-    return True
 
 
 def failed(request: HttpRequest) -> HttpResponse:
     """The answer to a request that ended in an exception; Django calls it while handling the exception."""
-    if not is_database_away(sys.exception()):
-        return server_error(request)
+    error = sys.exception()
+    if is_disk_full(error):
+        ask = "Ask whoever runs this workbench to make room, then send it again."
+        return _cannot_now(507, "The disk is full", f"Nothing was kept of what you sent. {ask}")
+    if is_database_away(error):
+        says = f"The database does not answer. Try again in {RETRY_SECONDS} seconds."
+        response = _cannot_now(503, "Not available right now", says)
+        response["Retry-After"] = str(RETRY_SECONDS)
+        return response
+    if error is not None:
+        _note(request, error)
+    return server_error(request)
+
+
+def _cannot_now(status: int, title: str, says: str) -> HttpResponse:
     # Rendered without the request: session and account cannot be read.
-    page = render_to_string("503.html", {"seconds": RETRY_SECONDS, "stylesheet": _stylesheet()})
-    headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
-    return HttpResponse(page, status=503, headers=headers)
+    page = render_to_string("cannot_now.html", {"title": title, "says": says, "stylesheet": _stylesheet()})
+    return HttpResponse(page, status=status, headers={"Cache-Control": "no-store"})
+
+
+def _note(request: HttpRequest, error: BaseException) -> None:
+    """Keep where the error was, for the system page. The log has the rest."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if str(ROOT) in f.filename), "")
+    where = line.removeprefix(f"{ROOT}/") or "a library"
+    view = request.resolver_match.view_name if request.resolver_match else ""
+    with suppress(Exception):  # whatever is broken now may break this too, and the answer must be given
+        ServerError.objects.create(
+            view=view[:100],
+            error=f"{type(error).__name__} at {where}"[:300],
+            request_id=request_ids.current(),
+        )
 
 
 def _stylesheet() -> str:
@@ -50,16 +60,3 @@ def _stylesheet() -> str:
         return static("workbench/base.css")
     except ValueError:
         return ""
-
-
-class OneLineForTheDatabase(logging.Filter):
-    """Cuts the traceback from the log of a request that found the database away: hundreds of tracebacks would
-    say one thing."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if is_database_away(error):
-            reason = str(error).split("\n", 1)[0]
-            record.msg, record.args = "%s: the database is away: %s", (record.getMessage(), reason)
-            record.exc_info = record.exc_text = None
-        return True

@@ -2,21 +2,22 @@
 
 import uuid
 from dataclasses import replace
-from typing import BinaryIO, cast
 
 from django.conf import settings
-from django.core.files.storage import default_storage
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access
+from workbench import access, downloads
 from workbench.bodies import takes_files
+from workbench.forms.hub import FetchForm
 from workbench.forms.imports import ImportForm, UploadForm, column_uses, first_values
 from workbench.models import Role, Run, Upload
 from workbench.pipeline import imports as pipeline
 from workbench.views import STOP_POLLING, Request
+from workbench.views.hub import hub_facts
+from workbench.views.pictures import Balance, Lengths, PairsAPrompt
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
@@ -26,8 +27,11 @@ UPLOADS_SHOWN = 20
 @takes_files
 @require_http_methods(["GET", "HEAD", "POST"])
 def imports(request: HttpRequest, pk: int) -> HttpResponse:
-    """Send a file; the earlier files."""
+    """Send a file, or choose a sample; the earlier files."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
+    if request.POST.get("sample") in pipeline.SAMPLES:
+        upload = pipeline.keep_sample(request.POST["sample"], dataset, access.person(request.user))
+        return redirect("import_preview", pk=upload.pk)
     sent = request.method == "POST"
     form = UploadForm(request.POST, request.FILES) if sent else UploadForm()
     if sent and form.is_valid():
@@ -41,6 +45,9 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
         "max_bytes": settings.UPLOAD_MAX_BYTES,
         "endings": pipeline.endings(),
         "shapes": pipeline.SHAPES.values(),
+        "samples": pipeline.SAMPLES,
+        "fetch_form": FetchForm(),
+        **hub_facts(),
     }
     return render(request, "imports/imports.html", context, status=400 if form.errors else 200)
 
@@ -52,7 +59,7 @@ def import_preview(request: Request, pk: uuid.UUID) -> HttpResponse:
     again: the choices of a wide table are too long for an address."""
     upload = access.upload_for(request.user, pk)
     run = upload.latest_run
-    form = ImportForm(request.POST or request.GET or ImportForm.data_of(run))
+    form = ImportForm(request.POST or request.GET or ImportForm.data_of(run, upload))
     form.is_valid()
     imports_now = request.method == "POST" and "preview" not in request.POST
     if imports_now and not form.errors and not form.asks_for_columns:
@@ -88,19 +95,24 @@ def _previewed(upload: Upload, form: ImportForm) -> dict[str, object]:
     names, if somebody asks for a mapping or no format is recognised. A guess is tried on the rows at once.
     """
     options = form.options()
-    preview = _preview(upload, options)
+    preview = pipeline.preview_upload(upload, options)
     mapping, guesses, remembered = form.mapping, dict[str, pipeline.Guess](), False
     if mapping is None and options.format == "auto" and preview.result.format == "columns":
         mapping, remembered = upload.dataset.columns, True
     elif form.asks_for_columns or (mapping is None and not preview.title and preview.paths):
-        guesses = pipeline.guess(preview.paths)
+        guesses = pipeline.guesses_of(preview)
         mapping = pipeline.as_mapping(guesses)
         if pipeline.is_whole(mapping):
-            preview = _preview(upload, replace(options, columns={**mapping, **form.says(mapping)}))
+            preview = pipeline.preview_upload(
+                upload, replace(options, columns={**mapping, **form.says(mapping)})
+            )
     uses = [] if mapping is None or options.format != "auto" else column_uses(preview, mapping, guesses)
     label = (mapping or {}).get("outcome")
     return {
         "preview": preview,
+        "lengths": Lengths.of(preview.lengths, preview.most),
+        "balance": Balance.of(preview.balance),
+        "pairs": PairsAPrompt.of(preview.pairs),
         "result": preview.result,
         "uses": uses,
         "use_rows": list(zip(*(use.values for use in uses), strict=True)),
@@ -114,23 +126,11 @@ def _previewed(upload: Upload, form: ImportForm) -> dict[str, object]:
     }
 
 
-def _preview(upload: Upload, options: pipeline.ImportOptions) -> pipeline.Preview:
-    with default_storage.open(upload.path) as file:
-        source = cast("BinaryIO", file.file)
-        return pipeline.preview(source, upload.dataset, options, name=upload.shown_name)
-
-
 @require_safe
-def import_rejects(request: HttpRequest, pk: uuid.UUID, run_pk: int) -> FileResponse:
+def import_rejects(request: HttpRequest, pk: uuid.UUID, run_pk: int) -> HttpResponseBase:
     """The refused rows as JSON lines: line, field, code, message, excerpt, row."""
     upload = access.upload_for(request.user, pk)
     run = Run.objects.filter(pk=run_pk, upload=upload).first()
-    if run is None or not pipeline.has_rejects(run):
+    if run is None:
         raise Http404
-    return FileResponse(
-        default_storage.open(pipeline.rejects_path(run)),
-        as_attachment=True,
-        filename=f"{upload.shown_name}-rejected.jsonl",
-        content_type="application/octet-stream",
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"},
-    )
+    return downloads.rejects_answer(request, run)

@@ -1,8 +1,7 @@
 """The Model tab of a Dataset: accuracy of the versions, retraining, comparing, promoting, lineage."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -14,89 +13,20 @@ from django.views.decorators.vary import vary_on_headers
 
 from workbench import access
 from workbench.forms.model import CompareForm, PromoteForm, RetrainForm
-from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run, Statistics
+from workbench.models import Dataset, Evaluation, ModelVersion, Promotion, Role, Run
 from workbench.pipeline import quality
 from workbench.pipeline.datasets.overview import are_large
-from workbench.pipeline.model import evaluation, pairs, plan, promotion, training
-from workbench.pipeline.model.compare import Compared, compare
-from workbench.pipeline.quality.accuracy import beats_rule
+from workbench.pipeline.model import evaluation, plan, promotion, table, training
+from workbench.pipeline.model.compare import Compared
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.views import Request
 from workbench.views.figures import as_of
+from workbench.views.pictures import Flips, Measured, Versions
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 EVALUATIONS_SHOWN = 30
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A version's accuracy on one Dataset, beside that of the length rule; None = unknown."""
-
-    evaluation: Evaluation | None = None
-    accuracy: float | None = None
-    interval: tuple[float, float] | None = None
-    decided: int = 0
-    rule: str = ""
-    by_rule: float | None = None
-    beats_rule: bool | None = None
-    ece: float | None = None
-    warning: str = ""
-    remarks: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, evaluation: Evaluation | None, stored: quality.ModelAccuracy | None = None) -> "Cell":
-        """By the stored report, which is renewed by itself, else by the evaluation."""
-        return cls.of_report(stored, evaluation) if stored else cls.of_evaluation(evaluation)
-
-    @classmethod
-    def of_report(cls, stored: quality.ModelAccuracy, evaluation: Evaluation | None) -> "Cell":
-        low, high = stored.accuracy["low"], stored.accuracy["high"]
-        return cls(
-            evaluation,
-            stored.accuracy["value"],
-            None if low is None or high is None else (low, high),
-            stored.accuracy["n"],
-            stored.rule,
-            stored.by_rule["value"] if stored.by_rule else None,
-            stored.beats_rule,
-            stored.ece["value"] if stored.ece else None,
-            stored.warning,
-            [sentence for sentence in (stored.left_out, stored.unknown) if sentence],
-        )
-
-    @classmethod
-    def of_evaluation(cls, measured: Evaluation | None) -> "Cell":
-        if measured is None or measured.model_figures["accuracy"] is None:
-            return cls(measured)
-        figures, rule = measured.model_figures, measured.figures["rule"]
-        return cls(
-            measured,
-            figures["accuracy"],
-            figures["clustered"] or figures["wilson"],
-            figures["decided"],
-            rule["rule"],
-            rule["rule_share"]["value"],
-            beats_rule(rule["over_rule"]["low"], rule["over_rule"]["high"]),
-            figures["calibrated_ece"],
-            evaluation.warning(measured),
-            evaluation.remarks(measured),
-        )
-
-
-@dataclass(frozen=True)
-class VersionRow:
-    """A row of the table: a version, with a Cell for each Dataset that versions are measured on."""
-
-    version: ModelVersion
-    cells: list[Cell]
-
-    @property
-    def rate(self) -> float | None:
-        """Texts a second in the last evaluation."""
-        rates = (cell.evaluation.figures.get("texts_per_second") for cell in self.cells if cell.evaluation)
-        return next((rate for rate in rates if rate), None)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -119,11 +49,11 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             tasks.enqueue_run(run)
             return redirect("run", pk=run.pk)
-    measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")]
+    measured_on = [dataset, *Dataset.objects.benchmarks().exclude(pk=dataset.pk)]
     runs = Run.objects.of(dataset).filter(kind__in=[Run.Kind.TRAIN, Run.Kind.EVALUATE]).for_list()[:20]
     open_runs = [run for run in runs if run.is_open]
     reports = quality.stored_of(measured_on)
-    rows = _rows(measured_on, reports)
+    rows = table.rows(measured_on, reports)
     in_table = (row.version for row in rows if row.version.state == ModelVersion.State.ACTIVE)
     active = next(in_table, None) or ModelVersion.objects.active()
     context = {
@@ -133,6 +63,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "form": form,
         "measured_on": measured_on,
         "rows": rows,
+        "versions_drawn": _drawn(rows),
         "active": active,
         "runs": list(runs)[:8],
         "workforce": workforce(open_runs),
@@ -141,20 +72,15 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "model/model.html", context, status=400 if form.errors else 200)
 
 
-def _rows(measured_on: list[Dataset], reports: Mapping[int, Statistics]) -> list[VersionRow]:
-    newest = evaluation.latest(measured_on)
-    versions = (
-        ModelVersion.objects.transformers()
-        .exclude(state=ModelVersion.State.RETIRED)
-        .select_related("base", "release__dataset")
-    )
-
-    def cell(version: ModelVersion, on: Dataset) -> Cell:
-        stored = reports.get(on.pk)
-        figures = quality.overall(stored.report, version) if stored else None
-        return Cell.of(newest.get(version.pk, {}).get(on.pk), figures)
-
-    return [VersionRow(version, [cell(version, on) for on in measured_on]) for version in versions]
+def _drawn(rows: Sequence[table.VersionRow]) -> Versions | None:
+    """The accuracy of the versions here, the oldest first."""
+    measured = [
+        Measured(str(row.version), here.accuracy, here.interval, here.by_rule, here.rule, here.ceiling)
+        for row in sorted(rows, key=lambda row: row.version.pk)
+        for here in row.cells[:1]
+        if here.accuracy is not None
+    ]
+    return Versions.of(measured)
 
 
 def _outlook(form: RetrainForm) -> dict[str, object]:
@@ -206,9 +132,9 @@ def model_compare(request: Request, pk: int) -> HttpResponse:
         newest = Evaluation.objects.on(dataset).filter(version=new).newest_first().first()
         stored = quality.stored(dataset)
         figures = quality.overall(stored.report, new) if stored else None
-        context |= {"new": new, "old": old, "cell": Cell.of(newest, figures)}
+        context |= {"new": new, "old": old, "cell": table.Cell.of(newest, figures)}
         at_once = request.htmx or "now" in request.GET
-        if not at_once and are_large([dataset, *Dataset.objects.filter(frozen=True)]):
+        if not at_once and are_large([dataset, *Dataset.objects.benchmarks()]):
             return render(request, "model/compare.html", {**context, "comparing": True})
         context |= _compared(dataset, new, old, active)
     return render(request, "model/compare.html", context)
@@ -217,16 +143,9 @@ def model_compare(request: Request, pk: int) -> HttpResponse:
 def _compared(
     dataset: Dataset, new: ModelVersion, old: ModelVersion, active: ModelVersion | None
 ) -> dict[str, object]:
-    if old == active:
-        gate = promotion.weigh(new, dataset)
-        weighed = [(dataset, gate.test), *gate.frozen]
-        return {
-            "gate": gate,
-            "also_serves": promotion.served(besides=dataset),
-            "compared": [_shown(on, new, old, compared) for on, compared in weighed if compared],
-        }
-    measured_on = [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]
-    return {"compared": [_shown(on, new, old, compare(new, old, pairs.of_dataset(on))) for on in measured_on]}
+    gate, measured = promotion.compared(dataset, new, old)
+    context: dict[str, object] = {"compared": [_shown(on, new, old, found) for on, found in measured]}
+    return context | ({"gate": gate, "also_serves": promotion.served(besides=dataset)} if gate else {})
 
 
 def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, compared: Compared) -> dict[str, object]:
@@ -236,6 +155,13 @@ def _shown(on: Dataset, new: ModelVersion, old: ModelVersion, compared: Compared
     return {
         "on": on,
         "paired": compared.paired,
+        "flips": Flips.of(compared.paired),
+        "enough": [part for part in compared.paired.slices if part.difference is not None],
+        "too_few": [
+            f"{part.name}: {part.label} ({part.n})"
+            for part in compared.paired.slices
+            if part.difference is None
+        ],
         "remarks": compared.remarks,
         "warning": compared.warning,
         "unknown": learnt.warnings([new, old]),
@@ -279,21 +205,11 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "dataset": dataset,
         "tab": "model",
         "version": version,
-        "chain": _chain(version),
+        "chain": table.bases_of(version),
         "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
-        "evaluations": [Cell.of_evaluation(row) for row in evaluations[:EVALUATIONS_SHOWN]],
+        "evaluations": [table.Cell.of_evaluation(row) for row in evaluations[:EVALUATIONS_SHOWN]],
         "promotions": Promotion.objects.history().filter(version=version),
         "active": ModelVersion.objects.active(),
     }
     return render(request, "model/version.html", context)
-
-
-def _chain(version: ModelVersion) -> list[ModelVersion]:
-    """The bases of the version, the nearest first. One query, however many there are."""
-    versions = ModelVersion.objects.in_bulk()
-    chain: list[ModelVersion] = []
-    while version.base_id is not None and versions[version.base_id] not in chain:
-        version = versions[version.base_id]
-        chain.append(version)
-    return chain

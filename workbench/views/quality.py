@@ -1,7 +1,6 @@
 """The Quality pages: a stored report, in panels. Nothing is computed or drawn here."""
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,21 +15,16 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality as pipeline
+from workbench.pipeline.history.recording import File, record_download
 from workbench.pipeline.quality import charts
-from workbench.pipeline.quality.panels import Column, Panel, in_words, names_of, panels, plan
-from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, StoredFigure, label_sources
-from workbench.pipeline.text.spreadsheets import plain_cell
+from workbench.pipeline.quality.panels import Column, Panel, in_words, panels_seen, questions
+from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, StoredFigure, has_value, label_sources
 from workbench.views import STOP_POLLING, Request
 from workbench.views.figures import as_of, computing
+from workbench.views.files import chart_file, table_file
 
 ROWS_SHOWN = 60
-
-# A browser that opens a chart by itself must treat it as shapes and text alone.
-_CHART_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "private, max-age=31536000, immutable",
-}
+NO_FIGURE = "–"
 
 
 @dataclass(frozen=True)
@@ -46,11 +40,20 @@ class Shown:
         return _unbroken(self.panel.says)
 
     @property
+    def notes(self) -> list[str]:
+        return [_unbroken(note) for note in self.panel.notes]
+
+    @property
     def cells(self) -> list[list[tuple[Column, str]]]:
         return [
             [(column, _cell(column, row.get(column.key))) for column in self.panel.columns]
             for row in self.panel.rows[:ROWS_SHOWN]
         ]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a cell lacks its figure."""
+        return any(text == NO_FIGURE for cells in self.cells for _, text in cells)
 
     @property
     def rows_left_out(self) -> int:
@@ -59,6 +62,19 @@ class Shown:
     @property
     def not_drawn(self) -> int:
         return len(self.panel.rows) - len(self.panel.shown_in_chart)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question on the page, with the panel that answers it and those behind it."""
+
+    title: str
+    answer: Shown
+    more: list[Shown]
+
+    @property
+    def all(self) -> list[Shown]:
+        return [self.answer, *self.more]
 
 
 def _unbroken(sentence: str) -> str:
@@ -74,8 +90,8 @@ def _cell(column: Column, value: object) -> str:
     if column.kind == "decimal":
         return f"{value:,.1f}"
     if column.is_figure:
-        # The reason for a missing figure is a sentence, and a cell has room for its beginning.
-        return in_words(cast("StoredFigure", value), column.kind).partition(":")[0]
+        figure = cast("StoredFigure", value)
+        return in_words(figure, column.kind) if has_value(figure) else NO_FIGURE
     return str(value)
 
 
@@ -99,13 +115,21 @@ def quality(request: Request, pk: int) -> HttpResponse:
 def _figures(request: HttpRequest, dataset: Dataset, stored: Statistics) -> dict[str, object]:
     report = stored.report
     label_source = _label_source(report, request.GET.get("label_source", ""))
+    visible = _panels(dataset, report, label_source)
+    shown = {panel.name: _shown(dataset, stored, label_source, panel) for panel in visible}
     return {
         "label_source": label_source,
         "label_sources": [(name, SOURCE_NAMES[name]) for name in label_sources(report)],
-        "panels": [
-            _shown(dataset, stored, label_source, panel) for panel in _panels(dataset, report, label_source)
+        "questions": [
+            Asked(asked.title, shown[asked.answer.name], [shown[panel.name] for panel in asked.more])
+            for asked in questions(visible, label_source)
         ],
-        "plan": [_unbroken(sentence) for sentence in plan(report)],
+        "not_yet": [_unbroken(panel.lacks) for panel in visible if panel.lacks],
+        "one_vote_a_pair": (
+            dataset.role == Role.ADMIN
+            and dataset.overlap == 1
+            and any(panel.name == "agreement" and panel.lacks for panel in visible)
+        ),
     }
 
 
@@ -116,11 +140,7 @@ def _label_source(report: Report, chosen: str) -> str:
 
 
 def _panels(dataset: Dataset, report: Report, label_source: str) -> list[Panel]:
-    """The panels for the visitor: those on single annotators are for admins."""
-    if not label_source:
-        return []
-    is_admin = dataset.role == Role.ADMIN
-    return [panel for panel in panels(report, label_source, names_of(report)) if is_admin or not panel.single]
+    return panels_seen(report, label_source, by_admin=access.may(dataset, Role.ADMIN))
 
 
 def _shown(dataset: Dataset, stored: Statistics, label_source: str, panel: Panel) -> Shown:
@@ -142,7 +162,7 @@ def _path(stored: Statistics, name: str) -> str | None:
 @require_safe
 def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
     """One chart of the stored report, for those who may see its panel."""
-    dataset, stored = _stored(request, pk)
+    dataset, stored = access.statistics_for(request.user, pk)
     path = f"{charts.folder(dataset)}/{name}"
     drawn = {
         _path(stored, charts.chart_name(panel, label_source, theme))
@@ -152,62 +172,27 @@ def quality_chart(request: HttpRequest, pk: int, name: str) -> HttpResponse:
     }
     if path not in drawn or not default_storage.exists(path):
         raise Http404
-    with default_storage.open(path) as file:
-        return HttpResponse(file.read(), content_type="image/svg+xml", headers=_CHART_HEADERS)
+    return chart_file(path)
 
 
 @require_safe
 def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -> HttpResponse:
     """All rows of one panel as CSV: each figure with its value, 95 % interval and n."""
-    dataset, stored = _stored(request, pk)
-    if label_source not in label_sources(stored.report):
-        raise Http404
-    panel = next((p for p in _panels(dataset, stored.report, label_source) if p.name == name), None)
+    dataset, stored = access.statistics_for(request.user, pk)
+    visible = _panels(dataset, stored.report, label_source)
+    panel = next((panel for panel in visible if panel.name == name), None)
     if panel is None:
         raise Http404
-    filename = f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv"
-    response = HttpResponse(
-        content_type="text/csv; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="{filename}"',
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
-    writer = csv.writer(response)
-    writer.writerow([name for column in panel.columns for name in _headings(column)])
-    writer.writerows(
-        [value for column in panel.columns for value in _values(column, row.get(column.key))]
-        for row in panel.rows
-    )
-    return response
-
-
-def _headings(column: Column) -> list[str]:
-    ends = ("", " low", " high", " n") if column.is_figure else ("",)
-    return [plain_cell(f"{column.label or column.key}{end}") for end in ends]
-
-
-def _values(column: Column, value: object) -> Iterator[object]:
-    if column.is_figure:
-        figure = cast("Mapping[str, object]", value or {})
-        yield from (figure.get(key, "") for key in ("value", "low", "high", "n"))
-    else:
-        cell: object = "" if value is None else value
-        yield plain_cell(cell)
+    return table_file(panel, f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv")
 
 
 @require_safe
 def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
     """The stored report; for admins, as it has figures of single annotators."""
-    dataset, stored = _stored(request, pk, Role.ADMIN)
+    dataset, stored = access.statistics_for(request.user, pk, Role.ADMIN)
+    if request.method == "GET":
+        person = access.person(request.user)
+        record_download(File.FIGURES, by=person, dataset=dataset, target=dataset)
     filename = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return JsonResponse(stored.report, headers=headers)
-
-
-def _stored(request: HttpRequest, pk: int, role: Role = Role.REVIEWER) -> tuple[Dataset, Statistics]:
-    dataset = access.dataset_for(request.user, pk, role)
-    stored = pipeline.stored(dataset)
-    if stored is None:
-        raise Http404
-    return dataset, stored

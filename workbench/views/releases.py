@@ -1,52 +1,37 @@
-import base64
-import hashlib
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.forms import BoundField
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.utils.http import content_disposition_header
-from django.utils.text import slugify
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from workbench import access
+from workbench import access, downloads
 from workbench.bodies import takes_files
-from workbench.forms.releases import LeakageForm, ReleaseForm
-from workbench.models import Dataset, Download, Prompt, Release, Role, Run
+from workbench.forms.releases import LeakageForm, Range, ReleaseForm
+from workbench.models import Dataset, Prompt, Release, Role, Run
 from workbench.models.dataset import Message
 from workbench.pipeline import releases as pipeline
-from workbench.pipeline.datasets.overview import sources_of
 from workbench.pipeline.decisions import deciding
 from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import Split
 from workbench.views import STOP_POLLING, Request
+from workbench.views.hub import push_facts
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 RELEASES_PER_PAGE = 30
 DOWNLOADS_SHOWN = 50
 FILES_SHOWN = 12
-COMMON = (*pipeline.DEFAULT_PROFILES, "soft-label")
-"""The profiles that the form shows at once; the other profiles are one click away."""
-
-SOURCES_OFFERED = 100
 _OUTCOMES = {"both_bad": "both bad", "cannot_judge": "can’t judge", "drop": "excluded by a reviewer"}
-BLOCK = 256 * 1024
 
 
-def _form(dataset: Dataset, request: HttpRequest, report: Run | None) -> ReleaseForm:
-    """The form for the next Release, which can leave out the prompts of the leakage report."""
-    return ReleaseForm(
-        request.POST if request.method == "POST" else None,
-        leaked=lambda: leakage.groups_found(report) if report else (),
-        sources=sources_of(dataset)[:SOURCES_OFFERED],
-    )
+def _form(dataset: Dataset, request: HttpRequest) -> ReleaseForm:
+    data = request.POST if request.method == "POST" else None
+    return ReleaseForm.of(dataset, access.person(request.user), data)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -55,8 +40,14 @@ def releases(request: Request, pk: int) -> HttpResponse:
     """The Releases of a Dataset and the form for the next one; for htmx, the list alone."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     report = leakage.latest(dataset)
-    form = _form(dataset, request, report)
-    if request.method == "POST" and form.is_valid():
+    form = _form(dataset, request)
+    preview, problem = None, ""
+    if request.method == "POST" and form.is_valid() and "preview" in request.POST:
+        try:
+            preview = pipeline.preview(dataset, pipeline.Recipe.of(form.release(dataset)))
+        except pipeline.ReleaseError as error:
+            problem = str(error)
+    elif request.method == "POST" and form.is_valid():
         tasks.enqueue_run(pipeline.begin(form.release(dataset), access.person(request.user)))
         return redirect("releases", pk=dataset.pk)
     ordered = dataset.releases.for_list().order_by("-number")
@@ -68,20 +59,46 @@ def releases(request: Request, pk: int) -> HttpResponse:
         "dataset": dataset,
         "tab": "releases",
         "form": form,
-        "narrowing": [form[name] for name in form.narrowing if name != "source" or form.has_sources],
+        "preview": preview,
+        "problem": problem,
+        "sliders": _sliders(form, preview),
         "page": page,
         "latest": latest,
         "files": files if len(files) <= FILES_SHOWN else [],
         "going": bool(open_runs),
         "workforce": workforce(open_runs),
-        "common": [pipeline.PROFILES[name] for name in COMMON],
-        "others": [profile for name, profile in pipeline.PROFILES.items() if name not in COMMON],
+        "purposes": pipeline.PURPOSES.values(),
+        "profiles": pipeline.PROFILES.values(),
         "report": report,
-        "chose_others": not set(form["profiles"].value() or []) <= set(COMMON),
+        "purpose": form["purpose"].value() or pipeline.OTHER,
     }
     if not request.htmx:
         return render(request, "releases/releases.html", context)
     return render(request, "releases/list.html", context, status=200 if open_runs else STOP_POLLING)
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Filters by least and most, over the histogram of what they narrow. high: None for a least value
+    alone."""
+
+    range: Range
+    low: BoundField
+    high: BoundField | None
+    histogram: pipeline.Histogram | None = None
+
+    @property
+    def errors(self) -> list[str]:
+        return [*self.low.errors, *(self.high.errors if self.high else [])]
+
+
+def _sliders(form: ReleaseForm, preview: pipeline.Preview | None) -> list[Slider]:
+    histograms = preview.histograms if preview else {}
+    ranges = [each for each in form.ranges if each.name != "posterior" or form.by_skill]
+    return [
+        Slider(each, form[each.low], form[each.high] if each.high else None, histograms.get(each.name))
+        for each in ranges
+    ]
 
 
 @require_POST
@@ -89,21 +106,21 @@ def release_count(request: HttpRequest, pk: int) -> HttpResponse:
     """How many Comparisons pass the filters of the form, by the current Decisions. Where votes are newer, a
     worker derives Decisions, and the page asks again."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    form = _form(dataset, request, leakage.latest(dataset))
+    form = _form(dataset, request)
     if not form.is_valid():
         problems = (error for errors in form.errors.values() for error in errors)
         return render(request, "releases/count.html", {"problem": next(problems)})
     try:
-        passing, decided = pipeline.count_now(dataset, form.filters())
-    except pipeline.BadFilter as error:
+        preview = pipeline.preview(dataset, pipeline.Recipe.of(form.release(dataset)))
+    except (pipeline.BadFilter, pipeline.ReleaseError) as error:
         return render(request, "releases/count.html", {"problem": str(error)})
     if run := deciding.begin_if_stale(dataset, access.person(request.user)):
         tasks.enqueue_run(run)
     freshness = deciding.freshness(dataset)
     context = {
         "dataset": dataset,
-        "passing": passing,
-        "decided": decided,
+        "preview": preview,
+        "sliders": _sliders(form, preview),
         "freshness": freshness,
         "workforce": workforce([freshness.run] if freshness.run else []),
     }
@@ -176,7 +193,7 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
         "dataset": release.dataset,
         "tab": "releases",
         "release": release,
-        "filters": pipeline.Filters.parse(release.filters).in_words(),
+        "filters": pipeline.Filters.parse(release.filters).on_page(),
         "workforce": workforce([release.run] if release.run else []),
     }
     if release.is_ready:
@@ -188,6 +205,7 @@ def release(request: HttpRequest, pk: UUID) -> HttpResponse:
             "people_and_label_sources": pipeline.people_and_label_sources(manifest),
             "licences": sorted({source["licence"] for source in manifest["sources"]}),
             "downloads": release.downloads.select_related("user")[:DOWNLOADS_SHOWN],
+            **push_facts(release),
         }
     return render(request, "releases/release.html", context)
 
@@ -206,11 +224,19 @@ def _in_order(release: Release, files: dict[str, pipeline.FileFacts]) -> list[tu
 
 @dataclass(frozen=True)
 class ReleasedProfile:
+    """A profile of a ready Release. calls: what loads it; lines: what trains on it."""
+
     name: str
     purpose: str
     rows: list[tuple[Split, int]]
     torn: int
     calls: list[str]
+    lines: list[pipeline.Lines]
+
+    @property
+    def title(self) -> str:
+        profile = pipeline.PROFILES.get(self.name)
+        return profile.title if profile else self.name
 
     @property
     def total(self) -> int:
@@ -223,6 +249,7 @@ class ProfileGroup:
 
     rule: list[tuple[str, str]]
     left_out: list[tuple[str, int]]
+    flow: pipeline.Flow
     members: list[ReleasedProfile] = field(default_factory=list)
 
 
@@ -234,13 +261,15 @@ def _profile_groups(release: Release) -> list[ProfileGroup]:
         group = ProfileGroup(
             rule=[(_OUTCOMES.get(outcome, outcome), rule) for outcome, rule in facts["rule"].items()],
             left_out=[(manifest["left_out"][reason], n) for reason, n in facts["left_out"].items()],
+            flow=pipeline.Flow(manifest["comparisons"]["total"], facts["left_out"], facts["rows"]),
         )
         profile = ReleasedProfile(
             name=name,
             purpose=facts["purpose"],
             rows=[(split, facts["rows"][split]) for split in pipeline.SPLITS if split in facts["rows"]],
             torn=facts["torn"],
-            calls=[pipeline.in_folder(call, _folder(release)) for call in facts["load"].values()],
+            calls=[pipeline.in_folder(call, downloads.folder_of(release)) for call in facts["load"].values()],
+            lines=pipeline.lines_of(manifest, name, downloads.folder_of(release)),
         )
         groups.setdefault(repr((facts["rule"], facts["left_out"])), group).members.append(profile)
     return list(groups.values())
@@ -248,99 +277,11 @@ def _profile_groups(release: Release) -> list[ProfileGroup]:
 
 @require_safe
 def release_download(request: HttpRequest, pk: UUID, name: str) -> HttpResponseBase:
-    """A file of a ready Release, streamed; a range of it where the client resumes a download."""
-    release = access.release_for(request.user, pk)
-    if not release.is_ready or name not in {*release.manifest["files"], pipeline.MANIFEST}:
-        raise Http404
-    path = f"{release.folder}/{name}"
-    sha256, size = _sha256(release, name), default_storage.size(path)
-    span = _range(request, size, sha256)
-    if span is None:
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
-    response = StreamingHttpResponse(
-        _blocks(path, span),
-        status=200 if len(span) == size else 206,
-        content_type="application/octet-stream",
-        headers=_headers(release, name, sha256) | {"Content-Length": str(len(span))},
-    )
-    if response.status_code == 206:
-        response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
-    if request.method == "GET":
-        user = access.person(request.user)
-        Download.objects.create(release=release, file=name, first_byte=span.start, user=user)
-    return response
+    """A file of a ready Release; a range of it where the client resumes a download."""
+    return downloads.file_answer(request, access.release_for(request.user, pk), name)
 
 
 @require_safe
 def release_zip(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """All files of a ready Release as one zip, streamed."""
-    release = access.release_for(request.user, pk)
-    if not release.is_ready:
-        raise Http404
-    name = f"{_folder(release)}.zip"
-    response = StreamingHttpResponse(
-        pipeline.zip_blocks(release, _folder(release)),
-        content_type="application/zip",
-        headers=_attachment(name),
-    )
-    if request.method == "GET":
-        Download.objects.create(release=release, file=name, user=access.person(request.user))
-    return response
-
-
-def _sha256(release: Release, name: str) -> str:
-    if name in release.manifest["files"]:
-        return str(release.manifest["files"][name]["sha256"])
-    with default_storage.open(f"{release.folder}/{name}") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def _headers(release: Release, name: str, sha256: str) -> dict[str, str]:
-    # RFC 9530: the digest is of the whole file, in base64, also on a range of it. People compare hex.
-    digest = base64.b64encode(bytes.fromhex(sha256)).decode()
-    return {
-        **_attachment(f"{_folder(release)}-{name}"),
-        "Accept-Ranges": "bytes",
-        "ETag": f'"{sha256}"',
-        "Repr-Digest": f"sha-256=:{digest}:",
-        "X-Checksum-Sha256": sha256,
-    }
-
-
-def _attachment(filename: str) -> dict[str, str]:
-    return {
-        "Content-Disposition": content_disposition_header(as_attachment=True, filename=filename)
-        or "attachment",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-store",
-    }
-
-
-def _folder(release: Release) -> str:
-    """The name of the release's folder, after the name of the Dataset at the time of the build."""
-    name = release.manifest["dataset"]["name"] if release.is_ready else release.dataset.name
-    return f"{slugify(name) or 'dataset'}-{release.number}"
-
-
-def _range(request: HttpRequest, size: int, sha256: str) -> range | None:
-    """The bytes of a Range header; None when the range starts after the end. All bytes where the header has
-    no single range, where If-Range names another file, and for more digits than any size has."""
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", request.headers.get("Range", ""))
-    condition = request.headers.get("If-Range", f'"{sha256}"')
-    if not match or match.groups() == ("", "") or condition != f'"{sha256}"':
-        return range(size)
-    first, last = match.groups()
-    if not first:
-        return range(max(0, size - int(last)), size) if int(last) else None
-    end = min(size, int(last) + 1) if last else size
-    return range(int(first), end) if int(first) < end else None
-
-
-def _blocks(path: str, span: range) -> Iterator[bytes]:
-    # Opened at the first block: a HEAD request reads no block, so nobody would close the file.
-    with default_storage.open(path) as file:
-        file.seek(span.start)
-        remaining = len(span)
-        while remaining and (block := file.read(min(BLOCK, remaining))):
-            remaining -= len(block)
-            yield block
+    """All files of a ready Release as one zip."""
+    return downloads.zip_answer(request, access.release_for(request.user, pk))

@@ -14,12 +14,15 @@ from workbench.models import Completion, ModelVersion, Prompt, Role, Run, ScoreB
 from workbench.models.dataset import BEGINNING
 from workbench.pipeline.model import plan
 from workbench.pipeline.runs import lifecycle as pipeline
-from workbench.pipeline.scoring import batches, cuts
+from workbench.pipeline.runs.going_on import go_on
+from workbench.pipeline.scoring import cuts
 from workbench.views import STOP_POLLING, Request
+from workbench.views.pictures import Lanes
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
 RUNS_A_PAGE = 50
+RUNS_DRAWN = 16
 BATCHES_SHOWN = 100
 RESULTS = {
     "number": "Release",
@@ -27,6 +30,8 @@ RESULTS = {
     "groups": "Prompt groups found",
     "pairs": "Pairs",
     "said": "Result",
+    "texts": "Texts read",
+    "topics": "Topics",
     "opinions": "Votes and labels",
     "made": "New final labels",
     "withdrawn": "Final labels withdrawn",
@@ -38,6 +43,10 @@ RESULTS = {
     "releases": "Releases",
     "files": "Files of releases",
     "uploads": "Uploaded files",
+    "repository": "Repository",
+    "commit": "Commit",
+    "missing_host": "Host that is not allowed",
+    "backup": "Backup",
 }
 """Results on the pages of Runs, by key. Other keys are not shown."""
 
@@ -131,7 +140,22 @@ def runs(request: Request, pk: int) -> HttpResponse:
     page = Paginator(Run.objects.of(dataset).for_list(), RUNS_A_PAGE).get_page(request.GET.get("page"))
     runs = list(page.object_list)
     context = {"dataset": dataset, "tab": "runs", "page": page, "runs": runs, "workforce": workforce(runs)}
+    if page.number == 1:
+        # Of all Datasets: they share the workers, and a Run may wait behind another Dataset's.
+        latest = Run.objects.without_result().order_by("-pk")[:RUNS_DRAWN]
+        context |= {"lanes": Lanes.of(latest), "own": {run.pk for run in runs}}
     return _polled(request, "runs/runs.html", "runs/table.html", context, any(run.is_open for run in runs))
+
+
+@require_safe
+def running(request: HttpRequest, pk: int) -> HttpResponse:
+    """The bar of running work on the pages of a Dataset: what runs, how far, and what waits behind."""
+    dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
+    runs = list(Run.objects.of(dataset).open().for_list())
+    # The Run that has begun comes first; of those that wait, the one that waits longest.
+    runs.sort(key=lambda run: (run.state == Run.State.WAITING, run.pk))
+    context = {"dataset": dataset, "runs": runs, "workforce": workforce(runs)}
+    return render(request, "runs/running.html", context, status=200 if runs else STOP_POLLING)
 
 
 @require_safe
@@ -159,7 +183,11 @@ def run(request: Request, pk: int) -> HttpResponse:
         context["preflight"] = plan.preflight_in_words(preflight) if preflight else []
     else:
         context["outcome"] = [
-            (words, result[key]) for key, words in RESULTS.items() if isinstance(result.get(key), int | str)
+            (words, result[key])
+            for key, words in RESULTS.items()
+            # What a registration says stands above the facts.
+            if isinstance(result.get(key), int | str)
+            and not (key == "said" and run.kind == Run.Kind.REGISTER)
         ]
     return _polled(request, "runs/run.html", "runs/progress.html", context, run.is_open)
 
@@ -191,29 +219,22 @@ def run_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
     if not run.can_be_cancelled:
         messages.warning(request, "You cannot cancel a deletion: part of the dataset is already gone.")
-    elif not pipeline.cancel(run):
+    elif not pipeline.cancel(run, access.person(request.user)):
         messages.warning(request, f"{run} had already finished.")
-    return redirect("run", pk=run.pk)
+    return redirect(_page_of(run), pk=run.pk)
+
+
+def _page_of(run: Run) -> str:
+    """The URL name of the page where people follow the Run."""
+    return "import_fetch" if run.kind == Run.Kind.FETCH and run.dataset_id else "run"
 
 
 @require_POST
 def run_retry(request: HttpRequest, pk: int) -> HttpResponse:
     run = access.run_for(request.user, pk)
-    again = _retry(run, request)
+    again = go_on(run, access.person(request.user))
     if again is None:
         messages.warning(request, f"{run} has nothing to retry.")
         return redirect("run", pk=run.pk)
     tasks.enqueue_run(again)
-    return redirect("run", pk=again.pk)
-
-
-def _retry(run: Run, request: HttpRequest) -> Run | None:
-    """The Run that goes on: the same Run, or a new one for a score Run that was cancelled or failed as a
-    whole. None when nothing is left to do."""
-    if run.kind != Run.Kind.SCORE:
-        return run if run.retry() else None
-    if batches.retry_failed(run):
-        return run
-    if run.is_open or run.dataset is None or run.version is None:
-        return None
-    return batches.plan(run.dataset, run.version, access.person(request.user))
+    return redirect(_page_of(again), pk=again.pk)

@@ -1,12 +1,13 @@
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from workbench import access
-from workbench.forms.versions import CalibrateForm
-from workbench.models import ModelVersion, Promotion
-from workbench.pipeline.model import calibration, promotion, registry
+from workbench.forms.versions import AddModelForm, CalibrateForm
+from workbench.models import ModelVersion, Promotion, Run, Score
+from workbench.pipeline.hub import hosts
+from workbench.pipeline.model import adding, calibration, promotion, registry
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
 
@@ -27,6 +28,45 @@ def versions(request: HttpRequest) -> HttpResponse:
     return render(request, "versions/versions.html", context)
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def version_add(request: HttpRequest) -> HttpResponse:
+    """Name a model of the hub or of a folder, and have a worker register it. `run`: an earlier try, whose
+    answers fill the form."""
+    by = access.staff_only(request.user)
+    if request.method == "POST":
+        form = AddModelForm(request.POST)
+    else:
+        form = AddModelForm(initial=_earlier(request) if "run" in request.GET else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            run = adding.begin_named(adding.Order(**form.cleaned_data), by)
+        except Refused as refused:
+            form.add_error(None, str(refused))
+        else:
+            tasks.enqueue_run(run)
+            return redirect("run", pk=run.pk)
+    context = {
+        "form": form,
+        "hub_host": hosts.hub_host(),
+        "hub_allowed": hosts.is_allowed(hosts.hub_host()),
+        "active": ModelVersion.objects.active(),
+        "serves": promotion.served(),
+    }
+    return render(request, "versions/add.html", context, status=400 if form.errors else 200)
+
+
+def _earlier(request: HttpRequest) -> dict[str, object]:
+    """The answers of an earlier try, and the template that the address names."""
+    number = request.GET["run"]
+    run = access.run_for(request.user, int(number)) if number.isascii() and number.isdigit() else None
+    if run is None or run.kind != Run.Kind.REGISTER or run.params.get("path") or run.params.get("release"):
+        raise Http404
+    named = {name: run.params[name] for name in AddModelForm.base_fields if name in run.params}
+    source = AddModelForm.HUB if run.params.get("repository") else AddModelForm.FOLDER
+    chosen = {name: request.GET[name] for name in ("template",) if name in request.GET}
+    return {**named, "source": source, **chosen}
+
+
 @require_safe
 def version(request: HttpRequest, pk: int) -> HttpResponse:
     """The checksums of a version, the data that it was calibrated on, and how well its probabilities hold."""
@@ -38,6 +78,7 @@ def _version_page(
 ) -> HttpResponse:
     context = {"version": version, "form": form, "active": ModelVersion.objects.active()}
     context["serves"] = promotion.served()
+    context["cuts"] = Score.objects.filter(version=version).cuts()
     return render(request, "versions/version.html", context, status=status)
 
 
@@ -49,7 +90,8 @@ def version_calibrate(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _version_page(request, version, form, status=400)
     try:
-        calibration.calibrate(version, form.cleaned_data["dataset"], form.cleaned_data["labels"])
+        chosen = form.cleaned_data
+        calibration.calibrate(version, chosen["dataset"], chosen["labels"], by=access.person(request.user))
     except calibration.NotEnoughData as error:
         messages.warning(request, f"{version} was not calibrated: {error}.")
     return redirect("version", version.pk)
@@ -59,7 +101,7 @@ def version_calibrate(request: HttpRequest, pk: int) -> HttpResponse:
 def version_delete(request: HttpRequest, pk: int) -> HttpResponse:
     version = access.version_for(request.user, pk)
     try:
-        registry.delete_unused(version)
+        registry.delete_unused(version, by=access.person(request.user))
     except Refused as error:
         messages.warning(request, str(error))
         return redirect("version", version.pk)
@@ -104,6 +146,8 @@ def rollback(request: HttpRequest) -> HttpResponse:
 @require_POST
 def version_retire(request: HttpRequest, pk: int) -> HttpResponse:
     version = access.version_for(request.user, pk)
-    if not version.retire():
-        messages.warning(request, f"{version} is {version.state}. Only a registered model can be retired.")
+    try:
+        registry.retire(version, access.person(request.user))
+    except Refused as error:
+        messages.warning(request, str(error))
     return redirect("versions")

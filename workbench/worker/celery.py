@@ -34,3 +34,4 @@ class Workbench(Celery):
 app: Celery = Workbench("workbench")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["workbench.worker"])
+app.autodiscover_tasks(["workbench.worker"], related_name="webhooks")  # no task: it begins with the worker

@@ -9,6 +9,7 @@ from celery import Task
 from django.conf import settings
 from django.db import transaction
 
+from workbench import request_ids
 from workbench.worker.celery import BROKER_SECONDS, app
 
 LOOK_AGAIN_SECONDS = 10.0
@@ -47,10 +48,7 @@ def send(task: Task, *args: object, **options: object) -> bool:
     if not _LastLook.answered and _LastLook.is_recent():
         return False
     try:
-        if options:
-            task.apply_async(args, **options)
-        else:
-            task.delay(*args)
+        task.apply_async(args, headers=request_ids.headers(), **options)
     except Exception as error:  # noqa: BLE001  transports raise what their libraries raise
         _LastLook.note(False, error)
         return False

@@ -10,6 +10,7 @@ from celery.worker import state as worker_state
 from django.db import close_old_connections
 from django.utils import timezone
 
+from workbench import __version__
 from workbench.models import Worker
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ class Heartbeat(threading.Thread):
     SECONDS = 5.0
     device = ""
     """Device and precision of the loaded model; "" before a model is loaded."""
+    texts_scored = 0
+    """Texts that this process has given to models."""
 
     def __init__(self, queues: str) -> None:
         super().__init__(daemon=True, name="heartbeat")
@@ -41,7 +44,14 @@ class Heartbeat(threading.Thread):
 
     def beat(self) -> None:
         now = timezone.now()
-        seen = {"queues": self.queues, "device": self.device, "started_at": self.started_at, "last_seen": now}
+        seen = {
+            "queues": self.queues,
+            "device": self.device,
+            "version": __version__,
+            "texts_scored": self.texts_scored,
+            "started_at": self.started_at,
+            "last_seen": now,
+        }
         try:
             Worker.objects.update_or_create(name=WORKER, defaults=seen)
         except Exception:

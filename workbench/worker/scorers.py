@@ -27,6 +27,8 @@ def load_scorer(version: ModelVersion) -> Scorer:
     any error of the storage."""
     if version.kind == ModelVersion.Kind.BASELINE:
         return BASELINES[version.name]
+    if version.is_external:
+        raise ValueError(f"{version} is scored elsewhere")
     return load_engine(version.pk)
 
 

@@ -9,19 +9,38 @@ from datetime import timedelta
 from celery import shared_task
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
 
-from workbench.models import Dataset, Run, ScoreBatch
-from workbench.pipeline import imports, quality, releases
-from workbench.pipeline.annotate import queue
+from workbench.models import (
+    Act,
+    Dataset,
+    Event,
+    KeptAnswer,
+    ModelVersion,
+    PromptChange,
+    Run,
+    ScoreBatch,
+    ServerError,
+)
+from workbench.pipeline import backup, imports, quality, releases
+from workbench.pipeline.annotate import queue, requirements
+from workbench.pipeline.data import viewed
 from workbench.pipeline.datasets import deleting
 from workbench.pipeline.decisions import deciding
-from workbench.pipeline.model import evaluation, plan, training
+from workbench.pipeline.hub import fetching, pushing
+from workbench.pipeline.model import adding, evaluation, plan, training
+from workbench.pipeline.people import invitations, pausing
 from workbench.pipeline.runs import lifecycle
+from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import leakage
-from workbench.worker import enqueue, scorers
-from workbench.worker.heartbeat import WORKER, is_stopping
-from workbench.worker.training import train_here, trainer
+from workbench.pipeline.topics import figures as topic_figures
+from workbench.pipeline.topics import run as topics
+from workbench.pipeline.topics.placing import place_new
+from workbench.pipeline.vectors import run as vectors
+from workbench.worker import encoders, enqueue, mails, scorers
+from workbench.worker.heartbeat import WORKER, Heartbeat, is_stopping
+from workbench.worker.training import register_here, train_here, trainer
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +91,10 @@ def _score_batch(batch_id: int) -> None:
         batch.run.hold_up("")
     seconds = settings.LEASE_SECONDS
     together = scorers.bounded(scorers.sharing_guard(batch.version, score), seconds)
-    batches.work(batch, together, WORKER, seconds, scorers.bounded(scorers.alone(score), seconds))
+    alone = scorers.bounded(scorers.alone(score), seconds)
+    is_ours = batches.work(batch, together, WORKER, seconds, alone)
+    if is_ours and batch.version.kind == ModelVersion.Kind.TRANSFORMER:
+        Heartbeat.texts_scored += batch.size
     enqueue_batches()
 
 
@@ -91,10 +113,21 @@ def enqueue_scoring() -> None:
         enqueue.enqueue(score_missing, dataset_id)
 
 
+def enqueue_after(act: Act) -> None:
+    """Tell the workers what an act on prompts has left to them."""
+    if act.kind == Act.Kind.RESCORE:
+        enqueue.enqueue(enqueue_batches)
+    elif act.kind == Act.Kind.COPY:
+        enqueue.enqueue(score_missing, act.details["to"])
+
+
 @shared_task
 def order_queue(dataset_id: int) -> None:
     dataset = queue.stale_datasets().filter(pk=dataset_id).first()
     if dataset is not None:
+        requirements.renew(dataset)  # first, as nobody gets a pair without
+        viewed.put_view_first(dataset)
+        viewed.renew_given(dataset)
         queue.renew_all(dataset)
 
 
@@ -104,6 +137,16 @@ def enqueue_batches() -> None:
     enqueue_again = settings.LEASE_SECONDS / 2
     due = batches.due(timedelta(seconds=enqueue_again))
     batches.not_enqueued([pk for pk in due if not enqueue.send(score_batch, pk, expires=enqueue_again)])
+
+
+# --- mails --------------------------------------------------------------------------------------------------
+
+
+@shared_task
+def send_invitations(dataset_id: int) -> None:
+    """Send the mails of a Dataset that are due, some at a time."""
+    if mails.send_some(dataset_id):
+        enqueue.send(send_invitations, dataset_id)
 
 
 # --- Runs ---------------------------------------------------------------------------------------------------
@@ -123,6 +166,7 @@ def carry_out(run_id: int) -> None:
     related = "dataset", "version", "upload", "release__dataset"
     run = Run.objects.select_related(*related).filter(pk=run_id).first()
     if run is not None and run.start():
+        log.info("%s begins", run)
         lifecycle.carry_out(run, ACTS[run.kind], is_stopping)
 
 
@@ -135,6 +179,12 @@ def _train(run: Run) -> None:
     train_here(run, trainer(plan.config_of_run(run)), is_stopping)
 
 
+def _register(run: Run) -> None:
+    register_here(run, is_stopping)
+    if run.result.get("serves"):
+        enqueue_scoring()
+
+
 def _evaluate(run: Run) -> None:
     evaluation.carry_out(run, scorers.scorer_of, lambda *_: not is_stopping())
 
@@ -144,17 +194,61 @@ def _delete(run: Run) -> None:
     training.sweep(settings.DATA_DIR / "training")
 
 
+def _vectors(run: Run) -> None:
+    if not vectors.carry_out(run, encoders.load_encoder, is_stopping):
+        enqueue.enqueue(carry_out, run.pk, queue=run.queue)
+    elif run.dataset:
+        place_new(run.dataset)
+        if due := topics.begin_if_due(run.dataset):
+            enqueue_run(due)
+
+
+def _statistics(run: Run) -> None:
+    if quality.carry_out(run) and run.dataset:
+        topic_figures.measure(run.dataset)
+
+
+def _fetch(run: Run) -> None:
+    fetching.carry_out(run, is_stopping)
+
+
+def _push(run: Run) -> None:
+    pushing.carry_out(run, is_stopping)
+
+
+def _backup(run: Run) -> None:
+    target = backup.open_target(settings.BACKUP_TARGET, settings.S3_ENDPOINT, settings.S3_REGION)
+    backup.carry_out(run, target, settings.DATA_DIR, settings.BACKUP_KEEP)
+
+
 ACTS: dict[str, Callable[[Run], object]] = {
     Run.Kind.IMPORT: _import,
     Run.Kind.RELEASE: releases.carry_out,
     Run.Kind.LEAKAGE: leakage.carry_out,
-    Run.Kind.STATISTICS: quality.carry_out,
+    Run.Kind.STATISTICS: _statistics,
     Run.Kind.DECIDE: deciding.carry_out,
     Run.Kind.TRAIN: _train,
     Run.Kind.EVALUATE: _evaluate,
+    Run.Kind.REGISTER: _register,
     Run.Kind.DELETE: _delete,
+    Run.Kind.VECTORS: _vectors,
+    Run.Kind.TOPICS: topics.carry_out,
+    Run.Kind.FETCH: _fetch,
+    Run.Kind.PUSH: _push,
+    Run.Kind.BACKUP: _backup,
 }
 """The function that carries out and finishes a started Run, by kind."""
+
+
+def _begin_vectors() -> None:
+    """Begin the vectors that Datasets lack, where an encoder is installed."""
+    try:
+        encoder = encoders.opened().sha256
+    except Refused as refused:
+        log.debug("No vectors: %s", refused)
+        return
+    for dataset in Dataset.objects.in_use():
+        vectors.begin_if_stale(dataset, encoder)
 
 
 @shared_task
@@ -167,8 +261,24 @@ def reconcile() -> None:
     enqueue_batches()
     for dataset in queue.stale_datasets():
         enqueue.send(order_queue, dataset.pk)
+    for dataset in Dataset.objects.in_use().exclude(first_view=None):
+        viewed.put_view_first(dataset)  # what a view finds changes with every vote
+    for dataset in Dataset.objects.in_use().filter(members__views__isnull=False).distinct():
+        viewed.renew_given(dataset)
     for dataset in Dataset.objects.in_use():
         quality.begin_if_stale(dataset)
+        pausing.look_at_latest(dataset)
+    _begin_vectors()
+    adding.sweep()
+    PromptChange.objects.forget_old()
+    ServerError.objects.forget_old()
+    KeptAnswer.objects.forget_old(timezone.now())
+    Event.objects.forget_old()
+    invitations.note_lost()
+    for dataset_id in invitations.datasets_to_send():
+        enqueue.send(send_invitations, dataset_id, expires=settings.RECONCILE_SECONDS)
+    if settings.BACKUP_TARGET:
+        backup.begin_if_due(timedelta(hours=settings.BACKUP_HOURS))
     lifecycle.not_enqueued(
         [run.pk for run in lifecycle.due() if not enqueue.send(carry_out, run.pk, queue=run.queue)]
     )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 
+from scoring import seed
 from scoring.config import Report, TrainConfig
 from scoring.formats import Pair, Scorer, prompt_text
 from workbench.models import ModelVersion, Release, Run
-from workbench.models.runs import PreflightFacts
+from workbench.models.runs import Found, PreflightFacts, ShownToken
 from workbench.pipeline import releases
-from workbench.pipeline.model import plan, registry, training
+from workbench.pipeline.model import adding, plan, registry, training
 from workbench.pipeline.runs.progress import Refused
 from workbench.worker import scorers
 
@@ -35,10 +36,25 @@ def train_here(
         return look_over(model, pairs, config)
 
     def inspect_trained(folder: Path, base: ModelVersion, max_length: int) -> training.Checkpoint:
+        # Its config states the template that it was trained with, which need not be that of its base.
         return inspect(folder, max_length, base.precision)
 
     tools = training.Tools(look, train, inspect_trained, scorers.scorer_of)
     return training.carry_out(run, tools, settings.DATA_DIR / "training", is_stopping)
+
+
+def register_here(run: Run, is_stopping: Callable[[], bool] = lambda: False) -> ModelVersion:
+    """Carry out a started registration in this process."""
+    from scoring.packed import unpack
+
+    tools = adding.Tools(unpack, inspect_ordered, scorers.scorer_of)
+    return adding.carry_out(run, tools, settings.DATA_DIR / "training", is_stopping)
+
+
+def inspect_ordered(folder: Path, order: adding.Order) -> training.Checkpoint:
+    """`inspect` as the order says. The seed model must also give the scores that its card has."""
+    check = seed.check_card_examples if order.repository == seed.REPOSITORY else None
+    return inspect(folder, order.max_length, order.precision, check, order.named_template)
 
 
 def trainer(config: TrainConfig) -> training.Train:
@@ -80,34 +96,59 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> Pref
 
 def inspect(
     folder: Path,
-    max_length: int,
+    max_length: int | None,
     precision: str,
     check: Callable[[Scorer], None] | None = None,
-    token_types: str | None = None,
+    template: str | None = None,
 ) -> training.Checkpoint:
     """Compare a model folder with plain `transformers` and load it: what pins it, its known answers, how far
-    its bf16 strays from fp32 on real texts. Raises ValueError, or what `check` raises of the loaded model."""
+    its bf16 strays from fp32 on real texts, and what a person should see of it. template, max_length: None =
+    as the folder tells. Raises ValueError, or what `check` raises of the loaded model; TemplateUnclear, which
+    is one, has the templates to choose from."""
     from scoring.checkpoint import files_of
     from scoring.engine import load
     from scoring.proof import prove
 
-    checkpoint = prove(folder, max_length, token_types=token_types, device=settings.DEVICE)
-    engine = load(folder, max_length=max_length, precision=precision, device=settings.DEVICE)
+    proven = prove(folder, max_length, template=template, device=settings.DEVICE)
+    engine = load(
+        folder,
+        max_length=proven.max_length,
+        template=proven.template,
+        precision=precision,
+        device=settings.DEVICE,
+    )
     if engine.note:
         log.info("%s: %s", folder.name, engine.note)
     if check is not None:
         check(engine)
+    checkpoint = proven.checkpoint
     facts = {
         "architecture": checkpoint.architecture,
         "parameters": checkpoint.parameters,
         "weights_sha256": checkpoint.weights_sha256,
         "tokenizer_sha256": checkpoint.tokenizer_sha256,
-        "max_length": max_length,
+        "template": proven.template,
+        "max_length": proven.max_length,
         "precision": precision,
         "guard": _guard(engine),
         "self_test": registry.self_test(engine.alone),
     }
-    return training.Checkpoint(files_of(checkpoint), facts)
+    found = Found(
+        template=proven.template,
+        max_length=proven.max_length,
+        max_positions=checkpoint.max_positions,
+        prompt=proven.pair[0],
+        answer=proven.pair[1],
+        tokens=[
+            ShownToken(text=token.text, id=token.id, part=token.part, type=token.type)
+            for token in proven.shown
+        ],
+        compared=proven.compared,
+        difference=proven.largest,
+        together=proven.together,
+        note=engine.note,
+    )
+    return training.Checkpoint(files_of(checkpoint), facts | {"found": found}, found)
 
 
 def _guard(engine: "Engine") -> float | None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from workbench.models import Run, ScoreBatch, Worker
+from workbench.models.runs import QUEUES, WorkerQuerySet
 from workbench.templatetags.figures import duration
 from workbench.worker import enqueue
 
@@ -67,6 +69,61 @@ def workforce(runs: Collection[Run]) -> Workforce:
         broker_away=bool(waiting) and not enqueue.broker_answers(),
         queued={run.pk: _waits_for(run, open_runs, alive) for run in waiting},
     )
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A Celery queue as the database knows it. waiting, running: Runs, and for "score" batches; age: of the
+    oldest that waits; workers: how many live workers serve it."""
+
+    name: str
+    waiting: int
+    running: int
+    age: timedelta
+    workers: int
+
+
+def queues() -> list[Queue]:
+    """All queues. Three queries."""
+    now, alive = timezone.now(), list(Worker.objects.alive())
+    waiting, running = Counter[str](), Counter[str]()
+    since: dict[str, datetime] = {}
+    runs = Run.objects.open().exclude(kind=Run.Kind.SCORE)
+    for kind, state, created in runs.values_list("kind", "state", "created_at"):
+        queue = QUEUES.get(kind, "work")
+        if state == Run.State.RUNNING:
+            running[queue] += 1
+        else:
+            waiting[queue] += 1
+            since[queue] = min(created, since.get(queue, created))
+    # A batch is as old as its Run: batches of one Run are made together.
+    batches = ScoreBatch.objects.unfinished().order_by().values("state")
+    for row in batches.annotate(count=Count("pk"), oldest=Min("run__created_at")):
+        if row["state"] == ScoreBatch.State.LEASED:
+            running["score"] += row["count"]
+        else:
+            waiting["score"] += row["count"]
+            since["score"] = min(row["oldest"], since.get("score", row["oldest"]))
+    return [
+        Queue(
+            name,
+            waiting[name],
+            running[name],
+            now - since.get(name, now),
+            sum(worker.serves(name) for worker in alive),
+        )
+        for name in ("work", "score", "train")
+    ]
+
+
+def remembered() -> WorkerQuerySet:
+    """The workers of the last day, the latest first."""
+    return Worker.objects.filter(last_seen__gt=timezone.now() - WORKER_REMEMBERED)
+
+
+def is_served(queue: str) -> bool:
+    """Whether a live worker serves the queue."""
+    return any(worker.serves(queue) for worker in Worker.objects.alive())
 
 
 def _waits_for(run: Run, open_runs: Iterable[Run], alive: Iterable[Worker]) -> str:

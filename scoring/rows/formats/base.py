@@ -23,12 +23,14 @@ Entry = Row | Problem
 class Watch:
     """`look` is called for each piece of bytes, with rows in it or not; an exception of `look` ends the
     reading. `note` gets (a sentence on an odd row, its line). `read_as`: what the bytes said of the file and
-    its name did not, in words, as in "columns separated by semicolons"; filled once the first row is read."""
+    its name did not, in words, as in "columns separated by semicolons"; filled once the first row is read.
+    `spelled`: the columns as the header writes them, by their known names; filled with the header."""
 
     def __init__(self) -> None:
         self.look: Callable[[], None] = lambda: None
         self.note: Callable[[str, int], None] = lambda *_: None
         self.read_as: list[str] = []
+        self.spelled: dict[str, str] = {}
 
 
 @dataclass(frozen=True)

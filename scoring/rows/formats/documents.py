@@ -22,7 +22,7 @@ _ROW_COLUMNS = frozenset(
     {
         "prompt", "chosen", "rejected", "completions", "completion", "question", "instruction", "messages",
         "conversations", "conversation_a", "answers", "summaries", "response", "response_1", "message_id",
-        "message_tree_id", "title",
+        "message_tree_id", "title", "fields",
     }
 )  # fmt: skip
 

@@ -44,6 +44,7 @@ def table_rows(
             yield cells
         elif header is None:
             header = _header(cells, columns)
+            watch.spelled.update(zip(header, (cell.strip() for cell in cells), strict=True))
         else:
             if formula_safe:
                 cells = restored(cells)

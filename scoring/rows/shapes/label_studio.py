@@ -8,12 +8,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from scoring.rows.context import prepared
 from scoring.rows.drafts import Draft, ImportOptions, name_of
 from scoring.rows.rows import BadRow, Problem, Row, Values
 from scoring.rows.shapes.moving import (
+    NAMED,
     Answers,
     Reply,
     Task,
@@ -27,9 +28,17 @@ from scoring.rows.shapes.shape import Columns, Shape, together
 SKIPPED = "a task that somebody skipped is no vote"
 DRAFT = "a draft is no vote"
 BUCKETS = "a ranking in several buckets has no order and is no vote"
+BY_EMAIL = (
+    "this file names people by e-mail; a JSON export of Label Studio has their numbers, and whoever is in "
+    "both counts as two people"
+)
 NO_PERSON = "an annotation does not say who made it, and counts as a person of its own"
 
-_OF_ROW = frozenset({"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"})
+_OF_ROW = frozenset(
+    {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+)
+_ANNOTATIONS = ("annotations", "completions")
+"""Label Studio before 1.0 called annotations completions, and did not say who made them."""
 _KEPT = ("lead_time", "ground_truth", "created_at", "updated_at")
 
 
@@ -44,7 +53,7 @@ def _tasks(rows: Iterable[Row]) -> Iterator[Task | Problem]:
     if first is None:
         return
     everything = _again(first, iterator)
-    if "annotations" in first.values or "data" in first.values:
+    if "data" in first.values or not first.values.keys().isdisjoint(_ANNOTATIONS):
         for row in everything:
             try:
                 yield _task(row)
@@ -72,12 +81,12 @@ def _task(row: Row) -> Task:
     inner = prepared(replace(row, values=data), frozenset(), lambda note, _line: notes.append(note))
     answers = []
     predictions = [item for item in _objects(values, "predictions") if isinstance(item, dict)]
-    for annotation in _objects(values, "annotations"):
+    for annotation in chain.from_iterable(_objects(values, column) for column in _ANNOTATIONS):
         if not isinstance(annotation, dict):
             raise BadRow("annotations", "not_a_list", "annotations should hold objects", annotation)
         if isinstance(copied := annotation.get("prediction"), dict) and copied.get("result"):
             predictions.append(copied)
-        if annotation.get("was_cancelled"):
+        if annotation.get("was_cancelled") or annotation.get("skipped"):
             notes.append(SKIPPED)
         else:
             answers.append(_answers(annotation, notes))
@@ -131,7 +140,10 @@ def _person(by: object, annotation: Values, column: str, notes: list[str]) -> st
         notes.append(NO_PERSON)
         number = annotation.get("annotation_id", annotation.get("id"))
         return f"annotation {name_of({'id': number}, 'id')}"
-    return name_as_text(by, column)
+    name = name_as_text(by, column)
+    if "@" in name:
+        notes.append(BY_EMAIL)
+    return name
 
 
 def _reply(value: Values, about: str, notes: list[str]) -> Reply | None:
@@ -247,7 +259,26 @@ def _opened(value: object) -> object:
 
 
 def _fits(columns: Columns, first: Values) -> bool:
-    return columns >= {"annotations", "data"} or columns >= {"annotator", "annotation_id", "lead_time"}
+    return (
+        columns >= {"annotations", "data"}
+        or (columns >= {"completions", "data"} and isinstance(first.get("data"), dict))
+        or columns >= {"annotator", "annotation_id", "lead_time"}
+    )
+
+
+def _by_name(values: Values) -> Values:
+    """The columns of a task and its questions, each with what the first result to it says."""
+    data = values.get("data")
+    if values.keys().isdisjoint(_ANNOTATIONS) and not isinstance(data, dict):
+        return {name: value for name, value in values.items() if name not in _OF_ROW}
+    named: Values = {f"data.{name}": value for name, value in data.items()} if isinstance(data, dict) else {}
+    annotations = values.get("annotations", values.get("completions"))
+    for annotation in annotations if isinstance(annotations, list) else ():
+        results = annotation.get("result") if isinstance(annotation, dict) else None
+        for item in results if isinstance(results, list) else ():
+            if isinstance(item, dict) and isinstance(question := item.get("from_name"), str):
+                named.setdefault(f"annotations.{question}", item.get("value"))
+    return named
 
 
 SHAPES = (
@@ -257,6 +288,8 @@ SHAPES = (
         fits=_fits,
         drafts=_drafts,
         ranked=True,
-        reserved=frozenset({"annotations", "data", "drafts", "predictions", *_OF_ROW}),
+        by_name=_by_name,
+        words=NAMED,
+        reserved=frozenset({*_ANNOTATIONS, "data", "drafts", "predictions", *_OF_ROW}),
     ),
 )

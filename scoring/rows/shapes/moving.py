@@ -31,15 +31,23 @@ from scoring.rows.shapes.pairs import PROMPTS, completion_of
 from scoring.rows.shapes.shape import in_context
 
 SAMPLE_TASKS = 100
+"""Tasks with answers that decide the Layout."""
+MAX_SAMPLE, MAX_SAMPLE_BYTES = 1_000, 16 * 2**20
+"""Tasks read for them: an export of all tasks may begin with many that nobody has answered."""
 NAMED = frozenset(
     {"prompt", "a", "b", "completion", "outcome", "comment", "says_a", "says_b", "says_tie", "says_both_bad"}
 )
 """Words of a column mapping that these formats take; a question stands for its column."""
 
 NOTHING_CHOSEN = "an answer in which nothing was chosen is no vote"
+COMMENT_ALONE = "a comment of somebody who did not vote is kept beside the pair"
 RANKS_LOST = (
     "all rankings of the file have the same order, as if the export had lost the ranks; they are no votes. "
     "If they are right, map outcome to the question"
+)
+SEVERAL = (
+    "several questions of the file could be the vote, and one was taken; the others are kept beside it. Map "
+    "outcome to another question to take that one"
 )
 NOT_SURE = "an answer that names no side is no vote"
 
@@ -49,11 +57,12 @@ class Reply:
     """The answer to one question.
 
     `kind`: "side" (left or right), "word" (a choice, or perhaps a comment), "choice" (a choice for certain),
-    "text", "order" (tiers of names, best first; `about` is "ranks" where the export has ranks), "rating" (a
-    number; `about` names what was rated).
+    "text", "order" (tiers of names, best first; `about` is "list" for a bare list, which may have lost its
+    ranks, or hold labels), "rating" (a number; `about` names what was rated), "marks" (labels or spans, which
+    are never a vote).
     """
 
-    kind: Literal["side", "word", "choice", "text", "order", "rating"]
+    kind: Literal["side", "word", "choice", "text", "order", "rating", "marks"]
     value: Any
     about: str = ""
 
@@ -71,22 +80,20 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class Task:
     """`row` holds the data of the task in the order of the file. `suggestions` are what models chose, as
-    metadata. `listed`: an order is a bare list, which may have lost its ranks. `mixed`: the answers hold
-    columns of the data as well."""
+    metadata. `mixed`: the answers hold columns of the data as well."""
 
     row: Row
     task_id: str
     answers: tuple[Answers, ...]
     suggestions: tuple[Values, ...] = ()
     notes: tuple[str, ...] = ()
-    listed: bool = False
     mixed: bool = False
 
 
 def task_drafts(tasks: Iterable[Task | Problem], options: ImportOptions) -> Iterator[Draft | Problem]:
     """The Drafts of a project. Raises FileFault for a named column that no task has."""
     rest = iter(tasks)
-    sample = list(islice(rest, SAMPLE_TASKS))
+    sample = _sample(rest)
     layout = Layout([task for task in sample if isinstance(task, Task)], options.columns)
     for task in chain(sample, rest):
         if isinstance(task, Problem):
@@ -96,6 +103,19 @@ def task_drafts(tasks: Iterable[Task | Problem], options: ImportOptions) -> Iter
             yield in_context(_draft(task, layout, options), task.row)
         except BadRow as bad:
             yield bad.at(task.row)
+
+
+def _sample(tasks: Iterator[Task | Problem]) -> list[Task | Problem]:
+    sample: list[Task | Problem] = []
+    answered = size = 0
+    for task in islice(tasks, MAX_SAMPLE):
+        sample.append(task)
+        if isinstance(task, Task):
+            answered += bool(task.answers)
+            size += len(task.row.raw)
+        if answered == SAMPLE_TASKS or size > MAX_SAMPLE_BYTES:
+            break
+    return sample
 
 
 # --- which column is what -----------------------------------------------------------------------------------
@@ -126,11 +146,12 @@ _PARTS = re.compile(r"[^\W\d_]+|\d+")
 
 
 def _stem_and_place(name: str) -> tuple[str, int] | None:
-    """("answer", 1) of answer1, answer_1 and 1_answer; None for a name without a place."""
+    """("answer", 1) of answer1, answer_1 and 1_answer, ("model_answer", 1) of model_1_answer; None for a name
+    without a place."""
     parts = [part.casefold() for part in _PARTS.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name))]
-    for at in (-1, 0):
+    for at in (-1, *range(len(parts) - 1)):
         if parts and parts[at] in _PLACES:
-            return "_".join(parts[:-1] if at else parts[1:]), _PLACES[parts[at]]
+            return "_".join(part for n, part in enumerate(parts) if n != at % len(parts)), _PLACES[parts[at]]
     return None
 
 
@@ -149,7 +170,7 @@ def _plain(name: str) -> str:
 
 
 _SPEAKERS = ("role", "from", "author", "speaker", "sender", "name", "user")
-_SPOKEN = ("content", "value", "text", "message", "body")
+_SPOKEN = ("content", "value", "text", "message", "body", "utterance")
 
 
 def is_items(value: object) -> TypeGuard[list[Values]]:
@@ -238,6 +259,7 @@ class Layout:
             word: _spelled(path, word, {**data, **questions}) for word, path in named.items() if word in NAMED
             and not word.startswith("says_")
         }  # fmt: skip
+        self._known = {*questions}
         ordered = {
             _plain(str(name))
             for reply in chain.from_iterable(questions.values())
@@ -261,7 +283,9 @@ class Layout:
             ),
             [],
         )
+        self._choose_question(questions)
         self._sort_questions(sample, questions)
+        self._beside = self._questions_beside(sample)
         self.ranks_lost = "outcome" not in self._named and self._all_equal(sample)
 
     def _answer_columns(self, data: Mapping[str, list[Any]], ordered: set[str]) -> list[str]:
@@ -296,6 +320,49 @@ class Layout:
             "",
         )
 
+    def _choose_question(self, questions: Mapping[str, list[Reply]]) -> None:
+        """Decide the ranking and the side that are the vote, of several."""
+        named = self._named.get("outcome", "")
+        orders = [
+            question
+            for question, replies in questions.items()
+            if any(reply.kind == "order" and self._is_ranking(reply) for reply in replies)
+        ]
+        sides = [
+            question
+            for question, replies in questions.items()
+            if any(reply.kind == "side" for reply in replies)
+        ]
+        if named in sides:
+            orders, sides = [], [named]
+        elif named in orders:
+            orders, sides = [named], []
+        self._order = min(orders, key=_not_overall, default="")
+        self._side = min(sides, key=_not_overall, default="")
+        self.several = len(orders or sides) > 1
+
+    def _is_ranking(self, reply: Reply) -> bool:
+        """True for an order that names answers; a bare list of other words holds labels."""
+        if reply.about != "list" or self.items:
+            return True
+        places = {_place(name, self.answers) for tier in reply.value for name in tier}
+        return len(places) > 1 and None not in places
+
+    def order(self, replies: Mapping[str, Reply]) -> Reply | None:
+        """The ranking that is the vote, of the answers of one person."""
+        return self._vote(replies, self._order, "order")
+
+    def side(self, replies: Mapping[str, Reply]) -> Reply | None:
+        """The side that is the vote, of the answers of one person."""
+        return self._vote(replies, self._side, "side")
+
+    def _vote(self, replies: Mapping[str, Reply], question: str, kind: str) -> Reply | None:
+        """The reply to the question; to another of that kind only where no sampled task has it."""
+        if question in replies and replies[question].kind == kind:
+            return replies[question]
+        others = (name for name, reply in replies.items() if reply.kind == kind and name not in self._known)
+        return replies.get(next(others, ""))
+
     def _sort_questions(self, sample: Sequence[Task], questions: Mapping[str, list[Reply]]) -> None:
         """Decide the question of a choice, and the questions of comments."""
         mixed = any(task.mixed for task in sample)
@@ -314,9 +381,15 @@ class Layout:
                 if all(self._names_side(reply.value, no_side=sided and mixed) for reply in of_question)
             ]
             naming.sort(
-                key=lambda question: (question.casefold() in _COMMENT_NAMES, not _varies(question, sample))
+                key=lambda question: (
+                    question.casefold() in _COMMENT_NAMES,
+                    not _varies(question, sample),
+                    _not_overall(question),
+                )
             )
             self.choice = naming[0] if naming else ""
+            votes = [question for question in naming if question.casefold() not in _COMMENT_NAMES]
+            self.several |= not self._order and not sided and not mixed and len(votes) > 1
         self.comments = [self._named["comment"]] if "comment" in self._named else [
             question
             for question, of_question in questions.items()
@@ -344,19 +417,31 @@ class Layout:
         orders = [
             tuple(_plain(str(name)) for tier in reply.value for name in tier)
             for task in sample
-            if task.listed
             for answers in task.answers
-            for reply in answers.replies.values()
-            if reply.kind == "order" and not reply.about
+            if (reply := self.order(answers.replies)) and reply.about == "list"
         ]
         columns = [_plain(column) for column in self.answers]
         as_asked = all(list(order) == [name for name in columns if name in order] for order in orders)
         return (as_asked and len(orders) > 1) or (len(set(orders)) == 1 and len(orders) > 2)
 
+    def _questions_beside(self, sample: Sequence[Task]) -> set[str]:
+        """The questions that somebody answered beside the vote: a choice there is about something else."""
+        return {
+            question
+            for task in sample
+            for answers in task.answers
+            if any(
+                reply.kind in ("side", "order", "rating") or question == self.choice
+                for question, reply in answers.replies.items()
+            )
+            for question in answers.replies
+            if question != self.choice
+        }
+
     def refuse_unknown(self, replies: Mapping[str, Reply]) -> None:
         """Raise BadRow for a choice of unknown words, and for words where no question is the vote."""
         for question, reply in replies.items():
-            if reply.kind == "choice" or (
+            if (reply.kind == "choice" and question not in self._beside) or (
                 reply.kind == "word" and not self._votes and question in self.asked
             ):
                 raise _unknown(question, reply.value)
@@ -385,15 +470,8 @@ class Layout:
 
     def place(self, name: object, ids: Sequence[str]) -> int:
         """The place of an answer by a name in an order. Raises BadRow."""
-        if str(name) in ids:
-            return ids.index(str(name))
-        plain = [_plain(column) for column in ids]
-        if _plain(str(name)) in plain:
-            return plain.index(_plain(str(name)))
-        by_place = _stem_and_place(str(name))
-        places = {stem_place[1]: n for n, column in enumerate(ids) if (stem_place := _stem_and_place(column))}
-        if by_place and by_place[1] in places:
-            return places[by_place[1]]
+        if (place := _place(name, ids)) is not None:
+            return place
         raise BadRow("ranking", "unknown_answer", f'"{escaped(name, 40)}" is none of the answers', name)
 
     def rated(self, question: str, about: str, count: int) -> int | None:
@@ -424,7 +502,7 @@ class Layout:
         source = next(iter(by_place), "") or next(
             (name for name, answer in zip(by_order, self.answers, strict=False) if answer == column), ""
         )
-        name = values.get(source)
+        name = values.get(source) if source else ""
         return name[:MAX_NAME] if isinstance(name, str) else ""
 
     def numbers_a_label(self, task: Task) -> bool:
@@ -438,6 +516,31 @@ class Layout:
     def used(self) -> set[str]:
         """Columns that do not become metadata."""
         return {self.prompt, self.items, *self.answers, *self._sources, *self.asked}
+
+
+_OVERALL = frozenset(
+    {
+        "overall", "preference", "preferred", "better", "best", "winner", "verdict", "vote", "choice",
+        "comparison", "ranking", "rank",
+    }
+)  # fmt: skip
+
+
+def _not_overall(question: str) -> bool:
+    """False for a question whose name says that it is the vote, so that it sorts first."""
+    return _OVERALL.isdisjoint(part.casefold() for part in _PARTS.findall(question))
+
+
+def _place(name: object, ids: Sequence[str]) -> int | None:
+    """The place of an answer by a name in an order; None for a name of no answer."""
+    if str(name) in ids:
+        return ids.index(str(name))
+    plain = [_plain(column) for column in ids]
+    if _plain(str(name)) in plain:
+        return plain.index(_plain(str(name)))
+    by_place = _stem_and_place(str(name))
+    places = {stem_place[1]: n for n, column in enumerate(ids) if (stem_place := _stem_and_place(column))}
+    return places.get(by_place[1]) if by_place else None
 
 
 def _varies(question: str, sample: Sequence[Task]) -> bool:
@@ -531,12 +634,17 @@ def _draft(task: Task, layout: Layout, options: ImportOptions) -> Draft:
         )
     prompt = _prompt(values[layout.prompt], layout.prompt)
     notes = [*task.notes, *([LABEL_NUMBER] if layout.numbers_a_label(task) else [])]
+    if layout.several and task.answers:
+        notes.append(SEVERAL)
     by_pair: dict[tuple[int, int], dict[str, JudgmentDraft]] = {}
+    said: list[Values] = []
     left_out = 0
     for answers in sorted(task.answers, key=lambda answers: answers.time):
         pairs = _pairs(answers, layout, ids, options, notes)
         left_out = max(left_out, getattr(pairs, "left_out", 0))
         judgment = _judgment(answers, layout)
+        if judgment.comment and not pairs:
+            said.append({"annotator": answers.annotator, "comment": judgment.comment})
         for pair in pairs:
             (label,) = pair.judgments
             key, outcome = (pair.first, pair.second), label.outcome
@@ -548,8 +656,7 @@ def _draft(task: Task, layout: Layout, options: ImportOptions) -> Draft:
                 new = replace(new, earlier=(*old.earlier, replace(old, earlier=())))
             labels[answers.annotator] = new
     metadata = {name: value for name, value in leftovers(values, layout.used).items() if value != ""}
-    if task.suggestions:
-        metadata["suggestions"] = list(task.suggestions)
+    metadata |= _beside(task, said, notes)
     if by_pair:
         comparisons = Comparisons(
             (
@@ -572,6 +679,15 @@ def _draft(task: Task, layout: Layout, options: ImportOptions) -> Draft:
         external_id=task.task_id,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _beside(task: Task, said: list[Values], notes: list[str]) -> Values:
+    """Metadata of the pairs: what models chose, and what people wrote who did not vote."""
+    beside: Values = {"suggestions": list(task.suggestions)} if task.suggestions else {}
+    if said:
+        beside["comments_without_vote"] = said
+        notes.append(COMMENT_ALONE)
+    return beside
 
 
 def _prompt(value: object, column: str) -> list[Message]:
@@ -617,16 +733,23 @@ def _judgment(answers: Answers, layout: Layout) -> JudgmentDraft:
         answers.replies[question].value for question in layout.comments if question in answers.replies
     ]
     texts = [comment for comment in comments if isinstance(comment, str) and comment.strip()]
+    vote = layout.order(answers.replies) or layout.side(answers.replies)
     other = {
-        question: reply.value
+        question: _marks(reply)
         for question, reply in answers.replies.items()
-        if (question in layout.asked or reply.kind == "rating")
+        if (question in layout.asked or reply.kind not in ("choice", "word"))
         and question not in layout.comments
         and question != layout.choice
-        and reply.kind in ("choice", "word", "rating")
+        and reply is not vote
+        and reply.kind != "text"
     }
     metadata = {**answers.metadata, **leftovers(other, ())}
     return JudgmentDraft("tie", answers.annotator, comment="\n".join(texts), metadata=metadata)
+
+
+def _marks(reply: Reply) -> object:
+    """The value of a reply that is not the vote: of a bare list, its words."""
+    return [name for tier in reply.value for name in tier] if reply.about == "list" else reply.value
 
 
 def _pairs(
@@ -634,10 +757,10 @@ def _pairs(
 ) -> Sequence[ComparisonDraft]:
     """The pairs that the answers of one person imply, each with one label."""
     replies = answers.replies
-    if orders := [reply for reply in replies.values() if reply.kind == "order"]:
-        return _of_order(orders[0], layout, ids, options, notes)
-    if sides := [reply.value for reply in replies.values() if reply.kind == "side"]:
-        return _sided({"left": "a", "right": "b"}[sides[0]], len(ids))
+    if order := layout.order(replies):
+        return _of_order(order, layout, ids, options, notes)
+    if side := layout.side(replies):
+        return _sided({"left": "a", "right": "b"}[side.value], len(ids))
     word = replies.get(layout.choice)
     if word is not None and word.kind in ("word", "choice"):
         return _of_word(word, layout, ids, notes)

@@ -25,6 +25,8 @@ class Shape:
     - `fits`: recognises a file in place of `needs`, by (columns of the sample, first row).
     - `texts`: columns of text or messages; a Parquet file that declares another type is refused.
     - `reserved`: columns that are never read as context (see rows.context), besides `needs` and `texts`.
+    - `by_name`: a row by the names that a column mapping may use, where these are no columns;
+      `words`: the only words that the mapping may then have.
     - `ranked`: whether the pairs policy decides which Comparisons there are.
     - `named`: the words of a column mapping, by column; `unfilled` gives a sentence for each mapped column
       that was empty in all rows so far, by word.
@@ -37,6 +39,8 @@ class Shape:
     fits: Callable[[Columns, Values], bool] | None = None
     texts: tuple[str, ...] = ()
     ranked: bool = False
+    by_name: Callable[[Values], Values] | None = None
+    words: frozenset[str] | None = None
     reserved: frozenset[str] = frozenset()
     unfilled: Callable[[], dict[str, str]] = dict
     named: Mapping[str, str] = field(default_factory=dict)

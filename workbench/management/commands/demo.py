@@ -31,8 +31,10 @@ from workbench.models import (
     Statistics,
     User,
 )
+from workbench.pipeline.datasets import DEMO, made_up
+from workbench.pipeline.model import calibration
 
-NAME = "Demo"
+NAME = DEMO
 HOST = "127.0.0.1"
 MODEL = "demo-minilm"
 PROMPTS = settings.BASE_DIR / "demo" / "prompts.jsonl"
@@ -95,13 +97,25 @@ examples:
             self.add_model()
         self.say("Scoring the answers")
         call_command("score", NAME)
-        if not Statistics.objects.filter(dataset__name=NAME).exists():
+        dataset = Dataset.objects.get(name=NAME)
+        if not User.objects.filter(username=made_up.VOTERS[0]).exists():
+            self.say("Making up the votes of three people")
+            self.add_votes(dataset)
+        if not Statistics.objects.filter(dataset=dataset).exists():
             # Before the first worker runs, so that no page of the demo is empty at the first look.
             self.say("Computing the figures")
             call_command("statistics", NAME)
         if not Release.objects.filter(dataset__name=NAME).exists():
             self.say("Building release 1")
             call_command("release", NAME, out=settings.DATA_DIR / "demo" / "release-1")
+
+    def add_votes(self, dataset: Dataset) -> None:
+        """Made-up votes, by which the model is calibrated too."""
+        version = ModelVersion.objects.get(name=MODEL)
+        Dataset.objects.filter(pk=dataset.pk).update(overlap=2, description=made_up.RULE)
+        made_up.vote(Dataset.objects.get(pk=dataset.pk), version)
+        if not version.calibrated:
+            calibration.calibrate(version, dataset, labels=True)
 
     def say(self, step: str) -> None:
         self.stderr.write(f"{step} ...", self.style.HTTP_INFO)

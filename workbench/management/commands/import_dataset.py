@@ -9,6 +9,7 @@ from workbench.management.base import WorkbenchCommand, counted, refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import imports
+from workbench.pipeline.history.recording import Kind, record
 
 
 class Command(WorkbenchCommand):
@@ -152,7 +153,15 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
                 # The steps of grouping have no fixed size.
                 return phase == "grouping" or show(done, total, phase=phase)
 
-            return imports.import_file(file, dataset, options, show_phase, rejects=bad)
+            is_new = dataset.pk is None
+
+            def note(result: imports.ImportResult) -> bool:
+                if is_new:
+                    record(Kind.DATASET_CREATED, by=None, dataset=dataset, target=dataset)
+                record(Kind.IMPORTED, by=None, dataset=dataset, target=dataset, count=result.rows)
+                return True
+
+            return imports.import_file(file, dataset, options, show_phase, rejects=bad, before_commit=note)
 
     def _report(self, result: imports.ImportResult, dataset: Dataset) -> None:
         for problem in result.problems:

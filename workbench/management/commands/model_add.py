@@ -3,12 +3,11 @@ from pathlib import Path
 from django.core.management.base import CommandError, CommandParser
 
 from scoring import seed
-from scoring.config import TOKEN_TYPES, TOKEN_TYPES_HELP
+from scoring.config import TEMPLATE_HELP, TEMPLATES, TOKEN_TYPES, TOKEN_TYPES_HELP
 from scoring.learnt import BadRecord
 from workbench.management.base import WorkbenchCommand
 from workbench.models import ModelVersion
-from workbench.pipeline.model import promotion, registry
-from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.model import adding
 from workbench.pipeline.text import learnt
 from workbench.worker import training
 
@@ -29,7 +28,9 @@ examples:
         parser.add_argument("--revision", help="commit on the hub, 40 hex digits")
         parser.add_argument("--name", help="name of the model here (default: its own name)")
         parser.add_argument(
-            "--max-length", type=int, default=512, help="tokens that a text is cut to (default: 512)"
+            "--max-length",
+            type=int,
+            help="tokens that a text is cut to (default: 512, for chat 4,096, or all that the model has)",
         )
         parser.add_argument(
             "--precision",
@@ -37,6 +38,7 @@ examples:
             choices=["exact-order", "fp32", "bf16"],
             help="default: exact-order",
         )
+        parser.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
         parser.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
         parser.add_argument("--notice", default="", help="a sentence to show beside its picks")
         parser.add_argument(
@@ -49,8 +51,9 @@ examples:
         model: str,
         revision: str | None,
         name: str | None,
-        max_length: int,
+        max_length: int | None,
         precision: str,
+        template: str | None,
         token_types: str | None,
         notice: str,
         activate: bool,
@@ -58,40 +61,36 @@ examples:
     ) -> None:
         from scoring.checkpoint import CheckpointError
 
+        order = adding.Order(
+            name=name or model.rstrip("/").rsplit("/", 1)[-1],
+            max_length=max_length,
+            precision=precision,
+            token_types=token_types or "",
+            template=template or "",
+            notice=notice,
+            repository=model if revision or model == seed.REPOSITORY else "",
+            revision=revision or "",
+            activate=activate,
+        )
         try:
             folder = _folder_of(model, revision)
-            check = seed.check_card_examples if model == seed.REPOSITORY else None
-            checkpoint = training.inspect(folder, max_length, precision, check, token_types)
+            checkpoint = training.inspect_ordered(folder, order)
         except CheckpointError as error:
             raise CommandError(f"{model}: {error}") from None
         except ValueError as error:
             raise CommandError(f"{model} gives wrong scores: {error}") from None
-        facts = {
-            **checkpoint.facts,
-            "origin": model if revision else folder.name,
-            "revision": revision or "",
-            "notice": notice,
-        }
-        name = name or model.rstrip("/").rsplit("/", 1)[-1]
-        version, is_new = registry.register(name=name, folder=folder, files=checkpoint.files, facts=facts)
+        facts = {"origin": model if revision else folder.name, "revision": revision or ""}
         try:
-            learnt.remember_folder(version, folder)
+            added = adding.add(order, folder, checkpoint, facts)
         except BadRecord as error:
             raise CommandError(str(error)) from None
-        if activate and version.state != ModelVersion.State.ACTIVE:
-            _activate(version)
-        self.answer(_in_words(version, is_new), _facts(version, is_new))
-
-
-def _activate(version: ModelVersion) -> None:
-    try:
-        promotion.put_in_place(version)
-    except Refused:
-        raise CommandError(
-            f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
-            f'Compare the two with manage.py promote "{version}".'
-        ) from None
-    version.refresh_from_db()  # another instance of this row was activated
+        version = added.version
+        if activate and not added.serves:
+            raise CommandError(
+                f"{version} is registered, but not active: {ModelVersion.objects.active()} is. "
+                f'Compare the two with manage.py promote "{version}".'
+            )
+        self.answer(_in_words(version, added.is_new), _facts(version, added.is_new))
 
 
 def _in_words(version: ModelVersion, is_new: bool) -> str:

@@ -37,8 +37,8 @@ examples:
     ) -> None:
         if calibrate:
             self.calibrate(version_named(calibrate), dataset_named(on) if on else None, labels)
-        if retire and not (version := version_named(retire)).retire():
-            raise CommandError(f"{version} is {version.state}; only a registered model can be retired.")
+        if retire:
+            registry.retire(version_named(retire))
         if delete:
             registry.delete_unused(version_named(delete))
         versions = list(ModelVersion.objects.all())

@@ -7,6 +7,7 @@ from workbench.management.base import WorkbenchCommand, dataset_named, refuse_ar
 from workbench.management.progress import shown
 from workbench.models import Dataset, Release, Run
 from workbench.pipeline import releases
+from workbench.pipeline.history.recording import File, record_download
 from workbench.pipeline.releases import FilterValue, Manifest
 
 
@@ -17,6 +18,7 @@ examples:
   manage.py release Kitchen --out kitchen-1
   manage.py release Kitchen --out kitchen-1 --profile preference --profile aira
   manage.py release Kitchen --out clear --filter min_votes=3 --filter min_agreement=0.75 --format parquet
+  manage.py release Kitchen --out short --filter view="Short answers"     what a saved view finds
   manage.py release Kitchen --out copy-of-3 --number 3                  write an old release out again
 
 Then, in Python:
@@ -70,6 +72,7 @@ Then, in Python:
             else:
                 release = _build(dataset, profile, format, filter)
             releases.copy_to(release, out)
+            record_download(File.RELEASE, by=None, dataset=dataset, target=release)
         except releases.ReleaseError as error:
             raise CommandError(str(error)) from None
         self.answer(_in_words(release, out), _facts(release))
@@ -83,19 +86,22 @@ def _build(
         dataset=dataset,
         profiles=list(dict.fromkeys(profiles or releases.DEFAULT_PROFILES)),
         formats=list(dict.fromkeys(formats or ["jsonl"])),
-        filters=_filters(filters),
+        filters=_filters(dataset, filters),
     )
     with shown(Run.Kind.RELEASE, f"Release of {dataset}") as progress:
         return releases.build(release, progress)
 
 
-def _filters(arguments: list[str]) -> dict[str, FilterValue]:
+def _filters(dataset: Dataset, arguments: list[str]) -> dict[str, FilterValue]:
     """The filters of NAME=VALUE arguments, as a Release stores them. Raises CommandError for a bad filter."""
     values: dict[str, object] = {}
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        values[name] = _values(value) if name in {"method", "source", "without_groups"} else value
     try:
+        for argument in arguments:
+            name, _, value = argument.partition("=")
+            if name == "view":
+                values[name] = releases.view_named(dataset, value)
+            else:
+                values[name] = _values(value) if name in {"method", "source", "without_groups"} else value
         return releases.Filters.parse(values).as_json()
     except releases.BadFilter as error:
         raise CommandError(str(error)) from None

@@ -6,6 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from workbench.management.base import WorkbenchCommand, dataset_named, release_numbered
 from workbench.pipeline import releases
+from workbench.pipeline.hub import pushing
+from workbench.pipeline.runs.progress import Refused
 
 
 class Command(WorkbenchCommand):
@@ -48,22 +50,9 @@ def _push(folder: Path, number: int, token: str, repository: str, *, private: bo
 
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
-        hub.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
         # Files of an earlier Release would be loaded with the files of this one.
-        commit = hub.upload_folder(
-            repo_id=repository,
-            repo_type="dataset",
-            folder_path=folder,
-            commit_message=f"Release {number}",
-            delete_patterns="*",
-        )
-        hub.create_tag(
-            repository,
-            repo_type="dataset",
-            tag=f"release-{number}",
-            revision=commit.oid,
-            exist_ok=True,
-        )
+        return pushing.push(hub, folder, number, repository, private, replaces=True).url
+    except Refused as refused:
+        raise CommandError(str(refused)) from None
     except (HfHubHTTPError, OSError) as error:
         raise CommandError(f"The hub refused the upload: {error}") from None
-    return str(commit.commit_url)

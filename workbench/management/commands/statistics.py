@@ -5,7 +5,7 @@ from workbench.management.progress import shown
 from workbench.models import Dataset, ModelVersion, Run
 from workbench.pipeline import quality
 from workbench.pipeline.quality.panels import Kind, data_in_words, in_words, plan
-from workbench.pipeline.quality.reports import SOURCE_NAMES, ModelRow, StoredFigure
+from workbench.pipeline.quality.reports import OPINIONS, SOURCE_NAMES, ModelRow, StoredFigure
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.text import learnt
 from workbench.worker import tasks
@@ -59,7 +59,10 @@ def _in_words(dataset: Dataset, report: quality.Report) -> str:
     for label_source, agreements in report["agreement"].items():
         figures = agreements["all"]
         lines += [
-            f"Agreement of {SOURCE_NAMES[label_source]}, {figures['units']:,} pairs with two votes or more:",
+            (
+                f"Agreement of {SOURCE_NAMES[label_source]}, {figures['units']:,} pairs with two "
+                f"{OPINIONS[label_source]} or more:"
+            ),
             _line("same vote", figures["raw"]),
             _line("alpha", figures["alpha"], "number"),
             _line("alpha, ordinal", figures["alpha_ordinal"], "number"),

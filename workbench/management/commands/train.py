@@ -185,6 +185,6 @@ def _stopped(number: int) -> Run:
     run = Run.objects.of_kind(Run.Kind.TRAIN).filter(pk=number).first()
     if run is None:
         raise CommandError(f"There is no training run {number}. The Runs page lists them.")
-    if run.state != Run.State.WAITING and not run.retry():
+    if run.state != Run.State.WAITING and not lifecycle.retry(run):
         raise CommandError(f"{run} is {run.state} and can't be resumed.")
     return run

@@ -19,6 +19,7 @@ from workbench.models import (
     Guidelines,
     Judgment,
     Outcome,
+    PromptChange,
     Purpose,
     Ranking,
     Strategy,
@@ -26,6 +27,7 @@ from workbench.models import (
 )
 from workbench.pipeline.annotate import handout, queue, statements
 from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.webhooks import outbox
 
 
 class AnsweredBefore(Refused):
@@ -41,6 +43,42 @@ class NotHandedOut(Refused):
 
     def __init__(self) -> None:
         super().__init__("This pair was not given to you. Reload the page to get the next pair.")
+
+
+class AlreadyTold(Refused):
+    """The annotator was shown what became of the Comparison."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing was saved: you have read what became of this pair, so your vote on it can’t change."
+        )
+
+
+class Paused(Refused):
+    """The annotator may not vote in the Dataset for now."""
+
+    def __init__(self) -> None:
+        super().__init__("Your voting is paused here. Reload the page to see why.")
+
+
+class NotQualified(Refused):
+    """The annotator is to qualify before the first vote in the Dataset."""
+
+    def __init__(self) -> None:
+        super().__init__("Answer the first pairs with a known answer before you vote. Reload the page.")
+
+
+def refuse_paused(annotator: Annotator) -> None:
+    """Raises Paused. annotator: as access.dataset_and_annotator gives one."""
+    if annotator.paused_for is not None:
+        raise Paused
+
+
+def refuse_barred(annotator: Annotator) -> None:
+    """Raises Paused or NotQualified. annotator: as access.dataset_and_annotator gives one."""
+    refuse_paused(annotator)
+    if annotator.must_qualify:
+        raise NotQualified
 
 
 @dataclass(frozen=True)
@@ -84,7 +122,8 @@ def record(
     """Store the answer and return its Judgments: one, or of a ranking one for each Comparison. In order:
     1. lock the annotator and the Claim; a ranking's answer becomes one answer for each of its Comparisons;
     2. leave out answers that were sent before: the same `key` returns the same Judgments;
-    3. refuse an answer that overlooks a newer one from another window;
+    3. refuse an answer to a Comparison of which the annotator was told what became of it, and one that
+       overlooks a newer answer from another window;
     4. give each Claim that has lost its place a free one, and end all Claims as done;
     5. write the Judgments, and ask for more people where the votes disagree.
 
@@ -96,9 +135,11 @@ def record(
     is stored with `surplus` in its metadata, and is not current. The annotator is not told: gold and repeats
     can lose no place.
 
-    Raises Refused, and stores nothing, when the Comparison was never handed to the annotator (NotHandedOut),
-    when another window has answered (AnsweredBefore), when the key belongs to somebody else's answer, or when
-    the answer does not fit what was shown."""
+    Raises Refused, and stores nothing, when the annotator is paused (Paused) or must qualify first
+    (NotQualified), when the Comparison was never handed to them (NotHandedOut), when they were told what
+    became of it (AlreadyTold), when another window has answered (AnsweredBefore), when the key belongs to
+    somebody else's answer, or when the answer does not fit what was shown."""
+    refuse_barred(annotator)
     with transaction.atomic():
         statements.lock(annotator.pk)
         claim = _locked_claim(annotator, comparison, claim_pk)
@@ -134,9 +175,9 @@ def _implied_by(ranking: Ranking, answer: Answer, ranks: Sequence[int]) -> list[
     if ranks and len(ranks) != len(ranking.shown):
         raise Refused("The answers to rank have changed. Reload the page to see them.")
     rank_of = dict(zip(ranking.shown, ranks, strict=False))
-    claims = ranking.claims.select_for_update(of=("self",)).order_by("pk")
+    claims = ranking.claims.select_for_update(of=("self",)).annotate(**statements.with_is_told())
     implied = []
-    for claim in claims.select_related("comparison", "suggestion__version", "ranking"):
+    for claim in claims.select_related("comparison", "suggestion__version", "ranking").order_by("pk"):
         outcome, pk = answer.outcome, str(claim.comparison_id)
         if rank_of:
             a, b = rank_of[claim.comparison.a_id], rank_of[claim.comparison.b_id]
@@ -167,6 +208,8 @@ def _sent_before(answered: Sequence[tuple[Claim, Answer]]) -> dict[UUID | None, 
 def _add(dataset: Dataset, annotator: Annotator, answered: Sequence[tuple[Claim, Answer]]) -> list[Judgment]:
     """The new Judgments of these answers, in their order. The number of statements is constant."""
     claims = [claim for claim, _ in answered]
+    if any(claim.is_told for claim in claims):
+        raise AlreadyTold
     earlier = statements.answers_of(annotator.pk, {claim.comparison_id for claim in claims})
     by_purpose = {(judgment.comparison_id, judgment.purpose): judgment for judgment in earlier}
     before = {claim.pk: by_purpose.get((claim.comparison_id, claim.purpose)) for claim in claims}
@@ -191,10 +234,12 @@ def _add(dataset: Dataset, annotator: Annotator, answered: Sequence[tuple[Claim,
         # The database allows one current Judgment, so the old one is superseded first.
         Judgment.objects.filter(pk__in=superseded).update(is_current=False)
     Judgment.objects.bulk_create(judgments)
+    PromptChange.objects.note(dataset.pk, [claim.comparison.prompt_id for claim in claims])
     if votes := [judgment for judgment in judgments if judgment.is_current]:
         _require_more(dataset, votes)
         if Strategy.DISAGREEMENT in dataset.strategies and dataset.overlap > 1:
             queue.renew_some([judgment.comparison_id for judgment in votes], dataset)
+    outbox.note_votes(dataset, annotator, judgments)
     return judgments
 
 
@@ -229,10 +274,7 @@ def _new_judgment(
     claim: Claim, answer: Answer, before: Judgment | None, shown: Suggestion | None, surplus: bool
 ) -> Judgment:
     """Unsaved. A change keeps the Suggestion of the first answer, whichever version is active by now."""
-    outcome = answer.outcome
-    if outcome in ("left", "right"):
-        right = Outcome.B if claim.left == Outcome.A else Outcome.A
-        outcome = claim.left if outcome == "left" else right
+    outcome = Outcome.of_side(answer.outcome, claim.left)
     revealed = before is not None and claim.mode == Claim.Mode.BLIND and before.suggested != ""
     judgment = Judgment(
         comparison=claim.comparison,
@@ -311,7 +353,8 @@ def skip(annotator: Annotator, comparison: Comparison, claim_pk: int | None = No
     """Give back the place of the Comparison, or all places of its ranking: others get the Comparison first.
     Skipping a Comparison that is not held changes nothing.
 
-    Raises NotHandedOut."""
+    Raises NotHandedOut, Paused and NotQualified."""
+    refuse_barred(annotator)
     with transaction.atomic():
         statements.lock(annotator.pk)
         claim = _locked_claim(annotator, comparison, claim_pk)
@@ -328,20 +371,26 @@ def flag(
     """Flag the Comparison, or all Comparisons of its ranking, as they were seen as one. A second flag of the
     same annotator corrects the first while the first is open. Returns the open Flags.
 
-    Raises NotHandedOut."""
+    Raises NotHandedOut, Paused and NotQualified."""
+    refuse_barred(annotator)
     with transaction.atomic():
         statements.lock(annotator.pk)
         claim = claim_of(annotator, comparison, claim_pk).first()
         if claim is None:
             raise NotHandedOut
-        siblings = Claim.objects.filter(annotator=annotator, ranking=claim.ranking_id)
-        pks = list(siblings.values_list("comparison", flat=True)) if claim.ranking_id else [comparison.pk]
-        open_flags = Flag.objects.open().filter(annotator=annotator, comparison__in=pks)
-        open_flags.update(reason=reason, note=note)
+        left_in = {comparison.pk: claim.left}
+        if claim.ranking_id:
+            siblings = Claim.objects.filter(annotator=annotator, ranking=claim.ranking_id)
+            left_in = dict(siblings.values_list("comparison", "left"))
+        open_flags = Flag.objects.open().filter(annotator=annotator, comparison__in=left_in)
+        # As a repeat, a pair has other sides than before; a ranking has the same.
+        open_flags.update(reason=reason, note=note, **({} if claim.ranking_id else {"left": claim.left}))
         flagged = set(open_flags.values_list("comparison", flat=True))
         Flag.objects.bulk_create(
-            Flag(comparison_id=pk, annotator=annotator, reason=reason, note=note)
-            for pk in pks
+            Flag(comparison_id=pk, annotator=annotator, reason=reason, note=note, left=left)
+            for pk, left in left_in.items()
             if pk not in flagged
         )
+        PromptChange.objects.note(comparison.dataset_id, [comparison.prompt_id])
+        outbox.note_flags(comparison.dataset, [pk for pk in left_in if pk not in flagged], reason)
         return list(open_flags)

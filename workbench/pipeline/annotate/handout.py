@@ -24,9 +24,22 @@ from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet, Sub
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from workbench.models import Annotator, Claim, Comparison, Completion, Dataset, Prompt, Purpose, Ranking
-from workbench.pipeline.annotate import queue, statements
-from workbench.pipeline.annotate.queue import Drawn
+from workbench.models import (
+    Annotator,
+    Claim,
+    Comparison,
+    Completion,
+    Dataset,
+    Prompt,
+    PromptChange,
+    Purpose,
+    Ranking,
+    Strategy,
+    Told,
+)
+from workbench.models.dataset import OUT_OF_QUEUE
+from workbench.pipeline.annotate import queue, requirements, statements
+from workbench.pipeline.annotate.queue import Drawn, Needs
 
 # How many items one annotator may hold: the pair on screen, pairs fetched ahead, answers on their way.
 HOLD = 6
@@ -36,6 +49,7 @@ RANKED = range(3, 10)  # how many Completions can be ranked at once: each has a 
 REPEAT_AFTER = 20  # least number of Claims between a Comparison and its repeat
 # Probability that gold or a repeat with an expired lease comes next: about as soon as work comes back.
 COMES_BACK = 0.1
+WHOLE_QUEUE = 10  # every so many pairs of somebody with views of their own come from the whole queue
 MOST_GIVEN_BACK = 500  # expired leases at once
 
 Row = TypeVar("Row", bound=Model)
@@ -68,16 +82,21 @@ def next_claim(
     Nobody gets a Comparison twice, and no more people than the overlap hold one at any time. In order:
     1. lock the annotator, and free the places of expired leases;
     2. hand out again what the annotator holds and the page lacks; nothing new to an annotator who holds HOLD;
-    3. by chance, gold or a repeat;
-    4. the next of the queue, or gold or a repeat that was put off, if its turn comes first.
+    3. by chance, gold or a repeat; like all that follows, only where the annotator meets what is required;
+    4. the next of the saved views that are given to the annotator, else of the queue; or gold or a repeat
+       that was put off, if its turn comes first. Every tenth comes from the whole queue in any case: a view
+       that grows with each import would keep its people from the rest for ever.
 
     have: primary keys of the Comparisons that the page has.
     again: also hand out what the annotator skipped.
-    None: nothing is open (`progress.what_is_left` says why), or HOLD Comparisons wait for an answer."""
+    None: nothing is open (`progress.what_is_left` says why), HOLD Comparisons wait for an answer, or the
+    annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
+    if annotator.paused_for is not None or annotator.must_qualify:
+        return None
     for _ in range(ATTEMPTS):
         with transaction.atomic():
-            ((last, is_any_expired, is_control_put_off),) = statements.lock_and_count(
-                annotator.pk, timezone.now()
+            ((last, is_any_expired, is_control_put_off, has_views),) = statements.lock_and_count(
+                annotator.pk, dataset.pk, timezone.now()
             )
             number = 0 if last is None else last + 1
             if is_any_expired:
@@ -85,17 +104,20 @@ def next_claim(
             items = _items(statements.live_claims(annotator.pk, dataset.pk))
             if missing := next((claims for claims in items if not _is_on_page(claims, have)), None):
                 return _extend(missing, dataset)
-            if len(items) >= HOLD:
+            needs = requirements.met_by(dataset, annotator.user_id)
+            if len(items) >= HOLD or needs == ():
                 return None
-            if control := _new_control(dataset, annotator, number):
+            if control := _new_control(dataset, annotator, number, needs):
                 return control
-            drawn = queue.lock_next(dataset, annotator, again, start=draw("queue", annotator.pk, number))
-            if is_control_put_off and (control := _control_put_off(dataset, annotator, again, drawn)):
+            start = draw("queue", annotator.pk, number)
+            views_first = has_views and (number + 1) % WHOLE_QUEUE != 0
+            drawn = queue.lock_next(dataset, annotator, again, start, needs, views_first)
+            if is_control_put_off and (control := _control_put_off(dataset, annotator, again, drawn, needs)):
                 return _extend([control], dataset)
-            if drawn and (claim := _lease(drawn, dataset, annotator, number)):
+            if drawn and (claim := _lease(drawn, dataset, annotator, number, needs)):
                 return claim
         # Comparisons that others hold locked were passed over: they may have a free place in a moment.
-        if not any(part.exists() for part in queue.open_parts(dataset, annotator, again)):
+        if not any(part.exists() for part in queue.open_parts(dataset, annotator, again, needs)):
             break
         time.sleep(0.02)
     return None
@@ -129,13 +151,14 @@ def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
 # --- gold and repeats ---------------------------------------------------------------------------------------
 
 
-def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+def _new_control(dataset: Dataset, annotator: Annotator, number: int, needs: Needs) -> Claim | None:
     """By chance, a Claim on gold or on a repeat, where there is one."""
     # True chance, as an annotator could compute a draw from a seed.
     chance = random.random()
     if chance < dataset.gold_share:
         had = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"))
-        golds = dataset.comparisons.gold().filter(_is_shown_as_pair(dataset)).exclude(Exists(had))
+        golds = dataset.comparisons.gold().handed_out().needing(needs).not_told(annotator.pk)
+        golds = golds.filter(_is_shown_as_pair(dataset)).exclude(Exists(had))
         if comparison := _first_from(golds, "random_rank", random.random()):
             (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
             claim.purpose = Purpose.GOLD
@@ -145,7 +168,9 @@ def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim |
         claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset)
         repeats = claims.filter(purpose=Purpose.REPEAT, comparison=OuterRef("comparison"))
         done = claims.filter(purpose=Purpose.WORK, state=Claim.State.DONE, number__lte=number - REPEAT_AFTER)
-        done = done.filter(_is_shown_as_pair(dataset, "comparison__")).exclude(Exists(repeats))
+        done = done.filter(_is_met(needs)).exclude(comparison__prompt__excluded_from__in=OUT_OF_QUEUE)
+        told = Told.objects.filter(annotator=annotator, comparison=OuterRef("comparison"))
+        done = done.filter(_is_shown_as_pair(dataset, "comparison__")).exclude(Exists(repeats) | Exists(told))
         if first_claim := _first_from(done, "number", number * random.random()):
             comparison = first_claim.comparison
             (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
@@ -153,6 +178,11 @@ def _new_control(dataset: Dataset, annotator: Annotator, number: int) -> Claim |
             claim.save()
             return claim
     return None
+
+
+def _is_met(needs: Needs) -> Q:
+    """Claims on Comparisons with one of these Requirements."""
+    return Q() if needs is None else Q(comparison__needs__in=needs)
 
 
 def _is_shown_as_pair(dataset: Dataset, path: str = "") -> Q:
@@ -173,13 +203,17 @@ def _first_from(rows: QuerySet[Row], field: str, start: float) -> Row | None:
 
 
 def _control_put_off(
-    dataset: Dataset, annotator: Annotator, again: bool, drawn: Drawn | None
+    dataset: Dataset, annotator: Annotator, again: bool, drawn: Drawn | None, needs: Needs
 ) -> Claim | None:
     """The annotator's gold or repeat that expired, or with `again` was skipped, when its turn has come: with
     skipped work in the order of the skips, else at random, and at once when no work is left."""
     states = [Claim.State.EXPIRED, Claim.State.SKIPPED] if again else [Claim.State.EXPIRED]
     claims = Claim.objects.filter(annotator=annotator, comparison__dataset=dataset, state__in=states)
-    controls = claims.filter(statements.CONTROLS).exclude(purpose=Purpose.GOLD, comparison__gold_outcome="")
+    controls = claims.filter(statements.CONTROLS, _is_met(needs))
+    controls = controls.exclude(purpose=Purpose.GOLD, comparison__gold_outcome="")
+    controls = controls.exclude(comparison__prompt__excluded_from__in=OUT_OF_QUEUE)
+    told = Told.objects.filter(annotator=annotator, comparison=OuterRef("comparison"))
+    controls = controls.exclude(Exists(told))
     control = controls.select_related("suggestion__version").order_by("expires_at", "pk").first()
     if control is None or drawn is None:
         return control
@@ -193,11 +227,11 @@ def _control_put_off(
 # --- work ---------------------------------------------------------------------------------------------------
 
 
-def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) -> Claim | None:
+def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int, needs: Needs) -> Claim | None:
     """The Claim on the drawn Comparison. Where Completions are ranked, the other Comparisons of its Prompt
     are claimed too. None when somebody else is getting the same Prompt at this moment."""
     first = drawn.comparison
-    comparisons = _lock_siblings(dataset, annotator, first) if dataset.allows_ranking else [first]
+    comparisons = _lock_siblings(dataset, annotator, first, needs) if dataset.allows_ranking else [first]
     if comparisons is None:
         return None
     ranking = _new_ranking(annotator, comparisons, number) if len(comparisons) > 1 else None
@@ -219,7 +253,10 @@ def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int) ->
         begun = next((earlier for earlier in claims_on[comparison.pk] if earlier.slot is not None), None)
         if begun:
             claim.strategy, claim.propensity = begun.strategy, begun.propensity
-        elif chance:
+        elif comparison.strategy != Strategy.RANDOM:
+            # Made because it is hard: whoever draws it by lot draws no random pair.
+            claim.strategy, claim.propensity = Strategy(comparison.strategy), None
+        elif chance or drawn.strategy == Strategy.CHOSEN:
             claim.strategy, claim.propensity = drawn.strategy, chance
         claim.slot = free_slot(claims_on[comparison.pk])
         claim.state = Claim.State.LIVE
@@ -238,7 +275,9 @@ def free_slot(claims: Iterable[Claim]) -> int:
     return next(slot for slot in count() if slot not in held)
 
 
-def _lock_siblings(dataset: Dataset, annotator: Annotator, first: Comparison) -> list[Comparison] | None:
+def _lock_siblings(
+    dataset: Dataset, annotator: Annotator, first: Comparison, needs: Needs
+) -> list[Comparison] | None:
     """Lock, with the locked `first`, all Comparisons of its Prompt that are open to the annotator, so that
     its Completions can be ranked at once. Missing pairs are created. `first` alone where fewer than three
     Completions are left, or more than nine. None when somebody else is getting the same Prompt."""
@@ -250,11 +289,15 @@ def _lock_siblings(dataset: Dataset, annotator: Annotator, first: Comparison) ->
         return [first]
     pairs = list(combinations(completions, 2))
     if Comparison.objects.filter(prompt=first.prompt_id).count() < len(pairs):
-        missing = [Comparison(dataset=dataset, prompt_id=first.prompt_id, a=a, b=b) for a, b in pairs]
+        missing = [
+            Comparison(dataset=dataset, prompt_id=first.prompt_id, a=a, b=b, needs_id=first.needs_id)
+            for a, b in pairs
+        ]
         Comparison.objects.bulk_create(missing, ignore_conflicts=True)
+        PromptChange.objects.note(dataset.pk, [first.prompt_id])
         Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True)
     siblings = Comparison.objects.filter(prompt=first.prompt_id).exclude(pk=first.pk)
-    open_siblings = siblings.unfilled(dataset.initial_overlap).open_to(annotator.pk)
+    open_siblings = siblings.needing(needs).unfilled(dataset.initial_overlap).open_to(annotator.pk)
     locked = open_siblings.select_for_update(of=("self",), skip_locked=True)
     comparisons = [first, *locked.order_by("pk")]
     ranked = {pk for comparison in comparisons for pk in (comparison.a_id, comparison.b_id)}
@@ -329,7 +372,9 @@ def give_back_expired() -> None:
 
 def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int]) -> list[int]:
     """Renew the leases on these Comparisons. Returns those that the annotator still holds: the others have
-    gone to somebody else."""
+    gone to somebody else. Somebody who must qualify first holds none for longer."""
+    if annotator.must_qualify:
+        return []
     items = _items(statements.live_claims(annotator.pk, dataset.pk))
     held = [claim for claims in items if _is_on_page(claims, have) for claim in claims]
     Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))

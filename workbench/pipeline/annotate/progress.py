@@ -1,16 +1,19 @@
 """Annotators' figures of their own work. Gold and repeats count like any other pair: a figure that stood
 still after an answer would give them away."""
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from django.db.models import Count, Q
-from django.db.models.functions import TruncDate
+from django.db.models import Count, Exists, OuterRef, Q, Sum
+from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
-from workbench.models import Annotator, Claim, Dataset, Judgment, User
+from workbench.models import Annotator, Claim, Dataset, Judgment, Told, User
 from workbench.models.counts import count_of
+from workbench.pipeline.annotate import requirements
+from workbench.pipeline.annotate.requirements import Waiting
 
 DAYS = 14
 
@@ -25,12 +28,24 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Task:
+    """A Dataset that somebody votes in, with what they did there today."""
+
+    dataset: Dataset
+    progress: Progress
+    minutes: int
+
+
+@dataclass(frozen=True)
 class Left:
-    """Why nothing is open to an annotator: whether the Dataset has no Comparison, and how many they skipped.
-    What others hold and where others are needed is left out, as it depends on people's answers."""
+    """Why nothing is open to an annotator: whether the Dataset has no Comparison, how many they skipped, what
+    they lack to get more, and whether pairs wait until a worker has read what they require. What others hold
+    and where more people are asked is left out, as it depends on people's answers."""
 
     is_empty: bool
     skipped: int
+    lacks: Sequence[Waiting] = ()
+    is_sorting: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,36 @@ def progress_in(datasets: Collection[Dataset], user: User) -> dict[int, Progress
     }
 
 
+def own_tasks(datasets: Collection[Dataset], user: User) -> list[Task]:
+    """A task for each of these Datasets, which know `has_prompts`: those with prompts first, then those where
+    the user voted most of late. minutes: from shown to answered, of today's answers, as the page measured."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    progress = progress_in(datasets, user)
+    today = Judgment.objects.filter(annotator__user=user, supersedes=None, created_at__gte=midnight)
+    seconds = dict(
+        today.order_by().values_list("comparison__dataset").annotate(spent=Coalesce(Sum("seconds"), 0.0))
+    )
+    tasks = [
+        Task(dataset, progress[dataset.pk], math.ceil(seconds.get(dataset.pk, 0.0) / 60))
+        for dataset in datasets
+    ]
+    return sorted(
+        tasks,
+        key=lambda task: (-task.dataset.has_prompts, -task.progress.today, -task.progress.total),
+    )
+
+
 def what_is_left(dataset: Dataset, annotator: Annotator) -> Left:
     """Why `next_claim` had nothing. A skipped pair counts until it is answered."""
     skipped = Claim.objects.filter(
         annotator=annotator, comparison__dataset=dataset, state=Claim.State.SKIPPED
     )
-    return Left(is_empty=not dataset.comparisons.exists(), skipped=skipped.count())
+    return Left(
+        is_empty=not dataset.comparisons.exists(),
+        skipped=skipped.count(),
+        lacks=requirements.lacking(dataset, annotator.user_id),
+        is_sorting=requirements.untold(dataset) != "",
+    )
 
 
 def days(dataset: Dataset, annotator: Annotator) -> list[Day]:
@@ -91,9 +130,12 @@ def days(dataset: Dataset, annotator: Annotator) -> list[Day]:
 
 
 def last_answered(dataset: Dataset, annotator: Annotator, before: int | None = None) -> Judgment | None:
-    """The annotator's newest Judgment in the dataset that they have not changed since; with `before`, the
-    newest older than that primary key."""
-    judgments = Judgment.objects.unchanged().of(dataset).filter(annotator=annotator)
+    """The annotator's newest Judgment in the dataset that they have not changed since, and may still change;
+    with `before`, the newest older than that primary key."""
+    told = Told.objects.filter(annotator=annotator)
+    of_ranking = told.filter(comparison__judgments__ranking=OuterRef("ranking"))
+    closed = Exists(told.filter(comparison=OuterRef("comparison"))) | Exists(of_ranking)
+    judgments = Judgment.objects.unchanged().of(dataset).filter(annotator=annotator).exclude(closed)
     if before is not None:
         judgments = judgments.filter(pk__lt=before)
     return judgments.order_by("-pk").first()

@@ -6,10 +6,10 @@ Each Comparison stores two ranks. The smallest comes first, and an index finds i
 - `disagreement_rank`: 0 where votes or labels differ, else how sure the model is against the one opinion.
 
 Suggestions, votes and Decisions change the ranks, and whoever writes one of these writes the ranks too. The
-queue first finishes what has been begun. Otherwise each Claim draws a strategy (see `Dataset.strategies`),
-and the strategy a Comparison. The Claim keeps the probability of the draw. An estimate weighted by this
-probability is unbiased, although the queue serves some Comparisons sooner (q of Farquhar, Gal and Rainforth
-2021, "On statistical bias in active learning")."""
+queue first finishes what has been begun, and then what an admin put first. Otherwise each Claim draws a
+strategy (see `Dataset.strategies`), and the strategy a Comparison. The Claim keeps the probability of the
+draw. An estimate weighted by this probability is unbiased, although the queue serves some Comparisons sooner
+(q of Farquhar, Gal and Rainforth 2021, "On statistical bias in active learning")."""
 
 import random
 from collections import defaultdict
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from workbench.db.bulk import in_chunks
 from workbench.models import (
@@ -33,6 +34,7 @@ from workbench.models import (
     Prompt,
     Strategy,
     Suggestion,
+    ViewPair,
 )
 from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.dataset import DatasetQuerySet
@@ -78,6 +80,18 @@ def renew(dataset: Dataset, groups: Collection[str]) -> None:
         # Locked in one order: otherwise two workers that renew the same group would deadlock.
         list(comparisons.select_for_update(of=("self",), no_key=True).order_by("pk").only("pk"))
         _write(_changed_ranks(comparisons, dataset.max_per_group))
+
+
+def renew_or_put_off(dataset: Dataset, pks: Collection[int]) -> None:
+    """Write the ranks of the prompt groups of these Comparisons again; of many groups later, as the ranks of
+    many Comparisons are not to be locked against annotators at once."""
+    groups: set[str] = set()
+    for chunk in in_chunks(pks, ROWS_A_STATEMENT):
+        groups |= set(Prompt.objects.filter(comparisons__in=chunk).values_list("group", flat=True))
+        if len(groups) > GROUPS_AT_ONCE:
+            Dataset.objects.filter(pk=dataset.pk).update(queue_stale_since=timezone.now())
+            return
+    renew(dataset, groups)
 
 
 def renew_some(pks: Collection[int], dataset: Dataset) -> None:
@@ -194,39 +208,81 @@ class Drawn:
         return min(1.0, chance)
 
 
-def lock_next(dataset: Dataset, annotator: Annotator, again: bool, start: float) -> Drawn | None:
-    """Lock the Comparison to hand out. First come Comparisons that need one more person; then those that
-    others have begun, nearly full ones first; then those that nobody has begun, by the Dataset's order. Where
-    the windows hold nothing for this annotator, the whole Dataset is searched.
+Needs = tuple[int, ...] | None
+"""The Requirements that an annotator meets, as requirements.met_by gives them; None = all Comparisons."""
+
+
+def lock_next(
+    dataset: Dataset,
+    annotator: Annotator,
+    again: bool,
+    start: float,
+    needs: Needs,
+    views_first: bool = False,
+) -> Drawn | None:
+    """Lock the Comparison to hand out. With `views_first`, saved views that are given to the annotator come
+    before all else. Then come Comparisons that need one more person; then those that others have begun,
+    nearly full ones first; then those that an admin put first; then those that nobody has begun, by the
+    Dataset's order. Where the windows hold nothing for this annotator, the whole Dataset is searched. The
+    chance of a draw is that among the Comparisons whose Requirement the annotator meets.
 
     start: where in the random order to begin, in [0, 1)."""
+    if views_first and (of_views := _lock_of_views(dataset, annotator, needs)):
+        return of_views
     for size in (WINDOW, FAR):
         # Two statements, the second by primary keys. In one nested statement, SQLite reads all open
         # Comparisons instead of the windows; so does PostgreSQL without statistics, just after an import.
-        window_rows, untouched = statements.read_windows(dataset, start, size)
+        window_rows, untouched = statements.read_windows(dataset, start, size, needs)
         pks = {pk for _, pk in window_rows}
         open_pks = {pk for (pk,) in statements.open_among(annotator.pk, pks)} if pks else set()
         queue: dict[Strategy | None, list[int]] = {strategy: [] for strategy in (None, *Strategy)}
         for strategy, pk in window_rows:
             if pk in open_pks:
                 queue[strategy].append(pk)
-        if begun := _lock_first(dataset, annotator, queue[None]):
-            return Drawn(begun)
-        if drawn := _draw(dataset, annotator, queue, untouched):
+        if begun := _lock_first(dataset, annotator, queue[None], needs):
+            return _not_drawn(begun)
+        if chosen := _lock_first(dataset, annotator, queue[Strategy.CHOSEN], needs):
+            return _not_drawn(chosen)
+        if drawn := _draw(dataset, annotator, queue, untouched, needs):
             return drawn
-    return _lock_any(dataset, annotator, again)
+    return _lock_any(dataset, annotator, again, needs)
 
 
-def _lock_first(dataset: Dataset, annotator: Annotator, pks: Sequence[int]) -> Comparison | None:
-    """The first of these Comparisons that nobody else holds locked and that is open under the lock."""
+def _lock_of_views(dataset: Dataset, annotator: Annotator, needs: Needs) -> Drawn | None:
+    """Lock a Comparison of the saved views that are given to the annotator; None where none is open."""
+    of_person = {"view__given_to__user": annotator.user_id, "view__given_to__dataset": dataset}
+    comparisons = dataset.comparisons.unfilled(dataset.initial_overlap).needing(needs).open_to(annotator.pk)
+    pairs = ViewPair.objects.filter(**of_person, comparison__in=comparisons.order_by()).order_by("view", "pk")
+    comparison = _lock_first(
+        dataset, annotator, list(pairs.values_list("comparison", flat=True)[:WINDOW]), needs
+    )
+    if comparison is None:
+        return None
+    # Picked by an admin: no sample of chance counts it, where nobody has begun it before.
+    return Drawn(comparison, Strategy.RANDOM if comparison.claimed else Strategy.CHOSEN)
+
+
+def _lock_first(
+    dataset: Dataset, annotator: Annotator, pks: Sequence[int], needs: Needs
+) -> Comparison | None:
+    """The first of these Comparisons that nobody else holds locked and that is open under the lock, with one
+    of these Requirements: a worker may have given it another meanwhile."""
     for pk in pks[:MOST_TRIED]:
-        if comparison := statements.lock_open.first(annotator.pk, pk, dataset.initial_overlap):
+        if needs is None:
+            comparison = statements.lock_open.first(annotator.pk, pk, dataset.initial_overlap)
+        else:
+            comparison = statements.lock_open_needing.first(annotator.pk, pk, dataset.initial_overlap, needs)
+        if comparison:
             return comparison
     return None
 
 
 def _draw(
-    dataset: Dataset, annotator: Annotator, queue: dict[Strategy | None, list[int]], untouched: int
+    dataset: Dataset,
+    annotator: Annotator,
+    queue: dict[Strategy | None, list[int]],
+    untouched: int,
+    needs: Needs,
 ) -> Drawn | None:
     """Draw a strategy, and lock its first Comparison. A strategy without one leaves its share to chance."""
     shares = {Strategy.RANDOM: 0.0}
@@ -235,37 +291,47 @@ def _draw(
         shares[taker] = shares.get(taker, 0.0) + share
     firsts = {strategy: queue[strategy][0] for strategy in shares if strategy in statements.RANK_FIELDS}
     strategy = random.choices(list(shares), list(shares.values()))[0]
-    comparison = _lock_first(dataset, annotator, queue[strategy])
+    comparison = _lock_first(dataset, annotator, queue[strategy], needs)
     if comparison is None:
         return None
-    if comparison.claimed:  # somebody has begun it meanwhile
-        return Drawn(comparison)
+    if comparison.claimed or comparison.priority:  # somebody has begun it or put it first meanwhile
+        return _not_drawn(comparison)
     if strategy in statements.RANK_FIELDS:
         firsts[strategy] = comparison.pk
     if not shares[Strategy.RANDOM]:
         return Drawn(comparison, strategy, shares, firsts)
     if untouched == statements.MOST_UNTOUCHED_COUNTED:
         # A count of ten seconds ago will do for a large number.
-        rows = dataset.comparisons.claimed_by(0).order_by()
-        untouched = cache.get_or_set(f"untouched:{dataset.pk}", rows.count, 10) or untouched
+        rows = dataset.comparisons.needing(needs).claimed_by(0).order_by()
+        of_whom = f":{needs}".replace(" ", "") if needs is not None else ""
+        untouched = cache.get_or_set(f"untouched:{dataset.pk}{of_whom}", rows.count, 10) or untouched
     return Drawn(comparison, strategy, shares, firsts, max(1, untouched))
 
 
-def _lock_any(dataset: Dataset, annotator: Annotator, again: bool) -> Drawn | None:
+def _lock_any(dataset: Dataset, annotator: Annotator, again: bool, needs: Needs) -> Drawn | None:
     skipped = Claim.objects.filter(annotator=annotator, comparison=OuterRef("pk"), state=Claim.State.SKIPPED)
-    for comparisons in open_parts(dataset, annotator, again):
+    for comparisons in open_parts(dataset, annotator, again, needs):
         # The longest skipped comes first, so that skipping again goes round all of them.
         annotated = comparisons.annotate(skipped_at=Subquery(skipped.values("expires_at")[:1]))
         locked = annotated.select_for_update(of=("self",), skip_locked=True)
         in_order = locked.order_by(F("skipped_at").asc(nulls_first=True), "-claimed", "random_rank")
         if comparison := in_order.first():
-            return Drawn(comparison)
+            return _not_drawn(comparison)
     return None
 
 
-def open_parts(dataset: Dataset, annotator: Annotator, again: bool) -> list[QuerySet[Comparison]]:
+def _not_drawn(comparison: Comparison) -> Drawn:
+    """A Comparison that comes by its place in the queue. Where nobody has begun it, an admin put it there, or
+    gave it a number of places of its own: no sample of chance counts it."""
+    chosen = not comparison.claimed and (comparison.priority or comparison.required is not None)
+    return Drawn(comparison, Strategy.CHOSEN if chosen else Strategy.RANDOM)
+
+
+def open_parts(
+    dataset: Dataset, annotator: Annotator, again: bool, needs: Needs
+) -> list[QuerySet[Comparison]]:
     """All Comparisons open to the annotator, in two parts with an index each: those with a number of places
     of their own, and the others."""
     below_overlap = dataset.comparisons.filter(required=None, claimed__lt=dataset.initial_overlap)
     parts: list[ComparisonQuerySet] = [dataset.comparisons.needing_more_people(), below_overlap]
-    return [comparisons.open_to(annotator.pk, again) for comparisons in parts]
+    return [comparisons.needing(needs).open_to(annotator.pk, again) for comparisons in parts]

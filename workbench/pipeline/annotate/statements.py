@@ -8,16 +8,32 @@ from functools import lru_cache
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 
 from workbench.db.compiled import Compiled
-from workbench.models import Annotator, Claim, Comparison, Dataset, Judgment, Purpose, Strategy, Suggestion
+from workbench.models import (
+    Annotator,
+    Claim,
+    Comparison,
+    Dataset,
+    Judgment,
+    Member,
+    Purpose,
+    QualificationGrant,
+    QualificationTry,
+    Requirement,
+    Strategy,
+    Suggestion,
+    Told,
+)
 from workbench.models.annotation import ComparisonQuerySet
 
 LEVELS = 4
 """Begun Comparisons are read by the number of their claimed places, the fullest first: this many numbers."""
 MOST_UNTOUCHED_COUNTED = 1000
 RANK_FIELDS = {Strategy.UNCERTAIN: "uncertainty_rank", Strategy.DISAGREEMENT: "disagreement_rank"}
+WINDOWS_OF_THEIR_OWN = 8
+"""Requirements that each have windows of their own in one statement."""
 CONTROLS = ~Q(purpose=Purpose.WORK)
 
 
@@ -26,17 +42,40 @@ CONTROLS = ~Q(purpose=Purpose.WORK)
 
 @Compiled
 def dataset_of_staff(pk: int) -> QuerySet[Dataset]:
-    return Dataset.objects.filter(pk=pk).with_role_of_staff()
+    asked_nothing = {"has_agreed": Value(True)}
+    return Dataset.objects.filter(pk=pk).with_role_of_staff().with_is_busy().annotate(**asked_nothing)
 
 
 @Compiled
 def dataset_of_member(pk: int, user: int) -> QuerySet[Dataset]:
-    return Dataset.objects.filter(pk=pk).with_role_of_member(user)
+    return Dataset.objects.filter(pk=pk).with_role_of_member(user).with_has_agreed(user).with_is_busy()
 
 
 @Compiled
-def annotator_of(user: int) -> QuerySet[Annotator]:
-    return Annotator.objects.filter(user=user)
+def annotator_in(dataset: int, user: int) -> QuerySet[Annotator]:
+    return Annotator.objects.filter(user=user).with_pause_in(dataset, user)
+
+
+@Compiled
+def member_in(dataset: int, user: int) -> QuerySet[Member]:
+    return Member.objects.filter(dataset=dataset, user=user).select_related("user")
+
+
+@Compiled
+def requirements_of(dataset: int) -> QuerySet[Requirement]:
+    return Requirement.objects.filter(dataset=dataset).order_by("pk")
+
+
+@Compiled
+def has_qualified(dataset: int, annotator: int) -> QuerySet[Annotator, tuple[int]]:
+    """The annotator, if they have passed or need not qualify: an admin says so, or they have voted here and
+    no admin says otherwise."""
+    attempts = QualificationTry.objects.filter(dataset=dataset, annotator=annotator, passed=True)
+    grants = QualificationGrant.objects.filter(dataset=dataset, annotator=annotator)
+    needed = grants.filter(kind=QualificationGrant.Kind.NEEDED)
+    votes = Judgment.objects.filter(annotator=annotator, comparison__dataset=dataset)
+    qualified = Q(Exists(attempts)) | Q(Exists(grants.standing_waivers())) | Q(Exists(votes), ~Exists(needed))
+    return Annotator.objects.filter(qualified, pk=annotator).values_list("pk")
 
 
 @Compiled
@@ -46,16 +85,21 @@ def lock(annotator: int) -> QuerySet[Annotator, tuple[int]]:
 
 
 @Compiled
-def lock_and_count(annotator: int, now: datetime) -> QuerySet[Annotator, tuple[int | None, bool, bool]]:
-    """As `lock`: the number of the annotator's last Claim, whether any lease has expired (of anybody), and
-    whether this annotator has put off gold or a repeat."""
+def lock_and_count(
+    annotator: int, dataset: int, now: datetime
+) -> QuerySet[Annotator, tuple[int | None, bool, bool, bool]]:
+    """As `lock`: the number of the annotator's last Claim, whether any lease has expired (of anybody),
+    whether this annotator has put off gold or a repeat, and whether they are given a saved view of the
+    Dataset."""
     claims = Claim.objects.filter(annotator=OuterRef("pk"))
+    given = Member.views.through.objects.filter(member__user=OuterRef("user"), member__dataset=dataset)
     put_off = claims.filter(CONTROLS, state__in=[Claim.State.EXPIRED, Claim.State.SKIPPED])
     annotators = Annotator.objects.select_for_update(no_key=True).filter(pk=annotator)
     return annotators.values_list(
         Subquery(claims.order_by("-number").values("number")[:1]),
         Exists(Claim.objects.filter(state=Claim.State.LIVE, expires_at__lt=now)),
         Exists(put_off),
+        Exists(given),
     )
 
 
@@ -109,7 +153,14 @@ def lock_first_claim(annotator: int, comparison: int) -> QuerySet[Claim]:
 
 
 def _locked(claims: QuerySet[Claim]) -> QuerySet[Claim]:
-    return claims.select_for_update(of=("self",)).select_related("suggestion__version", "ranking")
+    claims = claims.select_for_update(of=("self",)).annotate(**with_is_told())
+    return claims.select_related("suggestion__version", "ranking")
+
+
+def with_is_told() -> dict[str, Exists]:
+    """The column `is_told` of Claims: whether their annotator was told what became of the Comparison."""
+    told = Told.objects.filter(annotator=OuterRef("annotator"), comparison=OuterRef("comparison"))
+    return {"is_told": Exists(told)}
 
 
 @Compiled
@@ -128,15 +179,22 @@ def answers_of(annotator: int, comparisons: Collection[int]) -> QuerySet[Judgmen
 # --- the queue ----------------------------------------------------------------------------------------------
 
 
-def read_windows(dataset: Dataset, start: float, size: int) -> tuple[list[tuple[Strategy | None, int]], int]:
+def read_windows(
+    dataset: Dataset, start: float, size: int, needs: tuple[int, ...] | None = None
+) -> tuple[list[tuple[Strategy | None, int]], int]:
     """The first `size` primary keys of each window of the queue, in order, each with the strategy that draws
     from the window; None for begun Comparisons. Then the number of Comparisons that nobody has begun, at most
     MOST_UNTOUCHED_COUNTED.
 
-    start: where in the random order to begin, in [0, 1)."""
-    windows = _windows(tuple(dataset.strategies), dataset.initial_overlap, size)
+    start: where in the random order to begin, in [0, 1).
+    needs: only Comparisons with one of these Requirements (primary keys); None = all. Each of a few has a
+    window of its own, which an index begins with, so that a rare language is found as soon as a frequent one;
+    where somebody meets many, one window is read for all of them."""
+    if needs is not None and len(needs) <= WINDOWS_OF_THEIR_OWN:
+        return _read_windows_by_needs(dataset, start, size, needs)
+    windows = _windows(tuple(dataset.strategies), dataset.initial_overlap, size, needs)
     parts = [window.sql(dataset.pk, start) for _, window in windows]
-    untouched_sql, untouched_params = _untouched.sql(dataset.pk)
+    untouched_sql, untouched_params = _untouched(needs).sql(dataset.pk)
     selects = [
         f"SELECT {n}, part{n}.* FROM ({sql}) part{n}"  # noqa: S608 - the ORM's own SQL
         for n, (sql, _) in enumerate(parts)
@@ -148,6 +206,33 @@ def read_windows(dataset: Dataset, start: float, size: int) -> tuple[list[tuple[
         rows: list[tuple[int, int]] = sorted(cursor.fetchall(), key=lambda row: row[0])
     _, untouched = rows.pop()
     return [(windows[n][0], pk) for n, pk in rows], untouched
+
+
+def _read_windows_by_needs(
+    dataset: Dataset, start: float, size: int, needs: Collection[int]
+) -> tuple[list[tuple[Strategy | None, int]], int]:
+    """As read_windows: the windows of each Requirement, put together in the order of each window."""
+    windows = _windows_of_needs(tuple(dataset.strategies), dataset.initial_overlap, size)
+    counted = len(windows)
+    parts = [
+        (n, window.sql(dataset.pk, start, one)) for n, (_, window) in enumerate(windows) for one in needs
+    ]
+    most = MOST_UNTOUCHED_COUNTED // max(1, len(needs))
+    parts += [(counted, _untouched_of_needs(most).sql(dataset.pk, one)) for one in needs]
+    selects = [
+        f"SELECT {n}, {'COUNT(*), 0' if n == counted else 'part.*'} FROM ({sql}) part"  # noqa: S608 - the ORM's own SQL
+        for n, (sql, _) in parts
+    ]
+    params = [param for _, (_, part_params) in parts for param in part_params]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(selects), params)
+        rows: list[tuple[int, int, float]] = cursor.fetchall()
+    found: list[tuple[Strategy | None, int]] = []
+    for n, (strategy, _) in enumerate(windows):
+        in_order = sorted((key, pk) for part, pk, key in rows if part == n)
+        found += [(strategy, pk) for _, pk in in_order[:size]]
+    counts = [number for part, number, _ in rows if part == counted]
+    return found, MOST_UNTOUCHED_COUNTED if most in counts else sum(counts)
 
 
 @Compiled
@@ -165,21 +250,45 @@ def lock_open(annotator: int, pk: int, initial_overlap: int) -> QuerySet[Compari
 
 
 @Compiled
-def _untouched(dataset: int) -> QuerySet[Comparison, tuple[int]]:
-    untouched = Comparison.objects.filter(dataset=dataset).claimed_by(0)
-    return untouched.order_by().values_list("pk")[:MOST_UNTOUCHED_COUNTED]
+def lock_open_needing(
+    annotator: int, pk: int, initial_overlap: int, needs: Collection[int]
+) -> QuerySet[Comparison]:
+    """As `lock_open`, if the Comparison has one of these Requirements."""
+    comparisons = Comparison.objects.filter(pk=pk).unfilled(initial_overlap).open_to(annotator)
+    return comparisons.needing(needs).select_for_update(of=("self",), skip_locked=True)
+
+
+@lru_cache(maxsize=512)
+def _untouched(needs: tuple[int, ...] | None) -> Compiled[[int], tuple[int]]:
+    def pks(dataset: int) -> QuerySet[Comparison, tuple[int]]:
+        untouched = Comparison.objects.filter(dataset=dataset).needing(needs).claimed_by(0)
+        return untouched.order_by().values_list("pk")[:MOST_UNTOUCHED_COUNTED]
+
+    return Compiled(pks)
+
+
+@lru_cache
+def _untouched_of_needs(most: int) -> Compiled[[int, int], tuple[float]]:
+    def ranks(dataset: int, needs: int) -> QuerySet[Comparison, tuple[float]]:
+        untouched = Comparison.objects.filter(dataset=dataset, needs=needs).claimed_by(0)
+        # In the order of the index: PostgreSQL would else take one of the Dataset alone.
+        return untouched.order_by("random_rank").values_list("random_rank")[:most]
+
+    return Compiled(ranks)
 
 
 Window = tuple[Strategy | None, Compiled[[int, float], tuple[int]]]
 
 
-@lru_cache
-def _windows(strategies: tuple[Strategy, ...], initial_overlap: int, size: int) -> list[Window]:
+@lru_cache(maxsize=512)
+def _windows(
+    strategies: tuple[Strategy, ...], initial_overlap: int, size: int, needs: tuple[int, ...] | None
+) -> list[Window]:
     """The windows of a Dataset with these strategies, `size` Comparisons of each."""
 
     def window(number: int) -> Compiled[[int, float], tuple[int]]:
         def pks(dataset: int, start: float) -> QuerySet[Comparison, tuple[int]]:
-            comparisons = Comparison.objects.filter(dataset=dataset)
+            comparisons = Comparison.objects.filter(dataset=dataset).needing(needs)
             _, part = window_querysets(comparisons, start, strategies, initial_overlap)[number]
             return part.values_list("pk")[:size]
 
@@ -189,11 +298,36 @@ def _windows(strategies: tuple[Strategy, ...], initial_overlap: int, size: int) 
     return [(strategy, window(number)) for number, (strategy, _) in enumerate(parts)]
 
 
+WindowOfNeeds = tuple[Strategy | None, Compiled[[int, float, int], tuple[int, float]]]
+
+
+@lru_cache
+def _windows_of_needs(
+    strategies: tuple[Strategy, ...], initial_overlap: int, size: int
+) -> list[WindowOfNeeds]:
+    """As `_windows`, of the Comparisons with one Requirement; each comes with the number by which its window
+    is in order."""
+
+    def window(number: int) -> Compiled[[int, float, int], tuple[int, float]]:
+        def rows(dataset: int, start: float, needs: int) -> QuerySet[Comparison, tuple[int, float]]:
+            comparisons = Comparison.objects.filter(dataset=dataset, needs=needs)
+            strategy, part = window_querysets(comparisons, start, strategies, initial_overlap)[number]
+            # Whole numbers of priority, the highest first, and the random order in [0, 1) within each.
+            by_priority = F("random_rank") - F("priority")
+            key = by_priority if strategy == Strategy.CHOSEN else F(str(part.query.order_by[0]))
+            return part.annotate(key=key).values_list("pk", "key")[:size]
+
+        return Compiled(rows)
+
+    parts = window_querysets(Comparison.objects.all(), 0.0, strategies, initial_overlap)
+    return [(strategy, window(number)) for number, (strategy, _) in enumerate(parts)]
+
+
 def window_querysets(
     comparisons: ComparisonQuerySet, start: float, strategies: Collection[Strategy], initial_overlap: int
 ) -> list[tuple[Strategy | None, QuerySet[Comparison]]]:
     """The windows in the order of reading: Comparisons that need one more person, begun Comparisons,
-    Comparisons that nobody has begun."""
+    Comparisons that nobody has begun: those put first, then the others."""
     begun = _from_start(comparisons.needing_more_people(), start)
     for people in range(initial_overlap - 1, max(0, initial_overlap - 1 - LEVELS), -1):
         # One number of people for each window: for "fewer than", SQLite would read and sort all of them.
@@ -202,8 +336,10 @@ def window_querysets(
             begun.append(_by_rank(level, "disagreement_rank"))
         begun += _from_start(level, start)
     untouched = comparisons.claimed_by(0)
+    first = untouched.first_of_all().order_by("-priority", "random_rank")
     return [
         *((None, part) for part in begun),
+        (Strategy.CHOSEN, first),
         *((which, _by_rank(untouched, rank)) for which, rank in RANK_FIELDS.items() if which in strategies),
         *((Strategy.RANDOM, part) for part in _from_start(untouched, start)),
     ]

@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from workbench.models import Dataset, Member, Role, User
+from workbench.pipeline.history.recording import Kind, record
 
 NOT_A_SETTING = {
     "id",
@@ -10,7 +11,10 @@ NOT_A_SETTING = {
     "created_at",
     "archived_at",
     "deleted_at",
-    # These follow from the data.
+    "due_on",  # of one campaign
+    "webhook_events",  # webhooks are not copied: their receivers expect one dataset
+    # These follow from the data, or name a part of it.
+    "first_view",
     "held_by",
     "queue_version",
     "queue_stale_since",
@@ -26,7 +30,18 @@ def clone(dataset: Dataset, name: str, by: User) -> Dataset:
     copy = Dataset.objects.create(name=name, **{field: getattr(dataset, field) for field in fields})
     if current := dataset.current_guidelines:
         copy.revise_guidelines(current.text, by)
-    members = dataset.members.exclude(user=by).values_list("user", "role")
-    Member.objects.bulk_create(Member(dataset=copy, user_id=user, role=role) for user, role in members)
-    Member.objects.create(dataset=copy, user=by, role=Role.ADMIN)
+    members = list(dataset.members.all())
+    if by.pk not in {member.user_id for member in members}:
+        members.append(Member(user=by))
+    Member.objects.bulk_create(
+        Member(
+            dataset=copy,
+            user_id=member.user_id,
+            role=Role.ADMIN if member.user_id == by.pk else member.role,
+            languages=member.languages,
+            skills=member.skills,
+        )
+        for member in members
+    )
+    record(Kind.DATASET_CLONED, by=by, dataset=copy, target=dataset)
     return copy

@@ -7,32 +7,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from django.db import DEFAULT_DB_ALIAS, transaction
-from django.db.models import SET_NULL, Model, QuerySet
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from workbench.db.removal import delete_at_once, delete_with_dependants
 from workbench.models import (
     Annotator,
     Comparison,
     Dataset,
+    Delivery,
+    Event,
     Judgment,
     ModelVersion,
     Prompt,
+    PromptChange,
     PromptKey,
     Run,
     ScoreBatch,
     User,
 )
 from workbench.pipeline import imports
+from workbench.pipeline.history.recording import Kind, record
+from workbench.pipeline.model import adding
 from workbench.pipeline.quality import charts
 from workbench.pipeline.releases.building import clear_storage
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.progress import Cancelled
 from workbench.pipeline.text import leakage
+from workbench.pipeline.vectors import store as vectors
 
 COMPARISONS = 1_000
 PROMPTS = 250
 KEYS = 20_000
+EVENTS = 5_000
 RUNS = 50
 """Rows of a step: what hangs on them goes with them."""
 
@@ -91,6 +99,7 @@ def begin(dataset: Dataset, by: User) -> Run | None:
             created_by=by,
             params={"dataset": held.pk, "name": held.name, "goes": size.as_result()},
         )
+        record(Kind.DATASET_DELETED, by=by, dataset=held, target=held)
         now = timezone.now()
         Dataset.objects.filter(pk=held.pk).update(
             deleted_at=now, archived_at=now, name=f"deleted {uuid4()}", frozen=False, held_by=None
@@ -123,6 +132,9 @@ def _steps(dataset: Dataset) -> Iterator[int]:
     yield from _rows(dataset.prompts.all(), PROMPTS)
     for _ in _keys(dataset):
         yield 0
+    delete_at_once(PromptChange.objects.filter(dataset=dataset))
+    for _ in _events(dataset):
+        yield 0
     for release in dataset.releases.defer("manifest"):
         clear_storage(release)
         with transaction.atomic():
@@ -138,12 +150,14 @@ def _steps(dataset: Dataset) -> Iterator[int]:
     while runs := list(dataset.runs.order_by("pk")[:RUNS]):
         for run in runs:
             leakage.delete_files(run)
+            adding.delete_files(run)
         keys = [run.pk for run in runs]
         with transaction.atomic():
-            _delete_at_once(ScoreBatch.objects.filter(run__in=keys))
+            delete_at_once(ScoreBatch.objects.filter(run__in=keys))
             Run.objects.filter(pk__in=keys).delete()
         yield 0
     charts.delete_files(dataset)
+    vectors.delete_files(dataset.pk)
     dataset.delete()
 
 
@@ -161,28 +175,9 @@ def _step(rows: QuerySet[Comparison] | QuerySet[Prompt]) -> list[int]:
     keys = list(rows.select_for_update().values_list("pk", flat=True))
     if keys:
         label_sources = _label_sources(keys) if rows.model is Comparison else []
-        for model, path in _hanging_on(rows.model):
-            _delete_at_once(model._default_manager.filter(**{f"{path}__in": keys}))
-        _delete_at_once(rows.model._default_manager.filter(pk__in=keys))
+        delete_with_dependants(rows.model, keys, Comparison)
         _delete_silent(label_sources)
     return keys
-
-
-def _hanging_on(model: type[Model], beyond: str = "") -> Iterator[tuple[type[Model], str]]:
-    """Each model whose rows need a row of this model, the innermost first, with the path to this model.
-    Without Comparisons, which go before Prompts."""
-    for relation in model._meta.related_objects:
-        child = relation.related_model
-        if isinstance(child, str) or child in (model, Comparison) or relation.on_delete is SET_NULL:
-            continue
-        path = relation.field.name + beyond
-        yield from _hanging_on(child, f"__{path}")
-        yield child, path
-
-
-def _delete_at_once(rows: QuerySet[Model]) -> None:
-    """Delete the rows by one statement. Django's own delete would read all rows that depend on them."""
-    rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
 def _label_sources(keys: list[int]) -> list[int]:
@@ -196,7 +191,16 @@ def _delete_silent(label_sources: list[int]) -> None:
     stays."""
     silent = Annotator.objects.filter(pk__in=label_sources, judgments=None, flags=None).values("pk")
     free = Annotator.objects.filter(pk__in=silent).select_for_update(skip_locked=True)
-    _delete_at_once(Annotator.objects.filter(pk__in=list(free.values_list("pk", flat=True))))
+    delete_at_once(Annotator.objects.filter(pk__in=list(free.values_list("pk", flat=True))))
+
+
+def _events(dataset: Dataset) -> Iterator[None]:
+    """Delete the events for webhooks with their deliveries, some at a time."""
+    while keys := list(Event.objects.filter(dataset=dataset).values_list("pk", flat=True)[:EVENTS]):
+        with transaction.atomic():
+            delete_at_once(Delivery.objects.filter(event__in=keys))
+            delete_at_once(Event.objects.filter(pk__in=keys))
+        yield
 
 
 def _keys(dataset: Dataset) -> Iterator[None]:
@@ -205,7 +209,7 @@ def _keys(dataset: Dataset) -> Iterator[None]:
     while True:
         remaining = PromptKey.objects.filter(dataset_id=dataset.pk, key__gte=least).order_by("key")
         border = remaining.values_list("key", flat=True)[KEYS : KEYS + 1].first()
-        _delete_at_once((remaining if border is None else remaining.filter(key__lt=border)).order_by())
+        delete_at_once((remaining if border is None else remaining.filter(key__lt=border)).order_by())
         if border is None:
             return
         least = border

@@ -1,7 +1,7 @@
 """Counts of datasets for pages: how far the voting is, what waits for reviewers, where a dataset stands in
 the loop. Each function annotates the datasets that it is given; `models.Dataset` lists the names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from django.core.cache import cache
 from django.db.models import (
@@ -23,9 +23,11 @@ from workbench.models import (
     Comparison,
     Completion,
     Dataset,
+    Decision,
     Judgment,
     Member,
     ModelVersion,
+    Outcome,
     Prompt,
     Release,
     ReviewQueue,
@@ -105,17 +107,28 @@ def with_judging_counts(datasets: DatasetQuerySet, version: ModelVersion | None)
 
 def with_loop_counts(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
     """Annotate where each dataset stands in the loop: the judging counts, completion_count, scored_count (by
-    the version), cut_count (how many of these it read only in part), last_release (number of the newest)."""
+    the version), cut_count (how many of these it read only in part), last_release (number of the newest),
+    settled_count (final labels of reviewers), trained_name (the newest model trained on the dataset) and
+    new_label_count (final labels for a side since the release of that training)."""
     completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
     scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
     releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
+    decided = Decision.objects.current().filter(comparison__dataset=OuterRef("pk"))
+    settled = decided.filter(method=Decision.Method.REVIEWER)
+    preferred = decided.filter(outcome__in=[Outcome.A, Outcome.B])
+    trained = ModelVersion.objects.filter(release__dataset=OuterRef("pk")).order_by("-release__number", "-pk")
     counts = {
         "completion_count": count_of(completions, "prompt__dataset"),
         "scored_count": count_of(scores, "completion__prompt__dataset"),
         "cut_count": count_of(scores.cut(), "completion__prompt__dataset"),
         "last_release": Subquery(releases.values("number")[:1]),
+        "settled_count": count_of(settled, "comparison__dataset"),
+        "trained_name": Subquery(trained.values("name")[:1]),
+        "trained_on_at": Subquery(trained.values("release__created_at")[:1]),
     }
-    return with_judging_counts(datasets, version).annotate(**counts)
+    newer = preferred.filter(created_at__gt=OuterRef("trained_on_at"))
+    since = {"new_label_count": count_of(newer, "comparison__dataset")}
+    return with_judging_counts(datasets, version).annotate(**counts).annotate(**since)
 
 
 def with_completions(
@@ -131,12 +144,17 @@ def with_completions(
     return prompts.prefetch_related(Prefetch("completions", queryset=ranked))
 
 
-def within_memory(pks: Sequence[int], most: int, version: ModelVersion | None = None) -> list[Prompt]:
+def within_memory(
+    pks: Sequence[int],
+    most: int,
+    version: ModelVersion | None = None,
+    sizes: Mapping[int, int] | None = None,
+) -> list[Prompt]:
     """These Prompts with their Completions, in this order: whole while the whole ones have at most `most`
     characters together, the others shortened. Six threads each hold a page several times while they render
-    it."""
+    it. `sizes`: the characters of each, where the caller has read them."""
     prompts, whole, left = Prompt.objects.filter(pk__in=pks), set(), most
-    sizes = prompts.sizes()
+    sizes = prompts.sizes() if sizes is None else sizes
     for pk in pks:
         if sizes[pk] <= left:
             whole.add(pk)

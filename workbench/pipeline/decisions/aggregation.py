@@ -7,11 +7,17 @@ import numpy as np
 from django.db import transaction
 
 from workbench.db.snapshot import snapshot
-from workbench.models import Comparison, Dataset, Decision
+from workbench.models import (
+    Comparison,
+    Dataset,
+    Decision,
+    PromptChange,
+)
 from workbench.pipeline.decisions import majority
 from workbench.pipeline.decisions.majority import Derived
 from workbench.pipeline.quality.columns import OUTCOMES, votes_of
 from workbench.pipeline.quality.skill import one_coin
+from workbench.pipeline.webhooks import outbox
 
 CHUNK = 2_000
 DECIDED_ABOVE = 0.5
@@ -72,7 +78,7 @@ def derive(dataset: Dataset) -> Derived:
     counts = np.bincount(item * len(OUTCOMES) + vote, minlength=len(pairs) * len(OUTCOMES))
     decided, withdrawn = 0, _withdraw_unvoted(dataset, set(pairs.tolist()))
     for chunk in _results(pairs, np.round(skills.posterior, 4), counts.reshape(-1, len(OUTCOMES))):
-        written = _write(chunk)
+        written = _write(dataset, chunk)
         decided, withdrawn = decided + written.decided, withdrawn + written.withdrawn
     return Derived(decided=decided, withdrawn=withdrawn)
 
@@ -81,11 +87,15 @@ def _withdraw_unvoted(dataset: Dataset, voted: Collection[int]) -> int:
     """Withdraw derived Decisions whose votes were all taken back, and return their number."""
     derived = Decision.objects.current().of(dataset).exclude(method=Decision.Method.REVIEWER)
     rows = derived.values_list("pk", "comparison_id").iterator()
-    unvoted = [key for key, comparison in rows if comparison not in voted]
-    return sum(
-        Decision.objects.current().filter(pk__in=unvoted[start : start + CHUNK]).update(is_current=False)
-        for start in range(0, len(unvoted), CHUNK)
-    )
+    unvoted = {key: comparison for key, comparison in rows if comparison not in voted}
+    withdrawn, keys = 0, list(unvoted)
+    for start in range(0, len(keys), CHUNK):
+        chunk = keys[start : start + CHUNK]
+        pairs = [unvoted[key] for key in chunk]
+        with transaction.atomic(), outbox.noting_decisions(dataset, pairs):
+            PromptChange.objects.note_pairs(pairs)
+            withdrawn += Decision.objects.current().filter(pk__in=chunk).update(is_current=False)
+    return withdrawn
 
 
 def _results(pairs: np.ndarray, posterior: np.ndarray, counts: np.ndarray) -> Iterator[Mapping[int, _Result]]:
@@ -103,13 +113,13 @@ def _results(pairs: np.ndarray, posterior: np.ndarray, counts: np.ndarray) -> It
 
 
 @transaction.atomic
-def _write(results: Mapping[int, _Result]) -> Derived:
+def _write(dataset: Dataset, results: Mapping[int, _Result]) -> Derived:
     """Bring the derived Decisions of these Comparisons in line with the results. A reviewer who settles one
     of the Comparisons at this moment wins: ignore_conflicts leaves the derived Decision out."""
     flagged = set(Comparison.objects.filter(pk__in=results).flagged().values_list("pk", flat=True))
     decisions = Decision.objects.current().filter(comparison__in=results)
     current = {decision.comparison_id: decision for decision in decisions}
-    to_withdraw, new = [], []
+    to_withdraw, withdrawn_from, new = [], [], []
     for key, result in results.items():
         decision = current.get(key)
         is_reviewed = decision is not None and decision.method == Decision.Method.REVIEWER
@@ -117,8 +127,11 @@ def _write(results: Mapping[int, _Result]) -> Derived:
             continue
         if decision and not is_reviewed:
             to_withdraw.append(decision.pk)
+            withdrawn_from.append(key)
         if result.outcome and key not in flagged:
             new.append(result.decision(key))
-    withdrawn = Decision.objects.current().filter(pk__in=to_withdraw).update(is_current=False)
-    Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
+    with outbox.noting_decisions(dataset, list(results)):
+        withdrawn = Decision.objects.current().filter(pk__in=to_withdraw).update(is_current=False)
+        Decision.objects.bulk_create(new, ignore_conflicts=True, batch_size=CHUNK)
+    PromptChange.objects.note_pairs([*(row.comparison_id for row in new), *withdrawn_from])
     return Derived(decided=len(new), withdrawn=withdrawn)

@@ -21,8 +21,15 @@ from django.db.models import (
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from workbench.models import Comparison, Dataset, Decision, Outcome
+from workbench.models import (
+    Comparison,
+    Dataset,
+    Decision,
+    Outcome,
+    PromptChange,
+)
 from workbench.models.annotation import ComparisonQuerySet
+from workbench.pipeline.webhooks import outbox
 
 CHUNK = 1_000
 PASSES = 3
@@ -78,6 +85,13 @@ def _out_of_date(dataset: Dataset, rule: str) -> Iterator[int]:
 
 @transaction.atomic
 def _derive(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
+    with outbox.noting_decisions(dataset, keys):
+        derived = _derive_some(dataset, rule, keys)
+    PromptChange.objects.note_pairs(keys)
+    return derived
+
+
+def _derive_some(dataset: Dataset, rule: str, keys: Sequence[int]) -> Derived:
     comparisons = Comparison.objects.filter(dataset=dataset, pk__in=keys)
     derived = Decision.objects.current().filter(comparison__in=keys).exclude(method=Decision.Method.REVIEWER)
     withdrawn = derived.filter(comparison__in=comparisons.flagged().values("pk")).update(is_current=False)

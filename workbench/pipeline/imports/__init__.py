@@ -22,14 +22,23 @@ from scoring.rows.shapes.guesses import Guess, as_mapping, guess, is_whole, valu
 from scoring.rows.shapes.mapped import COLUMN_WORDS, OUTCOME_WORDS
 from scoring.rows.shapes.votes import without_citations
 from workbench.pipeline.imports.importing import ImportResult, import_file
-from workbench.pipeline.imports.preview import Preview, preview
-from workbench.pipeline.imports.run import begin, carry_out
-from workbench.pipeline.imports.uploads import delete_files, has_rejects, keep, printable_name, rejects_path
+from workbench.pipeline.imports.preview import Preview, guesses_of, preview, preview_upload
+from workbench.pipeline.imports.run import begin, begin_with, carry_out
+from workbench.pipeline.imports.uploads import (
+    SAMPLES,
+    delete_files,
+    has_rejects,
+    keep,
+    keep_sample,
+    printable_name,
+    rejects_path,
+)
 
 __all__ = [
     "COLUMN_WORDS",
     "OUTCOME_WORDS",
     "PAIRS_POLICIES",
+    "SAMPLES",
     "SHAPES",
     "Draft",
     "FileFault",
@@ -41,19 +50,23 @@ __all__ = [
     "Values",
     "as_mapping",
     "begin",
+    "begin_with",
     "carry_out",
     "delete_files",
     "endings",
     "escaped",
     "guess",
+    "guesses_of",
     "has_rejects",
     "import_file",
     "is_table",
     "is_whole",
     "keep",
+    "keep_sample",
     "known_name",
     "paths_in",
     "preview",
+    "preview_upload",
     "printable_name",
     "read_file",
     "rejects_path",

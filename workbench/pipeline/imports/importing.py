@@ -18,7 +18,9 @@ from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
-from workbench.models import Dataset, ModelVersion
+from workbench.models import Dataset, ModelVersion, PromptChange
+from workbench.pipeline.annotate import requirements
+from workbench.pipeline.data import excluding
 from workbench.pipeline.imports.spool import Spool
 from workbench.pipeline.imports.store import CHUNK_ROWS, Store
 from workbench.pipeline.runs.progress import Cancelled
@@ -125,6 +127,7 @@ def import_file(
     *,
     name: str = "",
     rejects: BinaryIO | None = None,
+    run: int | None = None,
     before_commit: Callable[[ImportResult], bool] = _commit,
 ) -> ImportResult:
     """Read `source` and store its rows in `dataset`: all of them, or nothing.
@@ -132,7 +135,7 @@ def import_file(
     `source` is a path, or a seekable file open for reading bytes. `name` is the sender's name of the file,
     whose ending claims a format; a path needs no `name`. An unsaved `dataset` is created together with its
     first rows. Bad rows are written to `rejects` as JSON lines. A refused file raises nothing, but its result
-    is not `accepted`.
+    is not `accepted`. `run`: the primary key of the import, kept with each new prompt.
 
     `before_commit` is called once, with the result, in the transaction that stores the rows; its own writes
     are committed with the rows. Raises Cancelled, with nothing stored, when `progress` or `before_commit`
@@ -177,7 +180,7 @@ def import_file(
         )
         if faulty or not spool.count() or (read.problem_count and not options.lenient):
             return read
-        return _store(spool, dataset, read, options, tell_progress, before_commit)
+        return _store(spool, dataset, read, options, run, tell_progress, before_commit)
 
 
 def _store(
@@ -185,10 +188,11 @@ def _store(
     dataset: Dataset,
     read: ImportResult,
     options: ImportOptions,
+    run: int | None,
     tell_progress: Callable[[str, int, int], None],
     before_commit: Callable[[ImportResult], bool],
 ) -> ImportResult:
-    total, done = spool.count(), 0
+    total = spool.count()
     tell_progress("storing", 0, total)
     with transaction.atomic():
         if dataset.pk is None:
@@ -197,19 +201,10 @@ def _store(
         # A second import into the Dataset waits here, and then sees the rows of the first import.
         if not Dataset.objects.not_deleted().select_for_update().filter(pk=dataset.pk).first():
             raise Cancelled
-        spool.assign_groups(dataset, partial(tell_progress, "grouping"))
         dataset_licence = Dataset.objects.values_list("licence", flat=True).get(pk=dataset.pk)
         licence = options.licence if options.licence != dataset_licence else ""
-        store = Store(dataset, options.source or read.format, licence)
-        for chunk in spool.chunks(CHUNK_ROWS):
-            spool.note_stored(store.add(chunk))
-            done += len(chunk)
-            tell_progress("storing", done, total)
-        for _ in store.replace_keys(spool.orphaned_keys(), spool.new_keys()):
-            tell_progress("storing", done, total)
-        learnt.look_through(dataset, partial(tell_progress, "storing", done, total))
-        # In the same transaction, as a message that asks for Scores may be lost.
-        Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
+        store = Store(dataset, options.source or read.format, licence, run)
+        store_spooled(spool, store, dataset, tell_progress)
         if options.columns:
             Dataset.objects.filter(pk=dataset.pk).update(columns=options.columns)
         counts = {**store.counts, "duplicates": read.duplicates + store.counts["duplicates"]}
@@ -219,3 +214,30 @@ def _store(
             raise Cancelled
         transaction.set_rollback(options.dry_run)
     return result
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    """For a caller that shows none."""
+
+
+def store_spooled(
+    spool: Spool, store: Store, dataset: Dataset, tell_progress: Callable[[str, int, int], None] = _silent
+) -> None:
+    """Store the rows of the spool, group their prompts, make them findable, and have them scored. The caller
+    has locked the row of the Dataset before it made the store."""
+    total, done = spool.count(), 0
+    spool.assign_groups(dataset, partial(tell_progress, "grouping"))
+    for chunk in spool.chunks(CHUNK_ROWS):
+        spool.note_stored(store.add(chunk))
+        done += len(chunk)
+        tell_progress("storing", done, total)
+    for _ in store.replace_keys(spool.orphaned_keys(), spool.new_keys()):
+        tell_progress("storing", done, total)
+    for _ in store.index_texts():
+        tell_progress("storing", done, total)
+    requirements.require(dataset, store.new_pairs())
+    excluding.keep_out_new(dataset)
+    learnt.look_through(dataset, partial(tell_progress, "storing", done, total))
+    # In the same transaction, as a message that asks for Scores may be lost.
+    Dataset.objects.filter(pk=dataset.pk).update(needs_scoring=True, queue_stale_since=timezone.now())
+    PromptChange.objects.all_of(dataset.pk)

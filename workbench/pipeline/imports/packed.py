@@ -4,16 +4,20 @@ JSON columns are JSON texts. The structs are arrays on disk (array_like). Garbag
 (gc=False), as no struct can refer to itself."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import orjson
 
-from scoring.messages import search_text
+from scoring.messages import Message, message_reading, search_text
 from scoring.rows.drafts import CompletionDraft, Draft, JudgmentDraft, metadata_json
 from workbench.models.dataset import messages_digest
 from workbench.pipeline.imports.groups import own_group
+from workbench.pipeline.text.language import beginning_of, language_of
 
 _FLIPPED = {"a": "b", "b": "a"}
+SYSTEM_ROLES = ("system", "developer")
 
 
 class PackedAnswer(msgspec.Struct, array_like=True, gc=False):
@@ -55,7 +59,8 @@ class PackedCompletion(msgspec.Struct, array_like=True, gc=False):
 
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
     """A Draft, ready to be stored. The spool sets `group` where a near-duplicate decides it, and
-    `text_number`: the number of the prompt's text in Groups."""
+    `text_number`: the number of the prompt's text in Groups. `asked` is what the language is told by, once
+    the prompt is stored: a preview in the web process has no need of the 90 MB that this takes."""
 
     sha256: str
     group: str
@@ -66,6 +71,9 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
     comparisons: list[PackedComparison]
     tools: str | None
     reading: str | None
+    characters: int
+    turns: int
+    asked: str
     text_number: int | None = None
 
     def labels(self) -> int:
@@ -93,6 +101,7 @@ def pack(draft: Draft) -> PackedRow:
         judgments = [_pack_judgment(judgment, flipped) for judgment in comparison.judgments]
         metadata = metadata_json(comparison.metadata)
         comparisons.append(PackedComparison(a, b, comparison.external_id, metadata, judgments))
+    facts = prompt_facts(draft.messages)
     return PackedRow(
         messages_digest(draft.messages, draft.tools),
         own_group(draft.messages),
@@ -103,7 +112,32 @@ def pack(draft: Draft) -> PackedRow:
         comparisons,
         None if draft.tools is None else json_of(draft.tools),
         search_text(draft.messages),
+        facts.characters,
+        facts.turns,
+        facts.asked,
     )
+
+
+@dataclass(frozen=True)
+class PromptFacts:
+    """What the Data page filters prompts by. `characters` of the reading view, without what separates the
+    messages; `turns`: messages but the system's; `asked`: the beginning of the last message."""
+
+    characters: int
+    turns: int
+    asked: str
+
+    @property
+    def language(self) -> str:
+        return language_of(self.asked)
+
+
+def prompt_facts(messages: Sequence[Message]) -> PromptFacts:
+    readings = [message_reading(message) for message in messages]
+    turns = sum(message.get("role") not in SYSTEM_ROLES for message in messages)
+    # What was asked last, as a system prompt is often in English whatever the user speaks.
+    asked = readings[-1] if readings else ""
+    return PromptFacts(sum(map(len, readings)), turns, beginning_of(asked))
 
 
 def _pack_completion(completion: CompletionDraft) -> PackedCompletion:

@@ -12,10 +12,12 @@ from django.db import connection, transaction
 from scoring.rows.drafts import ImportOptions
 from workbench.models import Dataset, Run, Upload, User
 from workbench.models.runs import RunResult
+from workbench.pipeline.history.recording import Kind, record, record_run
 from workbench.pipeline.imports.importing import ImportResult, import_file
-from workbench.pipeline.imports.uploads import rejects_path
+from workbench.pipeline.imports.uploads import keep, rejects_path
 from workbench.pipeline.runs.lifecycle import is_called_off
 from workbench.pipeline.runs.progress import Cancelled, Refused
+from workbench.upload_handlers import ReceivedFile
 
 
 @transaction.atomic
@@ -26,13 +28,31 @@ def begin(upload: Upload, options: ImportOptions, by: User) -> Run | None:
     latest = upload.latest_run
     if latest and latest.is_open:
         return None
-    return Run.objects.create(
+    return _new(upload, options, by)
+
+
+def _new(upload: Upload, options: ImportOptions, by: User) -> Run:
+    run = Run.objects.create(
         kind=Run.Kind.IMPORT,
         dataset=upload.dataset,
         upload=upload,
         params=asdict(options),
         created_by=by,
     )
+    return record_run(run)
+
+
+def begin_with(file: ReceivedFile, dataset: Dataset, options: ImportOptions, by: User) -> Run:
+    """A new Run, to be enqueued, that imports the file that was sent. The file is stored as an upload."""
+    upload = None
+    try:
+        with transaction.atomic():
+            upload = keep(file, dataset, by)
+            return _new(upload, options, by)
+    except BaseException:
+        if upload:
+            default_storage.delete(upload.path)
+        raise
 
 
 def carry_out(run: Run) -> bool:
@@ -54,14 +74,24 @@ def carry_out(run: Run) -> bool:
 
         def end_run(result: ImportResult) -> bool:
             """False when somebody has cancelled the Run: the rows are rolled back with it."""
-            return options.dry_run or _finish(run, result, rejects)
+            if options.dry_run:
+                return True
+            record(Kind.IMPORTED, by=run.created_by, dataset=dataset, target=upload, count=result.rows)
+            return _finish(run, result, rejects)
 
         try:
             source = cast("BinaryIO", file.file)
             progress = _Progress(run, other_thread)
             name = upload.shown_name
             result = import_file(
-                source, dataset, options, progress, name=name, rejects=rejects, before_commit=end_run
+                source,
+                dataset,
+                options,
+                progress,
+                name=name,
+                rejects=rejects,
+                run=run.pk,
+                before_commit=end_run,
             )
         except Cancelled:
             _delete_rejects_of_cancelled(run)

@@ -11,10 +11,18 @@ from pathlib import Path
 from scoring.rows.drafts import Draft
 from scoring.rows.rows import Problem, escaped
 from workbench.models import Dataset
-from workbench.pipeline.imports.groups import Groups, LinkedText, Tick
+from workbench.pipeline.imports.groups import IN_FILE, Groups, LinkedText, Tick
 from workbench.pipeline.imports.packed import PackedRow, decode, encode, pack
 
 BUFFER_ROWS = 500
+
+HELD_BYTES = 8 * 2**20
+"""Bytes of packed rows after which rows are written, however few: one text may be megabytes long."""
+
+
+FROM_ANYWHERE = ""
+FROM_THE_DATASET = f"AND joined.began < {IN_FILE}"
+"""Which groups of near-duplicates count."""
 
 
 class Spool:
@@ -37,20 +45,26 @@ class Spool:
         self._groups = Groups(self._db, folder)
         self._db.execute("BEGIN")
         self._near_duplicates = near_duplicates
+        self._joined = FROM_ANYWHERE
         self._buffer: list[tuple[int, str, bytes, bytes]] = []
         self._texts: list[LinkedText | None] = []
+        self._held = 0
 
     def close(self) -> None:
         self._db.close()
 
-    def add(self, draft: Draft) -> None:
-        """Spool one Draft. Raises BadRow when a metadata value can't be stored."""
+    def add(self, draft: Draft, group: str = "") -> None:
+        """Spool one Draft. group: that its prompt keeps unless the Dataset has a near-duplicate; all Drafts
+        of a spool have one, or none. Raises BadRow when a metadata value can't be stored."""
         row = pack(draft)
+        own_group, row.group = row.group, group or row.group
+        self._joined = FROM_THE_DATASET if group else FROM_ANYWHERE
         packed = encode(row)
         digest = hashlib.blake2b(packed, digest_size=16).digest()
         self._buffer.append((draft.line, draft.row_id, digest, packed))
-        self._texts.append(LinkedText.of(row.sha256, row.group, draft, self._near_duplicates))
-        if len(self._buffer) >= BUFFER_ROWS:
+        self._texts.append(LinkedText.of(row.sha256, own_group, draft, self._near_duplicates))
+        self._held += len(packed)
+        if len(self._buffer) >= BUFFER_ROWS or self._held > HELD_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -61,6 +75,7 @@ class Spool:
         )
         self._buffer.clear()
         self._texts.clear()
+        self._held = 0
 
     def refuse(self, problem: Problem) -> None:
         self._db.execute(
@@ -128,13 +143,22 @@ class Spool:
         return self._groups.near_duplicates()
 
     def chunks(self, size: int) -> Iterator[list[PackedRow]]:
-        """Rows in the order of the file, at most `size` at a time, with the groups that were assigned."""
+        """Rows in the order of the file with the groups that were assigned: at most `size` at a time, and
+        fewer where their texts are long."""
         self._flush()
         rows = self._db.execute(
-            "SELECT packed, text, grp FROM draft LEFT JOIN joined ON joined.n = text ORDER BY draft.n"
+            f"SELECT packed, text, grp FROM draft LEFT JOIN joined ON joined.n = text {self._joined} "  # noqa: S608
+            "ORDER BY draft.n"
         )
-        while chunk := rows.fetchmany(size):
-            yield [_unpack(*columns) for columns in chunk]
+        chunk, weight = list[PackedRow](), 0
+        for packed, text_number, group in rows:
+            chunk.append(_unpack(packed, text_number, group))
+            weight += len(packed)
+            if len(chunk) == size or weight > HELD_BYTES:
+                yield chunk
+                chunk, weight = [], 0
+        if chunk:
+            yield chunk
 
     def note_stored(self, prompts: Iterable[tuple[int, int]]) -> None:
         """Tell the groups which Prompts were stored: (number of the text, id)."""

@@ -14,7 +14,10 @@ from django.utils import timezone
 from scoring.rows.drafts import FILE_LICENCE
 from workbench.db.bulk import LOOKUP_KEYS, NewIds, RowValues, insert, look_up
 from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Outcome, Prompt, PromptKey
+from workbench.models.annotation import ComparisonQuerySet
+from workbench.pipeline.data.search_index import index_new
 from workbench.pipeline.imports.packed import PackedComparison, PackedCompletion, PackedJudgment, PackedRow
+from workbench.pipeline.text.language import languages_of
 
 CHUNK_ROWS = 1000
 SQLITE_CACHE_KIB = 64 * 1024
@@ -29,12 +32,14 @@ class Store:
     duplicates (stored by an earlier row). identical: pairs of the same completion twice, which make no
     Comparison. Judgments that were not added: repeated_judgments (the label source has given the same
     answer), contradictions (it has given another answer, which stands). `licence`, where it differs from the
-    Dataset's, is kept with each new text, beside a licence that the text or its row names."""
+    Dataset's, is kept with each new text, beside a licence that the text or its row names. `run`: the primary
+    key of the import, which is kept with each new prompt."""
 
-    def __init__(self, dataset: Dataset, source: str, licence: str = "") -> None:
+    def __init__(self, dataset: Dataset, source: str, licence: str = "", run: int | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._dataset = dataset
         self._source = source
+        self._run = run
         self._licence = {FILE_LICENCE: licence} if licence else {}
         # Adapted once, and not once a row.
         self._now = str(connection.ops.adapt_datetimefield_value(timezone.now()))
@@ -59,7 +64,8 @@ class Store:
         new = _New()
         for row in chunk:
             self._add_row(row, stored, annotators, new)
-        insert(Prompt, _PROMPT_COLUMNS, new.prompts)
+        languages = zip(new.prompts, languages_of(new.asked), strict=True)
+        insert(Prompt, _PROMPT_COLUMNS, [(*values, language) for values, language in languages])
         insert(Completion, _COMPLETION_COLUMNS, new.completions)
         insert(Comparison, _COMPARISON_COLUMNS, new.comparisons)
         imported = {"stage": Judgment.Stage.IMPORTED}
@@ -68,6 +74,14 @@ class Store:
         for name in ("prompts", "completions", "comparisons", "judgments", "superseded"):
             self.counts[name] += len(getattr(new, name))
         return new.text_numbers
+
+    def index_texts(self) -> Iterator[int]:
+        """Make the new texts findable. Yields how many prompts each step has indexed."""
+        return index_new(self._dataset.pk, self._ids[Prompt].last_before, self._ids[Completion].last_before)
+
+    def new_pairs(self) -> ComparisonQuerySet:
+        """The Comparisons that this import has stored."""
+        return Comparison.objects.filter(dataset=self._dataset, pk__gt=self._ids[Comparison].last_before)
 
     def replace_keys(
         self, orphaned: Sequence[int], new_keys: Iterable[Sequence[tuple[int, int]]]
@@ -90,8 +104,9 @@ class Store:
             prompt = stored.prompts[row.sha256] = self._ids[Prompt].take()
             new.prompts.append(
                 (prompt, self._dataset.pk, row.sha256, row.group, row.messages, row.tools, row.reading,
-                 row.external_id, row.metadata, self._now)
+                 row.external_id, row.metadata, row.characters, row.turns, self._run, self._now)
             )  # fmt: skip
+            new.asked.append(row.asked)
             if row.text_number is not None:
                 new.text_numbers.append((row.text_number, prompt))
         ids = [self._completion(prompt, completion, stored, new) for completion in row.completions]
@@ -166,7 +181,7 @@ class Store:
 
 _PROMPT_COLUMNS = (
     "id", "dataset_id", "sha256", "group", "messages", "tools", "reading", "external_id", "metadata",
-    "created_at",
+    "characters", "turns", "imported_by_id", "created_at", "language",
 )  # fmt: skip
 _COMPLETION_COLUMNS = (
     "id", "prompt_id", "sha256", "text", "source", "metadata", "conversation", "created_at"
@@ -183,13 +198,14 @@ _JUDGMENT_COLUMNS = (
 
 @dataclass
 class _New:
-    """Rows to insert for one chunk."""
+    """Rows to insert for one chunk; `asked`: what the language of each new prompt is told by."""
 
     prompts: list[RowValues] = field(default_factory=list)
     completions: list[RowValues] = field(default_factory=list)
     comparisons: list[RowValues] = field(default_factory=list)
     judgments: list[RowValues] = field(default_factory=list)
     superseded: list[RowValues] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     text_numbers: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -1,28 +1,53 @@
 """Uploaded files in Django's storage."""
 
+import hashlib
+import io
 import uuid
 
+from django.conf import settings
+from django.core.files.base import File
 from django.core.files.storage import default_storage
+from django.db import transaction
 
 from scoring.rows.rows import escaped
 from workbench.db.storage import stored
 from workbench.models import Dataset, Run, Upload, User
+from workbench.pipeline.history.recording import Kind, record
 from workbench.upload_handlers import ReceivedFile
+
+SAMPLES = {
+    "pairs.jsonl": "better and worse answers",
+    "two-answers.csv": "two answers, not yet voted on",
+    "ranked-chats.jsonl": "conversations with ranked answers",
+}
+"""Files in demo/samples to try the import with, and what is in them, in page words."""
 
 
 def keep(file: ReceivedFile, dataset: Dataset, user: User) -> Upload:
     """Store the file under a name of our own, with its row."""
+    return _keep(file, file.digest.hexdigest(), dataset, user)
+
+
+def keep_sample(name: str, dataset: Dataset, user: User) -> Upload:
+    """As `keep`, one of SAMPLES."""
+    content = (settings.BASE_DIR / "demo" / "samples" / name).read_bytes()
+    return _keep(File(io.BytesIO(content), name), hashlib.sha256(content).hexdigest(), dataset, user)
+
+
+def _keep(file: "File[bytes]", sha256: str, dataset: Dataset, user: User) -> Upload:
     pk = uuid.uuid4()
-    with stored(f"uploads/{pk}", file) as path:
-        return Upload.objects.create(
+    with stored(f"uploads/{pk}", file) as path, transaction.atomic():
+        upload = Upload.objects.create(
             pk=pk,
             dataset=dataset,
             shown_name=printable_name(file.name or ""),
             path=path,
             size=file.size or 0,
-            sha256=file.digest.hexdigest(),
+            sha256=sha256,
             uploaded_by=user,
         )
+        record(Kind.UPLOADED, by=user, dataset=dataset, target=upload)
+        return upload
 
 
 def printable_name(name: str) -> str:

@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
+from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from scoring.calibrate import NotEnoughData, fit_temperature, reliability
 from scoring.pairs import TARGETS
-from workbench.models import Dataset, Judgment, ModelVersion, Strategy, Suggestion
+from workbench.models import Dataset, Judgment, ModelVersion, Strategy, Suggestion, User
 from workbench.models.annotation import JudgmentQuerySet
+from workbench.pipeline.history.recording import Kind, record
+from workbench.pipeline.quality.reports import OPINIONS
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
@@ -19,7 +22,9 @@ Answer = tuple[int, str, float, float]
 """(primary key of the Dataset, prompt group, margin, target)"""
 
 
-def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: bool = False) -> None:
+def calibrate(
+    version: ModelVersion, dataset: Dataset | None = None, labels: bool = False, by: User | None = None
+) -> None:
     """Fit, measure and store the version's temperature. Prompt groups that the weights were fitted to are
     left out: margins are larger there than on new prompts. Fitted on: groups that chose the weights, and the
     training split of unseen groups. Measured on: the other unseen groups. `labels` adds imported labels.
@@ -52,16 +57,20 @@ def calibrate(version: ModelVersion, dataset: Dataset | None = None, labels: boo
         "known": version.learnt,
         "at": timezone.now().isoformat(timespec="seconds"),
     }
-    version.save(update_fields=["temperature", "calibration"])
+    with transaction.atomic():
+        version.save(update_fields=["temperature", "calibration"])
+        fields = ["temperature", "calibration"]
+        record(Kind.MODEL_CALIBRATED, by=by, dataset=dataset, target=version, fields=fields)
 
 
 def summary(version: ModelVersion) -> str:
     """What the temperature was fitted and measured on, and what was left out."""
     report = version.calibration
     left_out = report["learnt"]
+    opinions = OPINIONS["all" if report["labels"] else "people"]
     sentences = [
         (
-            f"Temperature {report['temperature']:.3f}, fitted on {report['n']:,} votes and measured on "
+            f"Temperature {report['temperature']:.3f}, fitted on {report['n']:,} {opinions} and measured on "
             f"{report['measured_on']:,} others: calibration error {report['ece_after']:.3f}."
         ),
         f"Left out: {left_out:,} on prompts that the model was trained on." if left_out else "",

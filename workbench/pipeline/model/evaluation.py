@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from django.db import transaction
 
 import scoring.evaluate
 from scoring import shares
 from workbench.models import Dataset, Evaluation, ModelVersion, Run, User
 from workbench.models.evaluations import PairedFigures
+from workbench.pipeline.history.recording import record_run
 from workbench.pipeline.model.compare import paired_comparison
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
 from workbench.pipeline.model.pairs import (
@@ -140,8 +142,9 @@ def begin(version: ModelVersion, on: Dataset | Path, protocol: str = "", by: Use
         run.dataset = on
     else:
         run.params["file"] = str(on.resolve())
-    run.save()
-    return run
+    with transaction.atomic():
+        run.save()
+        return record_run(run)
 
 
 def carry_out(run: Run, scorer_of: ScorerOf, progress: Progress = never_stop) -> Evaluation:

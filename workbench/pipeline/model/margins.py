@@ -10,7 +10,7 @@ from workbench.models import Comparison, Completion, ModelVersion
 from workbench.pipeline.model.pairs import KnownPairs
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.accuracy import Vector
-from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.runs.progress import Cancelled, Progress, Refused, never_stop
 from workbench.pipeline.scoring import batches
 
 SCORED_AT_ONCE = 256
@@ -28,7 +28,12 @@ def complete_margins(
 ) -> tuple[Vector, float | None]:
     """((pairs,) margins, texts scored a second). Missing Scores of the Dataset's own texts are computed and
     stored. NaN for a pair with a text that cannot be scored; the rate is None when nothing had to be scored.
-    Raises Cancelled."""
+    Scores of a version that is scored elsewhere are only read. Raises Cancelled, and Refused for texts
+    outside the Dataset, which such a version cannot score."""
+    if version.is_external:
+        if any(pair.texts for pair in pairs):
+            raise Refused(f"{version} is scored elsewhere: evaluate it on pairs of a dataset.")
+        return stored_margins(version, pairs), None
     if any(pair.texts for pair in pairs):
         return _margins_of_texts(pairs, scorer_of(version), progress)
     margins = stored_margins(version, pairs)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring.evaluate import by_length
-from scoring.formats import Pair, flatten_messages
+from scoring.formats import Message, Pair, flatten_messages, pair_of_messages
 from scoring.learnt import Text
 from scoring.pairs import TARGETS, pairs_of
+from scoring.rows.drafts import CompletionDraft
 from scoring.rows.reading import read_whole
 from scoring.rows.rows import BadRow
 from workbench.models import Comparison, Dataset, Judgment, ModelVersion
@@ -245,11 +246,15 @@ def _stripped_texts(keys: Collection[int]) -> dict[int, tuple[Pair, Pair]]:
     comparisons = Comparison.objects.filter(pk__in=keys).select_related("prompt", "a", "b")
     return {
         comparison.pk: tuple(  # type: ignore[misc]
-            (flatten_messages(comparison.prompt.messages), imports.without_citations(side.text)[0])
+            _answered(comparison.prompt.messages, imports.without_citations(side.text)[0])
             for side in (comparison.a, comparison.b)
         )
         for comparison in comparisons
     }
+
+
+def _answered(messages: list[Message], text: str) -> Pair:
+    return pair_of_messages(messages, [{"role": "assistant", "content": text}], text)
 
 
 # --- pairs of a file ----------------------------------------------------------------------------------------
@@ -299,5 +304,12 @@ def _pairs_of_draft(draft: Draft, shape: str, protocol: str, left_out: Counter[s
             outcome=target,
             lengths=(len(texts[0]), len(texts[1])),
             slices={name: label[:60] for name in SLICED_BY if isinstance(label := metadata.get(name), str)},
-            texts=((pair.prompt, texts[0]), (pair.prompt, texts[1])),
+            texts=(_scored(draft, sides[0]), _scored(draft, sides[1])),
         )
+
+
+def _scored(draft: Draft, side: CompletionDraft) -> Pair:
+    """An answer of a file for a scorer."""
+    if side.messages is None:
+        return _answered(draft.messages, side.text)
+    return pair_of_messages(draft.messages, side.messages, side.text)

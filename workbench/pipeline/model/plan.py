@@ -46,8 +46,8 @@ def outlook(release: Release) -> Outlook:
     profile = next((name for name in READABLE if rows.get(name, {}).get("train")), None)
     if profile is None:
         raise Refused(
-            f"{release} has no pairs to train on. Build a release as JSONL with the profile "
-            f"{' or '.join(READABLE[:3])}."
+            f"{release} has no pairs to train on. Build a release for “Any program”, or as JSONL with the "
+            f"profile {' or '.join(READABLE[:2])}."
         )
     count = manifest["profiles"][profile]["left_out"].get("empty", 0)
     empty = f"Left out: {count:,} pair{'s' * (count != 1)} with an empty answer." if count else ""
@@ -96,6 +96,10 @@ def config_of(preset: str, settings: Mapping[str, object] | None = None) -> Trai
 def _typed(name: str, kind: str, value: object) -> object:
     if not isinstance(value, str) or kind == "str":
         return value
+    if kind == "bool":
+        if value.lower() not in ("true", "false"):
+            raise Refused(f'{name} takes true or false, not "{value}".')
+        return value.lower() == "true"
     try:
         return int(value) if kind.startswith("int") else float(value)
     except ValueError:
@@ -130,18 +134,28 @@ def preflight_in_words(preflight: PreflightFacts) -> list[str]:
     ]
 
 
-def free_name(release: Release, name: str = "") -> str:
-    """The name, or a name made of Dataset and Release. Raises Refused for a name that another model has, or
-    will have when its training ends: a refusal after hours would be too late."""
-    open_runs = Run.objects.open().of_kind(Run.Kind.TRAIN)
-    taken = {run.params["name"] for run in open_runs}
-    taken |= set(ModelVersion.objects.values_list("name", flat=True))
-    if name in taken:
+def _taken() -> set[str]:
+    """The names that models have, or will have when their Run ends."""
+    open_runs = Run.objects.open().filter(kind__in=[Run.Kind.TRAIN, Run.Kind.REGISTER])
+    names = {str(run.params["name"]) for run in open_runs}
+    return names | set(ModelVersion.objects.values_list("name", flat=True))
+
+
+def refuse_taken(name: str) -> None:
+    """Raise Refused for a name that another model has, or will have when its Run ends: a refusal after hours
+    would be too late."""
+    if name in _taken():
         raise Refused(
             f"Another model is named {name}, or will be when its training ends. Choose another name."
         )
+
+
+def free_name(release: Release, name: str = "") -> str:
+    """The name, or a name made of Dataset and Release. Raises Refused as `refuse_taken`."""
     if name:
+        refuse_taken(name)
         return name
+    taken = _taken()
     stem = f"{slugify(release.dataset.name)[:80] or 'model'}-{release.number}"
     names = (stem if n == 1 else f"{stem}.{n}" for n in range(1, len(taken) + 2))
     return next(free for free in names if free not in taken)

@@ -1,7 +1,9 @@
 """The gate before a ModelVersion becomes the active one, and what goes through it.
 
 A version is promoted when it is really better on what the team judged, not worse on what is held fixed, and
-calibrated. Anything else needs a named admin and a reason, and both are kept on record."""
+calibrated. Anything else needs a named admin and a reason, and both are kept on record.
+
+The gate may be looked at after every vote, and asked about any number of versions: see scoring/anytime."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,21 +13,21 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Window
 from django.utils import timezone
 
-from scoring import shares
+from scoring import anytime, shares
+from scoring.anytime import MARGIN, Weighed
 from scoring.evaluate import PairedComparison
 from workbench.models import Dataset, ModelVersion, Promotion, Score, User
+from workbench.pipeline.history.recording import Kind, record
 from workbench.pipeline.model import pairs
 from workbench.pipeline.model.compare import Compared, compare
 from workbench.pipeline.model.pairs import WHAT_TO_DO
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import learnt
+from workbench.pipeline.webhooks import outbox
 
 NEEDED = 300
-"""Decided pairs below which no difference is believed: 5 points need about 300 at 10 % discordance."""
-NO_WORSE_THAN = -0.01
-"""The lower end of the 95 % interval on a frozen Dataset: a loss of one point."""
-LEVEL = 0.05
+"""Decided pairs below which no difference is believed. The interval rests on the central limit theorem."""
 BY_ANSWER = ("preferred is longer", "preferred is shorter")
 """Slices made by the answer itself. A model that learns that people like length loses on one of them,
 whatever else it learns: they are shown, and decide nothing."""
@@ -35,11 +37,30 @@ Verdict = Literal["first", "promote", "no", "not enough data"]
 
 @dataclass(frozen=True)
 class Condition:
-    """`met` is None where there is not enough data to tell."""
+    """`met` is None where there is not enough data to tell. `weighed`: the difference that it rests on, on
+    the Dataset `on`. `more_votes`: how many more would decide; None where that cannot be told."""
 
     name: str
     met: bool | None
     said: str
+    on: str = ""
+    weighed: Weighed | None = None
+    more_votes: int | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The finding on the difference in a word or two; "" without a difference."""
+        if self.weighed is None:
+            return ""
+        if self.met is None:
+            return "open"
+        better, worse = ("not worse", "worse") if self.weighed.at_least < 0 else ("better", "not better")
+        return better if self.met else worse
+
+    @property
+    def confidence(self) -> str:
+        """ "95 %"; "" without a difference."""
+        return shares.limit(1 - self.weighed.level) if self.weighed else ""
 
 
 @dataclass(frozen=True)
@@ -47,13 +68,14 @@ class Gate:
     """What the gate says of a version against the active one (`replaces`; None = there is none).
 
     `test` compares the two on the Dataset, `frozen` on each frozen Dataset: on pairs that neither has
-    learnt."""
+    learnt. `candidate`: see `candidate_number`."""
 
     version: ModelVersion
     replaces: ModelVersion | None
     conditions: Sequence[Condition]
     test: Compared | None = None
     frozen: Sequence[tuple[Dataset, Compared]] = ()
+    candidate: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -63,6 +85,11 @@ class Gate:
         if False in met:
             return "no"
         return "not enough data" if None in met else "promote"
+
+    @property
+    def differences(self) -> list[Condition]:
+        """The conditions that rest on a difference of accuracy."""
+        return [condition for condition in self.conditions if condition.weighed]
 
     @property
     def sentence(self) -> str:
@@ -79,10 +106,23 @@ class Gate:
         return {
             "verdict": self.verdict,
             "replaces": self.replaces.name if self.replaces else None,
+            "candidate": self.candidate,
             "conditions": [asdict(condition) for condition in self.conditions],
             "test": _as_json(self.test) if self.test else None,
             "frozen": {dataset.name: _as_json(compared) for dataset, compared in self.frozen},
         }
+
+
+def compared(
+    dataset: Dataset, new: ModelVersion, old: ModelVersion
+) -> tuple[Gate | None, list[tuple[Dataset, Compared]]]:
+    """(what the gate says, where `old` is the active version; the two versions on the dataset and on each
+    benchmark)."""
+    if old == ModelVersion.objects.active():
+        gate = weigh(new, dataset)
+        return gate, [(on, found) for on, found in [(dataset, gate.test), *gate.frozen] if found]
+    measured_on = [dataset, *Dataset.objects.benchmarks().exclude(pk=dataset.pk)]
+    return None, [(on, compare(new, old, pairs.of_dataset(on))) for on in measured_on]
 
 
 def _as_json(compared: Compared) -> dict[str, object]:
@@ -106,21 +146,37 @@ def weigh(version: ModelVersion, dataset: Dataset) -> Gate:
     if active is None:
         return Gate(version, None, [])
     test = compare(version, active, pairs.of_dataset(dataset))
-    benchmarks = Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk).order_by("pk")
+    benchmarks = Dataset.objects.benchmarks().exclude(pk=dataset.pk)
     frozen = [(benchmark, compare(version, active, pairs.of_dataset(benchmark))) for benchmark in benchmarks]
+    candidate = candidate_number(version, active)
     conditions: list[Condition] = []
     for on, compared in [(dataset, test), *frozen]:
         remarks = " ".join([f"On {on}: {compared.remarks}", *learnt.warnings([version, active])])
         conditions += [
             Condition("unseen", True, remarks),
             _scored(version, active, on, compared.lacking),
-            _superior(on, compared.paired) if on == dataset else _no_worse(on, compared.paired),
+            _superior(on, compared.paired, candidate) if on == dataset else _no_worse(on, compared.paired),
             *_no_slice_worse(on, compared.paired),
         ]
     if not frozen:
         conditions.append(Condition("frozen", True, "There is no other benchmark dataset to check."))
     conditions.append(_calibrated(version))
-    return Gate(version, active, conditions, test, frozen)
+    return Gate(version, active, conditions, test, frozen, candidate)
+
+
+def candidate_number(version: ModelVersion, active: ModelVersion) -> int:
+    """The place k of the version among all that may replace the active one, which fixes the level of its
+    interval (scoring.anytime.level_of).
+
+    The nth version registered since the active one took over has k = 2n - 1. Versions from before have the
+    even numbers, the newest first. So k never changes while the active version stays, and no two versions
+    share one. Rules (baselines) take no part; a version that nothing rests on may be deleted, and was never
+    weighed."""
+    since = active.activated_at or active.created_at
+    others = ModelVersion.objects.exclude(kind=ModelVersion.Kind.BASELINE).exclude(pk=active.pk)
+    if version.created_at > since:
+        return 2 * others.filter(created_at__gt=since, pk__lt=version.pk).count() + 1
+    return 2 * others.filter(created_at__lte=since, pk__gt=version.pk).count() + 2
 
 
 def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacking: int) -> Condition:
@@ -133,38 +189,63 @@ def _scored(version: ModelVersion, active: ModelVersion, dataset: Dataset, lacki
     )
 
 
+def _superior(dataset: Dataset, paired: PairedComparison, candidate: int) -> Condition:
+    """Better on the team's own pairs."""
+    return _weighed("superior", dataset, paired, 0.0, anytime.level_of(candidate))
+
+
+def _no_worse(dataset: Dataset, paired: PairedComparison) -> Condition:
+    """Not worse by MARGIN on a frozen Dataset. Its level is not corrected for several candidates: a version
+    that is no better is stopped by `_superior` already."""
+    return _weighed(f"no worse on {dataset}", dataset, paired, -MARGIN, anytime.LEVEL)
+
+
+def _weighed(
+    name: str, dataset: Dataset, paired: PairedComparison, at_least: float, level: float
+) -> Condition:
+    if paired.totals is None:
+        return Condition(name, None, _too_few(dataset, paired), str(dataset))
+    weighed = anytime.weigh(paired.totals, at_least, level, NEEDED)
+    votes = None if weighed.more_pairs is None else weighed.more_pairs * dataset.overlap
+    said = _in_words(weighed, dataset, votes)
+    if paired.n < NEEDED:
+        said = f"{_too_few(dataset, paired)} {said}"
+    return Condition(name, weighed.met, said, str(dataset), weighed, votes)
+
+
 def _too_few(dataset: Dataset, paired: PairedComparison) -> str:
     return f"{paired.n:,} pairs of {dataset} count. A reliable difference needs {NEEDED}. {WHAT_TO_DO}"
 
 
-def _superior(dataset: Dataset, paired: PairedComparison) -> Condition:
-    """Better on the team's own pairs: by the interval over prompt groups, and by McNemar's test."""
-    if paired.n < NEEDED:
-        return Condition("superior", None, _too_few(dataset, paired))
-    difference, interval = paired.accuracy_difference, paired.accuracy_interval
-    if difference is None or interval is None or paired.p is None:
-        return Condition(
-            "superior", None, "All pairs that count belong to one prompt group, so there is no interval."
-        )
-    figures = (
-        f"{shares.points(difference)} on {paired.n:,} pairs (95 % interval "
-        f"{shares.points_between(interval)}; McNemar p = {paired.p:.3g})."
+def _in_words(weighed: Weighed, dataset: Dataset, votes: int | None) -> str:
+    if weighed.at_least < 0:
+        names = {
+            True: f"Not worse by {shares.size(MARGIN)} or more",
+            False: "Worse",
+            None: f"Not shown to lose less than {shares.size(MARGIN)}",
+        }
+    else:
+        names = {
+            True: "Better",
+            False: f"Not better by {shares.size(MARGIN)} or more",
+            None: "Not decided yet",
+        }
+    interval = (
+        f"{shares.limit(1 - weighed.level)} interval {shares.points_between(weighed.interval)}"
+        if weighed.interval
+        else f"no interval from only {weighed.groups:,} prompt group{'s' * (weighed.groups != 1)}"
     )
-    better = difference > 0 and interval[0] > 0 and paired.p < LEVEL
-    return Condition("superior", better, figures if better else f"Not clearly better: {figures}")
-
-
-def _no_worse(dataset: Dataset, paired: PairedComparison) -> Condition:
-    name = f"no worse on {dataset}"
-    if paired.n < NEEDED or paired.accuracy_interval is None or paired.accuracy_difference is None:
-        return Condition(name, None, _too_few(dataset, paired))
-    met = paired.accuracy_interval[0] >= NO_WORSE_THAN
     figures = (
-        f"{shares.points(paired.accuracy_difference)} on {paired.n:,} pairs of {dataset} (95 % interval "
-        f"{shares.points_between(paired.accuracy_interval)}; the limit is a loss of "
-        f"{shares.size(NO_WORSE_THAN)})."
+        f"{names[weighed.met]} on {dataset}: {shares.points(weighed.difference)} on {weighed.pairs:,} pairs "
+        f"({interval})."
     )
-    return Condition(name, met, figures if met else f"The model may be worse on {dataset}: {figures}")
+    if weighed.met is not None:
+        return figures
+    if votes is None or weighed.more_pairs is None:
+        return f"{figures} How many more votes would decide cannot be told yet."
+    pairs = f"{weighed.more_pairs:,} more pairs"
+    more = pairs if votes == weighed.more_pairs else f"{votes:,} more votes on {pairs}"
+    return f"{figures} If the difference stays as it is, about {more} would decide."
 
 
 def _no_slice_worse(dataset: Dataset, paired: PairedComparison) -> list[Condition]:
@@ -174,7 +255,7 @@ def _no_slice_worse(dataset: Dataset, paired: PairedComparison) -> list[Conditio
         if part.holm_p is not None
         and part.difference is not None
         and part.difference < 0
-        and part.holm_p < LEVEL
+        and part.holm_p < anytime.LEVEL
         and part.label not in BY_ANSWER
     ]
     if not worse:
@@ -309,13 +390,18 @@ def activate(
             scored = Score.objects.filter(version=replaced, completion__prompt__dataset=OuterRef("pk"))
             Dataset.objects.filter(Exists(scored), held_by=None).update(held_by=replaced)
         Dataset.objects.filter(held_by=version).update(held_by=None)
-        return version.promotions.create(
-            kind=kind or (Promotion.Kind.OVERRIDE if replaced else Promotion.Kind.FIRST),
+        kind = kind or (Promotion.Kind.OVERRIDE if replaced else Promotion.Kind.FIRST)
+        is_back = kind == Promotion.Kind.ROLLBACK
+        record(Kind.MODEL_ROLLED_BACK if is_back else Kind.MODEL_PROMOTED, by=by, target=version, word=kind)
+        promotion = version.promotions.create(
+            kind=kind,
             supersedes=replaced,
             by=by,
             reason=reason,
             gate=dict(gate or {}),
         )
+        outbox.note_promotion(promotion, version)
+    return promotion
 
 
 NAMED = 3

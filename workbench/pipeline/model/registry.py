@@ -13,7 +13,8 @@ from django.db.models import ProtectedError
 
 from scoring.formats import Pair, Scorer
 from workbench.db.storage import delete_folder
-from workbench.models import ModelVersion
+from workbench.models import ModelVersion, User
+from workbench.pipeline.history.recording import Kind, record
 from workbench.pipeline.runs.progress import Refused
 
 SELF_TEST: Sequence[Pair] = (
@@ -62,6 +63,7 @@ def register(
     files: Sequence[str],
     facts: Mapping[str, object],
     storage: Storage = default_storage,
+    by: User | None = None,
 ) -> tuple[ModelVersion, bool]:
     """Store a checkpoint's files and the ModelVersion that pins them; (version, whether it is new).
 
@@ -77,11 +79,16 @@ def register(
     )
     if registered := same.first():
         return registered, False
-    for file in files:
-        _store(folder / file, f"{version.checkpoint}/{file}", storage)
+    try:
+        for file in files:
+            _store(folder / file, f"{version.checkpoint}/{file}", storage)
+    except OSError:
+        _delete_unshared_files(version, storage)  # half a checkpoint fills a disk that is full already
+        raise
     try:
         with transaction.atomic():
             version.save(force_insert=True)
+            record(Kind.MODEL_ADDED, by=by, target=version)
     except IntegrityError:
         raise Refused(f"Another model is named {name}. Give this model another name with --name.") from None
     return version, True
@@ -98,7 +105,15 @@ def _store(source: Path, target: str, storage: Storage) -> None:
         storage.save(target, File(stream))
 
 
-def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> None:
+def retire(version: ModelVersion, by: User | None = None) -> None:
+    """Take a registered version out of use; its Scores stay. Raises Refused for any other state."""
+    with transaction.atomic():
+        if not version.retire():
+            raise Refused(f"{version} is {version.state}. Only a registered model can be retired.")
+        record(Kind.MODEL_RETIRED, by=by, target=version)
+
+
+def delete_unused(version: ModelVersion, storage: Storage = default_storage, by: User | None = None) -> None:
     """Delete a version that nothing rests on, and its files when no other version shares them. Raises Refused
     for the active version, a baseline, and a version with Scores or Judgments."""
     if version.kind == ModelVersion.Kind.BASELINE or version.state == ModelVersion.State.ACTIVE:
@@ -107,11 +122,18 @@ def delete_unused(version: ModelVersion, storage: Storage = default_storage) -> 
             "cannot be deleted."
         )
     try:
-        version.delete()
+        with transaction.atomic():
+            record(Kind.MODEL_DELETED, by=by, target=version)
+            version.delete()
     except ProtectedError:
         raise Refused(
             f"{version} has scores that other figures rest on, so it cannot be deleted. Retire it instead."
         ) from None
+    _delete_unshared_files(version, storage)
+
+
+def _delete_unshared_files(version: ModelVersion, storage: Storage) -> None:
+    """Delete the version's checkpoint when no version in the registry has the same files."""
     sharing = ModelVersion.objects.filter(
         weights_sha256=version.weights_sha256, tokenizer_sha256=version.tokenizer_sha256
     )

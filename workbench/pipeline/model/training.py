@@ -4,7 +4,6 @@ A training has one folder in the worker's data folder until it is done: with the
 resume from, and the checkpoint. A worker that shares the data folder resumes the training of a killed worker.
 A worker that does not begins anew: slower, never wrong."""
 
-import errno
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,14 +12,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from scoring.config import Report, Stopped, TrainingError
 from scoring.learnt import Record, of_training
 from scoring.pairs import read_training_data
+from workbench.db.away import is_disk_full
 from workbench.models import Dataset, ModelVersion, Release, Run, User
-from workbench.models.runs import Finding, PreflightFacts
+from workbench.models.runs import Finding, Found, PreflightFacts
 from workbench.pipeline import releases
+from workbench.pipeline.history.recording import record_run
 from workbench.pipeline.model import calibration, evaluation, plan, promotion, registry
 from workbench.pipeline.model.margins import ScorerOf, complete_margins
 from workbench.pipeline.model.pairs import LEARNT, NothingToEvaluate, of_dataset
@@ -39,10 +41,11 @@ class NothingBetter(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder to register: its files, and fields of the ModelVersion."""
+    """A model folder to register: its files, fields of the ModelVersion, and what its self-test found."""
 
     files: Sequence[str]
     facts: Mapping[str, object]
+    found: Found | None = None
 
 
 Look = Callable[[Path, Path], PreflightFacts]
@@ -66,6 +69,7 @@ class Tools:
     scorer_of: ScorerOf
 
 
+@transaction.atomic
 def begin(
     release: Release,
     base: ModelVersion,
@@ -76,10 +80,12 @@ def begin(
 ) -> Run:
     """A new Run, to be enqueued, that trains `base` further, or anew, on the release. Raises Refused."""
     plan.outlook(release)
+    if base.is_external:
+        raise Refused(f"{base} is scored elsewhere, so its weights are not here. Choose another model.")
     if base.kind != ModelVersion.Kind.TRANSFORMER:
         raise Refused(f"{base} is a rule without weights. Choose another model to start from.")
     plan.config_of(preset, settings)
-    return Run.objects.create(
+    run = Run.objects.create(
         kind=Run.Kind.TRAIN,
         dataset=release.dataset,
         created_by=by,
@@ -93,6 +99,7 @@ def begin(
             "name": plan.free_name(release, name),
         },
     )
+    return record_run(run)
 
 
 # --- carrying it out ----------------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ def carry_out(
         except (TrainingError, ValueError) as error:
             raise Refused(str(error)) from error
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            if not is_disk_full(error):
                 raise
             raise Refused(
                 "The disk is full. Make room and try again: the training continues where it stopped."
@@ -137,13 +144,13 @@ def _carried_out(run: Run, log: RunLog, place: Path, tools: Tools) -> tuple[Mode
     except NothingBetter as outcome:
         log.say(str(outcome))
         return None, Finding(better=False, said=str(outcome))
-    _prove(version, run, log, tools.scorer_of)
-    finding = _weighed(version)
+    prove(version, run, log, tools.scorer_of)
+    finding = weighed(version)
     log.say(finding["said"])
     return version, finding
 
 
-def _weighed(version: ModelVersion) -> Finding:
+def weighed(version: ModelVersion) -> Finding:
     """What the gate says of the new version on the Dataset that it was trained for."""
     if version.release is None:
         return Finding(
@@ -186,7 +193,7 @@ def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
     lineage = {"base": base, "release": release, "trained_by": run, "training": dict(how)}
     facts = {**checkpoint.facts, **lineage, "origin": f"{base.name}, trained on {release}"[:300]}
     version, is_new = registry.register(
-        name=_still_free(run), folder=out, files=checkpoint.files, facts=facts
+        name=_still_free(run), folder=out, files=checkpoint.files, facts=facts, by=run.created_by
     )
     if version == base:
         raise NothingBetter(
@@ -216,7 +223,7 @@ def _still_free(run: Run) -> str:
     return f"{name[:80]}-run{run.pk}" if taken else name
 
 
-def _prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) -> None:
+def prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) -> None:
     """Calibrate on groups that the weights were not fitted to; evaluate on unseen groups of its Dataset and
     of every frozen one. Too little data is a line in the log and no failure: the version is stored."""
     dataset = version.release.dataset if version.release else None
@@ -229,7 +236,7 @@ def _prove(version: ModelVersion, run: Run, log: RunLog, scorer_of: ScorerOf) ->
     complete_margins(version, untaught, scorer_of, _scoring(log))
     log.say(_calibrated(version, dataset))
     log.stage("evaluating")
-    for on in [dataset, *Dataset.objects.filter(frozen=True).exclude(pk=dataset.pk)]:
+    for on in [dataset, *Dataset.objects.benchmarks().exclude(pk=dataset.pk)]:
         try:
             stored = evaluation.evaluate(version, of_dataset(on), scorer_of, run=run, progress=_scoring(log))
             log.say(evaluation.summary(stored))

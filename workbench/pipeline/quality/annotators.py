@@ -46,34 +46,43 @@ def together(qualities: Iterable[Quality]) -> Quality:
     return Quality(**{name: summed(name) for name in NAMES})
 
 
+Answers = tuple[QuerySet[Judgment], Q]
+"""Judgments, and which of them are hits."""
+
+
+def gold_and_repeats(dataset: Dataset) -> tuple[Answers, Answers]:
+    """People's first answers to gold and to repeats, with those that are right and the same."""
+    first = Judgment.objects.of(dataset).by_people().order_by().filter(supersedes=None).opinions()
+    gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold_outcome="")
+    vote = Judgment.objects.current().filter(
+        comparison=OuterRef("comparison"), annotator=OuterRef("annotator")
+    )
+    repeats = first.filter(purpose=Purpose.REPEAT).annotate(vote=Subquery(vote.values("outcome")[:1]))
+    repeats = repeats.exclude(vote=None).exclude(vote=Outcome.CANNOT_JUDGE)
+    return (gold, Q(outcome=F("comparison__gold_outcome"))), (repeats, Q(outcome=F("vote")))
+
+
 def by_annotator(dataset: Dataset) -> dict[int, Quality]:
     """Each person who has answered in the Dataset, by primary key. Five queries, for any number of people."""
     judgments = Judgment.objects.of(dataset).by_people().order_by()
     first = judgments.filter(supersedes=None)
-    gold = first.filter(purpose=Purpose.GOLD).exclude(comparison__gold_outcome="").opinions()
-    vote = Judgment.objects.current().filter(
-        comparison=OuterRef("comparison"), annotator=OuterRef("annotator")
-    )
-    repeats = (
-        first.filter(purpose=Purpose.REPEAT).opinions().annotate(vote=Subquery(vote.values("outcome")[:1]))
-    )
+    gold, repeats = gold_and_repeats(dataset)
     sided = first.exclude(left="").filter(outcome__in=[Outcome.A, Outcome.B])
     revealed = judgments.current().filter(mode=Claim.Mode.BLIND).exclude(suggested="")
     changed = Q(stage=Judgment.Stage.REVEALED) & ~Q(outcome=F("supersedes__outcome"))
     columns = {
-        "gold": _shares(gold, Q(outcome=F("comparison__gold_outcome"))),
-        "consistent": _shares(
-            repeats.exclude(vote=None).exclude(vote=Outcome.CANNOT_JUDGE), Q(outcome=F("vote"))
-        ),
-        "left": _shares(sided, Q(outcome=F("left"))),
-        "towards": _shares(revealed, changed & Q(outcome=F("suggested"))),
-        "away": _shares(revealed, changed & ~Q(outcome=F("suggested"))),
+        "gold": shares_of(*gold),
+        "consistent": shares_of(*repeats),
+        "left": shares_of(sided, Q(outcome=F("left"))),
+        "towards": shares_of(revealed, changed & Q(outcome=F("suggested"))),
+        "away": shares_of(revealed, changed & ~Q(outcome=F("suggested"))),
     }
     people = {pk for column in columns.values() for pk in column}
     none = Share(0, 0)
     return {pk: Quality(**{name: column.get(pk, none) for name, column in columns.items()}) for pk in people}
 
 
-def _shares(judgments: QuerySet[Judgment], hit: Q) -> dict[int, Share]:
+def shares_of(judgments: QuerySet[Judgment], hit: Q) -> dict[int, Share]:
+    """The share of hits among these Judgments of each annotator, by primary key."""
     rows = judgments.values("annotator").annotate(n=Count("pk"), k=Count("pk", filter=hit))
     return {row["annotator"]: Share(row["k"], row["n"]) for row in rows}

@@ -16,6 +16,7 @@ from workbench.db.storage import delete_folder
 from workbench.models import Dataset, Statistics
 from workbench.pipeline.quality.panels import Panel, names_of, panels
 from workbench.pipeline.quality.reports import Report, label_sources
+from workbench.pipeline.sources import panel as sources
 
 # vl_convert draws with these. A picture with another element (script, foreignObject, image) is refused.
 _ELEMENTS = frozenset({"svg", "g", "path", "text", "tspan", "rect", "line", "circle", "defs", "clipPath"})
@@ -48,6 +49,11 @@ def draw(report: Report, names: Mapping[int, str]) -> Iterator[tuple[str, bytes]
             if panel.has_chart:
                 for theme in THEMES:
                     yield chart_name(panel, label_source, theme), drawn(panel, THEMES[theme])
+    for votes in report["boards"]:
+        board = sources.strengths(report, votes)
+        if board and board.has_chart:
+            for theme in THEMES:
+                yield chart_name(board, votes, theme), drawn(board, THEMES[theme])
 
 
 def chart_name(panel: Panel, label_source: str, theme: str) -> str:

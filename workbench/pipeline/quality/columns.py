@@ -126,10 +126,20 @@ def pairs_of(dataset: Dataset, using: str, step: Step) -> Pairs:
 
 def independent_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
     """The answers of people that count in figures (see Judgment.independent)."""
-    rows = Judgment.objects.using(using).independent(dataset).order_by().values_list("pk", flat=True)
-    keys = np.fromiter(rows.iterator(chunk_size=CHUNK), dtype=np.int64)
-    independent: Mask = np.isin(answers.pk, keys)
-    return independent
+    return _mask(Judgment.objects.using(using).independent(dataset), answers)
+
+
+def blind_of(dataset: Dataset, answers: Answers, using: str) -> Mask:
+    """The opinions of people before any Suggestion (see Judgment.blind)."""
+    return _mask(Judgment.objects.using(using).of(dataset).blind(), answers)
+
+
+def _mask(rows: QuerySet[Judgment], answers: Answers) -> Mask:
+    keys = np.fromiter(
+        rows.order_by().values_list("pk", flat=True).iterator(chunk_size=CHUNK), dtype=np.int64
+    )
+    among: Mask = np.isin(answers.pk, keys)
+    return among
 
 
 def _markdown(text: str) -> tuple[int, int, int, int]:

@@ -4,6 +4,7 @@ This module imports altair, which no web process needs: `charts` imports the mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import cast
@@ -13,12 +14,15 @@ import altair as alt  # noqa: TID253 - see above
 from workbench.pipeline.quality.charts import Theme
 from workbench.pipeline.quality.panels import Panel
 from workbench.pipeline.quality.panels.panel import Row
+from workbench.pipeline.quality.panels.people import STRIPS, strips_of
 from workbench.pipeline.quality.reports import KnownFigure, StoredFigure, has_value
 
-# vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap.
+# vl_convert measures text with Liberation Sans, which is as wide as Arial: other fonts would overlap. Where a
+# browser has none of these, its font is up to a sixth wider, and the padding on the left has room for that.
 FONT = 'Arial, "Liberation Sans", Arimo, Helvetica, sans-serif'
-WIDTH = 480
-LABELS = 150
+WIDTH = 372
+HEIGHT = 150
+LABELS = 118
 """Room for labels of rows, in pixels. A longer label ends in "…", and the table has all of it."""
 
 Spec = dict[str, object]
@@ -48,14 +52,13 @@ def _spec(chart: alt.TopLevelMixin, theme: Theme, height: int) -> Spec:
         "columnPadding": 20,
         "offset": 8,
     }
-    spec: Spec = (
-        chart.properties(
-            width=WIDTH,
-            height=height,
-            background="transparent",
-            padding={"left": 20, "right": 16, "top": 4, "bottom": 4},
-            autosize={"type": "fit-x", "contains": "padding"},
+    sized: alt.TopLevelMixin = chart
+    if not isinstance(chart, alt.HConcatChart):  # whose parts have sizes of their own
+        sized = chart.properties(
+            width=WIDTH, height=height, autosize={"type": "fit-x", "contains": "padding"}
         )
+    spec: Spec = (
+        sized.properties(background="transparent", padding={"left": 22, "right": 12, "top": 4, "bottom": 4})
         .configure(font=FONT)
         .configure_axis(**axis)
         .configure_legend(**legend)
@@ -80,20 +83,38 @@ def _span(figure: KnownFigure) -> dict[str, float]:
 
 
 def _agreement(panel: Panel, theme: Theme) -> Spec:
-    weeks = [(str(row["label"]), agreement) for row in panel.rows if (agreement := _figure(row, "raw"))]
-    base = _chart({"week": week, **_span(agreement)} for week, agreement in weeks)
-    base = base.encode(x=_weeks("week", [week for week, _ in weeks]))
-    y = alt.Y("low:Q", title="votes that agree", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_area(color=theme.model, opacity=0.14).encode(y=y, y2="high:Q")
+    every = _figure(panel.rows[0], "raw")
+    weeks = [(str(row["label"]), agreement) for row in panel.rows[1:] if (agreement := _figure(row, "raw"))]
+    if every is None:
+        raise ValueError("An agreement panel begins with the figure of all weeks.")
+    ends = [end for figure in (every, *(figure for _, figure in weeks)) for end in _span(figure).values()]
+    scale = alt.Scale(domain=[min(0.5, *ends), 1], nice=True, zero=False)
+    y = alt.Y("low:Q", title=f"{panel.context['opinions']} that agree", axis=_shares(), scale=scale)
+    if len(weeks) < 2:
+        return _single(every, theme, scale, panel.context["opinions"])
+    x = _weeks("week", [week for week, _ in weeks])
+    whole = _chart([_span(every)])
+    band = whole.mark_rect(color=theme.tie, opacity=0.18).encode(y=y, y2="high:Q")
+    middle = whole.mark_rule(color=theme.soft, strokeDash=[4, 4]).encode(y=alt.Y("value:Q", scale=scale))
+    base = _chart({"week": week, **_span(agreement)} for week, agreement in weeks).encode(x=x)
     bars = base.mark_rule(color=theme.model, strokeWidth=1.5).encode(y=y, y2="high:Q")
     line = base.mark_line(color=theme.model, strokeWidth=2).encode(y="value:Q")
     dots = base.mark_point(color=theme.model, filled=True, size=45, opacity=1).encode(y="value:Q")
-    return _spec(alt.layer(band, bars, line, dots), theme, 190)
+    return _spec(alt.layer(band, middle, bars, line, dots), theme, HEIGHT)
+
+
+def _single(figure: KnownFigure, theme: Theme, scale: alt.Scale, opinions: str) -> Spec:
+    """One dot with its interval on a line."""
+    base = _chart([_span(figure)])
+    x = alt.X("low:Q", title=f"{opinions} that agree", axis=_shares(), scale=scale)
+    bar = base.mark_rule(color=theme.model, strokeWidth=2).encode(x=x, x2="high:Q")
+    dot = base.mark_point(color=theme.model, filled=True, size=90, opacity=1).encode(x="value:Q")
+    return _spec(alt.layer(bar, dot), theme, 40)
 
 
 def _weeks(field: str, mondays: Sequence[str]) -> alt.X:
-    """A time axis in UTC with ticks at some six of the weeks."""
-    days = [date.fromisoformat(monday) for monday in mondays[:: -(-len(mondays) // 6)]]
+    """A time axis in UTC with ticks at some four of the weeks."""
+    days = [date.fromisoformat(monday) for monday in mondays[:: -(-len(mondays) // 4)]]
     ticks = [alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True) for day in days]
     axis = alt.Axis(format="%-d %b", grid=False, values=ticks)
     return alt.X(f"{field}:T", title=None, axis=axis, scale=alt.Scale(type="utc"))
@@ -156,7 +177,12 @@ def _reliability(panel: Panel, theme: Theme) -> Spec:
         axis=_shares(),
         scale=alt.Scale(domain=[0.5, 1], nice=False),
     )
-    y = alt.Y("low:Q", title="how often people agreed", axis=_shares(), scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y(
+        "low:Q",
+        title=f"how often {panel.context['source']} agreed",
+        axis=_shares(),
+        scale=alt.Scale(domain=[0, 1]),
+    )
     ideal = (
         _chart([{"predicted": 0.5, "at": 0.5}, {"predicted": 1.0, "at": 1.0}])
         .mark_line(color=theme.soft, strokeDash=[4, 4], strokeWidth=1)
@@ -166,7 +192,7 @@ def _reliability(panel: Panel, theme: Theme) -> Spec:
     bars = base.mark_rule(color=theme.model, strokeWidth=1.5).encode(y=y, y2="high:Q")
     size = alt.Size("n:Q", scale=alt.Scale(range=[30, 200], domainMin=0), legend=None)
     dots = base.mark_point(color=theme.model, filled=True, opacity=1).encode(y="value:Q", size=size)
-    return _spec(alt.layer(ideal, bars, dots), theme, 230)
+    return _spec(alt.layer(ideal, bars, dots), theme, HEIGHT)
 
 
 def _accuracy(panel: Panel, theme: Theme) -> Spec:
@@ -203,6 +229,8 @@ def _accuracy(panel: Panel, theme: Theme) -> Spec:
 def _slice_name(row: Row) -> str:
     """ "Length: similar" for a slice that the table describes at length."""
     label = str(row["label"])
+    if row["kind"] == "preferred":
+        return f"{label.partition(' ')[0].capitalize()} preferred"
     label = label.partition(":")[0] if row["kind"] == "length" else label
     return f"{row['of']}: {label}" if label else str(row["of"])
 
@@ -224,13 +252,13 @@ def _margins(panel: Panel, theme: Theme) -> Spec:
         .encode(
             x=alt.X("from:Q", title="score of a minus score of b", axis=alt.Axis(grid=False, tickCount=7)),
             x2="to:Q",
-            y=alt.Y("below:Q", title="votes", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("below:Q", title=panel.context["opinions"], axis=alt.Axis(tickCount=4)),
             y2="above:Q",
             color=alt.Color("outcome:N", scale=colours),
         )
     )
     zero = _chart([{"zero": 0}]).mark_rule(color=theme.ink, strokeWidth=1).encode(x="zero:Q")
-    return _spec(alt.layer(bars, zero), theme, 190)
+    return _spec(alt.layer(bars, zero), theme, HEIGHT)
 
 
 def _pace(panel: Panel, theme: Theme) -> Spec:
@@ -250,14 +278,150 @@ def _pace(panel: Panel, theme: Theme) -> Spec:
             y2="judgments:Q",
         )
     )
-    return _spec(bars, theme, 190)
+    return _spec(bars, theme, HEIGHT)
+
+
+def _audit(panel: Panel, theme: Theme) -> Spec:
+    voices = {"people": panel.context["source"], "model": panel.context["model"]}
+    figures = [
+        (str(row["feature"]), voice, figure)
+        for row in panel.rows
+        for key, voice in voices.items()
+        if (figure := _figure(row, key))
+    ]
+    features = list(dict.fromkeys(feature for feature, _, _ in figures))
+    names = list(voices.values())
+    colour = alt.Color("voice:N", scale=alt.Scale(domain=names, range=[theme.rule, theme.model]))
+    shape = alt.Shape("voice:N", scale=alt.Scale(domain=names, range=["circle", "diamond"]))
+    base = _chart({"feature": feature, "voice": voice, **_span(figure)} for feature, voice, figure in figures)
+    base = base.encode(
+        y=alt.Y("feature:N", sort=features, title=None, axis=_row_labels()),
+        yOffset=alt.YOffset("voice:N", sort=names),
+        color=colour,
+    )
+    times = "'× ' + format(exp(datum.value), '.2~r')"
+    axis = alt.Axis(values=_doublings([figure for _, _, figure in figures]), labelExpr=times)
+    x = alt.X("low:Q", title="odds of being preferred", axis=axis)
+    none = _chart([{"none": 0}]).mark_rule(color=theme.soft, strokeDash=[3, 3]).encode(x="none:Q")
+    bars = base.mark_rule(strokeWidth=1.5).encode(x=x, x2="high:Q")
+    dots = base.mark_point(filled=True, size=55, opacity=1).encode(x="value:Q", shape=shape)
+    return _spec(alt.layer(none, bars, dots), theme, 32 * len(features))
+
+
+def _doublings(figures: Sequence[KnownFigure]) -> list[float]:
+    """Ticks on a scale of log-odds: at most some seven powers of two about 1."""
+    reach = max((abs(end) for figure in figures for end in (figure["low"], figure["high"])), default=0.7)
+    most = max(1, round(reach / math.log(2)))
+    step = -(-most // 3)
+    return [power * math.log(2) for power in range(-3 * step, 3 * step + 1, step)]
+
+
+def _annotators(panel: Panel, theme: Theme) -> Spec:
+    """A strip a person, with a column a figure; the dashed line is one half for the left side."""
+    rows = panel.shown_in_chart
+    keys = strips_of(rows, "gold" in {column.key for column in panel.columns})
+    names = [str(row["name"]) for row in rows]
+    width = (WIDTH - LABELS - 24 - 16 * len(keys)) // len(keys)
+    parts = [
+        _strip(
+            key, [(str(row["name"]), _figure(row, key)) for row in rows], names, theme, number == 0
+        ).properties(width=width, height=_height(len(names)))
+        for number, key in enumerate(keys)
+    ]
+    return _spec(alt.hconcat(*parts, spacing=16), theme, 0)
+
+
+def _strip(
+    key: str,
+    figures: Sequence[tuple[str, KnownFigure | None]],
+    names: Sequence[str],
+    theme: Theme,
+    is_first: bool,
+) -> alt.LayerChart | alt.FacetChart:
+    axis = alt.Axis(domain=False, ticks=False, grid=True, labelPadding=8, labels=is_first)
+    y = alt.Y("name:N", sort=list(names), title=None, axis=axis, scale=alt.Scale(domain=list(names)))
+    known = [(name, figure) for name, figure in figures if figure]
+    base = _chart({"name": name, **_span(figure)} for name, figure in known).encode(y=y)
+    if key == "seconds":
+        scale, x_axis = alt.Scale(zero=True), alt.Axis(tickCount=3, grid=False)
+    else:
+        domain = _around([figure for _, figure in known], 0.5) if key == "left" else [0, 1]
+        scale, x_axis = alt.Scale(domain=domain), _shares().copy()
+        x_axis.tickCount, x_axis.grid = 2, False
+    x = alt.X("low:Q", title=STRIPS[key], axis=x_axis, scale=scale)
+    bars = base.mark_rule(color=theme.model, strokeWidth=1.5).encode(x=x, x2="high:Q")
+    dots = base.mark_point(color=theme.model, filled=True, size=50, opacity=1).encode(x="value:Q")
+    if key != "left":
+        return alt.layer(bars, dots)
+    half = _chart([{"half": 0.5}]).mark_rule(color=theme.soft, strokeDash=[3, 3])
+    return alt.layer(half.encode(x=alt.X("half:Q", scale=scale)), bars, dots)
+
+
+def _plan(panel: Panel, theme: Theme) -> Spec:
+    rows = [
+        {"votes": cast("int", row["votes"]), "within": cast("float", row["within"])}
+        for row in panel.shown_in_chart
+    ]
+    n, now, most = int(panel.context["n"]), rows[0]["within"], 1.15 * rows[-1]["votes"]
+    curve = [{"votes": more, "within": now * math.sqrt(n / (n + more))} for more in _even(most, 60)]
+    x = alt.X("votes:Q", title="more votes", axis=alt.Axis(tickCount=4, format=",.0f", grid=False))
+    points = "'± ' + format(datum.value * 100, '.0f')"
+    y = alt.Y(
+        "within:Q",
+        title="margin of error, points",
+        axis=alt.Axis(labelExpr=points, tickCount=4),
+        scale=alt.Scale(domainMin=0),
+    )
+    line = _chart(curve).mark_line(color=theme.model, strokeWidth=2).encode(x=x, y=y)
+    words = ["you are here", *(f"{row['votes']:,.0f} votes" for row in rows[1:])]
+    marks = _chart({**row, "words": said} for row, said in zip(rows, words, strict=True)).encode(x=x, y=y)
+    dots = marks.mark_point(color=theme.rule, filled=True, size=70, opacity=1, shape="diamond")
+    text = marks.mark_text(color=theme.ink, align="left", dx=8, dy=-8, fontSize=12).encode(text="words:N")
+    return _spec(alt.layer(line, dots, text), theme, HEIGHT)
+
+
+def _even(most: float, steps: int) -> list[float]:
+    return [most * step / steps for step in range(steps + 1)]
+
+
+def _sources(panel: Panel, theme: Theme) -> Spec:
+    figures = [
+        (str(row["source"]), kind, figure)
+        for row in panel.shown_in_chart
+        for kind, key in (("at equal length and side", "controlled"), ("as judged", "raw"))
+        if (figure := _figure(row, key))
+    ]
+    kinds = list(dict.fromkeys(kind for _, kind, _ in figures))
+    names = list(dict.fromkeys(name for name, _, _ in figures))
+    base = _chart({"source": name, "kind": kind, **_span(figure)} for name, kind, figure in figures)
+    base = base.encode(y=alt.Y("source:N", sort=names, title=None, axis=_row_labels()))
+    scale = alt.Scale(domain=_around([figure for _, _, figure in figures], 0.5), zero=False)
+    half = _chart([{"half": 0.5}]).mark_rule(color=theme.soft, strokeDash=[3, 3])
+    half = half.encode(x=alt.X("half:Q", scale=scale))
+    colours = alt.Scale(domain=kinds, range=[theme.model, theme.rule][: len(kinds)])
+    shapes = alt.Scale(domain=kinds, range=["circle", "diamond"][: len(kinds)])
+    colour = alt.Color("kind:N", scale=colours)
+    x = alt.X("low:Q", title="wins against the average source", axis=_shares(), scale=scale)
+    bars = (
+        base.transform_filter(alt.FieldEqualPredicate(field="kind", equal=kinds[0]))
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=x, x2="high:Q", color=colour)
+    )
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(
+        x="value:Q", color=colour, shape=alt.Shape("kind:N", scale=shapes)
+    )
+    return _spec(alt.layer(half, bars, dots), theme, _height(len(names)))
 
 
 CHARTS: dict[str, Callable[[Panel, Theme], Spec]] = {
     "agreement": _agreement,
+    "annotators": _annotators,
+    "audit": _audit,
     "left": _left,
+    "plan": _plan,
     "reliability": _reliability,
     "accuracy": _accuracy,
     "margins": _margins,
     "pace": _pace,
+    "sources": _sources,
 }

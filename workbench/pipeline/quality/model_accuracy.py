@@ -30,6 +30,13 @@ from workbench.pipeline.quality.reports import (
 )
 from workbench.pipeline.text import learnt
 
+RESTS_ON = {"people": "votes", "imported": "imported labels", "all": "votes and imported labels"}
+"""What the accuracy against a label source is counted on. Pages say so, as their figures differ by it."""
+
+
+MISCALIBRATED = 0.1
+"""An expected calibration error above this is told: nobody should rely on the percentages."""
+
 
 @dataclass(frozen=True)
 class ModelAccuracy:
@@ -60,6 +67,10 @@ class ModelAccuracy:
         return SOURCE_NAMES[self.label_source]
 
     @property
+    def rests_on(self) -> str:
+        return RESTS_ON[self.label_source]
+
+    @property
     def beats_rule(self) -> bool | None:
         """See accuracy.beats_rule."""
         return accuracy.beats_rule(self.over_rule["low"], self.over_rule["high"]) if self.over_rule else None
@@ -68,6 +79,13 @@ class ModelAccuracy:
     def warning(self) -> str:
         """A sentence where the accuracy is above the human ceiling, else ""."""
         return above_ceiling(self.accuracy["value"], self.ceiling["value"], self.ceiling["n"])
+
+    @property
+    def miscalibrated(self) -> str:
+        """How far the percentages of the version are off, in a phrase; "" where that is little or unknown."""
+        if not self.ece or self.ece["value"] is None or self.ece["value"] <= MISCALIBRATED:
+            return ""
+        return f"percentages off by {100 * self.ece['value']:.0f} points"
 
     @property
     def left_out(self) -> str:

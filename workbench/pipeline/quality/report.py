@@ -39,6 +39,7 @@ from workbench.pipeline.quality.columns import (
     Answers,
     Pairs,
     answers_of,
+    blind_of,
     counted,
     cut_of,
     independent_of,
@@ -63,6 +64,7 @@ from workbench.pipeline.quality.reports import (
     Agreements,
     AnnotatorRow,
     AuditRow,
+    Board,
     Checks,
     Goal,
     ModelRow,
@@ -73,6 +75,7 @@ from workbench.pipeline.quality.reports import (
 from workbench.pipeline.quality.skill import Skills, one_coin
 from workbench.pipeline.quality.voting import agreement, ceiling
 from workbench.pipeline.runs.progress import Cancelled, Progress, never_stop
+from workbench.pipeline.sources import board as sources
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
@@ -96,6 +99,8 @@ class Data:
     guidelines: dict[int, int]
     taken_at: datetime
     samples: dict[str, Sample]
+    blind: Mask
+    """The opinions of people before any Suggestion."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,7 @@ def compute(dataset: Dataset, progress: Progress = never_stop) -> Report:
         "against": against,
         "audit": audits,
         "plan": _plan(agreements, against, seconds),
+        "boards": _boards(data),
         "data": {
             "taken_at": data.taken_at.isoformat(timespec="seconds"),
             "comparisons": len(data.pairs.pk),
@@ -228,6 +234,7 @@ def _read(dataset: Dataset, progress: Progress) -> Data:
             ),
             taken_at=timezone.now(),
             samples=_samples(dataset, answers, using),
+            blind=blind_of(dataset, answers, using),
         )
 
 
@@ -527,6 +534,30 @@ def _audit(data: Data, version: ModelVersion, chosen: Mask, seen: Seen) -> Audit
         side=answers.side[preferred].astype(np.float64),
     )
     return {"version": version.name, "pk": version.pk, **audit(choices)}
+
+
+# --- sources of answers -----------------------------------------------------------------------------------
+
+
+def _boards(data: Data) -> dict[str, Board]:
+    pairs, answers = data.pairs, data.answers
+    opinions = answers.outcome >= 0
+    chosen = {
+        "people": data.blind,
+        "random": data.samples["people"].chosen,
+        "imported": data.samples["imported"].chosen,
+    }
+    if data.samples["people"].chosen.sum() == data.blind.sum():
+        del chosen["random"]
+    of = np.stack([answers.pair, answers.annotator], axis=1)
+    votes = of[answers.current & ~answers.imported & opinions]
+    led = {"people": len(np.unique(np.concatenate([votes, of[data.blind]]), axis=0)) - int(data.blind.sum())}
+    boards = {
+        name: sources.board(pairs, answers, use, led.get(name, 0))
+        for name, use in chosen.items()
+        if use.any()
+    }
+    return {name: board for name, board in boards.items() if board["sources"]}
 
 
 # --- how many more votes -----------------------------------------------------------------------------

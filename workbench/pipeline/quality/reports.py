@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict, TypeGuard
 
-FORMAT = 5
+FORMAT = 6
 """A report with another number is not shown, and a new one is computed."""
 
 SOURCE_NAMES = {"people": "people", "imported": "imported labels", "all": "both"}
+OPINION = {"people": "vote", "imported": "imported label", "all": "vote or label"}
+"""What one opinion of a label source is called: only what people say here is a vote."""
+
+OPINIONS = {"people": "votes", "imported": "imported labels", "all": "votes and labels"}
 
 
 class StoredFigure(TypedDict):
@@ -256,6 +260,56 @@ class Goal(TypedDict):
     measured: bool
 
 
+class BoardRow(TypedDict):
+    """A source of answers on the board. Strengths are log-odds above the mean of the sources; raw ones are
+    without control of side and length. against_average: the chance to win against a source of mean
+    strength."""
+
+    source: str
+    votes: int
+    wins: float
+    """A tie is half a win."""
+    strength: StoredFigure
+    against_average: StoredFigure
+    raw_strength: StoredFigure
+    raw_against_average: StoredFigure
+
+
+class Lead(TypedDict):
+    """The strongest source. chance: how often it wins against the next. sure: whether it is ahead of each
+    other source, all of them together at 95 %."""
+
+    source: str
+    next: str
+    chance: StoredFigure
+    sure: bool
+
+
+class Board(TypedDict):
+    """Bradley-Terry strengths of the sources that wrote the answers (see pipeline/sources/board)."""
+
+    votes: int
+    groups: int
+    """Prompt groups behind the votes."""
+    ties: int
+    sources: list[BoardRow]
+    """The strongest first, then those without a strength."""
+    wins: list[list[float]]
+    """Wins of the row over the column, in the order of `sources`."""
+    pairs: list[list[int]]
+    """Votes on the two, in the same order."""
+    controlled: bool
+    """Whether `strength` is known: side and length are controlled."""
+    left: StoredFigure
+    """How often the answer on the left wins against its equal."""
+    longer: StoredFigure
+    """How often an answer twice as long wins against its equal."""
+    lead: Lead | None
+    left_out: dict[str, int]
+    """Opinions that do not count, by reason: led (given after a Suggestion), both_bad, no_source,
+    same_source, rare_source."""
+
+
 class Report(TypedDict):
     format: int
     data: Data
@@ -272,6 +326,9 @@ class Report(TypedDict):
     """The serving version first; without `longest`, `shortest` and `random`."""
     audit: dict[str, list[AuditRow]]
     plan: list[Goal]
+    boards: dict[str, Board]
+    """By votes: "people" (blind votes), "random" (of these, the independent ones, where they are fewer),
+    "imported"."""
     charts: NotRequired[list[str]]
     """Paths in storage; added when the report is stored."""
 
@@ -279,3 +336,10 @@ class Report(TypedDict):
 def label_sources(report: Report) -> list[str]:
     """The label sources with opinions, people first."""
     return [label_source for label_source in ("people", "imported") if label_source in report["agreement"]]
+
+
+def agreement_under(report: Report | None, version: int) -> AgreementRow | None:
+    """People's agreement under the version of the guidelines of this number."""
+    people = report["agreement"].get("people") if report else None
+    rows = people["by_guidelines"] if people else []
+    return next((row for row in rows if row["label"] == str(version)), None)

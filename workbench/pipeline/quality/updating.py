@@ -6,6 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from workbench.models import Dataset, Judgment, ModelVersion, Promotion, Run, Statistics, User
+from workbench.pipeline.history.recording import record_run
 from workbench.pipeline.quality.reports import FORMAT
 
 NEW_VOTES = 50
@@ -27,7 +28,9 @@ def begin(dataset: Dataset, by: User | None = None) -> Run:
     with transaction.atomic():
         Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
         under_way = Run.objects.of(dataset).of_kind(Run.Kind.STATISTICS).open().first()
-        return under_way or Run.objects.create(kind=Run.Kind.STATISTICS, dataset=dataset, created_by=by)
+        return under_way or record_run(
+            Run.objects.create(kind=Run.Kind.STATISTICS, dataset=dataset, created_by=by)
+        )
 
 
 def begin_if_stale(dataset: Dataset) -> Run | None:

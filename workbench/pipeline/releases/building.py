@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,24 +20,28 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError, transaction
 from django.db.models.fields.json import KeyTransform
 
+from workbench.db.away import DISK_IS_FULL, is_disk_full
 from workbench.db.snapshot import snapshot
 from workbench.db.storage import delete_folder
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release, Run, User
 from workbench.pipeline.decisions import aggregation
-from workbench.pipeline.releases import card, manifest, proof
+from workbench.pipeline.history.recording import Kind, record, record_run
+from workbench.pipeline.releases import card, manifest, members, proof
 from workbench.pipeline.releases.cases import CHUNK, Case, LeftOut, cases, extras_of
-from workbench.pipeline.releases.files import FORMATS, RowFile
-from workbench.pipeline.releases.filters import BadFilter, Filters, count
+from workbench.pipeline.releases.files import FORMATS, Row, RowFile
+from workbench.pipeline.releases.filters import BadFilter, Filters
+from workbench.pipeline.releases.lines import named_in_info
 from workbench.pipeline.releases.manifest import Counts, FileFacts, Manifest, manifest_of
+from workbench.pipeline.releases.members import Members
 from workbench.pipeline.releases.profiles import PROFILES, Profile
 from workbench.pipeline.runs.progress import Cancelled, Progress, Refused, never_stop
 from workbench.pipeline.text import splits
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
+from workbench.pipeline.webhooks import outbox
 
 LLAMA_FACTORY = "dataset_info.json"
 ABANDONED_SECONDS = 24 * 60 * 60
 LOADED_HERE_BYTES = 8 * 2**20
-_FULL_DISK = "The disk is full, so nothing was kept. Make room and try again."
 
 
 class ReleaseError(Refused):
@@ -79,6 +83,7 @@ def begin(release: Release, by: User | None = None) -> Run:
         run = Run.objects.create(kind=Run.Kind.RELEASE, dataset=release.dataset, created_by=by)
         release.number, release.run, release.created_by = number, run, by
         release.save(force_insert=True)
+        record_run(run)
     return run
 
 
@@ -143,12 +148,6 @@ def _delete_abandoned(scratch: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def count_now(dataset: Dataset, filters: Filters) -> tuple[int, int]:
-    """(Comparisons decided for a side that pass the filters, all Comparisons decided for a side) now. Raises
-    BadFilter."""
-    return count(dataset, filters, ModelVersion.objects.serving(dataset))
-
-
 def copy_to(release: Release, folder: Path) -> None:
     """Copy the files of a ready release to `folder`, all or none. Raises ReleaseError when the folder is not
     empty or cannot be written."""
@@ -185,14 +184,10 @@ def refuse_unusable(folder: Path) -> None:
 def _full_disk_refused() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in proof.FULL:
+    except (OSError, OperationalError) as error:
+        if not is_disk_full(error):
             raise
-        raise ReleaseError(_FULL_DISK) from error
-    except OperationalError as error:
-        if "is full" not in str(error):  # SQLite's "database or disk is full"
-            raise
-        raise ReleaseError(_FULL_DISK) from error
+        raise ReleaseError(DISK_IS_FULL) from error
 
 
 @contextmanager
@@ -214,6 +209,7 @@ class WrittenFiles:
     folder: Path
     facts: Manifest
     guidelines: str
+    members: Members
 
     def finish(self) -> None:
         """Write the card and the manifest, with the calls that load the files; may be called again."""
@@ -226,6 +222,7 @@ class WrittenFiles:
         if info := _dataset_info(self.dataset, facts):
             _add(facts, self.folder, LLAMA_FACTORY, _json(info))
         (self.folder / manifest.NAME).write_bytes(_json(facts))
+        self.members.write(self.folder, {file["profile"] for file in facts["files"].values()})
 
     def leave_out(self, faults: Sequence[proof.Fault]) -> None:
         """Delete the files that do not load, and note why. Raises ReleaseError when no file is left."""
@@ -248,18 +245,13 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = n
     with snapshot() as using:
         version = ModelVersion.objects.using(using).serving(dataset)
         total = Comparison.objects.using(using).filter(dataset=dataset).count()
-        extras = extras_of(dataset, using)
-        recipe = replace(recipe, profiles=[profile.with_columns_for(extras) for profile in recipe.profiles])
-        with _Files(folder, recipe) as files:
-            try:
-                stream = cases(dataset, using, filters=recipe.filters, version=version)
-            except BadFilter as error:
-                raise ReleaseError(str(error)) from None
-            with closing(stream):  # before its connection is closed, whatever ends the loop
-                for done, case in enumerate(stream):
-                    if done % CHUNK == 0 and not progress(done, total):
-                        raise Cancelled
-                    files.add(case)
+        recipe, stream = read(dataset, recipe, version, using)
+        # The stream ends before its connection is closed, whatever ends the loop.
+        with _Files(folder, recipe) as files, closing(stream):
+            for done, case in enumerate(stream):
+                if done % CHUNK == 0 and not progress(done, total):
+                    raise Cancelled
+                files.add(case)
         if not files.open:
             raise ReleaseError(_nothing_to_release(dataset, files.counts))
         facts = manifest_of(
@@ -267,9 +259,22 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = n
         )
         guidelines = Guidelines.objects.using(using).filter(dataset=dataset).order_by("-number")
         newest = guidelines.values_list("text", flat=True).first()
-    written = WrittenFiles(dataset, folder, facts, newest or "")
+    written = WrittenFiles(dataset, folder, facts, newest or "", files.members)
     written.finish()
     return written
+
+
+def read(
+    dataset: Dataset, recipe: Recipe, version: ModelVersion | None, using: str
+) -> tuple[Recipe, Generator[Case]]:
+    """(the recipe, with columns for all that the dataset holds; the cases, marked by its filters). Raises
+    ReleaseError."""
+    extras = extras_of(dataset, using)
+    recipe = replace(recipe, profiles=[profile.with_columns_for(extras) for profile in recipe.profiles])
+    try:
+        return recipe, cases(dataset, using, filters=recipe.filters, version=version)
+    except BadFilter as error:
+        raise ReleaseError(str(error)) from None
 
 
 def _nothing_to_release(dataset: Dataset, counts: Counts) -> str:
@@ -277,7 +282,7 @@ def _nothing_to_release(dataset: Dataset, counts: Counts) -> str:
         f"{count:,} {name.replace('_', ' ')}" for name, count in counts.by_outcome.most_common()
     )
     why = "has nothing to release yet"
-    if counts.by_outcome.keys() == {LeftOut.FILTERED.value}:
+    if counts.by_outcome and counts.by_outcome.keys() <= {LeftOut.FILTERED.value, LeftOut.OUTSIDE_VIEW.value}:
         why = "has no pair that passes the filters"
     return f"{dataset} {why}. Its pairs: {outcomes or 'none'}."
 
@@ -302,7 +307,7 @@ def _add(facts: Manifest, folder: Path, name: str, content: bytes) -> None:
 def _dataset_info(dataset: Dataset, facts: Manifest) -> dict[str, object]:
     """The description of each file for LLaMA-Factory."""
     return {
-        f"{dataset.name}_{file['split']}": {
+        f"{named_in_info(dataset.name)}_{file['split']}": {
             "file_name": name,
             "formatting": "sharegpt",
             "ranking": True,
@@ -313,6 +318,32 @@ def _dataset_info(dataset: Dataset, facts: Manifest) -> dict[str, object]:
     }
 
 
+class Sorter:
+    """Sorts cases into rows of profiles and splits, and counts. A preview and a build sort by it alike."""
+
+    def __init__(self, profiles: Sequence[Profile]) -> None:
+        self._profiles = profiles
+        self.counts = Counts({profile.name: Counter() for profile in profiles})
+
+    def rows(self, case: Case) -> Iterator[tuple[Profile, Split, Row]]:
+        """The rows of the next case."""
+        split = split_of(case.group)
+        self.counts.count(case, split)
+        profiles = [profile for profile in self._profiles if self._takes(profile, case, split)]
+        if profiles:
+            self.counts.count_released(case, split)
+        for profile in profiles:
+            self.counts.torn[profile.name] += profile.torn(case)
+            for row in profile.rows(case):
+                yield profile, split, row
+
+    def _takes(self, profile: Profile, case: Case, split: Split) -> bool:
+        reason = profile.left_out(case, split)
+        if reason is not None:
+            self.counts.left_out[profile.name][reason.value] += 1
+        return reason is None
+
+
 class _Files(ExitStack):
     """All files of rows of one build, and the counts of the pass that writes them."""
 
@@ -320,20 +351,15 @@ class _Files(ExitStack):
         super().__init__()
         self._folder, self._recipe = folder, recipe
         self.open: dict[tuple[str, Split, str], RowFile] = {}
-        self.counts = Counts({profile.name: Counter() for profile in recipe.profiles})
+        self.members = Members()
+        self._sorter = Sorter(recipe.profiles)
+        self.counts = self._sorter.counts
 
     def add(self, case: Case) -> None:
-        split = split_of(case.group)
-        self.counts.count(case, split)
-        profiles = [profile for profile in self._recipe.profiles if self._takes(profile, case, split)]
-        if profiles:
-            self.counts.count_released(case, split)
-        for profile in profiles:
-            self.counts.torn[profile.name] += profile.torn(case)
-            files = [self._file(profile, split, name) for name in self._recipe.formats]
-            for row in profile.rows(case):
-                for file in files:
-                    file.write(row)
+        for profile, split, row in self._sorter.rows(case):
+            self.members.add(profile.name, case.prompt.pk)
+            for name in self._recipe.formats:
+                self._file(profile, split, name).write(row)
 
     def facts(self) -> dict[str, FileFacts]:
         """The facts of each file, in the order of profiles, formats and splits."""
@@ -355,14 +381,6 @@ class _Files(ExitStack):
             for profile, split, name in keys
             if (file := self.open.get((profile, split, name)))
         }
-
-    def _takes(self, profile: Profile, case: Case, split: Split) -> bool:
-        reason = profile.left_out(case, split)
-        if reason is None and profile.undecided_too and case.filtered:
-            reason = LeftOut.FILTERED
-        if reason is not None:
-            self.counts.left_out[profile.name][reason.value] += 1
-        return reason is None
 
     def _file(self, profile: Profile, split: Split, name: str) -> RowFile:
         # Opened at its first row: `datasets` cannot load a file without rows.
@@ -415,14 +433,18 @@ def _store(release: Release, facts: Manifest, folder: Path) -> Release:
             number = stored.number
         release.number = number
         release.manifest, release.state = facts, Release.State.READY
-        rows = (sum(facts["profiles"][name]["rows"].values()) for name in release.profiles)
-        release.rows = next(filter(None, rows), 0)
+        row_counts = (sum(facts["profiles"][name]["rows"].values()) for name in release.profiles)
+        release.rows = next(filter(None, row_counts), 0)
         release.save()
+        by, rows = release.created_by, release.rows
+        record(Kind.RELEASE_BUILT, by=by, dataset=release.dataset, target=release, count=rows)
+        outbox.note_release(release)
         clear_storage(release)
         try:
             for name in names_of(facts):
                 with (folder / name).open("rb") as file:
                     default_storage.save(f"{release.folder}/{name}", _Moved(file))
+            members.store(release, folder)
         except BaseException:
             clear_storage(release)
             raise
@@ -439,3 +461,4 @@ class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
 def clear_storage(release: Release) -> None:
     """Delete the folder of the release, which an interrupted build may have left."""
     delete_folder(release.folder)
+    members.delete(release)

@@ -168,13 +168,13 @@ def _collection(manifest: Manifest) -> str:
         f"People per pair: {manifest['dataset']['overlap']}. "
         f"People who voted: {people}. "
         f"Sources of imported labels: {label_sources}. "
-        f"Votes by stage: {_listed(manifest['judgments']['by_stage'])} "
+        f"Votes and imported labels by stage: {_listed(manifest['judgments']['by_stage'])} "
         "(first: before the model's pick was shown; revealed: after; imported: came with the data)."
     )
     labels = (
         f"Final labels by method: {_listed(manifest['comparisons']['released_by_method'])} "
-        "(agreement: all votes are the same; majority: more than half of the votes; aggregation: the "
-        "likeliest label, by the votes and the skill of each annotator; reviewer: settled by a reviewer)."
+        "(agreement: all votes and imported labels are the same; majority: more than half are; aggregation: "
+        "the likeliest label, by the skill of each annotator; reviewer: settled by a reviewer)."
     )
     model = "No model was active."
     if version:
@@ -192,7 +192,10 @@ def _figures(manifest: Manifest) -> str:
         [
             "## Agreement and bias",
             "",
-            f"- All votes are the same, on pairs with two or more votes: {_share(figures['unanimous'])}",
+            (
+                "- All votes and imported labels are the same, on pairs with two or more: "
+                f"{_share(figures['unanimous'])}"
+            ),
             f"- The longer answer is preferred: {_share(figures['longer_preferred'])}",
             f"- The answer on the left is preferred: {_share(figures['left_preferred'])}",
         ]
@@ -215,7 +218,7 @@ def _limits(manifest: Manifest) -> str:
     )
     limits = [f"{pairs}. All pairs by final label: {_listed(comparisons['by_outcome'])}.", ties]
     if manifest["figures"]["unanimous"]["n"] == 0:
-        limits.append("No pair has two votes, so agreement is not known.")
+        limits.append("No pair has two votes or imported labels, so agreement is not known.")
     if "imported" in manifest["judgments"]["by_stage"]:
         limits.append("Imported labels are only as good as their source. Their guidelines are not known.")
     return "\n".join(["## Known limits", "", *(f"- {limit}" for limit in limits)])

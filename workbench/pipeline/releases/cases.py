@@ -5,13 +5,11 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
 from typing import NamedTuple, TypedDict
 from uuid import UUID
 
 from django.db import models
 
-from scoring.messages import is_plain, says_text_alone
 from scoring.rows.drafts import FILE_LICENCE
 from workbench.db.bulk import in_chunks
 from workbench.models import (
@@ -26,8 +24,12 @@ from workbench.models import (
     Prompt,
 )
 from workbench.models.annotation import ComparisonQuerySet
-from workbench.models.dataset import Message
-from workbench.pipeline.releases.filters import Filters, passing
+from workbench.models.dataset import Excluded, Message
+from workbench.pipeline.data.fields import BadSelection
+from workbench.pipeline.data.finding import pairs_at
+from workbench.pipeline.data.search import BadQuery
+from workbench.pipeline.releases.filters import BadFilter, Filters, View, passing
+from workbench.pipeline.text.shapes import Shape, shape_of_answer, shape_of_prompt
 
 CHUNK = 500
 EVERYTHING = Filters()
@@ -36,9 +38,9 @@ EVERYTHING = Filters()
 class LeftOut(models.TextChoices):
     """Why a Comparison gives a profile no row."""
 
-    NOT_JUDGED = "not_judged", "Nobody has voted on it yet"
-    UNDECIDED = "undecided", "Voted on, but no outcome leads, and no reviewer has settled it"
-    CHANGED = "changed", "Voted on while the release was being built; the next release has it"
+    NOT_JUDGED = "not_judged", "It has no votes or imported labels yet"
+    UNDECIDED = "undecided", "No outcome leads among its votes and labels, and no reviewer has settled it"
+    CHANGED = "changed", "New votes or labels came while the release was being built; the next release has it"
     FLAGGED = "flagged", "Flagged, and the flag is still open"
     DROPPED = "dropped", "A reviewer excluded it"
     TIE = "tie", "The final label is a tie"
@@ -52,6 +54,8 @@ class LeftOut(models.TextChoices):
         "Its messages hold more than this profile can express: calls, tools, reasoning, parts",
     )
     EMPTY = "empty", "One of the two answers has no text"
+    EXCLUDED = "excluded", "An admin excluded its prompt"
+    OUTSIDE_VIEW = "outside_view", "Not in the saved view of this release"
 
 
 _LICENCE = ("licence", "license")
@@ -100,6 +104,8 @@ class Question:
     metadata: dict[str, object]
     external_id: str = ""
     tools: object = None
+    excluded_from: str = ""
+    pk: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,9 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One Comparison with every value that a profile may write. `flags` has closed flags too. `by_skill`: the
-    Dataset decides by aggregation."""
+    """One Comparison with every value that a profile may write. `flags` has closed flags too. `narrowed`: why
+    the filters of the Release leave it out; None = they don't. `by_skill`: the Dataset decides by
+    aggregation."""
 
     prompt: Question
     external_id: str
@@ -148,7 +155,7 @@ class Case:
     label: Label
     votes: list[Vote]
     flags: list[FlagFacts]
-    filtered: bool
+    narrowed: LeftOut | None
     by_skill: bool
 
     @property
@@ -168,28 +175,17 @@ class Case:
         return self.label.method
 
     @property
+    def excluded(self) -> bool:
+        return self.prompt.excluded_from in (Excluded.RELEASES, Excluded.BOTH)
+
+    @property
     def flagged(self) -> bool:
         return any(flag["open"] for flag in self.flags)
 
     @cached_property
-    def says_text_alone(self) -> bool:
-        """Whether texts can hold the whole case: each answer is one message, without tools, calls, results
-        and reasoning."""
-        answers = [self.a.messages, self.b.messages]
-        return (
-            self.prompt.tools is None
-            and all(len(messages) == 1 for messages in answers)
-            and all(map(says_text_alone, chain(self.messages, *answers)))
-        )
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether every message is a role and a text, and each answer is one message."""
-        return (
-            self.prompt.tools is None
-            and all(map(is_plain, self.messages))
-            and not (self.a.conversation or self.b.conversation)
-        )
+    def shape(self) -> Shape:
+        of_prompt = shape_of_prompt(self.messages, self.prompt.tools is not None)
+        return of_prompt & shape_of_answer(self.a.conversation) & shape_of_answer(self.b.conversation)
 
     @cached_property
     def tally(self) -> Counter[str]:
@@ -213,6 +209,8 @@ class Case:
     @property
     def barred(self) -> LeftOut | None:
         """Why every profile of decided pairs leaves out the case; None = a profile may have the case."""
+        if self.excluded:
+            return LeftOut.EXCLUDED
         if self.flagged:
             return LeftOut.FLAGGED
         if not self.outcome and self.tally:
@@ -226,7 +224,7 @@ class Case:
             return LeftOut.DROPPED
         if self.a.is_empty or self.b.is_empty:
             return LeftOut.EMPTY
-        return LeftOut.FILTERED if self.filtered else None
+        return self.narrowed
 
     @property
     def decided(self) -> str:
@@ -256,19 +254,60 @@ def cases(
     dataset: Dataset, using: str, *, filters: Filters = EVERYTHING, version: ModelVersion | None = None
 ) -> Generator[Case]:
     """All Comparisons of the dataset, ordered by the sha256 of the prompt, of a and of b. A Comparison that
-    does not pass `filters` is marked as `filtered`. Memory: CHUNK Comparisons, as keys are streamed in order
-    and texts fetched by key. version: whose confidence a filter may ask for. Raises BadFilter."""
+    does not pass `filters` is marked as `narrowed`. Memory: CHUNK Comparisons, as keys are streamed in order
+    and texts fetched by key; with a view also the keys that it finds. version: whose confidence a filter may
+    ask for. Raises BadFilter."""
     comparisons = Comparison.objects.using(using).filter(dataset=dataset)
-    passed = passing(comparisons, filters, version)
-    ordered = (
-        comparisons.order_by("prompt__sha256", "a__sha256", "b__sha256")
-        .values_list("pk", "prompt_id", "a_id", "b_id")
-        .iterator(chunk_size=CHUNK)
+    narrowing = _Narrowing(
+        None if filters.asks_nothing_but_a_view else passing(comparisons, filters, version),
+        _viewed(using, dataset, filters.view, version) if filters.view else None,
     )
+    ordered = _in_order(comparisons).iterator(chunk_size=CHUNK)
     by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
-    narrowed = passed if filters != EVERYTHING else None
     # This function is no generator, so that the call raises BadFilter, and not the first row.
-    return (case for chunk in in_chunks(ordered, CHUNK) for case in _filled(chunk, narrowed, by_skill, using))
+    return (
+        case for chunk in in_chunks(ordered, CHUNK) for case in _filled(chunk, narrowing, by_skill, using)
+    )
+
+
+def cases_of(dataset: Dataset, pairs: Sequence[int]) -> list[Case]:
+    """The cases of these primary keys, at most some dozens, in the same order; no filter narrows them."""
+    rows = list(_in_order(Comparison.objects.filter(dataset=dataset, pk__in=pairs)))
+    by_skill = dataset.aggregation == Dataset.Aggregation.SKILL
+    return list(_filled(rows, _Narrowing(), by_skill, "default"))
+
+
+def _in_order(
+    comparisons: ComparisonQuerySet,
+) -> "models.QuerySet[Comparison, tuple[int, int, int, int]]":
+    ordered = comparisons.order_by("prompt__sha256", "a__sha256", "b__sha256")
+    return ordered.values_list("pk", "prompt_id", "a_id", "b_id")
+
+
+@dataclass(frozen=True)
+class _Narrowing:
+    """passed: the Comparisons that pass the filters; viewed: the primary keys that the saved view finds; None
+    = no such filter."""
+
+    passed: ComparisonQuerySet | None = None
+    viewed: frozenset[int] | None = None
+
+    def reasons(self, keys: Sequence[int]) -> dict[int, LeftOut]:
+        """Why these Comparisons are left out, by primary key of those that are."""
+        reasons = {}
+        if self.passed is not None:
+            passed = set(self.passed.filter(pk__in=keys).values_list("pk", flat=True))
+            reasons = {key: LeftOut.FILTERED for key in keys if key not in passed}
+        if self.viewed is not None:
+            reasons |= {key: LeftOut.OUTSIDE_VIEW for key in keys if key not in self.viewed}
+        return reasons
+
+
+def _viewed(using: str, dataset: Dataset, view: View, version: ModelVersion | None) -> frozenset[int]:
+    try:
+        return frozenset(pairs_at(using, dataset, view.query, version).tolist())
+    except (BadSelection, BadQuery) as error:
+        raise BadFilter(f"The view {view.name} cannot be used. {error}") from None
 
 
 @dataclass(frozen=True)
@@ -289,7 +328,7 @@ def extras_of(dataset: Dataset, using: str) -> Extras:
 
 def _filled(
     chunk: Sequence[tuple[int, int, int, int]],
-    passed: ComparisonQuerySet | None,
+    narrowing: _Narrowing,
     by_skill: bool,
     using: str,
 ) -> Iterator[Case]:
@@ -298,7 +337,9 @@ def _filled(
         key: Question(*values)
         for key, *values in Prompt.objects.using(using)
         .filter(pk__in={prompt for _, prompt, _, _ in chunk})
-        .values_list("pk", "messages", "sha256", "group", "metadata", "external_id", "tools")
+        .values_list(
+            "pk", "messages", "sha256", "group", "metadata", "external_id", "tools", "excluded_from", "pk"
+        )
     }
     answers = {
         key: Answer(*values)
@@ -318,7 +359,7 @@ def _filled(
     comparisons = Comparison.objects.using(using).filter(pk__in=keys)
     pairs = {key: pair for key, *pair in comparisons.values_list("pk", "external_id", "metadata")}
     flags = _flags(keys, using)
-    unfiltered = set(keys if passed is None else passed.filter(pk__in=keys).values_list("pk", flat=True))
+    narrowed = narrowing.reasons(keys)
     votes = _votes(keys, using)
     for key, prompt, a, b in chunk:
         external_id, metadata = pairs[key]
@@ -331,7 +372,7 @@ def _filled(
             label=labels.get(key, Label()),
             votes=votes[key],
             flags=flags[key],
-            filtered=key not in unfiltered,
+            narrowed=narrowed.get(key),
             by_skill=by_skill,
         )
 

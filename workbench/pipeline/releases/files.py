@@ -5,6 +5,7 @@ import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -33,6 +34,28 @@ def json_line(row: Row) -> bytes:
     for character, escape in _LINE_ENDS.items():
         line = line.replace(character.encode(), escape)
     return line + b"\n"
+
+
+def as_text(row: Row, format: str) -> str:  # noqa: A002 - as above
+    """The row as it stands in a file of the format; for a binary format, as JSON."""
+    if format != "csv":
+        return json_line(row).decode()
+    line = StringIO()
+    csv.writer(line, _Quoted).writerow([plain_cell(value) for value in row.values()])
+    return line.getvalue()
+
+
+def heading(columns: Columns, format: str) -> str:  # noqa: A002 - as above
+    """The first line of a file of the format, before its rows; "" = none."""
+    line = StringIO()
+    if format == "csv":
+        csv.writer(line, _Quoted).writerow(columns)
+    return line.getvalue()
+
+
+class _Quoted(csv.excel):
+    lineterminator = "\n"
+    quoting = csv.QUOTE_ALL
 
 
 def _message(role: str, content: str) -> pa.DataType:
@@ -130,7 +153,7 @@ def _json_text(value: object) -> str:
 class _Csv:
     def __init__(self, path: Path, columns: Columns) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        self._writer = csv.writer(self._file, _Quoted)
         self._writer.writerow(columns)
 
     def write(self, row: Row) -> None:

@@ -19,6 +19,7 @@ from workbench.pipeline.text.splits import SALT, SHARES, SPLITS, Split
 
 NAME = "manifest.json"
 UNUSED = "left out and counted"
+NEWER = (LeftOut.EXCLUDED, LeftOut.OUTSIDE_VIEW)
 
 
 class DatasetFacts(TypedDict):
@@ -222,7 +223,7 @@ def manifest_of(
             "released_by_method": _sorted(counts.methods),
         },
         "profiles": {profile.name: _profile(profile, counts, files) for profile in profiles},
-        "left_out": {reason.value: str(reason.label) for reason in LeftOut},
+        "left_out": _reasons(counts),
         "figures": {
             "unanimous": _share(counts.votes["same"], counts.votes.total()),
             "longer_preferred": _share(
@@ -242,6 +243,16 @@ def manifest_of(
         },
         "files": files,
         "not_written": [],
+    }
+
+
+def _reasons(counts: Counts) -> dict[str, str]:
+    """What each reason means. A newer reason is named only where it occurs: the manifest of an older Release,
+    built again, stays the same to the byte."""
+    return {
+        reason.value: str(reason.label)
+        for reason in LeftOut
+        if reason not in NEWER or any(left_out[reason] for left_out in counts.left_out.values())
     }
 
 

@@ -12,6 +12,7 @@ from workbench.models import Decision, Outcome
 from workbench.models.dataset import Message
 from workbench.pipeline.releases.cases import LEFT_OUT_FOR, Answer, Case, Extras, LeftOut
 from workbench.pipeline.releases.files import Row
+from workbench.pipeline.text.shapes import Shape
 from workbench.pipeline.text.splits import SPLITS, Split
 
 Write = Callable[[Case], Iterator[Row]]
@@ -20,26 +21,32 @@ NESTED = frozenset({"messages", "message", "turns", "turn", "objects", "object"}
 """Column types that a CSV cannot hold: `message` = {role, content}, `turn` = {from, value}, `object` = any
 JSON; `messages`, `turns` and `objects` are lists of them. All other column types are types of `datasets`."""
 
+ANY_SHAPE = Shape(0)
+
 WHOLE = {"messages": "objects", "message": "object"}
 """The types of these columns in a Dataset whose messages hold more than a role and a text."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """columns: the type of each column. rule: how the cases of an outcome are written; cases of other
-    outcomes are left out and counted. reads: the readers of the profile. torn: whether TRL would take words
-    of the answers for the prompt. reading: the texts are the reading view of any message; other profiles of
-    texts leave out messages that hold more than a text."""
+    """title: what pages call the profile; its files are named by `name`. columns: the type of each column.
+    rule: how the cases of an outcome are written; cases of other outcomes are left out and counted. reads:
+    the readers of the profile. shape: what the turns of a pair must be like. rows_a_pair: where every vote is
+    a row (`undecided_too`), as many as there are votes instead. torn: whether TRL would take words of the
+    answers for the prompt. reading: the texts are the reading view of any message; other profiles of texts
+    leave out messages that hold more than a text."""
 
     name: str
+    title: str
     purpose: str
     columns: Mapping[str, str]
     rule: Mapping[str, str]
     write: Write
     reads: str = ""
     splits: Sequence[Split] = SPLITS
-    fits: Callable[[Case], bool] = lambda _: True
+    shape: Shape = ANY_SHAPE
     undecided_too: bool = False
+    rows_a_pair: int = 1
     reading: bool = False
     torn: Callable[[Case], bool] = lambda _: False
 
@@ -66,25 +73,30 @@ class Profile:
         for row in self.write(case):
             yield {**row, "tools": case.prompt.tools} if self.columns.get("tools") == "object" else row
 
-    def _can_hold(self, case: Case) -> bool:
-        """Whether the columns can hold the whole case."""
+    @property
+    def can_hold(self) -> Shape:
+        """What a pair must be like for the columns to hold it whole."""
+        if self.reading:
+            return ANY_SHAPE
         if "turns" in self.columns.values():
-            return self.reading or case.is_plain
-        return self.reading or not self.is_flat or case.says_text_alone
+            return Shape.PLAIN
+        return Shape.TEXT if self.is_flat else ANY_SHAPE
 
     def left_out(self, case: Case, split: Split) -> LeftOut | None:
         """Why the profile has no row of the case; None = the profile has rows of the case."""
+        if case.excluded:
+            return LeftOut.EXCLUDED
         if self.undecided_too:
-            return None if case.votes else LeftOut.NOT_JUDGED
+            return case.narrowed if case.votes else LeftOut.NOT_JUDGED
         if barred := case.barred:
             return barred
         if case.outcome not in self.rule:
             return LEFT_OUT_FOR[case.outcome]
         if split not in self.splits:
             return LeftOut.OTHER_SPLIT
-        if not self._can_hold(case):
+        if self.can_hold not in case.shape:
             return LeftOut.MESSAGES
-        return None if self.fits(case) else LeftOut.TURNS
+        return None if self.shape in case.shape else LeftOut.TURNS
 
 
 def prompt_text(case: Case) -> str:
@@ -307,23 +319,6 @@ def _rewardbench(case: Case) -> Iterator[Row]:
     }
 
 
-def _alternates(case: Case) -> bool:
-    """Whether user and assistant take turns, from user to user; a system message may come first."""
-    roles = [message["role"] for message in case.messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    return len(turns) % 2 == 1 and all(
-        role == ("assistant" if place % 2 else "user") for place, role in enumerate(turns)
-    )
-
-
-def _answers_once(case: Case) -> bool:
-    return len(case.a.messages) == len(case.b.messages) == 1
-
-
-def _of_two_speakers(case: Case) -> bool:
-    return {message["role"] for message in case.messages} <= {"user", "assistant"}
-
-
 def _begin_alike(case: Case) -> bool:
     """Whether both answers begin with the same character. TRL's extract_prompt takes the longest common
     prefix of two transcripts for the prompt."""
@@ -343,7 +338,16 @@ _LIKED = {
 
 _ALL = [
     Profile(
+        name="pairs",
+        title="Prompt, preferred, rejected",
+        purpose="One row a pair: the prompt, the preferred answer and the rejected answer",
+        columns={"prompt": _TEXT, "preferred": _TEXT, "rejected": _TEXT},
+        rule=_PREFERENCE,
+        write=_pair("prompt", "preferred", "rejected"),
+    ),
+    Profile(
         name="preference",
+        title="TRL, plain text",
         purpose="Plain preference pairs, as most trainers read them",
         reads="TRL: DPOTrainer and other preference trainers (standard, explicit prompt)",
         columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT},
@@ -352,6 +356,7 @@ _ALL = [
     ),
     Profile(
         name="aira",
+        title="Prompt, prefered_completions, rejected_completions",
         purpose="The columns of the seed model's card, in its own spelling",
         columns={"prompt": _TEXT, "prefered_completions": _TEXT, "rejected_completions": _TEXT},
         rule=_PREFERENCE,
@@ -359,6 +364,7 @@ _ALL = [
     ),
     Profile(
         name="reward-aira",
+        title="Instruction, chosen_response, rejected_response",
         purpose="The columns of the seed's training data today",
         reads="Axolotl: type chatml.argilla",
         columns={"instruction": _TEXT, "chosen_response": _TEXT, "rejected_response": _TEXT},
@@ -367,17 +373,19 @@ _ALL = [
     ),
     Profile(
         name="trl-implicit",
+        title="Transcripts of Human and Assistant",
         purpose="Whole transcripts of Human and Assistant, the prompt inside both",
         reads="Anthropic's HH-RLHF format. Not for TRL: where both answers begin with the same words, TRL "
         "takes these words for the prompt. Use preference or trl-chat",
         columns={"chosen": _TEXT, "rejected": _TEXT},
         rule=_PREFERENCE,
         write=_transcripts,
-        fits=_of_two_speakers,
+        shape=Shape.TWO_SPEAKERS,
         torn=_begin_alike,
     ),
     Profile(
         name="trl-chat",
+        title="TRL, conversations",
         purpose="Conversations as messages, prompt and answers apart",
         reads="TRL: conversational, explicit prompt",
         columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
@@ -386,6 +394,7 @@ _ALL = [
     ),
     Profile(
         name="trl-chat-implicit",
+        title="TRL, conversations with the prompt inside",
         purpose="Whole conversations as messages, the prompt inside both",
         reads="TRL: conversational, implicit prompt; Axolotl: type chat_template.argilla_chat",
         columns={"chosen": "messages", "rejected": "messages"},
@@ -394,6 +403,7 @@ _ALL = [
     ),
     Profile(
         name="trl-reward",
+        title="TRL, reward training with a margin",
         purpose="Preference pairs with a margin from 0 to 1: how much clearer the preferred side was",
         reads="TRL: RewardTrainer",
         columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
@@ -402,22 +412,27 @@ _ALL = [
     ),
     Profile(
         name="kto",
+        title="Single answers, liked or not",
         purpose="Single answers with a label: liked or not. An answer in several pairs has a row for each",
         reads="TRL: KTOTrainer",
         columns={"prompt": _TEXT, "completion": _TEXT, "label": "bool"},
         rule=_LIKED,
         write=_unpaired,
+        rows_a_pair=2,
     ),
     Profile(
         name="kto-chat",
+        title="Single answers as messages, liked or not",
         purpose="Single answers as messages, with a label: liked or not, as in kto",
         reads="TRL: KTOTrainer (conversational)",
         columns={"prompt": "messages", "completion": "messages", "label": "bool"},
         rule=_LIKED,
         write=_unpaired_chats,
+        rows_a_pair=2,
     ),
     Profile(
         name="openrlhf",
+        title="OpenRLHF",
         purpose="Preference pairs with a margin, under OpenRLHF's usual keys",
         reads="OpenRLHF: prompt, chosen and rejected keys; margin with --model.margin_loss_enable",
         columns={"prompt": _TEXT, "chosen": _TEXT, "rejected": _TEXT, "margin": "float64"},
@@ -426,24 +441,27 @@ _ALL = [
     ),
     Profile(
         name="axolotl",
+        title="Axolotl",
         purpose="Conversations as messages, each answer one message",
         reads="Axolotl: type chat_template.default",
         columns={"messages": "messages", "chosen": "message", "rejected": "message"},
         rule=_PREFERENCE,
         write=_axolotl,
-        fits=_answers_once,
+        shape=Shape.ONE_MESSAGE,
     ),
     Profile(
         name="llama-factory",
+        title="LLaMA-Factory",
         purpose="ShareGPT conversations, with the dataset_info.json that describes them",
         reads="LLaMA-Factory: ranking, sharegpt",
         columns={"conversations": "turns", "chosen": "turn", "rejected": "turn"},
         rule=_PREFERENCE,
         write=_llama_factory,
-        fits=_alternates,
+        shape=Shape.IN_TURNS,
     ),
     Profile(
         name="soft-label",
+        title="Shares of votes, ties included",
         purpose="Both answers with the share of votes for a (a tie counts half), strength and prompt group",
         reads="Retraining here, and any trainer with soft targets",
         columns={
@@ -467,6 +485,7 @@ _ALL = [
     ),
     Profile(
         name="all-votes",
+        title="Every vote",
         purpose="Every vote with its comment, old versions too: side, time, pseudonym, before or after "
         "the model's pick was shown, and the final label",
         columns={
@@ -516,6 +535,7 @@ _ALL = [
     ),
     Profile(
         name="rewardbench",
+        title="RewardBench",
         purpose="An evaluation set of the test split, with the models that wrote the texts",
         reads="RewardBench: as a custom set; subset says how the final label was made",
         columns={

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.pipeline.text.splits import Split
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors of the operating system that mean a full disk."""
+"""Errors of the operating system that mean a full disk: db.away.FULL_DISK, which a program may not import."""
 
 FAULTS = "faults.json"
 FOLDER = "FOLDER"

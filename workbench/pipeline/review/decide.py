@@ -17,10 +17,14 @@ from workbench.models import (
     Decision,
     Flag,
     Judgment,
+    PromptChange,
     Purpose,
     User,
 )
+from workbench.models.dataset import excerpt_columns
 from workbench.pipeline.annotate import queue
+from workbench.pipeline.history.recording import Kind, record
+from workbench.pipeline.webhooks import outbox
 
 
 @dataclass(frozen=True)
@@ -75,25 +79,31 @@ def settle(
     current = Decision.objects.current().filter(comparison=comparison).first()
     if seen(comparison) != seen_token:
         return Conflict(current)
-    Decision.objects.current().filter(comparison=comparison).update(is_current=False)
     opinions = Judgment.objects.current().opinions().filter(comparison=comparison)
-    decision = Decision.objects.create(
-        comparison=comparison,
-        outcome=outcome,
-        method=Decision.Method.REVIEWER,
-        reason=reason,
-        note=note,
-        blind_outcome=blind_outcome,
-        votes=opinions.count(),
-        votes_for=opinions.filter(outcome=outcome).count(),
-        decided_by=by,
-        supersedes=current,
-    )
+    with outbox.noting_decisions(comparison.dataset, [comparison.pk]):
+        Decision.objects.current().filter(comparison=comparison).update(is_current=False)
+        decision = Decision.objects.create(
+            comparison=comparison,
+            outcome=outcome,
+            method=Decision.Method.REVIEWER,
+            reason=reason,
+            note=note,
+            blind_outcome=blind_outcome,
+            votes=opinions.count(),
+            votes_for=opinions.filter(outcome=outcome).count(),
+            decided_by=by,
+            supersedes=current,
+        )
     Flag.objects.open().filter(comparison=comparison).update(closed_at=timezone.now(), closed_by=decision)
     # Claims on gold and repeats stay: they hold no place, and their end would give them away.
     live = Claim.objects.filter(comparison=comparison, state=Claim.State.LIVE, purpose=Purpose.WORK)
     ended = live.update(state=Claim.State.EXPIRED, slot=None)
     Comparison.objects.filter(pk=comparison.pk).update(claimed=F("claimed") - ended)
+    fields = [name for name in ("reason", "note") if getattr(decision, name)]
+    record(Kind.SETTLED, by=by, dataset=comparison.dataset_id, target=comparison, fields=["outcome", *fields])
+    if ended:
+        record(Kind.CLAIMS_ENDED, by=by, dataset=comparison.dataset_id, target=comparison, count=ended)
+    PromptChange.objects.note(comparison.dataset_id, [comparison.prompt_id])
     queue.renew_some([comparison.pk], comparison.dataset)
     return decision
 
@@ -103,18 +113,21 @@ def undo(decision: Decision, by: User) -> bool:
     """Undo a reviewer's Decision: the Decision before is current again, and the Flags that it closed are open
     again. Claims that it ended stay ended. False when the Decision is not current."""
     _lock(decision.comparison)
-    undone = (
-        Decision.objects.current()
-        .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
-        .update(is_current=False, undone_by=by, undone_at=timezone.now())
-    )
-    if not undone:
-        return False
-    if decision.supersedes:
-        Decision.objects.filter(pk=decision.supersedes.pk).update(is_current=True)
+    with outbox.noting_decisions(decision.comparison.dataset, [decision.comparison_id]):
+        undone = (
+            Decision.objects.current()
+            .filter(pk=decision.pk, method=Decision.Method.REVIEWER)
+            .update(is_current=False, undone_by=by, undone_at=timezone.now())
+        )
+        if not undone:
+            return False
+        if decision.supersedes:
+            Decision.objects.filter(pk=decision.supersedes.pk).update(is_current=True)
     raised_again = Flag.objects.open().filter(comparison=decision.comparison_id).values("annotator")
     closed = Flag.objects.filter(closed_by=decision).exclude(annotator__in=raised_again)
     closed.update(closed_at=None, closed_by=None)
+    record(Kind.UNSETTLED, by=by, dataset=decision.comparison.dataset_id, target=decision.comparison)
+    PromptChange.objects.note(decision.comparison.dataset_id, [decision.comparison.prompt_id])
     queue.renew_some([decision.comparison_id], decision.comparison.dataset)
     return True
 
@@ -125,7 +138,8 @@ def _lock(comparison: Comparison) -> None:
 
 
 def guideline_gaps(dataset: Dataset) -> QuerySet[Decision]:
-    """Decisions with the reason "guideline gap", newest first."""
+    """Decisions with the reason "guideline gap", newest first, each with the columns of its excerpt."""
     reviews = Decision.objects.current().by_reviewers_of(dataset)
     gaps = reviews.filter(reason=Decision.Reason.GUIDELINE_GAP)
+    gaps = gaps.annotate(**excerpt_columns("comparison__prompt__"))
     return gaps.select_related("comparison", "decided_by").order_by("-pk")

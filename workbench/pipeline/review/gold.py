@@ -4,18 +4,28 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from workbench.models import Comparison, Dataset, Outcome
+from workbench.models import Comparison, Dataset, Outcome, PromptChange, User
+from workbench.models.dataset import OUT_OF_QUEUE
+from workbench.pipeline.history.recording import Kind, record
 
 KNOWN_ANSWERS = (Outcome.A, Outcome.B, Outcome.TIE, Outcome.BOTH_BAD)
 
 
-def mark_gold(comparison: Comparison, outcome: str) -> None:
-    """Make the outcome ("a", "b", "tie" or "both_bad") the known answer of the Comparison; "" makes it
-    ordinary again. Its votes stay, and it collects no more votes while it is gold. Answers given to it as
-    gold stay gold. ValueError for another outcome."""
+def mark_gold(comparison: Comparison, outcome: str, by: User | None = None, note: str = "") -> None:
+    """Make the outcome ("a", "b", "tie" or "both_bad") the known answer of the Comparison, and the note its
+    explanation; "" makes it ordinary again. Its votes stay, and it collects no more votes while it is gold.
+    Answers given to it as gold stay gold. ValueError for another outcome."""
     if outcome and outcome not in KNOWN_ANSWERS:
         raise ValueError(f"{outcome!r} cannot be a known answer. Use a, b, tie or both_bad.")
-    Comparison.objects.filter(pk=comparison.pk).update(gold_outcome=outcome, required=0 if outcome else None)
+    none_wanted = outcome or comparison.prompt.excluded_from in OUT_OF_QUEUE
+    with transaction.atomic():
+        row = Comparison.objects.filter(pk=comparison.pk)
+        row.update(
+            gold_outcome=outcome, gold_note=note if outcome else "", required=0 if none_wanted else None
+        )
+        PromptChange.objects.note(comparison.dataset_id, [comparison.prompt_id])
+        kind = Kind.GOLD if outcome else Kind.GOLD_ENDED
+        record(kind, by=by, dataset=comparison.dataset_id, target=comparison)
 
 
 def mark_many_gold(dataset: Dataset, rows: Sequence[tuple[int, str, str]], write: bool = True) -> int:

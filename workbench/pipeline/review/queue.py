@@ -6,13 +6,13 @@ people's reliability, and the limits of the queue's bands do not depend on what 
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import models
 from django.db.models import (
@@ -32,9 +32,11 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Abs, Coalesce, Greatest, JSONObject, Least
 from django.utils import timezone
 
+from workbench.db.keys import keys_in
 from workbench.models import (
     Comparison,
     Dataset,
@@ -44,10 +46,11 @@ from workbench.models import (
     ModelVersion,
     OpinionSource,
     Outcome,
-    Prompt,
+    ReviewQueue,
     Suggestion,
 )
 from workbench.models.annotation import ComparisonQuerySet
+from workbench.models.dataset import excerpt_columns, excerpt_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -113,33 +116,76 @@ class Filters:
     source: str = ""  # of one of the two Completions
     lengths: str = ""
     group: str = ""  # of the Prompt
+    prompts: frozenset[int] | None = None  # primary keys
+    pairs: frozenset[int] | None = None  # primary keys
     unsettled: bool = False  # leaves out what a reviewer has settled; a queue of flips keeps these cases
     order: str = Order.VALUE
     as_of: datetime = field(default_factory=timezone.now)  # reviews after this do not move the order
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether they leave out cases of the queue."""
+        return self != Filters(self.queue, order=self.order, as_of=self.as_of)
 
 
 @dataclass(frozen=True)
 class QueueCase:
     """A Comparison in the queue. votes: current Judgments by outcome; margin: the version's score of a minus
     its score of b; since: the latest Judgment or Flag; excerpt: how the last message of the Prompt begins.
-    The texts are read when the case is opened: the texts of a page may be gigabytes."""
+    Only the opened case has its texts: the texts of a page may be gigabytes."""
 
     comparison: Comparison
+    excerpt: str
     why: tuple[Why, ...]
     votes: dict[str, int]
     margin: float | None
     since: datetime | None
     decision: Decision | None
-    excerpt: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Why a case is in the queue, and since when, as in QueueCase."""
+
+    why: tuple[Why, ...]
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A case that a reviewer has settled: why it was in the queue, since when, and until when."""
+
+    why: tuple[Why, ...]
+    since: datetime | None
+    until: datetime
 
 
 @dataclass(frozen=True)
 class Page:
-    """after: the cursor of the next page, "" on the last. opened: the case to show beside the page."""
+    """after: the cursor of the next page, "" on the last. opened: the case to show beside the page. facts: of
+    each case of the whole queue; None under filters, and where the queue is too long for a page."""
 
     cases: list[QueueCase]
     after: str
     opened: QueueCase | None
+    facts: list[Facts] | None = None
+
+
+Sizes = tuple[bool, bool]
+"""Whether there are more Comparisons, and more with a Suggestion, than the first band has."""
+
+
+def sizes(dataset: Dataset, version: ModelVersion | None) -> list[Exists]:
+    """The Sizes of a dataset, as expressions of any query on Datasets."""
+    comparisons = Comparison.objects.filter(dataset=dataset).order_by("pk")
+    suggested = _surest_first(dataset, version)
+    beyond = slice(FIRST_BAND, FIRST_BAND + 1)
+    return [Exists(comparisons[beyond]), Exists(suggested[beyond])]
+
+
+def _surest_first(dataset: Dataset, version: ModelVersion | None) -> QuerySet[Suggestion, Any]:
+    suggested = Suggestion.objects.filter(version=version, comparison__dataset=dataset)
+    return suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
 
 
 def page(
@@ -149,37 +195,41 @@ def page(
     after: str = "",
     size: int = PAGE_SIZE,
     opened: int | None = None,
+    known: Sizes | None = None,
 ) -> Page:
     """The page of the queue after the cursor `after`, and the opened case: the Comparison with the primary
-    key `opened`, wherever it stands, else the first of the page. Four queries for any number of cases; where
-    the first band of the queue has been worked off, one more, and one for each further band.
+    key `opened`, wherever it stands, else the first of the page. Cases of one Prompt stand together, where
+    the first of them stands. Two queries for any number of cases; where the first band of the queue has
+    been worked off, one more, and one for each further band. With `known` sizes of the dataset one less, and
+    without filters the page has the facts of the queue.
 
     A page begins after the sort key of the last row seen, not after a count of rows. So cases settled
     meanwhile leave no gap, and with the same version and filters no case comes twice. ValueError for a
     malformed cursor."""
     start = _Place.at(after) if after else None
-    places = list(islice(_places(_Walk(dataset, version, filters), start), size + 1))
+    has_facts = known is not None and not known[0] and not filters.is_narrowed
+    walk = _Walk(dataset, version, filters, known, has_facts)
+    places = list(islice(_places(walk, start), size + 1))
     pks = [place.pk for place in places[:size]]
-    case_of = cases([*pks, *([opened] if opened else [])], version, filters.old)
-    on_page = [case_of[pk] for pk in pks if pk in case_of]
+    shown = opened or next(iter(pks), None)
+    case_of = cases([*pks, *([opened] if opened else [])], version, filters.old, texts_of=shown)
+    on_page = _together([case_of[pk] for pk in pks if pk in case_of])
     opened_case = case_of.get(opened) if opened else next(iter(on_page), None)
-    if opened_case:
-        _read_texts(opened_case)
     cursor = places[size - 1].cursor if len(places) > size else ""
-    return Page(cases=on_page, after=cursor, opened=opened_case)
+    return Page(on_page, cursor, opened_case, walk.facts if walk.has_facts else None)
+
+
+def _together(cases: Sequence[QueueCase]) -> list[QueueCase]:
+    """The cases of each Prompt one after the other, in the place of the first."""
+    of_prompt: dict[int, list[QueueCase]] = {}
+    for queue_case in cases:
+        of_prompt.setdefault(queue_case.comparison.prompt_id, []).append(queue_case)
+    return [queue_case for together in of_prompt.values() for queue_case in together]
 
 
 def case(pk: int, version: ModelVersion | None, old: ModelVersion | None = None) -> QueueCase:
     """The case of one Comparison, with its texts."""
-    queue_case = cases([pk], version, old)[pk]
-    _read_texts(queue_case)
-    return queue_case
-
-
-def _read_texts(queue_case: QueueCase) -> None:
-    whole = Comparison.objects.select_related("prompt", "a", "b").get(pk=queue_case.comparison.pk)
-    for name in ("prompt", "a", "b"):
-        setattr(queue_case.comparison, name, getattr(whole, name))
+    return cases([pk], version, old, texts_of=pk)[pk]
 
 
 _RELATED = ["prompt", "a", "b", "current"]
@@ -190,44 +240,103 @@ _TEXTS = [
 
 
 def cases(
-    ids: Sequence[int], version: ModelVersion | None, old: ModelVersion | None = None
+    ids: Sequence[int],
+    version: ModelVersion | None,
+    old: ModelVersion | None = None,
+    texts_of: int | None = None,
 ) -> dict[int, QueueCase]:
-    """The cases of the Comparisons of these primary keys, by primary key."""
-    reasons = [why for why in Why if old or why not in FLIPS]
-    same = Comparison.objects.filter(pk=OuterRef("pk"))
+    """The cases of the Comparisons of these primary keys, by primary key; the case `texts_of` has its texts.
+    One query."""
     margin = Suggestion.objects.filter(version=version, comparison=OuterRef("pk"))
-    raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
     current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
     by_outcome = {outcome: Count("pk", filter=Q(outcome=outcome)) for outcome in Outcome.values}
     annotated = Comparison.objects.annotate(
         current=FilteredRelation("decisions", condition=Q(decisions__is_current=True)),
         margin=Subquery(margin.values("margin")),
         votes=Subquery(current.annotate(votes=JSONObject(**by_outcome)).values("votes")),
-        judged=Subquery(current.annotate(latest=Max("created_at")).values("latest")),
-        raised=Subquery(raised.values("created_at")[:1]),
-        **{f"is_{why}": Exists(_because(same, why, version, old)) for why in reasons},
+        **_latest(),
+        **has_reasons(version, old),
+        **excerpt_columns("prompt__"),
+        **{f"text_{name}": Case(When(pk=texts_of, then=F(name))) for name in _TEXTS},
     )
     comparisons = annotated.select_related(*_RELATED).defer(*_TEXTS).in_bulk(ids)
-    prompts = {comparison.prompt_id for comparison in comparisons.values()}
-    excerpts = Prompt.objects.filter(pk__in=prompts).excerpts()
     by_pk = {}
     for pk, comparison in comparisons.items():
         facts = vars(comparison)
+        if pk == texts_of:
+            for name in _TEXTS:
+                of, column = name.split("__")
+                setattr(getattr(comparison, of), column, facts[f"text_{name}"])
         by_pk[pk] = QueueCase(
             comparison=comparison,
-            why=tuple(why for why in reasons if facts[f"is_{why}"]),
+            excerpt=excerpt_of(facts),
+            why=_why(facts),
             votes={outcome: n for outcome, n in (facts["votes"] or {}).items() if n},
             margin=facts["margin"],
-            since=max(filter(None, [facts["raised"], facts["judged"]]), default=None),
+            since=_since(facts),
             decision=facts.get("current"),
-            excerpt=excerpts[comparison.prompt_id],
         )
     return by_pk
 
 
-def _because(
+def _since(row: Mapping[str, Any]) -> datetime | None:
+    return max(filter(None, [row["raised"], row["judged"]]), default=None)
+
+
+def _latest() -> dict[str, Subquery]:
+    """When a Comparison was last judged and last flagged."""
+    raised = Flag.objects.open().filter(comparison=OuterRef("pk")).order_by("-created_at")
+    current = Judgment.objects.current().filter(comparison=OuterRef("pk")).order_by().values("comparison")
+    return {
+        "judged": Subquery(current.annotate(latest=Max("created_at")).values("latest")),
+        "raised": Subquery(raised.values("created_at")[:1]),
+    }
+
+
+def settled_since(
+    dataset: Dataset, version: ModelVersion | None, queue: str, moment: datetime
+) -> list[Settled]:
+    """The cases of a queue ("" for all) that reviewers have settled since the moment, and not reopened. One
+    query. A pair that was in no queue when a reviewer settled it is none of them."""
+    reviews = Decision.objects.current().filter(method=Decision.Method.REVIEWER, created_at__gte=moment)
+    review = reviews.filter(comparison=OuterRef("pk"))
+    closed = Flag.objects.filter(comparison=OuterRef("pk"), closed_by__in=reviews.values("pk"))
+    columns: dict[str, Combinable] = {
+        **_latest(),
+        **has_reasons(version),
+        "is_flagged": Exists(closed),
+        "until": Subquery(review.values("created_at")[:1]),
+    }
+    reviewed = reviews.filter(comparison__dataset=dataset).values("comparison")
+    rows: list[dict[str, Any]] = [*Comparison.objects.filter(pk__in=reviewed).values(**columns)]  # type: ignore[list-item]
+    settled = [Settled(_why(row), row["judged"], row["until"]) for row in rows]
+    return [case for case in settled if case.why and queue in ("", _queue_of(case.why))]
+
+
+def _queue_of(why: Sequence[Why]) -> ReviewQueue:
+    """The queue of a case with these reasons, as ComparisonQuerySet.in_queue says."""
+    if set(why) <= {Why.MODEL, Why.FILE}:
+        return ReviewQueue.MODEL
+    of_labels = {Why.LABELS, Why.MODEL, Why.FILE}
+    return ReviewQueue.LABELS if set(why) <= of_labels else ReviewQueue.PEOPLE
+
+
+def has_reasons(version: ModelVersion | None, old: ModelVersion | None = None) -> dict[str, Combinable]:
+    """Columns of Comparisons: `is_` and a reason of Why, by whether they have this reason."""
+    same = Comparison.objects.filter(pk=OuterRef("pk"))
+    reasons = [why for why in Why if old or why not in FLIPS]
+    return {f"is_{why}": Exists(because(same, why, version, old)) for why in reasons}
+
+
+def _why(row: Mapping[str, Any]) -> tuple[Why, ...]:
+    """The reasons of a row with the columns of has_reasons."""
+    return tuple(why for why in Why if row.get(f"is_{why}"))
+
+
+def because(
     comparisons: ComparisonQuerySet, why: str, version: ModelVersion | None, old: ModelVersion | None
 ) -> ComparisonQuerySet:
+    """The Comparisons that have this reason."""
     if why in FLIPS:
         return flips(comparisons, version, old, why)
     if why in (Why.MODEL, Why.FILE):
@@ -279,14 +388,22 @@ def _filtered(waiting: ComparisonQuerySet, filters: Filters) -> ComparisonQueryS
         waiting = waiting.filter(Exists(judged))
     if filters.source:
         waiting = waiting.filter(Q(a__source=filters.source) | Q(b__source=filters.source))
+    if filters.prompts is not None and len(filters.prompts) <= SEARCHED_IN_SQL:
+        waiting = waiting.filter(prompt__in=filters.prompts)
+    if filters.pairs is not None:
+        waiting = waiting.filter(pk__in=keys_in(filters.pairs))
     if filters.group:
         waiting = waiting.filter(prompt__group=filters.group)
     if filters.lengths:
-        texts = Bytes("a__text"), Bytes("b__text")
+        texts = F("a__characters"), F("b__characters")
         waiting = waiting.alias(longer=Greatest(*texts), shorter=Least(*texts))
         alike, apart = Q(longer__lte=F("shorter") * 1.25), Q(longer__gte=F("shorter") * 2)
         waiting = waiting.filter(alike if filters.lengths == Lengths.ALIKE else apart)
     return waiting
+
+
+SEARCHED_IN_SQL = 500
+"""Prompts that a statement names; more are compared here, as a list of 200,000 is too long for one."""
 
 
 class _Tier(IntEnum):
@@ -332,6 +449,9 @@ class _Walk:
     dataset: Dataset
     version: ModelVersion | None
     filters: Filters
+    known: Sizes | None = None
+    has_facts: bool = False
+    facts: list[Facts] = field(default_factory=list)  # filled on the way
 
     @property
     def _by_age(self) -> bool:
@@ -345,15 +465,13 @@ class _Walk:
         others, with those that have no Suggestion. The order within a band is exact: up to 2,000 Comparisons
         are one band, and in a larger dataset finding the first case takes no longer than a band."""
         comparisons = Comparison.objects.filter(dataset=self.dataset).order_by("pk")
-        suggested = Suggestion.objects.filter(version=self.version, comparison__dataset=self.dataset)
-        surest_first = suggested.order_by(Abs("margin").desc(), "comparison").values("comparison")
+        surest_first = _surest_first(self.dataset, self.version)
         flagged = Flag.objects.open().filter(comparison__dataset=self.dataset).values("comparison")
-        beyond = slice(FIRST_BAND, FIRST_BAND + 1)
-        is_large, many_suggested = (
-            Dataset.objects.filter(pk=self.dataset.pk)
-            .values_list(Exists(comparisons[beyond]), Exists(surest_first[beyond]))
-            .get()
-        )
+        if self.known is None:
+            both = sizes(self.dataset, self.version)
+            is_large, many_suggested = Dataset.objects.filter(pk=self.dataset.pk).values_list(*both).get()
+        else:
+            is_large, many_suggested = self.known
         if not is_large:
             yield comparisons
             return
@@ -380,7 +498,7 @@ class _Walk:
         """The Comparisons of the band that are in the queue for the chosen reason, before other filters."""
         # The chosen reason is the rarest condition, so it comes first: the others are checked on few rows.
         if self.filters.why:
-            band = _because(band, self.filters.why, self.version, self.filters.old)
+            band = because(band, self.filters.why, self.version, self.filters.old)
         if self.filters.old:
             return flips(band, self.version, self.filters.old)
         if self.filters.queue:
@@ -389,24 +507,42 @@ class _Walk:
 
     def places(self, band: int, comparisons: ComparisonQuerySet) -> list[_Place]:
         """The places of these Comparisons of the band, in order. One query."""
+        # The columns are known only here.
+        rows: list[dict[str, Any]] = [*comparisons.order_by().values("pk", **self._columns())]  # type: ignore[list-item]
+        if self.filters.prompts is not None and len(self.filters.prompts) > SEARCHED_IN_SQL:
+            rows = [row for row in rows if row["of_prompt"] in self.filters.prompts]
+        if self.has_facts:
+            self.facts.extend(Facts(_why(row), _since(row)) for row in rows)
         if self._by_age:
             sign = 1.0 if self.filters.order == Order.OLDEST else -1.0
-            keys = comparisons.values_list("pk", flat=True)
-            return sorted(_Place(band, _Tier.REST, sign * pk, pk) for pk in keys)
-        margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk")).values("margin")
-        reliabilities = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
-        voters = Judgment.objects.current().opinions().filter(comparison=OuterRef("pk")).order_by()
-        mean = Avg(Case(*reliabilities, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
-        figures = comparisons.order_by().values(
-            "pk",
-            flagged=Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))),
-            margin=Subquery(margin),
-            reliability=Coalesce(
-                Subquery(voters.values("comparison").annotate(mean=mean).values("mean")), PRIOR_RELIABILITY
-            ),
-            length=Bytes("a__text") + Bytes("b__text"),
+            return sorted(_Place(band, _Tier.REST, sign * row["pk"], row["pk"]) for row in rows)
+        return sorted(
+            self._place(band, *(row[name] for name in ("pk", "flagged", "margin", "reliability", "length")))
+            for row in rows
         )
-        return sorted(self._place(band, **row) for row in figures)
+
+    def _columns(self) -> dict[str, Combinable]:
+        """What a row needs beside its primary key."""
+        columns: dict[str, Combinable] = {}
+        if self.filters.prompts is not None:
+            columns["of_prompt"] = F("prompt")
+        if not self._by_age:
+            margin = Suggestion.objects.filter(version=self.version, comparison=OuterRef("pk"))
+            reliabilities = [When(annotator=pk, then=Value(r)) for pk, r in self._reliability.items()]
+            voters = Judgment.objects.current().opinions().filter(comparison=OuterRef("pk")).order_by()
+            mean = Avg(Case(*reliabilities, default=Value(PRIOR_RELIABILITY), output_field=FloatField()))
+            columns |= {
+                "flagged": Exists(Flag.objects.open().filter(comparison=OuterRef("pk"))),
+                "margin": Subquery(margin.values("margin")),
+                "reliability": Coalesce(
+                    Subquery(voters.values("comparison").annotate(mean=mean).values("mean")),
+                    PRIOR_RELIABILITY,
+                ),
+                "length": Bytes("a__text") + Bytes("b__text"),
+            }
+        if self.has_facts:
+            columns |= {**_latest(), **has_reasons(self.version)}
+        return columns
 
     def _place(
         self, band: int, pk: int, flagged: bool, margin: float | None, reliability: float, length: int
@@ -468,6 +604,17 @@ def reliability(dataset: Dataset, as_of: datetime) -> dict[int, float]:
     }
 
 
+def whole(dataset: Dataset, version: ModelVersion | None, filters: Filters) -> ComparisonQuerySet:
+    """All Comparisons of the queue, in no order."""
+    walk = _Walk(dataset, version, filters)
+    return _filtered(walk.waiting(Comparison.objects.filter(dataset=dataset)), filters)
+
+
+def first_of(cursors: Sequence[str]) -> str:
+    """The cursor that stands first in the queue."""
+    return min(map(_Place.at, cursors)).cursor
+
+
 def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
     """Places of the cases after `start`, in order. A band is read when the walk reaches it."""
     for number, band in enumerate(walk.bands()):
@@ -481,7 +628,7 @@ def _places(walk: _Walk, start: _Place | None) -> Iterator[_Place]:
 
 def cursor_of(comparison: Comparison, version: ModelVersion | None, filters: Filters) -> str:
     """The cursor just after this Comparison, whether or not it is in the queue."""
-    walk = _Walk(comparison.dataset, version, filters)
+    walk = _Walk(comparison.dataset, version, replace(filters, prompts=None, pairs=None))
     for number, band in enumerate(walk.bands()):
         for place in walk.places(number, band.filter(pk=comparison.pk)):
             return place.cursor

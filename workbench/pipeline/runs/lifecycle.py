@@ -12,7 +12,9 @@ from django.db import close_old_connections, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from workbench.models import Dataset, Run, ScoreBatch
+from workbench.db.away import DISK_IS_FULL, is_disk_full
+from workbench.models import Dataset, Run, ScoreBatch, User
+from workbench.pipeline.history.recording import Kind, record
 from workbench.pipeline.runs.progress import Cancelled, Refused
 
 MAX_ATTEMPTS = 3
@@ -26,6 +28,12 @@ FAILED = {
     Run.Kind.IMPORT: "The import stopped at an error ({error}) and nothing was stored.",
     Run.Kind.LEAKAGE: "The report stopped at an error: {error}.",
     Run.Kind.DECIDE: "The final labels could not be updated ({error}). The earlier ones stand.",
+    Run.Kind.VECTORS: "The vectors stopped at an error ({error}). Those computed so far stay.",
+    Run.Kind.TOPICS: "The topics could not be computed ({error}). The earlier ones stand.",
+    Run.Kind.FETCH: "The fetch stopped at an error ({error}) and nothing was stored.",
+    Run.Kind.PUSH: "The push stopped at an error ({error}). Try again: nothing is sent twice.",
+    Run.Kind.REGISTER: "The model was not registered ({error}). Try again: a sent file is kept for a day.",
+    Run.Kind.BACKUP: "The backup stopped at an error ({error}). The earlier ones stand.",
     Run.Kind.DELETE: "The deletion stopped at an error ({error}). Try again to continue.",
 }
 """Sentences after an unexpected error, by kind of Run. They name the type of the error and leave out its
@@ -51,6 +59,9 @@ def carry_out(
     except Refused as refused:
         run.fail(str(refused), **run.result)
     except Exception as error:
+        if is_disk_full(error):
+            run.fail(DISK_IS_FULL, **run.result)
+            raise
         name = type(error).__name__
         sentence = FAILED.get(Run.Kind(run.kind))
         run.fail(sentence.format(error=name) if sentence else f"{name}: {error}", **run.result)
@@ -66,9 +77,10 @@ def due() -> list[Run]:
     lost = ours.filter(state=Run.State.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
     out_of_attempts = lost.filter(attempts__gte=MAX_ATTEMPTS)
     reason = f"The worker stopped responding {MAX_ATTEMPTS} times."
-    failed = {"state": Run.State.FAILED, "finished_at": now}
-    out_of_attempts.filter(kind=Run.Kind.DELETE).update(error=f"{reason} Try again to continue.", **failed)
-    out_of_attempts.update(error=f"{reason} No partial result was stored.", **failed)
+    for run in out_of_attempts:
+        in_steps = run.kind in (Run.Kind.DELETE, Run.Kind.VECTORS)
+        then = "Try again to continue." if in_steps else "No partial result was stored."
+        run.fail(f"{reason} {then}", **run.result)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, enqueued_at=None)
     with transaction.atomic():
         stale = ours.filter(state=Run.State.WAITING).filter(
@@ -79,13 +91,25 @@ def due() -> list[Run]:
     return waiting
 
 
-def cancel(run: Run) -> bool:
+def cancel(run: Run, by: User | None = None) -> bool:
     """Cancel the Run and its unfinished batches; False for a Run that had ended. A worker on a batch notices
-    at its next slice."""
+    at its next slice. by: who cancels it; None where that follows from another act."""
     with transaction.atomic():
         if not run.cancel():
             return False
         run.batches.unfinished().update(state=ScoreBatch.State.CANCELLED, finished_at=timezone.now())
+        if by:
+            kind = Run.Kind(run.kind)
+            record(Kind.RUN_CANCELLED, by=by, dataset=run.dataset_id, target=run, word=kind)
+    return True
+
+
+def retry(run: Run, by: User | None = None) -> bool:
+    """Put a failed or cancelled Run back to waiting; False for any other Run."""
+    with transaction.atomic():
+        if not run.retry():
+            return False
+        record(Kind.RUN_RETRIED, by=by, dataset=run.dataset_id, target=run, word=Run.Kind(run.kind))
     return True
 
 

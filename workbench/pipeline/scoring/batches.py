@@ -7,45 +7,61 @@ row by a conditional UPDATE, so a message that is lost, doubled or late changes 
 2. `due` lists the batches to enqueue: new batches, and batches whose lease ran out.
 3. `work` leases one batch, scores it outside any transaction, and stores Scores slice by slice. Siblings with
    Scores in bf16 are scored again in fp32 where bf16 leaves their order open.
-4. `split` halves batches that keep failing, until the one bad text stands alone, `failed` with a reason."""
+4. `begin_anew` plans Scores that exist already; each new Score takes the place of the old one.
+5. `split` halves batches that keep failing, until the one bad text stands alone, `failed` with a reason."""
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import F, Max, Q, Sum
+from django.db.models import Exists, F, Max, OuterRef, Q, Sum
 from django.utils import timezone
 
-from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, flatten_messages
+from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, pair_of_messages
 from scoring.guard import near_siblings
 from workbench.db.bulk import in_chunks
-from workbench.models import Completion, Dataset, ModelVersion, Run, Score, ScoreBatch, User
+from workbench.models import (
+    Completion,
+    Dataset,
+    ModelVersion,
+    PromptChange,
+    Run,
+    Score,
+    ScoreBatch,
+    User,
+)
+from workbench.models.runs import RunResult
+from workbench.pipeline.history.recording import Kind, record, record_run
 from workbench.pipeline.scoring import suggestions
 
 ENQUEUE_AT_MOST = 100
 SLICE = 64
+ROUNDING = 1e-4
+"""A Score that is computed again may differ by this much, on another processor or in another batch."""
 
 
 def pair_of(completion: Completion) -> Pair:
-    return flatten_messages(completion.prompt.messages), completion.text
+    """The texts that a model reads of a Completion, with the messages where these say more."""
+    return pair_of_messages(completion.prompt.messages, completion.messages, completion.text)
 
 
 # --- plan ---------------------------------------------------------------------------------------------------
 
 
 def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None) -> Run | None:
-    """A Run that scores the completions of the dataset that `version` has not scored; None for none.
+    """A Run that scores the completions of the dataset that `version` has not scored; None for none, and for
+    a version that is scored elsewhere.
 
     A completion of an open Run is not planned twice. Nor is a completion that failed before: a person retries
     its batch (see `retry_failed`)."""
     with transaction.atomic():
         # Locked: two plans at once would both plan the same completions.
         Dataset.objects.select_for_update().get(pk=dataset.pk)
-        rows = _unplanned(dataset, version)
+        rows = [] if version.is_external else _unplanned(dataset, version)
         if not rows:
             suggestions.suggest_all(dataset, version)
             return None
@@ -62,6 +78,7 @@ def plan(dataset: Dataset, version: ModelVersion, created_by: User | None = None
         )
         for chunk in in_chunks(batches, 500):
             ScoreBatch.objects.bulk_create(chunk)
+        record_run(run)
     return run
 
 
@@ -119,6 +136,43 @@ def _batches(rows: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
             batch = batch[ScoreBatch.MAX_SIZE :]
     if batch:
         yield batch
+
+
+def begin_anew(dataset: Dataset, version: ModelVersion, created_by: User) -> Run:
+    """A Run without batches, to compute Scores again that `version` has computed (see `add_anew`). The caller
+    has begun the transaction. Until a new Score is there, the old one stays; a Run that is cancelled leaves
+    both kinds, which are the same but for rounding, as a version is pinned."""
+    Dataset.objects.select_for_update().get(pk=dataset.pk)
+    return Run.objects.create(
+        kind=Run.Kind.SCORE,
+        dataset=dataset,
+        version=version,
+        total=0,
+        created_by=created_by,
+        params={"through": 0, "anew": True},
+    )
+
+
+def add_anew(run: Run, rows: Sequence[tuple[int, int]]) -> None:
+    """Give the Run of `begin_anew` more to score: (prompt id, completion id), siblings together. Completions
+    that failed before are tried again, so their earlier failures are closed."""
+    ScoreBatch.objects.bulk_create(
+        ScoreBatch(run=run, version=run.version, completion_ids=ids, size=len(ids)) for ids in _batches(rows)
+    )
+    again = {completion for _, completion in rows}
+    failed = ScoreBatch.objects.failed().filter(run__dataset=run.dataset, version=run.version)
+    closed = [pk for pk, ids in failed.values_list("pk", "completion_ids") if again.issuperset(ids)]
+    ScoreBatch.objects.filter(pk__in=closed).update(state=ScoreBatch.State.CANCELLED)
+    run.total = (run.total or 0) + len(rows)
+    run.save(update_fields=["total"])
+
+
+def scored_anew(run: Run, prompts: Collection[int]) -> set[tuple[int, int]]:
+    """(prompt id, completion id) of these Prompts that have a Score of the Run of `begin_anew`."""
+    scores = Score.objects.filter(
+        version=run.version, created_at__gte=run.created_at, completion__prompt__in=prompts
+    )
+    return set(scores.values_list("completion__prompt", "completion"))
 
 
 # --- enqueue ------------------------------------------------------------------------------------------------
@@ -187,7 +241,10 @@ def work(
 def _score_all(
     batch: ScoreBatch, score: Scorer, score_alone: Scorer, worker: str, lease_seconds: float
 ) -> None:
-    missing = Completion.objects.filter(pk__in=batch.completion_ids).exclude(scores__version=batch.version)
+    scores = Score.objects.filter(completion=OuterRef("pk"), version=batch.version)
+    if anew := batch.run if batch.run.params.get("anew") else None:
+        scores = scores.filter(created_at__gte=anew.created_at)
+    missing = Completion.objects.filter(~Exists(scores), pk__in=batch.completion_ids)
     completions = list(missing.select_related("prompt").order_by("prompt_id", "pk"))
     families = [list(family) for _, family in itertools.groupby(completions, key=lambda c: c.prompt_id)]
     sizes = Completion.objects.family_sizes([family[0].prompt_id for family in families])
@@ -206,7 +263,7 @@ def _score_all(
         if number:
             renew_lease()
         batch.note(worker, scored)
-        scored += _score_slice(batch, scorer, score_alone, part, renew_lease)
+        scored += _score_slice(batch, scorer, score_alone, part, renew_lease, anew)
     batch.note(worker, scored)
 
 
@@ -228,12 +285,13 @@ def _score_slice(
     score_alone: Scorer,
     completions: list[Completion],
     renew_lease: RenewLease,
+    anew: Run | None,
 ) -> int:
     """Score and store the completions. Gives how many were scored."""
     while completions:
         try:
             scored = _checked(score([pair_of(c) for c in completions]), len(completions))
-            _store(batch.version, completions, scored, score_alone, renew_lease)
+            _store(batch.version, completions, scored, score_alone, renew_lease, anew)
         except BadText as bad:
             _set_apart(batch, completions.pop(bad.index), bad.reason)
             continue
@@ -256,14 +314,15 @@ def _store(
     scored: Sequence[Scored],
     score_alone: Scorer,
     renew_lease: RenewLease,
+    anew: Run | None = None,
 ) -> None:
     """Write Scores, and changed Scores of their siblings, in one transaction.
 
     Stored siblings were scored in another call. So before the write, each Score of the Prompt in bf16 that is
     too close to another Score is computed again in fp32; and once more when a sibling's Score was added or
     changed meanwhile. So the stored Scores of a Prompt are in the order of fp32 at every moment, and a worker
-    that dies before the write has stored nothing. Raises BadText, with its place in `completions`, and the
-    exceptions of `renew_lease`."""
+    that dies before the write has stored nothing. anew: the Run whose Scores take the place of those that
+    there are. Raises BadText, with its place in `completions`, and the exceptions of `renew_lease`."""
     rows = [
         Score(
             completion=completion,
@@ -282,9 +341,9 @@ def _store(
     changed: list[Score] = []
     while True:
         with transaction.atomic():
-            held = _hold_siblings(version, completions, precisions)
+            held = _hold_siblings(version, completions, precisions, anew)
             if held == checked:
-                _write(version, rows, changed)
+                _write(version, rows, changed, anew)
                 return
         checked = held
         siblings = list(Score.objects.filter(pk__in=held).select_related("completion__prompt"))
@@ -292,16 +351,18 @@ def _store(
 
 
 def _hold_siblings(
-    version: ModelVersion, completions: Sequence[Completion], precisions: set[str]
+    version: ModelVersion, completions: Sequence[Completion], precisions: set[str], anew: Run | None
 ) -> dict[int, str]:
     """Lock the Scores of these completions' Prompts until the transaction ends. Gives the precision, by
-    primary key, of the Scores in `precisions`."""
+    primary key, of the Scores in `precisions` that stay."""
     if not version.exact_order:
         return {}
     prompts = {completion.prompt_id for completion in completions}
     # Locked: two workers that store completions of one Prompt would not see each other's Scores.
     Completion.objects.hold_families(prompts)
     held = Score.objects.filter(version=version, completion__prompt__in=prompts, precision__in=precisions)
+    if anew:
+        held = held.exclude(completion__in=completions)
     return dict(held.values_list("pk", "precision"))
 
 
@@ -359,12 +420,34 @@ def _scored_again(close: list[Score], rows: list[Score], score_alone: Scorer) ->
     return []
 
 
-def _write(version: ModelVersion, rows: list[Score], changed: list[Score]) -> None:
+def _write(version: ModelVersion, rows: list[Score], changed: list[Score], anew: Run | None = None) -> None:
+    replaced = _make_room(anew, version, rows) if anew else []
     # Never overwritten: another worker that stored a Score first stored the same number.
     Score.objects.bulk_create(rows, ignore_conflicts=True)
     # The one exception: fp32 replaces bf16, once.
     Score.objects.filter(precision="bf16").bulk_update(changed, ["value", "precision"])
-    suggestions.suggest(version, [row.completion_id for row in rows], [row.completion_id for row in changed])
+    PromptChange.objects.note_completions(row.completion_id for row in [*rows, *changed])
+    changed_ids = [*(row.completion_id for row in changed), *replaced]
+    suggestions.suggest(version, [row.completion_id for row in rows], changed_ids)
+
+
+def _make_room(anew: Run, version: ModelVersion, rows: list[Score]) -> list[int]:
+    """Delete the Scores that these rows replace, and count on the Run those with another value than rounding
+    explains. Gives the completions whose Score has any other value."""
+    old = Score.objects.filter(version=version, completion__in=[row.completion_id for row in rows])
+    before = dict(old.values_list("completion", "value"))
+    old.delete()
+    moved = {
+        row.completion_id: abs(row.value - before[row.completion_id])
+        for row in rows
+        if row.completion_id in before and row.value != before[row.completion_id]
+    }
+    rounding = max(ROUNDING, version.guard or 0)
+    if more := sum(by > rounding for by in moved.values()):
+        run = Run.objects.select_for_update().get(pk=anew.pk)
+        run.params["changed"] = run.params.get("changed", 0) + more
+        run.save(update_fields=["params"])
+    return list(moved)
 
 
 def _set_apart(batch: ScoreBatch, completion: Completion, reason: str) -> None:
@@ -481,8 +564,12 @@ def update_progress(run: Run) -> None:
         failed = run.batches.failed().aggregate(
             all=Sum("size", default=0), empty=Sum("size", filter=Q(error=EMPTY_COMPLETION), default=0)
         )
-        empty = {"empty": failed["empty"]} if failed["empty"] else {}
-        run.finish(scored=scored, failed=failed["all"], **empty)
+        facts: RunResult = {"scored": scored, "failed": failed["all"]}
+        if failed["empty"]:
+            facts["empty"] = failed["empty"]
+        if run.params.get("anew"):
+            facts["changed"] = Run.objects.values_list("params__changed", flat=True).get(pk=run.pk) or 0
+        run.finish(**facts)
         if run.dataset:
             hand_over(run.dataset)
 
@@ -523,7 +610,7 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int, open_runs: Ite
     return Unscored(failures["empty"], failures["failed"], waiting, cancelled, failures["run"], stopped)
 
 
-def retry_failed(run: Run) -> int:
+def retry_failed(run: Run, by: User | None = None) -> int:
     """Give the Run's failed batches all their attempts again, and reopen the Run. Returns how many batches
     the Run has to do; the caller enqueues."""
     with transaction.atomic():
@@ -531,6 +618,7 @@ def retry_failed(run: Run) -> int:
         left = run.batches.unfinished().update(attempts=0, error="", enqueued_at=None)
         if left:
             run.reopen(run.batches.scored())
+            record(Kind.RUN_RETRIED, by=by, dataset=run.dataset_id, target=run, word=Run.Kind.SCORE)
     return left
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import transaction
 
 from scoring.formats import BadLine, prompt_text, read_rows
 from scoring.messages import message_reading
@@ -22,6 +23,7 @@ from workbench.db.storage import stored
 from workbench.models import Dataset, Prompt, Run, User
 from workbench.models.dataset import Message
 from workbench.models.runs import LeakFacts
+from workbench.pipeline.history.recording import record_run
 from workbench.pipeline.runs.lifecycle import is_called_off
 from workbench.pipeline.runs.progress import Cancelled, Refused
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
@@ -209,7 +211,9 @@ def begin(
         for name, file in files:
             path = stack.enter_context(stored(f"leakage/benchmark-{uuid4()}", file))
             run.params["files"].append({"name": name, "path": path})
-        run.save()
+        with transaction.atomic():
+            run.save()
+            record_run(run)
     return run
 
 

@@ -3,22 +3,18 @@
 // Here are the keys, the buttons and the start; the modules in annotate/ are what they act on.
 
 import { answer, change, confirmSuggestion, goOn, keep, skip } from "./annotate/answers.js";
-import {
-  areGuidelinesOpen,
-  haveNewGuidelines,
-  openFlag,
-  openKeys,
-  toggleGuidelines,
-} from "./annotate/dialogs.js";
+import { haveNewGuidelines, openFlag, openKeys, readGuidelines } from "./annotate/dialogs.js";
 import { includeSkipped, renewLeases, unsentComparisons } from "./annotate/fetching.js";
+import { areGuidelinesOpen } from "./annotate/guidelines.js";
 import { itemOf } from "./annotate/items.js";
-import { dismissNotice, form, outbox, stage, urls } from "./annotate/page.js";
+import { outbox } from "./annotate/outgoing.js";
+import { dismissNotice, form, stage, urls } from "./annotate/page.js";
 import { queue } from "./annotate/queue.js";
 import { isRanking, place, rankingAct, submitRanking, toggleLevel, unplace } from "./annotate/ranks.js";
 import { openComment, setView } from "./annotate/stage.js";
 import { advance, show, showEnd, undo } from "./annotate/turns.js";
 import { nextView, toggledDiff } from "./annotate/views.js";
-import { answerOf, charactersAct, isText, keyOf, labelKeys } from "./keys.js";
+import { answerOf, charactersAct, labelKeys, onKey } from "./keys.js";
 import { takes } from "./onscreen.js";
 
 const ACTIONS = {
@@ -32,7 +28,7 @@ const ACTIONS = {
   unplace,
   rank: () => submitRanking(answer),
   view: () => setView(nextView()),
-  guidelines: toggleGuidelines,
+  guidelines: readGuidelines,
   keys: openKeys,
   confirm: confirmSuggestion,
   keep,
@@ -61,16 +57,7 @@ const LETTERS = {
   r: "change",
 };
 
-document.addEventListener("keydown", (event) => {
-  const key = keyOf(event);
-  if (!key || document.querySelector("dialog[open]") || isText(event.target)) return;
-  if (key.startsWith("Arrow") && event.target.closest(".markdown pre, .code")) return; // it scrolls
-  if (key === "Enter" && event.target.closest("button, a, summary")) return;
-  const act = actOf(key, event);
-  if (!act) return;
-  event.preventDefault();
-  act();
-});
+onKey(actOf);
 
 /** What to do about a key, or undefined when it means nothing here. What was not looked at yet takes no answer. */
 function actOf(key, event) {
@@ -80,7 +67,7 @@ function actOf(key, event) {
   const value = queue.current?.ranks ? undefined : answerOf(event);
   if (value) return ifLooked(() => answer(value));
   if (key === "Enter") return ifLooked(goOn);
-  if (key === "Escape") return areGuidelinesOpen() ? toggleGuidelines : undefined;
+  if (key === "Escape") return areGuidelinesOpen() ? readGuidelines : undefined;
   const action = charactersAct() && LETTERS[key];
   if (!action) return undefined;
   const act = () => ACTIONS[action](event.target);
@@ -120,4 +107,4 @@ if (first && !unsentComparisons().includes(first.dataset.comparison)) {
   showEnd(stage.querySelector("[data-end]"));
 }
 outbox.flush();
-if (haveNewGuidelines()) toggleGuidelines();
+if (haveNewGuidelines()) readGuidelines();

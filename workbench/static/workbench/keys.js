@@ -40,6 +40,23 @@ function placeOf({ key, code, shiftKey }) {
   return letter && /^[\p{L}\p{M}\p{N}]+$/u.test(key) ? letter.toLowerCase() : "";
 }
 
+/**
+ * At each key that the page may act on, do what `actOf(key, event)` gives, if anything. Keys in a dialog, a text box, a
+ * code block that scrolls, and Enter on a button or link stay what they are.
+ */
+export function onKey(actOf) {
+  document.addEventListener("keydown", (event) => {
+    const key = keyOf(event);
+    if (!key || document.querySelector("dialog[open]") || isText(event.target)) return;
+    if (key.startsWith("Arrow") && event.target.closest(".markdown pre, .code")) return;
+    if (key === "Enter" && event.target.closest("button, a, summary")) return;
+    const act = actOf(key, event);
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+}
+
 /** The answer that this key press gives ("left", "left:2" with Shift, "tie", ...), or undefined. */
 export function answerOf(event) {
   const pressed = keyOf(event);

@@ -61,10 +61,13 @@ export function restartTime() {
   from = null;
 }
 
-/** Seconds since `restartTime` in which the page was visible and had the focus. */
-export function secondsLooked() {
+/** Seconds since `restartTime` or the last call in which the page was visible and had the focus. Each second is
+ * given once: a change after the reveal is worked for beyond the first vote, not again. */
+export function takeSeconds() {
   tally();
-  return attended / 1000;
+  const seconds = attended / 1000;
+  attended = 0;
+  return seconds;
 }
 
 function focusIs(on) {

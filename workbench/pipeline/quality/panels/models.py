@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from scoring import shares
 from workbench.pipeline.quality import accuracy
-from workbench.pipeline.quality.figures import ENOUGH
+from workbench.pipeline.quality.figures import ENOUGH, ENOUGH_PROMPTS
 from workbench.pipeline.quality.model_accuracy import ModelAccuracy
 from workbench.pipeline.quality.panels.panel import MOST_DRAWN, Column, Panel
 from workbench.pipeline.quality.panels.words import bounds, count, in_words
 from workbench.pipeline.quality.reports import (
+    OPINION,
+    OPINIONS,
     SOURCE_NAMES,
     AuditRow,
     ModelRow,
@@ -34,12 +37,12 @@ FEATURES = {
 def charts(report: Report, label_source: str) -> list[Panel]:
     models = report["against"].get(label_source, [])
     if not models:
-        nothing = "Not enough data: no model has scored both answers of a pair with votes."
-        return [Panel("accuracy", "Accuracy by kind of pair", nothing)]
+        nothing = f"accuracy (needs a model that has scored pairs with {OPINIONS[label_source]})"
+        return [Panel("accuracy", "Accuracy by kind of pair", lacks=nothing)]
     return [
         _accuracy(report, models[0], label_source),
         _reliability(models[0], label_source),
-        _margins(models[0]),
+        _margins(models[0], label_source),
     ]
 
 
@@ -71,27 +74,24 @@ def _accuracy(report: Report, model: ModelRow, label_source: str) -> Panel:
         for names_of_slice, row in zip(names, model["slices"], strict=True)
         if has_value(row["accuracy"])
     ]
-    if has_value(every["accuracy"]):
-        says = (
-            f"{name} agrees with {source} on {in_words(every['accuracy'])} of "
-            f"{count(every['accuracy']['n'], 'pair')}. {_beside_rule(every, model['rule'])}"
+    title = "Accuracy by kind of pair"
+    if not has_value(every["accuracy"]):
+        have = f"{count(every['accuracy']['n'], 'pair')} on {count(every['accuracy']['prompts'], 'prompt')}"
+        needs = (
+            f"needs {ENOUGH} scored pairs with {OPINIONS[label_source]} on {ENOUGH_PROMPTS} prompts; "
+            f"have {have}"
         )
-        if has_value(every["ceiling"]):
-            says += (
-                f" {source.capitalize()} disagree too, so a perfect model would reach "
-                f"{in_words(every['ceiling'])}."
-            )
-    else:
-        says = (
-            f"Not enough data: {name} has scored {count(every['accuracy']['n'], 'pair')} with a preferred "
-            f"answer, on {count(every['accuracy']['prompts'], 'prompt')}."
-        )
-    remarks = (overall.warning, overall.left_out, overall.unknown)
-    says = " ".join([says, *(sentence for sentence in remarks if sentence)])
+        return Panel("accuracy", title, lacks=f"accuracy of {name} ({needs})", warning=overall.unknown)
+    notes = [_beside_rule(every, model["rule"])]
+    if has_value(every["ceiling"]):
+        best = in_words(every["ceiling"])
+        notes.append(f"{source.capitalize()} disagree too, so a perfect model would reach {best}.")
+    notes += [sentence for sentence in (overall.left_out, overall.unknown) if sentence]
     return Panel(
         name="accuracy",
-        title="Accuracy by kind of pair",
-        says=says,
+        title=title,
+        says=f"{name} agrees with {source} on {in_words(every['accuracy'])} of "
+        f"{count(every['accuracy']['n'], 'pair')}{_ahead(every, model['rule'])}.",
         columns=(
             Column("of", "Kind"),
             Column("label", ""),
@@ -105,14 +105,27 @@ def _accuracy(report: Report, model: ModelRow, label_source: str) -> Panel:
             for (kind, label), row in zip(names, model["slices"], strict=True)
         ],
         reading="How often the model scores the preferred answer higher. Longest always picks the longer "
-        "answer. The ceiling is what a perfect model would reach, as votes on one pair differ.",
+        f"answer. The ceiling is what a perfect model would reach, as {OPINIONS[label_source]} on one pair "
+        "differ.",
         described=f"A dot with its interval for {name} on "
         f"{count(len(dots), 'kind of pair', 'kinds of pair')}: " + "; ".join(dots[:8])
         if dots
         else "",
         drawn=MOST_DRAWN,
         context={"model": name},
+        notes=notes,
+        warning=overall.warning,
     )
+
+
+def _ahead(every: SliceRow, rule: str) -> str:
+    """What the accuracy is worth beside the length rule, as the end of a sentence."""
+    over, answer = every.get("over_rule"), "longer" if rule == "longest" else "shorter"
+    if not has_value(over):
+        return ""
+    better = accuracy.beats_rule(over["low"], over["high"])
+    verdict = "not told apart from" if better is None else "better than" if better else "worse than"
+    return f", {verdict} picking the {answer} answer"
 
 
 def _beside_rule(every: SliceRow, rule: str) -> str:
@@ -138,29 +151,29 @@ def _reliability(model: ModelRow, label_source: str) -> Panel:
         }
         for row in bins
     ]
-    n = sum(row["n"] for row in bins)
+    n, title = sum(row["n"] for row in bins), "How sure the model is"
     if not model["calibrated"]:
-        says = (
-            f"{name} is not calibrated yet, so we show no percentages. Calibrate the model on the Models "
-            "page once it has 100 votes."
+        needs = "needs 100 votes and a calibration on the Models page"
+        return Panel("reliability", title, lacks=f"confidence of {name} ({needs})")
+    if not has_value(model["ece"]):
+        needs = (
+            f"needs {ENOUGH} {OPINIONS[label_source]} on scored pairs that calibration left out; have {n:,}"
         )
-    elif not has_value(model["ece"]):
-        says = f"Not enough data: {count(n, 'vote')} on pairs that {name} has scored."
-    else:
-        gap = sum(row["n"] * (row["predicted"] - row["observed"]) for row in bins) / max(1, n)
-        tends = "well calibrated" if abs(gap) < 0.02 else "overconfident" if gap > 0 else "underconfident"
-        says = (
-            f"{name} is {tends}. Its expected calibration error is {in_words(model['ece'], 'number')} on "
-            f"{count(n, 'vote')}."
-        )
+        return Panel("reliability", title, lacks=f"confidence of {name} ({needs})")
+    sure = sum(row["n"] * row["predicted"] for row in bins) / max(1, n)
+    right = sum(row["n"] * row["observed"] for row in bins) / max(1, n)
+    opinions = count(n, OPINION[label_source], OPINIONS[label_source])
+    gap, error = sure - right, in_words(model["ece"], "number")
+    tends = "well calibrated" if abs(gap) < 0.02 else "overconfident" if gap > 0 else "underconfident"
     return Panel(
         name="reliability",
-        title="How sure the model is",
-        says=says,
+        title=title,
+        says=f"{name} is {tends}: it says {shares.in_words(sure)} on average, and {source} agree in "
+        f"{shares.in_words(right)}.",
         columns=(
             Column("predicted", "Model was sure", "share"),
             Column("observed", f"{source.capitalize()} agreed", "share"),
-            Column("n", "Votes", "count"),
+            Column("n", OPINIONS[label_source].capitalize(), "count"),
         ),
         rows=rows,
         reading="How sure the model was of its pick, against how often "
@@ -168,10 +181,9 @@ def _reliability(model: ModelRow, label_source: str) -> Panel:
         described="; ".join(
             f"{shares.in_words(row['predicted'])} sure, {shares.in_words(row['observed'])} right"
             for row in bins
-        )
-        if has_value(model["ece"])
-        else "",
-        context={"model": name},
+        ),
+        context={"model": name, "source": source},
+        notes=[f"The expected calibration error is {error} on {opinions}; 0 is perfect."],
     )
 
 
@@ -179,17 +191,20 @@ def _figure(value: float, low: float | None, high: float | None, n: int) -> Stor
     return {"value": value, "low": low, "high": high, "n": n, "prompts": 0}
 
 
-def _margins(model: ModelRow) -> Panel:
+def _margins(model: ModelRow, label_source: str) -> Panel:
+    opinion, opinions = OPINION[label_source], OPINIONS[label_source]
     name, histogram, auc = model["version"], model["histogram"], model["confidence_auc"]
     edges, votes = histogram["edges"], (histogram["a"], histogram["tie"], histogram["b"])
     rows = [
         {"from": low, "to": high, "a": a, "tie": tie, "b": b}
         for low, high, a, tie, b in zip(edges[:-1], edges[1:], *votes, strict=True)
     ]
+    title = f"Model’s margin and {opinions}"
     if model["n"] < ENOUGH:
-        says = f"Not enough data: {count(model['n'], 'vote')} on pairs that {name} has scored."
-    elif not has_value(auc):
-        says = f"Not known whether {name} is right more often when it is surer: {in_words(auc)}."
+        needs = f"needs {ENOUGH} {opinions} on pairs that {name} has scored; have {model['n']:,}"
+        return Panel("margins", title, lacks=f"margins and {opinions} ({needs})")
+    if not has_value(auc):
+        says = f"Not known yet whether {name} is right more often when it is surer: too few picks."
     else:
         tells = (
             f"{name} is right more often when it is surer"
@@ -202,7 +217,7 @@ def _margins(model: ModelRow) -> Panel:
     for_a, ties, for_b = map(sum, votes)
     return Panel(
         name="margins",
-        title="Model’s margin and votes",
+        title=title,
         says=says,
         columns=(
             Column("from", "Margin from", "decimal"),
@@ -212,16 +227,14 @@ def _margins(model: ModelRow) -> Panel:
             Column("b", "b preferred", "count"),
         ),
         rows=rows,
-        reading="Votes by the score of a minus the score of b. A good model has votes for a right of 0 and "
-        "votes for b left of 0. The outermost bars include everything beyond. The share above is how often "
-        "the model is surer of a right pick than of a wrong pick.",
+        reading=f"{opinions.capitalize()} by the score of a minus the score of b. A good model has "
+        f"{opinions} for a right of 0, and for b left of 0. The outermost bars include everything beyond. "
+        "The share above is how often the model is surer of a right pick than of a wrong pick.",
         described=(
-            f"{count(for_a, 'vote')} for a, {for_b:,} for b and {count(ties, 'tie')}, "
+            f"{count(for_a, opinion, opinions)} for a, {for_b:,} for b and {count(ties, 'tie')}, "
             f"in {len(rows)} bars from {edges[0]:.1f} to {edges[-1]:.1f}."
-        )
-        if model["n"] >= ENOUGH
-        else "",
-        context={"model": name},
+        ),
+        context={"model": name, "opinions": opinions},
     )
 
 
@@ -231,9 +244,10 @@ def _models(models: Sequence[ModelRow], report: Report, label_source: str) -> Pa
     return Panel(
         name="models",
         title="Models side by side",
-        says=f"{count(len(models), 'model')} have scored pairs here. Each is measured on the pairs that it "
-        "has scored, so compare only rows with the same number of pairs."
-        + "".join(f" {name}: {warning}" for name, warning in warnings if warning),
+        says=f"{count(len(models), 'model')} have scored pairs here.",
+        reading="Each is measured on the pairs that it has scored, so compare only rows with the same number "
+        "of pairs.",
+        warning=" ".join(f"{name}: {warning}" for name, warning in warnings if warning),
         columns=(
             Column("version", "Model"),
             Column("accuracy", "Accuracy", "share"),
@@ -249,7 +263,8 @@ def _models(models: Sequence[ModelRow], report: Report, label_source: str) -> Pa
 
 def _audit(audit: AuditRow, label_source: str) -> Panel:
     name, source = audit["version"], SOURCE_NAMES[label_source]
-    rows = [
+    title = "What sways choices: length, lists, side"
+    rows: list[dict[str, StoredFigure | str | None]] = [
         {
             "feature": FEATURES.get(key, key),
             "people": figure,
@@ -258,27 +273,38 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
             "given": audit["people_given_margin"].get(key),
         }
         for key, figure in audit["people"].items()
+        if has_value(figure) or has_value(audit["model"].get(key))
     ]
+    if not rows:
+        opinion, opinions = OPINION[label_source], OPINIONS[label_source]
+        have = f"{count(audit['n'], opinion, opinions)} on {count(audit['prompts'], 'prompt')}"
+        return Panel(
+            "audit",
+            title,
+            lacks=f"what sways choices (needs 100 {opinions} for a side on 20 prompts; have {have})",
+        )
     more = [key for key, figure in audit["excess"].items() if has_value(figure) and figure["low"] > 0]
     less = [key for key, figure in audit["excess"].items() if has_value(figure) and figure["high"] < 0]
-    if not any(has_value(figure) for figure in audit["people"].values()):
-        says = (
-            f"Not enough data: {count(audit['n'], 'vote')} for one side, on "
-            f"{count(audit['prompts'], 'prompt')}. This figure needs 100 votes on 20 prompts."
-        )
-    elif more or less:
+    if more or less:
         parts = [f"{_listed(more)} more than {source} do"] if more else []
         parts += [f"{_listed(less)} less"] if less else []
         says = f"{name} follows {' and '.join(parts)}."
     else:
         says = f"Length and formatting sway {name} about as much as {source}, as far as is known."
     side = audit["people"].get("side")
+    notes = []
     if has_value(side) and (side["low"] > 0 or side["high"] < 0):
         where = "left" if side["low"] > 0 else "right"
-        says += f" {source.capitalize()} lean to the {where} side."
+        notes.append(f"{source.capitalize()} lean to the {where} side.")
+    told = [
+        f"{FEATURES.get(key, key).lower()} {_times(audit['people'].get(key))} with {source}, "
+        f"{_times(audit['model'].get(key))} with {name}"
+        for key in audit["people"]
+        if has_value(audit["people"].get(key)) and has_value(audit["model"].get(key))
+    ]
     return Panel(
         name="audit",
-        title="What sways choices: length, lists, side",
+        title=title,
         says=says,
         columns=(
             Column("feature", "Feature"),
@@ -288,10 +314,22 @@ def _audit(audit: AuditRow, label_source: str) -> Panel:
             Column("given", f"{source.capitalize()}, at equal margin", "log_odds"),
         ),
         rows=rows,
-        reading="How much the log-odds of being preferred rise when an answer has twice as much of a feature "
-        "or is on the left: 0 = no effect, 0.7 = twice the odds. The last column keeps the model’s margin "
-        f"fixed. It shows what {source} follow and the model does not.",
+        reading="How the odds of being preferred change when an answer has twice as much of a feature or is "
+        "on the left: × 1 = no effect, × 2 = twice the odds. The table has log-odds: 0 = no effect, "
+        "0.7 = twice the odds. Its last column keeps the model’s margin fixed, so it shows what "
+        f"{source} follow and the model does not.",
+        described=f"A dot with its interval for {source} and for {name} by feature; odds of being preferred: "
+        + "; ".join(told)
+        if told
+        else "",
+        context={"model": name, "source": source},
+        notes=notes,
     )
+
+
+def _times(log_odds: StoredFigure | None) -> str:
+    """ "× 1.6" for log-odds of 0.47."""
+    return f"× {math.exp(log_odds['value']):.1f}" if has_value(log_odds) else ""
 
 
 def _listed(keys: Sequence[str]) -> str:

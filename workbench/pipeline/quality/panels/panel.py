@@ -10,8 +10,8 @@ Kind = Literal["text", "count", "decimal", "share", "number", "log_odds", "secon
 Row = Mapping[str, object]
 """A cell by the key of its column."""
 
-MOST_DRAWN = 20
-"""Rows in a chart: the table has the others."""
+MOST_DRAWN = 8
+"""Rows in a small picture: the table has the others."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Panel:
-    """name: of the panel's files. says: about the data now. reading: how to read the chart or table.
-    described: the chart in words; "" where there is none. single: about single annotators, so for admins
-    only. drawn: how many rows are in the chart (0 = all)."""
+    """name: of the panel's files. says: the one sentence about the data now; "" where data is lacking, and
+    then `lacks` says which figure needs how much more. notes: further sentences, behind the table. warning:
+    what a reader has to know beside the sentence. reading: how to read the chart or table. described: the
+    chart in words; "" where there is none. single: about single annotators, so for admins only. drawn: how
+    many rows are in the chart (0 = all)."""
 
     name: str
     title: str
-    says: str
+    says: str = ""
     columns: tuple[Column, ...] = ()
     rows: Sequence[Row] = field(default_factory=list)
     reading: str = ""
@@ -44,6 +46,9 @@ class Panel:
     single: bool = False
     drawn: int = 0
     context: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    warning: str = ""
+    lacks: str = ""
 
     @property
     def has_chart(self) -> bool:

@@ -38,6 +38,12 @@ def count(n: float, singular: str, plural: str = "") -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
+def votes_and_labels(votes: int, labels: int) -> str:
+    """ "2 votes and 1 imported label", "no votes"."""
+    counts = [(votes, "vote"), (labels, "imported label")]
+    return " and ".join(count(n, name) for n, name in counts if n) or "no votes"
+
+
 def hours_of_work(hours: float) -> str:
     """ "20 minutes", "1.5 hours", "120 hours"."""
     if hours < 1:
@@ -47,9 +53,7 @@ def hours_of_work(hours: float) -> str:
 
 def data_in_words(data: Data) -> str:
     """What the figures of a report are of: "120 votes and 2,589 imported labels on 9 pairs"."""
-    counts = [(data["votes"], "vote"), (data["labels"], "imported label")]
-    opinions = " and ".join(count(n, name) for n, name in counts if n) or count(0, "vote")
-    return f"{opinions} on {count(data['comparisons'], 'pair')}"
+    return f"{votes_and_labels(data['votes'], data['labels'])} on {count(data['comparisons'], 'pair')}"
 
 
 def plan(report: Report) -> list[str]:

@@ -1,9 +1,10 @@
 // What the annotator decides about the item on screen, and what the server says to it.
 
-import { secondsLooked } from "../onscreen.js";
+import { takeSeconds } from "../onscreen.js";
 import { newKey, post } from "../outbox.js";
 import { draftName, rankingName } from "./items.js";
-import { comment, form, notify, outbox, setState, showSaved, takesAnswer, urls } from "./page.js";
+import { outbox } from "./outgoing.js";
+import { comment, form, notify, setState, showSaved, takesAnswer, urls } from "./page.js";
 import { queue } from "./queue.js";
 import { lastReveal, showLastReveal, showReveal } from "./reveals.js";
 import { markAnswer } from "./stage.js";
@@ -22,7 +23,7 @@ function send(item, answer) {
     answer,
     supersedes: item.supersedes ?? "",
     guidelines: urls.guidelines,
-    seconds: secondsLooked().toFixed(2),
+    seconds: takeSeconds().toFixed(2),
     comment: comment.value,
   };
   localStorage.removeItem(draftName(urls.user, item));

@@ -2,12 +2,13 @@
 
 import { keyOf } from "../keys.js";
 import { appeared, takes } from "../onscreen.js";
-import { outbox, urls } from "./page.js";
+import { areGuidelinesOpen, haveGuidelines, toggleGuidelines } from "./guidelines.js";
+import { outbox } from "./outgoing.js";
+import { urls } from "./page.js";
 import { queue } from "./queue.js";
 
 const flagDialog = document.getElementById("flag");
 const keysDialog = document.getElementById("keys");
-const guidelines = document.getElementById("guidelines");
 const GUIDELINES_READ = "guidelines-read";
 
 function openDialog(dialog) {
@@ -69,15 +70,11 @@ flagDialog.querySelector("form").addEventListener("submit", ({ submitter }) => {
 
 // The guidelines
 
-export function toggleGuidelines() {
-  if (!guidelines) return;
-  guidelines.hidden = !guidelines.hidden;
-  document.body.classList.toggle("beside-guidelines", !guidelines.hidden);
-  document.querySelector(".topbar [data-do=guidelines]").setAttribute("aria-expanded", !guidelines.hidden);
-  if (!guidelines.hidden) localStorage.setItem(GUIDELINES_READ, urls.guidelines);
+/** Show or hide the guidelines. Whoever has seen this version is not shown it unasked again. */
+export function readGuidelines() {
+  toggleGuidelines();
+  if (areGuidelinesOpen()) localStorage.setItem(GUIDELINES_READ, urls.guidelines);
 }
 
-export const areGuidelinesOpen = () => Boolean(guidelines) && !guidelines.hidden;
-
 export const haveNewGuidelines = () =>
-  Boolean(guidelines) && localStorage.getItem(GUIDELINES_READ) !== urls.guidelines;
+  haveGuidelines && localStorage.getItem(GUIDELINES_READ) !== urls.guidelines;

@@ -2,7 +2,8 @@
 
 import { post } from "../outbox.js";
 import { itemOf, parse } from "./items.js";
-import { notify, notifyArchived, outbox, urls } from "./page.js";
+import { outbox } from "./outgoing.js";
+import { notify, notifyArchived, urls } from "./page.js";
 import { queue } from "./queue.js";
 import { prepareView } from "./views.js";
 

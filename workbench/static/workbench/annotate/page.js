@@ -1,13 +1,10 @@
-// The elements and addresses of the annotation page, its outbox, and what the page tells the annotator.
-
-import { Outbox } from "../outbox.js";
+// The elements and addresses of the annotation page, and what the page tells the annotator.
 
 export const root = document.getElementById("annotate");
 export const stage = document.getElementById("stage");
 export const form = document.getElementById("answers");
 export const comment = form.elements.comment;
 export const urls = root.dataset;
-export const outbox = new Outbox(urls.user);
 
 const notice = document.getElementById("notice");
 const saved = document.getElementById("saved");

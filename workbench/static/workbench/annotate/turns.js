@@ -3,7 +3,8 @@
 import { inWords } from "../ranking.js";
 import { fetchAnswered, fill, isFinal, reasonOf } from "./fetching.js";
 import { rankingName } from "./items.js";
-import { form, isJustAnswered, outbox, setState, stage, urls } from "./page.js";
+import { outbox } from "./outgoing.js";
+import { form, isJustAnswered, setState, stage, urls } from "./page.js";
 import { queue } from "./queue.js";
 import { lastReveal, showLastReveal } from "./reveals.js";
 import { display } from "./stage.js";

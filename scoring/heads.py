@@ -1,0 +1,207 @@
+"""What of a classifier is new, what of it is trained, and at which rates.
+
+An encoder of sentences has a pooler over [CLS] that nobody trained, and says what a text means by the mean of
+its tokens. `transformers` has no BERT classifier that pools so, but a layer of the ordinary kind can: with
+queries and keys of zero its attention is uniform, so that the first row of its output is the mean of all
+tokens, normalised. Such a checkpoint scores alike in `transformers`, here and anywhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+
+from scoring.checkpoint import CheckpointError
+from scoring.config import TrainConfig, TrainingError
+from scoring.model import quietly
+
+POOLING = "1_Pooling/config.json"
+"""Where sentence-transformers says how it pools."""
+LOUDER = 16.0
+"""The mean's weight beside the first token's own row, which the layer adds to it."""
+_IN_LAYER = re.compile(r"(?:^|[._])(?:layers?|groups|h|blocks?)\.(\d+)\.")
+_EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|tok_")
+
+
+def dropout_rates(source: Path) -> list[str]:
+    """The settings of the network in a folder that are rates of dropout: each family names its own."""
+    with quietly():
+        known = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    return [name for name in known.to_dict() if "dropout" in name or name.endswith("_pdrop")]
+
+
+def has_head(source: Path) -> bool:
+    """Whether the folder is a sequence classifier, and no bare encoder."""
+    architectures = json.loads((source / "config.json").read_text()).get("architectures") or []
+    return any("SequenceClassification" in name for name in architectures)
+
+
+def wants_mean(source: Path, config: TrainConfig, classifier: PreTrainedModel) -> bool:
+    """Whether a new head should read the mean of the tokens: where the config says so; with "auto", where the
+    encoder has no trained pooler: sentence-transformers pools it by the mean, its file holds no pooler, or
+    the family's classifier has one of its own."""
+    if config.pooling != "auto":
+        return config.pooling == "mean" and not has_head(source)
+    if has_head(source):
+        return False
+    pooling = source / POOLING
+    if pooling.is_file():
+        return bool(json.loads(pooling.read_text()).get("pooling_mode_mean_tokens"))
+    has_pooler = getattr(classifier.base_model, "pooler", None) is not None
+    return not has_pooler or not any("pooler" in name for name in _tensors(source))
+
+
+def _tensors(source: Path) -> Iterator[str]:
+    for file in source.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            yield from tensors.keys()
+
+
+def pool_by_mean(classifier: PreTrainedModel) -> bool:
+    """Make the head read the mean of the tokens, and start at zero: every text scores 0. False, and nothing
+    is changed, for a family that has no such layers (decoders read their last token)."""
+    if getattr(classifier.config, "classifier_pooling", None):  # ModernBERT pools by its config
+        classifier.config.classifier_pooling = "mean"
+        _zero(cast("nn.Linear", classifier.get_submodule("classifier")))
+        return True
+    layers = getattr(getattr(classifier.base_model, "encoder", None), "layer", None)
+    if not isinstance(layers, nn.ModuleList) or not hasattr(layers[-1], "attention"):
+        return False
+    try:
+        layer = copy.deepcopy(layers[-1])
+        _make_uniform(layer)
+        dense, head = _head(classifier)
+    except AttributeError:
+        return False
+    layers.append(layer)
+    classifier.config.num_hidden_layers += 1
+    with torch.no_grad():
+        nn.init.eye_(dense.weight)
+        dense.bias.zero_()
+    _zero(head)
+    return True
+
+
+def _make_uniform(layer: Any) -> None:
+    """A layer whose first row is the normalised mean of the tokens; the block after the attention adds
+    nothing yet."""
+    attention, mixed = layer.attention.self, layer.attention.output
+    with torch.no_grad():
+        for part in (attention.query, attention.key):
+            _zero(part)
+        for part, size in ((attention.value, 1.0), (mixed.dense, LOUDER)):
+            nn.init.eye_(part.weight).mul_(size)
+            part.bias.zero_()
+        _zero(layer.output.dense)
+        for norm in (mixed.LayerNorm, layer.output.LayerNorm):
+            norm.weight.fill_(1.0)
+            norm.bias.zero_()
+
+
+def _head(classifier: PreTrainedModel) -> tuple[nn.Linear, nn.Linear]:
+    """(dense layer over the first row, the one output). Raises AttributeError for another kind of head."""
+    pooler = getattr(classifier.base_model, "pooler", None)
+    if pooler is not None:
+        return cast("nn.Linear", pooler.dense), cast("nn.Linear", classifier.get_submodule("classifier"))
+    head = cast("Any", classifier.get_submodule("classifier"))
+    return head.dense, head.out_proj
+
+
+def _zero(linear: nn.Linear) -> None:
+    with torch.no_grad():
+        linear.weight.zero_()
+        if linear.bias is not None:
+            linear.bias.zero_()
+
+
+# --- what is trained ----------------------------------------------------------------------------------------
+
+
+def prepare(classifier: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
+    """Freeze what the config leaves alone, and add low-rank adapters (Hu and others, LoRA, 2106.09685) where
+    it names a rank. Returns the same classifier. Raises TrainingError without the package peft."""
+    depths = depths_of(classifier)
+    lowest = 0 if config.layers is None else layers_of(classifier) - config.layers + 1
+    for name, parameter in classifier.named_parameters():
+        parameter.requires_grad_(depths[name] >= lowest)
+    if config.lora is not None:
+        _add_adapters(classifier, config.lora, lowest)
+    return classifier
+
+
+def _add_adapters(classifier: PreTrainedModel, rank: int, lowest: int) -> None:
+    try:
+        from peft import LoraConfig
+        from peft.tuners.lora import LoraModel
+    except ImportError:
+        raise TrainingError(
+            "training adapters needs the package peft: install preference-workbench[lora]"
+        ) from None
+    depths, count = depths_of(classifier), layers_of(classifier)
+    targets = [
+        name
+        for name, module in classifier.named_modules()
+        if isinstance(module, nn.Linear) and max(1, lowest) <= depths[f"{name}.weight"] <= count
+    ]
+    LoraModel(classifier, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), "default")
+    for name, parameter in classifier.named_parameters():
+        if depths.get(name, 0) > count:
+            parameter.requires_grad_(True)
+
+
+def merge_adapters(classifier: PreTrainedModel) -> None:
+    """Add low-rank adapters, if there are any, to the weights that they adapt, and take them away."""
+    for name, module in list(classifier.named_modules()):
+        if hasattr(module, "base_layer") and hasattr(module, "merge"):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(classifier.get_submodule(parent), child, module.base_layer)
+
+
+def trained_parameters(classifier: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The parameters that a run changes, by name."""
+    return {name: p for name, p in classifier.named_parameters() if p.requires_grad}
+
+
+def rates_of(classifier: PreTrainedModel, config: TrainConfig) -> dict[str, float]:
+    """The learning rate of each parameter as a share of the run's: `layer_decay` less for each layer below
+    the last (Howard and Ruder, 1801.06146), and `head_rate` for the head."""
+    count = layers_of(classifier)
+    return {
+        name: config.head_rate if depth > count else config.layer_decay ** (count - depth)
+        for name, depth in depths_of(classifier).items()
+    }
+
+
+def depths_of(classifier: PreTrainedModel) -> dict[str, int]:
+    """The place of each parameter, by name: 0 for embeddings, 1 to n for the n layers, n + 1 for the head and
+    its pooler. A norm after the last layer belongs to that layer."""
+    count, body = layers_of(classifier), f"{classifier.base_model_prefix}."
+
+    def depth(name: str) -> int:
+        if found := _IN_LAYER.search(name):
+            return min(count, int(found[1]) + 1)
+        if _EMBEDDING.search(name):
+            return 0
+        return count if name.startswith(body) and "pooler" not in name else count + 1
+
+    return {name: depth(name) for name, _ in classifier.named_parameters()}
+
+
+def layers_of(classifier: PreTrainedModel) -> int:
+    """The number of layers with weights of their own: ALBERT's share theirs. Raises CheckpointError for a
+    network that does not say."""
+    config = classifier.config.get_text_config()
+    count = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
+    if not isinstance(count, int):
+        raise CheckpointError(f"a {type(classifier).__name__} does not say how many layers it has")
+    return count

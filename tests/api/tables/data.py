@@ -1,0 +1,35 @@
+from tests.api.tables import Row
+
+OPERATIONS = {
+    "find_prompts": Row("dataset", "reviewer"),
+    "count_facets": Row("dataset", "reviewer"),
+    "list_views": Row("dataset", "reviewer"),
+    "save_view": Row("dataset", "reviewer", 201, {"name": "Why", "query": "q=why"}),
+    "delete_view": Row("view", "admin", 204),
+    "preview_act": Row("dataset", "reviewer", 409, {"kind": "tag", "tag": "odd"}),
+    "act_on_prompts": Row("dataset", "reviewer", 409, {"kind": "tag", "tag": "odd", "prompts": []}),
+    "list_acts": Row("dataset", "reviewer"),
+    "undo_act": Row("act", "reviewer", 200),
+    "preview_pairs": Row("dataset", "admin", 200, {}),
+    "make_pairs": Row("dataset", "admin", 200, {}),
+    "undo_pairs": Row("act of pairs", "admin"),
+    "find_similar": Row("dataset", "reviewer", 404),
+    "list_topics": Row("dataset", "reviewer"),
+    "renew_topics": Row("dataset", "admin", 202),
+    "list_groups": Row("dataset", "reviewer"),
+    "list_tags": Row("dataset", "reviewer"),
+}
+PAGES = {
+    "data": "find_prompts",
+    "view_save": "save_view",
+    "view_delete": "delete_view",
+    "data_act": "act_on_prompts",
+    "data_history": "list_acts",
+    "act_undo": "undo_act",
+    "more_pairs": "make_pairs",
+    "more_pairs_undo": "undo_pairs",
+    "similar": "find_similar",
+    "topics": "list_topics",
+    "topics_renew": "renew_topics",
+    "groups": "list_groups",
+}

@@ -1,0 +1,252 @@
+"""What each request of a program passes before its operation: whose token it has, how often it may ask, and
+whether it was answered before."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import wraps
+from time import time
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.db import IntegrityError, transaction
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone
+
+from workbench import access
+from workbench.api.problems import Conflict, of_page, problem
+from workbench.api.sending import receive
+from workbench.models import KeptAnswer, Token
+from workbench.upload_handlers import ReceivedFile
+
+ROOT = "/api/v1/"
+OPEN = f"{ROOT}openapi.json"
+KEY = "Idempotency-Key"
+LARGEST_KEPT = 2**20
+"""Bytes of an answer that is kept. Of a larger one, only that the request was done."""
+
+Answer = Callable[[HttpRequest], HttpResponseBase]
+Operation = TypeVar("Operation", bound=Callable[..., object])
+Row = TypeVar("Row", bound=Model)
+
+
+class ApiRequest(HttpRequest):
+    """A request to an operation: it has a token."""
+
+    token: Token
+    received: ReceivedFile
+    """The body, for an operation that `receives` it."""
+    shows_secret: bool
+    """Set by an operation whose answer holds a secret: it is shown once, so its text is not kept."""
+
+
+class Problems:
+    """Answers programs with a problem document where people get the page of an error."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        is_page = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code >= 400 and is_page and request.path_info.startswith("/api/"):
+            return of_page(response)  # type: ignore[arg-type]
+        return response
+
+
+class Programs:
+    """Lets a request to the API in by its token alone: a session of a browser counts for nothing here, so no
+    other site can act by it."""
+
+    def __init__(self, get_response: Answer) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith("/api/"):
+            return self.get_response(request)
+        request.user = AnonymousUser()
+        if request.path_info == OPEN:
+            return self.get_response(request)
+        secret = request.headers.get("Authorization", "")
+        token = Token.objects.by_secret(secret[7:].strip()) if secret[:7].lower() == "bearer " else None
+        now = timezone.now()
+        if token is None or not token.is_usable(now):
+            return problem(401, *_why_not(token), headers={"WWW-Authenticate": "Bearer"})
+        if wait := _pace.seconds_to_wait(token):
+            most = f"{settings.API_REQUESTS_A_MINUTE:,}"
+            detail = f"A token may send {most} requests in a minute. Wait {wait} s."
+            return problem(429, "too_many", detail, headers={"Retry-After": str(wait)})
+        if token.last_used_at is None or now - token.last_used_at > timedelta(minutes=1):
+            Token.objects.filter(pk=token.pk).update(last_used_at=now)
+        request.user = token.user
+        request.token = token  # type: ignore[attr-defined]
+        with access.limited_to(access.Limits.of(token)):
+            return self.get_response(request)
+
+
+def _why_not(token: Token | None) -> tuple[str, str]:
+    if token is None:
+        return "no_token", "Send a token of this workbench: “Authorization: Bearer pw_…”."
+    if token.revoked_at:
+        return "revoked", f"The token {token} was revoked. Make another on the page of your account."
+    if not token.user.is_active:
+        return "ended", "The account of this token is closed."
+    return "expired", f"The token {token} has expired. Make another on the page of your account."
+
+
+class _Pace:
+    """Lets each token send API_REQUESTS_A_MINUTE requests in a minute of the clock, over all processes.
+
+    A process takes requests from the row of the token some at a time, A_TAKE of the limit, and gives them out
+    by itself: a write for each would cost more than most reads. What a process has taken and nobody asks it
+    for is lost to the minute, so with many processes a token may get up to so much less each, never more."""
+
+    A_TAKE = 1 / 24
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def seconds_to_wait(self, token: Token) -> int:
+        """Seconds until the token may ask again; 0 = now, and this request is counted."""
+        most = settings.API_REQUESTS_A_MINUTE
+        if not most:
+            return 0
+        minute, second = divmod(int(time()), 60)
+        if self._one_of_the_taken(token.digest, minute):
+            return 0
+        some = max(1, int(most * self.A_TAKE))
+        if not Token.objects.take(token.pk, minute, some, most):
+            return 60 - second
+        with self._lock:
+            self._left = {digest: kept for digest, kept in self._left.items() if kept[0] == minute}
+            # Another thread may have taken some as well.
+            left = self._left.get(token.digest, (minute, 0))[1]
+            self._left[token.digest] = (minute, left + some - 1)
+        return 0
+
+    def _one_of_the_taken(self, digest: str, minute: int) -> bool:
+        with self._lock:
+            of, left = self._left.get(digest, (0, 0))
+            if of != minute or not left:
+                return False
+            self._left[digest] = (minute, left - 1)
+            return True
+
+
+_pace = _Pace()
+
+
+def receives(may_send: Callable[..., object]) -> Callable[[Operation], Operation]:
+    """Mark an operation whose body is a file or rows of any length. `may_send` is asked with the request and
+    the parts of its path before a byte is read; it raises for those who may not send."""
+
+    def mark(operation: Operation) -> Operation:
+        operation.may_send = may_send  # type: ignore[attr-defined]
+        return operation
+
+    return mark
+
+
+def once_per_key(run: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer a request that is sent again with its Idempotency-Key as before, and do nothing twice.
+
+    The key is written in the transaction of the effect: a process that dies in between leaves neither. Of two
+    requests at once, the second waits for the first. A refused request keeps nothing: it changed nothing.
+
+    A body that the operation receives is on disk before the transaction begins: SQLite would hold its lock
+    for as long as the slowest client sends."""
+    operation: Any = run.__self__  # type: ignore[attr-defined]  # ninja's: `run` is a method of it
+    may_send = getattr(operation.view_func, "may_send", None)
+
+    @wraps(run)
+    def answer(request: ApiRequest, **parts: object) -> HttpResponseBase:
+        if may_send is None:
+            return once(request, **parts)
+        try:
+            may_send(request, **parts)
+            request.received = receive(request)
+        except Exception as error:  # noqa: BLE001  # ninja's handlers know which ones are answers
+            refused: HttpResponseBase = operation.api.on_exception(request, error)
+            return refused
+        with closing(request.received):
+            return once(request, **parts)
+
+    def once(request: ApiRequest, **parts: object) -> HttpResponseBase:
+        key = request.headers.get(KEY, "")
+        if request.method != "POST" or not key:
+            return run(request, **parts)
+        if len(key) > 200:
+            return problem(422, "wrong_key", f"{KEY} has at most 200 characters.")
+        digest = digest_of(request)
+        try:
+            return _first_time(request, key, digest, lambda: run(request, **parts))
+        except IntegrityError:
+            kept = KeptAnswer.objects.filter(token=request.token, key=key).first()
+            if kept is None:
+                raise  # of the operation itself
+        if kept.request != digest:
+            detail = f"This {KEY} was sent with another request. Choose a new one."
+            return problem(422, "key_of_another", detail)
+        return _again(kept)
+
+    return answer
+
+
+def digest_of(request: ApiRequest) -> str:
+    """sha256 of method, address and body; of the digest of a body that was received."""
+    seen = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
+    received = getattr(request, "received", None)
+    seen.update(received.digest.digest() if received else request.body)
+    return seen.hexdigest()
+
+
+def _first_time(
+    request: ApiRequest, key: str, digest: str, run: Callable[[], HttpResponseBase]
+) -> HttpResponseBase:
+    """Raises IntegrityError where the key is there already."""
+    with transaction.atomic():
+        kept = KeptAnswer.objects.create(token=request.token, key=key, request=digest)
+        response = run()
+        if response.status_code >= 400 or not isinstance(response, HttpResponse):
+            transaction.set_rollback(response.status_code >= 400)
+            return response
+        is_large = len(response.content) > LARGEST_KEPT
+        if not getattr(request, "shows_secret", False) and not is_large:
+            kept.body = response.content
+        kept.status = response.status_code
+        kept.content_type = response.get("Content-Type", "")
+        kept.headers = {name: response[name] for name in ("ETag", "Location") if response.has_header(name)}
+        kept.save()
+    return response
+
+
+def _again(kept: KeptAnswer) -> HttpResponse:
+    body = bytes(kept.body)
+    if kept.status == 0 or (not body and kept.status != 204):
+        detail = "This was done when the key was first sent. Its answer, a secret or a long one, is not kept."
+        return problem(409, "shown_once", detail)
+    headers = {**kept.headers, "Idempotency-Replayed": "true"}
+    return HttpResponse(body, status=kept.status, content_type=kept.content_type, headers=headers)
+
+
+@contextmanager
+def unless_stale(request: HttpRequest, row: Row, etag: Callable[[Row], str]) -> Iterator[None]:
+    """Read the row again and lock it for as long as the block lasts: of two requests that are based on the
+    same state, one changes it. Raises Conflict where the request says by If-Match that it is based on another
+    state; Http404 where the row is gone."""
+    with transaction.atomic():
+        # Votes and imports name the row as their key meanwhile: no_key lets them.
+        locked = type(row)._default_manager.select_for_update(no_key=True)
+        try:
+            row.refresh_from_db(from_queryset=locked)
+        except type(row).DoesNotExist:  # type: ignore[attr-defined]  # each model has its own
+            raise Http404 from None
+        wanted = request.headers.get("If-Match", "")
+        if wanted and wanted != "*" and etag(row) not in [one.strip() for one in wanted.split(",")]:
+            raise Conflict(412, "changed_meanwhile", "Somebody changed this meanwhile. Read it again first.")
+        yield

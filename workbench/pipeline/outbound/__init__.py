@@ -1,0 +1,1 @@
+"""Requests to other machines: where they may go, and connections to the very addresses that were checked."""

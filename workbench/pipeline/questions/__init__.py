@@ -1,0 +1,1 @@
+"""Annotators' questions, reviewers' replies to them, and examples in the guidelines."""
