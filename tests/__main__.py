@@ -33,6 +33,8 @@ POSTGRESQL = {"TEST_DATABASE": "postgresql"}
 PLAIN = "not browser and not services and not long"
 OPTIONAL = {"public sets"}
 """What may be missing with CI=true as well."""
+AGAIN = 10
+"""At most so many failures of a stage are tried once more, alone. More than that are no matter of time."""
 
 
 @dataclass
@@ -146,19 +148,35 @@ def run(together: list[Stage], folder: Path) -> list[tuple[Stage, bool, dict[str
 def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, dict[str, int]]:
     report, output = folder / f"{stage.name}.xml", folder / f"{stage.name}.txt"
     started = time.monotonic()
+    own_cache = ["-o", f"cache_dir={folder / stage.name}"]
     with output.open("wb") as file:  # not a pipe: what a test leaves running would hold it open
         streams = {} if is_alone else {"stdout": file, "stderr": subprocess.STDOUT}
-        command, environment = reporting(stage.command, report), os.environ | stage.environment
+        command, environment = reporting(stage.command, report, own_cache), os.environ | stage.environment
         ok = subprocess.run(command, env=environment, check=False, **streams).returncode == 0
+    numbers = counts(report)
     ending = f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s"
     print(output.read_text(errors="replace") + ending, flush=True)
-    return stage, ok, counts(report)
+    return stage, ok, numbers
 
 
-def reporting(command: list[str], report: Path) -> list[str]:
-    """The command, told to write a report of its tests as well."""
+def try_again(stage: Stage, numbers: dict[str, int], folder: Path) -> bool:
+    """Whether the failed tests of a stage pass when nothing runs beside them; False where too many failed.
+
+    A busy machine makes a browser or a worker miss its moment. Such a test is named and not forgotten, but it
+    does not refuse the work of everybody. A test that fails again does."""
+    broken = numbers.get("failures", 0) + numbers.get("errors", 0)
+    if stage.command[0] != sys.executable or not 0 < broken <= AGAIN:
+        return False
+    print(f"\n== {stage.name}: {broken} failed beside other tests; once more, alone", flush=True)
+    only_these = ["--last-failed", "--last-failed-no-failures=none", "-o", f"cache_dir={folder / stage.name}"]
+    command = [*stage.command, "-n", "0", *only_these]
+    return subprocess.run(command, env=os.environ | stage.environment, check=False).returncode == 0
+
+
+def reporting(command: list[str], report: Path, own_cache: list[str]) -> list[str]:
+    """The command, told to write a report of its tests as well, and to remember which of them failed."""
     if command[0] == sys.executable:
-        return [*command, f"--junitxml={report}"]
+        return [*command, f"--junitxml={report}", *own_cache]
     if command[: len(NODE)] == NODE:
         reporters = ["--test-reporter=junit", f"--test-reporter-destination={report}"]
         reporters += ["--test-reporter=spec", "--test-reporter-destination=stdout"]
@@ -178,6 +196,18 @@ def counts(report: Path) -> dict[str, int]:
     return {kind: sum(int(suite.get(kind, 0)) for suite in suites) for kind in kinds}
 
 
+def run_all(planned: list[list[Stage]], folder: Path) -> tuple[Counter[str], list[str], list[str]]:
+    """(what the tests came to, names of stages that failed, of those that failed and then passed alone)."""
+    total: Counter[str] = Counter()
+    failed, unsteady = [], []
+    for together in planned:
+        for stage, ok, numbers in run(together, folder):
+            total.update(numbers)
+            if not ok:
+                (unsteady if try_again(stage, numbers, folder) else failed).append(stage.name)
+    return total, failed, unsteady
+
+
 def main() -> int:
     fast = "--fast" in sys.argv[1:]
     checks = {} if fast else {name: check() for name, (check, _) in NEEDS.items()}
@@ -188,16 +218,15 @@ def main() -> int:
         for name, reason in needed.items():
             print(f"CI=true, and {name} is missing: {reason}. To have it: {NEEDS[name][1]}.", file=sys.stderr)
         return 1
-    total: Counter[str] = Counter()
-    failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for together in planned:
-            for stage, ok, numbers in run(together, Path(folder)):
-                failed += [] if ok else [stage.name]
-                total.update(numbers)
+        total, failed, unsteady = run_all(planned, Path(folder))
     broken = total["failures"] + total["errors"]
     passed = total["tests"] - broken - total["skipped"]
     print(f"\n{passed} passed, {broken} failed, {total['skipped']} skipped")
+    if unsteady:
+        print(
+            f"Unsteady: what failed in {', '.join(unsteady)} passed alone. Mend it: see the failures above."
+        )
     if failed:
         print(f"Failed: {', '.join(failed)}.")
     for name, reason in absent.items():
