@@ -30,10 +30,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from scoring.build import build_network
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import Pair
 from scoring.head import fit_head
-from scoring.model import build_network, load_classifier
+from scoring.model import load_classifier
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Triple = tuple[str, str, str]

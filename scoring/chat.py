@@ -226,6 +226,7 @@ class ChatEncoder(Encoder):
             completion_tokens=len(ids) - before - (cut - prompt_cut),
             prompt_cut=prompt_cut,
             completion_cut=cut - prompt_cut,
+            border=before - prompt_cut,
         )
 
     def _texts(self, ids: Ids) -> list[str]:

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = npt.NDArray[np.int32]
+ID_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One pair as the model reads it; token counts of each side, kept and cut.
 
-    `types` are the token types, (length,); None: all are zero.
+    `types` are the token types, (length,); None: all are zero. `border`: how many tokens are before the
+    answer.
     """
 
     ids: Ids  # (length,)
@@ -45,11 +47,17 @@ class Encoded:
     prompt_cut: int
     completion_cut: int
     types: Ids | None = None
+    border: int = 0
 
     @property
     def key(self) -> bytes:
         """Equal for texts that are the same to the model."""
         return self.ids.tobytes() + (b"" if self.types is None else self.types.tobytes())
+
+    @property
+    def beginning(self) -> bytes:
+        """The ids before the answer; equal for completions of one prompt that are cut alike."""
+        return self.ids[: self.border].tobytes()
 
 
 Part = Literal["template", "prompt", "answer"]
@@ -199,6 +207,7 @@ class PairEncoder(Encoder):
             prompt_cut=len(prompt) - kept_prompt,
             completion_cut=len(completion) - kept_completion,
             types=types,
+            border=len(before) + kept_prompt + len(between),
         )
 
     def _kept(self, ids: Ids, count: int) -> Ids:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scoring.build import build_network, leave_file
 from scoring.checkpoint import Checkpoint, open_checkpoint
 from scoring.config import BERT_PAIR, TEMPLATES
-from scoring.encode import Encoded, Encoder, digest_of
+from scoring.encode import ID_BYTES, Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
-from scoring.model import Network, build_network, device_of, inputs_of, leave_file, load_classifier
+from scoring.model import Network, device_of, inputs_of, load_classifier
 
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -164,7 +165,9 @@ class Engine:
             alike.setdefault(text.key, []).append(number)
         unique = [numbers[0] for numbers in alike.values()]
         values = np.empty(len(texts))
-        for batch in batches([len(texts[n].ids) for n in unique], self.token_budget, padded=network.padded):
+        lengths = [len(texts[n].ids) for n in unique]
+        shared = [texts[n].beginning for n in unique] if network.shares else None
+        for batch in batches(lengths, self.token_budget, padded=network.padded, shared=shared):
             chosen = [unique[n] for n in batch]
             values[chosen] = run(network, [texts[n] for n in chosen])
         for first, *repeats in alike.values():
@@ -231,16 +234,21 @@ def run(network: Network, texts: Sequence[Encoded]) -> Values:
         return np.concatenate([run(network, texts[:half]), run(network, texts[half:])])
 
 
-def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[list[int]]:
+def batches(
+    lengths: Sequence[int], budget: int, *, padded: bool, shared: Sequence[bytes] | None = None
+) -> Iterator[list[int]]:
     """Indices of texts, longest first, in batches of at most `budget` tokens.
 
-    With `padded`, every text of a batch counts as long as the longest. A text longer than the budget is a
-    batch of its own.
+    With `padded`, every text of a batch counts as long as the longest. `shared`: the ids that each text
+    begins with; texts with the same ones follow each other, and the second of them in a batch costs only the
+    rest. A text longer than the budget is a batch of its own.
     """
     batch: list[int] = []
     used = 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+    for index in _longest_first(lengths, shared):
         tokens = lengths[batch[0]] if padded and batch else lengths[index]
+        if shared and batch and shared[batch[-1]] == shared[index]:
+            tokens -= len(shared[index]) // ID_BYTES
         if batch and used + tokens > budget:
             yield batch
             batch, used, tokens = [], 0, lengths[index]
@@ -248,6 +256,16 @@ def batches(lengths: Sequence[int], budget: int, *, padded: bool) -> Iterator[li
         used += tokens
     if batch:
         yield batch
+
+
+def _longest_first(lengths: Sequence[int], shared: Sequence[bytes] | None) -> list[int]:
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    if shared is None:
+        return order
+    siblings: dict[bytes, list[int]] = {}
+    for index in order:
+        siblings.setdefault(shared[index], []).append(index)
+    return [index for members in siblings.values() for index in members]
 
 
 def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -153,46 +152,27 @@ def quietly() -> Iterator[None]:
 class Network(nn.Module):
     """N encoded texts of any length -> (N,) logits in fp32.
 
-    Call it with the ids of N texts, and with their token types unless all are zero. `padded`: whether every
-    text of a batch costs as much as the longest.
+    Call it with the ids of N texts, with their token types unless all are zero, and with their borders: how
+    many tokens of each are before its answer. `padded`: whether every text of a batch costs as much as the
+    longest. `shares`: whether texts with the same tokens before the border cost these only once.
     """
 
     padded: bool
+    shares = False
     by_length = False
     """Whether only texts of one length go through it together, as it reads padding."""
 
 
 Types = Sequence[Ids] | None
 """Token types of N texts; None: all are zero."""
+Borders = Sequence[int] | None
+"""Tokens before the answer of N texts; None: not known."""
 
 
-def inputs_of(texts: Sequence[Encoded]) -> tuple[list[Ids], Types]:
+def inputs_of(texts: Sequence[Encoded]) -> tuple[list[Ids], Types, Borders]:
     """The arguments of a Network for N texts of one encoder."""
     types = [text.types for text in texts if text.types is not None]
-    return [text.ids for text in texts], types or None
-
-
-def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
-    """The fastest network equivalent to `classifier`, with matrix products in `dtype`.
-
-    It is in eval mode, on the same device, and may share tensors with `classifier`.
-    """
-    if isinstance(classifier, BertForSequenceClassification) and classifier.config.hidden_act == "gelu":
-        return PackedBert(classifier, dtype).eval()
-    by_length = reads_padding(classifier)
-    if dtype != torch.float32:
-        return Padded(copy.deepcopy(classifier), by_length=by_length).to(dtype).eval()
-    return Padded(classifier, by_length=by_length).eval()
-
-
-def leave_file(network: Network) -> None:
-    """Copy the parameters out of the checkpoint's memory-mapped file.
-
-    A single mapped tensor keeps the whole file in memory, and the network has most weights in a layout of its
-    own.
-    """
-    for parameter in network.parameters():
-        parameter.data = parameter.data.clone()
+    return [text.ids for text in texts], types or None, [text.border for text in texts]
 
 
 class Padded(Network):
@@ -224,7 +204,7 @@ class Padded(Network):
         device = next(self.parameters()).device
         return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
-    def forward(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
         parts = self._parts(texts)
         logits = torch.cat(
@@ -276,6 +256,19 @@ def reads_padding(classifier: PreTrainedModel) -> bool:
     return bool((alone - together).abs().max() > 1e-5 * alone.abs().max().clamp(min=1.0))
 
 
+def stretches_positions(classifier: PreTrainedModel) -> bool:
+    """Whether a long text in a batch moves the positions of the others, as dynamic and "longrope" rotary
+    positions do."""
+    described = [getattr(classifier.config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    while described:
+        one = described.pop()
+        if isinstance(one, dict):
+            if one.get("rope_type", one.get("type")) in ("dynamic", "longrope"):
+                return True
+            described += one.values()
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Spans:
     """The positions of N texts in T tokens laid end to end."""
@@ -314,7 +307,7 @@ class PackedBert(Network):
         self.pooler = cast("BertPooler", classifier.bert.pooler).dense
         self.classifier = classifier.classifier
 
-    def forward(self, texts: Sequence[Ids], types: Types = None) -> Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
         logits: Tensor = self.classifier(self.pooled(texts, types))  # (N, 1)
         return logits.squeeze(-1)
@@ -413,7 +406,7 @@ class Dense(nn.Module):
     with freezing calls the same operations.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, activate: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, activate: bool) -> None:
         super().__init__()
         self.activation = "gelu" if activate else "none"
         self.packed = weight.device.type == "cpu" and can_prepack(weight.dtype)
@@ -431,7 +424,7 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, in) -> (rows, out), both in the dtype of the weights."""
-        weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
+        weight, bias = self.get_buffer("weight"), cast("Tensor | None", self.bias)
         if self.packed:
             filler = -len(x) % ROWS
             product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001

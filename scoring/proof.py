@@ -22,13 +22,14 @@ import torch
 from transformers import PreTrainedModel
 
 from scoring import seed
+from scoring.build import build_network
 from scoring.chat import messages_of, template_of
 from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line, open_checkpoint
 from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES
 from scoring.encode import Encoded, Encoder, Token, tokenizer_of
 from scoring.formats import BadText, Pair, Scored, pair_of_messages
 from scoring.messages import turns
-from scoring.model import Network, build_network, device_of, inputs_of, load_classifier, quietly
+from scoring.model import Network, device_of, inputs_of, load_classifier, quietly
 
 Values = npt.NDArray[np.float64]
 

@@ -149,8 +149,9 @@ def test_whatever_the_order_in_which_completions_come_the_order_is_that_of_fp32(
 def test_what_a_real_model_turns_round_in_bf16_stands_in_the_order_of_fp32_all_the_same(tmp_path):
     import torch
 
+    from scoring.build import build_network
     from scoring.engine import Engine, load, measure_guard
-    from scoring.model import build_network, load_classifier
+    from scoring.model import load_classifier
     from tests.scoring.models import save_bert, sentence
 
     plain = load(save_bert(tmp_path / "model"), precision="fp32")

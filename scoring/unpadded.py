@@ -1,0 +1,333 @@
+"""Any classifier of `transformers` without padding, where its family allows that.
+
+All texts of a batch lie end to end in one row. The family's own code computes it, except for attention, which
+stays within each text. Completions of one prompt share it in a decoder: what comes before the answer does not
+depend on the answer, so its keys and values are computed once and serve all of them (known from inference
+servers as prefix sharing; Zheng et al. 2024, SGLang, arXiv:2312.07104).
+
+Whether a family allows it is not looked up in a list. `unpadded` tries the network on random tokens, alone,
+together and with a shared beginning, and gives None unless all scores are equal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention, softmax
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.pytorch_utils import Conv1D
+
+from scoring.encode import Ids
+from scoring.model import Borders, Dense, Network, Padded, Types, quietly, stretches_positions
+
+ATTENTION = "within-texts"
+"""The name under which `transformers` finds `attend_within`."""
+AGREE, AGREE_IN_HALF = 1e-5, 0.03
+"""Largest difference from a text alone, in fp32 and in bf16, as a share of the largest score. Sums in another
+order differ by less."""
+LONGEST_TRIAL = 600
+"""Tokens; attention windows that are longer are not tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tokens `start` to `stop` of the row. They also see `before`, the stretch of their prompt."""
+
+    start: int
+    stop: int
+    before: Stretch | None = None
+
+
+_layout: ContextVar[Sequence[Stretch]] = ContextVar("layout")
+
+
+class NotAlone(Exception):
+    """A family whose attention is not only softmax(q k') v."""
+
+
+def attend_within(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    is_causal: bool | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """softmax(q k' scaling) v within each stretch of the layout.
+
+    `query`: (1, heads, T, d), `key`, `value`: (1, heads or fewer, T, d). Returns (1, T, heads, d). A token
+    sees what is less than `sliding_window` tokens away. Raises NotAlone for sinks and learnt biases.
+    """
+    if s_aux is not None or position_bias is not None or dropout:
+        raise NotAlone
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mixed = torch.empty(*query.shape[:3], value.shape[-1], dtype=query.dtype, device=query.device)
+    for stretch in _layout.get():
+        at = slice(stretch.start, stretch.stop)
+        seen_key, seen_value = (_seen(rows, stretch) for rows in (key, value))
+        mixed[:, :, at] = attend(
+            query[:, :, at], seen_key, seen_value, scale, causal=causal, window=sliding_window, cap=softcap
+        )
+    return mixed.transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, attend_within)
+
+
+def _seen(rows: Tensor, stretch: Stretch) -> Tensor:
+    own = rows[:, :, stretch.start : stretch.stop]
+    if stretch.before is None:
+        return own
+    return torch.cat([rows[:, :, stretch.before.start : stretch.before.stop], own], dim=2)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    *,
+    causal: bool,
+    window: int | None,
+    cap: float | None,
+) -> Tensor:
+    """(1, heads, L, d): attention of the last L of S positions to all. `key`, `value`: (1, groups, S, d)."""
+    rows, columns = query.shape[2], key.shape[2]
+    narrow = window is not None and columns > window
+    mask = None
+    if narrow or (causal and rows != columns) or (cap is not None and causal):
+        distance = torch.arange(columns - rows, columns, device=query.device)[:, None]
+        distance = distance - torch.arange(columns, device=query.device)
+        mask = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
+        if narrow:
+            mask &= distance.abs() < cast("int", window)
+    if cap is None:
+        return scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=causal and mask is None and rows > 1,
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1) for part in (key, value))
+    weights = torch.tanh(query @ key.transpose(-1, -2) * scale / cap) * cap
+    if mask is not None:
+        weights = weights.masked_fill(~mask, float("-inf"))
+    return softmax(weights, dim=-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+class Unpadded(Network):
+    """A classifier of `transformers` over texts that lie end to end.
+
+    The classifier's own head reads the last hidden states as if its own base model had given them. `shares`:
+    a beginning that several texts share is computed once. `first`: the position of a first token.
+    """
+
+    padded = False
+
+    def __init__(self, classifier: PreTrainedModel) -> None:
+        super().__init__()
+        twin = _twin(classifier)
+        twin.set_attn_implementation(ATTENTION)
+        self.base = twin.base_model
+        self.given = _Given()
+        setattr(twin, twin.base_model_prefix, self.given)
+        self.classifier = twin
+        self.shares = True
+        self.first = 0
+
+    def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> Tensor:
+        """N texts of any length -> (N,) logits in fp32."""
+        row = Row.of(texts, borders if self.shares and types is None else None)
+        inputs = {"input_ids": row.ids, "position_ids": [place + self.first for place in row.positions]}
+        if types is not None:
+            inputs["token_type_ids"] = list(types)
+        device = self.base.device
+        layout = _layout.set(row.layout)
+        try:
+            hidden = self.base(
+                **{name: _tensor(np.concatenate(parts), device)[None] for name, parts in inputs.items()}
+            ).last_hidden_state[0]  # (T, H)
+        finally:
+            _layout.reset(layout)
+        rows = zip(texts, row.places, strict=True)
+        return torch.cat([self._logit(ids, hidden[_tensor(places, device)]) for ids, places in rows])
+
+    def _logit(self, ids: Ids, hidden: Tensor) -> Tensor:
+        """(1,) in fp32: what the head makes of one text's (length, H)."""
+        self.given.hidden = hidden[None]
+        tokens = _tensor(ids, hidden.device)[None]
+        logits: Tensor = self.classifier(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+        return logits.flatten().float()
+
+
+@dataclass(slots=True)
+class Row:
+    """Texts end to end. `places`: where in the row each text's tokens are."""
+
+    ids: list[Ids] = field(default_factory=list)
+    positions: list[Ids] = field(default_factory=list)
+    layout: list[Stretch] = field(default_factory=list)
+    places: list[Ids] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, texts: Sequence[Ids], borders: Borders) -> Row:
+        """A beginning, up to its border, that several texts share is there once."""
+        ends = borders or [0] * len(texts)
+        beginnings = [text[:end].tobytes() for text, end in zip(texts, ends, strict=True)]
+        uses = Counter(beginnings)
+        row, shared = cls(), dict[bytes, Stretch]()
+        for text, end, beginning in zip(texts, ends, beginnings, strict=True):
+            if not end or uses[beginning] == 1:
+                row._add(text, 0, None)
+                continue
+            if beginning not in shared:
+                shared[beginning] = row._lay(text[:end], 0, None)
+            row._add(text[end:], end, shared[beginning])
+        return row
+
+    def _lay(self, ids: Ids, position: int, before: Stretch | None) -> Stretch:
+        start = self.layout[-1].stop if self.layout else 0
+        self.ids.append(ids)
+        self.positions.append(np.arange(position, position + len(ids), dtype=np.int32))
+        self.layout.append(Stretch(start, start + len(ids), before))
+        return self.layout[-1]
+
+    def _add(self, ids: Ids, position: int, before: Stretch | None) -> None:
+        own = self._lay(ids, position, before)
+        parts = [np.arange(part.start, part.stop, dtype=np.int32) for part in (before, own) if part]
+        self.places.append(np.concatenate(parts))
+
+
+class _Given(nn.Module):
+    """Stands for a base model: gives the hidden states that were put into it."""
+
+    hidden: Tensor
+
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=self.hidden)
+
+
+class Product(nn.Module):
+    """x W' + b, (..., in) -> (..., out), both in fp32.
+
+    With weights in bf16, x is rounded for the product alone: the stream that all layers add to, the norms and
+    the softmax stay in fp32. In fp32 the weights have the processor's own layout (see Dense).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dense = Dense(weight.to(dtype), None if bias is None else bias.to(dtype), activate=False)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        product: Tensor = self.dense(x.to(self.dtype).flatten(0, -2))
+        return product.float().unflatten(0, x.shape[:-1])
+
+
+def unpadded(classifier: PreTrainedModel, dtype: torch.dtype) -> Unpadded | None:
+    """The classifier without padding, with the products of its layers in `dtype`; None where its family does
+    not allow that."""
+    if stretches_positions(classifier):
+        return None
+    try:
+        with quietly():
+            network = Unpadded(classifier)
+            if network.classifier.config._attn_implementation != ATTENTION:  # noqa: SLF001
+                return None  # the family has an attention of its own
+            trial = _trial(classifier)
+            if not any(_agrees(network, way, trial) for way in _ways(classifier)):
+                return None
+    except Exception:  # noqa: BLE001
+        # Any code of the library may run here. What it can't do without padding, it does with padding.
+        return None
+    _to_products(network.base, dtype)
+    return network.eval()
+
+
+def _ways(classifier: PreTrainedModel) -> list[tuple[bool, int]]:
+    """(shares, first) to try: RoBERTa's family counts positions from after the padding."""
+    after_padding = 1 + (classifier.config.pad_token_id or 0)
+    return [(shares, first) for shares in (True, False) for first in dict.fromkeys([0, after_padding])]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Random texts with their borders, and the score of each alone by plain `transformers`, (N,)."""
+
+    texts: Sequence[Ids]
+    borders: Sequence[int]
+    expected: Tensor
+
+
+def _trial(classifier: PreTrainedModel) -> Trial:
+    """Texts of three lengths, one longer than the window of attention if there is one, and two more that
+    begin as it does."""
+    rows = len(cast("nn.Embedding", classifier.get_input_embeddings()).weight)
+    draw = np.random.default_rng(0)
+    windows = [getattr(module, "sliding_window", None) for module in classifier.modules()]
+    past = min([window for window in windows if isinstance(window, int)], default=0) + 12
+    most = (
+        min(getattr(classifier.config, "max_position_embeddings", None) or LONGEST_TRIAL, LONGEST_TRIAL) - 2
+    )
+    lengths = [length for length in (9, 21, past) if length <= most]
+    texts = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in lengths]
+    border = lengths[-1] - 4
+    ends = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in (1, 3)]
+    texts += [np.concatenate([texts[-1][:border], end]) for end in ends]
+    plain = Padded(classifier).eval()
+    with torch.no_grad():
+        expected = torch.cat([plain([text]) for text in texts])
+    return Trial(texts, [0] * (len(lengths) - 1) + [border] * 3, expected)
+
+
+def _agrees(network: Unpadded, way: tuple[bool, int], trial: Trial) -> bool:
+    network.shares, network.first = way
+    try:
+        with torch.no_grad():
+            together = network(trial.texts, None, trial.borders)
+    except (IndexError, NotAlone):  # a position beyond the table
+        return False
+    tolerance = AGREE if network.classifier.dtype == torch.float32 else AGREE_IN_HALF
+    difference = (together - trial.expected).abs().max()
+    return bool(difference <= tolerance * trial.expected.abs().max().clamp(min=1.0))
+
+
+def _to_products(base: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the linear layers, one by one, so that no second copy of all weights is made."""
+    for parent in list(base.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, nn.Linear | Conv1D):
+                weight, bias = module.weight.detach(), module.bias
+                weight = weight.t().contiguous() if isinstance(module, Conv1D) else weight
+                setattr(parent, name, Product(weight, None if bias is None else bias.detach(), dtype))
+
+
+def _twin(classifier: PreTrainedModel) -> PreTrainedModel:
+    """A copy that shares the tensors."""
+    tensors = [*classifier.parameters(), *classifier.buffers()]
+    return copy.deepcopy(classifier, {id(tensor): tensor for tensor in tensors})
+
+
+def _tensor(array: Ids, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, torch.long)

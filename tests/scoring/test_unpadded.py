@@ -1,0 +1,179 @@
+"""Texts of any family lie end to end and completions share their prompt: with the scores of each alone."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from scoring import unpadded as module
+from scoring.build import build_network
+from scoring.engine import batches, load
+from scoring.model import Padded, quietly
+from scoring.unpadded import unpadded
+from tests.scoring.test_families import RIGHT, SIZE, SMALL, save_family
+
+SHARES = {
+    "gpt2",
+    "gpt_neox",
+    "opt",
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi",
+    "phi3",
+    "smollm3",
+}
+"""Decoders whose prompts are computed once."""
+ENCODERS = {"roberta", "xlm-roberta", "camembert", "distilbert", "electra", "modernbert"}
+WINDOW = {
+    "mistral": {"sliding_window": 16},
+    "gemma2": {"sliding_window": 16},
+    "gemma3_text": {"sliding_window": 16},
+    "phi3": {"sliding_window": 16},
+    "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2},
+}
+
+
+def classifier_of(family: str, **settings: object) -> PreTrainedModel:
+    torch.manual_seed(0)
+    with quietly():
+        config = AutoConfig.for_model(family, **{**SMALL, **RIGHT[family], **settings})
+        classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in classifier.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return classifier
+
+
+def texts_with_a_shared_prompt() -> tuple[list[np.ndarray], list[int]]:
+    """Three completions of one prompt, two of another, and one alone, not in order; and their borders."""
+    draw = np.random.default_rng(1)
+
+    def tokens(count: int) -> np.ndarray:
+        return draw.integers(SIZE // 2, SIZE, count, dtype=np.int32)
+
+    long, short = tokens(60), tokens(7)
+    prompts = [long, short, long, tokens(20), short, long]
+    texts = [
+        np.concatenate([prompt, tokens(count)])
+        for prompt, count in zip(prompts, (5, 40, 1, 9, 3, 33), strict=True)
+    ]
+    return texts, [len(prompt) for prompt in prompts]
+
+
+def alone(classifier: PreTrainedModel, texts: list[np.ndarray]) -> torch.Tensor:
+    plain = Padded(classifier).eval()
+    with torch.no_grad():
+        return torch.cat([plain([text]) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [*((family, {}) for family in sorted(SHARES | ENCODERS)), *WINDOW.items()],
+    ids=[*sorted(SHARES | ENCODERS), *(f"{family}-with-a-window" for family in WINDOW)],
+)
+def test_texts_end_to_end_have_the_scores_that_plain_transformers_gives_each_alone(family, settings):
+    classifier = classifier_of(family, **settings)
+    texts, borders = texts_with_a_shared_prompt()
+    expected = alone(classifier, texts)
+
+    network = unpadded(classifier, torch.float32)
+
+    assert network is not None
+    assert network.shares == (family in SHARES)
+    with torch.no_grad():
+        assert torch.allclose(
+            network(texts, None, borders), expected, atol=1e-5 * float(expected.abs().max())
+        )
+
+
+@pytest.mark.parametrize("family", sorted(SHARES | ENCODERS))
+def test_in_bf16_only_the_products_are_rounded(family):
+    classifier = classifier_of(family)
+    texts, borders = texts_with_a_shared_prompt()
+    expected = alone(classifier, texts)
+
+    network = unpadded(classifier, torch.bfloat16)
+
+    with torch.no_grad():
+        values = network(texts, None, borders)
+    assert values.dtype == torch.float32
+    assert 0 < (values - expected).abs().max() < 0.2 * expected.std()
+
+
+def test_a_prompt_is_computed_once_for_all_its_completions():
+    classifier = classifier_of("llama")
+    network = unpadded(classifier, torch.float32)
+    texts, borders = texts_with_a_shared_prompt()
+    seen = []
+    network.base.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+
+    with torch.no_grad():
+        network(texts, None, borders)
+
+    assert seen == [60 + 5 + 1 + 33 + 7 + 40 + 3 + 29]
+    assert sum(map(len, texts)) > seen[0] + 120
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "falcon", "mpnet"])
+def test_a_family_with_an_attention_of_its_own_is_padded(family):
+    classifier = classifier_of(family)
+
+    assert unpadded(classifier, torch.float32) is None
+    assert build_network(classifier, torch.float32).padded
+
+
+@pytest.mark.parametrize("family", ["llama", "modernbert"])
+def test_a_network_that_answers_otherwise_than_alone_is_not_taken(monkeypatch, family):
+    """As after a change of the library: attention that sees all texts of the row."""
+    monkeypatch.setattr(module, "_seen", lambda rows, stretch: rows)
+
+    assert unpadded(classifier_of(family), torch.float32) is None
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_that_a_longer_text_would_move_are_never_mixed(kind):
+    scaled = {
+        "rope_type": kind,
+        "factor": 4.0,
+        "rope_theta": 10_000.0,
+        "original_max_position_embeddings": 64,
+    }
+    if kind == "longrope":
+        scaled |= {"long_factor": [4.0] * 4, "short_factor": [1.0] * 4}
+    classifier = classifier_of("llama", rope_parameters=scaled)
+
+    network = build_network(classifier, torch.float32)
+
+    texts, _ = texts_with_a_shared_prompt()
+    with torch.no_grad():
+        assert network.by_length
+        assert torch.allclose(network(texts), alone(classifier, texts), rtol=1e-4)
+
+
+def test_an_engine_gives_siblings_their_scores_whatever_shares_the_call(tmp_path):
+    engine = load(save_family(tmp_path / "qwen3", "qwen3", **RIGHT["qwen3"]), template="pair", max_length=128)
+    prompts = ["why does rain fall on the side of the hill", "what is a lease"]
+    pairs = [
+        (prompt, answer) for prompt in prompts for answer in ("warm air rises", "a claim that expires", "a")
+    ]
+
+    together = [score.value for score in engine(pairs)]
+
+    assert engine.networks["fp32"].shares
+    assert together == pytest.approx([engine([pair])[0].value for pair in pairs], abs=1e-4)
+
+
+def test_siblings_follow_each_other_in_batches_and_pay_for_their_prompt_once():
+    prompt, other = np.arange(6, dtype=np.int32).tobytes(), b""
+    lengths, shared = [10, 12, 8, 7], [prompt, other, prompt, prompt]
+
+    assert list(batches(lengths, 12, padded=False, shared=shared)) == [[1], [0, 2], [3]]
+    assert list(batches(lengths, 30, padded=False, shared=shared)) == [[1, 0, 2, 3]]
