@@ -22,7 +22,7 @@ def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
         return network
     by_length = reads_padding(classifier) or stretches_positions(classifier)
     if dtype != classifier.dtype:
-        return Padded(copy.deepcopy(classifier).to(dtype), by_length=by_length).eval()
+        return Padded(copy.deepcopy(classifier), by_length=by_length).to(dtype).eval()
     return Padded(classifier, by_length=by_length).eval()
 
 

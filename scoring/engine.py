@@ -14,15 +14,13 @@ from scoring.checkpoint import Checkpoint, open_checkpoint
 from scoring.config import BERT_PAIR, TEMPLATES
 from scoring.encode import ID_BYTES, Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
+from scoring.gain import why_not_bf16
 from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
 from scoring.model import Network, device_of, inputs_of, load_classifier
 
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 TOKEN_BUDGETS = {"cpu": 4096, "cuda": 65_536}  # on a CPU, a batch should fit into the cache
-# CPU flags of matrix units. With bf16 in vector units only (avx512_bf16), bf16 saves less time than
-# exact-order needs to score texts again.
-BF16_FLAGS = {"amx_bf16", "bf16", "svebf16"}
 WINDOW = 1024  # pairs tokenised at a time; the next window is tokenised while the model runs
 
 
@@ -56,7 +54,7 @@ def load(
     target = device_of(device)
     encoder = Encoder.open(checkpoint.path, max_length, template)
     classifier = load_classifier(checkpoint, target)
-    note = "" if precision == "fp32" else why_not_bf16(target)
+    note = "" if precision == "fp32" else why_not_bf16(classifier)
     names = ("fp32",) if note else NETWORKS[precision]
     networks = {name: build_network(classifier, DTYPES[name]) for name in names}
     for network in networks.values():
@@ -273,19 +271,3 @@ def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR
     if not engine.exact_order or not sample:
         return 0.0
     return guard_of(engine.values(sample, "bf16") - engine.values(sample, "fp32"), factor)
-
-
-def why_not_bf16(device: torch.device) -> str:
-    """A sentence on why bf16 is not used on this device, or ""."""
-    if device.type == "cuda":
-        units = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "" if units else "this GPU has no bf16 units, so scores are fp32"
-    return "" if BF16_FLAGS & _cpu_flags() else "this CPU has no bf16 matrix units, so scores are fp32"
-
-
-def _cpu_flags() -> set[str]:
-    """The flags in /proc/cpuinfo; none on systems without it."""
-    try:
-        return set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return set()

@@ -41,8 +41,9 @@ from scoring.checkpoint import (
 )
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
-from scoring.engine import batches, why_not_bf16
+from scoring.engine import batches
 from scoring.evaluate import right_shares
+from scoring.gain import PAYS_TRAINING, why_not_bf16
 from scoring.heads import (
     dropout_rates,
     has_head,
@@ -223,7 +224,7 @@ class Run:
         self.optimizer = _optimizer(self.parameters, rates_of(classifier, config), config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
-            config.precision == "auto" and not why_not_bf16(self.device)
+            config.precision == "auto" and not why_not_bf16(classifier, PAYS_TRAINING)
         )
         self.steps = config.steps_for(len(data.train))
         self.state = State()

@@ -140,7 +140,8 @@ class Unpadded(Network):
     """A classifier of `transformers` over texts that lie end to end.
 
     The classifier's own head reads the last hidden states as if its own base model had given them. `shares`:
-    a beginning that several texts share is computed once. `first`: the position of a first token.
+    a beginning that several texts share is computed once. `padding`: the id from after which RoBERTa's family
+    counts positions; None: they begin at 0.
     """
 
     padded = False
@@ -154,15 +155,17 @@ class Unpadded(Network):
         setattr(twin, twin.base_model_prefix, self.given)
         self.classifier = twin
         self.shares = True
-        self.first = 0
+        self.padding: int | None = None
 
     def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> Tensor:
         """N texts of any length -> (N,) logits in fp32."""
         row = Row.of(texts, borders if self.shares and types is None else None)
-        inputs = {"input_ids": row.ids, "position_ids": [place + self.first for place in row.positions]}
+        inputs = {"input_ids": row.ids, "position_ids": row.positions}
+        if self.padding is not None:
+            inputs["position_ids"] = [_after_padding(ids, self.padding) for ids in row.ids]
         if types is not None:
             inputs["token_type_ids"] = list(types)
-        device = self.base.device
+        device = next(self.parameters()).device
         layout = _layout.set(row.layout)
         try:
             hidden = self.base(
@@ -242,7 +245,8 @@ class Product(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = self.dense(x.to(self.dtype).flatten(0, -2))
-        return product.float().unflatten(0, x.shape[:-1])
+        in_shape: Tensor = product.float().unflatten(0, x.shape[:-1])
+        return in_shape
 
 
 def unpadded(classifier: PreTrainedModel, dtype: torch.dtype) -> Unpadded | None:
@@ -265,10 +269,17 @@ def unpadded(classifier: PreTrainedModel, dtype: torch.dtype) -> Unpadded | None
     return network.eval()
 
 
-def _ways(classifier: PreTrainedModel) -> list[tuple[bool, int]]:
-    """(shares, first) to try: RoBERTa's family counts positions from after the padding."""
-    after_padding = 1 + (classifier.config.pad_token_id or 0)
-    return [(shares, first) for shares in (True, False) for first in dict.fromkeys([0, after_padding])]
+def _ways(classifier: PreTrainedModel) -> list[tuple[bool, int | None]]:
+    """(shares, padding) to try."""
+    padding = classifier.config.pad_token_id
+    return [(True, None), (False, None), *([] if padding is None else [(False, padding)])]
+
+
+def _after_padding(ids: Ids, padding: int) -> Ids:
+    """Positions as RoBERTa's family counts them: from after the padding, and past tokens of that id."""
+    known = ids != padding
+    positions: Ids = (np.cumsum(known) * known + padding).astype(np.int32)
+    return positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +303,7 @@ def _trial(classifier: PreTrainedModel) -> Trial:
     )
     lengths = [length for length in (9, 21, past) if length <= most]
     texts = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in lengths]
+    texts[1][5] = classifier.config.pad_token_id or 0  # a text may hold this token as a word
     border = lengths[-1] - 4
     ends = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in (1, 3)]
     texts += [np.concatenate([texts[-1][:border], end]) for end in ends]
@@ -301,8 +313,8 @@ def _trial(classifier: PreTrainedModel) -> Trial:
     return Trial(texts, [0] * (len(lengths) - 1) + [border] * 3, expected)
 
 
-def _agrees(network: Unpadded, way: tuple[bool, int], trial: Trial) -> bool:
-    network.shares, network.first = way
+def _agrees(network: Unpadded, way: tuple[bool, int | None], trial: Trial) -> bool:
+    network.shares, network.padding = way
     try:
         with torch.no_grad():
             together = network(trial.texts, None, trial.borders)

@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import pad
 from transformers import BertConfig, BertForSequenceClassification
 
+from scoring.build import build_network
 from scoring.checkpoint import open_checkpoint
 from scoring.model import (
     Dense,
@@ -14,7 +15,6 @@ from scoring.model import (
     Spans,
     attend_jagged,
     attend_runs,
-    build_network,
     load_classifier,
 )
 from tests.scoring.models import TINY

@@ -19,7 +19,7 @@ from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
 from scoring.guard import guard_of
 from scoring.head import fit_head
-from scoring.model import Network, Types
+from scoring.model import Borders, Network, Types
 from tests.conftest import SHARED
 from tests.scoring.models import sentence
 
@@ -38,7 +38,7 @@ class Table(Network):
         self.scored: list[int] = []
         self.eval()
 
-    def forward(self, texts: Sequence[Ids], types: Types = None) -> torch.Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> torch.Tensor:
         places = [len(text) - 5 for text in texts]
         self.scored += places
         return torch.tensor([self.values[place] for place in places])
@@ -204,8 +204,8 @@ def test_a_real_model_in_exact_order_stands_as_in_fp32(tiny, bf16_units):
 
 @pytest.fixture
 def bf16_units(monkeypatch):
-    """Take the path of a CPU with bf16 matrix units; on other CPUs torch computes the same, slowly."""
-    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: {"amx_bf16"})
+    """Take the path of a processor that gains by bf16; on others torch computes the same, slowly."""
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 2.0)
 
 
 @pytest.mark.real_data
@@ -233,14 +233,13 @@ def test_bf16_alone_says_so(tiny, bf16_units):
     assert scored.value == pytest.approx(load(tiny, precision="fp32")([("why", "rain")])[0].value, abs=0.05)
 
 
-@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512_bf16"}], ids=["none", "vectors alone"])
 @pytest.mark.parametrize("precision", ["bf16", "exact-order"])
-def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeypatch, precision, flags):
-    monkeypatch.setattr("scoring.engine._cpu_flags", lambda: flags)
+def test_a_processor_that_gains_too_little_by_bf16_scores_in_fp32_and_says_so(tiny, monkeypatch, precision):
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 1.2)
 
     engine = load(tiny, precision=precision)
 
-    assert engine.note == "this CPU has no bf16 matrix units, so scores are fp32"
+    assert engine.note == "bf16 is 1.2 times as fast as fp32 here, which does not pay, so scores are fp32"
     assert engine.device == "cpu in fp32"
     assert engine([("why", "rain")])[0].precision == "fp32"
     assert measure_guard(engine, [("why", "rain")]) == 0.0
@@ -248,7 +247,7 @@ def test_a_processor_without_bf16_units_scores_in_fp32_and_says_so(tiny, monkeyp
 
 def test_a_batch_too_large_for_the_device_is_halved(make):
     class Small(Table):
-        def forward(self, texts: Sequence[Ids], types: Types = None) -> torch.Tensor:
+        def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> torch.Tensor:
             if len(texts) > 2:
                 raise torch.OutOfMemoryError("no room")
             return super().forward(texts)
