@@ -2,6 +2,7 @@
 
     make bench-scoring                    the seed's shape, 256 texts: 20 minutes on two cores
     make bench-scoring ARGS="--quick"     a small shape, 32 texts: a minute
+    make bench-scoring ARGS="--family qwen3"    another family, beside padded batches: three minutes
 
 The baselines are the loop on the seed's card, two usual libraries, and the processor's own ceiling. The
 ceiling is the best matrix product of the model's shapes, plain or prepacked.
@@ -31,6 +32,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import families
 from benchmarks.random_bert import SEED, SPECIAL, Shape, save_random_bert
 
 Pair = tuple[str, str]
@@ -251,7 +253,11 @@ def main() -> None:
     parser.add_argument("--texts", type=int, help="number of texts (default 256; 32 with --quick)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--family", help="a family of transformers, as in qwen3 or modernbert")
     options = parser.parse_args()
+    if options.family:
+        families.compare(options.family, options.rounds)
+        return
     shape = QUICK if options.quick else SEED
     count = options.texts or (32 if options.quick else 256)
     pairs, lengths = draw_pairs(shape, count)
