@@ -125,7 +125,22 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--max-length", type=int, help=LENGTH_HELP)
     check.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
     check.add_argument("--token-types", choices=TOKEN_TYPES, help=TOKEN_TYPES_HELP)
+    merge = command("merge", merge_adapter, "Merge a low-rank adapter (LoRA) into its base model.")
+    merge.add_argument("adapter", metavar="ADAPTER", type=Path)
+    merge.add_argument(
+        "--base", metavar="FOLDER", type=Path, required=True, help="the model it was trained on"
+    )
+    merge.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="a new folder")
     return parser
+
+
+def merge_adapter(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the base with the adapter in it as a checkpoint of its own."""
+    from scoring.adapter import merge
+
+    merge(options.adapter, options.base, options.output)
+    print(f"{options.output}: {options.base.name} with {options.adapter.name} in its weights")
+    return {"path": str(options.output)}
 
 
 def check_folder(options: argparse.Namespace) -> dict[str, Any]:

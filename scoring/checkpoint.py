@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring.config import TEMPLATES
+from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -136,7 +136,8 @@ def _refuse_other_files(path: Path) -> None:
             raise CheckpointError(f"{entry.name} is code; models that need their own code are not supported")
         if entry.name == "adapter_config.json":
             raise CheckpointError(
-                "this is an adapter; merge the adapter into its base model and save the result"
+                "this is an adapter; merge the adapter into its base model first: "
+                "python -m scoring merge ADAPTER --base FOLDER -o NEW"
             )
 
 
@@ -219,12 +220,15 @@ def chat_template_file(path: Path) -> str:
     return name
 
 
-def refuse_chat_template(path: Path) -> None:
-    """Raise CheckpointError for a model with a chat template."""
-    if name := chat_template_file(path):
-        raise CheckpointError(
-            f"the model has a chat template ({name}); such models can be scored with, and not trained yet"
-        )
+def template_to_train(path: Path) -> str:
+    """The template of a folder to train, a classifier or a bare encoder: what its config states, the chat
+    template that comes with it, the seed's for a BERT, or the tokenizer's pair. Raises CheckpointError."""
+    config = _read_json(path, "config.json")
+    if stated := _stated_template(config):
+        return stated
+    if chat_template_file(path):
+        return CHAT
+    return BERT_PAIR if config.get("model_type") == "bert" else PAIR
 
 
 def _number_of_outputs(config: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scoring import config as configs
 from scoring import shares
-from scoring.config import PRESETS, TrainConfig
+from scoring.config import PRESETS, TEMPLATE_HELP, TEMPLATES, TrainConfig
 from scoring.pairs import read_training_data
 from scoring.preflight import Preflight, look_over
 from scoring.record import print_bad_rows
@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "fp32", "bf16"),
         help="arithmetic; auto takes bf16 where the processor has it",
     )
+    parser.add_argument("--template", choices=TEMPLATES, help=TEMPLATE_HELP)
     parser.add_argument(
         "--pooling",
         choices=("auto", "first", "mean"),

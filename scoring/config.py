@@ -67,6 +67,7 @@ class TrainConfig:
     validation_pairs: int = 2000  # at most this many pairs in a measurement
     precision: str = "auto"  # fp32, bf16 (autocast), or auto: bf16 where the processor has units for it
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
+    template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
@@ -96,6 +97,8 @@ class TrainConfig:
             raise ValueError(", ".join(f"{name} can't be {getattr(self, name)}" for name in bad))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is not one of auto, fp32, bf16")
+        if self.template not in (None, *TEMPLATES):
+            raise ValueError(f"template {self.template!r} is not one of {', '.join(TEMPLATES)}")
         if self.pooling not in ("auto", "first", "mean"):
             raise ValueError(f"pooling {self.pooling!r} is not one of auto, first, mean")
 

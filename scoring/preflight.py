@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from scoring import shares
+from scoring.checkpoint import template_to_train
 from scoring.config import TrainConfig
 from scoring.encode import Encoded, Encoder
 from scoring.evaluate import right_shares
@@ -103,7 +104,8 @@ def preflight(data: TrainingData, encoded: Sequence[EncodedPair], config: TrainC
 
 def look_over(model_dir: str | Path, data: TrainingData, config: TrainConfig) -> Preflight:
     """The preflight without a run; it loads only the tokenizer of the model."""
-    encoder = Encoder.open(Path(model_dir), config.max_length)
+    source = Path(model_dir)
+    encoder = Encoder.open(source, config.max_length, config.template or template_to_train(source))
     return preflight(data, encode_pairs(encoder, data.train, "train"), config)
 
 

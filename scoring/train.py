@@ -36,8 +36,8 @@ from scoring.checkpoint import (
     Checkpoint,
     CheckpointError,
     open_checkpoint,
-    refuse_chat_template,
     sha256_of,
+    template_to_train,
 )
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
@@ -54,7 +54,7 @@ from scoring.heads import (
     trained_parameters,
     wants_mean,
 )
-from scoring.model import Network, device_of, one_output_classifier, save_classifier
+from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
@@ -131,10 +131,14 @@ def train(
     if out.exists():
         raise TrainingError(f"{out} exists already; choose a new folder")
     pairs = data if isinstance(data, TrainingData) else read_training_data(data)
+    if not source.is_dir():
+        raise CheckpointError(f"{source} is not a folder")
+    template = config.template or template_to_train(source)
+    config = replace(config, template=template)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
         classifier = classifier_of(source, config, device_of(device))
-        encoder = Encoder.open(source, config.max_length)
+        encoder = Encoder.open(source, config.max_length, template)
         with working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report, clock)
             checked = run.prepare()
@@ -153,11 +157,8 @@ def train(
 
 def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
     """The network to train, in fp32. A missing head is drawn with torch's seed."""
-    if not source.is_dir():
-        raise CheckpointError(f"{source} is not a folder")
     if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
         raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
-    refuse_chat_template(source)
     changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
     if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":
@@ -351,12 +352,12 @@ class Run:
 
     def rewards(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
         """(N,) rewards of both sides, from one forward pass."""
-        texts = [side.ids for both in pairs for side in both]
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        sides = [side for both in pairs for side in both]
+        order = sorted(range(len(sides)), key=lambda place: -len(sides[place].ids))
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.autocast and self.network.training
         ):
-            sorted_rewards = self.network([texts[place] for place in order])
+            sorted_rewards = self.network(*inputs_of([sides[place] for place in order]))
         rewards = sorted_rewards.float()[torch.as_tensor(np.argsort(order), device=self.device)]
         return rewards[0::2], rewards[1::2]
 
@@ -482,7 +483,7 @@ class Run:
         whole = self.work / "checkpoint"
         shutil.rmtree(whole, ignore_errors=True)
         merge_adapters(self.classifier)
-        save_classifier(self.classifier, self.source, whole)
+        save_classifier(self.classifier, self.source, whole, str(self.config.template))
         checkpoint = open_checkpoint(whole)
         state = asdict(self.state)
         record = Record(

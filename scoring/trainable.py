@@ -14,15 +14,16 @@ from transformers import BertForSequenceClassification, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
 from scoring.encode import Ids
-from scoring.model import Network, Padded, Spans, attend_by_products, runs_of
+from scoring.model import Borders, Network, Padded, Spans, Types, attend_by_products, runs_of
+from scoring.unpadded import unpadded
 
 
 def trainable(classifier: PreTrainedModel, *, checkpointing: bool = False) -> Network:
     """The network that trains exactly the parameters of `classifier`: N texts -> (N,) rewards.
 
-    A BERT on a CPU runs without padding. Other models are padded to the longest text of a batch. With
-    `checkpointing`, only the input of each layer is kept for the gradient, and the rest computed again (Chen
-    and others, 1604.06174): the same weights, less memory, a third more time.
+    A BERT on a CPU and families that allow it run without padding. Other models are padded to the longest
+    text of a batch. With `checkpointing`, only the input of each layer is kept for the gradient, and the rest
+    computed again (Chen and others, 1604.06174): the same weights, less memory, a third more time.
     """
     on_cpu = next(classifier.parameters()).device.type == "cpu"
     if on_cpu and isinstance(classifier, BertForSequenceClassification):
@@ -31,7 +32,8 @@ def trainable(classifier: PreTrainedModel, *, checkpointing: bool = False) -> Ne
         # transformers 6 keeps the second name alone.
         enable = getattr(classifier, "activation_checkpointing_enable", None)
         (enable or classifier.gradient_checkpointing_enable)()
-    return Padded(classifier)
+        return Padded(classifier)  # computing again, in the backward pass, knows no layout
+    return unpadded(classifier) or Padded(classifier)
 
 
 class TrainableBert(Network):
@@ -47,12 +49,12 @@ class TrainableBert(Network):
         self.classifier = classifier
         self.checkpointing = checkpointing
 
-    def forward(self, texts: Sequence[Ids]) -> Tensor:
+    def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> Tensor:
         """N texts of any length -> (N,) logits."""
         bert = self.classifier.bert
         *layers, last = cast("list[BertLayer]", list(bert.encoder.layer))
         spans = Spans.of([len(text) for text in texts], self.classifier.classifier.weight.device)
-        hidden = self.embed(texts)  # (T, H)
+        hidden = self.embed(texts, types)  # (T, H)
         for layer in layers:
             if self.checkpointing and self.training:
                 hidden = cast("Tensor", checkpoint(self.layer, layer, hidden, spans, use_reentrant=False))
@@ -68,13 +70,15 @@ class TrainableBert(Network):
         """(T, H) -> (T, H)."""
         return _finish(layer, hidden, self.attend(layer, hidden, hidden, spans))
 
-    def embed(self, texts: Sequence[Ids]) -> Tensor:
-        """(T, H). Every token has type 0, as in the seed's training."""
+    def embed(self, texts: Sequence[Ids], types: Types) -> Tensor:
+        """(T, H). Without types, every token has type 0, as in the seed's training."""
         tables = self.classifier.bert.embeddings
         ids = torch.from_numpy(np.concatenate(texts)).long()  # (T,)
         positions = torch.from_numpy(np.concatenate([np.arange(len(text)) for text in texts]))
         hidden = tables.word_embeddings(ids) + tables.position_embeddings(positions)
-        normed: Tensor = tables.dropout(tables.LayerNorm(hidden + tables.token_type_embeddings.weight[0]))
+        of_types: Tensor = tables.token_type_embeddings.weight
+        kinds = of_types[0] if types is None else of_types[torch.from_numpy(np.concatenate(types)).long()]
+        normed: Tensor = tables.dropout(tables.LayerNorm(hidden + kinds))
         return normed
 
     def attend(self, layer: BertLayer, queries: Tensor, hidden: Tensor, spans: Spans) -> Tensor:

@@ -75,7 +75,7 @@ def attend_within(
     `query`: (1, heads, T, d), `key`, `value`: (1, heads or fewer, T, d). Returns (1, T, heads, d). A token
     sees what is less than `sliding_window` tokens away. Raises NotAlone for sinks and learnt biases.
     """
-    if s_aux is not None or position_bias is not None or dropout:
+    if s_aux is not None or position_bias is not None:
         raise NotAlone
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -84,7 +84,14 @@ def attend_within(
         at = slice(stretch.start, stretch.stop)
         seen_key, seen_value = (_seen(rows, stretch) for rows in (key, value))
         mixed[:, :, at] = attend(
-            query[:, :, at], seen_key, seen_value, scale, causal=causal, window=sliding_window, cap=softcap
+            query[:, :, at],
+            seen_key,
+            seen_value,
+            scale,
+            causal=causal,
+            window=sliding_window,
+            cap=softcap,
+            dropped=dropout,
         )
     return mixed.transpose(1, 2), None
 
@@ -108,6 +115,7 @@ def attend(
     causal: bool,
     window: int | None,
     cap: float | None,
+    dropped: float,
 ) -> Tensor:
     """(1, heads, L, d): attention of the last L of S positions to all. `key`, `value`: (1, groups, S, d)."""
     rows, columns = query.shape[2], key.shape[2]
@@ -125,6 +133,7 @@ def attend(
             key,
             value,
             attn_mask=mask,
+            dropout_p=dropped,
             is_causal=causal and mask is None and rows > 1,
             scale=scale,
             enable_gqa=query.shape[1] != key.shape[1],
@@ -133,7 +142,8 @@ def attend(
     weights = torch.tanh(query @ key.transpose(-1, -2) * scale / cap) * cap
     if mask is not None:
         weights = weights.masked_fill(~mask, float("-inf"))
-    return softmax(weights, dim=-1, dtype=torch.float32).to(value.dtype) @ value
+    shares = torch.nn.functional.dropout(softmax(weights, dim=-1, dtype=torch.float32), dropped)
+    return shares.to(value.dtype) @ value
 
 
 class Unpadded(Network):
@@ -249,9 +259,12 @@ class Product(nn.Module):
         return in_shape
 
 
-def unpadded(classifier: PreTrainedModel, dtype: torch.dtype) -> Unpadded | None:
-    """The classifier without padding, with the products of its layers in `dtype`; None where its family does
-    not allow that."""
+def unpadded(classifier: PreTrainedModel, dtype: torch.dtype | None = None) -> Unpadded | None:
+    """The classifier without padding; None where its family does not allow that.
+
+    With a `dtype`, the products of its layers are in it, and it can't be trained any more. Without, it trains
+    the parameters of `classifier`.
+    """
     if stretches_positions(classifier):
         return None
     try:
@@ -265,7 +278,8 @@ def unpadded(classifier: PreTrainedModel, dtype: torch.dtype) -> Unpadded | None
     except Exception:  # noqa: BLE001
         # Any code of the library may run here. What it can't do without padding, it does with padding.
         return None
-    _to_products(network.base, dtype)
+    if dtype is not None:
+        _to_products(network.base, dtype)
     return network.eval()
 
 

@@ -261,6 +261,14 @@ def test_a_small_release_is_trained_on_with_the_limit_of_time_and_a_large_one_wi
     assert plan.usual_preset(release) == "recommended"
 
 
+@pytest.mark.parametrize("named", [None, "bert-pair"])
+def test_texts_are_read_by_the_template_of_the_base_unless_a_setting_names_another(run, base, named):
+    ModelVersion.objects.filter(pk=base.pk).update(template="pair")
+    run.params["settings"] = {} if named is None else {"template": named}
+
+    assert plan.config_of_run(run).template == (named or "pair")
+
+
 def test_every_preset_is_put_into_words():
     assert set(plan.PRESETS_IN_WORDS) == set(PRESETS)
 

@@ -165,7 +165,6 @@ def test_checkpointing_changes_no_weight(tmp_path):
 
 
 def test_adapters_are_merged_into_a_checkpoint_of_the_same_shape(tmp_path):
-    pytest.importorskip("peft", reason="peft is not installed")
     source = save_bert(tmp_path / "model")
 
     done = train(

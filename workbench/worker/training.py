@@ -89,7 +89,7 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> Pref
     with tempfile.TemporaryDirectory() as scratch:
         try:
             releases.copy_to(release, Path(scratch) / "release")
-            return look_over(model, Path(scratch) / "release", config)
+            return look_over(model, Path(scratch) / "release", plan.read_as(base, config))
         except ValueError as error:
             raise Refused(str(error)) from error
 

@@ -94,7 +94,7 @@ def config_of(preset: str, settings: Mapping[str, object] | None = None) -> Trai
 
 
 def _typed(name: str, kind: str, value: object) -> object:
-    if not isinstance(value, str) or kind == "str":
+    if not isinstance(value, str) or kind.startswith("str"):
         return value
     if kind == "bool":
         if value.lower() not in ("true", "false"):
@@ -107,7 +107,14 @@ def _typed(name: str, kind: str, value: object) -> object:
 
 
 def config_of_run(run: Run) -> TrainConfig:
-    return config_of(run.params["preset"], run.params.get("settings"))
+    config = config_of(run.params["preset"], run.params.get("settings"))
+    base = ModelVersion.objects.filter(pk=run.params["base"]).first()
+    return config if base is None else read_as(base, config)
+
+
+def read_as(base: ModelVersion, config: TrainConfig) -> TrainConfig:
+    """The config with the template that the base was registered with, unless it names another."""
+    return replace(config, template=config.template or base.template or None)
 
 
 def usual_base() -> ModelVersion | None:

@@ -1,0 +1,94 @@
+"""A low-rank adapter is merged into its base: the result scores as base and adapter together."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
+
+from scoring.adapter import merge
+from scoring.checkpoint import CheckpointError, open_checkpoint
+from scoring.engine import load
+from scoring.model import quietly
+from tests.scoring.models import save_bert
+from tests.scoring.test_families import RIGHT, save_family
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # in peft
+
+PAIRS = [("why does rain fall", "warm air rises"), ("what is a lease", "a claim"), ("why", "the hill")]
+TARGETS = {"llama": ["q_proj", "v_proj"], "bert": ["query", "value"]}
+
+
+def save_adapter(base: Path, path: Path, family: str) -> list[float]:
+    """A random adapter with a head of its own; the scores of both together, by plain peft."""
+    torch.manual_seed(1)
+    with quietly():
+        classifier = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+        settings = LoraConfig(task_type=TaskType.SEQ_CLS, r=4, target_modules=TARGETS[family])
+        model = get_peft_model(classifier, settings).eval()
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+        model.save_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        with torch.no_grad():
+            return [
+                model(**tokenizer(*pair, return_tensors="pt", return_token_type_ids=False)).logits.item()
+                for pair in PAIRS
+            ]
+
+
+def base_of(path: Path, family: str) -> Path:
+    return save_bert(path) if family == "bert" else save_family(path, family, **RIGHT[family])
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_merged_adapter_scores_as_base_and_adapter_together(family, tmp_path):
+    base = base_of(tmp_path / "base", family)
+    expected = save_adapter(base, tmp_path / "adapter", family)
+
+    merge(tmp_path / "adapter", base, tmp_path / "merged")
+
+    template = open_checkpoint(tmp_path / "merged").stated_template
+    scorer = load(tmp_path / "merged", template=template, max_length=128, precision="fp32")
+    assert [score.value for score in scorer(PAIRS)] == pytest.approx(expected, abs=1e-4)
+    assert not list(tmp_path.glob(".merged*"))
+
+
+def test_an_encoder_without_a_head_takes_that_of_the_adapter(tmp_path):
+    base = save_bert(tmp_path / "base", kind=BertModel)
+    expected = save_adapter(base, tmp_path / "adapter", "bert")
+
+    # The pooler is the base's own; peft saves the classifier beside the adapter.
+    merge(tmp_path / "adapter", base, tmp_path / "merged")
+
+    scorer = load(tmp_path / "merged", max_length=128, precision="fp32")
+    assert [score.value for score in scorer(PAIRS)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_head_that_nobody_trained_is_refused(tmp_path):
+    base = save_bert(tmp_path / "base", kind=BertModel)
+    with quietly():
+        classifier = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    adapted = get_peft_model(classifier, LoraConfig(r=2, target_modules=["query"]))
+    adapted.save_pretrained(tmp_path / "adapter")
+
+    with pytest.raises(CheckpointError, match=r"neither base nor the adapter has classifier\.bias"):
+        merge(tmp_path / "adapter", base, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path):
+    save_adapter(base_of(tmp_path / "llama", "llama"), tmp_path / "adapter", "llama")
+
+    with pytest.raises(CheckpointError, match="adapter does not fit bert"):
+        merge(tmp_path / "adapter", save_bert(tmp_path / "bert"), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_folder_that_is_no_adapter_is_refused(tmp_path):
+    base = save_bert(tmp_path / "base")
+
+    with pytest.raises(CheckpointError, match="is no adapter"):
+        merge(base, base, tmp_path / "merged")
