@@ -10,7 +10,13 @@ from pathlib import Path
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from scoring.checkpoint import PICKLES, CheckpointError, in_one_line, open_checkpoint, template_to_train
+from scoring.checkpoint import (
+    CheckpointError,
+    in_one_line,
+    open_checkpoint,
+    refuse_pickles,
+    template_to_train,
+)
 from scoring.heads import has_head
 from scoring.model import one_output_classifier, quietly, save_classifier
 
@@ -58,8 +64,7 @@ def merge(adapter: Path, base: Path, out: Path) -> None:
 def _tensors_of(adapter: Path) -> set[str]:
     if not (adapter / "adapter_config.json").is_file() or not (adapter / WEIGHTS).is_file():
         raise CheckpointError(f"{adapter} is no adapter: it needs adapter_config.json and {WEIGHTS}")
-    if pickles := [file.name for file in adapter.iterdir() if file.suffix.lower() in PICKLES]:
-        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
+    refuse_pickles(adapter)
     with safe_open(adapter / WEIGHTS, framework="pt") as tensors:
         return set(tensors.keys())
 

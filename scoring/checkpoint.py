@@ -220,6 +220,14 @@ def chat_template_file(path: Path) -> str:
     return name
 
 
+def refuse_pickles(path: Path) -> None:
+    """Raise CheckpointError for what is no folder, and for a folder with a pickle in it."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a folder")
+    if pickles := [file.name for file in path.iterdir() if file.suffix.lower() in PICKLES]:
+        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
+
+
 def template_to_train(path: Path) -> str:
     """The template of a folder to train, a classifier or a bare encoder: what its config states, the chat
     template that comes with it, the seed's for a BERT, or the tokenizer's pair. Raises CheckpointError."""

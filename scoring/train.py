@@ -32,10 +32,9 @@ from transformers import PreTrainedModel
 from scoring import learnt
 from scoring.calibrate import log_loss
 from scoring.checkpoint import (
-    PICKLES,
     Checkpoint,
-    CheckpointError,
     open_checkpoint,
+    refuse_pickles,
     sha256_of,
     template_to_train,
 )
@@ -131,8 +130,7 @@ def train(
     if out.exists():
         raise TrainingError(f"{out} exists already; choose a new folder")
     pairs = data if isinstance(data, TrainingData) else read_training_data(data)
-    if not source.is_dir():
-        raise CheckpointError(f"{source} is not a folder")
+    refuse_pickles(source)
     template = config.template or template_to_train(source)
     config = replace(config, template=template)
     with torch.random.fork_rng():
@@ -157,8 +155,7 @@ def train(
 
 def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
     """The network to train, in fp32. A missing head is drawn with torch's seed."""
-    if pickles := [file.name for file in source.iterdir() if file.suffix.lower() in PICKLES]:
-        raise CheckpointError(f"{pickles[0]} is a pickle, which can run code when opened; remove the file")
+    refuse_pickles(source)
     changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
     if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":

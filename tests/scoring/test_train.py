@@ -295,7 +295,7 @@ def test_beside_the_weights_stands_where_they_come_from_and_what_they_are_worth(
         json.loads((done.checkpoint.path / name).read_text()) for name in ("training.json", "metrics.json")
     )
 
-    assert manifest["config"] == asdict(QUICK)
+    assert manifest["config"] == asdict(QUICK) | {"template": "bert-pair"}
     assert manifest["weights_sha256"] == done.checkpoint.weights_sha256
     assert manifest["data"]["files"] == {"made": "here"}
     assert manifest["preflight"]["pairs"] == {"train": 400, "validation": 100, "test": 200}
