@@ -84,14 +84,14 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
             Stage("lint", ["make", "--no-print-directory", "lint"]),
             Stage("JavaScript", [*NODE, "tests/js/*.test.js"]),
             Stage("workers on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
+            Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN]),
         ],
-        [Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN])],
-        [Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN, *without_database], POSTGRESQL)],
         [
-            # Three, as a browser's tests wait for half of their time.
-            Stage("Chromium", [*PYTEST, "-n", "3", "-m", "browser and not long", "tests/browser"]),
             Stage("workers on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
+            Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN, *without_database], POSTGRESQL),
         ],
+        # Three, as a browser's tests wait for half of their time; nothing beside them, as they count seconds.
+        [Stage("Chromium", [*PYTEST, "-n", "3", "-m", "browser and not long", "tests/browser"])],
     ]
     return _present(planned, absent)
 

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests import services
 from workbench.models import User
@@ -25,6 +25,10 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+PATIENCE = 20_000
+"""Milliseconds until an act or an expectation fails: a busy machine may take long over the first page."""
+expect.set_options(timeout=PATIENCE)
 
 
 def _chromium() -> str | None:
@@ -56,8 +60,8 @@ def open_as(browser: Browser, live_server, transactional_db) -> Iterator[Callabl
         if user:
             log_in(context, user)
         page = context.new_page()
-        page.set_default_timeout(5_000)
-        page.set_default_navigation_timeout(30_000)  # a busy machine may take long over the first page
+        page.set_default_timeout(PATIENCE)
+        page.set_default_navigation_timeout(2 * PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
