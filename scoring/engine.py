@@ -15,7 +15,7 @@ from scoring.config import BERT_PAIR, TEMPLATES
 from scoring.encode import ID_BYTES, Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.gain import why_not_bf16
-from scoring.guard import FACTOR, WIDER, Values, guard_of, largest_difference, near_siblings
+from scoring.guard import WIDER, Values, guard_of, largest_difference, near_siblings, whole_prompts
 from scoring.model import Network, device_of, inputs_of, load_classifier
 
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
@@ -182,9 +182,9 @@ class Engine:
         WIDER max |error_i - error_j| over the rescored siblings, and the search is repeated.
         """
         if self.guard is None:
-            sample = range(0, len(pairs), max(1, len(pairs) // 64))
+            sample = whole_prompts([prompt for prompt, _ in pairs], 64)
             sampled = self._values([encoded[index] for index in sample], "fp32", sample)
-            self.guard = guard_of(values[sample] - sampled)
+            self.guard = guard_of([pairs[index][0] for index in sample], values[sample] - sampled)
         alike: dict[tuple[str, bytes], list[int]] = {}
         for index, text in enumerate(encoded):
             alike.setdefault((pairs[index][0], text.key), []).append(index)
@@ -266,8 +266,9 @@ def _longest_first(lengths: Sequence[int], shared: Sequence[bytes] | None) -> li
     return [index for members in siblings.values() for index in members]
 
 
-def measure_guard(engine: Engine, sample: Sequence[Pair], factor: float = FACTOR) -> float:
+def measure_guard(engine: Engine, sample: Sequence[Pair]) -> float:
     """The guard in logits, from bf16 - fp32 on a sample (see `guard_of`); 0.0 without bf16."""
     if not engine.exact_order or not sample:
         return 0.0
-    return guard_of(engine.values(sample, "bf16") - engine.values(sample, "fp32"), factor)
+    errors = engine.values(sample, "bf16") - engine.values(sample, "fp32")
+    return guard_of([prompt for prompt, _ in sample], errors)

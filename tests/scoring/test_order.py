@@ -17,7 +17,7 @@ from scoring.checkpoint import open_checkpoint
 from scoring.encode import Encoder, Ids
 from scoring.engine import Engine, load, measure_guard
 from scoring.formats import BadText, Pair
-from scoring.guard import guard_of
+from scoring.guard import guard_of, whole_prompts
 from scoring.head import fit_head
 from scoring.model import Borders, Network, Types
 from tests.conftest import SHARED
@@ -126,7 +126,7 @@ def test_errors_of_siblings_that_differ_by_more_than_the_guard_allows_widen_it(m
 
     scores = engine(pairs_of([0, 0, 0]))
 
-    assert engine.guard == pytest.approx(1.25 * 0.625)
+    assert engine.guard == pytest.approx(1.1 * 0.625)
     assert [scored.value for scored in scores] == exact
 
 
@@ -174,13 +174,47 @@ def test_a_guard_is_five_times_what_two_errors_of_the_sample_differ_by(make):
     engine = make([0.0, 1.0], [0.125, -0.125], None)
 
     assert measure_guard(engine, pairs_of([0, 1])) == pytest.approx(5 * 0.125 * math.sqrt(2))
-    assert measure_guard(engine, pairs_of([0, 1]), factor=2) == pytest.approx(2 * 0.125 * math.sqrt(2))
 
 
 def test_a_guard_leaves_one_in_a_hundred_thousand_pairs_of_normal_errors_beyond_it_at_most():
     errors = np.random.default_rng(0).normal(0, 0.01, (100_000, 2))
 
-    assert np.abs(errors[:, 0] - errors[:, 1]).max() < guard_of(errors[:256, 0])
+    assert np.abs(errors[:, 0] - errors[:, 1]).max() < guard_of(range(256), errors[:256, 0])
+
+
+def test_what_siblings_errors_have_in_common_widens_no_guard():
+    draw = np.random.default_rng(0)
+    own, shared = draw.normal(0, 0.01, (200, 2)), draw.normal(0, 0.05, (200, 1))
+    prompts = np.repeat(np.arange(200), 2).tolist()
+
+    guard = guard_of(prompts, (own + shared + 0.3).ravel())
+
+    assert guard == pytest.approx(4.5 * 0.01 * math.sqrt(2), rel=0.1)
+
+
+def test_no_pair_of_siblings_outside_the_guard_is_turned_round():
+    """100,000 pairs whose gaps lie as close as on real texts."""
+    draw = np.random.default_rng(1)
+    errors, gaps = draw.normal(0, 0.01, (100_000, 2)), draw.exponential(0.4, 100_000)
+    prompts = np.repeat(np.arange(128), 2).tolist()
+
+    guard = guard_of(prompts, errors[:128].ravel())
+
+    rounded = gaps + errors[:, 0] - errors[:, 1]
+    assert (rounded < 0).any()
+    assert not (rounded < -guard).any()
+
+
+def test_a_sample_has_all_completions_of_its_prompts():
+    prompts = [number // 4 for number in range(400)]
+
+    chosen = whole_prompts(prompts, 64)
+
+    assert len(chosen) == 68
+    assert all(
+        sum(prompts[index] == prompt for index in chosen) == 4 for prompt in {prompts[n] for n in chosen}
+    )
+    assert whole_prompts([], 64) == []
 
 
 def test_an_engine_without_a_guard_measures_it_on_its_first_call(make):
