@@ -17,7 +17,7 @@ def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
     It is in eval mode, on the same device, and may share tensors with `classifier`.
     """
     if isinstance(classifier, BertForSequenceClassification) and classifier.config.hidden_act == "gelu":
-        return PackedBert(classifier, dtype).eval()
+        return PackedBert(classifier.float(), dtype).eval()
     if network := unpadded(classifier, dtype):
         return network
     by_length = reads_padding(classifier) or stretches_positions(classifier)

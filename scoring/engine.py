@@ -16,7 +16,7 @@ from scoring.encode import ID_BYTES, Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.gain import why_not_bf16
 from scoring.guard import WIDER, Values, guard_of, largest_difference, near_siblings, whole_prompts
-from scoring.model import Network, device_of, inputs_of, load_classifier
+from scoring.model import Network, device_of, inputs_of, is_stored_in_bf16, load_classifier
 
 NETWORKS = {"exact-order": ("bf16", "fp32"), "bf16": ("bf16",), "fp32": ("fp32",)}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -53,9 +53,12 @@ def load(
         torch.set_num_threads(threads)
     target = device_of(device)
     encoder = Encoder.open(checkpoint.path, max_length, template)
-    classifier = load_classifier(checkpoint, target)
+    in_half = precision == "bf16" and is_stored_in_bf16(checkpoint)
+    classifier = load_classifier(checkpoint, target, torch.bfloat16 if in_half else torch.float32)
     note = "" if precision == "fp32" else why_not_bf16(classifier)
     names = ("fp32",) if note else NETWORKS[precision]
+    if note and in_half:
+        classifier = load_classifier(checkpoint, target)
     networks = {name: build_network(classifier, DTYPES[name]) for name in names}
     for network in networks.values():
         leave_file(network)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, pad, scaled_dot_product_attention
 from transformers import (
@@ -34,8 +35,11 @@ from scoring.encode import Encoded, Ids
 ROWS = 64
 
 
-def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> PreTrainedModel:
-    """The one-output classifier of a verified checkpoint: fp32, on `device`, in eval mode.
+def load_classifier(
+    checkpoint: Checkpoint, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """The one-output classifier of a verified checkpoint: in `dtype`, on `device`, in eval mode. Weights that
+    are stored in `dtype` stay in the file, which is mapped into memory.
 
     Raises CheckpointError if the file lacks a tensor or has one too many. `transformers` would only warn:
     it draws missing weights at random and ignores the others.
@@ -45,7 +49,7 @@ def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") 
         with quietly():
             _refuse_larger_than_file(checkpoint)
             model, loading = AutoModelForSequenceClassification.from_pretrained(
-                checkpoint.path, dtype=torch.float32, output_loading_info=True, **LOCAL
+                checkpoint.path, dtype=dtype, output_loading_info=True, **LOCAL
             )
     except CheckpointError:
         raise
@@ -65,6 +69,16 @@ def load_classifier(checkpoint: Checkpoint, device: str | torch.device = "cpu") 
 
 
 LOCAL = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+
+
+def is_stored_in_bf16(checkpoint: Checkpoint) -> bool:
+    """Whether all weights of the file are in bf16, so that nothing is lost by computing with them as they
+    are."""
+    for file in checkpoint.path.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            if any(tensors.get_slice(name).get_dtype() != "BF16" for name in tensors.keys()):  # noqa: SIM118
+                return False
+    return True
 
 
 def device_of(name: str) -> torch.device:

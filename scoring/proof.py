@@ -166,9 +166,9 @@ def proposed(checkpoint: Checkpoint, tokenizer: Any, classifier: PreTrainedModel
         return BERT_PAIR
     raise TemplateUnclear(
         "its scores depend on token types, and nothing in the folder says whether it was trained with them: "
-        f"with and without them, scores differ by {_difference(zero, types)}. Choose --template pair if it "
-        "was trained as its tokenizer lays a pair out, with token types, or --template bert-pair if it was "
-        "trained without them, as the seed was",
+        f"with and without them, scores differ by {_difference(zero, types)}. Choose the template "
+        "pair if it was trained as its tokenizer lays a pair out, with token types, or the template "
+        "bert-pair if it was trained without them, as the seed was",
         (PAIR, BERT_PAIR),
     )
 
@@ -313,7 +313,7 @@ def _why_alone(
         side = card.tokenizer.truncation_side
         return (
             f"its tokenizer cuts long texts differently (truncation side: {side}), so scores of cut texts "
-            f"would differ by {off}; with --template pair they are cut as its tokenizer does"
+            f"would differ by {off}; with the template pair they are cut as its tokenizer does"
         )
     if unlike:
         return (

@@ -247,7 +247,7 @@ def test_the_last_word_of_model_add_is_what_is_so(folder, activate, state):
 def test_a_model_that_would_be_scored_wrong_is_refused_unless_its_training_is_stated(tmp_path):
     folder = save_bert(tmp_path / "model", stated=False)
 
-    with pytest.raises(CommandError, match=r"depend on token types.*--template pair.*--template bert-pair"):
+    with pytest.raises(CommandError, match=r"depend on token types.*template pair.*template bert-pair"):
         call_command("model_add", str(folder), name="tiny", precision="fp32")
     assert not ModelVersion.objects.transformers().exists()
 

@@ -47,7 +47,7 @@ def change_weights(folder: Path, change) -> None:
 
 def test_a_model_whose_scores_depend_on_token_types_is_asked_about_them(unstated):
     with pytest.raises(
-        TemplateUnclear, match=r"depend on token types.*standard deviations.*--template pair.* bert-pair"
+        TemplateUnclear, match=r"depend on token types.*standard deviations.*template pair.* bert-pair"
     ) as unclear:
         prove(unstated, 64)
 
@@ -69,7 +69,7 @@ def test_a_false_statement_of_the_layout_is_refused(unstated, tmp_path):
     folder = copy_of(unstated, tmp_path)
     edit(folder / "tokenizer_config.json", truncation_side="left")
 
-    with pytest.raises(CheckpointError, match=r"cuts long texts differently.*left.*--template pair"):
+    with pytest.raises(CheckpointError, match=r"cuts long texts differently.*left.*template pair"):
         prove(folder, 64, template="bert-pair")
     prove(folder, 64, template="pair")
 
@@ -254,7 +254,7 @@ def test_the_commands_of_scoring_take_the_statement(unstated, tmp_path, capsys):
     words = ["score", "--model", str(unstated), str(rows), "-o", str(tmp_path / "out.jsonl")]
 
     assert main(words) == 1
-    assert "--template bert-pair" in capsys.readouterr().err
+    assert "template bert-pair" in capsys.readouterr().err
     assert main([*words, "--token-types", "zero"]) == 0
     assert main([*words, "--template", "pair"]) == 0
     assert main(["check", str(unstated), "--token-types", "zero"]) == 0

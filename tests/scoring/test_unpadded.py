@@ -177,3 +177,35 @@ def test_siblings_follow_each_other_in_batches_and_pay_for_their_prompt_once():
 
     assert list(batches(lengths, 12, padded=False, shared=shared)) == [[1], [0, 2], [3]]
     assert list(batches(lengths, 30, padded=False, shared=shared)) == [[1, 0, 2, 3]]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "gpt2", "roberta", "bert"])
+def test_weights_that_are_stored_in_bf16_are_computed_with_as_they_are(family, tmp_path, monkeypatch):
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 2.0)
+    folder = save_family(tmp_path / family, family, **RIGHT[family])
+    with quietly():
+        AutoModelForSequenceClassification.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder)
+    pairs = [("why does rain fall", answer) for answer in ("warm air rises", "a claim that expires", "a")]
+
+    settings = {"template": "pair", "max_length": 64}
+    engines = {name: load(folder, precision=name, **settings) for name in ("bf16", "fp32")}
+    half, whole = ([score.value for score in engine(pairs)] for engine in engines.values())
+
+    assert half == pytest.approx(whole, abs=0.3 * float(np.std(whole)))
+    stored = dict(engines["bf16"].networks["bf16"].named_parameters())
+    if family != "bert":  # which has a network of its own
+        tables = {p.dtype for name, p in stored.items() if "embedding" in name and p.dim() > 1}
+        assert tables == {torch.bfloat16}
+    assert {p.dtype for p in stored.values() if p.dim() < 2} == {torch.float32}
+
+
+def test_a_processor_that_gains_nothing_reads_them_in_fp32(tmp_path, monkeypatch):
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 1.0)
+    folder = save_family(tmp_path / "llama", "llama", **RIGHT["llama"])
+    with quietly():
+        AutoModelForSequenceClassification.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder)
+
+    engines = [load(folder, template="pair", max_length=64, precision=name) for name in ("bf16", "fp32")]
+
+    one, other = (engine([("why", "rain")])[0] for engine in engines)
+    assert (one.precision, one.value) == ("fp32", pytest.approx(other.value, abs=1e-5))
