@@ -335,7 +335,8 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
+# In memory: the only task rings every few seconds, and a file could be half-written when the clock is killed.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 RECONCILE_SECONDS = env.float("RECONCILE_SECONDS", 15.0)
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
