@@ -3,6 +3,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests import migrated
 from tests.factories import DatasetFactory, UserFactory
+from workbench import mails
 from workbench.models import Dataset, Member, Role, User
 from workbench.pipeline.data import columns
 from workbench.pipeline.people import logins
@@ -122,6 +124,13 @@ def nothing_is_known_of_the_broker(monkeypatch):
     """Each test begins like a process that has just started."""
     monkeypatch.setattr(enqueue._LastLook, "at", None)
     monkeypatch.setattr(enqueue._LastLook, "answered", True)
+
+
+@pytest.fixture(autouse=True)
+def no_mail_of_a_test_arrives_in_the_next(monkeypatch):
+    with ThreadPoolExecutor(4) as senders:
+        monkeypatch.setattr(mails, "_senders", senders)
+        yield
 
 
 @pytest.fixture(autouse=True)
