@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.services, pytest.mark.long, pytest.mark.django_db(tran
 
 DISK_MB = 48
 # On PostgreSQL an import writes to the database alone, which has a disk of its own here.
-STEPS = [*(["import"] if connection.vendor == "sqlite" else []), "release", "model", "backup"]
+STEPS = [*(["import"] if connection.vendor == "sqlite" else []), "release", "model", "training", "backup"]
 VOTES = """
 from workbench.models import *
 bob = Annotator.objects.create(user=User.objects.create(username="bob"))
@@ -97,6 +97,14 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
+def prepare(step: str, place: Place, tmp_path: Path) -> None:
+    """What the step needs, while there is room."""
+    if step == "training":
+        model = save_bert(tmp_path / "model")
+        place.does("model_add", str(model), "--name", "tiny", "--precision", "fp32", "--max-length", "64")
+        place.does("release", "Kitchen", "--out", str(tmp_path / "release"))
+
+
 def command(step: str, disk: Disk, tmp_path: Path) -> tuple[str, ...]:
     if step == "import":
         write_rows(tmp_path / "more.jsonl", 500)
@@ -105,6 +113,8 @@ def command(step: str, disk: Disk, tmp_path: Path) -> tuple[str, ...]:
         return ("release", "Kitchen", "--out", str(disk.folder / "out"))
     if step == "model":
         return ("model_add", str(save_bert(tmp_path / "model")), "--name", "tiny", "--precision", "fp32")
+    if step == "training":
+        return ("train", "Kitchen", "--base", "tiny", "--set", "steps=2", "--set", "max_length=64")
     return ("backup", str(disk.folder / "target"))
 
 
@@ -113,6 +123,7 @@ def command(step: str, disk: Disk, tmp_path: Path) -> tuple[str, ...]:
 def test_a_command_says_that_the_disk_is_full_and_goes_on_when_there_is_room(
     step, left_kb, disk, workbench, tmp_path
 ):
+    prepare(step, workbench, tmp_path)
     arguments = command(step, disk, tmp_path)
     before = files_of(disk.folder)
     disk.fill(left_kb)
