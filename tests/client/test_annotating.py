@@ -7,7 +7,7 @@ from preference_workbench import CannotVote
 from tests.factories import ComparisonFactory
 from workbench.models import Flag, Judgment, Member, Pause
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 
 def test_an_annotator_votes_skips_flags_and_undoes(enter, dataset, bob):

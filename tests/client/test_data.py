@@ -8,7 +8,7 @@ from preference_workbench.sent import ActWanted
 from tests.factories import ComparisonFactory, CompletionFactory
 from workbench.models import Act, Comparison, Prompt, SavedView
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from workbench.models import Dataset, Release
 from workbench.pipeline import releases as pipeline
 from workbench.worker import tasks
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 
 def test_a_dataset_is_created_found_changed_and_put_away(enter, bob, alice):

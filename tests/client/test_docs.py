@@ -25,7 +25,7 @@ from tests.webserver import free_port, web
 from workbench.models import Act, Dataset, Decision, Member, ModelVersion, Release, Role, Run, Score, User
 from workbench.pipeline import releases
 
-pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 ADDRESS = "https://workbench.example.org"
 """Of the docs. The tests put that of the running workbench in its place."""

@@ -25,7 +25,7 @@ from tests.processes import ROOT
 from workbench.models import Comparison, Dataset, ModelVersion, Score, User
 from workbench.pipeline.text import learnt
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 EXAMPLES = ROOT / "client/examples"
 CHAT = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"

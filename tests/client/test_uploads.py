@@ -11,7 +11,7 @@ from workbench.worker import tasks
 
 __all__ = ["hub"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 LINES = "".join(
     json.dumps({"prompt": f"Prime {n}?", "chosen": "Seven.", "rejected": "Nine."}) + "\n" for n in range(3)

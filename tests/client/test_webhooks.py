@@ -7,7 +7,7 @@ from tests.webserver import web
 from workbench.models import Delivery, Webhook
 from workbench.pipeline.webhooks import managing
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from workbench.models import AllowedHost, Prompt, Run, Upload
 from workbench.pipeline.hub import fetching
 from workbench.worker import tasks
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 ROW = {"prompt": "Name a prime.", "chosen": "Seven.", "rejected": "Nine."}
 SMALL = (json.dumps(ROW) + "\n").encode()
