@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
@@ -258,11 +259,8 @@ def carry(folder: Path) -> None:
             if ".." not in file.parts and "__pycache__" not in file.parts and source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-        wanted += [
-            requirement.split(";")[0].split("[")[0].split(" ")[0].rstrip("<>=!~0123456789.,")
-            for requirement in distribution.requires or []
-            if "extra ==" not in requirement
-        ]
+        needed = map(Requirement, distribution.requires or [])
+        wanted += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
     (folder / "run.sh").write_text(
         "#!/bin/sh\n# The benchmark on the first GPU; the result is bench-gpu.json beside this file.\n"
         'cd "$(dirname "$0")" && PYTHONPATH=.:packages HF_HUB_OFFLINE=1 python3 benchmarks/bench_gpu.py '
