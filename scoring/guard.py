@@ -17,13 +17,18 @@ BETWEEN, FACTOR, SIBLINGS = 4.5, 5.0, 50  # see guard_of
 WIDER = 1.1  # guard / largest difference of two siblings' errors in a call
 
 
-def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> list[int]:
-    """Sorted indices of values within `guard` of another value of the same prompt."""
+def _by_prompt(prompts: Sequence[Hashable]) -> list[list[int]]:
+    """Indices of the completions of each prompt, in the order in which prompts appear."""
     siblings: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
         siblings.setdefault(prompt, []).append(index)
+    return list(siblings.values())
+
+
+def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> list[int]:
+    """Sorted indices of values within `guard` of another value of the same prompt."""
     near: set[int] = set()
-    for members in siblings.values():
+    for members in _by_prompt(prompts):
         members.sort(key=lambda index: values[index])
         for lower, upper in itertools.pairwise(members):
             if values[upper] - values[lower] <= guard:
@@ -33,10 +38,7 @@ def near_siblings(prompts: Sequence[Hashable], values: Values, guard: float) -> 
 
 def whole_prompts(prompts: Sequence[Hashable], count: int) -> list[int]:
     """Indices of about `count` completions or more, siblings together, of prompts that lie evenly apart."""
-    places: dict[Hashable, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        places.setdefault(prompt, []).append(index)
-    groups = list(places.values())
+    groups = _by_prompt(prompts)
     wanted = max(1, round(count * len(groups) / max(1, len(prompts))))
     return [index for members in groups[:: max(1, len(groups) // wanted)] for index in members]
 
@@ -51,12 +53,9 @@ def guard_of(prompts: Sequence[Hashable], errors: Values) -> float:
     siblings the kurtosis was 3.2, the largest 4.2 times the RMS, and the widest gap that bf16 turned round
     2.0 times.
     """
-    places: dict[Hashable, list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        places.setdefault(prompt, []).append(place)
     differences = [
         errors[one] - errors[other]
-        for members in places.values()
+        for members in _by_prompt(prompts)
         for one, other in itertools.combinations(members, 2)
     ]
     if len(differences) >= SIBLINGS:
