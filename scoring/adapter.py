@@ -7,13 +7,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from scoring.checkpoint import (
     CheckpointError,
     in_one_line,
     open_checkpoint,
+    read_header,
     refuse_pickles,
     template_to_train,
 )
@@ -65,8 +65,10 @@ def _tensors_of(adapter: Path) -> set[str]:
     if not (adapter / "adapter_config.json").is_file() or not (adapter / WEIGHTS).is_file():
         raise CheckpointError(f"{adapter} is no adapter: it needs adapter_config.json and {WEIGHTS}")
     refuse_pickles(adapter)
-    with safe_open(adapter / WEIGHTS, framework="pt") as tensors:
-        return set(tensors.keys())
+    try:
+        return set(read_header(adapter / WEIGHTS))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{WEIGHTS} of {adapter.name} can't be read: {in_one_line(error)}") from error
 
 
 def _refuse_without_head(classifier: PreTrainedModel, base: Path, names: set[str]) -> None:

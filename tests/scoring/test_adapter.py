@@ -87,6 +87,17 @@ def test_an_adapter_of_another_base_is_refused(tmp_path):
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"x", bytes(64)])
+def test_a_damaged_adapter_is_refused_and_nothing_is_written(tmp_path, content):
+    base = save_bert(tmp_path / "base")
+    save_adapter(base, tmp_path / "adapter", "bert")
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors of adapter can't be read"):
+        merge(tmp_path / "adapter", base, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_a_folder_that_is_no_adapter_is_refused(tmp_path):
     base = save_bert(tmp_path / "base")
 
