@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ from workbench.models import *
 bob = Annotator.objects.create(user=User.objects.create(username="bob"))
 for comparison in Comparison.objects.all():
     Judgment.objects.create(comparison=comparison, annotator=bob, outcome="a", left="a", mode="blind")
+"""
+
+VECTORS = """
+from django.conf import settings
+from workbench.models import Dataset
+from workbench.pipeline.vectors import run as vectors
+from workbench.worker import tasks
+settings.ENCODER_FOLDER = ""  # the package's
+run = vectors.begin(Dataset.objects.get())
+try:
+    tasks.carry_out(run.pk)
+except OSError:
+    pass  # a worker logs it
+run.refresh_from_db()
+print(run.state, run.error)
 """
 
 
@@ -97,6 +113,12 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
+def published(folder: Path) -> dict[str, int]:
+    """The rows of vectors that a reader finds, by kind."""
+    files = (folder / "data" / "vectors").rglob("published")
+    return {file.parent.name: json.loads(file.read_text())["rows"] for file in files}
+
+
 def prepare(step: str, place: Place, tmp_path: Path) -> None:
     """What the step needs, while there is room."""
     if step == "training":
@@ -136,6 +158,32 @@ def test_a_command_says_that_the_disk_is_full_and_goes_on_when_there_is_room(
     assert files_of(disk.folder) == before
     disk.make_room()
     workbench.does(*arguments)
+
+
+@pytest.mark.parametrize("left_kb", [0, 64])
+def test_vectors_on_a_full_disk_fail_with_the_reason_and_go_on_when_there_is_room(
+    left_kb, disk, elsewhere, tmp_path
+):
+    """The vectors lie in files beside the database, which has a disk of its own here."""
+    if connection.vendor == "sqlite":
+        database = tmp_path / "workbench.sqlite3"
+        migrated.copy_to(str(database))
+        elsewhere = replace(elsewhere, database=f"sqlite:///{database}")
+    place = replace(elsewhere, data=disk.folder / "data")
+    place.data.mkdir()
+    place.does("migrate", "-v", "0")
+    write_rows(tmp_path / "rows.jsonl", 60)
+    place.does("import_dataset", "Kitchen", str(tmp_path / "rows.jsonl"))
+    disk.fill(left_kb)
+
+    refused = place.manage("shell", "-v", "0", "-c", VECTORS)
+
+    assert "failed The disk is full. Make room and try again to continue." in refused.stdout
+    assert not published(disk.folder)
+    assert not list(disk.folder.rglob(".*.*")), "half a file is left"
+    disk.make_room()
+    assert "done" in place.does("shell", "-v", "0", "-c", VECTORS)
+    assert published(disk.folder) == {"prompts": 60, "completions": 120}
 
 
 @pytest.mark.portable  # SQLite alone has a limit that a test can set

@@ -379,6 +379,21 @@ def test_a_full_disk_is_a_clear_error_and_keeps_nothing(dataset, full_disk):
     assert not Release.objects.exists()
 
 
+def test_a_copy_to_a_full_disk_says_so_and_that_the_release_is_ready(dataset, tmp_path, monkeypatch):
+    judged(dataset)
+    release = built(dataset)
+
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("workbench.pipeline.releases.building.os.rename", full)
+
+    with pytest.raises(releases.ReleaseError, match="The disk is full: .* is ready, but cannot be copied"):
+        releases.copy_to(release, tmp_path / "out")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_killed_build_left_is_swept_away_a_day_later(dataset, settings):
     judged(dataset)
     old, new = (settings.DATA_DIR / "releases-being-built" / name for name in ("old", "new"))

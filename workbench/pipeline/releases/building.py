@@ -164,9 +164,10 @@ def copy_to(release: Release, folder: Path) -> None:
                     target.writelines(source.chunks())
             os.rename(copy, folder)  # fails on a folder that is not empty
     except OSError as error:
-        raise ReleaseError(
-            f"{release} is ready, but cannot be copied to {folder}: {error.strerror}."
-        ) from error
+        words = f"{release} is ready, but cannot be copied to {folder}"
+        if is_disk_full(error):
+            raise ReleaseError(f"The disk is full: {words}. Make room and try again.") from error
+        raise ReleaseError(f"{words}: {error.strerror}.") from error
 
 
 def names_of(facts: Manifest) -> list[str]:

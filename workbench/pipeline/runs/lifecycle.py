@@ -39,6 +39,10 @@ FAILED = {
 """Sentences after an unexpected error, by kind of Run. They name the type of the error and leave out its
 message, which may hold text of a file, paths or SQL; the log has the message."""
 
+IN_STEPS = {Run.Kind.DELETE, Run.Kind.VECTORS}
+"""Kinds that keep what they did so far, and go on from there."""
+DISK_IS_FULL_IN_STEPS = "The disk is full. Make room and try again to continue."
+
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
@@ -60,7 +64,7 @@ def carry_out(
         run.fail(str(refused), **run.result)
     except Exception as error:
         if is_disk_full(error):
-            run.fail(DISK_IS_FULL, **run.result)
+            run.fail(DISK_IS_FULL_IN_STEPS if run.kind in IN_STEPS else DISK_IS_FULL, **run.result)
             raise
         name = type(error).__name__
         sentence = FAILED.get(Run.Kind(run.kind))
@@ -78,8 +82,7 @@ def due() -> list[Run]:
     out_of_attempts = lost.filter(attempts__gte=MAX_ATTEMPTS)
     reason = f"The worker stopped responding {MAX_ATTEMPTS} times."
     for run in out_of_attempts:
-        in_steps = run.kind in (Run.Kind.DELETE, Run.Kind.VECTORS)
-        then = "Try again to continue." if in_steps else "No partial result was stored."
+        then = "Try again to continue." if run.kind in IN_STEPS else "No partial result was stored."
         run.fail(f"{reason} {then}", **run.result)
     lost.filter(attempts__lt=MAX_ATTEMPTS).update(state=Run.State.WAITING, enqueued_at=None)
     with transaction.atomic():
