@@ -388,7 +388,7 @@ def test_a_copy_to_a_full_disk_says_so_and_that_the_release_is_ready(dataset, tm
 
     monkeypatch.setattr("workbench.pipeline.releases.building.os.rename", full)
 
-    with pytest.raises(releases.ReleaseError, match="The disk is full: .* is ready, but cannot be copied"):
+    with pytest.raises(releases.ReleaseError, match=r"The disk is full: .* is ready, but cannot be copied"):
         releases.copy_to(release, tmp_path / "out")
 
     assert list(tmp_path.iterdir()) == []
