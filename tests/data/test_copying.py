@@ -93,6 +93,14 @@ def test_a_copy_is_found_by_its_words(dataset, alice, prompt, target):
     assert same_as_read_anew(target)
 
 
+def test_a_copy_keeps_the_language_that_is_stored_and_tells_none_anew(dataset, alice, prompt, target):
+    Prompt.objects.update(language="eo")
+
+    do(dataset, Copy(to=target.pk), [prompt.pk], by=alice)
+
+    assert Prompt.objects.get(dataset=target).language == "eo"
+
+
 def test_pairs_are_made_as_by_the_last_import_of_the_other_dataset(dataset, alice, prompt, target):
     for pairs in ("all", "adjacent"):
         RunFactory.create(

@@ -126,8 +126,8 @@ class Copy(Change):
     def write(self, chunk: Chunk, found: Found) -> None:
         if self._open is None:
             raise ValueError("A copy begins before it is written.")
-        for draft, group in _drafts(found.before, found.plan, self._open.licence):
-            self._open.spool.add(draft, group)
+        for draft, group, language in _drafts(found.before, found.plan, self._open.licence):
+            self._open.spool.add(draft, group, language)
 
     def finish(self, act: Act) -> None:
         if self._open is None:
@@ -238,8 +238,10 @@ def _answers(prompts: Collection[int]) -> defaultdict[int, list[str]]:
     return answers
 
 
-def _drafts(prompts: Collection[int], known: dict[int, Known], licence: str) -> Iterator[tuple[Draft, str]]:
-    """Each Prompt as a row of an import, with its group. licence: kept with each answer that names none."""
+def _drafts(
+    prompts: Collection[int], known: dict[int, Known], licence: str
+) -> Iterator[tuple[Draft, str, str]]:
+    """Each Prompt as a row of an import, with its group and language. licence: kept with each answer that names none."""
     for pks in bulk.in_chunks(prompts, READ):
         answers: defaultdict[int, list[CompletionDraft]] = defaultdict(list)
         completions = Completion.objects.filter(prompt__in=pks).order_by("prompt_id", "pk")
@@ -257,4 +259,4 @@ def _drafts(prompts: Collection[int], known: dict[int, Known], licence: str) -> 
                 metadata=prompt.metadata,
                 tools=prompt.tools,
             )
-            yield draft, prompt.group
+            yield draft, prompt.group, prompt.language

@@ -60,7 +60,8 @@ class PackedCompletion(msgspec.Struct, array_like=True, gc=False):
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
     """A Draft, ready to be stored. The spool sets `group` where a near-duplicate decides it, and
     `text_number`: the number of the prompt's text in Groups. `asked` is what the language is told by, once
-    the prompt is stored: a preview in the web process has no need of the 90 MB that this takes."""
+    the prompt is stored: a preview in the web process has no need of the 90 MB that this takes. `language`:
+    that of a prompt whose language was told before."""
 
     sha256: str
     group: str
@@ -75,6 +76,7 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
     turns: int
     asked: str
     text_number: int | None = None
+    language: str | None = None
 
     def labels(self) -> int:
         """How many labels the row has for two texts that differ."""

@@ -53,11 +53,13 @@ class Spool:
     def close(self) -> None:
         self._db.close()
 
-    def add(self, draft: Draft, group: str = "") -> None:
+    def add(self, draft: Draft, group: str = "", language: str | None = None) -> None:
         """Spool one Draft. group: that its prompt keeps unless the Dataset has a near-duplicate; all Drafts
-        of a spool have one, or none. Raises BadRow when a metadata value can't be stored."""
+        of a spool have one, or none. language: of the prompt, where it was told before. Raises BadRow when a
+        metadata value can't be stored."""
         row = pack(draft)
         own_group, row.group = row.group, group or row.group
+        row.language = language
         self._joined = FROM_THE_DATASET if group else FROM_ANYWHERE
         packed = encode(row)
         digest = hashlib.blake2b(packed, digest_size=16).digest()

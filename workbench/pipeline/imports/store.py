@@ -64,8 +64,10 @@ class Store:
         new = _New()
         for row in chunk:
             self._add_row(row, stored, annotators, new)
-        languages = zip(new.prompts, languages_of(new.asked), strict=True)
-        insert(Prompt, _PROMPT_COLUMNS, [(*values, language) for values, language in languages])
+        told = iter(languages_of([asked for asked, language in new.asked if language is None]))
+        languages = [next(told) if language is None else language for _, language in new.asked]
+        prompts = [(*row, language) for row, language in zip(new.prompts, languages, strict=True)]
+        insert(Prompt, _PROMPT_COLUMNS, prompts)
         insert(Completion, _COMPLETION_COLUMNS, new.completions)
         insert(Comparison, _COMPARISON_COLUMNS, new.comparisons)
         imported = {"stage": Judgment.Stage.IMPORTED}
@@ -106,7 +108,7 @@ class Store:
                 (prompt, self._dataset.pk, row.sha256, row.group, row.messages, row.tools, row.reading,
                  row.external_id, row.metadata, row.characters, row.turns, self._run, self._now)
             )  # fmt: skip
-            new.asked.append(row.asked)
+            new.asked.append((row.asked, row.language))
             if row.text_number is not None:
                 new.text_numbers.append((row.text_number, prompt))
         ids = [self._completion(prompt, completion, stored, new) for completion in row.completions]
@@ -198,14 +200,15 @@ _JUDGMENT_COLUMNS = (
 
 @dataclass
 class _New:
-    """Rows to insert for one chunk; `asked`: what the language of each new prompt is told by."""
+    """Rows to insert for one chunk; `asked`: what the language of each new prompt is told by, and the
+    language where it was told before."""
 
     prompts: list[RowValues] = field(default_factory=list)
     completions: list[RowValues] = field(default_factory=list)
     comparisons: list[RowValues] = field(default_factory=list)
     judgments: list[RowValues] = field(default_factory=list)
     superseded: list[RowValues] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
     text_numbers: list[tuple[int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
