@@ -587,12 +587,13 @@ def c_disagreements(stage: Stage) -> Hand:
         reason = page.locator("#case .reasons input[type=radio]:not([data-asks])").first
         hand.press(reason.get_attribute("data-key") or "")
         hand.press("12"[n % 2])
+        hand.press("Enter")
         page.wait_for_function(
             "before => document.querySelector('#case [name=comparison]')?.value !== before", arg=before
         )
         settled += 1
         hand.read()
-    hand.remarks.append(f"{settled} settled: reason, then the choice; 10 acts without a reason")
+    hand.remarks.append(f"{settled} settled: reason, choice, Enter")
     return hand
 
 

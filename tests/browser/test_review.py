@@ -61,22 +61,26 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
-def test_a_reviewer_settles_by_one_key_with_a_reason_before_it_and_undoes(open_as, kitchen, rita, picture):
+def test_a_reviewer_settles_by_keyboard_sees_the_votes_after_her_own_and_undoes(
+    open_as, kitchen, rita, picture
+):
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")
     shows(page, "first")
     expect(page.locator("#others table").first).to_be_hidden()
     picture(page, "review-1-closed")
 
+    press(page, "1")
+    expect(page.locator("#others table").first).to_be_visible()
+    picture(page, "review-2-said")
     press(page, "s")
     page.wait_for_timeout(300)
     assert not Decision.objects.exists()
-    expect(page.locator("#others table").first).to_be_hidden()
-    press(page, "1")
+    press(page, "Enter")
 
     shows(page, "second")
     expect(page.locator("#rows .settled")).to_have_count(1)
-    press(page, "4")
+    press(page, "4", "Enter")
     shows(page, "third")
     expect(page.locator("#rows .settled")).to_have_count(2)
     picture(page, "review-3-settled")
@@ -98,24 +102,24 @@ def test_a_side_chosen_with_the_mouse_shows_the_votes_and_settles_nothing(open_a
 
     choose(page, "Tie")
     expect(page.locator("#others table").first).to_be_visible()
-    picture(page, "review-2-said")
     page.wait_for_timeout(300)
     assert not Decision.objects.exists()
-    press(page, "2")
+    choose(page, "Right")
+    press(page, "Enter")
     shows(page, "second")
 
     settled = Decision.objects.get()
     assert (settled.outcome, settled.blind_outcome) == (right_of(Comparison.objects.first(), rita), "tie")
 
 
-def test_the_votes_can_be_read_before_the_key_that_settles(open_as, kitchen, rita):
+def test_the_votes_can_be_read_before_the_choice(open_as, kitchen, rita):
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")
     shows(page, "first")
 
     press(page, "v")
     expect(page.locator("#others table").first).to_be_visible()
-    press(page, "3")
+    press(page, "3", "Enter")
     shows(page, "second")
 
     assert [(d.outcome, d.blind_outcome) for d in Decision.objects.all()] == [("tie", "")]
@@ -136,9 +140,9 @@ def test_keys_walk_through_the_queue_and_a_note_takes_letters_as_letters(open_as
     shows(page, "third")
     page.go_back()
     shows(page, "second")
-    press(page, "n")
+    press(page, "3", "n")
     page.keyboard.type("much ado, x 1")
-    press(page, "Escape", "3")
+    press(page, "Enter")
     shows(page, "third")
 
     decision = Decision.objects.current().get()
@@ -165,7 +169,7 @@ def test_a_stale_page_shows_what_has_changed_and_keeps_the_answer(open_as, kitch
     alice = UserFactory.create(username="alice")
     decide.settle(comparison, alice, "drop", seen_token=decide.seen(comparison))
 
-    press(page, "a", "3")
+    press(page, "3", "a", "Enter")
 
     expect(page.get_by_role("alert")).to_contain_text("Final label now: Excluded, by alice")
     expect(page.get_by_role("radio", name="Tie")).to_be_checked()
@@ -237,9 +241,9 @@ def test_a_reason_only_selects_and_one_that_says_nothing_by_itself_opens_the_not
     page.goto(f"/datasets/{kitchen.pk}/review/")
     shows(page, "first")
 
-    press(page, "g")
+    press(page, "1", "g")
     expect(page.locator(".note")).to_be_focused()
-    press(page, "Escape", "1")
+    press(page, "Enter")
     expect(page.get_by_role("alert")).to_have_text("Write a note: what do the guidelines leave open?")
     expect(page.locator(".note")).to_be_focused()
     page.keyboard.type("may an answer be this short, x 1")
@@ -322,9 +326,9 @@ def test_what_is_typed_while_a_case_loads_or_has_just_come_acts_on_none(open_as,
     held_back = []
     page.route("**/settle/*", lambda route: held_back.append(route))
 
-    press(page, "n")
+    press(page, "3", "n")
     page.keyboard.type("the first")
-    press(page, "Escape", "3")
+    press(page, "Enter")
     page.keyboard.type(" and more 1\n")
     expect(page.locator(".note")).to_have_value("the first")
     page.evaluate(ACT_AS_SOON_AS_IT_COMES, "The second question?")
@@ -347,7 +351,7 @@ def test_a_case_that_was_asked_for_while_an_answer_is_on_its_way_does_not_take_i
     held_back = []
     page.route("**/settle/*", lambda route: held_back.append(route))
 
-    press(page, "3")
+    press(page, "3", "Enter")
     page.get_by_role("link", name="The third question?").click()
     page.wait_for_timeout(300)
     shows(page, "first")
@@ -360,9 +364,9 @@ def test_the_note_of_a_case_that_was_settled_is_not_kept_in_the_browser(open_as,
     page.goto(f"/datasets/{kitchen.pk}/review/")
     shows(page, "first")
 
-    press(page, "n")
+    press(page, "3", "n")
     page.keyboard.type("soup either way")
-    press(page, "Escape", "3")
+    press(page, "Enter")
     shows(page, "second")
     press(page, "u")
     shows(page, "first")
@@ -396,9 +400,9 @@ def test_a_note_is_kept_when_its_answer_could_not_be_saved(open_as, kitchen, rit
     else:
         page.context.set_offline(True)
 
-    press(page, "n")
+    press(page, "3", "n")
     page.keyboard.type("kept")
-    press(page, "Escape", "3")
+    press(page, "Enter")
 
     reason = {"connection": "there is no connection", "login": "your login has expired"}[trouble]
     expect(page.get_by_role("alert")).to_contain_text(f"Nothing was saved: {reason}")
@@ -415,7 +419,7 @@ KEYS_ELSEWHERE = {
 
 
 @pytest.mark.parametrize("keyboard", KEYS_ELSEWHERE)
-def test_another_keyboard_settles_as_the_keys_on_the_page_say(open_as, kitchen, rita, keyboard):
+def test_another_keyboard_chooses_as_the_keys_on_the_page_say(open_as, kitchen, rita, keyboard):
     key, code, meant = KEYS_ELSEWHERE[keyboard]
     page = open_as(rita)
     page.goto(f"/datasets/{kitchen.pk}/review/")
@@ -427,9 +431,10 @@ def test_another_keyboard_settles_as_the_keys_on_the_page_say(open_as, kitchen, 
         [key, code],
     )
 
-    shows(page, "second")
+    chosen = page.locator("#case input:checked")
+    expect(chosen).to_have_count(1)
     left = decide.left_of(Comparison.objects.first(), rita)
-    assert Decision.objects.get().outcome == (left if meant == "left" else meant)
+    expect(chosen).to_have_value(left if meant == "left" else meant)
 
 
 def test_the_number_block_without_numlock_chooses_nothing(open_as, kitchen, rita):

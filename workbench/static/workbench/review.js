@@ -1,7 +1,7 @@
 // Keys of the review page. Everything here presses a button or follows a link that is on the page, so that
-// the page does the same without this file, only slower. The key of an outcome settles at once, and `u` undoes. What
-// comes while a case is loading, or before anybody can have looked at it, is dropped: it was meant for the case
-// before. So is an outcome in the middle of a sentence: somebody believes to be in the note.
+// the page does the same without this file, only slower. The key of a choice or a reason only selects, as the mouse
+// does: Enter settles. What comes while a case is loading, or before anybody can have looked at it, is dropped: it was
+// meant for the case before.
 
 import { diff, similarity } from "./diff.js";
 import { isText, keyOf } from "./keys.js";
@@ -19,28 +19,20 @@ const isDropped = (event) => loading || !takes(event);
 function remember() {
   const answer = form();
   const chosen = answer?.querySelector("[name=outcome]:checked");
-  if (chosen && !others().open) answer.elements.blind_outcome.value = chosen.value;
+  if (!chosen || others().open) return;
+  answer.elements.blind_outcome.value = chosen.value;
+  others().open = true;
+}
+
+function choose(key) {
+  const radio = form()?.querySelector(`[data-key="${key}"]`);
+  if (!radio) return false;
+  radio.checked = true;
+  radio.dispatchEvent(new Event("change", { bubbles: true }));
+  return true;
 }
 
 const settle = () => form()?.requestSubmit();
-
-const radioOf = (key) => form()?.querySelector(`[data-key="${key}"]`);
-
-/** The key of an outcome settles; that of a reason selects. */
-function choose(radio) {
-  radio.checked = true;
-  if (radio.name === "reason") return openNote();
-  remember();
-  return settle();
-}
-
-/** Milliseconds in which characters belong to one sentence. */
-const SENTENCE = 800;
-let wrote = -SENTENCE; // when a character came last that means nothing here
-
-/** Whether a key writes a character. The space bar scrolls as well, so it tells nothing. */
-const isPrinted = ({ key, ctrlKey, metaKey, altKey }) =>
-  key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey;
 
 // The note
 
@@ -161,16 +153,9 @@ document.addEventListener("keydown", (event) => {
   const key = keyOf(event);
   if (isText(event.target)) return undefined; // Enter there sends the form, as in any form
   if (key === "Enter" && event.target.closest("a, button, summary")) return undefined;
-  const radio = key && radioOf(key);
-  if (!radio && !commands[key]) {
-    if (form() && isPrinted(event)) wrote = event.timeStamp;
-    return undefined;
-  }
+  if (!key || (!commands[key] && !choose(key))) return undefined;
   event.preventDefault();
-  if (!radio) return commands[key]();
-  if (radio.name === "outcome" && event.timeStamp - wrote < SENTENCE)
-    return tell("Nothing was settled, as you seem to be typing. The note opens with n.");
-  return choose(radio);
+  return commands[key]?.();
 });
 
 /** Characters and what acts: the page may still be scrolled, and left by Tab and by the browser's own keys. */
@@ -205,10 +190,7 @@ document.addEventListener(
 );
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches(".answer [name=outcome]")) {
-    remember();
-    others().open = true;
-  }
+  if (event.target.matches(".answer [name=outcome]")) remember();
   if (event.target.matches(".answer [name=reason]")) openNote();
 });
 
