@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 from django.utils import timezone
@@ -297,8 +300,9 @@ def paths_in(dataset: Dataset) -> Callable[[str], str]:
         return [dataset.pk, dataset.members.create(user=UserFactory.create(), role="annotator").pk], ""
 
     def claimed() -> tuple[list[object], str]:
-        comparison = ComparisonFactory.create(prompt__dataset=dataset)
-        for slot, user in enumerate(User.objects.all()):
+        everybody = User.objects.all()
+        comparison = ComparisonFactory.create(prompt__dataset=dataset, claimed=len(everybody))
+        for slot, user in enumerate(everybody):
             comparison.claims.create(
                 annotator=Annotator.objects.for_user(user),
                 slot=slot,
@@ -427,6 +431,99 @@ def test_somebody_who_is_not_logged_in_is_sent_to_the_login_page(name: str, clie
     answer = clients["anonymous"].generic(row.method, path_of(name))
 
     assert answer.headers["Location"].startswith(reverse("login"))
+
+
+# --- rights that change while somebody is logged in ---------------------------------------------------------
+
+
+class Change(NamedTuple):
+    """Who of PEOPLE somebody is by their rights before and after, by whom and on which page these change, and
+    the status of URLs where they differ from `after` all the same."""
+
+    before: str
+    after: str
+    by: str
+    page: str
+    form: dict[str, str] = {}
+    but: dict[str, int] = {}
+
+
+ANNOTATOR_NOW, REVIEWER_NOW = {"role": "annotator"}, {"role": "reviewer"}
+CLOSE, LOG_OUT, END_STAFF = {"act": "close"}, {"act": "log-out"}, {"act": "end-staff"}
+REASON = {"reason": "They asked for a break."}
+PAUSED = {"qualify": 302}  # to the page that says why
+CHANGES = {
+    "annotator who is removed": Change("annotator", "stranger", "admin", "member_remove"),
+    "annotator who is paused": Change("annotator", "annotator", "admin", "member_pause", REASON, PAUSED),
+    "annotator who is a reviewer now": Change(
+        "annotator", "reviewer", "admin", "member_change", REVIEWER_NOW
+    ),
+    "reviewer who is an annotator now": Change(
+        "reviewer", "annotator", "admin", "member_change", ANNOTATOR_NOW
+    ),
+    "admin who is an annotator now": Change("admin", "annotator", "admin", "member_change", ANNOTATOR_NOW),
+    "admin whose account is closed": Change("admin", "anonymous", "staff", "accounts_change", CLOSE),
+    "admin whom staff log out": Change("admin", "anonymous", "staff", "accounts_change", LOG_OUT),
+    "admin who logs out everywhere else": Change("admin", "anonymous", "elsewhere", "log_out_elsewhere"),
+    "admin who ends this login elsewhere": Change("admin", "anonymous", "elsewhere", "login_end"),
+    "staff who log out here": Change("staff", "anonymous", "same browser", "logout"),
+    "staff no longer": Change("staff", "stranger", "staff", "accounts_change", END_STAFF),
+}
+
+
+@pytest.mark.parametrize("visitor", CHANGES)
+def test_a_change_of_rights_acts_at_the_next_request_of_an_open_session(
+    visitor: str, clients, path_of, dataset
+):
+    before, after, by, page, form, but = CHANGES[visitor]
+    person = UserFactory.create(is_staff=before == "staff")
+    member = dataset.members.create(user=person, role=before) if before in Role else None
+    browser, same_browser, elsewhere = Client(), Client(), client_of(person)
+    browser.force_login(person, backend="workbench.backends.NameOrMail")
+    for path in (reverse("home"), reverse("dataset", args=[dataset.pk])):
+        assert browser.get(path).status_code == 200
+    session = browser.cookies[settings.SESSION_COOKIE_NAME].value
+    changing = {**clients, "same browser": same_browser, "elsewhere": elsewhere}[by]
+    args = {
+        "member": lambda: [dataset.pk, member.pk],
+        "account": lambda: [person.pk],
+        "login": lambda: [person.logins.get(session_key=session).pk],
+        "": list,
+    }
+    place = reverse(page, args=args[TABLE[page].of]())
+    same_browser.cookies[settings.SESSION_COOKIE_NAME] = session
+    keys = [(client, client.cookies[settings.SESSION_COOKIE_NAME].value) for client in (browser, changing)]
+    statuses, wanted = {}, {}
+
+    for name, row in TABLE.items():
+        with transaction.atomic():  # each URL is the first one asked for after the change
+            path = path_of(name)
+            assert changing.post(place, form).status_code == 302
+            answer = browser.generic(row.method, path)
+            b"".join(answer)
+            transaction.set_rollback(True)
+        for client, key in keys:
+            client.cookies = SimpleCookie({settings.SESSION_COOKIE_NAME: key})
+        statuses[name] = answer.status_code
+        wanted[name] = but.get(name, row.statuses[PEOPLE.index(after)])
+
+    assert statuses == wanted
+
+
+def test_a_pause_acts_at_the_next_request_of_an_open_page(clients, dataset, bob):
+    pair = ComparisonFactory.create(prompt__dataset=dataset)
+    page, browser = reverse("annotate", args=[dataset.pk]), clients["annotator"]
+    assert pair.a.text in browser.get(page).content.decode()
+    member, claim = dataset.members.get(user=bob), pair.claims.get()
+    clients["admin"].post(reverse("member_pause", args=[dataset.pk, member.pk]), REASON)
+
+    vote = {"user": bob.pk, "comparison": pair.pk, "claim": claim.pk, "answer": "left", "key": "0" * 32}
+    refused = browser.post(reverse("judge", args=[dataset.pk]), vote, headers={"X-Requested-With": "fetch"})
+    shown = browser.get(page).content.decode()
+
+    assert refused.status_code == 409
+    assert pair.a.text not in shown
+    assert REASON["reason"] in shown
 
 
 NO_CHANGE_OF_WHAT_IS_ARCHIVED = {
