@@ -379,7 +379,13 @@ LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "workbench.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name} [{request_id}] {message}",
+            "style": "{",
+        }
+    },
     "filters": {
         "one_line": {"()": "workbench.db.away.OneLineForTheDatabase"},
         "request_id": {"()": "workbench.request_ids.WithRequestId"},
@@ -389,6 +395,9 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        # Without handlers of their own, which write what an error says.
+        "django": {},
+        "gunicorn.error": {"propagate": True},
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django.request": {"filters": ["one_line"]},
         "axes": {"level": "WARNING"},

@@ -37,7 +37,7 @@ FAILED = {
     Run.Kind.DELETE: "The deletion stopped at an error ({error}). Try again to continue.",
 }
 """Sentences after an unexpected error, by kind of Run. They name the type of the error and leave out its
-message, which may hold text of a file, paths or SQL; the log has the message."""
+message, which may hold text of a file, paths or SQL; the log has the line that raised it."""
 
 IN_STEPS = {Run.Kind.DELETE, Run.Kind.VECTORS}
 """Kinds that keep what they did so far, and go on from there."""

@@ -3,7 +3,6 @@
 Rows of vectors are published chunk by chunk, so a Run that is killed, cancelled or handed back goes on where
 it was. A worker stops after a while and lets another Run or batch have its turn."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ CHUNK = 256
 LONGEST = 8_000
 """Characters of a text that the encoder gets; it reads fewer tokens than that."""
 TURN_SECONDS = 60.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
