@@ -175,11 +175,11 @@ def _require_agreement(user: Visitor, dataset: Dataset, role: str | None, has_ag
 
 
 def _standing(user: Visitor) -> dict[str, Subquery]:
-    """To annotate rows that have a `dataset`: the role of the user there, and whether they have agreed to its
-    consent text."""
-    datasets = Dataset.objects.with_role_of(person(user)).with_has_agreed(person(user).pk)
+    """To annotate rows that have a `dataset`: the role of the user there, whether they have agreed to its
+    consent text, and whether work is running there."""
+    datasets = Dataset.objects.with_role_of(person(user)).with_has_agreed(person(user).pk).with_is_busy()
     here: QuerySet[Model] = datasets.filter(pk=OuterRef("dataset"))
-    return {name: Subquery(here.values(name)) for name in ("role", "has_agreed")}
+    return {name: Subquery(here.values(name)) for name in ("role", "has_agreed", "is_busy")}
 
 
 def datasets_of(user: Visitor) -> DatasetQuerySet:
@@ -252,6 +252,7 @@ def comparison_for(user: Visitor, pk: int, role: Role = Role.ANNOTATOR) -> Compa
         raise Http404
     comparison.role = _within_limits(comparison.dataset_id, comparison.role)
     _require(comparison.role, role)
+    comparison.dataset.role, comparison.dataset.is_busy = comparison.role, vars(comparison)["is_busy"]
     _refuse_change(comparison.dataset)
     _require_agreement(user, comparison.dataset, comparison.role, vars(comparison)["has_agreed"])
     return comparison
@@ -268,13 +269,16 @@ def act_in(user: Visitor, dataset_pk: int, pk: int, role: Role = Role.REVIEWER) 
 
 
 def prompt_for(user: Visitor, pk: int) -> Prompt:
-    """The prompt without its long texts, with its size and tags, for reviewers and admins of its dataset. One
-    query."""
-    prompts = Prompt.objects.select_related("dataset").annotate(**_standing(user))
-    prompt = prompts.with_size().with_tag_names().only("group", "dataset").filter(pk=pk).first()
+    """The prompt without its long texts, with its size, tags, topic and import, for reviewers and admins of
+    its dataset. One query."""
+    related = ("dataset", "topic", "imported_by__upload", "imported_by__created_by")
+    prompts = Prompt.objects.select_related(*related).annotate(**_standing(user))
+    found = prompts.with_size().with_tag_names().only("group", *related)
+    prompt = found.filter(pk=pk).first()
     if prompt is None:
         raise Http404
     prompt.dataset.role = _within_limits(prompt.dataset_id, vars(prompt)["role"])
+    prompt.dataset.is_busy = vars(prompt)["is_busy"]
     _require(prompt.dataset.role, Role.REVIEWER)
     _refuse_change(prompt.dataset)
     _require_agreement(user, prompt.dataset, prompt.dataset.role, vars(prompt)["has_agreed"])

@@ -233,13 +233,20 @@ def test_people_and_model_part_where_the_margin_is_for_the_other_side():
 
 def test_every_page_of_a_dataset_has_a_bar_while_work_runs_and_none_else(dataset, alice, rita, as_user):
     url = reverse("running", args=[dataset.pk])
-    idle = page(as_user(alice), "data", dataset.pk)
+    pair = ComparisonFactory.create(prompt__dataset=dataset)
+    pages = [
+        *((name, dataset.pk) for name in ("data", "quality", "import", "people", "model", "releases")),
+        *((name, dataset.pk) for name in ("settings", "review", "guideline_gaps")),
+        ("review_case", pair.pk),
+        ("prompt", pair.prompt_id),
+    ]
+    idle = [page(as_user(alice), *place) for place in pages]
     RunFactory.create(dataset=dataset, kind="import", state="running", done=3, total=12)
     RunFactory.create(dataset=dataset, kind="score")
 
-    for name in ("data", "quality", "import", "people", "model", "releases", "settings"):
-        assert f'hx-get="{url}" hx-trigger="load, every 2s"' in page(as_user(alice), name, dataset.pk)
-    assert url not in idle
+    for place, text in zip(pages, idle, strict=True):
+        assert f'hx-get="{url}" hx-trigger="load, every 2s"' in page(as_user(alice), *place), place
+        assert url not in text, place
     bar = page(as_user(rita), "running", dataset.pk)
     assert "<b>Import</b>" in bar
     assert "3 of 12 rows" in bar

@@ -34,6 +34,8 @@ from workbench.models import (
     Release,
     Run,
     ScoreBatch,
+    Topic,
+    Upload,
     Worker,
 )
 from workbench.pipeline.data.search_index import reindex
@@ -704,6 +706,32 @@ def test_the_overview_takes_14_queries_for_one_comparison_and_for_thirty(
 
     with django_assert_num_queries(14):
         assert client.get(reverse("dataset", args=[dataset.pk])).status_code == 200
+
+
+def test_the_page_of_a_prompt_says_where_it_is_from_and_leads_to_what_is_like_it(
+    dataset, alice, rita, as_user
+):
+    upload = Upload.objects.create(
+        dataset=dataset, shown_name="pantry.csv", path="p", size=1, sha256="a" * 64
+    )
+    topic = Topic.objects.create(dataset=dataset, number=4, name="bread, yeast")
+    answer = CompletionFactory.create(
+        prompt__dataset=dataset,
+        prompt__language="sv",
+        prompt__topic=topic,
+        prompt__imported_by=RunFactory.create(
+            kind="import", dataset=dataset, upload=upload, created_by=alice
+        ),
+    )
+
+    text = as_user(rita).get(reverse("prompt", args=[answer.prompt_id])).content.decode()
+
+    similar = reverse("similar", args=[dataset.pk])
+    assert "Swedish" in text
+    assert f'topic <a href="{reverse("data", args=[dataset.pk])}?topic=4">bread, yeast</a>' in text
+    assert f'href="{similar}?prompt={answer.prompt_id}"' in text
+    assert f'href="{similar}?completion={answer.pk}"' in text
+    assert '<td>alice</td><td>Imported <span class="hint">pantry.csv</span></td>' in " ".join(text.split())
 
 
 def test_prompts_too_long_for_a_list_are_shortened_there_and_whole_on_a_page_of_their_own(

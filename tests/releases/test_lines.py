@@ -78,9 +78,12 @@ def small(tokenizer, tmp_path):
         ("trl-chat", 0, "kitchen-1-reward"),
         ("trl-chat", 1, "kitchen-1-dpo"),
         ("preference", 0, "kitchen-1-reward"),
+        ("preference", 1, "kitchen-1-dpo"),
         ("trl-reward", 0, "kitchen-1-reward"),
+        ("trl-chat-implicit", 0, "kitchen-1-reward"),
         ("trl-chat-implicit", 1, "kitchen-1-dpo"),
         ("kto", 0, "kitchen-1-kto"),
+        ("kto-chat", 0, "kitchen-1-kto"),
     ],
 )
 def test_trl_trains_and_saves_a_model_by_the_lines(given, small, tmp_path, profile, number, trained):
@@ -92,12 +95,15 @@ def test_trl_trains_and_saves_a_model_by_the_lines(given, small, tmp_path, profi
     assert lines.tested == f"Tested: TRL {VERSIONS['TRL']} ran these lines with a small model."
 
 
-def test_the_workbench_trains_by_the_lines_with_the_settings_of_the_card(given, tmp_path):
-    (lines,) = given("aira")
+@pytest.mark.parametrize(("profile", "preset"), [("aira", "seed"), ("pairs", "recommended")])
+def test_the_workbench_trains_by_the_lines(given, tmp_path, profile, preset):
+    """With the settings of the seed's card where a program as that card's is to read the files."""
+    lines = given(profile)[-1]
     save_bert(tmp_path / "bert-base-cased")
 
     command = lines.text.replace("\\\n", " ").split()
     assert command[0] == "python"
+    assert command[command.index("--preset") + 1] == preset
     command += ["--steps", "2", "--batch", "4"]  # as 1,200 steps take hours
     ended = subprocess.run(
         [sys.executable, *command[1:]],
@@ -112,7 +118,7 @@ def test_the_workbench_trains_by_the_lines_with_the_settings_of_the_card(given, 
 
 
 def test_the_lines_for_any_program_need_no_package(given):
-    (lines,) = given("pairs")
+    lines, _ = given("pairs")
 
     ended = subprocess.run(
         [sys.executable, "-I", "-c", lines.text], capture_output=True, text=True, check=True

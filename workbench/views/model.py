@@ -200,7 +200,8 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
     version = versions.filter(pk=version_pk).first()
     if version is None:
         raise Http404
-    evaluations = version.evaluations.select_related("dataset", "run")
+    evaluations = list(version.evaluations.select_related("dataset", "run")[:EVALUATIONS_SHOWN])
+    slices = evaluations[0].model_figures["slices"] if evaluations else []
     context = {
         "dataset": dataset,
         "tab": "model",
@@ -208,7 +209,11 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
         "chain": table.bases_of(version),
         "lessons": version.lessons.select_related("prompts").order_by("pk"),
         "trained_from": version.trained_from.order_by("pk"),
-        "evaluations": [table.Cell.of_evaluation(row) for row in evaluations[:EVALUATIONS_SHOWN]],
+        "evaluations": [table.Cell.of_evaluation(row) for row in evaluations],
+        "enough": [part for part in slices if part["accuracy"] is not None],
+        "too_few": [
+            f"{part['name']}: {part['label']} ({part['n']})" for part in slices if part["accuracy"] is None
+        ],
         "promotions": Promotion.objects.history().filter(version=version),
         "active": ModelVersion.objects.active(),
     }

@@ -18,7 +18,9 @@ from workbench.models import (
     Outcome,
     Prompt,
     Release,
+    Run,
     Score,
+    Topic,
 )
 from workbench.models.dataset import OUT_OF_QUEUE
 from workbench.pipeline.data import acts
@@ -28,6 +30,7 @@ from workbench.pipeline.questions import replying
 from workbench.pipeline.releases import members
 from workbench.pipeline.review import decide
 from workbench.pipeline.review.gold import KNOWN_ANSWERS
+from workbench.pipeline.text.language_names import name_of
 from workbench.pipeline.text.splits import split_of
 
 SIBLINGS_SHOWN = 20
@@ -176,6 +179,7 @@ class Page:
     siblings: list[tuple[int, str]]
     more_siblings: bool
     split: str
+    topic: Topic | None
     releases: list[tuple[Release, bool | None]]
     """Each with whether it has a row of the Prompt; None where nobody knows (see releases.members)."""
 
@@ -187,13 +191,19 @@ class Page:
         return [(words[has], found) for has, found in of.items() if found]
 
     @property
+    def language(self) -> str:
+        """The name of the prompt's language; "" where it is not sure."""
+        return name_of(self.prompt.language)
+
+    @property
     def is_open(self) -> bool:
         """Whether a reviewer has a pair to settle, and should not have read the votes on it before."""
         return any(not pair.is_settled for pair in self.pairs)
 
 
 def page_of(found: Prompt) -> Page:
-    """All that is known of the Prompt, which knows its `size` and `tag_names`, by eleven queries."""
+    """All that is known of the Prompt, which knows its `size`, `tag_names`, topic and import, by eleven
+    queries."""
     pk, dataset, facts = found.pk, found.dataset, vars(found)
     (prompt,) = overview.within_memory([pk], overview.MOST_OF_ONE, sizes={pk: facts["size"]})
     prompt.dataset = dataset
@@ -219,10 +229,11 @@ def page_of(found: Prompt) -> Page:
         pairs=pairs,
         table=_table(answers, pairs),
         tags=sorted(facts["tag_names"] or []),
-        history=_history(prompt, pairs, on),
+        history=_history(prompt, found.imported_by, pairs, on),
         siblings=excerpts[:SIBLINGS_SHOWN],
         more_siblings=len(excerpts) > SIBLINGS_SHOWN,
         split=split_of(prompt.group),
+        topic=found.topic,
         releases=releases,
     )
 
@@ -293,10 +304,13 @@ def _cell(row: Answer, pair: Pair | None) -> Cell:
     return Cell(pair, "even", pair.label, *for_each)
 
 
-def _history(prompt: Prompt, pairs: list[Pair], on: Iterable[ActOnPrompt]) -> list[Event]:
+def _history(
+    prompt: Prompt, imported_by: Run | None, pairs: list[Pair], on: Iterable[ActOnPrompt]
+) -> list[Event]:
     """All that happened, newest first."""
-    who = "an import" if prompt.imported_by_id else "a command"
-    events = [Event(prompt.created_at, who, "Imported")]
+    who = str(imported_by.created_by or "an import") if imported_by else "a command"
+    file = str(imported_by.upload or "") if imported_by else ""
+    events = [Event(prompt.created_at, who, "Imported", file)]
     for pair in pairs:
         between = f"answers {pair.first.number} and {pair.second.number}"
         for judgment in pair.judgments:

@@ -204,21 +204,24 @@ def _llama_factory(files: _Files, profile: str) -> Iterator[Lines]:
     )
 
 
-def _scoring(files: _Files, profile: str) -> Iterator[Lines]:
-    options = [
-        "--model bert-base-cased",
-        f"--data {files.folder}",
-        f"--profile {profile}",
-        "--preset seed",
-        f"--output {files.folder}-reward",
-    ]
-    yield Lines(
-        title="Train a reward model with the settings of nicholasKluge/RewardModel",
-        language="shell",
-        text=" \\\n  ".join(["python -m scoring train", *options]) + "\n",
-        tested="Tested: this workbench ran these lines with a small model. "
-        "bert-base-cased stands for the folder of that model. Run them where the workbench is installed.",
-    )
+def _scoring(title: str, preset: str) -> Callable[[_Files, str], Iterator[Lines]]:
+    def write(files: _Files, profile: str) -> Iterator[Lines]:
+        options = [
+            "--model bert-base-cased",
+            f"--data {files.folder}",
+            f"--profile {profile}",
+            f"--preset {preset}",
+            f"--output {files.folder}-reward",
+        ]
+        yield Lines(
+            title=title,
+            language="shell",
+            text=" \\\n  ".join(["python -m scoring train", *options]) + "\n",
+            tested="Tested: this workbench ran these lines with a small model. "
+            "bert-base-cased stands for the folder of that model. Run them where the workbench is installed.",
+        )
+
+    return write
 
 
 def _plain(files: _Files, profile: str) -> Iterator[Lines]:
@@ -239,7 +242,7 @@ print(len(pairs), "pairs; the first:", pairs[0])
 
 
 _WRITERS: dict[str, tuple[Callable[[_Files, str], Iterator[Lines]], ...]] = {
-    "pairs": (_plain,),
+    "pairs": (_plain, _scoring("Train a reward model with this workbench", "recommended")),
     "preference": (_reward, _dpo),
     "trl-chat": (_reward, _dpo),
     "trl-chat-implicit": (_reward, _dpo, _axolotl),
@@ -249,5 +252,5 @@ _WRITERS: dict[str, tuple[Callable[[_Files, str], Iterator[Lines]], ...]] = {
     "openrlhf": (_openrlhf,),
     "axolotl": (_axolotl,),
     "llama-factory": (_llama_factory,),
-    "aira": (_scoring,),
+    "aira": (_scoring("Train a reward model with the settings of nicholasKluge/RewardModel", "seed"),),
 }
