@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 TABLE = b"Frage,links,rechts,Urteil\nNenne eine Primzahl.,Neun.,Sieben.,R\n"
 
 
-def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as, alice, dataset):
+def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as, alice, dataset, accessible):
     pk = uuid.uuid4()
     upload = Upload.objects.create(
         pk=pk,
@@ -35,6 +35,7 @@ def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as,
         "Urteil": "Which of A and B is better",
     }
 
+    accessible(page)
     for column, use in uses.items():
         page.get_by_label(column, exact=True).select_option(label=use)
     page.get_by_label("A is better").fill("L")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.factories import (
     AnnotatorFactory,
@@ -20,6 +20,7 @@ from tests.factories import (
 )
 from tests.web.test_access import TABLE, paths_in
 from workbench.models import Dataset, Member, ModelVersion, Run, ScoreBatch, User, Worker
+from workbench.pipeline.datasets import overview
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -165,6 +166,59 @@ def test_each_page_is_accessible_as_wide_as_the_window_and_within_the_content_po
 
     assert out_of_reach == []
     assert errors == []
+
+
+SENT = """([address, answers]) => {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = address;
+  for (const [name, value] of answers)
+    form.append(Object.assign(document.createElement("input"), { name, value }));
+  form.append(document.querySelector("[name=csrfmiddlewaretoken]").cloneNode());
+  document.body.append(form);
+  form.submit();
+}"""
+
+
+@pytest.mark.parametrize(("width", "theme"), SIZES[:2])
+def test_the_pages_of_annotators_and_newcomers_and_those_that_count_or_ask_are_accessible(
+    width, theme, busy, sam, alice, bob, open_as, picture, accessible, monkeypatch
+):
+    """What the walk by staff above does not see. Nothing that a page asks for later comes, so that a large
+    dataset goes on counting."""
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=204) if "hx-request" in route.request.headers else route.continue_()
+
+    def walk(user: User, *addresses: str) -> Page:
+        page = open_as(user, viewport={"width": width, "height": 900}, color_scheme=theme)
+        page.route("**/*", answer)
+        for address in addresses:
+            page.goto(address)
+            look(page, address)
+        return page
+
+    def look(page: Page, place: str) -> None:
+        picture(page, f"pages-others{place.replace('/', '-')}{width}-{theme}")
+        accessible(page, place)
+        assert page.evaluate(OUT_OF_REACH) == [], place
+
+    at = [busy.pk]
+    own = [reverse(name, args=at) for name in ("dataset", "annotate", "questions")]
+    walk(bob, reverse("home"), *own, reverse("account"))
+
+    page = walk(alice, reverse("data", args=at))
+    answers = [["all", "1"], ["kind", "tag"], ["tag", "hard"]]
+    page.evaluate(SENT, [reverse("data_act", args=at), answers])
+    expect(page.get_by_text("6 prompts").first).to_be_visible()
+    look(page, "act-preview")
+
+    monkeypatch.setattr(overview, "LARGE", 0)
+    walk(alice, reverse("home"), reverse("dataset", args=at), reverse("data", args=at))
+
+    Dataset.objects.all().delete()
+    page = walk(sam, reverse("home"))
+    expect(page.get_by_role("heading", name="Welcome")).to_be_visible()
 
 
 def test_the_login_page_is_accessible(open_as, accessible, dataset):
