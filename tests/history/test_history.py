@@ -13,10 +13,14 @@ import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.api.conftest import program_with, token_of
+from tests.api.tables import operations
+from tests.api.test_access import ADDRESSES, OBJECTS
 from tests.conftest import client_of
 from tests.datasets.test_life import sent
 from tests.factories import (
@@ -29,6 +33,7 @@ from tests.factories import (
     UserFactory,
 )
 from tests.web.test_access import TABLE, paths_in, webhook_of
+from workbench.api.sending import NDJSON
 from workbench.models import (
     Act,
     Annotator,
@@ -300,6 +305,9 @@ DRIVES: dict[str, Drive] = {
     "release_zip": Drive(["downloaded"], None),
     "import_rejects": Drive(["downloaded"], None),
     "quality_report": Drive(["downloaded"], None),
+    "quality_table": Drive(["downloaded"], None),
+    "sources_report": Drive(["downloaded"], None),
+    "sources_table": Drive(["downloaded"], None),
     "history_csv": Drive(["downloaded"], None),
     "dataset_history_csv": Drive(["downloaded"], None),
 }  # fmt: skip
@@ -354,9 +362,21 @@ NO_ROW = {
     "model_outlook": "a preview",
     "release_count": "a preview; final labels that it has derived follow from votes",
     "mfa_index": "a page alone",
-    "mfa_download_recovery_codes": "one's own codes, by GET",
+    # by GET
+    "mfa_download_recovery_codes": "one's own codes",
+    "account_data": "one's own data",
+    "help_picture": "a picture of the docs, for everybody",
 }
-"""URLs that take a POST and leave no row, with the reason."""
+"""URLs that take a POST or give a file, and leave no row, with the reason."""
+
+FOLLOWED = {
+    "list_prompts", "list_completions", "list_comparisons", "list_scores", "list_suggestions", "list_votes",
+    "list_labels", "list_flags", "list_unscored",
+}  # fmt: skip
+"""Operations of the API that give all rows of a dataset: these leave one row a day."""
+
+NO_ROW_OF_OPERATION = {"read_own_data": "one's own data"}
+"""Operations of the API that give a file or a stream and leave no row, with the reason."""
 
 
 @pytest.fixture
@@ -396,6 +416,83 @@ def test_each_url_that_changes_something_leaves_a_row_or_says_why_not(world, sam
             changing.add(name)
 
     assert changing - {*DRIVES, *ELSEWHERE, *NO_ROW} == set()
+
+
+def is_file(answer: HttpResponseBase) -> bool:
+    """Whether a browser or a program keeps it as a file: an attachment, a table, lines, a stream."""
+    kind = answer.get("Content-Type", "").partition(";")[0]
+    named = "attachment" in answer.get("Content-Disposition", "")
+    return answer.status_code == 200 and (named or answer.streaming or kind in ("text/csv", NDJSON))
+
+
+def downloads() -> int:
+    return AuditEvent.objects.filter(kind=Kind.DOWNLOADED).count()
+
+
+@pytest.mark.portable
+@pytest.mark.django_db
+def test_each_url_that_gives_a_file_leaves_a_row_or_says_why_not(world, sam):
+    files, without_row = set(), set()
+    for name in TABLE:
+        path, before = world.path_of(name), downloads()
+        answer = client_of(User.objects.get(pk=sam.pk)).get(path)  # some of the URLs log out
+        b"".join(answer)
+        if is_file(answer):
+            files.add(name)
+            if downloads() == before:
+                without_row.add(name)
+
+    assert {name for name, drive in DRIVES.items() if drive.sent is None} <= files
+    assert without_row <= set(NO_ROW)
+
+
+@pytest.mark.portable
+@pytest.mark.django_db
+def test_each_operation_that_gives_a_file_leaves_a_row_or_says_why_not(dataset, sam):
+    program = program_with(token_of(sam))
+    files, without_row = set(), set()
+    for name, row in operations().items():
+        method, path = ADDRESSES[name]
+        if method != "GET":
+            continue
+        with transaction.atomic():  # each leaves the row of the day
+            answer = program.get(path.format(**OBJECTS[row.of](dataset)), headers={"accept": NDJSON})
+            b"".join(answer)
+            if is_file(answer):
+                files.add(name)
+                if not downloads():
+                    without_row.add(name)
+            transaction.set_rollback(True)
+
+    assert files >= FOLLOWED
+    assert without_row == set(NO_ROW_OF_OPERATION)
+
+
+@pytest.mark.django_db
+def test_a_program_that_follows_the_votes_leaves_one_row_a_day(dataset, rita, sam):
+    reviewer, staff = (program_with(token_of(user)) for user in (rita, sam))
+    votes, labels = (f"/api/v1/datasets/{dataset.pk}/{kind}" for kind in ("votes", "labels"))
+
+    def follow(program: Client, path: str) -> list[str | None]:
+        b"".join(program.get(path, headers={"accept": NDJSON}))
+        return [event.actor.username for event in AuditEvent.objects.filter(word="rows").order_by("pk")]
+
+    assert follow(reviewer, votes) == ["rita"]
+    assert follow(reviewer, f"{votes}?since=7") == ["rita"]
+    assert follow(reviewer, labels) == ["rita"]
+    assert follow(staff, votes) == ["rita", "sam"]
+    other = DatasetFactory.create()
+    assert follow(staff, f"/api/v1/datasets/{other.pk}/votes") == ["rita", "sam", "sam"]
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE workbench_auditevent SET at = %s", [(timezone.now() - timedelta(days=1.1))])
+    assert follow(reviewer, votes) == ["rita", "sam", "sam", "rita"]
+
+
+@pytest.mark.django_db
+def test_a_page_of_a_list_is_no_download(dataset, rita):
+    program_with(token_of(rita)).get(f"/api/v1/datasets/{dataset.pk}/votes")
+
+    assert downloads() == 0
 
 
 def test_no_url_stands_in_two_places():

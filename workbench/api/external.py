@@ -71,7 +71,7 @@ def list_unscored(request: HttpRequest, pk: int, version_pk: int, after: Query[A
     """The answers that lack a score of this model, by id; all after one as NDJSON, where accepted."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
     rows = Completion.objects.of(dataset).exclude(scores__version=version_pk)
-    return listed(request, rows, COMPLETION, after)
+    return listed(request, dataset, rows, COMPLETION, after)
 
 
 def _lines(file: ReceivedFile) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from workbench.models import (
     Suggestion,
 )
 from workbench.pipeline.data import prompt as prompts
+from workbench.pipeline.history.recording import record_rows
 
 router = Router(tags=["items"])
 
@@ -356,12 +357,18 @@ def _answer(document: object) -> HttpResponse:
     )
 
 
+def _streamed(request: HttpRequest, dataset: Dataset, rows: Iterator[dict[str, Any]]) -> HttpResponseBase:
+    record_rows(by=access.person(request.user), dataset=dataset)
+    return stream(request, rows)
+
+
 def listed(
-    request: HttpRequest, rows: QuerySet[Any], columns: Mapping[str, Any], after: After
+    request: HttpRequest, dataset: Dataset, rows: QuerySet[Any], columns: Mapping[str, Any], after: After
 ) -> HttpResponseBase:
-    """A page of the rows; all of them as JSON lines for whoever accepts these."""
+    """A page of the rows, which are the dataset's; all of them as JSON lines for whoever accepts these. That
+    stands in history."""
     if _wants_lines(request):
-        return stream(request, _all_of(rows, columns, after.after, _LAST))
+        return _streamed(request, dataset, _all_of(rows, columns, after.after, _LAST))
     found = _read(rows, columns, after.after, after.limit + 1)
     shown = found[: after.limit]
     return _answer({"items": shown, "next_after": shown[-1]["id"] if len(found) > len(shown) else None})
@@ -369,6 +376,7 @@ def listed(
 
 def _followed(
     request: HttpRequest,
+    dataset: Dataset,
     model: type[Model],
     rows: QuerySet[Any],
     columns: Mapping[str, Any],
@@ -377,7 +385,7 @@ def _followed(
     """As `listed`, of rows that followers may never miss: none that a transaction may still precede."""
     up_to = settled_up_to(model)
     if _wants_lines(request):
-        return stream(request, _all_of(rows, columns, since.since, up_to))
+        return _streamed(request, dataset, _all_of(rows, columns, since.since, up_to))
     found = _read(rows, columns, since.since, since.limit + 1, up_to)
     shown = found[: since.limit]
     more = len(found) > len(shown)
@@ -398,27 +406,30 @@ def _version(pk: int) -> ModelVersion:
 @router.get("/datasets/{id:pk}/prompts", response=PromptRows, openapi_extra=_LINES)
 def list_prompts(request: HttpRequest, pk: int, after: Query[After]) -> HttpResponseBase:
     """The prompts by id; all after one as NDJSON for a client that accepts that."""
-    return listed(request, Prompt.objects.of(_reviewed(request, pk)), _PROMPT, after)
+    dataset = _reviewed(request, pk)
+    return listed(request, dataset, Prompt.objects.of(dataset), _PROMPT, after)
 
 
 @router.get("/datasets/{id:pk}/completions", response=CompletionRows, openapi_extra=_LINES)
 def list_completions(request: HttpRequest, pk: int, after: Query[After]) -> HttpResponseBase:
     """The answers by id; all after one as NDJSON for a client that accepts that."""
-    return listed(request, Completion.objects.of(_reviewed(request, pk)), COMPLETION, after)
+    dataset = _reviewed(request, pk)
+    return listed(request, dataset, Completion.objects.of(dataset), COMPLETION, after)
 
 
 @router.get("/datasets/{id:pk}/comparisons", response=ComparisonRows, openapi_extra=_LINES)
 def list_comparisons(request: HttpRequest, pk: int, after: Query[After]) -> HttpResponseBase:
     """The pairs with their texts, by id; all after one as NDJSON for a client that accepts that."""
-    rows = Comparison.objects.filter(dataset=_reviewed(request, pk))
-    return listed(request, rows, _COMPARISON, after)
+    dataset = _reviewed(request, pk)
+    return listed(request, dataset, Comparison.objects.filter(dataset=dataset), _COMPARISON, after)
 
 
 @router.get("/datasets/{id:pk}/models/{id:version_pk}/scores", response=ScoreRows, openapi_extra=_LINES)
 def list_scores(request: HttpRequest, pk: int, version_pk: int, after: Query[After]) -> HttpResponseBase:
     """What one model gives the answers, by id of the score; all after one as NDJSON, where accepted."""
-    rows = Score.objects.filter(completion__prompt__dataset=_reviewed(request, pk))
-    return listed(request, rows.filter(version=_version(version_pk)), _SCORE, after)
+    dataset = _reviewed(request, pk)
+    rows = Score.objects.filter(completion__prompt__dataset=dataset, version=_version(version_pk))
+    return listed(request, dataset, rows, _SCORE, after)
 
 
 @router.get(
@@ -426,29 +437,33 @@ def list_scores(request: HttpRequest, pk: int, version_pk: int, after: Query[Aft
 )
 def list_suggestions(request: HttpRequest, pk: int, version_pk: int, after: Query[After]) -> HttpResponseBase:
     """What one model says of the pairs, by id; all after one as NDJSON, where accepted."""
-    rows = Suggestion.objects.of(_reviewed(request, pk), _version(version_pk))
-    return listed(request, rows, _SUGGESTION, after)
+    dataset = _reviewed(request, pk)
+    rows = Suggestion.objects.of(dataset, _version(version_pk))
+    return listed(request, dataset, rows, _SUGGESTION, after)
 
 
 @router.get("/datasets/{id:pk}/votes", response=VoteRows, openapi_extra=_LINES)
 def list_votes(request: HttpRequest, pk: int, since: Query[Since]) -> HttpResponseBase:
     """The votes and imported labels in the order they came. Ask again with `next_since` to follow: none is
     skipped."""
-    rows = Judgment.objects.filter(comparison__dataset=_reviewed(request, pk))
-    return _followed(request, Judgment, rows, _VOTE, since)
+    dataset = _reviewed(request, pk)
+    rows = Judgment.objects.filter(comparison__dataset=dataset)
+    return _followed(request, dataset, Judgment, rows, _VOTE, since)
 
 
 @router.get("/datasets/{id:pk}/labels", response=LabelRows, openapi_extra=_LINES)
 def list_labels(request: HttpRequest, pk: int, since: Query[Since]) -> HttpResponseBase:
     """The final labels in the order they were made. Ask again with `next_since` to follow: none is
     skipped."""
-    return _followed(request, Decision, Decision.objects.of(_reviewed(request, pk)), _LABEL, since)
+    dataset = _reviewed(request, pk)
+    return _followed(request, dataset, Decision, Decision.objects.of(dataset), _LABEL, since)
 
 
 @router.get("/datasets/{id:pk}/flags", response=FlagRows, openapi_extra=_LINES)
 def list_flags(request: HttpRequest, pk: int, after: Query[After]) -> HttpResponseBase:
     """The flags, open and closed."""
-    return listed(request, Flag.objects.filter(comparison__dataset=_reviewed(request, pk)), _FLAG, after)
+    dataset = _reviewed(request, pk)
+    return listed(request, dataset, Flag.objects.filter(comparison__dataset=dataset), _FLAG, after)
 
 
 @router.get("/prompts/{id:pk}", response=PromptPage)

@@ -123,6 +123,7 @@ class AuditEvent(models.Model):
         TIME_SHEET = "time_sheet", "time sheet"
         FIGURES = "figures", "figures"
         HISTORY = "history", "history"
+        ROWS = "rows", "prompts, answers, votes or labels"
 
     at = models.DateTimeField(default=timezone.now)
     # Without choices: a new kind is no migration.

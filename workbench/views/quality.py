@@ -183,6 +183,8 @@ def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -
     panel = next((panel for panel in visible if panel.name == name), None)
     if panel is None:
         raise Http404
+    if request.method == "GET":
+        record_download(File.FIGURES, by=access.person(request.user), dataset=dataset, target=dataset)
     return table_file(panel, f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv")
 
 
@@ -191,8 +193,7 @@ def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
     """The stored report; for admins, as it has figures of single annotators."""
     dataset, stored = access.statistics_for(request.user, pk, Role.ADMIN)
     if request.method == "GET":
-        person = access.person(request.user)
-        record_download(File.FIGURES, by=person, dataset=dataset, target=dataset)
+        record_download(File.FIGURES, by=access.person(request.user), dataset=dataset, target=dataset)
     filename = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return JsonResponse(stored.report, headers=headers)

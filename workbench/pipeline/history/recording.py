@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Model, TextChoices
+from django.utils import timezone
 
 from workbench import origin
 from workbench.models import AuditEvent, Dataset, Member, Role, Run, User
@@ -12,6 +14,8 @@ from workbench.models import AuditEvent, Dataset, Member, Role, Run, User
 Kind = AuditEvent.Kind
 File = AuditEvent.File
 Change = AuditEvent.Change
+
+A_DAY = timedelta(days=1)
 
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,49}")
 
@@ -59,6 +63,15 @@ def record_download(
 ) -> None:
     """Write the row of a file that somebody is about to get."""
     record(Kind.DOWNLOADED, by=by, dataset=dataset, target=target, word=file)
+
+
+@transaction.atomic
+def record_rows(*, by: User, dataset: Dataset) -> None:
+    """Write the row of a list of the dataset that a program is about to get whole: one a day for each person
+    and dataset, as a program that follows the votes asks every few seconds."""
+    of_day = AuditEvent.objects.filter(at__gte=timezone.now() - A_DAY, kind=Kind.DOWNLOADED, word=File.ROWS)
+    if not of_day.filter(actor=by, dataset=dataset).exists():
+        record_download(File.ROWS, by=by, dataset=dataset, target=dataset)
 
 
 def record_run(run: Run) -> Run:
