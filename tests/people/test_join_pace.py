@@ -1,6 +1,7 @@
 """The page to join says which names and addresses have an account, so guesses are slowed down."""
 
 import pytest
+from axes.models import AccessFailureLog
 from django.test import Client
 from django.urls import reverse
 
@@ -8,6 +9,7 @@ from tests.people.test_invitations import join, link_to, opened
 from tests.web.test_accounts import later
 from workbench.models import Invitation, User
 from workbench.pace import FREE_OF_ADDRESS
+from workbench.pipeline.people import invitations
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +35,20 @@ def test_after_many_refusals_the_page_makes_wait_and_says_nothing_of_names(guess
     assert int(answer.headers["Retry-After"]) > 0
     assert "Too many tries. Nothing was saved" in answer.content.decode()
     assert "is taken" not in answer.content.decode()
+
+
+def test_each_refusal_leaves_a_row_for_staff_without_what_was_typed(guesser):
+    rows = AccessFailureLog.objects.filter(path_info=reverse("join"))
+
+    assert [(row.ip_address, row.username) for row in rows] == [("127.0.0.1", "")] * FREE_OF_ADDRESS
+
+
+def test_somebody_with_a_mail_of_their_own_waits_as_well(dataset, alice):
+    client = opened(invitations.invite(dataset, ["dora@example.org"], "annotator", alice, "https://w").new[0])
+    for _ in range(FREE_OF_ADDRESS):
+        assert "The name alice is taken." in join(client, "alice").content.decode()
+
+    assert join(client, "alice").status_code == 429
 
 
 def test_a_new_session_does_not_help(guesser, invitation):

@@ -91,7 +91,10 @@ def _has_account(address: str) -> bool:
 
 
 class SignUpForm(forms.Form):
-    """A new account: the rules for its name, mail address and password."""
+    """A new account: the rules for its name, mail address and password.
+
+    It says when a name or an address is taken, unlike login and reset: both are unique, and whoever gets here
+    holds the link of an admin. `pace.before_join` slows guesses down, and each refused one is kept."""
 
     username = forms.CharField(
         label="Your name here",
