@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, TokenizersBackend
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    CanineTokenizer,
+    TokenizersBackend,
+)
 
 from scoring.checkpoint import CheckpointError
 from scoring.engine import load
@@ -166,3 +172,15 @@ def test_a_network_whose_score_depends_on_earlier_texts_is_refused(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"block_sparse.*such models are not supported"):
         prove(path, 64)
+
+
+def test_canine_which_reads_characters_by_code_of_its_own_is_refused_with_the_reason(tmp_path):
+    config = AutoConfig.for_model(
+        "canine", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        num_labels=1, max_position_embeddings=512,
+    )  # fmt: skip
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "canine")
+    CanineTokenizer(model_max_length=512).save_pretrained(tmp_path / "canine")
+
+    with pytest.raises(CheckpointError, match=r"the tokenizer is missing: none of tokenizer\.json"):
+        prove(tmp_path / "canine", 64)
