@@ -2,8 +2,8 @@
 `make test-fast`.
 
 Tests run on SQLite, and where they answer on PostgreSQL, Redis and Chromium. The last lines name the tests
-that were left out, and how to run them. With CI=true only tests of the public sets may be left out, as these
-sets are not part of the project."""
+that were left out, and how to run them. With CI=true only tests of the public sets and of a GPU may be left
+out: these sets are not part of the project, and few machines have a GPU."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ NODE = [
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 POSTGRESQL = {"TEST_DATABASE": "postgresql"}
 PLAIN = "not browser and not services and not long"
-OPTIONAL = {"public sets"}
+OPTIONAL = {"public sets", "a GPU"}
 """What may be missing with CI=true as well."""
 AGAIN = 10
 """At most so many failures of a stage are tried once more, alone. More than that are no matter of time."""
@@ -69,6 +69,7 @@ NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     ),
     "nginx": (services.nginx, "apt-get install nginx-light, or put nginx on the PATH"),
     "Chromium": (services.browser, "apt-get install chromium, or put chrome on the PATH"),
+    "a GPU": (services.gpu, "run `python -m pytest -m gpu` on a machine with CUDA"),
     "public sets": (_public_sets, "put them at ../shared/data and ../shared/nasty"),
 }
 """What tests need -> (why it is missing, None where it is there; how to have it)."""

@@ -21,6 +21,11 @@ def require(lacking: str | None) -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(lacking)
 
 
+def gpu() -> str | None:
+    """None where there is one for CUDA, else why not."""
+    return None if shutil.which("nvidia-smi") else "this machine has no nvidia-smi"
+
+
 def postgresql() -> str | None:
     """None when it answers, else why not."""
     try:
