@@ -1,10 +1,14 @@
 """The system page, metrics, and the ids of requests."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -12,6 +16,7 @@ from django.utils import timezone
 from scoring.formats import Scored
 from tests.factories import (
     AnnotatorFactory,
+    ComparisonFactory,
     CompletionFactory,
     JudgmentFactory,
     ModelVersionFactory,
@@ -19,8 +24,11 @@ from tests.factories import (
     RunFactory,
     UserFactory,
 )
+from tests.processes import wait_until
+from tests.web.test_access import webhook_of
+from tests.webserver import ask, web_process
 from workbench import __version__, request_ids
-from workbench.models import Run, ScoreBatch, ServerError, Worker
+from workbench.models import Event, Run, ScoreBatch, ServerError, Worker
 from workbench.pipeline.scoring import batches
 from workbench.worker import enqueue, scorers, tasks, workforce
 
@@ -133,6 +141,71 @@ def test_errors_are_kept_for_a_month(db):
     assert [error.error for error in ServerError.objects.all()] == ["ValueError"]
 
 
+GIB = 2**30
+
+
+def test_it_says_how_full_the_disk_is(system, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=100 * GIB, free=25 * GIB))
+
+    page = system()
+
+    assert 'value="75"' in page
+    assert "75 % of the disk is used; 25.0\xa0GB of 100.0\xa0GB are free." in page
+    assert "in the data folder" not in page
+
+
+def test_a_disk_that_is_nearly_full_needs_attention(system, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=100 * GIB, free=GIB // 2))
+
+    page = system()
+
+    assert "Only 512 MiB are free in the data folder." in page
+    assert "100 % of the disk is used; 512.0\xa0MB of 100.0\xa0GB are free." in page
+
+
+def backed_up(**ago: int) -> None:
+    made_at = (timezone.now() - timedelta(**ago)).isoformat()
+    RunFactory.create(kind="backup", dataset=None, state="done", result={"made_at": made_at})
+
+
+def test_it_says_how_old_the_last_backup_is(system, settings):
+    settings.BACKUP_TARGET = "/backups"
+    backed_up(days=4)
+    backed_up(hours=3, minutes=5)
+
+    page = system()
+
+    assert ", 3 h 05 min ago." in page
+    assert "There is no backup yet" not in page
+    assert "Set <code>BACKUP_TARGET</code>" not in page
+
+
+def test_a_backup_that_is_late_needs_attention(system, settings):
+    settings.BACKUP_HOURS = 24
+    backed_up(days=2, minutes=1)
+
+    page = system()
+
+    assert "The last backup is 2 d 0 h old." in page
+    assert ", 2 d 0 h ago. Set <code>BACKUP_TARGET</code> to make backups by the clock." in page
+
+
+def test_the_configuration_is_checked(system, settings):
+    settings.SECURE_SSL_REDIRECT = False
+    settings.SILENCED_SYSTEM_CHECKS = ["security.W004"]
+
+    page = system()
+
+    assert "<li>Your SECURE_SSL_REDIRECT setting is not set to True (security.W008).</li>" in page
+    assert "security.W004" not in page
+
+
+def test_a_configuration_without_a_finding_says_so(system, monkeypatch):
+    monkeypatch.setattr("django.core.checks.run_checks", lambda **_: [])
+
+    assert "Django’s checks for a deployment find nothing." in system()
+
+
 # --- metrics ------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +243,89 @@ def test_metrics_count_what_the_database_says(client, db, settings):
     assert found['workbench_texts_scored_total{worker="host:1"}'] == 7
     assert found['workbench_runs_failed{kind="train"}'] == 1
     assert found["workbench_votes_total"] == 1
+
+
+def test_metrics_of_queues_have_what_runs_and_the_age_of_the_oldest_that_waits(client, settings):
+    settings.METRICS_TOKEN = TOKEN
+    now = timezone.now()
+    for minutes in (5, 2):
+        run = RunFactory.create(kind="import", state="waiting")
+        Run.objects.filter(pk=run.pk).update(created_at=now - timedelta(minutes=minutes))
+    for kind in ("release", "statistics", "train"):
+        RunFactory.create(kind=kind, state="running")
+
+    found = metrics(client)
+
+    assert found['workbench_queue_running{queue="work"}'] == 2
+    assert found['workbench_queue_running{queue="train"}'] == 1
+    assert 300 <= found['workbench_queue_age_seconds{queue="work"}'] < 360
+    assert found['workbench_queue_age_seconds{queue="train"}'] == 0
+
+
+def test_metrics_count_the_pairs_that_people_hold_now(client, settings):
+    settings.METRICS_TOKEN = TOKEN
+    now = timezone.now()
+    for slot, (state, minutes) in enumerate(
+        [("live", 20), ("live", 1), ("live", -1), ("done", 20), ("skipped", 20)]
+    ):
+        ComparisonFactory.create().claims.create(
+            annotator=AnnotatorFactory.create(),
+            slot=None if state == "skipped" else slot,
+            state=state,
+            left="a",
+            mode="blind",
+            expires_at=now + timedelta(minutes=minutes),
+        )
+
+    assert metrics(client)["workbench_claims"] == 2
+
+
+def test_metrics_count_the_events_that_wait_for_a_webhook_and_those_given_up(client, dataset, settings):
+    settings.METRICS_TOKEN = TOKEN
+    webhook = webhook_of(dataset)
+    for number, state in enumerate(["waiting", "waiting", "waiting", "dead", "dead", "delivered"]):
+        event = Event.objects.create(dataset=dataset, type="run.finished", number=number, facts={})
+        webhook.deliveries.create(event=event, state=state)
+
+    found = metrics(client)
+
+    assert found['workbench_webhooks{state="waiting"}'] == 3
+    assert found['workbench_webhooks{state="dead"}'] == 2
+    assert 'workbench_webhooks{state="delivered"}' not in found
+
+
+def test_metrics_have_the_age_of_the_last_backup_once_there_is_one(client, settings):
+    settings.METRICS_TOKEN = TOKEN
+    before = metrics(client)
+    backed_up(days=4)
+    backed_up(hours=3)
+
+    assert "workbench_backup_age_seconds" not in before
+    assert 3 * 3600 <= metrics(client)["workbench_backup_age_seconds"] < 3 * 3600 + 60
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_one_scrape_sums_the_requests_of_all_web_processes(tmp_path):
+    """Of two processes of one gunicorn, whichever of them answers the scrape."""
+    path, asked = reverse("login"), 0
+    with web_process(tmp_path / "web.log", METRICS_TOKEN=TOKEN, WEB_CONCURRENCY="2") as (port, worker):
+        gunicorn = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]
+        counts = django_settings.DATA_DIR / "metrics" / gunicorn
+
+        def both_have_answered() -> bool:
+            nonlocal asked
+            with ThreadPoolExecutor(8) as browsers:
+                answers = list(browsers.map(lambda _: ask(port, path)[0], range(16)))
+            assert answers == [200] * 16
+            asked += 16
+            return len(list(counts.glob("histogram_*.db"))) == 2
+
+        wait_until(both_have_answered)
+        scraped = [ask(port, "/metrics", Authorization=f"Bearer {TOKEN}")[1].decode() for _ in range(6)]
+
+    line = f'workbench_request_seconds_count{{method="GET",status="2xx",view="login"}} {asked}.0'
+    assert [line in text for text in scraped] == [True] * 6
 
 
 def test_metrics_forget_workers_that_are_long_gone(client, db, settings):

@@ -36,7 +36,7 @@ def system(request: Request) -> HttpResponse:
     failures = health.failures()
     disk = shutil.disk_usage(settings.DATA_DIR)
     workers = list(workforce.remembered())
-    latest = backup.latest()
+    backup_at = backup.made_at(latest) if (latest := backup.latest()) else None
     failed = Run.objects.failed_since(since).for_list().without_result()
     context = {
         "poll_seconds": POLL_SECONDS,
@@ -48,7 +48,8 @@ def system(request: Request) -> HttpResponse:
         "free": disk.free,
         "whole": disk.total,
         "used_percent": round(100 * (1 - disk.free / disk.total)),
-        "backup_at": backup.made_at(latest) if latest else None,
+        "backup_at": backup_at,
+        "backup_age": timezone.now() - backup_at if backup_at else None,
         "backup_target": settings.BACKUP_TARGET,
         "webhooks": unfinished(),
         "failed": failed.order_by("-finished_at")[:SHOWN],
