@@ -282,7 +282,7 @@ def _files() -> dict[str, object]:
         }
         return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
     folder = {"location": str(DATA_DIR / "files"), "base_url": None}
-    return {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": folder}
+    return {"BACKEND": "workbench.db.storage.WholeFiles", "OPTIONS": folder}
 
 
 STATIC_URL = "static/"

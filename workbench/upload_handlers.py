@@ -2,6 +2,8 @@
 chooses the handler before a byte is read."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
@@ -39,4 +41,20 @@ class Receiver(TemporaryFileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         self.file.digest.update(raw_data)
-        super().receive_data_chunk(raw_data, start)
+        with self._deleted_if_it_fails():
+            super().receive_data_chunk(raw_data, start)
+
+    def file_complete(self, file_size: int) -> ReceivedFile:
+        with self._deleted_if_it_fails():
+            super().file_complete(file_size)
+        return self.file
+
+    @contextmanager
+    def _deleted_if_it_fails(self) -> Iterator[None]:
+        """Half a file would fill a disk that is full already, until Python collects it."""
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):  # it flushes, too
+                self.file.close()
+            raise

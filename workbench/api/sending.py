@@ -83,10 +83,10 @@ def receive(request: HttpRequest) -> ReceivedFile:
     file.digest = hashlib.sha256()
     try:
         file.size = sum(_pieces_into(file, request))
+        file.seek(0)  # what is still in memory is written now
     except BaseException:
         file.close()
         raise
-    file.seek(0)
     return file
 
 

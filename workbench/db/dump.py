@@ -11,6 +11,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from workbench.db.away import is_disk_full
+
 
 class DumpError(Exception):
     """The database could not be written to a file, or read from one. The message is for people."""
@@ -37,7 +39,8 @@ def dump(path: Path) -> None:
 
 
 def load(path: Path) -> None:
-    """Put the database of the file in the place of this one, all of it or nothing. Raises DumpError."""
+    """Put the database of the file in the place of this one, all of it or nothing. Raises DumpError, and
+    another error when the disk is full."""
     if connection.vendor == "postgresql":
         everything = ("--clean", "--if-exists", "--no-owner", "--no-privileges")
         _run("pg_restore", *everything, "--single-transaction", "--exit-on-error", str(path))
@@ -51,6 +54,8 @@ def load(path: Path) -> None:
             with closing(sqlite3.connect(plain)) as copy:
                 copy.backup(connection.connection)
         except (gzip.BadGzipFile, EOFError, sqlite3.DatabaseError) as error:
+            if is_disk_full(error):
+                raise
             raise DumpError(f"The file is no database: {error}.") from None
         finally:
             plain.unlink()

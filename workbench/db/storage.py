@@ -1,10 +1,47 @@
 """Files in Django's storage."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
-from django.core.files.storage import Storage, default_storage
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, Storage, default_storage
+
+PART = ".part"
+
+
+class WholeFiles(FileSystemStorage):
+    """Files in a folder, where a file has its name when it is whole. Django writes under the name itself, so
+    that a full disk or a killed process leaves half a file that readers take for all of it."""
+
+    def _save(self, name: str, content: "File[Any]") -> str:
+        folder = Path(self.location)
+        folder.mkdir(parents=True, exist_ok=True)
+        if hasattr(content, "temporary_file_path"):
+            source = Path(content.temporary_file_path())
+            if source.stat().st_dev == folder.stat().st_dev:
+                return self._renamed(name, content)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=PART, delete=False) as part:
+            try:
+                for chunk in content.chunks():
+                    part.write(chunk.encode() if isinstance(chunk, str) else chunk)
+                part.flush()
+                return self._renamed(name, Moved(part))
+            except BaseException:
+                Path(part.name).unlink(missing_ok=True)
+                raise
+
+    def _renamed(self, name: str, content: "File[Any]") -> str:
+        return str(super()._save(name, content))  # type: ignore[misc]  # the stubs leave it out
+
+
+class Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
+    """A file that a local storage may rename into place. Other storages read it."""
+
+    def temporary_file_path(self) -> str:
+        return str(self.name)
 
 
 @contextmanager
@@ -22,9 +59,10 @@ def stored(path: str, file: IO[bytes]) -> Iterator[str]:
 def _listed(folder: str, storage: Storage) -> tuple[list[str], list[str]]:
     """(folders, files) in a folder."""
     try:  # `exists` is no test: a bucket has no folders
-        return storage.listdir(folder)
+        folders, files = storage.listdir(folder)
     except FileNotFoundError:
         return [], []
+    return folders, [name for name in files if not name.endswith(PART)]
 
 
 def names_in(folder: str, storage: Storage = default_storage) -> list[str]:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from workbench.db.away import is_disk_full
 from workbench.models import (
     Act,
     Dataset,
@@ -52,21 +53,23 @@ def score_batch(batch_id: int) -> None:
     while True:
         try:
             return _score_batch(batch_id)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError) as error:
             # Without this wait, the worker would use up all messages. They are sent again only after half a
             # lease, and another worker takes the batch only after a whole lease.
-            log.warning("The database is away; %s waits for it", WORKER, exc_info=True)
-            if not hand_back_when_database_is_back(batch_id):
+            is_full = is_disk_full(error)
+            why, every = (batches.DISK_IS_FULL, 10.0) if is_full else ("The database went away.", 1.0)
+            log.warning("%s %s waits for it", why, WORKER, exc_info=not is_full)
+            if not hand_back_when_database_is_back(batch_id, why, every):
                 raise
 
 
-def hand_back_when_database_is_back(batch_id: int, every: float = 1.0) -> bool:
-    """Wait until the database answers, and hand the batch back; False when the worker should end."""
+def hand_back_when_database_is_back(batch_id: int, why: str, every: float) -> bool:
+    """Wait until the database can be written, and hand the batch back; False when the worker should end."""
     while not is_stopping():
         time.sleep(every)
         connection.close()
         try:
-            batches.hand_back(ScoreBatch(pk=batch_id), WORKER, "The database went away.", is_counted=False)
+            batches.hand_back(ScoreBatch(pk=batch_id), WORKER, why, is_counted=False)
         except (OperationalError, InterfaceError):
             continue
         return True
@@ -87,8 +90,6 @@ def _score_batch(batch_id: int) -> None:
         log.warning("%s could not be loaded", batch.version, exc_info=True)
         batch.run.hold_up(f"{WORKER} could not load {batch.version} and tries again: {error}")
         return
-    if batch.run.error:
-        batch.run.hold_up("")
     seconds = settings.LEASE_SECONDS
     together = scorers.bounded(scorers.sharing_guard(batch.version, score), seconds)
     alone = scorers.bounded(scorers.alone(score), seconds)

@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from workbench.db.away import is_disk_full
 from workbench.management.base import WorkbenchCommand
 from workbench.pipeline import backup
 
@@ -28,7 +29,13 @@ The database must be new or empty. Afterwards run manage.py migrate, then start 
             raise CommandError(f"There is no backup in {target}.")
         try:
             restored = backup.restore(place, name or names[0], settings.DATA_DIR)
-        except OSError as error:
+        except Exception as error:
+            if is_disk_full(error):
+                raise CommandError(
+                    "The disk is full, and the database is still empty. Make room and try again to continue."
+                ) from None
+            if not isinstance(error, OSError):
+                raise
             raise CommandError(
                 f"The backup could not be restored, and the database is still empty: {error}"
             ) from None

@@ -15,7 +15,7 @@ from typing import IO
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
 
-from workbench.db.storage import names_in
+from workbench.db.storage import WholeFiles, names_in
 from workbench.pipeline.runs.progress import Refused
 
 FORMAT = 1
@@ -129,7 +129,7 @@ def open_target(place: str, endpoint: str = "", region: str = "") -> Target:
         if own and Path(place).resolve().is_relative_to(Path(own).resolve()):
             raise Refused(f"{place} lies among the files that are backed up. Name a folder elsewhere.")
         folder = Path(place).absolute()
-        private = FileSystemStorage(
+        private = WholeFiles(
             folder, base_url=None, file_permissions_mode=0o600, directory_permissions_mode=0o700
         )
         return Target(private)

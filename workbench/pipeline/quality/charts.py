@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from workbench.db.storage import delete_folder
+from workbench.db.storage import delete_folder, stored
 from workbench.models import Dataset, Statistics
 from workbench.pipeline.quality.panels import Panel, names_of, panels
 from workbench.pipeline.quality.reports import Report, label_sources
@@ -84,15 +85,17 @@ def checked(svg: bytes) -> bytes:
 
 def store(dataset: Dataset, report: Report) -> list[str]:
     """Draw the report's charts into Django's storage, and give their paths. Each name has a digest of its
-    chart, so that no browser shows a chart of an earlier report from its cache."""
-    stored = []
-    for name, svg in draw(report, names_of(report)):
-        digest = hashlib.sha256(svg).hexdigest()[:16]
-        path = f"{folder(dataset)}/{name}-{digest}.svg"
-        if not default_storage.exists(path):
-            default_storage.save(path, ContentFile(svg))
-        stored.append(path)
-    return stored
+    chart, so that no browser shows a chart of an earlier report from its cache. Where one can't be stored,
+    none is."""
+    paths = []
+    with ExitStack() as new:
+        for name, svg in draw(report, names_of(report)):
+            digest = hashlib.sha256(svg).hexdigest()[:16]
+            path = f"{folder(dataset)}/{name}-{digest}.svg"
+            if not default_storage.exists(path):
+                new.enter_context(stored(path, ContentFile(svg)))
+            paths.append(path)
+    return paths
 
 
 def tidy(statistics: Statistics) -> None:
@@ -105,8 +108,8 @@ def tidy(statistics: Statistics) -> None:
 
 def discard(dataset: Dataset, paths: Collection[str]) -> None:
     """Delete the charts of a report that was not stored. Charts that the stored report has too stay."""
-    stored = Statistics.objects.filter(dataset=dataset).first()
-    for path in set(paths) - set(stored.charts if stored else ()):
+    kept = Statistics.objects.filter(dataset=dataset).first()
+    for path in set(paths) - set(kept.charts if kept else ()):
         default_storage.delete(path)
 
 

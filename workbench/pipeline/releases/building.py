@@ -15,14 +15,13 @@ from pathlib import Path
 
 import orjson
 from django.conf import settings
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import OperationalError, transaction
 from django.db.models.fields.json import KeyTransform
 
 from workbench.db.away import DISK_IS_FULL, is_disk_full
 from workbench.db.snapshot import snapshot
-from workbench.db.storage import delete_folder
+from workbench.db.storage import Moved, delete_folder
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release, Run, User
 from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.history.recording import Kind, record, record_run
@@ -444,19 +443,12 @@ def _store(release: Release, facts: Manifest, folder: Path) -> Release:
         try:
             for name in names_of(facts):
                 with (folder / name).open("rb") as file:
-                    default_storage.save(f"{release.folder}/{name}", _Moved(file))
+                    default_storage.save(f"{release.folder}/{name}", Moved(file))
             members.store(release, folder)
         except BaseException:
             clear_storage(release)
             raise
     return release
-
-
-class _Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
-    """A file that a local storage may rename into place. Other storages read it."""
-
-    def temporary_file_path(self) -> str:
-        return str(self.name)
 
 
 def clear_storage(release: Release) -> None:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Sum
 from django.utils import timezone
 
 from scoring.formats import EMPTY_COMPLETION, BadText, Pair, Scored, Scorer, pair_of_messages
 from scoring.guard import near_siblings
+from workbench.db.away import is_disk_full
 from workbench.db.bulk import in_chunks
 from workbench.models import (
     Completion,
@@ -38,6 +39,7 @@ from workbench.models.runs import RunResult
 from workbench.pipeline.history.recording import Kind, record, record_run
 from workbench.pipeline.scoring import suggestions
 
+DISK_IS_FULL = "The disk of the database is full. Make room, and the scoring continues by itself."
 ENQUEUE_AT_MOST = 100
 SLICE = 64
 ROUNDING = 1e-4
@@ -222,15 +224,24 @@ def work(
     order of siblings by scoring them together.
 
     Stored Scores stay when the worker dies, so a second attempt scores only the missing completions. A text
-    that the scorer names as bad is set apart at once; any other error hands the batch back for `split`."""
+    that the scorer names as bad is set apart at once; any other error hands the batch back for `split`.
+    Raises OperationalError when the database's disk is full: no text is to blame, and halves would fail too.
+    The batch is handed back, and its Run says why, if that can be written."""
     if not batch.lease(worker, lease_seconds):
         return False
     batch.run.start()
+    if batch.run.error:
+        batch.run.hold_up("")
     try:
         _score_all(batch, score, score_alone or score, worker, lease_seconds)
     except LeaseLost:
         return False
-    except Exception as error:  # noqa: BLE001  an error of any model is written on the row, not lost in a log
+    except Exception as error:
+        if isinstance(error, OperationalError) and is_disk_full(error):
+            hand_back(batch, worker, DISK_IS_FULL, is_counted=False)
+            batch.run.hold_up(DISK_IS_FULL)
+            raise
+        # An error of any model is written on the row, not lost in a log.
         hand_back(batch, worker, f"{type(error).__name__}: {error}")
         split(batch.pk)
         return True
