@@ -110,23 +110,8 @@ class DatasetAdmin(RecordedAdmin):
         return False
 
 
-@admin.register(ModelVersion)
-class ModelVersionAdmin(RecordedAdmin):
-    """A version is pinned: no field that a Score depends on can be edited here."""
-
-    list_display = ["name", "kind", "state", "parameters", "max_length", "precision", "created_at"]
-    list_filter = ["kind", "state"]
-    fields = ["name", "notice"]
-
-    def has_add_permission(self, request: object) -> bool:
-        return False
-
-    def has_delete_permission(self, request: object, obj: ModelVersion | None = None) -> bool:
-        return False
-
-
 class ReadOnlyAdmin(RecordedAdmin):
-    """Rows that only the workers write."""
+    """Rows that workers write, or that a page changes."""
 
     def has_add_permission(self, request: object) -> bool:
         return False
@@ -136,6 +121,13 @@ class ReadOnlyAdmin(RecordedAdmin):
 
     def has_delete_permission(self, request: object, obj: object | None = None) -> bool:
         return False
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ["name", "kind", "state", "parameters", "max_length", "precision", "created_at"]
+    list_filter = ["kind", "state"]
+    fields = ["name", "notice"]
 
 
 @admin.register(Run)

@@ -52,6 +52,10 @@ def post(client, path, body=None):
     return client.post(f"/api/v1{path}", json.dumps(body or {}), content_type="application/json")
 
 
+def patch(client, path, body):
+    return client.patch(f"/api/v1{path}", json.dumps(body), content_type="application/json")
+
+
 def test_models_are_listed_by_key_and_one_tells_its_checksums(staff, old, new):
     listed = staff.get("/api/v1/models?limit=1000").json()["items"]
     one = staff.get(f"/api/v1/models/{new.pk}").json()
@@ -116,6 +120,18 @@ def test_only_a_registered_model_is_retired(staff, sam, old, new):
     assert refused.status_code == 409
     assert refused.json()["detail"] == "old is active. Only a registered model can be retired."
     assert AuditEvent.objects.filter(kind=AuditEvent.Kind.MODEL_RETIRED, actor=sam).count() == 1
+
+
+def test_a_model_is_renamed_and_keeps_what_was_not_sent(staff, sam, old, new):
+    ModelVersion.objects.filter(pk=new.pk).update(notice="Old.")
+
+    renamed = patch(staff, f"/models/{new.pk}", {"name": "newer"})
+    taken = patch(staff, f"/models/{new.pk}", {"name": "old"})
+    rule = patch(staff, f"/models/{ModelVersion.objects.get(name='longest').pk}", {"notice": "A rule."})
+
+    assert (renamed.json()["name"], renamed.json()["notice"]) == ("newer", "Old.")
+    assert (taken.status_code, rule.status_code) == (422, 409)
+    assert AuditEvent.objects.filter(kind=AuditEvent.Kind.MODEL_CHANGED, actor=sam).count() == 1
 
 
 def test_a_model_with_scores_is_not_deleted_and_an_unused_one_is(staff, new):

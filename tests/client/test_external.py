@@ -26,3 +26,13 @@ def test_scores_are_pushed_in_chunks_and_never_twice(enter, dataset, monkeypatch
     assert refused.value.errors[0].line == 5
     stored = Score.objects.filter(version=model.id).values_list("completion_id", "value")
     assert dict(stored) == {pk: pk / 2 for pk in answers}
+
+
+def test_a_model_is_renamed(enter):
+    wb = enter(UserFactory.create(is_staff=True))
+    model = wb.models.external("judge", "abcdef1234", notice="Scored elsewhere.")
+
+    model.rename("judge-1")
+
+    assert (model.name, model.notice) == ("judge-1", "Scored elsewhere.")
+    assert wb.models["judge-1"].id == model.id

@@ -2,7 +2,9 @@ import pytest
 from django.urls import reverse
 
 from tests.factories import DatasetFactory, ModelVersionFactory, ScoreFactory, UserFactory
-from workbench.models import ModelVersion
+from workbench.models import AuditEvent, ModelVersion
+from workbench.pipeline.model import registry
+from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +166,59 @@ def test_a_model_shows_one_pair_by_tokens_and_how_much_was_cut(staff):
     assert '<li class="prompt" title="token 5"> &lt;b&gt;why</li>' in html
     assert '<li class="answer" title="token 6, type 1">because</li>' in html
     assert "1 of 2 scored answers were cut, by 30 tokens of prompts and 1 of answers" in html
+
+
+def test_staff_give_a_model_another_name_and_notice_and_nothing_else_changes(staff):
+    version = ModelVersionFactory.create(name="rm-1", notice="Old.", temperature=1.5)
+    before = ModelVersion.objects.values().get(pk=version.pk)
+
+    place = reverse("version", args=[version.pk])
+    html = staff.post(place, {"name": "rm-one", "notice": "Trained on machine labels."}, follow=True).text
+
+    named = {"name": "rm-one", "notice": "Trained on machine labels."}
+    assert ModelVersion.objects.values().get(pk=version.pk) == before | named
+    assert "Saved the name and notice of rm-one." in html
+    assert '<p class="notice">Trained on machine labels.</p>' in html
+    (row,) = AuditEvent.objects.filter(kind="model_changed")
+    assert (row.target, row.target_id, row.fields) == ("modelversion", str(version.pk), ["name", "notice"])
+
+
+def test_the_same_name_and_notice_leave_no_row(staff):
+    version = ModelVersionFactory.create(name="rm-1", notice="Old.")
+
+    staff.post(reverse("version", args=[version.pk]), {"name": "rm-1", "notice": "Old."})
+
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_name_that_is_taken_is_said_at_its_field(staff):
+    ModelVersionFactory.create(name="taken")
+    version = ModelVersionFactory.create(name="rm-1")
+
+    answer = staff.post(reverse("version", args=[version.pk]), {"name": "taken", "notice": ""})
+
+    assert answer.status_code == 400
+    assert "Another model has this name. Nothing was changed." in answer.text
+    assert "<title>rm-1" in answer.text
+    assert ModelVersion.objects.get(pk=version.pk).name == "rm-1"
+
+
+def test_a_name_that_is_taken_meanwhile_is_refused(staff):
+    ModelVersionFactory.create(name="taken")
+    version = ModelVersionFactory.create(name="rm-1")
+
+    with pytest.raises(Refused, match="Another model is named taken"):
+        registry.rename(version, "taken", "", UserFactory.create())
+
+    assert version.name == "rm-1"
+
+
+def test_a_baseline_keeps_its_name_by_which_it_is_found(staff):
+    longest = ModelVersion.objects.get(name="longest")
+    place = reverse("version", args=[longest.pk])
+
+    assert "Save name and notice" not in staff.get(place).text
+    html = staff.post(place, {"name": "longest-rule", "notice": ""}, follow=True).text
+
+    assert "longest is a baseline: the name is that of its rule and cannot be changed." in html
+    assert ModelVersion.objects.filter(name="longest").exists()

@@ -1,5 +1,6 @@
 """ModelVersions: list, one, register, calibrate, activate, retire, go back, delete."""
 
+from copy import copy
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,9 +11,9 @@ from ninja import Query, Router, Schema
 from workbench import access
 from workbench.api.requests import ApiRequest, receives
 from workbench.api.runs import RunOut, accepted
-from workbench.api.sending import After, Asked, Body, form_data, page_of, valid
+from workbench.api.sending import After, Asked, Body, form_data, page_of, patched, valid
 from workbench.forms.model import PromoteForm
-from workbench.forms.versions import AddModelForm, CalibrateForm, RegisterForm
+from workbench.forms.versions import AddModelForm, CalibrateForm, NameForm, RegisterForm
 from workbench.models import ModelVersion, Promotion, Release
 from workbench.pipeline.model import adding, calibration, promotion, registry
 from workbench.pipeline.runs.progress import Refused
@@ -100,6 +101,13 @@ class CalibrateWanted(Body):
 
     dataset: int | None = None
     labels: bool = False
+
+
+class ModelChange(Body):
+    """What is sent is changed. notice: a sentence to show beside its picks; "" = none."""
+
+    name: str | None = None
+    notice: str | None = None
 
 
 class RegisterWanted(Asked):
@@ -199,6 +207,16 @@ def _registering(request: ApiRequest, wanted: RegisterWanted, release: Release |
 def read_model(request: HttpRequest, pk: int) -> ModelVersion:
     """One model, with its checksums and its calibration. Needs staff."""
     return access.version_for(request.user, pk)
+
+
+@router.patch("/models/{id:pk}", response=ModelInFull)
+def change_model(request: HttpRequest, pk: int, body: ModelChange) -> ModelVersion:
+    """Another name, or another sentence beside its picks. 409 for a baseline. Needs staff."""
+    version = access.version_for(request.user, pk)
+    sent = patched(NameForm(instance=version), body.model_dump(exclude_none=True))
+    chosen = valid(NameForm(sent, instance=copy(version))).cleaned_data
+    registry.rename(version, **chosen, by=access.person(request.user))
+    return version
 
 
 @router.post("/models/{id:pk}/calibrate", response=ModelInFull)

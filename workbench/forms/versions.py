@@ -25,6 +25,20 @@ class CalibrateForm(forms.Form):
     labels = forms.BooleanField(required=False, label="Include imported labels")
 
 
+class NameForm(forms.ModelForm):
+    """What a model is called, and the sentence beside its picks."""
+
+    class Meta:
+        model = ModelVersion
+        fields = ["name", "notice"]
+        widgets = {
+            "name": forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+            "notice": forms.TextInput({"autocomplete": "off"}),
+        }
+        help_texts = {"notice": "A sentence shown wherever its picks appear. Empty = none."}
+        error_messages = {"name": {"unique": "Another model has this name. Nothing was changed."}}
+
+
 class RegisterForm(forms.Form):
     """What a checkpoint that was trained elsewhere is called, how its texts are encoded, and its lineage."""
 

@@ -70,6 +70,7 @@ class AuditEvent(models.Model):
         GUIDELINES = "guidelines", "Changed the guidelines"
         # data
         UPLOADED = "uploaded", "Sent a file"
+        FILE_REMOVED = "file_removed", "Removed a sent file"
         IMPORTED = "imported", "Imported rows"
         ACT = "act", "Changed prompts"
         ACT_UNDONE = "act_undone", "Undid a change of prompts"
@@ -93,6 +94,7 @@ class AuditEvent(models.Model):
         MODEL_PROMOTED = "model_promoted", "Activated a model"
         MODEL_ROLLED_BACK = "model_rolled_back", "Went back to a model"
         MODEL_CALIBRATED = "model_calibrated", "Calibrated a model"
+        MODEL_CHANGED = "model_changed", "Changed a model’s name or notice"
         MODEL_RETIRED = "model_retired", "Retired a model"
         MODEL_DELETED = "model_deleted", "Deleted a model"
         # files and hosts

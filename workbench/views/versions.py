@@ -1,10 +1,12 @@
+from copy import copy
+
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from workbench import access
-from workbench.forms.versions import AddModelForm, CalibrateForm
+from workbench.forms.versions import AddModelForm, CalibrateForm, NameForm
 from workbench.models import ModelVersion, Promotion, Run, Score
 from workbench.pipeline.hub import hosts
 from workbench.pipeline.model import adding, calibration, promotion, registry
@@ -67,16 +69,32 @@ def _earlier(request: HttpRequest) -> dict[str, object]:
     return {**named, "source": source, **chosen}
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def version(request: HttpRequest, pk: int) -> HttpResponse:
-    """The checksums of a version, the data that it was calibrated on, and how well its probabilities hold."""
-    return _version_page(request, access.version_for(request.user, pk), CalibrateForm())
+    """The checksums of a version, the data that it was calibrated on, and how well its probabilities hold. A
+    POST gives it another name or notice."""
+    version = access.version_for(request.user, pk)
+    naming = NameForm(request.POST if request.method == "POST" else None, instance=copy(version))
+    if not naming.is_valid():
+        return _version_page(request, version, CalibrateForm(), naming, status=400 if naming.errors else 200)
+    try:
+        registry.rename(version, **naming.cleaned_data, by=access.person(request.user))
+    except Refused as refused:
+        messages.warning(request, str(refused))
+    else:
+        messages.info(request, f"Saved the name and notice of {version}.")
+    return redirect("version", version.pk)
 
 
 def _version_page(
-    request: HttpRequest, version: ModelVersion, form: CalibrateForm, status: int = 200
+    request: HttpRequest,
+    version: ModelVersion,
+    form: CalibrateForm,
+    naming: NameForm | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     context = {"version": version, "form": form, "active": ModelVersion.objects.active()}
+    context["naming"] = naming or NameForm(instance=version)
     context["serves"] = promotion.served()
     context["cuts"] = Score.objects.filter(version=version).cuts()
     return render(request, "versions/version.html", context, status=status)

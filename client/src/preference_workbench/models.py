@@ -80,6 +80,13 @@ class Model(answers.ModelOut, Resource):
         document = self._session.post(f"/models/{self.id}/activate", {"reason": reason})
         return answers.PromotionOut.model_validate(document)
 
+    def rename(self, name: str | None = None, *, notice: str | None = None) -> None:
+        """Give the model another name, or another sentence beside its picks."""
+        body: sent.ModelChange = {"name": name, "notice": notice}
+        document = self._session.send("PATCH", f"/models/{self.id}", body=body).json()
+        found = answers.ModelInFull.model_validate(document)
+        self.name, self.notice = found.name, found.notice
+
     def retire(self) -> None:
         """Take the model out of use. Its scores stay."""
         self._session.post(f"/models/{self.id}/retire")

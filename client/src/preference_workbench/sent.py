@@ -201,6 +201,15 @@ class LeakageWanted(TypedDict):
     column: NotRequired[str]
 
 
+class ModelChange(TypedDict):
+    """
+    What is sent is changed. notice: a sentence to show beside its picks; "" = none.
+    """
+
+    name: NotRequired[str | None]
+    notice: NotRequired[str | None]
+
+
 class Name(TypedDict):
     name: str
 

@@ -6,6 +6,7 @@ OPERATIONS = {
     "add_model": Row("", ALL_DATASETS, 422, {}),
     "register_trained_model": Row("release", "admin", 422),
     "read_model": Row("model", ALL_DATASETS),
+    "change_model": Row("model", ALL_DATASETS, 200, {"notice": "Trained on machine labels."}),
     "calibrate_model": Row("model", ALL_DATASETS, 409, {}),
     "activate_model": Row("model", ALL_DATASETS, 200, {}),
     "roll_back_model": Row("", ALL_DATASETS, 409, {}),

@@ -105,6 +105,24 @@ def _store(source: Path, target: str, storage: Storage) -> None:
         storage.save(target, File(stream))
 
 
+def rename(version: ModelVersion, name: str, notice: str, by: User) -> None:
+    """Give the version this name, and this sentence beside its picks: no Score depends on them. Raises
+    Refused, and changes nothing, for a baseline, which is found by its name, and for a name that is taken."""
+    if version.kind == ModelVersion.Kind.BASELINE:
+        raise Refused(f"{version} is a baseline: the name is that of its rule and cannot be changed.")
+    now = {"name": name, "notice": notice}
+    changed = [field for field, value in now.items() if getattr(version, field) != value]
+    if not changed:
+        return
+    try:
+        with transaction.atomic():
+            ModelVersion.objects.filter(pk=version.pk).update(**now)
+            record(Kind.MODEL_CHANGED, by=by, target=version, fields=changed)
+    except IntegrityError:
+        raise Refused(f"Another model is named {name}. Nothing was changed.") from None
+    version.name, version.notice = name, notice
+
+
 def retire(version: ModelVersion, by: User | None = None) -> None:
     """Take a registered version out of use; its Scores stay. Raises Refused for any other state."""
     with transaction.atomic():
