@@ -3,6 +3,7 @@
 import math
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from django.db.models import F
 from django.urls import reverse
@@ -44,8 +45,19 @@ def looked_at(dataset: Dataset) -> list[Pause]:
     """What the clock finds once all answers are old enough to count."""
     some_minutes = pausing.HELD_BACK + timedelta(seconds=30)
     Judgment.objects.update(created_at=F("created_at") - some_minutes)
+    Pause.objects.update(announced_at=F("announced_at") - some_minutes)
     Pause.objects.exclude(ended_at=None).update(ended_at=F("ended_at") - some_minutes)
     return pausing.look_at_latest(dataset)
+
+
+def is_warned_and_paused(voter: Annotator, dataset: Dataset, right: int = 0, wrong: int = 12) -> Pause:
+    """Answer gold so, the last one wrong and after the warning."""
+    answers_gold(voter, dataset, right, wrong - 1)
+    looked_at(dataset)
+    answers_gold(voter, dataset, wrong=1)
+    (pause,) = looked_at(dataset)
+    assert pause.began_at
+    return pause
 
 
 def page(client, dataset) -> str:
@@ -73,6 +85,37 @@ def test_a_coin_needs_about_thirty_two_gold_pairs():
     assert boundary(0.01) / a_pair == pytest.approx(32, abs=0.5)
 
 
+def paused_after(skill: float, with_repeats: bool, seed: int = 18) -> np.ndarray:
+    """The gold pair at which each of 1,000 people, right in a share `skill`, is paused within 2,000, by the
+    rates that a Dataset begins with; 0 = never."""
+    people, pairs = 1_000, 2_000
+    good, bad, alpha = (Dataset._meta.get_field(f"pause_{name}").default for name in ("good", "bad", "alpha"))
+    right, wrong, same, other = (
+        log_ratio(Evidence(**{name: 1}), good, bad) for name in ("right", "wrong", "same", "other")
+    )
+    draw = np.random.default_rng(seed)
+    gained = np.where(draw.random((people, pairs)) < skill, right, wrong)
+    if with_repeats:
+        gained += np.where(draw.random((people, pairs)) < skill**2 + (1 - skill) ** 2, same, other)
+    beyond = np.cumsum(gained, axis=1) >= boundary(alpha)
+    return np.where(beyond.any(axis=1), 1 + beyond.argmax(axis=1), 0)
+
+
+@pytest.mark.parametrize("with_repeats", [False, True], ids=["gold", "gold and repeats"])
+def test_of_a_thousand_people_right_in_three_of_four_at_most_ten_are_ever_paused(with_repeats):
+    paused = np.count_nonzero(paused_after(0.75, with_repeats))
+
+    assert 1 <= paused <= 10, "none at all would mean a test that finds nobody"
+
+
+def test_a_thousand_coin_throwers_are_all_paused_after_about_thirty_two_gold_pairs():
+    after = paused_after(0.5, with_repeats=False)
+
+    assert after.all()
+    assert after.mean() == pytest.approx(32, abs=3)
+    assert paused_after(0.5, with_repeats=True).mean() < after.mean()
+
+
 def test_somebody_who_misses_gold_is_warned_and_then_paused_with_the_numbers(dataset, voter):
     answers_gold(voter, dataset, wrong=3)
     assert looked_at(dataset) == []
@@ -88,6 +131,40 @@ def test_somebody_who_misses_gold_is_warned_and_then_paused_with_the_numbers(dat
     assert pause.began_at is not None
     assert pause.evidence == {"right": 0, "wrong": 7, "same": 0, "other": 0}
     assert looked_at(dataset) == []
+
+
+def test_nobody_is_paused_without_a_warning_though_the_clock_was_away(dataset, voter):
+    answers_gold(voter, dataset, wrong=12)
+
+    (warning,) = looked_at(dataset)
+    assert warning.began_at is None
+    assert looked_at(dataset) == [], "the clock looks again and again, and nothing was answered since"
+
+    answers_gold(voter, dataset, right=1)
+    assert pausing.look_at_latest(dataset) == [], "it does not count yet"
+    (pause,) = looked_at(dataset)
+    assert pause.pk == warning.pk
+    assert pause.began_at is not None
+    assert pause.evidence == {"right": 1, "wrong": 12, "same": 0, "other": 0}
+
+
+def test_ordinary_pairs_do_not_turn_a_warning_into_a_pause(dataset, voter):
+    answers_gold(voter, dataset, wrong=12)
+    looked_at(dataset)
+
+    JudgmentFactory.create(comparison__prompt__dataset=dataset, annotator=voter)
+
+    assert looked_at(dataset) == []
+
+
+def test_somebody_who_answers_well_after_a_late_warning_is_not_paused(dataset, voter):
+    answers_gold(voter, dataset, wrong=7)
+    looked_at(dataset)
+
+    answers_gold(voter, dataset, right=6)
+
+    assert looked_at(dataset) == []
+    assert Pause.objects.get().began_at is None
 
 
 def test_repeats_count_by_their_own_rates(dataset, voter):
@@ -125,6 +202,8 @@ def test_the_rates_are_the_datasets_and_none_pause_nobody(dataset, voter):
 
     Pause.objects.all().delete()
     dataset.pause_good, dataset.pause_bad = 0.95, 0.5
+    looked_at(dataset)
+    answers_gold(voter, dataset, right=1)
     assert looked_at(dataset)[0].began_at is not None
 
     Pause.objects.all().delete()
@@ -145,7 +224,6 @@ def test_no_answer_is_followed_at_once_by_a_pause_which_would_tell_that_it_was_t
     looked_at(dataset)
     assert Pause.objects.get().evidence["wrong"] == 12
 
-    Pause.objects.update(began_at=None)
     answers_gold(voter, dataset, wrong=3)
     pausing.look_at_latest(dataset)
     assert Pause.objects.get().evidence["wrong"] == 12, "the last three do not count yet"
@@ -172,8 +250,7 @@ def test_the_clock_looks(dataset, voter, django_capture_on_commit_callbacks):
 
 def test_whoever_is_paused_gets_no_pair_and_reads_why_without_a_number(dataset, bob, voter, as_user):
     ComparisonFactory.create_batch(3, prompt__dataset=dataset)
-    answers_gold(voter, dataset, wrong=12)
-    looked_at(dataset)
+    is_warned_and_paused(voter, dataset)
 
     said = page(as_user(bob), dataset)
 
@@ -275,8 +352,7 @@ def test_an_admin_sees_the_evidence_and_lets_somebody_go_on_with_a_reason(
     dataset, alice, bob, voter, as_user
 ):
     ComparisonFactory.create(prompt__dataset=dataset)
-    answers_gold(voter, dataset, right=2, wrong=12)
-    looked_at(dataset)
+    is_warned_and_paused(voter, dataset, right=2)
     people = as_user(alice).get(reverse("people", args=[dataset.pk])).content.decode()
     assert "2 of 14 known answers right" in people
 
@@ -289,15 +365,13 @@ def test_an_admin_sees_the_evidence_and_lets_somebody_go_on_with_a_reason(
 
 
 def test_the_test_begins_anew_after_that(dataset, alice, bob, voter, as_user):
-    answers_gold(voter, dataset, wrong=12)
-    looked_at(dataset)
+    is_warned_and_paused(voter, dataset)
     act(as_user(alice), "member_resume", dataset, bob)
 
     answers_gold(voter, dataset, wrong=3)
     assert looked_at(dataset) == []
 
-    answers_gold(voter, dataset, wrong=4)
-    assert looked_at(dataset)[0].evidence["wrong"] == 7
+    assert is_warned_and_paused(voter, dataset, wrong=4).evidence["wrong"] == 7
 
 
 def test_somebody_who_is_warned_can_be_paused_by_hand_and_the_reason_stands_beside_the_numbers(

@@ -10,7 +10,8 @@ A repeat has no known answer: somebody who is right in a share p gives the same 
 p² + (1 - p)², 62.5 % for 75 % and 50 % for a coin.
 
 The test runs by the clock, and leaves out the answers of the last minutes: a warning or a pause that followed
-an answer at once would tell that it was to a check."""
+an answer at once would tell that it was to a check. Whoever is paused was warned first, and has answered a
+check since, so that a pause may come a check or two later than the boundary says."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -145,19 +146,30 @@ def look_at_latest(dataset: Dataset) -> list[Pause]:
 
 
 def _note(dataset: Dataset, annotator: Annotator, evidence: Evidence, is_paused: bool) -> list[Pause]:
-    """Store a warning or a pause, unless it is stored. An admin has no pause: nobody might end it."""
+    """Store a warning, or begin the pause of somebody who has been warned, unless it is stored. An admin has
+    no pause: nobody might end it."""
     with transaction.atomic():
         statements.lock(annotator.pk)
         pauses = Pause.objects.open().filter(dataset=dataset, user=annotator.user)
         pause = pauses.first() or Pause(dataset=dataset, user=annotator.user, reason=TOLD)
-        if pause.began_at or (pause.pk and not is_paused) or _is_admin(dataset, annotator):
+        is_warned = pause.pk is not None
+        begins = is_paused and is_warned and _has_gone_on(pause, annotator)
+        if pause.began_at or (is_warned and not begins) or _is_admin(dataset, annotator):
             return []
         pause.evidence = asdict(evidence)
-        if is_paused:
+        if begins:
             pause.began_at = timezone.now()
             _give_back(dataset, annotator)
         pause.save()
     return [pause]
+
+
+def _has_gone_on(warning: Pause, annotator: Annotator) -> bool:
+    """Whether an answer to gold or a repeat that was given after the warning counts by now. Evidence may
+    cross both bounds in one look, as after a night without the clock."""
+    checks = Judgment.objects.of(warning.dataset).exclude(purpose=Purpose.WORK).filter(annotator=annotator)
+    until = timezone.now() - HELD_BACK
+    return checks.filter(created_at__gt=warning.announced_at, created_at__lt=until).exists()
 
 
 def _is_admin(dataset: Dataset, annotator: Annotator) -> bool:
