@@ -4,7 +4,7 @@ from typing import Any
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from allauth.socialaccount.models import SocialApp, SocialToken
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
@@ -21,6 +21,7 @@ admin.site.site_header = admin.site.site_title = "Preference workbench: accounts
 # The login of Django's admin would ask for no second step and slow no guesses down.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.unregister([SocialApp, SocialToken])  # providers come from the settings, tokens are not kept
+admin.site.unregister(SocialAccount)  # unlinked on the page of its account
 admin.site.unregister(Authenticator)
 admin.site.unregister(EmailAddress)  # an address is changed with its account
 

@@ -275,7 +275,7 @@ DRIVES: dict[str, Drive] = {
     "run_cancel": Drive(["run_cancelled"]),
     "run_retry": Drive(["run_retried"], at=lambda w: [w.run(kind="import", state="failed").pk]),
     "accounts": Drive(["account"], lambda _: {"username": "dora", "email": "dora@example.org"}),
-    "accounts_person": Drive(["account"], lambda _: {"email": "dora@example.org"}),
+    "accounts_person": Drive(["account"], lambda _: {"username": "dora", "email": "dora@example.org"}),
     "accounts_change": Drive(["account"], lambda _: {"act": "make-staff"}),
     "accounts_erase": Drive(["erased"], lambda w: {"name": w.bob.username}, lambda w: [w.bob.pk]),
     "login_end": Drive(

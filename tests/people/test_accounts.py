@@ -5,6 +5,9 @@ import re
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from axes.models import AccessFailureLog
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
@@ -12,7 +15,7 @@ from django.urls import reverse
 from tests.conftest import client_of
 from tests.factories import AnnotatorFactory, JudgmentFactory, UserFactory
 from workbench import mails
-from workbench.models import AuditEvent, Member, User
+from workbench.models import AuditEvent, Dataset, Member, User
 from workbench.pipeline.people import accounts, erasing
 from workbench.pipeline.runs.progress import Refused
 
@@ -174,9 +177,9 @@ def test_an_address_that_staff_replace_opens_the_account_no_more_and_is_told(
     UserFactory.create(email="taken@example.org")
     client, path = client_of(sam), reverse("accounts_person", args=[bob.pk])
 
-    assert client.post(path, {"email": "TAKEN@example.org"}).status_code == 400
+    assert client.post(path, {"username": "bob", "email": "TAKEN@example.org"}).status_code == 400
     with django_capture_on_commit_callbacks(execute=True):
-        client.post(path, {"email": "new@example.org"})
+        client.post(path, {"username": "bob", "email": "new@example.org"})
 
     bob.refresh_from_db()
     assert (bob.email, EmailAddress.objects.count()) == ("new@example.org", 0)
@@ -186,7 +189,81 @@ def test_an_address_that_staff_replace_opens_the_account_no_more_and_is_told(
     assert rows() == [("account", "changed", ["email"])]
 
 
-@pytest.mark.parametrize("act", ["end-staff", "close", "log-out", "end-second-step", "open"])
+def named(by: User, to: User, name: str):
+    form = {"username": name, "email": to.email}
+    return client_of(by).post(reverse("accounts_person", args=[to.pk]), form, follow=True)
+
+
+def test_a_new_name_logs_in_and_the_old_one_does_not_and_stays_nowhere(
+    sam, dataset, bob, sent, django_capture_on_commit_callbacks
+):
+    bob.set_password(PASSWORD)
+    bob.email = "bob@example.org"
+    bob.save()
+    EmailAddress.objects.create(user=bob, email="bob@example.org", verified=True, primary=True)
+    AccessFailureLog.objects.create(username="Bob", ip_address="192.0.2.1", path_info="/login/")
+    of_bob, of_dataset = (ContentType.objects.get_for_model(model) for model in (User, Dataset))
+    journal = {"user_id": sam.pk, "action_flag": 2}
+    LogEntry.objects.create(
+        **journal, content_type=of_bob, object_id=str(bob.pk), object_repr="bob", change_message=""
+    )
+    added = '[{"added": {"name": "member", "object": "bob is annotator"}}]'
+    LogEntry.objects.create(
+        **journal, content_type=of_dataset, object_id=str(dataset.pk), object_repr="", change_message=added
+    )
+    browser = client_of(bob)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        html = named(sam, bob, "robert").content.decode()
+
+    assert "Saved the name and mail address of robert." in html
+    assert [log_in(name) for name in ("robert", "bob")] == [302, 200]
+    assert browser.get(reverse("home")).status_code == 200
+    assert EmailAddress.objects.filter(user=bob, verified=True).exists()
+    (told,) = [args[0].__self__ for args in sent]
+    assert (told.to, told.subject) == (["bob@example.org"], "Your name was changed")
+    assert "Hello robert" in told.body
+    assert rows() == [("account", "changed", ["username"])]
+    AccessFailureLog.objects.filter(path_info="/login/", ip_address="127.0.0.1").delete()  # of just now
+    left = [str(row).lower() for table in (AccessFailureLog, LogEntry) for row in table.objects.values()]
+    assert [row for row in left if "bob" in row] == []
+
+
+def log_in(name: str) -> int:
+    return Client().post("/login/", {"username": name, "password": PASSWORD}).status_code
+
+
+@pytest.mark.parametrize("name", ["SAM", "erased-12", "bob@example.org", "", "a b"])
+def test_a_name_that_is_taken_or_none_is_said_at_its_field(sam, bob, name):
+    answer = named(sam, bob, name)
+
+    assert answer.status_code == 400
+    assert set(answer.context["form"].errors) == {"username"}
+    assert rows() == []
+
+
+def test_capital_letters_of_ones_own_name_can_change(sam, bob):
+    assert "Saved the name" in named(sam, bob, "Bob").content.decode()
+
+
+def test_a_name_that_was_taken_a_moment_ago_changes_nothing(sam, bob, monkeypatch):
+    monkeypatch.setattr("workbench.forms.accounts.free_name", lambda typed, _: typed)
+
+    answer = named(sam, bob, "sam")
+
+    assert "This name was taken a moment ago. Nothing was changed." in answer.content.decode()
+    assert "Account of bob" in answer.content.decode()
+    assert User.objects.filter(username="bob").exists()
+    assert rows() == []
+
+
+def test_nobody_changes_their_own_name_here(sam):
+    assert "this is your own account" in named(sam, sam, "max").content.decode()
+
+    assert User.objects.filter(username="sam").exists()
+
+
+@pytest.mark.parametrize("act", ["end-staff", "close", "log-out", "end-second-step", "open", "unlink"])
 def test_nobody_does_this_to_their_own_account(sam, act):
     assert "this is your own account" in do(sam, act, sam)
 

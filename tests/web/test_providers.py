@@ -12,11 +12,13 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.db.models import F
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
+from tests.conftest import client_of
 from tests.factories import UserFactory
 from tests.webserver import free_port
-from workbench.models import Dataset, Invitation, User
+from workbench.models import AuditEvent, Dataset, Invitation, User
 from workbench.pipeline.people import invitations
 
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
@@ -126,6 +128,24 @@ def test_the_link_counts_when_the_address_changes_at_the_provider(ann, provider)
 
     assert name_on(second) == "ann"
     assert SocialAccount.objects.get().user == ann
+
+
+def test_staff_unlink_an_account_from_its_provider_and_the_address_counts_again(ann, provider):
+    UserFactory.create(username="bob", email="bob@example.org")
+    sam = UserFactory.create(username="sam", is_staff=True)
+    first, second = Client(), Client()
+    first.get(asked(first, "ann-there"))
+    known(provider, "ann-there", "bob@example.org")
+    place = reverse("accounts_change", args=[ann.pk])
+
+    pages = [client_of(sam).post(place, {"act": "unlink"}, follow=True).content.decode() for _ in "12"]
+    second.get(asked(second, "ann-there"))
+
+    assert "ann is linked to no provider any more." in pages[0]
+    assert "Nothing was changed: ann is linked to no provider." in pages[1]
+    assert name_on(second) == "bob"
+    (row,) = AuditEvent.objects.filter(kind="account")
+    assert (row.actor, row.target_id, row.fields) == (sam, str(ann.pk), ["provider"])
 
 
 def test_an_account_that_is_switched_off_stays_closed(ann):

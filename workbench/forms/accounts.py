@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 
 from workbench import mails
 from workbench.backends import has_address
-from workbench.forms.invitations import SignUpForm
+from workbench.forms.invitations import SignUpForm, free_name
 from workbench.models import User
 from workbench.pipeline.people import accounts
 
@@ -80,9 +80,16 @@ class NewAccountForm(SignUpForm):
             return None
 
 
-class AddressForm(forms.Form):
-    """The mail address that staff give an account."""
+class NameAndAddressForm(forms.Form):
+    """The name and the mail address that staff give an account."""
 
+    username = forms.CharField(
+        label="Name",
+        max_length=150,
+        help_text="The person logs in with it, and colleagues see it.",
+        validators=[User.username_validator],
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"}),
+    )
     email = forms.EmailField(
         label="Mail address",
         required=False,
@@ -92,14 +99,29 @@ class AddressForm(forms.Form):
     )
 
     def __init__(self, data: QueryDict | None = None, *, account: User) -> None:
-        super().__init__(data, initial={"email": account.email})
+        super().__init__(data, initial={"username": account.username, "email": account.email})
         self._account = account
+
+    def clean_username(self) -> str:
+        typed: str = self.cleaned_data["username"]
+        return typed if typed == self._account.username else free_name(typed, self._account)
 
     def clean_email(self) -> str:
         address: str = self.cleaned_data["email"].lower()
         if User.objects.filter(has_address(address)).exclude(pk=self._account.pk).exists():
             raise ValidationError("Another account has this address. Nothing was changed.")
         return address
+
+    def store(self, by: User) -> bool:
+        """False, with an error on the form, when somebody took the name a moment ago."""
+        name, address = self.cleaned_data["username"], self.cleaned_data["email"]
+        try:
+            accounts.change_name_and_address(self._account, name, address, by)
+        except IntegrityError:
+            self._account.refresh_from_db()
+            self.add_error("username", "This name was taken a moment ago. Nothing was changed.")
+            return False
+        return True
 
 
 class EraseForm(forms.Form):

@@ -90,6 +90,20 @@ def _has_account(address: str) -> bool:
     return User.objects.filter(has_address(address)).exists()
 
 
+def free_name(typed: str, account: User | None = None) -> str:
+    """The name as it is stored. Raises ValidationError where no account, or only this one, can have it."""
+    name: str = User.normalize_username(typed)
+    if "@" in name:
+        # Else a name could be somebody's mail address, and be taken for it.
+        raise ValidationError("A name has no @. Choose a short name; the mail address goes below.")
+    if name.lower().startswith(User.ERASED):
+        raise ValidationError(f"Names of erased accounts begin with “{User.ERASED}”. Choose another.")
+    others = User.objects.exclude(pk=account.pk) if account else User.objects.all()
+    if others.filter(username__iexact=name).exists():
+        raise ValidationError(f"The name {name} is taken. Choose another, or log in if it is yours.")
+    return name
+
+
 class SignUpForm(forms.Form):
     """A new account: the rules for its name, mail address and password.
 
@@ -114,15 +128,7 @@ class SignUpForm(forms.Form):
     )
 
     def clean_username(self) -> str:
-        name: str = User.normalize_username(self.cleaned_data["username"])
-        if "@" in name:
-            # Else a name could be somebody's mail address, and be taken for it.
-            raise ValidationError("A name has no @. Choose a short name; the mail address goes below.")
-        if name.lower().startswith(User.ERASED):
-            raise ValidationError(f"Names of erased accounts begin with “{User.ERASED}”. Choose another.")
-        if User.objects.filter(username__iexact=name).exists():
-            raise ValidationError(f"The name {name} is taken. Choose another, or log in if it is yours.")
-        return name
+        return free_name(self.cleaned_data["username"])
 
     def clean_email(self) -> str:
         address: str = self.cleaned_data["email"].lower()

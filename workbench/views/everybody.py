@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -10,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from workbench import access, mails
-from workbench.forms.accounts import AddressForm, EraseForm, NewAccountForm
+from workbench.forms.accounts import EraseForm, NameAndAddressForm, NewAccountForm
 from workbench.mails import origin_of
 from workbench.models import User
 from workbench.pipeline.people import accounts as pipeline
@@ -27,6 +28,7 @@ ACTS: dict[str, tuple[Act, str]] = {
     "open": (pipeline.reopen, "{} is open again."),
     "log-out": (pipeline.log_out, "{} is logged out everywhere."),
     "end-second-step": (pipeline.end_second_step, "{} logs in by password alone now."),
+    "unlink": (pipeline.unlink, "{} is linked to no provider any more."),
     "mail-link": (pipeline.note_mailed_link, "A link to set a password goes to {0.email}."),
     "show-link": (pipeline.note_link, ""),
 }
@@ -49,20 +51,23 @@ def accounts(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def one_account(request: HttpRequest, pk: int) -> HttpResponse:
-    """One account with its datasets. A POST gives it another mail address."""
+    """One account with its datasets. A POST gives it another name or mail address."""
     account = access.account_for(request.user, pk)
-    before = account.email
-    form = AddressForm(request.POST if request.method == "POST" else None, account=account)
+    name, address = account.username, account.email
+    form = NameAndAddressForm(request.POST if request.method == "POST" else None, account=account)
     if not form.is_valid():
         return _page(request, account, form)
     try:
-        pipeline.change_address(account, form.cleaned_data["email"], access.person(request.user))
+        if not form.store(access.person(request.user)):
+            return _page(request, account, form)
     except Refused as refused:
         messages.error(request, str(refused))
-    else:
-        if before and before != account.email:
-            mails.tell_of_change(account, "mail address", origin_of(request), to=before)
-        messages.info(request, f"Saved the mail address of {account}.")
+        return redirect("accounts_person", pk=pk)
+    if name != account.username:
+        mails.tell_of_change(account, "name", origin_of(request), to=address)
+    if address and address != account.email:
+        mails.tell_of_change(account, "mail address", origin_of(request), to=address)
+    messages.info(request, f"Saved the name and mail address of {account}.")
     return redirect("accounts_person", pk=pk)
 
 
@@ -81,16 +86,18 @@ def change(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("accounts_person", pk=pk)
     if name == "show-link":
         link = mails.password_link(account, origin_of(request))
-        return _page(request, account, AddressForm(account=account), link=link)
+        return _page(request, account, NameAndAddressForm(account=account), link=link)
     if name == "mail-link":
         mails.later(mails.send_link, account, account.email, origin_of(request))
     if name == "end-second-step":
         mails.tell_of_change(account, "second step", origin_of(request))
+    if name == "unlink":
+        mails.tell_of_change(account, "login by a provider", origin_of(request))
     messages.info(request, said.format(account))
     return redirect("accounts_person", pk=pk)
 
 
-def _page(request: HttpRequest, account: User, form: AddressForm, link: str = "") -> HttpResponse:
+def _page(request: HttpRequest, account: User, form: NameAndAddressForm, link: str = "") -> HttpResponse:
     context = {
         "account": account,
         "form": form,
@@ -98,6 +105,7 @@ def _page(request: HttpRequest, account: User, form: AddressForm, link: str = ""
         "is_own": account == request.user,
         "datasets": own.datasets_of(account),
         "has_second_step": Authenticator.objects.filter(user=account).exists(),
+        "linked": SocialAccount.objects.filter(user=account).exists(),
         "verified": account.emailaddress_set.filter(verified=True, email=account.email.lower()).exists(),
     }
     return render(request, "accounts/person.html", context, status=400 if form.errors else 200)

@@ -1,12 +1,18 @@
 """Accounts, for staff: how they are made, changed, closed and opened. All of it acts at the next request of
 the person."""
 
+import json
+
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
-from workbench.models import User
+from workbench.models import Dataset, User
 from workbench.pipeline.history.recording import Change, Kind, record
 from workbench.pipeline.runs.progress import Refused
 
@@ -67,11 +73,35 @@ def reopen(user: User, by: User) -> None:
 
 
 @transaction.atomic
-def change_address(user: User, address: str, by: User) -> None:
-    """Give the account this mail address, or none with "". The one before opens the account no more."""
+def change_name_and_address(user: User, name: str, address: str, by: User) -> None:
+    """Give the account this name, and this mail address or none with "". Those before open the account no
+    more, and the name before stays nowhere. Raises IntegrityError for a name that is taken."""
     _refuse_own(user, by)
-    EmailAddress.objects.filter(user=user).delete()
-    _store(user, by, email=address)
+    if name != user.username:
+        forget_attempts({user.username})
+        replace_in_journal(user, name)
+    if address != user.email:
+        EmailAddress.objects.filter(user=user).delete()
+    _store(user, by, username=name, email=address)
+
+
+def forget_attempts(names: set[str]) -> None:
+    """Delete what django-axes noted of logins by these names."""
+    by_name = Q()
+    for name in names:
+        by_name |= Q(username__iexact=name)
+    for log in (AccessAttempt, AccessFailureLog, AccessLog):
+        log.objects.filter(by_name).delete()
+
+
+def replace_in_journal(user: User, new_name: str) -> None:
+    """Replace the name of the account, and the sentences on its roles, in the log of Django's admin."""
+    of_accounts = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
+    of_accounts.filter(object_id=str(user.pk)).update(object_repr=new_name)
+    # As a Member is written, in JSON.
+    of_member = f'"{json.dumps(user.username)[1:-1]} is '
+    of_datasets = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Dataset))
+    of_datasets.filter(change_message__contains=of_member).update(change_message="")
 
 
 @transaction.atomic
@@ -91,6 +121,17 @@ def end_second_step(user: User, by: User) -> None:
     if not deleted:
         raise Refused(f"Nothing was changed: {user} has no second step.")
     record(Kind.SECOND_STEP, by=by, target=user)
+
+
+@transaction.atomic
+def unlink(user: User, by: User) -> None:
+    """End the links to accounts of providers: who logs in there is looked up by mail address again. Raises
+    Refused where there are none."""
+    _refuse_own(user, by)
+    deleted, _ = SocialAccount.objects.filter(user=user).delete()
+    if not deleted:
+        raise Refused(f"Nothing was changed: {user} is linked to no provider.")
+    record(Kind.ACCOUNT, by=by, target=user, word=Change.CHANGED, fields=["provider"])
 
 
 @transaction.atomic

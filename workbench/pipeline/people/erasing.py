@@ -1,11 +1,7 @@
 """Erasing a person: name, mail and sessions go, and the votes stay under the pseudonym that Releases use."""
 
-import json
 import secrets
 
-from axes.models import AccessAttempt, AccessFailureLog, AccessLog
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Q
@@ -47,7 +43,7 @@ def erase(user: User, by: User | None = None) -> str:
         annotator.qualification_grants.all().delete()
     SavedView.objects.filter(owner=user, shared=False).delete()
     Told.objects.filter(annotator__user=user).delete()
-    _forget_in_journal(user, new_name)
+    accounts.replace_in_journal(user, new_name)
     user.username, user.first_name, user.last_name, user.email = new_name, "", "", ""
     user.languages = []
     user.set_unusable_password()
@@ -81,33 +77,21 @@ def why_not(user: User, by: User | None = None) -> str:
     return ""
 
 
-def _forget_in_journal(user: User, new_name: str) -> None:
-    """Replace the name of the account, and the sentences on its roles, in the log of Django's admin."""
-    of_accounts = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
-    of_accounts.filter(object_id=str(user.pk)).update(object_repr=new_name)
-    # As a Member is written, in JSON.
-    of_member = f'"{json.dumps(user.username)[1:-1]} is '
-    of_datasets = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Dataset))
-    of_datasets.filter(change_message__contains=of_member).update(change_message="")
-
-
 def _forget_logins(user: User, names: set[str]) -> None:
     """Delete the sessions, what django-axes noted of logins by these names,
     what they log in with, and invitations to them."""
     for session in Session.objects.filter(expire_date__gt=timezone.now()).iterator():
         if session.get_decoded().get("_auth_user_id") == str(user.pk):
             session.delete()
-    by_name, by_address = Q(), Q()
+    by_address = Q()
     for name in names:
-        by_name |= Q(username__iexact=name)
         by_address |= Q(address__iexact=name)
     Invitation.objects.filter(by_address).delete()
     for relation in User._meta.related_objects:
         field = relation.field
         if field.model._meta.app_label in LOGIN_APPS:
             field.model._default_manager.filter(**{field.name: user}).delete()
-    for log in (AccessAttempt, AccessFailureLog, AccessLog):
-        log.objects.filter(by_name).delete()
+    accounts.forget_attempts(names)
 
 
 def kept(user: User) -> tuple[int, int]:
