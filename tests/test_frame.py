@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -185,6 +186,63 @@ def test_the_reference_describes_each_environment_variable_and_no_other():
     described = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reference/settings.md").read_text(), re.MULTILINE)
 
     assert sorted(described) == sorted(read)
+
+
+def settings_with(**environment: str) -> subprocess.CompletedProcess[str]:
+    """A process that reads the settings anew, and prints those of the providers."""
+    code = (
+        "import json; from django.conf import settings as s; print(json.dumps([s.OIDC_PROVIDERS, "
+        "s.OIDC_SIGNUP_DOMAINS, s.SOCIALACCOUNT_PROVIDERS['openid_connect']['APPS'], "
+        "s.CONTENT_SECURITY_POLICY['DIRECTIVES']['form-action']]))"
+    )
+    ours = {"DJANGO_SETTINGS_MODULE": "workbench.settings", "SECRET_KEY": "0123456789" * 6}
+    return python("-c", code, **ours, **environment)
+
+
+def test_providers_of_logins_are_read_from_the_environment():
+    read = settings_with(
+        OIDC_PROVIDERS="google,team-login",
+        OIDC_GOOGLE_URL="https://accounts.google.com",
+        OIDC_GOOGLE_CLIENT_ID="one",
+        OIDC_GOOGLE_SECRET="of one",
+        OIDC_TEAM_LOGIN_NAME="Our login",
+        OIDC_TEAM_LOGIN_URL="https://login.example.org/realms/team",
+        OIDC_TEAM_LOGIN_CLIENT_ID="two",
+        OIDC_SIGNUP_DOMAINS="Example.org,example.net",
+    )
+
+    providers, domains, apps, actions = json.loads(read.stdout)
+    assert providers == [
+        {
+            "id": "google",
+            "name": "Google",
+            "url": "https://accounts.google.com",
+            "client_id": "one",
+            "secret": "of one",
+        },
+        {
+            "id": "team-login",
+            "name": "Our login",
+            "url": "https://login.example.org/realms/team",
+            "client_id": "two",
+            "secret": "",
+        },
+    ]
+    assert domains == ["example.org", "example.net"]
+    assert [(app["provider_id"], app["client_id"], app["secret"]) for app in apps] == [
+        ("google", "one", "of one"),
+        ("team-login", "two", ""),
+    ]
+    assert [app["settings"]["server_url"] for app in apps] == [one["url"] for one in providers]
+    assert all(app["settings"]["oauth_pkce_enabled"] for app in apps)
+    assert actions[1:] == ["https://accounts.google.com", "https://login.example.org"]
+
+
+def test_a_provider_without_its_address_is_refused_by_name():
+    read = settings_with(OIDC_PROVIDERS="google", OIDC_GOOGLE_CLIENT_ID="one")
+
+    assert read.returncode != 0
+    assert "Set OIDC_GOOGLE_URL, or take its provider out of OIDC_PROVIDERS." in read.stderr
 
 
 def test_every_command_that_compose_names_exists():

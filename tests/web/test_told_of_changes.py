@@ -82,6 +82,41 @@ def test_of_a_second_step_that_is_added(ann, told):
     assert told() == [SECOND_STEP]
 
 
+def test_of_a_password_that_is_set_by_a_link(ann, told):
+    browser = Client()
+    page = browser.get(mails.password_link(ann, ""), follow=True)
+
+    browser.post(page.redirect_chain[-1][0], {"password1": NEW, "password2": NEW})
+
+    ann.refresh_from_db()
+    assert ann.check_password(NEW)
+    assert told() == [PASSWORD]
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("mfa_generate_recovery_codes", {"totp", "recovery_codes", "webauthn"}),
+        ("mfa_deactivate_totp", {"webauthn", "recovery_codes"}),
+        ("mfa_remove_webauthn", {"totp", "recovery_codes"}),
+    ],
+)
+def test_of_new_codes_and_of_each_second_step_that_is_removed(ann, told, name, left):
+    browser = Client()
+    with_app(browser)
+    key = Authenticator.objects.create(user=ann, type=Authenticator.Type.WEBAUTHN, data={"name": "key"})
+    codes = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).data
+    told()
+    mail.outbox.clear()
+
+    browser.post(reverse(name, args=[key.pk] if name == "mfa_remove_webauthn" else []))
+
+    assert set(ann.authenticator_set.values_list("type", flat=True)) == left
+    if name == "mfa_generate_recovery_codes":
+        assert Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).data != codes
+    assert told() == [SECOND_STEP]
+
+
 def test_of_a_second_step_that_staff_delete(ann, sam, told):
     key = Authenticator.objects.create(user=ann, type=Authenticator.Type.WEBAUTHN, data={"name": "key"})
 
