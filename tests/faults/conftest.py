@@ -8,11 +8,11 @@ from django.db.models import Count
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.servers import own_postgresql, own_redis
+from tests.faults.servers import own_postgresql, own_redis, postgresql_folder
 from tests.faults.voters import Toll
 from workbench.models import Run, Score
 
-__all__ = ["own_postgresql", "own_redis"]
+__all__ = ["own_postgresql", "own_redis", "postgresql_folder"]
 
 COLUMNS = (
     "what happened",

@@ -76,10 +76,18 @@ class Server:
 
 
 @pytest.fixture
-def own_postgresql(transactional_db: None) -> Iterator[Server]:
+def postgresql_folder() -> Iterator[Path]:
+    """A folder that the user of a server can reach, too."""
+    folder = Path(tempfile.mkdtemp(prefix="workbench-postgresql-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_postgresql(transactional_db: None, postgresql_folder: Path) -> Iterator[Server]:
     """A server that the test may restart, with the product's tables, as the database of test and workers."""
     services.require(services.postgresql_server())
-    folder = Path(tempfile.mkdtemp(prefix="workbench-postgresql-"))
+    folder = postgresql_folder
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     server = Server(folder)
@@ -98,4 +106,3 @@ def own_postgresql(transactional_db: None) -> Iterator[Server]:
         connection.settings_dict.update(settings_before)
         print((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
         server.crash()
-        shutil.rmtree(folder)

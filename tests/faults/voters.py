@@ -36,6 +36,10 @@ class Voter:
     """Submits that got no answer, or 503: not now."""
     errors: list[str] = field(default_factory=list)
     """All other answers: faults of the server, and refusals."""
+    given: int = 0
+    """Pairs that the person has answered."""
+    sends_again: bool = True
+    """Until it is taken; else an answer is sent once."""
 
     def vote(self, port: int, over: threading.Event) -> None:
         """Take and answer pairs until `over`, whatever breaks."""
@@ -48,6 +52,7 @@ class Voter:
             comparison, claim, key = item.groups()
             answer = {"user": self.user.pk, "comparison": comparison, "claim": claim, "key": key}
             answer |= {"answer": random.choice(["left", "right"]), "seconds": 1}
+            self.given += 1
             while not over.is_set():
                 status, page = self._post(port, "judge", **answer)
                 if status == 200:
@@ -57,6 +62,8 @@ class Voter:
                     self.unanswered += 1
                 else:
                     self.errors.append(f"{status} {page[:200]}")
+                if not self.sends_again:
+                    break
                 over.wait(0.2)
 
     def _post(self, port: int, name: str, **fields: object) -> tuple[int, str]:

@@ -5,8 +5,8 @@ still to come. Before one in three submits, the process draws at which statement
 has fewer than STATEMENTS, so that some deaths come after the commit, when the vote is stored and no answer
 has left.
 
-WITHOUT=key takes a guard away: an answer that comes again is not known. Then each death comes after the
-commit.
+WITHOUT takes a guard away. key: an answer that comes again is not known; then each death comes after the
+commit. 503: while the database is away, the answer is that of a fault of the program.
 """
 
 import fcntl
@@ -24,6 +24,7 @@ django.setup()
 from django.db import connection  # noqa: E402
 
 from workbench.pipeline.annotate import answers  # noqa: E402
+from workbench.views import errors  # noqa: E402
 from workbench.wsgi import application as product  # noqa: E402
 
 STATEMENTS = 24
@@ -33,6 +34,8 @@ FIRST = 1
 if os.environ.get("WITHOUT") == "key":
     answers._sent_before = lambda answered: {}
     FIRST = STATEMENTS
+if os.environ.get("WITHOUT") == "503":
+    errors.is_database_away = lambda error: False
 
 
 def die() -> None:

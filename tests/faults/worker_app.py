@@ -1,7 +1,9 @@
 """The product's Celery app with a model that needs no weights: what a test's worker process runs.
 
-A text's score is its length. FAKE_SECONDS makes each call slow, so that there is work left to be killed."""
+A text's score is its length. FAKE_SECONDS makes each call slow, so that there is work left to be killed.
+WITHOUT=reconcile takes a guard away: nothing is sent again."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "workbench.settings")
 django.setup()
 
 from scoring.formats import BadText, Pair, Scored  # noqa: E402
-from workbench.worker import scorers  # noqa: E402
+from workbench.worker import scorers, tasks  # noqa: E402
 from workbench.worker.celery import app  # noqa: E402
 
 __all__ = ["app"]
@@ -31,3 +33,11 @@ def fake_scorer(pairs: Sequence[Pair]) -> list[Scored]:
 
 
 scorers.load_scorer = lambda version: fake_scorer
+
+
+def nothing() -> None:
+    logging.getLogger(__name__).warning("reconcile is taken away")
+
+
+if os.environ.get("WITHOUT") == "reconcile":
+    tasks.reconcile.run = nothing
