@@ -258,6 +258,7 @@ urlpatterns = [
     path("datasets/<id:pk>/import/hub/", hub.import_hub, name="import_hub"),
     path("imports/hub/<id:pk>/", hub.import_fetch, name="import_fetch"),
     path("imports/<uuid:pk>/", imports.import_preview, name="import_preview"),
+    path("imports/<uuid:pk>/remove/", imports.import_remove, name="import_remove"),
     path("imports/<uuid:pk>/rejected/<id:run_pk>", imports.import_rejects, name="import_rejects"),
     path("help/", docs.contents, name="help"),
     path("help/search/", docs.search, name="help_search"),

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from workbench.api import reference
 from workbench.api.document import document
-from workbench.api.sending import Body
+from workbench.api.imports import ImportWanted
+from workbench.api.sending import Asked, Body
 
 CODE = settings.BASE_DIR / "workbench" / "api"
 
@@ -156,3 +157,20 @@ def test_each_body_is_json_or_a_file():
         "upload_file", "register_model", "register_trained_model", "push_scores",
         "begin_leakage_report_against",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [0, 1, "false", "true", "off"])
+def test_no_body_takes_a_number_or_a_word_for_true_or_false(said):
+    asked = [
+        (body, name)
+        for body in {*bodies(), ImportWanted}
+        if body is ImportWanted or not issubclass(body, Asked)  # what an address says is all text
+        for name, field in body.model_fields.items()
+        if field.annotation in (bool, bool | None)
+    ]
+    assert len(asked) > 10
+
+    for body, name in asked:
+        with pytest.raises(ValidationError) as refused:
+            body.model_validate({name: said})
+        assert (name,) in [fault["loc"] for fault in refused.value.errors()], (body, name)

@@ -28,6 +28,8 @@ def test_a_file_is_sent_previewed_and_imported(enter, dataset, alice, tmp_path):
     tasks.carry_out(run.id)
 
     assert [(upload.id, upload.name) for upload in kitchen.uploads] == [(sent.id, "primes.jsonl")]
+    sent.delete()
+    assert not list(kitchen.uploads)
     assert (preview.accepted, preview.counts["comparisons"], preview.problems) == (True, 3, [])
     assert run.wait().result["comparisons"] == Prompt.objects.count() == 3
 

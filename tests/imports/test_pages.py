@@ -103,6 +103,34 @@ def test_pressing_import_stores_the_rows_and_says_what_came_of_it(client, datase
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_sent_file_is_removed_with_its_refused_rows_and_what_was_imported_stays(client, dataset):
+    upload = sent(client, dataset, BAD)
+    run = do_import(client, upload, lenient="on")
+    paths = [upload.path, imports.rejects_path(run)]
+    assert all(map(default_storage.exists, paths))
+
+    page = client.post(reverse("import_remove", args=[upload.pk]), follow=True).content.decode()
+
+    run.refresh_from_db()
+    assert "rows.jsonl is removed. What was imported from it stays." in page
+    assert reverse("import_preview", args=[upload.pk]) not in page
+    assert not any(map(default_storage.exists, paths))
+    assert (run.state, run.upload, Prompt.objects.count()) == ("done", None, 3)
+    assert client.get(reverse("run", args=[run.pk])).status_code == 200
+
+
+def test_a_file_that_a_run_reads_is_not_removed(client, dataset):
+    upload = sent(client, dataset)
+    client.post(reverse("import_preview", args=[upload.pk]), {})
+
+    page = client.post(reverse("import_remove", args=[upload.pk]), follow=True).content.decode()
+
+    assert "rows.jsonl is being read by Run" in page
+    assert default_storage.exists(upload.path)
+    assert Upload.objects.filter(pk=upload.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_same_file_again_adds_nothing_and_the_page_says_so(client, dataset):
     do_import(client, sent(client, dataset))
     again = sent(client, dataset)

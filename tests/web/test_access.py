@@ -239,6 +239,7 @@ TABLE = {
     "import": Row("GET", "dataset", ADMIN),
     "import_preview": Row("GET", "upload", ADMIN),
     "import_rejects": Row("GET", "rejects", ADMIN),
+    "import_remove": Row("POST", "upload", to(302, ADMIN)),
     "guideline_gaps": Row("GET", "dataset", REVIEWER),
     "webhooks": Row("GET", "dataset", ADMIN),
     "webhook": Row("GET", "webhook", ADMIN),

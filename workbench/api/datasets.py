@@ -4,7 +4,8 @@ from datetime import datetime
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import ModelSchema, Query, Router, Schema
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from workbench import access
 from workbench.api.problems import Invalid
@@ -48,6 +49,14 @@ class SettingsChange(ModelSchema, Body):
         model = Dataset
         fields = _SETTINGS
         fields_optional = "__all__"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def take_no_number_or_word_for_true_or_false(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if kind in (bool, bool | None) and not isinstance(value, bool | None):
+            raise PydanticCustomError("bool_type", "Input should be a valid boolean")
+        return value
 
 
 class DatasetOut(Schema):

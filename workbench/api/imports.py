@@ -220,6 +220,13 @@ def read_upload(request: HttpRequest, pk: UUID) -> Upload:
     return access.upload_for(request.user, pk)
 
 
+@router.delete("/uploads/{uuid:pk}", response={204: None})
+def delete_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Delete the file and its refused rows; what was imported stays. 409 while a Run reads it."""
+    pipeline.remove(access.upload_for(request.user, pk), access.person(request.user))
+    return HttpResponse(status=204)
+
+
 @router.post("/uploads/{uuid:pk}/preview", response=PreviewOut)
 def preview_upload(request: HttpRequest, pk: UUID, body: ImportWanted) -> dict[str, object]:
     """Read the first 1,000 rows with these options, and say what an import of them would do. Stores

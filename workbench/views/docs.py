@@ -59,7 +59,7 @@ EXPLAINED = {
     "how-to/datasets#clone": ("clone",),
     "how-to/datasets#archive": ("archive", "bring_back"),
     "how-to/datasets#delete": ("dataset_delete",),
-    "how-to/imports": ("import", "import_preview", "import_rejects"),
+    "how-to/imports": ("import", "import_preview", "import_rejects", "import_remove"),
     "how-to/imports#near-duplicates": ("groups",),
     "how-to/hub": ("import_hub", "import_fetch"),
     "how-to/hub#push-a-release": ("release_push", "release_pushes"),

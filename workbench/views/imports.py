@@ -4,9 +4,10 @@ import uuid
 from dataclasses import replace
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from workbench import access, downloads
@@ -15,6 +16,8 @@ from workbench.forms.hub import FetchForm
 from workbench.forms.imports import ImportForm, UploadForm, column_uses, first_values
 from workbench.models import Role, Run, Upload
 from workbench.pipeline import imports as pipeline
+from workbench.pipeline.runs.progress import Refused
+from workbench.templatetags.toasts import saved
 from workbench.views import STOP_POLLING, Request
 from workbench.views.hub import hub_facts
 from workbench.views.pictures import Balance, Lengths, PairsAPrompt
@@ -124,6 +127,19 @@ def _previewed(upload: Upload, form: ImportForm) -> dict[str, object]:
         ],
         "label_values": first_values(preview, label) if label else [],
     }
+
+
+@require_POST
+def import_remove(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Remove the sent file; what was imported from it stays."""
+    upload = access.upload_for(request.user, pk)
+    try:
+        pipeline.remove(upload, access.person(request.user))
+    except Refused as refused:
+        messages.error(request, str(refused))
+    else:
+        saved(request, f"{upload.shown_name} is removed. What was imported from it stays.")
+    return redirect("import", pk=upload.dataset_id)
 
 
 @require_safe

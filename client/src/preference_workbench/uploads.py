@@ -23,6 +23,11 @@ class Upload(answers.UploadOut, Resource):
         document = self._session.post(f"/uploads/{self.id}/import", options)
         return Run.model_validate(document, context=self._session)
 
+    def delete(self) -> None:
+        """Delete the file and its refused rows; what was imported stays. Raises Problem while a run reads
+        it."""
+        self._session.send("DELETE", f"/uploads/{self.id}")
+
 
 class Uploads:
     """The files that were sent to a dataset or fetched for it."""

@@ -7,6 +7,7 @@ OPERATIONS = {
     "list_samples": Row("", ""),
     "upload_sample": Row("dataset", "admin", 201, {"name": "pairs.jsonl"}),
     "read_upload": Row("upload", "admin"),
+    "delete_upload": Row("upload", "admin", 204),
     "preview_upload": Row("upload", "admin", 200, {}),
     "import_upload": Row("upload", "admin", 202, {}),
     "download_refused_rows": Row("run", "admin", 404),
@@ -16,6 +17,7 @@ PAGES = {
     "import": "upload_file",
     "import_preview": "preview_upload",
     "import_rejects": "download_refused_rows",
+    "import_remove": "delete_upload",
     "import_hub": "fetch_from_hub",
     "import_fetch": "read_run",
 }

@@ -32,6 +32,7 @@ from workbench.pipeline.imports.uploads import (
     keep_sample,
     printable_name,
     rejects_path,
+    remove,
 )
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "printable_name",
     "read_file",
     "rejects_path",
+    "remove",
     "value_at",
     "without_citations",
 ]

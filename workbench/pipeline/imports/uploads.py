@@ -3,6 +3,7 @@
 import hashlib
 import io
 import uuid
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.core.files.base import File
@@ -13,6 +14,7 @@ from scoring.rows.rows import escaped
 from workbench.db.storage import stored
 from workbench.models import Dataset, Run, Upload, User
 from workbench.pipeline.history.recording import Kind, record
+from workbench.pipeline.runs.progress import Refused
 from workbench.upload_handlers import ReceivedFile
 
 SAMPLES = {
@@ -66,8 +68,28 @@ def has_rejects(run: Run) -> bool:
     return not run.is_open and default_storage.exists(rejects_path(run))
 
 
+def remove(upload: Upload, by: User) -> None:
+    """Delete the uploaded file and the files of its bad rows; what was imported stays. Raises Refused while a
+    Run reads the file."""
+    with transaction.atomic():
+        Dataset.objects.select_for_update(no_key=True).get(pk=upload.dataset_id)  # as a Run begins
+        if (run := upload.latest_run) and run.is_open:
+            raise Refused(f"{upload} is being read by {run}. Cancel that first.")
+        paths = _files_of(upload)
+        record(Kind.FILE_REMOVED, by=by, dataset=upload.dataset_id, target=upload)
+        upload.delete()
+        transaction.on_commit(lambda: _delete(paths))
+
+
 def delete_files(upload: Upload) -> None:
     """Delete the uploaded file, and the files of its bad rows."""
-    for run in upload.run_set.all():
-        default_storage.delete(rejects_path(run))
-    default_storage.delete(upload.path)
+    _delete(_files_of(upload))
+
+
+def _files_of(upload: Upload) -> list[str]:
+    return [*(rejects_path(run) for run in upload.run_set.all()), upload.path]
+
+
+def _delete(paths: Sequence[str]) -> None:
+    for path in paths:
+        default_storage.delete(path)
