@@ -23,6 +23,7 @@ from workbench.views.pictures import (
     PairsAPrompt,
     Span,
     Versions,
+    Weeks,
 )
 
 NOW = timezone.now()
@@ -40,6 +41,20 @@ def test_a_figure_beyond_the_axis_ends_at_it():
 
     assert Span.of(figure, 40.0) == Span(50, 25, 100)
     assert Span.of({**figure, "value": None}) is None
+
+
+def test_weeks_with_a_figure_stand_side_by_side_the_better_the_higher():
+    def row(week: str, value: float | None) -> dict:
+        figure = {"value": value, "low": 0.5, "high": 1.0, "n": 20, "prompts": 20}
+        return {"label": week, "units": 20, "opinions": 40, "raw": figure}
+
+    weeks = Weeks.of([row("2026-11-02", 0.6), row("2026-11-09", None), row("2026-11-16", 0.8)])
+
+    assert [point["x"] for point in weeks.points] == [4, 96]
+    first, last = weeks.points
+    assert first["y"] > last["y"] > last["high"] == 2
+    assert weeks.described == "2026-11-02: 60\xa0%, 2026-11-16: 80\xa0%"
+    assert Weeks.of([row("2026-11-02", 0.6)]) is None
 
 
 def test_versions_stand_between_their_rule_and_the_ceiling_with_words():

@@ -47,6 +47,7 @@ from workbench.pipeline.webhooks.managing import given_up
 from workbench.templatetags.toasts import saved
 from workbench.views import POLL_SECONDS, STOP_POLLING, Request
 from workbench.views.figures import as_of
+from workbench.views.pictures import Weeks
 from workbench.views.steps import Step, next_steps
 from workbench.worker import enqueue, tasks
 from workbench.worker.workforce import workforce
@@ -199,13 +200,12 @@ def _figures(dataset: Dataset, version: ModelVersion | None) -> dict[str, object
     of_version = quality.accuracies(stored.report, version)
     # The first, as on Home: votes say more of a model than imported labels.
     drawn = next((row for row in of_version if has_value(row.accuracy)), None)
-    weeks = agreements["by_week"] if agreements else []
     return {
         **as_of(dataset, stored),
         "accuracies": of_version,
         "drawn": drawn,
         "agreement": agreements["all"] if agreements else None,
-        "weeks": [row["raw"] for row in weeks if has_value(row["raw"])],
+        "weeks": Weeks.of(agreements["by_week"]) if agreements else None,
         "parting": parting(stored.report, drawn.label_source, version.pk) if version and drawn else None,
     }
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from scoring import shares
 from scoring.evaluate import PairedComparison
 from workbench.models import Run
-from workbench.pipeline.quality.reports import StoredFigure, has_value
+from workbench.pipeline.quality.reports import AgreementRow, StoredFigure, has_value
 from workbench.pipeline.review.queue import Facts, Settled, Why
 from workbench.templatetags.figures import duration, percent
 
@@ -58,6 +58,41 @@ class Span:
         ends = (figure["value"], figure["low"], figure["high"])
         value, low, high = (min(100.0, 100 * share / end) for share in ends)
         return cls(value, low, high)
+
+
+# --- agreement by the week ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Weeks:
+    """Agreement of people week by week on a picture of 100 by 24: `points` with x, y, low and high, from the
+    first week to the last, and the `line` through them. described: the same in words."""
+
+    points: list[Place]
+    line: str
+    described: str
+
+    @classmethod
+    def of(cls, rows: Sequence[AgreementRow]) -> Weeks | None:
+        """None for less than two weeks with a figure."""
+        found = [(row["label"], span) for row in rows if (span := Span.of(row["raw"]))]
+        if len(found) < 2:
+            return None
+        step = 92 / (len(found) - 1)
+        points = [
+            {"x": 4 + n * step, "y": _up(span.value), "low": _up(span.low), "high": _up(span.high)}
+            for n, (_, span) in enumerate(found)
+        ]
+        return cls(
+            points=points,
+            line=" ".join(f"{point['x']:.2f},{point['y']:.2f}" for point in points),
+            described=", ".join(f"{week}: {percent(span.value / 100)}" for week, span in found),
+        )
+
+
+def _up(value: float) -> float:
+    """The place of a figure from 0 to 100 above the floor of the picture."""
+    return 24 - 0.22 * value
 
 
 # --- accuracy of the versions -------------------------------------------------------------------------------
