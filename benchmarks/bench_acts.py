@@ -40,6 +40,11 @@ VOTED = (
     changes.Exclude("both", "Too old"),
 )
 """Done to prompts with three votes a pair."""
+AFTER = (
+    (changes.GiveTag("old"), changes.TakeTag("old")),
+    (changes.Exclude("both", "Too old"), changes.Restore()),
+)
+"""What takes an earlier act back, with that act, which is not timed."""
 OPEN = (
     rescoring.Rescore(),
     pairing.PairAnew("lot", 1),
@@ -113,10 +118,17 @@ def main() -> None:
     majority.derive(voted)
     title = f"{options.prompts:,} prompts, {connection.vendor}"
     table = Table(title, "pairs", "preview s", "act s", "of it CPU s", "of the aim", "undo s", "statements")
-    for dataset, done in ((voted, VOTED), (scored_and_open(options.prompts), OPEN)):
-        for change in done:
-            table.add_row(*measured(dataset, change, by, options.prompts))
-    Console().print(table)
+    for change in VOTED:
+        table.add_row(*measured(voted, change, by, options.prompts))
+    pks = list(Prompt.objects.of(voted).values_list("pk", flat=True))
+    for before, change in AFTER:
+        done = acts.do(voted, before, pks, by=by)
+        table.add_row(*measured(voted, change, by, options.prompts))
+        acts.undo(done, by)
+    dataset = scored_and_open(options.prompts)
+    for change in OPEN:
+        table.add_row(*measured(dataset, change, by, options.prompts))
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":
