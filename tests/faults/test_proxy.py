@@ -1,6 +1,7 @@
 """The web process behind nginx, with the configuration that compose mounts."""
 
 import http.client
+import re
 import socket
 import ssl
 import subprocess
@@ -54,6 +55,7 @@ def nginx(
         "UPLOAD_MAX_BYTES": "4294967296",
         "CERTIFICATES": str(folder),
         "INCLUDED": str(folder),
+        "ACCESS_LOG": str(folder / "access.log"),
     }
     for template, name in ((f"site-{https}.conf.template", "site.conf"), ("proxy.inc.template", "proxy.inc")):
         text = (ROOT / "deploy" / "nginx" / template).read_text()
@@ -132,6 +134,20 @@ def test_an_admin_s_large_file_goes_through(proxied, dataset, alice, as_user):
 
     assert status == 302
     assert Upload.objects.get().size == len(file)
+
+
+def test_a_line_for_each_request_has_its_id_and_not_what_was_searched_for(proxied, tmp_path):
+    ask(proxied, "/login/?next=/datasets/1/data/%3Fq%3Dsourdough", **{"X-Request-ID": "of-a-browser-1"})
+    for holding_a_secret in ("/join/a-secret/", "/password/reset/1-a-secret/", "/account/verify/a-secret/"):
+        ask(proxied, holding_a_secret)
+    ask(proxied, "/help/?q=sourdough")
+    written = tmp_path / "access.log"
+    wait_until(lambda: " /help/ " in written.read_text(), 20)
+
+    lines = [line for line in written.read_text().splitlines() if " /healthz " not in line]
+    assert len(lines) == 2, "the links are in no line"
+    assert re.fullmatch(r"127\.0\.0\.1 \[\S+\] GET /login/ 200 \d+ [\d.]+ of-a-browser-1", lines[0])
+    assert "sourdough" not in written.read_text()
 
 
 @pytest.mark.parametrize("forged", [None, "203.0.113.9", "203.0.113.9, 198.51.100.7"])

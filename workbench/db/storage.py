@@ -1,8 +1,9 @@
 """Files in Django's storage."""
 
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,6 +11,8 @@ from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
 
 PART = ".part"
+ABANDONED_SECONDS = 24 * 3600.0
+"""A part of this age is of a process that was killed."""
 
 
 class WholeFiles(FileSystemStorage):
@@ -23,6 +26,7 @@ class WholeFiles(FileSystemStorage):
             source = Path(content.temporary_file_path())
             if source.stat().st_dev == folder.stat().st_dev:
                 return self._renamed(name, content)
+        _delete_abandoned(folder)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=PART, delete=False) as part:
             try:
                 for chunk in content.chunks():
@@ -42,6 +46,13 @@ class Moved(File):  # type: ignore[type-arg]  # generic in the stubs only
 
     def temporary_file_path(self) -> str:
         return str(self.name)
+
+
+def _delete_abandoned(folder: Path) -> None:
+    for part in folder.glob(f"*{PART}"):
+        with suppress(FileNotFoundError):  # another process may delete the same
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
 
 
 @contextmanager
