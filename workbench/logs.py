@@ -16,8 +16,8 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record = copy.copy(record)
         record.exc_text = None  # another formatter's, with the message
-        if record.name.startswith("celery"):
-            record.args = _without_messages(record)
+        if record.name.startswith(("celery", "gunicorn")):
+            record.args = _without_texts(record)
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  logging's name
@@ -25,13 +25,20 @@ class LineFormatter(logging.Formatter):
         return "".join(_lines(error, trace, set())).rstrip("\n") if error else ""
 
 
-def _without_messages(record: logging.LogRecord) -> Any:
-    """The arguments of a line of Celery's, which repeats the message of an error."""
+def _without_texts(record: logging.LogRecord) -> Any:
+    """The arguments of a line of Celery's, which repeats the message of an error, or of gunicorn's, which
+    writes an address with its query."""
     args = record.args
     if isinstance(args, Mapping):
         error = record.exc_info[1] if record.exc_info else None
         return {**args, "exc": _named(error) if error else "an error"} if "exc" in args else args
-    return tuple(_named(one) if isinstance(one, BaseException) else one for one in args or ())
+    return tuple(_without_text(one) for one in args or ())
+
+
+def _without_text(one: object) -> object:
+    if isinstance(one, BaseException):
+        return _named(one)
+    return one.partition("?")[0] if isinstance(one, str) and one.startswith("/") else one
 
 
 def _lines(error: BaseException, trace: TracebackType | None, seen: set[int]) -> Iterator[str]:
@@ -50,5 +57,6 @@ def _named(error: BaseException) -> str:
     """The type of the error, and of an error of the system its words, as "No space left on device"."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    is_systems = isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror
-    return f"{name}: {error.strerror}" if is_systems else name
+    if isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror:
+        return f"{name}: {error.strerror}"
+    return name

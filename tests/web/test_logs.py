@@ -137,6 +137,12 @@ def test_errors_among_the_words_of_celery_are_named_alone(logged):
     assert logged().endswith("Pool callback raised exception: 'ValueError'\n")
 
 
+def test_an_address_that_gunicorn_names_has_no_query(logged):
+    logging.getLogger("gunicorn.error").error("Error handling request %s", "/datasets/1/data/?q=sourdough")
+
+    assert logged().endswith("Error handling request /datasets/1/data/\n")
+
+
 # --- real processes -----------------------------------------------------------------------------------------
 
 
