@@ -380,6 +380,7 @@ def test_a_restore_to_a_full_disk_says_so_and_goes_on_when_there_is_room(
 ):
     """There is room for no file, for one, or for both and not for the database."""
     JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    here = replace(here, data=tmp_path / "here")  # with no file of another test
     here.does("shell", "-v", "0", "-c", FILES)
     here.does("backup", str(tmp_path / "target"))
     place = replace(elsewhere, data=disk.folder / "data")
