@@ -68,7 +68,7 @@ class Weeks:
     """Agreement of people week by week on a picture of 100 by 24: `points` with x, y, low and high, from the
     first week to the last, and the `line` through them. described: the same in words."""
 
-    points: list[Place]
+    points: Sequence[Place]
     line: str
     described: str
 
