@@ -3,14 +3,29 @@
 import threading
 from contextlib import suppress
 
+import orjson
 import pytest
 from django.db import connection
 from django.forms import BaseForm
 
 from tests.api.conftest import program_with, token_of
+from tests.api.tables import operations
+from tests.api.test_access import ADDRESSES, OBJECTS
+from tests.factories import ComparisonFactory, ModelVersionFactory, UserFactory
+from tests.web.test_access import webhook_of
+from workbench.api.document import document
 from workbench.models import Dataset, KeptAnswer
+from workbench.pipeline.webhooks import targets
 
 pytestmark = pytest.mark.django_db
+TABLE = operations()
+GUARDED = {
+    operation["operationId"]: method
+    for methods in document()["paths"].values()
+    for method, operation in methods.items()
+    if any(parameter["name"] == "If-Match" for parameter in operation["parameters"])
+}
+"""The operations that take If-Match, with their methods."""
 
 
 def create(client, key: str, name: str = "New"):
@@ -115,6 +130,34 @@ def test_a_change_that_is_based_on_an_old_state_is_refused(dataset, alice, progr
     assert dataset.overlap == 2
 
 
+def test_every_change_of_a_thing_is_guarded():
+    changes = {name for name, (method, _) in ADDRESSES.items() if method == "PATCH"}
+    assert set(GUARDED) == changes | {"change_person_role", "set_gold"}
+
+
+@pytest.mark.parametrize("operation", GUARDED)
+def test_a_guarded_operation_refuses_an_old_state_and_takes_this_one(operation, dataset, staff, program):
+    row, (method, path) = TABLE[operation], ADDRESSES[operation]
+    path = path.format(**OBJECTS[row.of](dataset))
+    read = path.removesuffix("/facts").removesuffix("/role").removesuffix("/gold")
+    client = program(staff)
+
+    def send(etag: str):
+        headers = {"if-match": etag}
+        return client.generic(method, path, orjson.dumps(row.body), "application/json", headers=headers)
+
+    etag = client.get(read)["ETag"]
+    old = send('"of-before"')
+    assert (old.status_code, old.json()["code"]) == (412, "changed_meanwhile")
+    assert client.get(read)["ETag"] == etag
+
+    taken = send(etag)
+    now = client.get(read)["ETag"]
+    assert taken.status_code == row.status
+    assert taken.get("ETag", now) == now != etag
+    assert send(etag).status_code == 412
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("path", "changes"),
@@ -122,15 +165,24 @@ def test_a_change_that_is_based_on_an_old_state_is_refused(dataset, alice, progr
         ("datasets/{dataset}/settings", [{"overlap": 2}, {"overlap": 3}]),
         ("account", [{"languages": ["pl"]}, {"languages": ["en"]}]),
         ("datasets/{dataset}/people/{member}/facts", [{"skills": ["law"]}, {"skills": ["art"]}]),
+        ("datasets/{dataset}/people/{member}/role", [{"role": "admin"}, {"role": "reviewer"}]),
+        ("models/{model}", [{"notice": "Ours."}, {"notice": "Theirs."}]),
+        ("review/{pair}/gold", [{"outcome": "a"}, {"outcome": "b"}]),
+        ("webhooks/{webhook}", [{"url": "https://a.example/"}, {"url": "https://b.example/"}]),
     ],
 )
 def test_of_two_changes_at_once_that_are_based_on_one_state_one_is_taken(
-    dataset, alice, path, changes, monkeypatch
+    dataset, staff, path, changes, monkeypatch
 ):
-    member = dataset.members.get(user=alice)
-    path = "/api/v1/" + path.format(dataset=dataset.pk, member=member.pk)
-    secret = token_of(alice)
-    read = path.removesuffix("/facts")
+    path = "/api/v1/" + path.format(
+        dataset=dataset.pk,
+        member=dataset.members.create(user=UserFactory.create(), role="annotator").pk,
+        model=ModelVersionFactory.create().pk,
+        pair=ComparisonFactory.create(prompt__dataset=dataset).pk,
+        webhook=webhook_of(dataset).pk,
+    )
+    secret = token_of(staff)
+    read = path.removesuffix("/facts").removesuffix("/role").removesuffix("/gold")
     etag = program_with(secret).get(read)["ETag"]
     both_are_here, is_valid, answers = threading.Barrier(2), BaseForm.is_valid, []
 
@@ -139,24 +191,30 @@ def test_of_two_changes_at_once_that_are_based_on_one_state_one_is_taken(
             both_are_here.wait(0.5)
         return is_valid(form)
 
+    def look_up_with_the_other(url):
+        both_are_here.wait(5)
+        return url
+
     def send(change):
         try:
             client = program_with(secret)
-            answers.append(client.patch(path, change, "application/json", headers={"if-match": etag}))
+            post = client.post if path.endswith(("/role", "/gold")) else client.patch
+            answers.append(post(path, change, "application/json", headers={"if-match": etag}))
         finally:
             connection.close()
 
     monkeypatch.setattr(BaseForm, "is_valid", wait_for_the_other)
+    monkeypatch.setattr(targets, "checked", look_up_with_the_other)
     threads = [threading.Thread(target=send, args=[change]) for change in changes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert sorted(answer.status_code for answer in answers) == [200, 412]
-    (taken,) = [answer for answer in answers if answer.status_code == 200]
-    now = program_with(secret).get(read)
-    assert now["ETag"] == taken["ETag"] != etag
+    (taken,) = [answer for answer in answers if answer.status_code in (200, 204)]
+    assert [answer.status_code for answer in answers if answer is not taken] == [412]
+    now = program_with(secret).get(read)["ETag"]
+    assert taken.get("ETag", now) == now != etag
 
 
 def test_a_change_that_is_based_on_this_state_is_taken(dataset, alice, program):

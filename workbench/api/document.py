@@ -37,6 +37,8 @@ _IF_MATCH = {
     "description": "The ETag of what the change is based on: 412 where somebody changed it meanwhile.",
     "schema": {"type": "string"},
 }
+_GUARDED = ("change_person_role", "set_gold")
+"""Operations that take If-Match too, though they are no PATCH."""
 
 
 @cache
@@ -52,7 +54,7 @@ def document() -> dict[str, Any]:
     for path in written["paths"].values():
         for method, operation in path.items():
             possible = _OF_ALL | _OF_PARTS | ({} if method == "get" else _OF_CHANGES)
-            if method in ("patch", "put"):
+            if method == "patch" or operation["operationId"] in _GUARDED:
                 possible = possible | {"412": "Changed meanwhile"}
                 operation["parameters"].append(_IF_MATCH)
             if method == "post":

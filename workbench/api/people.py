@@ -265,7 +265,8 @@ def add_person(request: HttpRequest, pk: int, body: NewPerson) -> HttpResponse:
 
 @router.get("/datasets/{id:pk}/people/{id:member_pk}", response=PersonDetails)
 def read_person(request: HttpRequest, response: HttpResponse, pk: int, member_pk: int) -> PersonDetails:
-    """One member, with figures, pauses and qualification. The ETag makes a change of their facts safe."""
+    """One member, with figures, pauses and qualification. The ETag makes a change of their role or facts
+    safe."""
     member = access.member_for(request.user, pk, member_pk)
     response["ETag"] = _etag(member)
     (found,) = active_members(member.dataset, only=member.pk)
@@ -279,12 +280,17 @@ def read_former_person(request: HttpRequest, pk: int, annotator_pk: int) -> Pers
 
 
 @router.post("/datasets/{id:pk}/people/{id:member_pk}/role", response=PersonOut)
-def change_person_role(request: HttpRequest, pk: int, member_pk: int, body: RoleChange) -> PersonOut:
+def change_person_role(
+    request: HttpRequest, response: HttpResponse, pk: int, member_pk: int, body: RoleChange
+) -> PersonOut:
     """Change what a member may do. A dataset keeps at least one admin."""
     member = access.member_for(request.user, pk, member_pk)
     role = valid(RoleForm(form_data(RoleForm, body.model_dump()))).cleaned_data["role"]
-    if not change_role(member, role, access.person(request.user)):
-        raise Refused(LAST_ADMIN)
+    admins = Member.objects.filter(dataset=pk, role=Role.ADMIN)
+    with unless_stale(request, member, _etag, after=admins):
+        if not change_role(member, role, access.person(request.user)):
+            raise Refused(LAST_ADMIN)
+    response["ETag"] = _etag(member)
     return _member(member)
 
 
@@ -417,7 +423,8 @@ def time_line(line: Line) -> TimeLine:
 
 def _etag(member: Member) -> str:
     views = sorted(member.views.values_list("pk", flat=True))
-    return etag_of({"languages": member.languages, "skills": member.skills, "views": views})
+    facts = {"languages": member.languages, "skills": member.skills, "views": views}
+    return etag_of({"role": member.role, **facts})
 
 
 def _rows_of(report: quality.Report) -> dict[int, AnnotatorRow]:

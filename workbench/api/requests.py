@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
@@ -234,19 +234,28 @@ def _again(kept: KeptAnswer) -> HttpResponse:
     return HttpResponse(body, status=kept.status, content_type=kept.content_type, headers=headers)
 
 
+def refuse_stale(request: HttpRequest, etag: str) -> None:
+    """Raise Conflict where the request says by If-Match that it is based on another state than this one."""
+    wanted = request.headers.get("If-Match", "")
+    if wanted and wanted != "*" and etag not in [one.strip() for one in wanted.split(",")]:
+        raise Conflict(412, "changed_meanwhile", "Somebody changed this meanwhile. Read it again first.")
+
+
 @contextmanager
-def unless_stale(request: HttpRequest, row: Row, etag: Callable[[Row], str]) -> Iterator[None]:
+def unless_stale(
+    request: HttpRequest, row: Row, etag: Callable[[Row], str], after: QuerySet[Any] | None = None
+) -> Iterator[None]:
     """Read the row again and lock it for as long as the block lasts: of two requests that are based on the
-    same state, one changes it. Raises Conflict where the request says by If-Match that it is based on another
-    state; Http404 where the row is gone."""
+    same state, one changes it. after: rows that the change locks too, and others lock before this one. Raises
+    Conflict as `refuse_stale` does; Http404 where the row is gone."""
     with transaction.atomic():
+        if after is not None:
+            list(after.order_by("pk").select_for_update())
         # Votes and imports name the row as their key meanwhile: no_key lets them.
         locked = type(row)._default_manager.select_for_update(no_key=True)
         try:
             row.refresh_from_db(from_queryset=locked)
         except type(row).DoesNotExist:  # type: ignore[attr-defined]  # each model has its own
             raise Http404 from None
-        wanted = request.headers.get("If-Match", "")
-        if wanted and wanted != "*" and etag(row) not in [one.strip() for one in wanted.split(",")]:
-            raise Conflict(412, "changed_meanwhile", "Somebody changed this meanwhile. Read it again first.")
+        refuse_stale(request, etag(row))
         yield

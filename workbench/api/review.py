@@ -9,7 +9,8 @@ from ninja import Field, Query, Router, Schema
 
 from workbench import access
 from workbench.api.problems import Conflict
-from workbench.api.sending import After, Body, form_data, page_of, valid
+from workbench.api.requests import unless_stale
+from workbench.api.sending import After, Body, etag_of, form_data, page_of, valid
 from workbench.forms.questions import ExampleForm, ReplyForm
 from workbench.forms.review import GoldForm, ReviewFilterForm, SettleForm, UnsettleForm
 from workbench.models import (
@@ -337,9 +338,11 @@ def count_cases(request: HttpRequest, pk: int, chosen: Query[ReviewFilters]) -> 
 
 
 @router.get("/review/{id:pk}", response=ReviewCase)
-def read_case(request: HttpRequest, pk: int) -> ReviewCase:
-    """One pair with its votes, flags, model picks and final labels. It need not be in the queue."""
+def read_case(request: HttpRequest, response: HttpResponse, pk: int) -> ReviewCase:
+    """One pair with its votes, flags, model picks and final labels. It need not be in the queue. The ETag
+    makes a change of its known answer safe."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
+    response["ETag"] = _etag(comparison)
     left = decide.left_of(comparison, access.person(request.user))
     return _case(comparison, left)
 
@@ -375,7 +378,8 @@ def set_gold(request: HttpRequest, pk: int, body: KnownAnswer) -> HttpResponse:
     """Use the pair as a check with this known answer, or stop using it."""
     comparison = access.comparison_for(request.user, pk, Role.REVIEWER)
     given = valid(GoldForm(form_data(GoldForm, body.model_dump()))).cleaned_data
-    mark_gold(comparison, given["outcome"], access.person(request.user), given["note"])
+    with unless_stale(request, comparison, _etag):
+        mark_gold(comparison, given["outcome"], access.person(request.user), given["note"])
     return HttpResponse(status=204)
 
 
@@ -496,6 +500,10 @@ def _case(comparison: Comparison, left: str) -> ReviewCase:
         example=_example(about.example) if about.example else None,
         may_be_example=about.may_be_example,
     )
+
+
+def _etag(comparison: Comparison) -> str:
+    return etag_of({"outcome": comparison.gold_outcome, "note": comparison.gold_note})
 
 
 def _side(completion: Completion) -> CaseSide:

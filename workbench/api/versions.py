@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 
 from workbench import access
-from workbench.api.requests import ApiRequest, receives
+from workbench.api.requests import ApiRequest, receives, unless_stale
 from workbench.api.runs import RunOut, accepted
-from workbench.api.sending import After, Asked, Body, form_data, page_of, patched, valid
+from workbench.api.sending import After, Asked, Body, etag_of, form_data, page_of, patched, valid
 from workbench.forms.model import PromoteForm
 from workbench.forms.versions import AddModelForm, CalibrateForm, NameForm, RegisterForm
 from workbench.models import ModelVersion, Promotion, Release
@@ -204,18 +204,22 @@ def _registering(request: ApiRequest, wanted: RegisterWanted, release: Release |
 
 
 @router.get("/models/{id:pk}", response=ModelInFull)
-def read_model(request: HttpRequest, pk: int) -> ModelVersion:
-    """One model, with its checksums and its calibration. Needs staff."""
-    return access.version_for(request.user, pk)
+def read_model(request: HttpRequest, response: HttpResponse, pk: int) -> ModelVersion:
+    """One model, with its checksums and its calibration. The ETag makes a change safe. Needs staff."""
+    version = access.version_for(request.user, pk)
+    response["ETag"] = _etag(version)
+    return version
 
 
 @router.patch("/models/{id:pk}", response=ModelInFull)
-def change_model(request: HttpRequest, pk: int, body: ModelChange) -> ModelVersion:
+def change_model(request: HttpRequest, response: HttpResponse, pk: int, body: ModelChange) -> ModelVersion:
     """Another name, or another sentence beside its picks. 409 for a baseline. Needs staff."""
     version = access.version_for(request.user, pk)
-    sent = patched(NameForm(instance=version), body.model_dump(exclude_none=True))
-    chosen = valid(NameForm(sent, instance=copy(version))).cleaned_data
-    registry.rename(version, **chosen, by=access.person(request.user))
+    with unless_stale(request, version, _etag):
+        sent = patched(NameForm(instance=version), body.model_dump(exclude_none=True))
+        chosen = valid(NameForm(sent, instance=copy(version))).cleaned_data
+        registry.rename(version, **chosen, by=access.person(request.user))
+    response["ETag"] = _etag(version)
     return version
 
 
@@ -269,6 +273,10 @@ def list_promotions(request: HttpRequest, after: Query[After]) -> dict[str, obje
     """Every change of the active model, the oldest first. Needs staff."""
     access.staff_only(request.user)
     return page_of(Promotion.objects.history(), after, lambda row: row)
+
+
+def _etag(version: ModelVersion) -> str:
+    return etag_of({"name": version.name, "notice": version.notice})
 
 
 def _reason(body: WhyActive) -> str:

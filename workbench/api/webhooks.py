@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
 
 from workbench import access
-from workbench.api.requests import ApiRequest
-from workbench.api.sending import Asked, Body, created, form_data, valid
+from workbench.api.requests import ApiRequest, refuse_stale
+from workbench.api.sending import Asked, Body, created, etag_of, form_data, valid
 from workbench.forms.webhooks import WebhookForm
 from workbench.models import Delivery, Role, Webhook
 from workbench.pipeline.webhooks import managing
@@ -117,17 +117,27 @@ def add_webhook(request: ApiRequest, pk: int, body: WebhookWanted) -> HttpRespon
 
 
 @router.get("/webhooks/{id:pk}", response=WebhookOut)
-def read_webhook(request: HttpRequest, pk: int) -> Webhook:
-    """One webhook."""
-    return access.webhook_for(request.user, pk)
+def read_webhook(request: HttpRequest, response: HttpResponse, pk: int) -> Webhook:
+    """One webhook. The ETag makes a change safe."""
+    webhook = access.webhook_for(request.user, pk)
+    response["ETag"] = _etag(webhook)
+    return webhook
 
 
 @router.patch("/webhooks/{id:pk}", response=WebhookOut)
-def change_webhook(request: HttpRequest, pk: int, body: WebhookChange) -> Webhook:
+def change_webhook(request: HttpRequest, response: HttpResponse, pk: int, body: WebhookChange) -> Webhook:
     """Another address, other events, paused, or back at work."""
     is_switch = body.url is None and body.events is None
     webhook = access.webhook_for(request.user, pk, even_archived=is_switch)
-    return managing.change(webhook, access.person(request.user), **body.model_dump())
+    # No unless_stale: the host of a new address is looked up while nothing is locked.
+    changed = managing.change(
+        webhook,
+        access.person(request.user),
+        check=lambda row: refuse_stale(request, _etag(row)),
+        **body.model_dump(),
+    )
+    response["ETag"] = _etag(changed)
+    return changed
 
 
 @router.post("/webhooks/{id:pk}/secret", response=WebhookSecret)
@@ -167,6 +177,10 @@ def delete_webhook(request: HttpRequest, pk: int) -> HttpResponse:
     webhook = access.webhook_for(request.user, pk, even_archived=True)
     managing.delete(webhook, access.person(request.user))
     return HttpResponse(status=204)
+
+
+def _etag(webhook: Webhook) -> str:
+    return etag_of({"url": webhook.url, "events": webhook.events, "is_active": webhook.is_active})
 
 
 def _with_secret(webhook: Webhook, secret: str) -> WebhookSecret:

@@ -4,7 +4,7 @@ sent to them."""
 import base64
 import secrets
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -62,10 +62,11 @@ def change(
     url: str | None = None,
     events: Collection[str] | None = None,
     is_active: bool | None = None,
+    check: Callable[[Webhook], None] | None = None,
 ) -> Webhook:
     """The webhook with another address, other events, paused (`is_active` = False) or back at work; None
-    leaves each as it is. A paused webhook gets no new events, and those that wait stay. Raises Refused as
-    `register` does."""
+    leaves each as it is. A paused webhook gets no new events, and those that wait stay. check: is shown the
+    locked row before it changes. Raises Refused as `register` does, and what `check` raises."""
     wanted: dict[str, object] = {}
     if url is not None:
         wanted["url"] = targets.checked(url)
@@ -76,6 +77,8 @@ def change(
     with transaction.atomic():
         _lock(webhook.dataset_id)
         row = Webhook.objects.select_for_update().get(pk=webhook.pk)
+        if check:
+            check(row)
         changed = [name for name, value in wanted.items() if getattr(row, name) != value]
         if not changed:
             return row
