@@ -225,14 +225,22 @@ def _scored(encoded: Sequence[Encoded], values: Values, precisions: Sequence[str
 
 def run(network: Network, texts: Sequence[Encoded]) -> Values:
     """(N,) logits of one batch. A batch too large for the device's memory is halved until it fits."""
+    # The halves are computed here and not in an except block: there, the error holds all that did not fit.
+    if (values := _where_it_fits(network, texts)) is not None:
+        return values
+    half = len(texts) // 2
+    return np.concatenate([run(network, texts[:half]), run(network, texts[half:])])
+
+
+def _where_it_fits(network: Network, texts: Sequence[Encoded]) -> Values | None:
+    """(N,) logits of one batch; None if it does not fit. Raises torch.OutOfMemoryError for a single text."""
     try:
         with torch.no_grad():
             return network(*inputs_of(texts)).double().cpu().numpy()  # type: ignore[no-any-return]
     except torch.OutOfMemoryError:
         if len(texts) == 1:
             raise
-        half = len(texts) // 2
-        return np.concatenate([run(network, texts[:half]), run(network, texts[half:])])
+        return None
 
 
 def batches(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -293,3 +294,28 @@ def test_a_batch_too_large_for_the_device_is_halved(make):
     scores = engine(pairs_of([0] * 9))
 
     assert [scored.value for scored in scores] == [float(place) for place in range(9)]
+
+
+def test_what_did_not_fit_is_freed_before_the_halves_are_computed(make):
+    class Small(Table):
+        def __init__(self, values: Sequence[float]) -> None:
+            super().__init__(values)
+            self.made: list[weakref.ref[torch.Tensor]] = []
+            self.held: list[int] = []
+
+        def forward(self, texts: Sequence[Ids], types: Types = None, borders: Borders = None) -> torch.Tensor:
+            self.held.append(sum(tensor() is not None for tensor in self.made))
+            hidden = torch.zeros(len(texts))
+            self.made.append(weakref.ref(hidden))
+            if len(texts) > 2:
+                raise torch.OutOfMemoryError("no room")
+            return super().forward(texts) + hidden
+
+    engine = make([0.0] * 9, [0.0] * 9, 0.0)
+    engine.networks = {"bf16": (network := Small([float(place) for place in range(9)]))}
+    engine.exact_order = False
+
+    engine(pairs_of([0] * 9))
+
+    assert len(network.held) > 5
+    assert set(network.held) == {0}
