@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.api.conftest import program_with, token_of
-from tests.api.tables import OWN, operations, pages
+from tests.api.tables import OWN, operations, operations_of
 from tests.api.test_access import ADDRESSES
 from tests.conftest import client_of
 from tests.factories import (
@@ -72,7 +72,7 @@ OPERATIONS_OPENED = [
     if row.role in ("", OWN, "annotator") and (ADDRESSES[name][0] == "GET" or name == "reopen_pair")
 ]
 """All that a program of this role can read; a vote is reopened by POST, which changes nothing."""
-OPERATIONS_SENT = {pages()[name] for name in SENT if " " not in pages()[name]}
+OPERATIONS_SENT = {operation for name in SENT for operation in operations_of(name)}
 ARGUMENTS: dict[str, Callable[["Story"], list[int]]] = {
     "": lambda story: [],
     "dataset": lambda story: [story.dataset.pk],
@@ -166,7 +166,7 @@ class StoryOfProgram(Story):
 
     def open_all(self, moment: str, but: tuple[str, ...] = ()) -> None:
         for name in OPERATIONS_OPENED:
-            if name not in {pages()[page] for page in but}:
+            if name not in {operation for page in but for operation in operations_of(page)}:
                 self.ask(name, {}, moment)
 
     def send(self, name: str, **fields: object) -> HttpResponse:
@@ -176,7 +176,8 @@ class StoryOfProgram(Story):
             body["have"] = [body["have"]]
         if "again" in body:
             body["again"] = bool(body["again"])
-        return self.ask(pages()[name], body, "sent")
+        (operation,) = operations_of(name)
+        return self.ask(operation, body, "sent")
 
     def ask(self, name: str, body: dict[str, object], moment: str) -> HttpResponse:
         method, path = ADDRESSES[name]

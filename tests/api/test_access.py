@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 from django.db import transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from tests.api.conftest import program_with, token_of
-from tests.api.tables import ALL_DATASETS, OWN, Row, operations, pages
+from tests.api.tables import ALL_DATASETS, OWN, Row, operations, operations_of, pages
+from tests.api.tables.none import OF_NO_PAGE
 from tests.factories import (
     ComparisonFactory,
     DatasetFactory,
@@ -17,6 +18,7 @@ from tests.factories import (
     RunFactory,
     UserFactory,
 )
+from tests.web.test_access import TABLE as OF_PAGES
 from tests.web.test_access import example_in, invited_to, reply_in, webhook_of
 from workbench.api.document import document
 from workbench.models import (
@@ -42,6 +44,11 @@ from workbench.worker import tasks
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
 TABLE = operations()
+PAGES = [one for one in urlpatterns if getattr(one, "name", None)]
+FORMS_ALONE = {
+    "dataset_new", "dataset_delete", "annotate", "annotate_undo", "more_pairs", "version_add", "import_hub",
+}  # fmt: skip
+"""Pages that show a form, or a pair that is handed out: there is nothing to read but by what is done."""
 RANK = ["annotator", "reviewer", "admin", ALL_DATASETS]
 VISITORS = (
     "no token", "annotator", "annotator elsewhere", "reviewer", "admin", "staff", "expired", "revoked",
@@ -66,12 +73,41 @@ def test_the_table_holds_every_operation_and_no_other():
 
 
 def test_each_page_has_an_operation_or_a_reason():
-    named = {getattr(one, "name", None) for one in urlpatterns} - {None}
-    assert set(pages()) == named
+    assert set(pages()) == {one.name for one in PAGES}
 
 
-def test_the_operations_of_pages_exist():
-    assert {one for one in pages().values() if " " not in one} <= set(ADDRESSES)
+def test_each_operation_is_on_a_page_or_known_to_be_on_none():
+    assert {one for page in pages() for one in operations_of(page)} == set(ADDRESSES) - OF_NO_PAGE
+    assert set(ADDRESSES) >= OF_NO_PAGE
+
+
+ASKS_BY_FORM = {"model_outlook", "release_count"}
+"""Pages whose form changes nothing: it asks for figures."""
+ASK = {"preview_upload", "preview_act", "preview_pairs", "count_release"}
+"""Operations by POST that change nothing."""
+
+
+def test_a_page_that_takes_a_form_names_an_operation_that_changes_something():
+    """A page answers other methods than its own by those that it allows."""
+    unknown = RequestFactory().generic("UNKNOWN", "/")
+    takes_form = {
+        one.name for one in PAGES if operations_of(one.name) and "POST" in one.callback(unknown)["Allow"]
+    }
+    acts = {
+        name: [ADDRESSES[one][0] != "GET" and one not in ASK for one in operations_of(name)]
+        for name in takes_form
+    }
+
+    assert len(takes_form) > 60
+    assert {name for name, is_act in acts.items() if not any(is_act)} == ASKS_BY_FORM
+
+
+def test_a_page_that_shows_a_list_or_a_thing_names_an_operation_that_reads_it():
+    """What such a page does by a form has an operation of its own beside it, so neither hides the other."""
+    shows = {name for name, row in OF_PAGES.items() if row.method == "GET" and operations_of(name)}
+    reads = {name for name in shows if any(ADDRESSES[one][0] == "GET" for one in operations_of(name))}
+
+    assert shows - reads == FORMS_ALONE
 
 
 @pytest.fixture

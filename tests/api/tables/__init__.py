@@ -37,6 +37,15 @@ def operations() -> dict[str, Row]:
     return _all("OPERATIONS")
 
 
-def pages() -> dict[str, str]:
-    """Every page by the name of its URL: the id of the operation that does the same, or why there is none."""
+def pages() -> dict[str, str | tuple[str, ...]]:
+    """Every page by the name of its URL: the ids of the operations that do and show the same, or why there is
+    none."""
     return _all("PAGES")
+
+
+def operations_of(page: str) -> tuple[str, ...]:
+    """The ids of the operations of a page; () where it is none."""
+    named = pages()[page]
+    if isinstance(named, tuple):
+        return named
+    return () if " " in named else (named,)

@@ -29,7 +29,7 @@ PAGES = {
     "annotate_undo": "reopen_pair",
     "annotate_own": "read_progress",
     "annotate_markdown": "a view of texts that claim_pair gives as they are",
-    "guidelines": "read_examples",
+    "guidelines": ("read_guidelines", "read_examples"),
     "questions": "list_questions",
     "qualify": "read_qualification",
     "qualify_start": "start_qualification",

@@ -20,13 +20,13 @@ OPERATIONS = {
     "list_tags": Row("dataset", "reviewer"),
 }
 PAGES = {
-    "data": "find_prompts",
+    "data": ("find_prompts", "count_facets", "list_views", "list_tags"),
     "view_save": "save_view",
     "view_delete": "delete_view",
-    "data_act": "act_on_prompts",
+    "data_act": ("preview_act", "act_on_prompts"),
     "data_history": "list_acts",
     "act_undo": "undo_act",
-    "more_pairs": "make_pairs",
+    "more_pairs": ("preview_pairs", "make_pairs"),
     "more_pairs_undo": "undo_pairs",
     "similar": "find_similar",
     "topics": "list_topics",

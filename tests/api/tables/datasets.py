@@ -17,7 +17,7 @@ PAGES = {
     "home": "list_datasets",
     "dataset": "read_dataset",
     "dataset_new": "create_dataset",
-    "settings": "change_settings",
+    "settings": ("read_settings", "change_settings"),
     "guidelines_revise": "revise_guidelines",
     "clone": "clone_dataset",
     "archive": "archive_dataset",

@@ -14,8 +14,8 @@ OPERATIONS = {
     "fetch_from_hub": Row("dataset", "admin", 202, {"repository": "team/kitchen"}),
 }
 PAGES = {
-    "import": "upload_file",
-    "import_preview": "preview_upload",
+    "import": ("list_uploads", "upload_file", "list_samples", "upload_sample"),
+    "import_preview": ("read_upload", "preview_upload", "import_upload"),
     "import_rejects": "download_refused_rows",
     "import_remove": "delete_upload",
     "import_hub": "fetch_from_hub",

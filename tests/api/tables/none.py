@@ -1,4 +1,4 @@
-"""Pages that are no operation, and why."""
+"""Pages that are no operation, and why; operations that are on no page."""
 
 LOGIN = "logging in is for people; programs have tokens"
 HELP = "the help is for people"
@@ -30,3 +30,10 @@ PAGES = {
     "metrics": "programs read it already, with a token of its own",
     "openapi": "the document of the operations",
 }  # fmt: skip
+
+OF_NO_PAGE = {
+    "push_rows", "list_prompts", "list_completions", "list_comparisons", "list_scores", "list_suggestions",
+    "list_votes", "list_labels", "list_flags", "register_model", "register_trained_model",
+    "register_external_model", "push_scores", "list_unscored", "diff_releases", "verify_release",
+}  # fmt: skip
+"""Rows by the thousand, models that were trained or run elsewhere, and what a command does on the server."""

@@ -7,7 +7,7 @@ OPERATIONS = {
     "read_own_hours": Row("", ""),
 }
 PAGES = {
-    "account": "read_account",
+    "account": ("read_account", "read_own_hours"),
     "account_data": "read_own_data",
     "own_languages": "change_account",
     "straight_on": "change_account",

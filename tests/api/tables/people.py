@@ -18,7 +18,7 @@ OPERATIONS = {
     ),
 }
 PAGES = {
-    "people": "list_people",
+    "people": ("list_people", "add_person"),
     "person": "read_person",
     "former": "read_former_person",
     "member_change": "change_person_role",
@@ -27,6 +27,6 @@ PAGES = {
     "member_resume": "resume_person",
     "member_qualify": "grant_qualification",
     "member_remove": "remove_person",
-    "time_sheet": "read_time_sheet",
+    "time_sheet": ("read_time_sheet", "correct_time"),
     "time_sheet_csv": "read_time_sheet_as_csv",
 }

@@ -23,7 +23,7 @@ PAGES = {
     "sources": "read_sources",
     "sources_report": "read_sources",
     "sources_table": "read_source_table",
-    "model": "list_dataset_models",
+    "model": ("list_dataset_models", "train_model"),
     "model_outlook": "read_training_outlook",
     "model_evaluate": "evaluate_model",
     "model_compare": "compare_models",

@@ -18,10 +18,14 @@ OPERATIONS = {
     "read_leakage_report": Row("dataset with a leakage report", "admin"),
 }
 PAGES = {
-    "releases": "list_releases",
+    "releases": ("list_releases", "list_release_kinds", "build_release"),
     "release_count": "count_release",
-    "release_leakage": "read_leakage_report",
-    "release": "read_release",
+    "release_leakage": (
+        "read_leakage_report",
+        "begin_leakage_report",
+        "begin_leakage_report_against",
+    ),
+    "release": ("read_release", "list_downloads"),
     "release_download": "download_release_file",
     "release_zip": "download_release",
     "release_pushes": "list_pushes",

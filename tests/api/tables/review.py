@@ -14,7 +14,7 @@ OPERATIONS = {
     "undo_example": Row("example", "reviewer"),
 }
 PAGES = {
-    "review": "list_cases",
+    "review": ("list_cases", "count_cases"),
     "review_case": "read_case",
     "settle": "settle_case",
     "unsettle": "unsettle_case",

@@ -8,6 +8,6 @@ OPERATIONS = {
 }
 PAGES = {
     "system": "read_system",
-    "allowed_hosts": "list_hosts",
+    "allowed_hosts": ("list_hosts", "allow_host"),
     "allowed_host_remove": "remove_host",
 }

@@ -15,9 +15,9 @@ OPERATIONS = {
     "list_promotions": Row("", ALL_DATASETS),
 }
 PAGES = {
-    "versions": "list_models",
+    "versions": ("list_models", "list_promotions"),
     "rollback": "roll_back_model",
-    "version": "read_model",
+    "version": ("read_model", "change_model"),
     "version_calibrate": "calibrate_model",
     "version_delete": "delete_model",
     "version_activate": "activate_model",

@@ -14,8 +14,8 @@ OPERATIONS = {
     "delete_webhook": Row("webhook", "admin", 204),
 }
 PAGES = {
-    "webhooks": "add_webhook",
-    "webhook": "list_deliveries",
+    "webhooks": ("list_webhooks", "add_webhook"),
+    "webhook": ("read_webhook", "list_deliveries"),
     "webhook_change": "change_webhook",
     "webhook_switch": "change_webhook",
     "webhook_rotate": "rotate_webhook_secret",
