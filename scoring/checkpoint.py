@@ -54,6 +54,9 @@ TEMPLATE_KEY = "scoring_template"
 """Key in the config.json of a checkpoint trained here: how its texts are encoded."""
 # Counts in config.json of layers, each with tensors of its own.
 COUNTS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"}
+POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
+"""Names of the longest input in tokens: most families', GPT-2's, Bloom's, MPT's."""
+ASSUMED_POSITIONS = 512
 # These families count positions from the padding id on.
 OFFSET_FAMILIES = ("camembert", "mpnet", "data2vec-text", "ibert", "luke", "xmod", "markuplm", "longformer")
 
@@ -74,7 +77,8 @@ class Checkpoint:
 
     `weights_sha256` is the digest of the safetensors file. For several files, and always for
     `tokenizer_sha256`, it is the digest of the lines "name sha256". `parameters` is counted from the
-    safetensors headers. `max_positions` is the longest input in tokens. `stated_template` is the value of
+    safetensors headers. `max_positions` is the longest input in tokens; `names_positions`: whether the config
+    names it. `stated_template` is the value of
     TEMPLATE_KEY in config.json, or empty. `chat_template` is the file with the model's chat template, or
     empty.
     """
@@ -87,11 +91,15 @@ class Checkpoint:
     max_positions: int
     stated_template: str = ""
     chat_template: str = ""
+    names_positions: bool = True
 
     def refuse_length(self, max_length: int) -> None:
         """Raise ValueError for more tokens than the model has positions."""
         if max_length > self.max_positions:
-            raise ValueError(f"max_length is {max_length}, but the model has {self.max_positions} positions")
+            has = f"the model has {self.max_positions} positions"
+            if not self.names_positions:
+                has = f"config.json names no number of positions, so {self.max_positions} is the most"
+            raise ValueError(f"max_length is {max_length}, but {has}")
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -107,15 +115,17 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     shapes = _shapes(path, weights)
     _refuse_oversized(config, shapes)
     tokenizer = _tokenizer_files(path)
+    positions = _max_positions(config)
     return Checkpoint(
         path=path,
         weights_sha256=sha256_of(path / weights[0]) if len(weights) == 1 else _sha256_of_files(path, weights),
         tokenizer_sha256=_sha256_of_files(path, tokenizer),
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=architecture,
-        max_positions=_max_positions(config),
+        max_positions=positions or ASSUMED_POSITIONS,
         stated_template=_stated_template(config),
         chat_template=chat_template_file(path),
+        names_positions=positions is not None,
     )
 
 
@@ -355,16 +365,39 @@ def _refuse_oversized(config: Mapping[str, Any], shapes: Mapping[str, tuple[int,
         raise CheckpointError(f"config.json says pad_token_id {padding!r}, which is not a token of the model")
 
 
-def _max_positions(config: Mapping[str, Any]) -> int:
-    """The longest input in tokens. RoBERTa's family counts positions from the padding id on: two fewer."""
-    positions = config.get("max_position_embeddings", config.get("n_positions", 512))
+def _max_positions(config: Mapping[str, Any]) -> int | None:
+    """The longest input in tokens; None if the config does not name it. RoBERTa's family counts positions
+    from the padding id on: two fewer."""
+    config = _text_config(config)
+    name = next((name for name in POSITIONS if config.get(name) is not None), None)
+    if name is None:
+        return None
+    positions = config[name]
     if type(positions) is not int or positions < 1:
-        raise CheckpointError(f"config.json says max_position_embeddings {positions!r}, which is not a count")
+        raise CheckpointError(f"config.json says {name} {positions!r}, which is not a count")
     family = str(config.get("model_type"))
     padding = config.get("pad_token_id", 1)
     if "roberta" in family or family in OFFSET_FAMILIES:
         return positions - (1 + (1 if padding is None else padding))
     return positions
+
+
+def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the config of a network for texts and images says of texts, with the defaults of `transformers`:
+    the file leaves these out. The config itself for a network for texts alone."""
+    if not isinstance(config.get("text_config"), dict):
+        return config
+    from transformers import AutoConfig  # takes a second to import
+
+    from scoring.model import quietly
+
+    try:
+        with quietly():
+            text: dict[str, Any] = AutoConfig.for_model(**config).get_text_config().to_dict()
+    except Exception as error:
+        # A config decides which code of the library runs, and this code raises errors of any type.
+        raise CheckpointError(f"config.json can't be read: {in_one_line(error)}") from error
+    return text
 
 
 def _tokenizer_files(path: Path) -> list[str]:

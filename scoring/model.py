@@ -189,6 +189,12 @@ def inputs_of(texts: Sequence[Encoded]) -> tuple[list[Ids], Types, Borders]:
     return [text.ids for text in texts], types or None, [text.border for text in texts]
 
 
+def padding_id(classifier: PreTrainedModel) -> int | None:
+    """The padding token; None without one. A config for texts and images has one for texts inside."""
+    padding: int | None = getattr(classifier.config.get_text_config(), "pad_token_id", None)
+    return padding
+
+
 class Padded(Network):
     """Any one-output classifier of `transformers`, with batches padded to the longest text.
 
@@ -200,7 +206,7 @@ class Padded(Network):
     def __init__(self, classifier: PreTrainedModel, *, by_length: bool = False) -> None:
         super().__init__()
         self.classifier = classifier
-        padding = classifier.config.pad_token_id
+        padding = padding_id(classifier)
         self.pad_id = padding or 0
         self.by_length = by_length
         # A decoder scores at the last token before the padding; without a padding token it cannot find it.

@@ -160,7 +160,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     model = one_output_classifier(source, **changed)
     if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":
         raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
-    positions = getattr(model.config, "max_position_embeddings", config.max_length)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
     if config.max_length > positions:
         raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
     if config.checkpointing and not model.supports_gradient_checkpointing:

@@ -27,7 +27,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
 
 from scoring.encode import Ids
-from scoring.model import Borders, Dense, Network, Padded, Types, quietly, stretches_positions
+from scoring.model import Borders, Dense, Network, Padded, Types, padding_id, quietly, stretches_positions
 
 ATTENTION = "within-texts"
 """The name under which `transformers` finds `attend_within`."""
@@ -299,7 +299,7 @@ def unpadded(classifier: PreTrainedModel, dtype: torch.dtype | None = None) -> U
 
 def _ways(classifier: PreTrainedModel) -> list[tuple[bool, int | None]]:
     """(shares, padding) to try."""
-    padding = classifier.config.pad_token_id
+    padding = padding_id(classifier)
     return [(True, None), (False, None), *([] if padding is None else [(False, padding)])]
 
 
@@ -326,12 +326,11 @@ def _trial(classifier: PreTrainedModel) -> Trial:
     draw = np.random.default_rng(0)
     windows = [getattr(module, "sliding_window", None) for module in classifier.modules()]
     past = min([window for window in windows if isinstance(window, int)], default=0) + 12
-    most = (
-        min(getattr(classifier.config, "max_position_embeddings", None) or LONGEST_TRIAL, LONGEST_TRIAL) - 2
-    )
+    positions = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
+    most = min(positions or LONGEST_TRIAL, LONGEST_TRIAL) - 2
     lengths = [length for length in (9, 21, past) if length <= most]
     texts = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in lengths]
-    texts[1][5] = classifier.config.pad_token_id or 0  # a text may hold this token as a word
+    texts[1][5] = padding_id(classifier) or 0  # a text may hold this token as a word
     border = lengths[-1] - 4
     ends = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in (1, 3)]
     texts += [np.concatenate([texts[-1][:border], end]) for end in ends]

@@ -54,6 +54,7 @@ RIGHT = {
     "megatron-bert": {},
     "gpt2": {},
     "gpt_neox": {},
+    "bloom": {"seq_length": 2048},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.3},
     "llama": GROUPED,
     "mistral": GROUPED,

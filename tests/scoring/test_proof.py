@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +18,7 @@ from scoring.engine import load
 from scoring.model import load_classifier
 from scoring.proof import Card, TemplateUnclear, prove
 from tests.scoring.models import save_bert
-from tests.scoring.test_families import GROUPED, card_values, mixed_pairs, save_family
+from tests.scoring.test_families import GROUPED, SMALL, card_values, mixed_pairs, save_family
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,57 @@ def test_positions_that_have_no_weights_may_be_any_number(llama, tmp_path):
     edit(folder / "config.json", max_position_embeddings=131_072)
 
     assert prove(folder, 64).checkpoint.max_positions == 131_072
+
+
+def test_a_network_for_texts_and_images_is_scored_as_far_as_its_texts_go(tmp_path):
+    text = {
+        key: value for key, value in SMALL.items() if key not in ("max_position_embeddings", "num_labels")
+    }
+    seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    folder = save_family(
+        tmp_path / "gemma3",
+        "gemma3",
+        text_config={**text, **GROUPED, "sliding_window": 16},
+        vision_config={**seen, "image_size": 8, "patch_size": 4},
+        mm_tokens_per_image=4,
+        **dict.fromkeys(set(SMALL) - {"num_labels"}),
+    )
+    # The file leaves out what is the default of the family.
+    described = json.loads((folder / "config.json").read_text())
+    described["text_config"].pop("max_position_embeddings", None)
+    (folder / "config.json").write_text(json.dumps(described))
+
+    proven = prove(folder, 64)
+
+    assert proven.checkpoint.max_positions == 131_072
+    pairs = mixed_pairs(64)
+    ours = [scored.value for scored in load(folder, max_length=64, precision="fp32")(pairs)]
+    expected = card_values(folder, pairs, 64)
+    assert np.abs(ours - expected).max() <= 1e-4 * expected.std()
+
+
+def test_a_config_for_texts_and_images_that_transformers_cannot_read_is_refused(llama, tmp_path):
+    folder = copy_of(llama, tmp_path)
+    edit(folder / "config.json", text_config={"hidden_size": "many"}, model_type="gemma3")
+
+    with pytest.raises(CheckpointError, match=r"config\.json can't be read"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({"seq_length": 2048}, "max_length is 3000, but the model has 2048 positions"),
+        ({}, "config.json names no number of positions, so 512 is the most"),
+    ],
+)
+def test_positions_under_another_name_are_found_and_none_are_made_up(settings, refusal, tmp_path):
+    folder = save_family(
+        tmp_path / "bloom", "bloom", **{**SMALL, "max_position_embeddings": None, **settings}
+    )
+
+    with pytest.raises(ValueError, match=refusal):
+        prove(folder, 3000)
 
 
 @pytest.mark.parametrize("family", ["mpnet", "camembert", "xlm-roberta"])
