@@ -281,6 +281,11 @@ def _shards(path: Path) -> list[str]:
             raise CheckpointError(f"{INDEX} names a shard outside the folder: {name!r}")
         if not (path / name).is_file():
             raise CheckpointError(f"{INDEX} names {name}, which is missing")
+    if stray := {file.name for file in path.glob("*.safetensors")} - names:
+        raise CheckpointError(
+            f"found {', '.join(sorted(stray))}, which {INDEX} does not name; "
+            "its tensors would be left out of the scores, so remove the file if it does not belong there"
+        )
     return sorted(names)
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertModel
 
@@ -250,6 +251,19 @@ def test_loose_weight_files_without_an_index_are_refused(folder):
     shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
 
     with pytest.raises(CheckpointError, match=r"found model.safetensors, other.safetensors"):
+        open_checkpoint(folder)
+
+
+def test_a_weight_file_that_the_index_does_not_name_is_refused(folder):
+    """Its tensors, such as those of an adapter, would be ignored."""
+    shard(folder)
+    query = "bert.encoder.layer.0.attention.self.query"
+    save_file({f"{query}.lora_A.weight": torch.ones(4, 32)}, folder / "extra.safetensors")
+
+    with pytest.raises(
+        CheckpointError,
+        match=r"found extra.safetensors, which .*index.json does not name",
+    ):
         open_checkpoint(folder)
 
 
