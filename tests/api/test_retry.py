@@ -2,16 +2,20 @@
 
 import threading
 from contextlib import suppress
+from inspect import getclosurevars
 
 import orjson
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.forms import BaseForm
+from django.http import HttpResponse
+from django.urls import resolve
 
 from tests.api.conftest import program_with, token_of
 from tests.api.tables import operations
 from tests.api.test_access import ADDRESSES, OBJECTS
-from tests.factories import ComparisonFactory, ModelVersionFactory, UserFactory
+from tests.factories import ComparisonFactory, DatasetFactory, ModelVersionFactory, UserFactory
 from tests.web.test_access import webhook_of
 from workbench.api.document import document
 from workbench.models import Dataset, KeptAnswer
@@ -26,6 +30,8 @@ GUARDED = {
     if any(parameter["name"] == "If-Match" for parameter in operation["parameters"])
 }
 """The operations that take If-Match, with their methods."""
+SHOWN_ONCE = {"rotate_webhook_secret", "create_invitation_link"}
+"""Operations whose answer holds a secret, which is not kept."""
 
 
 def create(client, key: str, name: str = "New"):
@@ -90,6 +96,59 @@ def test_an_error_of_the_server_keeps_no_answer_and_undoes_the_effect(staff, pro
 
     assert not Dataset.objects.filter(name="New").exists()
     assert not KeptAnswer.objects.exists()
+
+
+POSTS = [name for name, (method, _) in ADDRESSES.items() if method == "POST"]
+
+
+def rows_of_each_table() -> dict[str, int]:
+    """Without the answers that are kept."""
+    models = [model for model in apps.get_models() if model is not KeptAnswer]
+    return {model._meta.label: model._default_manager.count() for model in models}
+
+
+def put_a_note_in_place_of(method: str, path: str, monkeypatch) -> None:
+    """Have the operation do something that shows, whatever is sent to it: a dataset a time."""
+
+    def note(request, **_):
+        made = DatasetFactory.create()
+        return HttpResponse(b'{"id": %d}' % made.pk, status=201, content_type="application/json")
+
+    of_path = getclosurevars(resolve(path).func).nonlocals["self"].operations
+    (operation,) = [one for one in of_path if method in one.methods]
+    monkeypatch.setattr(operation, "view_func", note)
+    monkeypatch.setattr(operation, "_get_values", lambda *_: {})
+
+
+@pytest.mark.parametrize("operation", POSTS)
+def test_every_post_is_done_once_by_its_key(operation, dataset, staff, program, messages, monkeypatch):
+    """An operation that refuses the body of the table does nothing in any case: a note is in its place."""
+    row, (_, path) = TABLE[operation], ADDRESSES[operation]
+    path = path.format(**OBJECTS[row.of](dataset))
+    client = program(staff)
+    if row.status >= 400:
+        put_a_note_in_place_of("POST", path, monkeypatch)
+
+    def send(body: bytes):
+        return client.generic("POST", path, body, "application/json", headers={"idempotency-key": "k"})
+
+    sent = b"" if row.body is None else orjson.dumps(row.body)
+    first = send(sent)
+    assert first.status_code == (201 if row.status >= 400 else row.status), first.content
+    done = rows_of_each_table()
+    again = send(sent)
+
+    if operation in SHOWN_ONCE:
+        assert (again.status_code, again.json()["code"]) == (409, "shown_once")
+    else:
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert again.get("Location") == first.get("Location")
+        assert again["Idempotency-Replayed"] == "true"
+    assert rows_of_each_table() == done
+
+    other = send(b'{"other": "body"}')
+    assert (other.status_code, other.json()["code"]) == (422, "key_of_another")
+    assert rows_of_each_table() == done
 
 
 def test_a_key_of_endless_length_is_refused(staff, program):
