@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from scoring.checkpoint import CheckpointError
 from scoring.config import TrainConfig, TrainingError
@@ -147,12 +148,19 @@ def _add_adapters(classifier: PreTrainedModel, rank: int, lowest: int) -> None:
             "training adapters needs the package peft: install preference-workbench[lora]"
         ) from None
     depths, count = depths_of(classifier), layers_of(classifier)
-    targets = [
-        name
+    products = {
+        name: module
         for name, module in classifier.named_modules()
-        if isinstance(module, nn.Linear) and max(1, lowest) <= depths[f"{name}.weight"] <= count
-    ]
-    LoraModel(classifier, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), "default")
+        if isinstance(module, nn.Linear | Conv1D) and max(1, lowest) <= depths[f"{name}.weight"] <= count
+    }
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=list(products),
+        # The weights of GPT-2 are (in, out), those of nn.Linear (out, in).
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in products.values()),
+    )
+    LoraModel(classifier, settings, "default")
     for name, parameter in classifier.named_parameters():
         if depths.get(name, 0) > count:
             parameter.requires_grad_(True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import layer_norm
@@ -180,6 +181,40 @@ def test_adapters_are_merged_into_a_checkpoint_of_the_same_shape(tmp_path):
     assert torch.linalg.matrix_rank(after[query] - before[query], rtol=1e-3) <= 4
     assert not torch.equal(after[query], before[query])
     assert done.record.metrics["test"]["after"]["accuracy"] is not None
+
+
+ADAPTED = {
+    "llama": "model.layers.1.self_attn.q_proj.weight",
+    "gpt2": "transformer.h.1.attn.c_attn.weight",
+}
+"""A weight of the last layer."""
+
+
+@pytest.mark.parametrize("family", ADAPTED)
+def test_adapters_of_a_decoder_learn_and_are_merged_into_its_weights(family, tmp_path):
+    source = save_family(tmp_path / "model", family, **RIGHT[family])
+    config = replace(SHORT, steps=30, learning_rate=3e-3, batch=32, lora=4)
+    data = planted_data(300, 60, 0)
+
+    done = train(source, data, tmp_path / "out", config)
+
+    losses = [loss for _, loss, _ in done.record.metrics["curve"]]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    before, after = (
+        AutoModelForSequenceClassification.from_pretrained(path).state_dict()
+        for path in (source, tmp_path / "out")
+    )
+    assert before.keys() == after.keys()
+    change = after[ADAPTED[family]] - before[ADAPTED[family]]
+    assert 0 < torch.linalg.matrix_rank(change, rtol=1e-3) <= 4
+    scorer = load(tmp_path / "out", template="pair", max_length=64, precision="fp32")
+    right = np.mean(
+        [
+            np.subtract(*(score.value for score in scorer(pair.texts))) * (pair.target - 0.5) > 0
+            for pair in data.validation
+        ]
+    )
+    assert right == pytest.approx(done.record.metrics["validation"]["after"]["accuracy"])
 
 
 def test_layers_further_from_the_head_learn_at_lower_rates(tmp_path):
