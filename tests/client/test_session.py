@@ -75,6 +75,30 @@ def test_a_redirect_is_not_followed_with_the_token(server, session):
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("lost", [Answer(0), Answer(200, b"done", cut=1), Answer(502), Answer(504)])
+def test_what_is_gone_when_a_delete_is_sent_again_was_deleted_by_it(lost, server, session, naps):
+    server.answers = [lost, problem(404, "not_found", "There is nothing here.")]
+
+    session.send("DELETE", "/webhooks/1")
+
+    assert [asked.method for asked in server.asked] == ["DELETE", "DELETE"]
+
+
+@pytest.mark.parametrize("before", [[], [Answer(429)], [Answer(503)]])
+def test_a_delete_that_nobody_carried_out_says_that_there_is_nothing(before, server, session, naps):
+    server.answers = [*before, problem(404, "not_found", "There is nothing here.")]
+
+    with pytest.raises(errors.NotFound):
+        session.send("DELETE", "/webhooks/1")
+
+
+def test_another_request_that_finds_nothing_says_so_on_each_try(server, session, naps):
+    server.answers = [Answer(0), problem(404, "not_found", "There is nothing here.")]
+
+    with pytest.raises(errors.NotFound):
+        session.post("/webhooks/1/test")
+
+
 def test_it_gives_up_after_so_many_tries(server, session, naps):
     server.usual = lambda asked: Answer(0)
 
