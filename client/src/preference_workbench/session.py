@@ -34,8 +34,8 @@ class Session:
     """Sends requests, from any number of threads.
 
     A request that got no answer, or 429, 502, 503 or 504, is sent again, at most `tries` times in all. Each
-    POST keeps its Idempotency-Key, so nothing is done twice. A DELETE that got no answer, and finds nothing when
-    it is sent again, was done."""
+    POST keeps its Idempotency-Key, so nothing is done twice. A DELETE that got no answer, and finds nothing
+    when it is sent again, was done."""
 
     def __init__(self, url: str, token: str, *, tries: int = 6, timeout: float = 60.0) -> None:
         self.url = url.rstrip("/")
