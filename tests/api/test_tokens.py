@@ -9,7 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.api.conftest import program_with, token_of
-from tests.factories import DatasetFactory, UserFactory
+from tests.factories import DatasetFactory, PromptFactory, UserFactory
+from tests.webserver import ask, web_process
 from workbench.api import requests
 from workbench.models import Annotator, KeptAnswer, Member, Role, Token
 from workbench.pipeline.people import erasing, tokens
@@ -86,6 +87,53 @@ def test_what_is_no_token_lets_nobody_in(header, db):
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == "Bearer"
     assert answer.json()["code"] == "no_token"
+
+
+@pytest.mark.parametrize("name", ["token", "access_token", "api_key", "key", "Authorization"])
+def test_a_token_in_an_address_lets_nobody_in(name, alice):
+    answer = Client().get("/api/v1/datasets", {name: token_of(alice)})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "no_token")
+
+
+def test_a_token_in_a_body_or_a_cookie_lets_nobody_in(alice):
+    secret = token_of(alice)
+    client = Client()
+    client.cookies["token"] = client.cookies["access_token"] = secret
+
+    for body in ({"token": secret}, {"access_token": secret}):
+        answer = client.post("/api/v1/datasets", body, "application/json")
+        assert (answer.status_code, answer.json()["code"]) == (401, "no_token")
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_web_process_logs_neither_a_token_nor_its_digest(tmp_path):
+    """Whatever becomes of the request: list_models fails in this process."""
+    PromptFactory.create(messages=[{"role": "user", "content": "Why?"}])
+    usable = token_of(UserFactory.create(is_staff=True))
+    revoked = token_of(UserFactory.create(), revoked=True)
+    log = tmp_path / "web.log"
+
+    with web_process(log, "tests.faults.failing_app") as (port, _):
+        statuses = [
+            ask(port, f"/api/v1/{path}", Authorization=f"Bearer {secret}")[0]
+            for secret in (usable, revoked, "pw_of-nobody")
+            for path in ("datasets", "datasets/999", "nowhere", "models")
+        ]
+        statuses += [
+            ask(port, path, Authorization=f"Bearer {usable}")[0]
+            for path in (f"/api/v1/models?token={usable}", f"/api/v1/nowhere?access_token={usable}")
+        ]
+        statuses.append(ask(port, f"/api/v1/datasets?access_token={usable}")[0])
+
+    written = log.read_text()
+    assert statuses == [200, 404, 404, 500, *[401] * 8, 500, 404, 401]
+    assert "Internal Server Error: /api/v1/models" in written
+    for secret in (usable, revoked):
+        assert secret not in written
+        assert secret.removeprefix("pw_") not in written
+        assert Token.digest_of(secret) not in written
 
 
 def test_a_session_counts_for_nothing_in_the_api(alice, as_user):

@@ -1,5 +1,5 @@
-"""The product's web application and Celery app, where a page, a stream and a Run fail with an error that says
-the text of a prompt: what a test's processes run."""
+"""The product's web application and Celery app, where a page, a stream, an operation and a Run fail with an
+error that says the text of a prompt: what a test's processes run."""
 
 import os
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ django.setup()
 from django.db import IntegrityError  # noqa: E402
 from django.http import StreamingHttpResponse  # noqa: E402
 
+from workbench.api import versions as operations  # noqa: E402
 from workbench.models import Prompt  # noqa: E402
 from workbench.views import versions  # noqa: E402
 from workbench.worker import tasks  # noqa: E402
@@ -38,4 +39,5 @@ def begin_and_fail() -> Iterator[str]:
 
 versions.AddModelForm = fail  # of version_add
 versions.render = lambda *_: StreamingHttpResponse(begin_and_fail())  # of versions
+operations.page_of = fail  # of list_models
 tasks.ACTS["statistics"] = fail
