@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import torch
 from safetensors import safe_open
@@ -74,47 +74,118 @@ def pool_by_mean(classifier: PreTrainedModel) -> bool:
         classifier.config.classifier_pooling = "mean"
         _zero(cast("nn.Linear", classifier.get_submodule("classifier")))
         return True
-    layers = getattr(getattr(classifier.base_model, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList) or not hasattr(layers[-1], "attention"):
+    found = _layers(classifier)
+    if found is None:
         return False
-    try:
-        layer = copy.deepcopy(layers[-1])
-        _make_uniform(layer)
-        dense, head = _head(classifier)
-    except AttributeError:
-        return False
+    layers, names = found
+    layer = copy.deepcopy(layers[-1])
+    _make_uniform(layer, names)
     layers.append(layer)
     classifier.config.num_hidden_layers += 1
+    dense, head = cast("tuple[nn.Linear, nn.Linear]", _head(classifier))
     with torch.no_grad():
         nn.init.eye_(dense.weight)
-        dense.bias.zero_()
+        dense.bias.fill_(SHIFT if classifier.config.model_type in RECTIFIED else 0.0)
     _zero(head)
     return True
 
 
-def _make_uniform(layer: Any) -> None:
+def reads_untrained(source: Path, config: TrainConfig, classifier: PreTrainedModel) -> str | None:
+    """A sentence if a new head should read the mean of the tokens and its family can't; None otherwise.
+    Decoders read their last token, which has seen all others."""
+    pools = getattr(classifier.config, "classifier_pooling", None) or _layers(classifier)
+    if pools or hasattr(classifier, "score") or not wants_mean(source, config, classifier):
+        return None
+    return (
+        f"a {type(classifier).__name__} has no place for the mean of the tokens: its new head reads what the "
+        "heads of its family read, often the first token, which nobody has trained for that"
+    )
+
+
+class _Names(NamedTuple):
+    """The parts of an encoder layer."""
+
+    query: str
+    key: str
+    value: str
+    mix: str
+    mix_norm: str
+    down: str
+    down_norm: str
+
+
+_AROUND = ("attention.output.dense", "attention.output.LayerNorm", "output.dense", "output.LayerNorm")
+LAYERS = (
+    _Names("attention.self.query", "attention.self.key", "attention.self.value", *_AROUND),
+    # DeBERTa 2: its relative positions are products with queries and keys, so these too are zero.
+    _Names("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj", *_AROUND),
+    # DistilBERT.
+    _Names(
+        "attention.q_lin",
+        "attention.k_lin",
+        "attention.v_lin",
+        "attention.out_lin",
+        "sa_layer_norm",
+        "ffn.lin2",
+        "output_layer_norm",
+    ),
+)
+"""Layers that can take the mean. MPNet's can't: it adds learnt positions to the attention of every layer."""
+HEADS = (
+    ("pooler.dense", "classifier"),
+    ("pre_classifier", "classifier"),
+    ("classifier.dense", "classifier.out_proj"),
+)
+"""(dense layer over the first row, the one output). BERT's pooler is in its base model."""
+RECTIFIED = {"electra", "deberta-v2", "distilbert"}
+"""Families whose dense layer is followed by GELU or ReLU, and not by tanh."""
+SHIFT = 4.0
+"""Added before a GELU or ReLU, so that it keeps the negative half of a normalised row."""
+
+
+def _layers(classifier: PreTrainedModel) -> tuple[nn.ModuleList, _Names] | None:
+    """The layers of an encoder with the names of their parts; None for a family without such layers or
+    head."""
+    for inner in ("encoder", "transformer"):
+        layers = getattr(getattr(classifier.base_model, inner, None), "layer", None)
+        if isinstance(layers, nn.ModuleList) and _head(classifier):
+            for names in LAYERS:
+                if all(_part(layers[-1], name) for name in names):
+                    return layers, names
+    return None
+
+
+def _make_uniform(layer: nn.Module, names: _Names) -> None:
     """A layer whose first row is the normalised mean of the tokens; the block after the attention adds
     nothing yet."""
-    attention, mixed = layer.attention.self, layer.attention.output
     with torch.no_grad():
-        for part in (attention.query, attention.key):
-            _zero(part)
-        for part, size in ((attention.value, 1.0), (mixed.dense, LOUDER)):
-            nn.init.eye_(part.weight).mul_(size)
-            part.bias.zero_()
-        _zero(layer.output.dense)
-        for norm in (mixed.LayerNorm, layer.output.LayerNorm):
+        for name in (names.query, names.key, names.down):
+            _zero(cast("nn.Linear", layer.get_submodule(name)))
+        for name, size in ((names.value, 1.0), (names.mix, LOUDER)):
+            linear = cast("nn.Linear", layer.get_submodule(name))
+            nn.init.eye_(linear.weight).mul_(size)
+            linear.bias.zero_()
+        for name in (names.mix_norm, names.down_norm):
+            norm = cast("nn.LayerNorm", layer.get_submodule(name))
             norm.weight.fill_(1.0)
             norm.bias.zero_()
 
 
-def _head(classifier: PreTrainedModel) -> tuple[nn.Linear, nn.Linear]:
-    """(dense layer over the first row, the one output). Raises AttributeError for another kind of head."""
-    pooler = getattr(classifier.base_model, "pooler", None)
-    if pooler is not None:
-        return cast("nn.Linear", pooler.dense), cast("nn.Linear", classifier.get_submodule("classifier"))
-    head = cast("Any", classifier.get_submodule("classifier"))
-    return head.dense, head.out_proj
+def _head(classifier: PreTrainedModel) -> tuple[nn.Module, nn.Module] | None:
+    """(dense layer over the first row, the one output); None for another kind of head."""
+    body = f"{classifier.base_model_prefix}."
+    for dense, output in ((f"{body}pooler.dense", "classifier"), *HEADS):
+        found = _part(classifier, dense), _part(classifier, output)
+        if all(found):
+            return cast("tuple[nn.Module, nn.Module]", found)
+    return None
+
+
+def _part(module: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def _zero(linear: nn.Linear) -> None:

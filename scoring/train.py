@@ -50,12 +50,13 @@ from scoring.heads import (
     pool_by_mean,
     prepare,
     rates_of,
+    reads_untrained,
     trained_parameters,
     wants_mean,
 )
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
-from scoring.preflight import EncodedPair, Preflight, encode_pairs, preflight, room_on_disk
+from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 from scoring.unfinished import Diverged, sync, working_folder, write_tensors
@@ -233,6 +234,9 @@ class Run:
             split: encode_pairs(self.encoder, pairs, split) for split, pairs in self.data.splits().items()
         }
         self.preflight = preflight(self.data, self.encoded["train"], self.config)
+        if note := reads_untrained(self.source, self.config, self.classifier):
+            findings = (*self.preflight.findings, Finding("warning", note))
+            self.preflight = replace(self.preflight, findings=findings)
         if full := room_on_disk(self.work, sum(p.numel() for p in self.classifier.parameters())):
             raise TrainingError(full)
         self.identity = self._identity()

@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import layer_norm
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, BertModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    BertModel,
+)
 
-from scoring.config import PRESETS
+from scoring.checkpoint import open_checkpoint
+from scoring.config import PRESETS, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.heads import depths_of, has_head, pool_by_mean, rates_of
 from scoring.model import quietly
 from scoring.pairs import LabelledPair
+from scoring.proof import prove
 from scoring.train import bradley_terry_loss, classifier_of, preference_loss, train, weights_by_length
 from scoring.trainable import trainable
 from tests.scoring.models import save_bert, save_encoder
@@ -28,6 +35,14 @@ def encoder_without_pooler(path):
     folder = save_bert(path, kind=BertModel)
     network = BertModel.from_pretrained(folder, add_pooling_layer=False)
     network.save_pretrained(folder)
+    return folder
+
+
+def bare(path, family):
+    """A random network of a family without a head, and its tokenizer."""
+    folder = save_family(path, family, **RIGHT[family])
+    with quietly():
+        AutoModelForSequenceClassification.from_pretrained(folder).base_model.save_pretrained(folder)
     return folder
 
 
@@ -98,7 +113,9 @@ def test_a_head_that_was_trained_is_kept(tmp_path):
     assert torch.equal(classifier.classifier.weight, before)
 
 
-@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "electra", "bert", "camembert"])
+@pytest.mark.parametrize(
+    "family", ["roberta", "xlm-roberta", "electra", "bert", "camembert", "distilbert", "deberta-v2"]
+)
 def test_encoders_of_other_families_are_pooled_by_the_mean_too(family, tmp_path):
     classifier = AutoModelForSequenceClassification.from_pretrained(
         save_family(tmp_path / "m", family, **RIGHT[family])
@@ -113,6 +130,64 @@ def test_encoders_of_other_families_are_pooled_by_the_mean_too(family, tmp_path)
     mean = layer_norm(before.mean(0), (32,))
     assert torch.nn.functional.cosine_similarity(after, mean, dim=0) > 0.97
     assert classifier(ids, attention_mask=mask).logits.item() == 0
+
+
+@pytest.mark.parametrize("family", ["distilbert", "deberta-v2"])
+def test_a_bare_encoder_of_another_family_gets_a_mean_that_learns(family, tmp_path):
+    source = bare(tmp_path / "encoder", family)
+    seen = []
+
+    done = train(
+        source,
+        planted_data(300, 60, 0),
+        tmp_path / "out",
+        replace(SHORT, steps=30, learning_rate=3e-3, batch=32),
+        looked=seen.append,
+    )
+
+    assert open_checkpoint(tmp_path / "out").path == tmp_path / "out"
+    assert AutoConfig.from_pretrained(tmp_path / "out").num_hidden_layers == 3
+    losses = [loss for _, loss, _ in done.record.metrics["curve"]]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert not [finding for finding in seen[0].findings if "mean" in finding.text]
+    assert prove(tmp_path / "out", 64).template == "pair"
+
+
+def test_the_negative_half_of_a_mean_passes_a_head_without_tanh(tmp_path):
+    classifier = classifier_of(bare(tmp_path / "encoder", "distilbert"), SHORT, CPU).eval()
+    with torch.no_grad():
+        classifier.classifier.weight[0, 0] = 1.0
+    ids = torch.tensor([[2, 9, 30, 41, 57, 3], [2, 99, 130, 141, 157, 3], [2, 77, 78, 79, 80, 3]])
+    rows = classifier.base_model(ids).last_hidden_state[:, 0, 0]
+
+    scores = classifier(ids).logits[:, 0]
+
+    assert (rows < 0).any()
+    assert torch.allclose(scores - scores[0], rows - rows[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["mpnet", "deberta"])
+def test_an_encoder_without_a_place_for_the_mean_says_so(family, tmp_path):
+    """MPNet adds learnt positions to the attention of every layer, so no layer of it is a mean."""
+    source = bare(tmp_path / "encoder", family)
+    seen = []
+
+    train(source, planted_data(60, 20, 0), tmp_path / "out", replace(SHORT, steps=1), looked=seen.append)
+
+    assert [
+        text for text in (finding.text for finding in seen[0].findings) if "no place for the mean" in text
+    ]
+    with pytest.raises(TrainingError, match="has its own pooling; choose pooling auto"):
+        classifier_of(source, replace(SHORT, pooling="mean"), CPU)
+
+
+def test_a_bare_decoder_reads_its_last_token_and_warns_of_nothing(tmp_path):
+    source = bare(tmp_path / "decoder", "llama")
+    seen = []
+
+    train(source, planted_data(60, 20, 0), tmp_path / "out", replace(SHORT, steps=1), looked=seen.append)
+
+    assert not [finding for finding in seen[0].findings if "mean" in finding.text]
 
 
 # --- every family learns ------------------------------------------------------------------------------------
