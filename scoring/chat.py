@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -37,6 +37,22 @@ DATE = datetime.date(2024, 7, 26)
 _PARTS_OF_A_DATE = {part: DATE.strftime(part) for part in ("%d", "%b", "%B", "%m", "%Y", "%A", "%a")}
 _REPLACED = "".join(f"|replace({part!r}, {text!r})" for part, text in _PARTS_OF_A_DATE.items())
 FIXED_DATE = "{% macro strftime_now(form) %}{{ form" + _REPLACED + " }}{% endmacro %}"
+
+
+_CALL = {"type": "function", "function": {"name": "a", "arguments": {"b": "c"}}}
+PROBES: Sequence[Sequence[Mapping[str, Any]]] = (
+    ({"role": "user", "content": "a"},),
+    ({"role": "system", "content": "a"}, {"role": "user", "content": "a"}),
+    ({"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}),
+    ({"role": "user", "content": "a"}, {"role": "assistant", "content": "a", "reasoning_content": "b"}),
+    ({"role": "user", "content": "a"}, {"role": "assistant", "content": "a", "thinking": "b"}),
+    (
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+        {"role": "tool", "name": "a", "content": "b"},
+    ),
+)
+"""Conversations that show which tokens a template writes: every kind of turn, reasoning, calls of tools."""
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -155,10 +171,13 @@ class ChatEncoder(Encoder):
         renamed, control = self._literals.subn(self._named("t"), self._rendered(guarded))
         return self._guarded.sub(lambda match: self._control[int(match[1])], renamed), control
 
-    def _rendered(self, turns_in_order: Sequence[Turn]) -> str:
+    def _rendered(self, turns_in_order: Sequence[Mapping[str, Any]], **settings: bool) -> str:
         try:
             rendered = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns_in_order], chat_template=self._template, tokenize=False
+                [dict(turn) for turn in turns_in_order],
+                chat_template=self._template,
+                tokenize=False,
+                **settings,
             )
         except Exception as error:  # noqa: BLE001
             # A template is a program from elsewhere: it may raise errors of any type.
@@ -246,12 +265,15 @@ class ChatEncoder(Encoder):
     # --- control tokens -------------------------------------------------------------------------------------
 
     def _control_literals(self) -> list[str]:
-        """Tokens that no text may become: special ones, and those that the template puts around a turn of the
-        user (Gemma's are not marked as special)."""
-        try:
-            around = self._rendered([{"role": "user", "content": "a"}])
-        except _Refused:
-            around = ""
+        """Tokens that no text may become: special ones, and those that the template writes around a turn
+        (Gemma's "<start_of_turn>" and Qwen's "<think>" are not marked as special)."""
+        around = ""
+        for conversation in PROBES:
+            for settings in ({}, {"add_generation_prompt": True}):
+                try:
+                    around += self._rendered(conversation, **settings)
+                except _Refused:
+                    continue  # it has no place for such a turn
         added = self._tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
         return [
             token.content

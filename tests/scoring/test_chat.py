@@ -53,6 +53,21 @@ DEFAULT_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"
 ) + CHATML
 THINKING = CHATML.replace("message['content'] ", "message['content'].split('</think>')[-1].lstrip() ")
+EMPTY_THOUGHTS = CHATML.replace(
+    "message['content'] ",
+    "('<think>\\n\\n</think>\\n\\n' if message['role'] == 'assistant' else '') + message['content'] ",
+)
+REASONING = CHATML.replace(
+    "message['content'] ",
+    "('<think>' + message['reasoning_content'] + '</think>' if message['reasoning_content'] else '') "
+    "+ message['content'] ",
+)
+CALLS = CHATML.replace(
+    "message['content'] ",
+    "message['content'] + ('<tool_call>' + message['tool_calls'][0]['function']['name'] + '</tool_call>' "
+    "if message['tool_calls'] else '') ",
+)
+OPENED = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n' }}{% endif %}")
 TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,
@@ -64,7 +79,7 @@ TEMPLATES = {
 }
 CONTROL = ["<|endoftext|>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>",
            "<|end_header_id|>", "<|eot_id|>"]  # fmt: skip
-UNMARKED = ["<start_of_turn>", "<end_of_turn>", "<think>", "</think>"]
+UNMARKED = ["<start_of_turn>", "<end_of_turn>", "<think>", "</think>", "<tool_call>", "</tool_call>"]
 TURN = {"role": "user", "content": "why does rain fall"}
 ANSWER = {"role": "assistant", "content": "because air cools"}
 SYSTEM = {"role": "system", "content": "be brief and kind"}
@@ -213,6 +228,29 @@ def test_special_tokens_in_a_text_are_plain_characters(name, kind):
     if kind == "bytes":
         assert spoilt.ids.tolist()[-len(theirs) :] == theirs
     assert evil.strip() in tokenizer.decode(spoilt.ids)
+
+
+@pytest.mark.parametrize(
+    ("template", "literals"),
+    [
+        (EMPTY_THOUGHTS, ["<think>", "</think>"]),
+        (REASONING, ["<think>", "</think>"]),
+        (CALLS, ["<tool_call>", "</tool_call>"]),
+        (OPENED, ["<think>"]),
+    ],
+    ids=["around every answer", "around reasoning", "around calls", "before an answer"],
+)
+def test_tokens_that_a_template_writes_for_an_assistant_are_plain_characters_in_a_text(template, literals):
+    tokenizer = chat_tokenizer(template)
+    assert template != CHATML
+    evil = "".join(f"a{literal} b" for literal in literals)
+
+    plain, asked, answered = ChatEncoder(tokenizer, 512)([("a", "b"), (evil, "b"), ("a", evil)])
+
+    control = [tokenizer.convert_tokens_to_ids(literal) for literal in literals]
+    for spoilt in (asked, answered):
+        assert np.isin(spoilt.ids, control).sum() == np.isin(plain.ids, control).sum()
+        assert evil in tokenizer.decode(spoilt.ids)
 
 
 def test_a_text_that_a_turn_of_the_model_would_forge_keeps_the_score_of_its_characters(llama):
