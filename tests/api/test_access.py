@@ -19,7 +19,7 @@ from tests.factories import (
     UserFactory,
 )
 from tests.web.test_access import TABLE as OF_PAGES
-from tests.web.test_access import example_in, invited_to, reply_in, webhook_of
+from tests.web.test_access import example_in, invited_to, reply_in, token_naming, webhook_of
 from workbench.api.document import document
 from workbench.models import (
     Act,
@@ -83,6 +83,8 @@ def test_each_operation_is_on_a_page_or_known_to_be_on_none():
 
 ASKS_BY_FORM = {"model_outlook", "release_count"}
 """Pages whose form changes nothing: it asks for figures."""
+MAKES_ACCOUNTS = {"accounts_person", "programs"}
+"""Pages whose lists are for programs too, and whose forms are not: no token makes a token or an account."""
 ASK = {"preview_upload", "preview_act", "preview_pairs", "count_release"}
 """Operations by POST that change nothing."""
 
@@ -99,7 +101,7 @@ def test_a_page_that_takes_a_form_names_an_operation_that_changes_something():
     }
 
     assert len(takes_form) > 60
-    assert {name for name, is_act in acts.items() if not any(is_act)} == ASKS_BY_FORM
+    assert {name for name, is_act in acts.items() if not any(is_act)} == ASKS_BY_FORM | MAKES_ACCOUNTS
 
 
 def test_a_page_that_shows_a_list_or_a_thing_names_an_operation_that_reads_it():
@@ -235,6 +237,8 @@ OBJECTS: dict[str, Callable[[Dataset], dict[str, object]]] = {
     "example": lambda dataset: {"pk": example_in(dataset).pk},
     "reply": lambda dataset: {"pk": reply_in(dataset).pk},
     "webhook": lambda dataset: {"pk": webhook_of(dataset).pk},
+    "token": lambda dataset: {"pk": token_naming(dataset).pk},
+    "token of a dataset": lambda dataset: {"pk": dataset.pk, "token_pk": token_naming(dataset).pk},
 }
 """Kind of object -> the parts of a path that names one."""
 

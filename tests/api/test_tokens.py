@@ -14,6 +14,7 @@ from tests.webserver import ask, web_process
 from workbench.api import requests
 from workbench.models import Annotator, KeptAnswer, Member, Role, Token
 from workbench.pipeline.people import erasing, tokens
+from workbench.templatetags.figures import clock
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +182,64 @@ def test_an_admin_sees_every_token_that_reaches_the_dataset(dataset, alice, bob,
 
     prefixes = list(Token.objects.order_by("pk").values_list("prefix", flat=True))
     assert [prefix in page for prefix in prefixes] == [True, True, False]
+
+
+def test_staff_see_the_tokens_of_an_account_and_end_each(dataset, bob, charlie, as_user):
+    token_of(bob)
+    token_of(bob, "annotate", [dataset])
+    token_of(charlie)
+    Token.objects.filter(user=bob).update(last_used_at=timezone.now() - timedelta(days=40))
+    for_all, named, of_another = Token.objects.order_by("pk")
+    staff = as_user(UserFactory.create(is_staff=True))
+    path = reverse("accounts_person", args=[bob.pk])
+
+    page = staff.get(path).content.decode()
+    assert (for_all.prefix in page, named.prefix in page, of_another.prefix in page) == (True, True, False)
+    for_all.refresh_from_db()
+    assert page.count(clock(for_all.last_used_at)) == 2
+    for token in (for_all, named):
+        revoke = reverse("token_revoke", args=[token.pk])
+        assert revoke in page
+        assert staff.post(revoke, {"next": path}).url == path
+
+    assert reverse("token_revoke", args=[for_all.pk]) not in staff.get(path).content.decode()
+    assert Token.objects.exclude(revoked_at=None).count() == 2
+
+
+def test_a_program_of_staff_lists_all_tokens_and_ends_each(dataset, bob, charlie, program):
+    token_of(bob)
+    named = token_of(charlie, "annotate", [dataset])
+    for_all = Token.objects.order_by("pk").first()
+    staff = program(UserFactory.create(is_staff=True))
+
+    listed = staff.get("/api/v1/tokens").json()["items"]
+    (of_bob,) = staff.get(f"/api/v1/tokens?account={bob.pk}").json()["items"]
+    ended = staff.post(f"/api/v1/tokens/{for_all.pk}/revoke")
+
+    assert [one["person"] for one in listed[:2]] == ["bob", "charlie"]
+    assert (of_bob["id"], of_bob["is_for_all"], of_bob["state"]) == (for_all.pk, True, "usable")
+    assert named not in str(listed)
+    assert Token.digest_of(named) not in str(listed)
+    assert ended.status_code == 204
+    for_all.refresh_from_db()
+    assert for_all.revoked_at
+
+
+def test_a_program_of_an_admin_ends_tokens_that_name_the_dataset_alone(dataset, alice, bob, program):
+    other = DatasetFactory.create(name="Elsewhere")
+    token_of(bob, "annotate", [dataset, other])
+    token_of(bob)
+    token_of(bob, "annotate", [other])
+    named, for_all, elsewhere = Token.objects.order_by("pk")
+    admin, path = program(alice), f"/api/v1/datasets/{dataset.pk}/tokens"
+
+    listed = admin.get(path).json()["items"]
+    answers = [admin.post(f"{path}/{one.pk}/revoke").status_code for one in (named, for_all, elsewhere)]
+
+    of_bob = [(one["id"], one["datasets"]) for one in listed if one["person"] == "bob"]
+    assert of_bob == [(named.pk, [dataset.pk]), (for_all.pk, [])]
+    assert answers == [204, 404, 404]
+    assert list(Token.objects.exclude(revoked_at=None)) == [named]
 
 
 def test_a_service_account_has_tokens_and_no_way_to_log_in(dataset, alice, as_user):

@@ -22,6 +22,7 @@ from workbench.api import (
     review,
     runs,
     system,
+    tokens,
     versions,
     webhooks,
 )
@@ -72,6 +73,7 @@ for noun in (
     versions,
     webhooks,
     system,
+    tokens,
     external,
 ):
     api.add_router("", noun.router)

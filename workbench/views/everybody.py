@@ -13,12 +13,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from workbench import access, mails
 from workbench.forms.accounts import EraseForm, NameAndAddressForm, NewAccountForm
 from workbench.mails import origin_of
-from workbench.models import User
+from workbench.models import Token, User
 from workbench.pipeline.people import accounts as pipeline
 from workbench.pipeline.people import erasing, own
 from workbench.pipeline.runs.progress import Refused
 
 A_PAGE = 100
+TOKENS_A_PAGE = 50
 
 Act = Callable[[User, User], None]
 ACTS: dict[str, tuple[Act, str]] = {
@@ -51,7 +52,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def one_account(request: HttpRequest, pk: int) -> HttpResponse:
-    """One account with its datasets. A POST gives it another name or mail address."""
+    """One account with its datasets and tokens. A POST gives it another name or mail address."""
     account = access.account_for(request.user, pk)
     name, address = account.username, account.email
     form = NameAndAddressForm(request.POST if request.method == "POST" else None, account=account)
@@ -104,6 +105,9 @@ def _page(request: HttpRequest, account: User, form: NameAndAddressForm, link: s
         "link": link,
         "is_own": account == request.user,
         "datasets": own.datasets_of(account),
+        "page": Paginator(Token.objects.filter(user=account).listed(), TOKENS_A_PAGE).get_page(
+            request.GET.get("page")
+        ),
         "has_second_step": Authenticator.objects.filter(user=account).exists(),
         "linked": SocialAccount.objects.filter(user=account).exists(),
         "verified": account.emailaddress_set.filter(verified=True, email=account.email.lower()).exists(),

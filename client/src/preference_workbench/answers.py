@@ -1542,6 +1542,32 @@ class TokenInUse(BaseModel):
     expires_at: AwareDatetime
 
 
+class TokenOut(BaseModel):
+    """
+    A token without its secret. account: whose it is; prefix: the first characters of the secret;
+    is_for_all: for every dataset that the account may open; datasets: those that it names; last_used_at: to
+    the minute; state: usable, expired or revoked.
+    """
+
+    id: int
+    account: int
+    person: str
+    name: str
+    prefix: str
+    scope: str
+    is_for_all: bool
+    datasets: list[int]
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    last_used_at: AwareDatetime | None
+    state: str
+
+
+class Tokens(BaseModel):
+    items: list[TokenOut]
+    next_after: int | None
+
+
 class TopicOut(BaseModel):
     """
     Prompts of similar meaning. figures: accuracy of the model and agreement of people, with intervals.

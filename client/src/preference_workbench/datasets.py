@@ -13,7 +13,7 @@ from preference_workbench.data import Data
 from preference_workbench.errors import Changed
 from preference_workbench.history import Chosen, history
 from preference_workbench.models import DatasetModels, Model
-from preference_workbench.people import Invitations, People
+from preference_workbench.people import Invitations, People, Tokens
 from preference_workbench.pushing import ROWS_A_CHUNK, Pushed, Rows, push
 from preference_workbench.releases import Releases
 from preference_workbench.review import Review
@@ -197,6 +197,11 @@ class Dataset(answers.DatasetOut, Resource):
     @property
     def invitations(self) -> Invitations:
         return Invitations(self._session, self.id)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of programs that reach the dataset."""
+        return Tokens(self._session, self.id)
 
     @property
     def models(self) -> DatasetModels:

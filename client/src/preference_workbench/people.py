@@ -1,4 +1,4 @@
-"""The people of a dataset: roles, pauses, hours, invitations."""
+"""The people of a dataset: roles, pauses, hours, invitations; and the tokens of programs."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -88,3 +88,18 @@ class Invitations:
     def revoke(self, invitation: int) -> None:
         """End an invitation. Who has come by it stays."""
         self._session.post(f"/invitations/{invitation}/revoke")
+
+
+class Tokens:
+    """The tokens that reach a dataset; without one, all of the workbench, for staff."""
+
+    def __init__(self, session: Session, dataset: int | None = None) -> None:
+        self._session = session
+        self._path = "/tokens" if dataset is None else f"/datasets/{dataset}/tokens"
+
+    def __iter__(self) -> Iterator[answers.TokenOut]:
+        return map(answers.TokenOut.model_validate, self._session.pages(self._path))
+
+    def revoke(self, token: int) -> None:
+        """End a token by its number: its next request is refused."""
+        self._session.post(f"{self._path}/{token}/revoke")

@@ -8,6 +8,7 @@ from preference_workbench import answers
 from preference_workbench.datasets import Datasets
 from preference_workbench.history import Chosen, history
 from preference_workbench.models import Models
+from preference_workbench.people import Tokens
 from preference_workbench.runs import Run
 from preference_workbench.session import Session
 
@@ -50,6 +51,11 @@ class Workbench:
     @property
     def models(self) -> Models:
         return Models(self.session)
+
+    @property
+    def tokens(self) -> Tokens:
+        """All tokens. Needs staff."""
+        return Tokens(self.session)
 
     def history(self, **chosen: Unpack[Chosen]) -> Iterator[answers.HistoryRow]:
         """All that was done in the installation, newest first. Needs staff."""

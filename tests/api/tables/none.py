@@ -21,9 +21,9 @@ PAGES = {
     ),
     **dict.fromkeys(("help", "help_search", "help_picture", "help_page"), HELP),
     **dict.fromkeys(("quality_chart", "sources_chart"), DRAWN),
-    **dict.fromkeys(("tokens", "programs", "token_revoke"), "a token makes and ends no tokens"),
+    "tokens": "a token makes no tokens",
     **dict.fromkeys(
-        ("accounts", "accounts_person", "accounts_change", "accounts_erase"),
+        ("accounts", "accounts_change", "accounts_erase"),
         "a token opens, closes and erases no accounts",
     ),
     "agree": "a person agrees to a text, and no program",
