@@ -171,13 +171,13 @@ class ChatEncoder(Encoder):
         renamed, control = self._literals.subn(self._named("t"), self._rendered(guarded))
         return self._guarded.sub(lambda match: self._control[int(match[1])], renamed), control
 
-    def _rendered(self, turns_in_order: Sequence[Mapping[str, Any]], **settings: bool) -> str:
+    def _rendered(self, turns_in_order: Sequence[Mapping[str, Any]], *, opened: bool = False) -> str:
         try:
             rendered = self._tokenizer.apply_chat_template(
                 [dict(turn) for turn in turns_in_order],
                 chat_template=self._template,
                 tokenize=False,
-                **settings,
+                add_generation_prompt=opened,
             )
         except Exception as error:  # noqa: BLE001
             # A template is a program from elsewhere: it may raise errors of any type.
@@ -269,9 +269,9 @@ class ChatEncoder(Encoder):
         (Gemma's "<start_of_turn>" and Qwen's "<think>" are not marked as special)."""
         around = ""
         for conversation in PROBES:
-            for settings in ({}, {"add_generation_prompt": True}):
+            for opened in (False, True):
                 try:
-                    around += self._rendered(conversation, **settings)
+                    around += self._rendered(conversation, opened=opened)
                 except _Refused:
                     continue  # it has no place for such a turn
         added = self._tokenizer.backend_tokenizer.get_added_tokens_decoder().values()

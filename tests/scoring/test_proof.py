@@ -144,8 +144,17 @@ def test_a_config_for_texts_and_images_that_transformers_cannot_read_is_refused(
     folder = copy_of(llama, tmp_path)
     edit(folder / "config.json", text_config={"hidden_size": "many"}, model_type="gemma3")
 
-    with pytest.raises(CheckpointError, match=r"config\.json can't be read"):
-        open_checkpoint(folder)
+    with pytest.raises(CheckpointError, match="can't be loaded"):
+        prove(folder, 64)
+
+
+def test_positions_that_a_file_leaves_out_are_those_of_its_family(tmp_path):
+    folder = save_family(tmp_path / "falcon", "falcon")
+    described = json.loads((folder / "config.json").read_text())
+    del described["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(described))
+
+    assert open_checkpoint(folder).max_positions == 2048
 
 
 @pytest.mark.parametrize(
