@@ -172,6 +172,29 @@ def test_prompts_that_are_nearly_the_same_are_one_group(dataset, rita, program):
     assert group["prompts"] == [prompt.pk for prompt in alike]
 
 
+def test_groups_come_page_by_page_and_none_is_moved_by_what_comes(dataset, rita, program):
+    for group, size in (("a", 2), ("b", 4), ("c", 2), ("d", 3), ("e", 2)):
+        PromptFactory.create_batch(size, dataset=dataset, group=group)
+    client, path = program(rita), f"/datasets/{dataset.pk}/groups"
+
+    first = get(client, f"{path}?limit=3")
+    PromptFactory.create_batch(5, dataset=dataset, group="z")  # would come first
+    Prompt.objects.filter(group="b").delete()
+    second = get(client, f"{path}?limit=1&after={first['next_after']}")
+    third = get(client, f"{path}?limit=1&after={second['next_after']}")
+
+    seen = [[one["group"] for one in page["items"]] for page in (first, second, third)]
+    assert seen == [["b", "d", "a"], ["c"], ["e"]]
+    assert third["next_after"] is None
+
+
+@pytest.mark.parametrize("after", ["2", "2_", "x_g", "2_g h", "9999999999_g"])
+def test_a_place_among_groups_that_is_none_is_refused(after, dataset, rita, program):
+    answer = program(rita).get(f"/api/v1/datasets/{dataset.pk}/groups", {"after": after})
+
+    assert answer.status_code == 422
+
+
 def test_a_text_without_a_vector_is_like_nothing_yet(dataset, rita, program, pairs):
     path = f"/api/v1/datasets/{dataset.pk}/similar"
 

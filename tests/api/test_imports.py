@@ -6,7 +6,9 @@ import json
 import socket
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import orjson
 import pytest
@@ -19,6 +21,7 @@ from tests.webserver import web_process
 from workbench.api import requests
 from workbench.db.storage import names_in
 from workbench.models import Comparison, KeptAnswer, Run, Upload
+from workbench.pipeline import imports as pipeline
 from workbench.worker import tasks
 
 pytestmark = pytest.mark.django_db
@@ -77,6 +80,32 @@ def test_a_file_is_sent_previewed_and_imported(client, dataset):
     assert [one["id"] for one in client.get(f"/api/v1/datasets/{dataset.pk}/uploads").json()["items"]] == [
         str(upload.pk)
     ]
+
+
+def test_files_of_one_moment_come_page_by_page_and_each_once(client, dataset, alice):
+    kept = [pipeline.keep_sample("pairs.jsonl", dataset, alice) for _ in range(5)]
+    moment = datetime(2026, 11, 29, 12, 0, 0, 123_456, tzinfo=UTC)
+    dataset.uploads.update(created_at=moment)
+    dataset.uploads.filter(pk=kept[0].pk).update(created_at=moment + timedelta(microseconds=1))
+    path = f"/api/v1/datasets/{dataset.pk}/uploads"
+
+    seen, asked = [], {"limit": 2}
+    while "before" not in asked or asked["before"]:
+        page = client.get(path, asked).json()
+        seen.append([one["id"] for one in page["items"]])
+        asked["before"] = page["next_before"]
+        dataset.uploads.filter(pk=seen[-1][-1]).delete()  # what a page ended with may be gone
+
+    assert [len(ids) for ids in seen] == [2, 2, 1]
+    assert seen[0][0] == str(kept[0].pk)
+    assert {one for ids in seen for one in ids} == {str(one.pk) for one in kept}
+
+
+@pytest.mark.parametrize("before", ["x", "2026-11-29T12:00:00Z", "1_2", f"{10**17}_{UUID(int=0)}"])
+def test_a_place_among_files_that_is_none_is_refused(before, client, dataset):
+    answer = client.get(f"/api/v1/datasets/{dataset.pk}/uploads", {"before": before})
+
+    assert answer.status_code == 422
 
 
 @pytest.mark.django_db(transaction=True)

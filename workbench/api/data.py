@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
 
@@ -50,16 +51,11 @@ class SelectionAsked(Schema):
     query: str = _QUERY
 
 
-class Part(Schema):
-    """Which rows of a list that has an order of its own: from `start` on, at most `limit`."""
+class AskedPrompts(Schema):
+    """A selection, and which of the prompts that it finds now: from `start` on, at most `limit`."""
 
     start: int = Field(0, ge=0, lt=2**31)
     limit: int = Field(100, ge=1, le=1_000)
-
-
-class AskedPrompts(Part):
-    """A selection, and which of the prompts that it finds."""
-
     query: str = _QUERY
 
 
@@ -69,7 +65,8 @@ class FoundPrompt(Schema):
 
 
 class FoundPrompts(Schema):
-    """The prompts in the order of the selection. prompts, pairs: how many are found. next_start: null at the
+    """The prompts in the order of the selection at the moment of the request: what comes, goes or gets other
+    figures between two pages moves the rest. prompts, pairs: how many are found. next_start: null at the
     end."""
 
     prompts: int
@@ -278,9 +275,17 @@ class GroupOut(Schema):
 
 
 class Groups(Schema):
-    """The largest groups of several prompts."""
+    """Groups of several prompts, the largest first. next_after: what to ask for next; null at the end."""
 
     items: list[GroupOut]
+    next_after: str | None
+
+
+class AfterGroup(Schema):
+    """Which groups: those after the last one of a page, by its `next_after`, at most `limit`."""
+
+    after: str = Field("", pattern="^([0-9]{1,9}_[!-~]{1,64})?$")
+    limit: int = Field(100, ge=1, le=1_000)
 
 
 class Tags(Schema):
@@ -439,10 +444,15 @@ def renew_topics(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @router.get("/datasets/{id:pk}/groups", response=Groups)
-def list_groups(request: HttpRequest, pk: int, part: Query[Part]) -> dict[str, object]:
+def list_groups(request: HttpRequest, pk: int, asked: Query[AfterGroup]) -> dict[str, object]:
     """Groups of several prompts that are the same or nearly the same, the largest first."""
     dataset = _reviewed(request, pk)
-    sizes = dict(Prompt.objects.of(dataset).clusters()[part.start : part.start + part.limit])
+    clusters = Prompt.objects.of(dataset).clusters()
+    if asked.after:
+        size, _, last = asked.after.partition("_")
+        clusters = clusters.filter(Q(size__lt=int(size)) | Q(size=int(size), group__gt=last))
+    found = list(clusters[: asked.limit + 1])
+    sizes = dict(found[: asked.limit])
     members: dict[str, list[int]] = {group: [] for group in sizes}
     rows = Prompt.objects.of(dataset).filter(group__in=list(sizes)).order_by("pk")
     for group, key in rows.values_list("group", "pk"):
@@ -450,7 +460,8 @@ def list_groups(request: HttpRequest, pk: int, part: Query[Part]) -> dict[str, o
     return {
         "items": [
             {"group": group, "split": split_of(group), "prompts": keys} for group, keys in members.items()
-        ]
+        ],
+        "next_after": "{1}_{0}".format(*found[asked.limit - 1]) if len(found) > asked.limit else None,
     }
 
 

@@ -1,15 +1,16 @@
 """Import: send a file or rows, preview, import, fetch the refused rows, and fetch files from the hub."""
 
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from ninja import Field, Query, Router, Schema
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict
 
 from workbench import access, downloads
 from workbench.api.problems import Invalid
@@ -25,6 +26,8 @@ from workbench.pipeline.runs.progress import Refused
 from workbench.worker import tasks
 
 router = Router(tags=["imports"])
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FILE = {"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY}}}
@@ -58,22 +61,20 @@ class UploadOut(Schema):
 
 
 class Uploads(Schema):
+    """The latest first. next_before: what to ask for next; null at the end."""
+
     items: list[UploadOut]
+    next_before: str | None
+
+
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class UploadsBefore(Schema):
-    """Which rows of a list: those created before a moment, at most `limit`."""
+    """Which rows of a list: those after the last one of a page, by its `next_before`, at most `limit`."""
 
-    before: datetime | None = None
+    before: str = Field("", pattern=f"^([0-9]{{1,16}}_{_UUID})?$")
     limit: int = Field(100, ge=1, le=1_000)
-
-    @field_validator("before", mode="before")
-    @classmethod
-    def is_written_out(cls, value: object) -> object:
-        """A number would be read as seconds since 1970."""
-        if isinstance(value, str) and "-" not in value[1:]:
-            raise ValueError("Write a moment as in 2026-11-29T12:00:00Z.")
-        return value
 
 
 class SampleName(Body):
@@ -193,10 +194,19 @@ def push_rows(request: ApiRequest, pk: int, options: Query[RowsOptions]) -> Http
 @router.get("/datasets/{id:pk}/uploads", response=Uploads)
 def list_uploads(request: HttpRequest, pk: int, which: Query[UploadsBefore]) -> dict[str, object]:
     """The uploaded files, latest first."""
-    uploads = _may_import(request, pk).uploads.order_by("-created_at")
+    uploads = _may_import(request, pk).uploads.order_by("-created_at", "-pk")
     if which.before:
-        uploads = uploads.filter(created_at__lt=which.before)
-    return {"items": list(uploads[: which.limit])}
+        written, _, key = which.before.partition("_")
+        moment = EPOCH + timedelta(microseconds=int(written))
+        # Several files may be of one moment.
+        uploads = uploads.filter(Q(created_at__lt=moment) | Q(created_at=moment, pk__lt=UUID(key)))
+    found = list(uploads[: which.limit + 1])
+    shown = found[: which.limit]
+    return {"items": shown, "next_before": _cursor(shown[-1]) if len(found) > len(shown) else None}
+
+
+def _cursor(upload: Upload) -> str:
+    return f"{(upload.created_at - EPOCH) // timedelta(microseconds=1)}_{upload.pk}"
 
 
 @router.get("/imports/samples", response=Samples)

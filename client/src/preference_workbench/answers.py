@@ -386,7 +386,8 @@ class FoundPrompt(BaseModel):
 
 class FoundPrompts(BaseModel):
     """
-    The prompts in the order of the selection. prompts, pairs: how many are found. next_start: null at the
+    The prompts in the order of the selection at the moment of the request: what comes, goes or gets other
+    figures between two pages moves the rest. prompts, pairs: how many are found. next_start: null at the
     end.
     """
 
@@ -438,10 +439,11 @@ class GroupOut(BaseModel):
 
 class Groups(BaseModel):
     """
-    The largest groups of several prompts.
+    Groups of several prompts, the largest first. next_after: what to ask for next; null at the end.
     """
 
     items: list[GroupOut]
+    next_after: str | None
 
 
 class Guest(BaseModel):
@@ -1642,7 +1644,12 @@ class UploadOut(BaseModel):
 
 
 class Uploads(BaseModel):
+    """
+    The latest first. next_before: what to ask for next; null at the end.
+    """
+
     items: list[UploadOut]
+    next_before: str | None
 
 
 class ViewOut(BaseModel):

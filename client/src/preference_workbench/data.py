@@ -168,10 +168,7 @@ class Data:
 
     def groups(self) -> Iterator[answers.GroupOut]:
         """Groups of several prompts that are the same or nearly the same, the largest first."""
-        start = 0
-        while found := self._session.get(f"{self._path}/groups", {"start": start, "limit": 100})["items"]:
-            yield from map(answers.GroupOut.model_validate, found)
-            start += len(found)
+        return map(answers.GroupOut.model_validate, self._session.pages(f"{self._path}/groups"))
 
     def _act(self, document: dict[str, Any]) -> Act:
         return Act.model_validate(document, context=self._session)

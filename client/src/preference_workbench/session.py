@@ -86,11 +86,13 @@ class Session:
 
     def pages(self, path: str, params: Params | None = None) -> Iterator[dict[str, Any]]:
         """The items of a list, which comes in pages."""
-        after: object = 0
-        while after is not None:
+        after: object = None
+        while True:
             page = self.get(path, {**(params or {}), "after": after, "limit": 1000})
             yield from page["items"]
             after = page["next_after"]
+            if after is None:
+                return
 
     def newest_first(self, path: str, params: Params | None = None) -> Iterator[dict[str, Any]]:
         """The items of a list whose pages go back in time."""

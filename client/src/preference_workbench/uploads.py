@@ -38,10 +38,7 @@ class Uploads:
 
     def __iter__(self) -> Iterator[Upload]:
         """Latest first."""
-        before: str | None = None
-        while rows := self._session.get(f"{self._path}/uploads", {"before": before, "limit": 100})["items"]:
-            yield from map(self._of, rows)
-            before = rows[-1]["created_at"]
+        return map(self._of, self._session.newest_first(f"{self._path}/uploads"))
 
     def send(self, path: str | os.PathLike[str]) -> Upload:
         """Send a file. Nothing is imported yet."""
