@@ -2,6 +2,9 @@
 what is true now."""
 
 import hashlib
+import html
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -271,6 +274,34 @@ def test_a_refused_run_leads_back_to_the_form_with_the_same_answers(staff, as_us
     assert f'value="{tmp_path}/gone"' in again
     assert 'value="Of ours."' in again
     assert as_user(staff).get(f"{reverse('version_add')}?run=999999").status_code == 404
+
+
+def test_a_model_whose_template_is_unclear_has_a_button_for_each(staff, as_user, tmp_path, monkeypatch):
+    class Unclear(ValueError):
+        choices = ("pair", "bert-pair")
+
+    def unclear(folder: Path, order: Order) -> Checkpoint:
+        if not order.template:
+            raise Unclear("its scores depend on token types")
+        return inspect(folder, order)
+
+    monkeypatch.setattr("tests.model.test_adding_named.TOOLS", replace(TOOLS, inspect=unclear))
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    run = carried_out(of_folder(folder), staff, tmp_path / "work")
+
+    page = as_user(staff).get(reverse("run", args=[run.pk])).content.decode()
+    links = dict(re.findall(r'href="([^"]+)">Use the template ([^<]+)</a>', page))
+
+    assert run.result["choices"] == ["pair", "bert-pair"]
+    assert list(links.values()) == ["pair", "bert-pair"]
+    (address,) = (html.unescape(link) for link, template in links.items() if template == "bert-pair")
+    form = as_user(staff).get(address).content.decode()
+    assert '<option value="bert-pair" selected>' in form
+    assert f'value="{folder}"' in form
+    again = carried_out(of_folder(folder, template="bert-pair"), staff, tmp_path / "again")
+    assert again.state == "done"
 
 
 def test_a_program_names_a_model_as_the_page_does(hub, staff, sent):

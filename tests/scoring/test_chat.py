@@ -163,7 +163,22 @@ def llama(tmp_path_factory) -> Path:
     return save_chat(tmp_path_factory.mktemp("models") / "llama")
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "qwen3", "gemma", "mistral", "phi"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "gpt2",
+        "llama",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "mistral",
+        "phi",
+        "mixtral",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+    ],
+)
 def test_a_decoder_with_a_chat_template_is_scored_by_it(family, tmp_path):
     path = save_chat(tmp_path / family, family, CHATML, adds_bos=False)
 

@@ -9,16 +9,26 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoModelForSequenceClassification, BertTokenizer, TokenizersBackend
 
 from scoring import seed
 from scoring.__main__ import main
 from scoring.checkpoint import TOKENIZER_FILES, CheckpointError, files_of, open_checkpoint
 from scoring.encode import tokenizer_of
 from scoring.engine import load
-from scoring.model import load_classifier
+from scoring.model import load_classifier, quietly
 from scoring.proof import Card, TemplateUnclear, prove
-from tests.scoring.models import save_bert
-from tests.scoring.test_families import GROUPED, SMALL, card_values, mixed_pairs, save_family
+from tests.scoring.models import STORY, save_bert, vocabulary
+from tests.scoring.test_families import (
+    GROUPED,
+    RIGHT,
+    SMALL,
+    card_values,
+    mixed_pairs,
+    pair_tokenizer,
+    save_family,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +63,23 @@ def test_a_model_whose_scores_depend_on_token_types_is_asked_about_them(unstated
         prove(unstated, 64)
 
     assert unclear.value.choices == ("pair", "bert-pair")
+
+
+def test_an_electra_is_asked_about_token_types_too(tmp_path):
+    folder = save_family(tmp_path / "electra", "electra", embedding_size=32)
+    BertTokenizer(vocab=vocabulary(256), do_lower_case=False).save_pretrained(folder)
+
+    with pytest.raises(TemplateUnclear, match="depend on token types") as unclear:
+        prove(folder, 64)
+
+    assert unclear.value.choices == ("pair", "bert-pair")
+    first, second = (
+        [scored.value for scored in load(folder, max_length=64, template=template)(mixed_pairs(64))]
+        for template in unclear.value.choices
+    )
+    assert first != pytest.approx(second, abs=1e-2)
+    for template in unclear.value.choices:
+        assert prove(folder, 64, template=template).template == template
 
 
 @pytest.mark.parametrize("template", ["pair", "bert-pair"])
@@ -173,6 +200,88 @@ def test_positions_under_another_name_are_found_and_none_are_made_up(settings, r
         prove(folder, 3000)
 
 
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "original_max_position_embeddings": 64,
+    "factor": 2048.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mistral", {**GROUPED, "sliding_window": None}),
+        ("phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 64}),
+        ("falcon", {}),
+    ],
+)
+def test_long_rotary_positions_are_no_reason_to_refuse_a_model(family, settings, tmp_path):
+    folder = save_family(tmp_path / family, family, **settings, max_position_embeddings=131_072)
+
+    proven = prove(folder, 200)  # Phi's positions are stretched from 64 tokens on
+
+    assert proven.checkpoint.max_positions == 131_072
+    pairs = mixed_pairs(200)
+    scorer = load(folder, max_length=200, template="pair", precision="fp32")
+    expected = card_values(folder, pairs, 200)
+    ours = np.array([scored.value for scored in scorer(pairs)])
+    assert np.abs(ours - expected).max() <= 1e-4 * expected.std()
+
+
+def with_two_separators(folder: Path) -> Path:
+    """The folder with a pair as RoBERTa has it: <s> a </s></s> b </s>."""
+    tokenizer = pair_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def with_unigram(folder: Path, frame: processors.PostProcessor) -> Path:
+    """The folder with a vocabulary of pieces, as XLM-R and DeBERTa have it."""
+    pieces = [(token, 0.0) for token in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]]
+    pieces += [(f"\u2581{word}", -3.0) for word in sorted(set(STORY.split()))]
+    pieces += [(letter, -8.0) for letter in ["\u2581", *map(chr, range(33, 127))]]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=1, byte_fallback=False))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.post_processor = frame
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    TokenizersBackend(tokenizer_object=backend, **names).save_pretrained(folder)
+    return folder
+
+
+ONE_SEPARATOR = processors.TemplateProcessing(
+    single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+)
+TWO_SEPARATORS = processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2), trim_offsets=False)
+
+
+@pytest.mark.parametrize(
+    ("family", "tokenized", "separators"),
+    [
+        ("roberta", with_two_separators, 2),
+        ("xlm-roberta", lambda folder: with_unigram(folder, TWO_SEPARATORS), 2),
+        ("deberta-v2", lambda folder: with_unigram(folder, ONE_SEPARATOR), 1),
+    ],
+)
+def test_a_pair_has_the_frame_and_the_pieces_of_its_tokenizer(family, tokenized, separators, tmp_path):
+    folder = tokenized(save_family(tmp_path / family, family, **RIGHT[family]))
+
+    proven = prove(folder, 64)
+
+    assert proven.template == "pair"
+    between = [token for token in proven.shown if token.part == "template"][1:-1]
+    assert [token.text for token in between] == ["[SEP]"] * separators
+    pairs = mixed_pairs(64)
+    scorer = load(folder, max_length=64, template="pair", precision="fp32")
+    expected = card_values(folder, pairs, 64)
+    ours = np.array([scored.value for scored in scorer(pairs)])
+    assert np.abs(ours - expected).max() <= 1e-4 * expected.std()
+
+
 @pytest.mark.parametrize("family", ["mpnet", "camembert", "xlm-roberta"])
 def test_a_length_above_what_the_positions_allow_is_refused_before_anything_is_scored(family, tmp_path):
     folder = save_family(tmp_path / family, family, max_position_embeddings=66, pad_token_id=1)
@@ -255,6 +364,37 @@ def test_whole_numbers_in_the_place_of_weights_are_refused(tiny, tmp_path):
         prove(folder, 64)
 
 
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_of_eight_bits_are_refused_where_the_config_says_nothing_of_them(tiny, tmp_path, stored):
+    folder = copy_of(tiny, tmp_path)
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    change_weights(folder, lambda tensors: tensors.update({name: tensors[name].to(stored)}))
+
+    with pytest.raises(CheckpointError, match=rf"holds {name} as F8_\w+; quantised weights"):
+        prove(folder, 64)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_checkpoint_in_bf16_and_several_files_has_the_scores_of_one_file(family, tmp_path):
+    whole = save_bert(tmp_path / "m") if family == "bert" else save_family(tmp_path / "m", family, **GROUPED)
+    parts = copy_of(whole, tmp_path)
+    with quietly():
+        network = AutoModelForSequenceClassification.from_pretrained(whole, dtype=torch.bfloat16)
+        network.save_pretrained(whole)
+        (parts / "model.safetensors").unlink()
+        network.save_pretrained(parts, max_shard_size="40KB")
+    assert len(list(parts.glob("*.safetensors"))) > 1
+    pairs = mixed_pairs(64)
+    settings = {"max_length": 64, "template": prove(parts, 64).template, "precision": "fp32"}
+
+    ours = [scored.value for scored in load(parts, **settings)(pairs)]
+
+    assert ours == [scored.value for scored in load(whole, **settings)(pairs)]
+    assert open_checkpoint(parts).parameters == open_checkpoint(whole).parameters
+    card = Card(network.float(), tokenizer_of(whole), 64, settings["template"])
+    assert ours == pytest.approx(card.values(pairs).tolist(), abs=1e-4)
+
+
 def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
     folder = save_family(tmp_path / "short", "roberta", vocab_size=200)
 
@@ -270,6 +410,11 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
         ({"pad_token_id": "0"}, "says pad_token_id"),
         ({"is_decoder": True}, "says is_decoder"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "has a quantization_config"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "has a quantization_config; quantised weights"),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "has a quantization_config; quantised weights are not supported",
+        ),
         ({"attn_implementation": "kernels-community/flash-attn"}, "asks for attn_implementation"),
         ({"max_position_embeddings": 10**12}, "describes a network of 32,0"),
         ({"max_position_embeddings": 0}, "says max_position_embeddings 0"),
