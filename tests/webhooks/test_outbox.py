@@ -19,8 +19,10 @@ from tests.factories import (
     RunFactory,
 )
 from tests.votes import record_judgment
+from tests.webhooks.conftest import ALL
 from tests.webhooks.test_docs import fields_of
-from workbench.models import Event, Release, Run
+from workbench.models import Decision, Event, Flag, Judgment, Promotion, Release, Run
+from workbench.models.webhooks import EventQuerySet
 from workbench.pipeline import releases
 from workbench.pipeline.annotate.answers import flag
 from workbench.pipeline.annotate.handout import next_claim
@@ -98,18 +100,6 @@ def test_a_vote_sent_twice_is_told_once(dataset, add_webhook):
         record_judgment(annotator, claim.comparison, same)
 
     assert len(facts("judgment.created")) == 1
-
-
-def test_a_vote_that_is_rolled_back_is_not_told(dataset, add_webhook):
-    comparisons_in(dataset)
-    add_webhook()
-
-    with transaction.atomic():
-        vote(dataset, AnnotatorFactory.create())
-        assert Event.objects.exists()
-        transaction.set_rollback(True)
-
-    assert not Event.objects.exists()
 
 
 def test_a_vote_costs_nothing_where_no_webhook_asks_for_votes(dataset, add_webhook):
@@ -387,6 +377,89 @@ def test_a_new_active_model_is_told_to_each_dataset_that_asks_and_is_in_use(data
 
 
 # --- all of them --------------------------------------------------------------------------------------------
+
+
+def voting(dataset):
+    comparisons_in(dataset)
+    return lambda: vote(dataset, AnnotatorFactory.create()), Judgment.objects.all()
+
+
+def deciding(dataset):
+    JudgmentFactory.create(comparison=comparisons_in(dataset)[0], outcome="a")
+    return lambda: majority.derive(dataset), Decision.objects.all()
+
+
+def flagging(dataset):
+    (pair,) = comparisons_in(dataset)
+    annotator = AnnotatorFactory.create()
+    next_claim(dataset, annotator)
+    pair.dataset = dataset
+    return lambda: flag(annotator, pair, "broken", ""), Flag.objects.all()
+
+
+def ending(dataset):
+    run = started(dataset)
+    return run.finish, Run.objects.filter(state="done")
+
+
+def building(dataset):
+    JudgmentFactory.create(comparison__prompt__dataset=dataset)
+    wanted = Release(dataset=dataset, profiles=["preference"], formats=["jsonl"])
+    return lambda: releases.build(wanted), Release.objects.filter(state="ready")
+
+
+def promoting(_):
+    version = ModelVersionFactory.create()
+    return lambda: activate(version), Promotion.objects.all()
+
+
+FACTS = {
+    "judgment.created": voting,
+    "comparison.decided": deciding,
+    "review.needed": flagging,
+    "run.finished": ending,
+    "release.ready": building,
+    "model.promoted": promoting,
+}
+"""Event -> what prepares the fact: gives the act, and the rows that it adds."""
+
+
+def test_a_fact_of_each_event_is_tried_here():
+    assert list(FACTS) == ALL
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("event", FACTS)
+def test_a_fact_that_is_rolled_back_is_not_told(event, dataset, add_webhook):
+    add_webhook()
+    act, rows = FACTS[event](dataset)
+
+    with transaction.atomic():
+        act()
+        assert rows.exists()
+        assert facts(event)
+        transaction.set_rollback(True)
+
+    assert not rows.exists()
+    assert not Event.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("event", FACTS)
+def test_a_fact_that_cannot_be_told_is_none(event, dataset, add_webhook, monkeypatch):
+    """Both are of one transaction, whatever the caller holds open: who dies leaves both or neither."""
+    add_webhook()
+    act, rows = FACTS[event](dataset)
+
+    def die(kept, dataset_pk, kind, found):
+        if kind == event and list(found):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EventQuerySet, "note", die)
+    with pytest.raises(KeyboardInterrupt):
+        act()
+
+    assert not rows.exists()
 
 
 def test_no_event_holds_a_text_or_a_name_and_the_reference_names_each_field(
