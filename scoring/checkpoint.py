@@ -208,7 +208,8 @@ def _refuse_settings(config: Mapping[str, Any]) -> None:
         )
     if config.get("is_decoder"):
         raise CheckpointError(
-            "config.json says is_decoder; models that read in one direction are not supported"
+            "config.json says is_decoder, which makes an encoder such as BERT read in one direction alone; "
+            "such encoders are not supported, while decoders such as Llama are"
         )
 
 

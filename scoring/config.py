@@ -65,7 +65,7 @@ class TrainConfig:
     max_seconds: float | None = None  # seconds of steps and measurements after which the run ends
     stop_after: int | None = None  # the last step, with the learning rates of the whole plan
     validation_pairs: int = 2000  # at most this many pairs in a measurement
-    precision: str = "auto"  # fp32, bf16 (autocast), or auto: bf16 where the processor has units for it
+    precision: str = "auto"  # fp32, bf16 (autocast), or auto: bf16 where it is measured to pay
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler

@@ -408,7 +408,7 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(tmp_path):
         ({"pad_token_id": 10**9}, "says pad_token_id 1000000000, which is not a token"),
         ({"pad_token_id": -1}, "says pad_token_id -1"),
         ({"pad_token_id": "0"}, "says pad_token_id"),
-        ({"is_decoder": True}, "says is_decoder"),
+        ({"is_decoder": True}, "says is_decoder, which makes an encoder .* while decoders such as Llama are"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "has a quantization_config"),
         ({"quantization_config": {"quant_method": "fp8"}}, "has a quantization_config; quantised weights"),
         (
