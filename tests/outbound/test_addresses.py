@@ -22,7 +22,8 @@ def resolves_to(monkeypatch, *found: str) -> None:
         "fe80::1%eth0", "fd00:ec2::254", "fc00::1", "fec0::1", "ff02::1", "100::1", "2001:db8::1",
         "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:10.0.0.1",
         "64:ff9b::a9fe:a9fe", "64:ff9b::127.0.0.1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a00:1::",
-        "2001:0:4136:e378:8000:63bf:f5ff:fffe",
+        "2001:0:4136:e378:8000:63bf:f5ff:fffe", "168.63.129.16", "::ffff:168.63.129.16",
+        "64:ff9b::168.63.129.16",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_for_everybody_is_private(address):
@@ -30,7 +31,8 @@ def test_an_address_that_is_not_for_everybody_is_private(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+    "address",
+    ["8.8.8.8", "1.1.1.1", "168.63.129.17", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )
 def test_an_address_of_the_internet_is_public(address):
     assert is_public(address)

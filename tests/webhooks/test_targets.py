@@ -38,6 +38,7 @@ REFUSED = [
     ("https://172.16.0.1/", PRIVATE),
     ("https://192.168.0.1:8443/", PRIVATE),
     ("https://169.254.169.254/latest/meta-data/", PRIVATE),
+    ("https://168.63.129.16/machine/?comp=goalstate", PRIVATE),  # Azure's, though a global address
     ("https://100.64.0.1/", PRIVATE),
     ("https://0.0.0.0/", PRIVATE),
     ("https://224.0.0.1/", PRIVATE),

@@ -12,6 +12,8 @@ from workbench.pipeline.runs.progress import Refused
 HTTPS_PORT = 443
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_OF_CLOUDS = {IPv4Address("168.63.129.16")}
+"""Global by its number, and yet Azure's own: it tells each machine its settings."""
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -47,12 +49,12 @@ def addresses_of(
 
 def is_public(address: str) -> bool:
     """Whether an IP address is reachable for everybody: not private, loopback, link-local (where clouds keep
-    their metadata), reserved or multicast, also where IPv6 wraps such an address of IPv4."""
+    their metadata), reserved, multicast or a cloud's own, also where IPv6 wraps such an address of IPv4."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address) and (inner := _inside(ip)) is not None:
         ip = inner
     is_site_local = isinstance(ip, IPv6Address) and ip.is_site_local
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or is_site_local)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or is_site_local or ip in _OF_CLOUDS)
 
 
 def _inside(ip: IPv6Address) -> IPv4Address | None:
