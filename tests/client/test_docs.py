@@ -135,12 +135,23 @@ def shell(code: str, url: str, **variables: str) -> dict[str, object]:
 
 
 def test_the_request_of_the_help_on_the_api_is_answered(url, stella):
-    ((_, language, code),) = sections("docs/how-to/api.md")
+    (code,) = [code for _, language, code in sections("docs/how-to/api.md") if language == "sh"]
 
     answer = shell(code, url, TOKEN=token_of(stella))
 
-    assert language == "sh"
     assert [dataset["name"] for dataset in answer["items"]] == ["Chat v2"]
+
+
+def test_a_release_is_streamed_as_the_help_on_the_api_shows(url, stella, monkeypatch, capsys):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    release = release_of(Dataset.objects.get(name="Chat v2"))
+    (code,) = [code for _, language, code in sections("docs/how-to/api.md") if language == "python"]
+    names: dict[str, object] = {"token": token_of(stella, "read"), "release": release.pk}
+
+    run(code, names, url)
+
+    assert len(list(names["rows"])) == release.manifest["files"]["preference.train.jsonl"]["rows"]
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_a_checkpoint_is_sent_as_the_help_on_models_shows(url, stella, tmp_path):
