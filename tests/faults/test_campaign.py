@@ -87,7 +87,7 @@ def test_a_backup_taken_while_the_web_process_dies_holds_every_vote_acknowledged
     voters = voters_of(campaign, PEOPLE)
 
     with dying_web(tmp_path, KILLS) as (port, deaths_to_come), voting(voters, port):
-        wait_until(lambda: toll(voters).acknowledged >= PAIRS // 2)
+        wait_until(lambda: toll(voters).acknowledged >= PAIRS // 2, 400)
         before = {pk for voter in voters for pk in list(voter.acknowledged.values())}
         here.does("backup", str(tmp_path / "target"))
         wait_until(lambda: is_judged(campaign) and not deaths_to_come(), 400)
