@@ -17,11 +17,11 @@ from workbench.worker import enqueue, tasks
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 MOST_ACTS = 5
-INSTALL = "pip install preference-workbench-client\n"
+INSTALL = "pip install ./client\n"
 
 
 def in_a_terminal(lines: str) -> str:
-    """What the lines print. The client is that of the repository, not one that pip would fetch."""
+    """What the lines print. tests/client/test_package.py installs the client."""
     assert lines.startswith(INSTALL)
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "client/src"), "PATH": programs}
