@@ -33,9 +33,7 @@ def merge(adapter: Path, base: Path, out: Path) -> None:
     try:
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError:
-        raise CheckpointError(
-            "merging an adapter needs the package peft: install preference-workbench[lora]"
-        ) from None
+        raise CheckpointError("merging an adapter needs the package peft: pip install .[lora]") from None
     if out.exists():
         raise CheckpointError(f"{out} exists already; choose a new folder")
     names = _tensors_of(adapter)

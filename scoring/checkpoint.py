@@ -39,6 +39,8 @@ CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 INDEX = "model.safetensors.index.json"
+FETCHED_WEIGHTS = re.compile(r"(?!consolidated)[\w.-]+\.safetensors")
+"""Some repositories have the same weights once more, in the form of their maker's own code."""
 MAX_JSON_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
 ITEM_BYTES = {
@@ -463,7 +465,7 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
     try:
         # Without this request, snapshot_download returns an incomplete folder when the hub is away.
         files = [file.rfilename for file in HfApi().model_info(repo_id, revision=revision).siblings or []]
-        weights = [name for name in files if re.fullmatch(r"[\w.-]+\.safetensors", name)]
+        weights = [name for name in files if FETCHED_WEIGHTS.fullmatch(name)]
         if not weights:
             raise CheckpointError(f"{repo_id} has no .safetensors file at {revision}")
         patterns = ["config.json", INDEX, *TOKENIZER_FILES, *weights]

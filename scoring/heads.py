@@ -215,9 +215,7 @@ def _add_adapters(classifier: PreTrainedModel, rank: int, lowest: int) -> None:
         from peft import LoraConfig
         from peft.tuners.lora import LoraModel
     except ImportError:
-        raise TrainingError(
-            "training adapters needs the package peft: install preference-workbench[lora]"
-        ) from None
+        raise TrainingError("training adapters needs the package peft: pip install .[lora]") from None
     depths, count = depths_of(classifier), layers_of(classifier)
     products = {
         name: module

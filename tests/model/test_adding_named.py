@@ -34,6 +34,7 @@ FILES = {
     "tokenizer.json": b"{}",
     "chat_template.jinja": b"{{ messages }}",
     "pytorch_model.bin": b"a pickle",
+    "consolidated.safetensors": b"the same in the form of another program",
     "modeling.py": b"import os",
     "onnx/model.safetensors": b"another",
 }

@@ -91,6 +91,7 @@ def test_a_pickle_beside_the_weights_is_refused(folder):
 
 def test_code_beside_the_weights_is_refused(folder):
     (folder / "modeling_custom.py").write_text("raise SystemExit")
+    (folder / "consolidated.safetensors").write_bytes(b"the same in the form of another program")
 
     with pytest.raises(CheckpointError, match="is code"):
         open_checkpoint(folder)
@@ -311,7 +312,9 @@ def test_a_fetched_model_is_a_folder_of_real_files_without_its_pickle(folder, tm
         path = hub.fetch(tmp_path / "fetched")
 
     assert open_checkpoint(path).parameters > 0
-    assert not [request for request in hub.requests if request.endswith((".bin", ".py"))]
+    assert not [
+        request for request in hub.requests if request.endswith((".bin", ".py")) or "consolidated" in request
+    ]
 
 
 @pytest.mark.parametrize(

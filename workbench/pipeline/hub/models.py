@@ -5,12 +5,13 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from scoring.checkpoint import FETCHED_WEIGHTS
 from scoring.rows.rows import escaped
 from workbench.pipeline.hub import hosts
 from workbench.pipeline.hub.fetching import MOST_READ, Progress, download
 from workbench.pipeline.runs.progress import Refused
 
-WANTED = re.compile(r"[\w.-]+\.(?:safetensors|json|txt|model|jinja|spm)")
+WANTED = re.compile(rf"{FETCHED_WEIGHTS.pattern}|[\w.-]+\.(?:json|txt|model|jinja|spm)")
 """Files at the top of a repository that a model may need. No pickles, and no code."""
 
 Report = Callable[[int, int], None]
