@@ -241,7 +241,8 @@ def _answers(prompts: Collection[int]) -> defaultdict[int, list[str]]:
 def _drafts(
     prompts: Collection[int], known: dict[int, Known], licence: str
 ) -> Iterator[tuple[Draft, str, str]]:
-    """Each Prompt as a row of an import, with its group and language. licence: kept with each answer that names none."""
+    """Each Prompt as a row of an import, with its group and language. licence: kept with each answer that
+    names none."""
     for pks in bulk.in_chunks(prompts, READ):
         answers: defaultdict[int, list[CompletionDraft]] = defaultdict(list)
         completions = Completion.objects.filter(prompt__in=pks).order_by("prompt_id", "pk")

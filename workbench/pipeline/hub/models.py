@@ -5,14 +5,14 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from scoring.checkpoint import FETCHED_WEIGHTS
 from scoring.rows.rows import escaped
 from workbench.pipeline.hub import hosts
 from workbench.pipeline.hub.fetching import MOST_READ, Progress, download
 from workbench.pipeline.runs.progress import Refused
 
-WANTED = re.compile(rf"{FETCHED_WEIGHTS.pattern}|[\w.-]+\.(?:json|txt|model|jinja|spm)")
-"""Files at the top of a repository that a model may need. No pickles, and no code."""
+WANTED = re.compile(r"(?!consolidated)[\w.-]+\.(?:safetensors|json|txt|model|jinja|spm)")
+"""Files at the top of a repository that a model may need. No pickles, no code, and not the same weights once
+more in the form of their maker's own code."""
 
 Report = Callable[[int, int], None]
 """(kB so far, kB in all), as of a Progress."""
