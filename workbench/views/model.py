@@ -201,7 +201,7 @@ def model_version(request: HttpRequest, pk: int, version_pk: int) -> HttpRespons
     if version is None:
         raise Http404
     evaluations = list(version.evaluations.select_related("dataset", "run")[:EVALUATIONS_SHOWN])
-    slices = evaluations[0].model_figures["slices"] if evaluations else []
+    slices = evaluations[0].model_figures.get("slices", []) if evaluations else []
     context = {
         "dataset": dataset,
         "tab": "model",
