@@ -321,7 +321,9 @@ def test_the_model_is_measured_against_people_and_labels_apart_with_intervals_be
     version = ModelVersionFactory.create(state="active", name="rm-1", notice="This is the demo model.")
     label = AnnotatorFactory.create(user=None, source="file.jsonl")
     for index in range(20):
-        comparison = ComparisonFactory.create(prompt__dataset=dataset)
+        comparison = ComparisonFactory.create(
+            prompt__dataset=dataset, a__text="The longer of both answers.", b__text="The shorter."
+        )
         SuggestionFactory.create(comparison=comparison, version=version, margin=1.0)
         JudgmentFactory.create(comparison=comparison, outcome="b" if index < 5 else "a")
         JudgmentFactory.create(comparison=comparison, annotator=label, outcome="a", stage="imported")
