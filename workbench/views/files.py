@@ -1,12 +1,15 @@
-"""Stored figures as files: a chart, and a table as CSV."""
+"""Stored figures as files, a chart and a table as CSV, and the row in history of who took a file."""
 
 import csv
 from collections.abc import Iterator, Mapping
 from typing import cast
 
 from django.core.files.storage import default_storage
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 
+from workbench import access
+from workbench.models import Dataset
+from workbench.pipeline.history.recording import File, record_download
 from workbench.pipeline.quality.panels import Column, Panel
 from workbench.pipeline.text.spreadsheets import plain_cell
 
@@ -16,6 +19,13 @@ _CHART_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, max-age=31536000, immutable",
 }
+
+
+def note_download(request: HttpRequest, dataset: Dataset | None, file: File = File.FIGURES) -> None:
+    """Write the row of a file that the person gets, of the dataset or of all; none for HEAD, which gets no
+    file."""
+    if request.method == "GET":
+        record_download(file, by=access.person(request.user), dataset=dataset, target=dataset)
 
 
 def chart_file(path: str) -> HttpResponse:

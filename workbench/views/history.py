@@ -10,8 +10,9 @@ from workbench import access
 from workbench.forms.history import HistoryForm
 from workbench.models import Dataset, Role
 from workbench.pipeline.history import finding
-from workbench.pipeline.history.recording import File, record_download
+from workbench.pipeline.history.recording import File
 from workbench.pipeline.text.spreadsheets import csv_lines
+from workbench.views.files import note_download
 
 
 @require_safe
@@ -51,17 +52,15 @@ def _page(request: HttpRequest, dataset: Dataset | None) -> HttpResponse:
 @require_safe
 def history_csv(request: HttpRequest) -> HttpResponseBase:
     """The rows that the page finds, all of them, streamed. The download leaves a row itself."""
-    person = access.staff_only(request.user)
-    if request.method == "GET":
-        record_download(File.HISTORY, by=person, dataset=None, target=None)
+    access.staff_only(request.user)
+    note_download(request, None, File.HISTORY)
     return _file(HistoryForm(request.GET), "history.csv")
 
 
 @require_safe
 def dataset_history_csv(request: HttpRequest, pk: int) -> HttpResponseBase:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    if request.method == "GET":
-        record_download(File.HISTORY, by=access.person(request.user), dataset=dataset, target=dataset)
+    note_download(request, dataset, File.HISTORY)
     return _file(HistoryForm(request.GET, dataset=dataset), f"history-{pk}.csv")
 
 

@@ -74,7 +74,7 @@ class Weeks:
 
     @classmethod
     def of(cls, rows: Sequence[AgreementRow]) -> Weeks | None:
-        """None for less than two weeks with a figure."""
+        """None for fewer than two weeks with a figure."""
         found = [(row["label"], span) for row in rows if (span := Span.of(row["raw"]))]
         if len(found) < 2:
             return None

@@ -15,13 +15,12 @@ from django.views.decorators.vary import vary_on_headers
 from workbench import access
 from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality as pipeline
-from workbench.pipeline.history.recording import File, record_download
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.panels import Column, Panel, in_words, panels_seen, questions
 from workbench.pipeline.quality.reports import SOURCE_NAMES, Report, StoredFigure, has_value, label_sources
 from workbench.views import STOP_POLLING, Request
 from workbench.views.figures import as_of, computing
-from workbench.views.files import chart_file, table_file
+from workbench.views.files import chart_file, note_download, table_file
 
 ROWS_SHOWN = 60
 NO_FIGURE = "–"
@@ -183,8 +182,7 @@ def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -
     panel = next((panel for panel in visible if panel.name == name), None)
     if panel is None:
         raise Http404
-    if request.method == "GET":
-        record_download(File.FIGURES, by=access.person(request.user), dataset=dataset, target=dataset)
+    note_download(request, dataset)
     return table_file(panel, f"{slugify(dataset.name) or 'dataset'}-{name}-{label_source}.csv")
 
 
@@ -192,8 +190,7 @@ def quality_table(request: HttpRequest, pk: int, label_source: str, name: str) -
 def quality_report(request: HttpRequest, pk: int) -> HttpResponse:
     """The stored report; for admins, as it has figures of single annotators."""
     dataset, stored = access.statistics_for(request.user, pk, Role.ADMIN)
-    if request.method == "GET":
-        record_download(File.FIGURES, by=access.person(request.user), dataset=dataset, target=dataset)
+    note_download(request, dataset)
     filename = f"{slugify(dataset.name) or 'dataset'}-statistics.json"
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return JsonResponse(stored.report, headers=headers)

@@ -12,13 +12,12 @@ from django.views.decorators.http import require_safe
 from workbench import access
 from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality
-from workbench.pipeline.history.recording import File, record_download
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.panels import in_words
 from workbench.pipeline.quality.reports import Board, has_value
 from workbench.pipeline.sources import panel as board_panel
 from workbench.views.figures import as_of, computing
-from workbench.views.files import chart_file, table_file
+from workbench.views.files import chart_file, note_download, table_file
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def sources_table(request: HttpRequest, pk: int, votes: str, name: str) -> HttpR
     if strengths is None or name not in ("strengths", "wins"):
         raise Http404
     panel = strengths if name == "strengths" else board_panel.wins(stored.report["boards"][votes], votes)
-    _note(request, dataset)
+    note_download(request, dataset)
     return table_file(panel, f"{slugify(dataset.name) or 'dataset'}-{name}-{votes}.csv")
 
 
@@ -117,15 +116,10 @@ def sources_table(request: HttpRequest, pk: int, votes: str, name: str) -> HttpR
 def sources_report(request: HttpRequest, pk: int) -> HttpResponse:
     """All boards of the stored report as JSON. A board has no figure of a single annotator."""
     dataset, stored = _stored(request, pk)
-    _note(request, dataset)
+    note_download(request, dataset)
     filename = f"{slugify(dataset.name) or 'dataset'}-sources.json"
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return JsonResponse(stored.report["boards"], headers=headers)
-
-
-def _note(request: HttpRequest, dataset: Dataset) -> None:
-    if request.method == "GET":
-        record_download(File.FIGURES, by=access.person(request.user), dataset=dataset, target=dataset)
 
 
 def _stored(request: HttpRequest, pk: int) -> tuple[Dataset, Statistics]:

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_http_methods, require_safe
 from workbench import access
 from workbench.forms.timesheet import CorrectionForm, PeriodForm
 from workbench.models import Role
-from workbench.pipeline.history.recording import File, record_download
+from workbench.pipeline.history.recording import File
 from workbench.pipeline.people import timesheet
 from workbench.pipeline.people.timesheet import Line, Period, Total
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text.spreadsheets import csv_lines
+from workbench.views.files import note_download
 from workbench.views.pictures import Bars
 
 MOST_LINES = 400
@@ -98,9 +99,7 @@ def time_sheet_csv(request: HttpRequest, pk: int) -> HttpResponseBase:
     """All lines of the chosen months, streamed."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     period = PeriodForm.of(request.GET).period
-    if request.method == "GET":
-        person = access.person(request.user)
-        record_download(File.TIME_SHEET, by=person, dataset=dataset, target=dataset)
+    note_download(request, dataset, File.TIME_SHEET)
     name = timesheet.name_of_file(dataset, period)
     return StreamingHttpResponse(
         csv_lines(timesheet.rows_of_file(dataset, period)),
