@@ -80,9 +80,8 @@ class Checkpoint:
     `weights_sha256` is the digest of the safetensors file. For several files, and always for
     `tokenizer_sha256`, it is the digest of the lines "name sha256". `parameters` is counted from the
     safetensors headers. `max_positions` is the longest input in tokens; `names_positions`: whether the config
-    names it. `stated_template` is the value of
-    TEMPLATE_KEY in config.json, or empty. `chat_template` is the file with the model's chat template, or
-    empty.
+    names it. `stated_template` is the value of TEMPLATE_KEY in config.json, or empty. `chat_template` is the
+    file with the model's chat template, or empty.
     """
 
     path: Path
