@@ -462,4 +462,25 @@ def test_a_training_says_what_the_gate_says_of_its_model(better, run, base, tmp_
 
     assert version.state == "registered"
     assert run.result["finding"]["better"] is better
-    assert run.found_nothing_better is not better
+    assert run.found_undecided is not better
+    assert not run.found_nothing_better
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "superior", "undecided"),
+    [
+        (True, None, True),
+        (False, None, True),
+        (False, False, False),
+        (True, False, False),
+        (False, True, False),
+    ],
+)
+def test_a_model_that_too_few_votes_judge_is_not_called_no_better(calibrated, superior, undecided, base):
+    gate = promotion.Gate(
+        base,
+        base,
+        [promotion.Condition("superior", superior, ""), promotion.Condition("calibrated", calibrated, "")],
+    )
+
+    assert gate.is_undecided is undecided

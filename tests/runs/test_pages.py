@@ -422,6 +422,11 @@ def test_a_dataset_with_no_run_says_what_will_stand_here(dataset, alice, as_user
         ({"better": False, "said": "No step was better."}, {}, "No better model found"),
         ({"better": False, "said": "Not clearly better."}, {"model": "new"}, "No better model found"),
         ({"better": True, "said": "Worse nowhere."}, {"model": "new"}, "A better model: new"),
+        (
+            {"better": False, "said": "10 pairs count.", "undecided": True},
+            {"model": "new"},
+            "A new model, new: too few votes to say if it is better",
+        ),
         ({"better": None, "said": "Nothing to compare."}, {"model": "new"}, "The first model: new"),
     ],
 )

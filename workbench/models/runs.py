@@ -1,6 +1,6 @@
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Self, TypedDict, Unpack
 
 from django.db import models, transaction
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum, Value
@@ -109,10 +109,11 @@ class Upload(models.Model):
 
 class Finding(TypedDict):
     """The outcome of a training. `better`: whether the gate would promote the new version; None where no
-    model was active."""
+    model was active. `undecided`: whether too few votes count to say that."""
 
     better: bool | None
     said: str
+    undecided: NotRequired[bool]
 
 
 class PreflightFinding(TypedDict):
@@ -360,9 +361,16 @@ class Run(models.Model):
 
     @property
     def found_nothing_better(self) -> bool:
-        """Whether a training ended without a failure, and without a model that the gate would promote."""
+        """Whether a training ended without a failure, and without a model that the gate would promote however
+        many votes came."""
         finding = self.result.get("finding")
-        return self.state == self.State.DONE and finding is not None and finding["better"] is False
+        is_over = self.state == self.State.DONE and finding is not None
+        return is_over and finding["better"] is False and not finding.get("undecided")
+
+    @property
+    def found_undecided(self) -> bool:
+        """Whether a training has made a model of which too few votes say whether it is better."""
+        return self.state == self.State.DONE and bool(self.result.get("finding", {}).get("undecided"))
 
     @property
     def queue(self) -> str:

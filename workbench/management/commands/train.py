@@ -140,6 +140,8 @@ The new model is registered, calibrated and evaluated. Then manage.py promote ma
 
 def _finding(run: Run) -> str:
     head = "No better model found. " if run.found_nothing_better else ""
+    if run.found_undecided:
+        head = "Too few votes count to say whether it is better. "
     return f"{head}{run.result['finding']['said']}"
 
 

@@ -87,6 +87,13 @@ class Gate:
         return "not enough data" if None in met else "promote"
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether more votes could still show the version to be better: no difference speaks against it, and
+        one is open."""
+        met = [condition.met for condition in self.conditions if condition.name != "calibrated"]
+        return self.replaces is not None and False not in met and None in met
+
+    @property
     def differences(self) -> list[Condition]:
         """The conditions that rest on a difference of accuracy."""
         return [condition for condition in self.conditions if condition.weighed]

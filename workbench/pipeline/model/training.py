@@ -161,7 +161,7 @@ def weighed(version: ModelVersion) -> Finding:
     except Refused as refused:
         return Finding(better=False, said=str(refused))
     better = None if gate.verdict == "first" else gate.verdict == "promote"
-    return Finding(better=better, said=gate.sentence)
+    return Finding(better=better, said=gate.sentence, undecided=gate.is_undecided)
 
 
 def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
