@@ -67,7 +67,7 @@ def draw_pairs(shape: Shape, count: int) -> tuple[list[Pair], list[int]]:
     return pairs, lengths
 
 
-def seed_loop(folder: Path) -> Score:
+def seed_loop(folder: Path, max_length: int = 512) -> Score:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -79,7 +79,7 @@ def seed_loop(folder: Path) -> Score:
             prompt,
             completion,
             truncation=True,
-            max_length=512,
+            max_length=max_length,
             return_token_type_ids=False,
             return_tensors="pt",
         )
