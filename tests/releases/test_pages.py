@@ -402,7 +402,7 @@ def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three
         begun(dataset, alice)
     client = as_user(alice)
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         page = client.get(reverse("releases", args=[dataset.pk])).content.decode()
 
     assert page.count("<article") == 2 * count

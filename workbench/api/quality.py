@@ -3,11 +3,11 @@ evaluate, compare and promote a model by them."""
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import Field, Router, Schema
+from ninja import Field, Query, Router, Schema
 
 from workbench import access
 from workbench.api.runs import RunOut, accepted
@@ -330,12 +330,19 @@ def _table(panel: Panel) -> dict[str, object]:
 # --- models -------------------------------------------------------------------------------------------------
 
 
+class SortedModels(Schema):
+    """Which models come first: the newest, by name, those most often right here, or the fastest."""
+
+    sort: Literal["newest", "name", "accuracy", "fastest"] = "newest"
+
+
 @router.get("/datasets/{id:pk}/models", response=MeasuredModels)
-def list_dataset_models(request: HttpRequest, pk: int) -> dict[str, object]:
+def list_dataset_models(request: HttpRequest, pk: int, asked: Query[SortedModels]) -> dict[str, object]:
     """The models in use, and how often each agrees with people here and on the benchmarks."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     measured_on = [dataset, *access.benchmarks_beside(dataset)]
     active = ModelVersion.objects.active()
+    rows = table.rows(measured_on, pipeline.stored_of(measured_on))
     return {
         "active_id": active.pk if active else None,
         "items": [
@@ -343,7 +350,7 @@ def list_dataset_models(request: HttpRequest, pk: int) -> dict[str, object]:
                 "model": row.version,
                 "measured": [_accuracy(on, cell) for on, cell in zip(measured_on, row.cells, strict=True)],
             }
-            for row in table.rows(measured_on, pipeline.stored_of(measured_on))
+            for row in sorted(rows, key=table.SORTS[asked.sort][1])
         ],
     }
 

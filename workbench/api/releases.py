@@ -11,7 +11,7 @@ from ninja import Query, Router, Schema
 from workbench import access, downloads
 from workbench.api.requests import ApiRequest, receives
 from workbench.api.runs import RunOut, accepted
-from workbench.api.sending import After, Asked, Body, form_data, page_of, valid
+from workbench.api.sending import After, AfterEitherWay, Asked, Body, form_data, page_of, valid
 from workbench.forms.hub import PushForm
 from workbench.forms.releases import LeakageForm, ReleaseForm
 from workbench.models import Dataset, Release, Role
@@ -259,7 +259,7 @@ def build_release(request: HttpRequest, pk: int, body: ReleaseWanted) -> HttpRes
 
 
 @router.get("/datasets/{id:pk}/releases", response=Releases)
-def list_releases(request: HttpRequest, pk: int, after: Query[After]) -> dict[str, object]:
+def list_releases(request: HttpRequest, pk: int, after: Query[AfterEitherWay]) -> dict[str, object]:
     """The releases of a dataset by number, also those that are being built. after: a number."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     return page_of(dataset.releases.defer("manifest"), after, lambda release: release, key="number")

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 
 from workbench import access
-from workbench.api.sending import After, page_of
+from workbench.api.sending import AfterEitherWay, page_of
 from workbench.models import Role, Run
 from workbench.pipeline.runs import lifecycle
 from workbench.pipeline.runs.going_on import go_on
@@ -58,8 +58,8 @@ def accepted(run: Run) -> HttpResponse:
 
 
 @router.get("/datasets/{id:pk}/runs", response=Runs)
-def list_runs(request: HttpRequest, pk: int, after: Query[After]) -> dict[str, object]:
-    """The Runs of a dataset, oldest first."""
+def list_runs(request: HttpRequest, pk: int, after: Query[AfterEitherWay]) -> dict[str, object]:
+    """The Runs of a dataset, oldest or newest first."""
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
     runs = Run.objects.of(dataset).select_related("release").defer("release__manifest")
     return page_of(runs, after, lambda run: run)

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 from django import forms
@@ -135,11 +135,22 @@ class After(Schema):
     limit: int = Field(100, ge=1, le=1_000)
 
 
+class AfterEitherWay(After):
+    """The same from either end: with sort=newest, the rows before the key `after`, the latest first."""
+
+    sort: Literal["oldest", "newest"] = "oldest"
+
+
 def page_of(rows: QuerySet[M], after: After, to: Callable[[M], object], key: str = "pk") -> dict[str, object]:
-    """The rows after a key in the order of their keys: {"items", "next_after"}. Rows that come meanwhile move
-    none of them. next_after: what to ask for next; null at the end. key: a field that is unique in `rows`,
-    and that grows."""
-    found = list(rows.order_by(key).filter(**{f"{key}__gt": after.after})[: after.limit + 1])
+    """The rows after a key in the order of their keys, or from the newest on: {"items", "next_after"}. Rows
+    that come meanwhile move none of them. next_after: what to ask for next; null at the end. key: a field
+    that is unique in `rows`, and that grows."""
+    if isinstance(after, AfterEitherWay) and after.sort == "newest":
+        asked = rows.filter(**{f"{key}__lt": after.after}) if after.after else rows
+        ordered = asked.order_by(f"-{key}")
+    else:
+        ordered = rows.filter(**{f"{key}__gt": after.after}).order_by(key)
+    found = list(ordered[: after.limit + 1])
     shown = found[: after.limit]
     more = len(found) > after.limit
     return {"items": [to(row) for row in shown], "next_after": getattr(shown[-1], key) if more else None}

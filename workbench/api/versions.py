@@ -11,7 +11,17 @@ from ninja import Query, Router, Schema
 from workbench import access
 from workbench.api.requests import ApiRequest, receives, unless_stale
 from workbench.api.runs import RunOut, accepted
-from workbench.api.sending import After, Asked, Body, etag_of, form_data, page_of, patched, valid
+from workbench.api.sending import (
+    After,
+    AfterEitherWay,
+    Asked,
+    Body,
+    etag_of,
+    form_data,
+    page_of,
+    patched,
+    valid,
+)
 from workbench.forms.model import PromoteForm
 from workbench.forms.versions import AddModelForm, CalibrateForm, NameForm, RegisterForm
 from workbench.models import ModelVersion, Promotion, Release
@@ -150,7 +160,7 @@ class WhyActive(Body):
 
 
 @router.get("/models", response=Models)
-def list_models(request: HttpRequest, after: Query[After]) -> dict[str, object]:
+def list_models(request: HttpRequest, after: Query[AfterEitherWay]) -> dict[str, object]:
     """The models of the installation, also baselines and retired ones. Needs staff."""
     access.staff_only(request.user)
     return page_of(ModelVersion.objects.all(), after, lambda version: version)

@@ -60,14 +60,10 @@ Split = Literal["train", "validation", "test"]
 
 class UploadQuerySet(models.QuerySet["Upload"]):
     def for_list(self) -> Self:
-        """Latest first, with senders. Annotate `latest_state`: the state of the latest Run over the file, ""
-        for a file that was only previewed."""
+        """With senders. Annotate `latest_state`: the state of the latest Run over the file, "" for a file
+        that was only previewed."""
         latest = Run.objects.filter(upload=OuterRef("pk")).order_by("-pk").values("state")[:1]
-        return (
-            self.select_related("uploaded_by")
-            .annotate(latest_state=Coalesce(Subquery(latest), Value("")))
-            .order_by("-created_at")
-        )
+        return self.select_related("uploaded_by").annotate(latest_state=Coalesce(Subquery(latest), Value("")))
 
 
 class UploadOrigin(TypedDict, total=False):

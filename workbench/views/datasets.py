@@ -1,8 +1,9 @@
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -45,7 +46,7 @@ from workbench.pipeline.text.language_names import NAMES
 from workbench.pipeline.text.splits import SPLITS, Split, split_of
 from workbench.pipeline.webhooks.managing import given_up
 from workbench.templatetags.toasts import saved
-from workbench.views import POLL_SECONDS, STOP_POLLING, Request
+from workbench.views import POLL_SECONDS, STOP_POLLING, Request, orders
 from workbench.views.figures import as_of
 from workbench.views.pictures import Weeks
 from workbench.views.steps import Step, next_steps
@@ -55,6 +56,10 @@ from workbench.worker.workforce import workforce
 PROMPTS_A_PAGE = 20
 CLUSTERS_A_PAGE = 20
 PROMPTS_A_CLUSTER = 4
+GROUP_SORTS: orders.Sorts = {
+    "largest": ("Largest", ["-size", "group"]),
+    "smallest": ("Smallest", ["size", "group"]),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,13 @@ class Card:
     days: Days | None = None
     changes: list[str] = field(default_factory=list)
     since: datetime | None = None
+
+
+CARD_SORTS: dict[str, tuple[str, Callable[[Card], Any]]] = {
+    "name": ("By name", lambda card: card.dataset.name),
+    "newest": ("Newest", lambda card: -card.dataset.pk),
+    "votes": ("Most votes in two weeks", lambda card: -card.days.total if card.days else 0),
+}
 
 
 @require_safe
@@ -89,10 +101,14 @@ def home(request: HttpRequest) -> HttpResponse:
     if person.is_staff and all(dataset.name == DEMO for dataset in others):
         context |= {"newcomer": True, "demo": next(iter(others), None)}
     if "whole" not in request.GET and overview.are_large(others):
+        context["counting"] = True
         cards = [Card(dataset, [], []) for dataset in others]
-        return render(request, "datasets/home.html", {**context, "cards": cards, "counting": True})
-    cards = _cards(others, person, visible) if others else []
-    return render(request, "datasets/home.html", {**context, "cards": cards, "first": _first(cards)})
+    else:
+        cards = _cards(others, person, visible) if others else []
+        context["first"] = _first(cards)
+    sort = orders.chosen(request, CARD_SORTS)
+    context["cards"] = sorted(cards, key=CARD_SORTS[sort][1])
+    return render(request, "datasets/home.html", context | orders.links(CARD_SORTS, sort))
 
 
 def _cards(datasets: list[Dataset], person: User, visible: DatasetQuerySet) -> list[Card]:
@@ -243,12 +259,15 @@ class Cluster:
 def groups(request: HttpRequest, pk: int) -> HttpResponse:
     """Groups of several Prompts; for admins, also the overlaps of the last leakage report."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    page = Paginator(Prompt.objects.of(dataset).clusters(), CLUSTERS_A_PAGE).get_page(request.GET.get("page"))
+    sort = orders.chosen(request, GROUP_SORTS)
+    clusters = Prompt.objects.of(dataset).clusters().order_by(*GROUP_SORTS[sort][1])
+    page = Paginator(clusters, CLUSTERS_A_PAGE).get_page(request.GET.get("page"))
     report = leakage.latest(dataset) if dataset.role == Role.ADMIN else None
     context = {
         "dataset": dataset,
         "tab": "data",
         "page": page,
+        **orders.links(GROUP_SORTS, sort),
         "clusters": _clusters(dataset, dict(page)),
         "report": report,
         "newer": report and Prompt.objects.of(dataset).filter(created_at__gt=report.started_at).exists(),

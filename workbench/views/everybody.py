@@ -6,6 +6,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -17,9 +18,16 @@ from workbench.models import Token, User
 from workbench.pipeline.people import accounts as pipeline
 from workbench.pipeline.people import erasing, own
 from workbench.pipeline.runs.progress import Refused
+from workbench.views import orders
+from workbench.views.tokens import page_of_tokens
 
 A_PAGE = 100
-TOKENS_A_PAGE = 50
+SORTS: orders.Sorts = {
+    "name": ("By name", ["-is_active", "username"]),
+    "newest": ("Newest", ["-pk"]),
+    "login": ("Last login", [F("last_login").desc(nulls_last=True), "-pk"]),
+    "datasets": ("Most datasets", ["-datasets", "username"]),
+}
 
 Act = Callable[[User, User], None]
 ACTS: dict[str, tuple[Act, str]] = {
@@ -45,8 +53,10 @@ def accounts(request: HttpRequest) -> HttpResponse:
         messages.info(request, f"{account} has an account. Give them a link to set a password.")
         return redirect("accounts_person", pk=account.pk)
     q = request.GET.get("q", "").strip()
-    page = Paginator(pipeline.found(q), A_PAGE).get_page(request.GET.get("page"))
-    context = {"form": form, "q": q, "page": page}
+    sort = orders.chosen(request, SORTS)
+    found = pipeline.found(q).order_by(*SORTS[sort][1])
+    page = Paginator(found, A_PAGE).get_page(request.GET.get("page"))
+    context = {"form": form, "q": q, "page": page, **orders.links(SORTS, sort)}
     return render(request, "accounts/accounts.html", context, status=400 if form.errors else 200)
 
 
@@ -105,9 +115,7 @@ def _page(request: HttpRequest, account: User, form: NameAndAddressForm, link: s
         "link": link,
         "is_own": account == request.user,
         "datasets": own.datasets_of(account),
-        "page": Paginator(Token.objects.filter(user=account).listed(), TOKENS_A_PAGE).get_page(
-            request.GET.get("page")
-        ),
+        **page_of_tokens(request, Token.objects.filter(user=account)),
         "has_second_step": Authenticator.objects.filter(user=account).exists(),
         "linked": SocialAccount.objects.filter(user=account).exists(),
         "verified": account.emailaddress_set.filter(verified=True, email=account.email.lower()).exists(),

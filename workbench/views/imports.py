@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -18,13 +19,19 @@ from workbench.models import Role, Run, Upload
 from workbench.pipeline import imports as pipeline
 from workbench.pipeline.runs.progress import Refused
 from workbench.templatetags.toasts import saved
-from workbench.views import STOP_POLLING, Request
+from workbench.views import STOP_POLLING, Request, orders
 from workbench.views.hub import hub_facts
 from workbench.views.pictures import Balance, Lengths, PairsAPrompt
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
 
-UPLOADS_SHOWN = 20
+UPLOADS_A_PAGE = 20
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-created_at", "-pk"]),
+    "name": ("By name", ["shown_name", "-created_at", "-pk"]),
+    "size": ("Largest", ["-size", "-pk"]),
+    "state": ("By status", ["latest_state", "-created_at", "-pk"]),
+}
 
 
 @takes_files
@@ -40,11 +47,14 @@ def imports(request: HttpRequest, pk: int) -> HttpResponse:
     if sent and form.is_valid():
         upload = pipeline.keep(form.cleaned_data["file"], dataset, access.person(request.user))
         return redirect("import_preview", pk=upload.pk)
+    sort = orders.chosen(request, SORTS)
+    uploads = dataset.uploads.for_list().order_by(*SORTS[sort][1])
     context = {
         "dataset": dataset,
         "tab": "import",
         "form": form,
-        "uploads": dataset.uploads.for_list()[:UPLOADS_SHOWN],
+        "page": Paginator(uploads, UPLOADS_A_PAGE).get_page(request.GET.get("page")),
+        **orders.links(SORTS, sort),
         "max_bytes": settings.UPLOAD_MAX_BYTES,
         "endings": pipeline.endings(),
         "shapes": pipeline.SHAPES.values(),

@@ -5,6 +5,8 @@ from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.core.paginator import Paginator
+from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,9 +19,17 @@ from workbench.mails import origin_of
 from workbench.models import Dataset, Invitation, Member, Role, User
 from workbench.pipeline.people import invitations as inviting
 from workbench.pipeline.runs.progress import Refused
+from workbench.views import orders
 from workbench.worker import enqueue, tasks
 
 A_PAGE = 100
+_CLOSED = Q(revoked_at__isnull=False) | Q(expires_at__lte=Now()) | Q(uses__gte=F("max_uses"))
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-pk"]),
+    "who": ("By address", ["address", "-pk"]),
+    "open": ("Open first", [orders.last_where(_CLOSED), "expires_at", "-pk"]),
+    "came": ("Most came", ["-uses", "-pk"]),
+}
 NAMED = 5
 
 GONE = 410
@@ -95,8 +105,9 @@ def invitation_revoke(request: HttpRequest, pk: int) -> HttpResponse:
 def _page(
     request: HttpRequest, dataset: Dataset, link: LinkForm | None = None, mails: MailsForm | None = None
 ) -> HttpResponse:
+    sort = orders.chosen(request, SORTS)
     rows = dataset.invitations.select_related("created_by").prefetch_related("acceptances__user")
-    page = Paginator(rows, A_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(rows.order_by(*SORTS[sort][1]), A_PAGE).get_page(request.GET.get("page"))
     for invitation in page:
         invitation.link = origin_of(request) + reverse("join_link", args=[invitation.token])
     context = {
@@ -105,6 +116,7 @@ def _page(
         "link": link or LinkForm(),
         "mails": mails or MailsForm(),
         "page": page,
+        **orders.links(SORTS, sort),
         "prints_mails": settings.EMAIL_BACKEND == CONSOLE,
     }
     return render(request, "invitations/invitations.html", context, status=400 if link or mails else 200)

@@ -20,7 +20,7 @@ from workbench.pipeline.model import evaluation, plan, promotion, table, trainin
 from workbench.pipeline.model.compare import Compared
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
-from workbench.views import Request
+from workbench.views import Request, orders
 from workbench.views.figures import as_of
 from workbench.views.pictures import Flips, Measured, Versions
 from workbench.worker import tasks
@@ -54,6 +54,7 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
     open_runs = [run for run in runs if run.is_open]
     reports = quality.stored_of(measured_on)
     rows = table.rows(measured_on, reports)
+    sort = orders.chosen(request, table.SORTS)
     in_table = (row.version for row in rows if row.version.state == ModelVersion.State.ACTIVE)
     active = next(in_table, None) or ModelVersion.objects.active()
     context = {
@@ -62,7 +63,8 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
         "tab": "model",
         "form": form,
         "measured_on": measured_on,
-        "rows": rows,
+        "rows": sorted(rows, key=table.SORTS[sort][1]),
+        **orders.links(table.SORTS, sort),
         "versions_drawn": _drawn(rows),
         "active": active,
         "runs": list(runs)[:8],

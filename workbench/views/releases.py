@@ -18,7 +18,7 @@ from workbench.pipeline.decisions import deciding
 from workbench.pipeline.imports import printable_name
 from workbench.pipeline.text import leakage
 from workbench.pipeline.text.splits import Split
-from workbench.views import STOP_POLLING, Request
+from workbench.views import STOP_POLLING, Request, orders
 from workbench.views.hub import push_facts
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
@@ -26,6 +26,11 @@ from workbench.worker.workforce import workforce
 RELEASES_PER_PAGE = 30
 DOWNLOADS_SHOWN = 50
 FILES_SHOWN = 12
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-number"]),
+    "oldest": ("Oldest", ["number"]),
+    "rows": ("Most rows", ["-rows", "-number"]),
+}
 _OUTCOMES = {"both_bad": "both bad", "cannot_judge": "can’t judge", "drop": "excluded by a reviewer"}
 
 
@@ -50,10 +55,12 @@ def releases(request: Request, pk: int) -> HttpResponse:
     elif request.method == "POST" and form.is_valid():
         tasks.enqueue_run(pipeline.begin(form.release(dataset), access.person(request.user)))
         return redirect("releases", pk=dataset.pk)
-    ordered = dataset.releases.for_list().order_by("-number")
+    sort = orders.chosen(request, SORTS)
+    ordered = dataset.releases.for_list().order_by(*SORTS[sort][1])
     page = Paginator(ordered, RELEASES_PER_PAGE).get_page(request.GET.get("page"))
     open_runs = [release.run for release in page if release.run and release.run.is_open]
-    latest = next((release for release in page if release.is_ready), None)
+    newest = dataset.releases.ready().order_by("-number").values_list("pk", flat=True).first()
+    latest = next((release for release in page if release.pk == newest), None)
     files = _in_order(latest, latest.files) if latest else []  # type: ignore[attr-defined]  # of for_list
     context = {
         "dataset": dataset,
@@ -63,6 +70,7 @@ def releases(request: Request, pk: int) -> HttpResponse:
         "problem": problem,
         "sliders": _sliders(form, preview),
         "page": page,
+        **orders.links(SORTS, sort),
         "latest": latest,
         "files": files if len(files) <= FILES_SHOWN else [],
         "going": bool(open_runs),

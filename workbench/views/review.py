@@ -44,7 +44,7 @@ from workbench.pipeline.scoring import suggestions
 from workbench.templatetags.figures import percent
 from workbench.templatetags.sides import word
 from workbench.templatetags.toasts import saved
-from workbench.views import page_to_return_to
+from workbench.views import orders, page_to_return_to
 from workbench.views.pictures import BURN_DAYS, BurnDown
 
 CHIPS = 8
@@ -53,6 +53,11 @@ CHIPS = 8
 _LATELY = timedelta(hours=12)
 LATELY_SHOWN = 5
 GUIDELINES_SHOWN = 10
+GAP_SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-pk"]),
+    "oldest": ("Oldest", ["pk"]),
+    "reviewer": ("By reviewer", ["decided_by__username", "-pk"]),
+}
 _COMES_HERE = {
     ReviewQueue.PEOPLE.value: "A pair comes here when people disagree with each other or with an imported "
     "label, or when somebody flags it, changes a vote after seeing the model, misses a known answer, or "
@@ -370,11 +375,14 @@ def guideline_gaps(request: HttpRequest, pk: int) -> HttpResponse:
     versions = dataset.guidelines.order_by("-number")[:GUIDELINES_SHOWN]
     stored = quality.stored(dataset)
     report = stored.report if stored else None
-    page = Paginator(decide.guideline_gaps(dataset), 50).get_page(request.GET.get("page"))
+    sort = orders.chosen(request, GAP_SORTS)
+    ordered = decide.guideline_gaps(dataset).order_by(*GAP_SORTS[sort][1])
+    page = Paginator(ordered, 50).get_page(request.GET.get("page"))
     context = {
         "dataset": dataset,
         "gaps": [(gap, excerpt_of(vars(gap))) for gap in page],
         "page": page,
+        **orders.links(GAP_SORTS, sort),
         "guidelines": next(iter(versions), None),
         "versions": [(version, agreement_under(report, version.number)) for version in versions],
         "stored": stored,

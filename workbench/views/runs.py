@@ -3,7 +3,8 @@ from dataclasses import dataclass
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models.functions import Substr
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now, Substr
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -16,7 +17,7 @@ from workbench.pipeline.model import plan
 from workbench.pipeline.runs import lifecycle as pipeline
 from workbench.pipeline.runs.going_on import go_on
 from workbench.pipeline.scoring import cuts
-from workbench.views import STOP_POLLING, Request
+from workbench.views import STOP_POLLING, Request, orders
 from workbench.views.pictures import Lanes
 from workbench.worker import tasks
 from workbench.worker.workforce import workforce
@@ -24,6 +25,16 @@ from workbench.worker.workforce import workforce
 RUNS_A_PAGE = 50
 RUNS_DRAWN = 16
 BATCHES_SHOWN = 100
+_KINDS = sorted(Run.Kind, key=lambda kind: kind.label)
+_STATES = [Run.State.RUNNING, Run.State.WAITING, Run.State.FAILED, Run.State.CANCELLED, Run.State.DONE]
+_TOOK = Coalesce("finished_at", Now()) - F("started_at")
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-pk"]),
+    "oldest": ("Oldest", ["pk"]),
+    "kind": ("By kind", [orders.by_place("kind", _KINDS), "-pk"]),
+    "state": ("Open and failed first", [orders.by_place("state", _STATES), "-pk"]),
+    "longest": ("Longest", [_TOOK.desc(nulls_last=True), "-pk"]),
+}
 RESULTS = {
     "number": "Release",
     "rows": "Rows",
@@ -137,9 +148,12 @@ def _rounds(top: float) -> list[float]:
 @vary_on_headers("HX-Request")
 def runs(request: Request, pk: int) -> HttpResponse:
     dataset = access.dataset_for(request.user, pk, Role.ADMIN)
-    page = Paginator(Run.objects.of(dataset).for_list(), RUNS_A_PAGE).get_page(request.GET.get("page"))
+    sort = orders.chosen(request, SORTS)
+    ordered = Run.objects.of(dataset).for_list().order_by(*SORTS[sort][1])
+    page = Paginator(ordered, RUNS_A_PAGE).get_page(request.GET.get("page"))
     runs = list(page.object_list)
     context = {"dataset": dataset, "tab": "runs", "page": page, "runs": runs, "workforce": workforce(runs)}
+    context |= orders.links(SORTS, sort)
     if page.number == 1:
         # Of all Datasets: they share the workers, and a Run may wait behind another Dataset's.
         latest = Run.objects.without_result().order_by("-pk")[:RUNS_DRAWN]

@@ -15,6 +15,7 @@ from workbench.pipeline.topics import figures
 from workbench.pipeline.topics import run as pipeline
 from workbench.pipeline.vectors import similar as ranking
 from workbench.templatetags.toasts import saved
+from workbench.views import orders
 from workbench.worker import encoders, tasks
 
 SHOWN = 30
@@ -91,17 +92,11 @@ def _lowest(figure: TopicFigure | None, topic: Topic) -> Place:
     return value is None, value or 0.0, -topic.size
 
 
-SORTS: dict[str, Callable[[Topic], Place]] = {
-    "size": lambda topic: (False, -topic.size, topic.number),
-    "thinnest": lambda topic: (False, topic.size, topic.number),
-    "accuracy": lambda topic: _lowest(topic.figures.get("accuracy"), topic),
-    "agreement": lambda topic: _lowest(topic.figures.get("agreement"), topic),
-}
-LABELS = {
-    "size": "Largest",
-    "thinnest": "Smallest",
-    "accuracy": "Model least often right",
-    "agreement": "People agree least",
+SORTS: dict[str, tuple[str, Callable[[Topic], Place]]] = {
+    "size": ("Largest", lambda topic: (False, -topic.size, topic.number)),
+    "thinnest": ("Smallest", lambda topic: (False, topic.size, topic.number)),
+    "accuracy": ("Model least often right", lambda topic: _lowest(topic.figures.get("accuracy"), topic)),
+    "agreement": ("People agree least", lambda topic: _lowest(topic.figures.get("agreement"), topic)),
 }
 
 
@@ -109,9 +104,8 @@ LABELS = {
 def topics(request: HttpRequest, pk: int) -> HttpResponse:
     """The topics of the Dataset with their stored figures."""
     dataset = access.dataset_for(request.user, pk, Role.REVIEWER)
-    chosen = request.GET.get("sort", "")
-    sort = chosen if chosen in SORTS else "size"
-    rows = sorted(Topic.objects.of(dataset), key=SORTS[sort])
+    sort = orders.chosen(request, SORTS)
+    rows = sorted(Topic.objects.of(dataset), key=SORTS[sort][1])
     runs = Run.objects.of(dataset).of_kind(Run.Kind.TOPICS).order_by("-pk")
     last = runs.first()
     context = {
@@ -123,8 +117,7 @@ def topics(request: HttpRequest, pk: int) -> HttpResponse:
         "thin": {topic.number for topic in rows if figures.is_thin(topic)},
         "disputed": figures.disputed(rows),
         "version": next((topic.figures.get("version") for topic in rows if topic.figures), None),
-        "sort": sort,
-        "sorts": LABELS,
+        **orders.links(SORTS, sort),
         "last": last,
         "computed": runs.filter(state=Run.State.DONE).first(),
         "fewest": pipeline.FEWEST_PROMPTS,

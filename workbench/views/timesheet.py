@@ -1,8 +1,9 @@
 """The time sheet of a dataset, as a page and as CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -17,6 +18,7 @@ from workbench.pipeline.people import timesheet
 from workbench.pipeline.people.timesheet import Line, Period, Total
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text.spreadsheets import csv_lines
+from workbench.views import orders
 from workbench.views.files import note_download
 from workbench.views.pictures import Bars
 
@@ -31,6 +33,13 @@ class Hours:
     name: str
     total: Total
     bars: Bars
+
+
+SORTS: dict[str, tuple[str, Callable[[Hours], Any]]] = {
+    "name": ("By name", lambda hours: hours.name.casefold()),
+    "time": ("Most time", lambda hours: -hours.total.seconds),
+    "votes": ("Most votes", lambda hours: -hours.total.votes),
+}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -49,12 +58,14 @@ def time_sheet(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.info(request, f"Corrected {stored.user} on {stored.day} by {stored.seconds:+} seconds.")
             return redirect(request.get_full_path())
-    people = timesheet.by_person(lines)
+    people = hours_of([(name, of) for name, _, of in timesheet.by_person(lines)], period)
+    sort = orders.chosen(request, SORTS)
     context = {
         "dataset": dataset,
         "tab": "people",
         **shown(chosen, lines),
-        "people": hours_of([(name, of) for name, _, of in people], period),
+        "people": sorted(people, key=SORTS[sort][1]),
+        **orders.links(SORTS, sort),
         "everybody": hours_of([("Everybody", lines)], period)[0],
         "query": request.GET.urlencode(),
         "form": form,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,11 +14,19 @@ from django.views.decorators.http import require_http_methods, require_POST
 from workbench import access
 from workbench.forms.tokens import ServiceAccountForm, ServiceTokenForm, TokenForm
 from workbench.models import Dataset, Role, Token
+from workbench.models.tokens import TokenQuerySet
 from workbench.pipeline.people import tokens as pipeline
 from workbench.pipeline.runs.progress import Refused
-from workbench.views import page_to_return_to
+from workbench.views import orders, page_to_return_to
 
 A_PAGE = 50
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-pk"]),
+    "name": ("By name", ["name", "-pk"]),
+    "used": ("Last used", [F("last_used_at").desc(nulls_last=True), "-pk"]),
+    "unused": ("Longest unused", [F("last_used_at").asc(nulls_first=True), "pk"]),
+    "ends": ("Ends first", [F("revoked_at").asc(nulls_first=True), "expires_at", "-pk"]),
+}
 
 
 @never_cache
@@ -34,13 +43,12 @@ def tokens(request: HttpRequest) -> HttpResponse:
         except Refused as refused:
             form.add_error(None, str(refused))
     shown = TokenForm(datasets=datasets) if made else form
-    rows = Token.objects.filter(user=user).listed()
     context = {
         "form": shown,
         "made": made,
         "first": _to_push_to(made[0], datasets) if made else None,
         "address": request.build_absolute_uri("/").rstrip("/"),
-        "page": _page(request, rows),
+        **page_of_tokens(request, Token.objects.filter(user=user)),
         "has_datasets": bool(datasets),
     }
     return render(request, "tokens/tokens.html", context, status=400 if shown.errors else 200)
@@ -75,7 +83,7 @@ def programs(request: HttpRequest, pk: int) -> HttpResponse:
         "form": form,
         "accounts": _service_accounts(dataset),
         "made": made,
-        "page": _page(request, Token.objects.reaching(dataset).listed()),
+        **page_of_tokens(request, Token.objects.reaching(dataset)),
     }
     return render(
         request, "tokens/programs.html", context, status=400 if account.errors or form.errors else 200
@@ -106,5 +114,9 @@ def _service_accounts(dataset: Dataset) -> list[tuple[str, str]]:
     return [(str(member.user), member.role) for member in members]
 
 
-def _page(request: HttpRequest, rows: object) -> object:
-    return Paginator(rows, A_PAGE).get_page(request.GET.get("page"))  # type: ignore[arg-type]
+def page_of_tokens(request: HttpRequest, tokens: TokenQuerySet) -> dict[str, object]:
+    """For tokens/table.html: a page of them, in the chosen order."""
+    sort = orders.chosen(request, SORTS)
+    ordered = tokens.listed().order_by(*SORTS[sort][1])
+    page = Paginator(ordered, A_PAGE).get_page(request.GET.get("page"))
+    return {"page": page, **orders.links(SORTS, sort)}

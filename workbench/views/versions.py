@@ -1,6 +1,7 @@
 from copy import copy
 
 from django.contrib import messages
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -11,17 +12,28 @@ from workbench.models import ModelVersion, Promotion, Run, Score
 from workbench.pipeline.hub import hosts
 from workbench.pipeline.model import adding, calibration, promotion, registry
 from workbench.pipeline.runs.progress import Refused
+from workbench.views import orders
 from workbench.worker import tasks
 
 PROMOTIONS_SHOWN = 50
+_STATES = [ModelVersion.State.ACTIVE, ModelVersion.State.REGISTERED, ModelVersion.State.RETIRED]
+SORTS: orders.Sorts = {
+    "newest": ("Newest", ["-created_at", "pk"]),
+    "name": ("By name", ["name"]),
+    "state": ("By state", [orders.by_place("state", _STATES), "-created_at", "pk"]),
+    "scores": ("Most answers scored", ["-score_count", "-created_at", "pk"]),
+    "largest": ("Largest", [F("parameters").desc(nulls_last=True), "-created_at", "pk"]),
+}
 
 
 @require_safe
 def versions(request: HttpRequest) -> HttpResponse:
     access.staff_only(request.user)
+    sort = orders.chosen(request, SORTS)
     rows = ModelVersion.objects.with_score_count().select_related("base", "release__dataset")
     context = {
-        "versions": rows,
+        "versions": rows.order_by(*SORTS[sort][1]),
+        **orders.links(SORTS, sort),
         "active": ModelVersion.objects.active(),
         "history": Promotion.objects.history()[:PROMOTIONS_SHOWN],
         "serves": promotion.served(),

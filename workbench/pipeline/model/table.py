@@ -1,7 +1,8 @@
 """The versions beside each other: the accuracy of each on each Dataset, as the Model page shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.models import Dataset, Evaluation, ModelVersion, Statistics
 from workbench.pipeline import quality
@@ -81,6 +82,15 @@ class VersionRow:
         """Texts a second in the last evaluation."""
         rates = (cell.evaluation.figures.get("texts_per_second") for cell in self.cells if cell.evaluation)
         return next((rate for rate in rates if rate), None)
+
+
+SORTS: dict[str, tuple[str, Callable[[VersionRow], Any]]] = {
+    "newest": ("Newest", lambda row: -row.version.created_at.timestamp()),
+    "name": ("By name", lambda row: row.version.name.casefold()),
+    "accuracy": ("Most often right here", lambda row: -(row.cells[0].accuracy or 0)),
+    "fastest": ("Fastest", lambda row: -(row.rate or 0)),
+}
+"""The orders of the rows: in words, with the key of a row. What has no such figure comes last."""
 
 
 def rows(measured_on: list[Dataset], reports: Mapping[int, Statistics]) -> list[VersionRow]:

@@ -18,11 +18,11 @@ from workbench.pipeline.runs.progress import Refused
 
 
 def found(q: str) -> QuerySet[User]:
-    """Accounts with `q` in the name or the mail address, open ones first, by name; with `datasets`, of how
-    many Datasets each is a member."""
+    """Accounts with `q` in the name or the mail address, with `datasets`, of how many Datasets each is a
+    member."""
     users = User.objects.filter(Q(username__icontains=q) | Q(email__icontains=q)) if q else User.objects.all()
     in_use = Count("memberships", filter=Q(memberships__dataset__deleted_at=None))
-    return users.annotate(datasets=in_use).order_by("-is_active", "username")
+    return users.annotate(datasets=in_use)
 
 
 def staff_now() -> set[int]:
