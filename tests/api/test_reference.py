@@ -118,7 +118,8 @@ def samples(schema: dict[str, Any], shapes: dict[str, Any]) -> Iterator[object]:
     if kind == "string" and "enum" not in schema:
         yield FORMATS.get(schema.get("format", ""), "abc")
     elif kind == "array":
-        yield list(islice(samples(schema.get("items", {}), shapes), 1))
+        parts = schema.get("prefixItems", [schema.get("items", {})])
+        yield [one for part in parts for one in islice(samples(part, shapes), 1)]
     elif kind == "object":
         properties = schema.get("properties", {})
         yield {name: next(samples(one, shapes), None) for name, one in properties.items()}

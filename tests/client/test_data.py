@@ -27,10 +27,12 @@ def test_prompts_are_found_acted_on_and_given_back(enter, dataset, alice, pairs,
     chosen = [pair.prompt_id for pair in pairs[:3]]
 
     tagged = data.act("tag", prompts=chosen, tag="odd")
+    page = data.prompt(chosen[0])
     found = data.find("tag=odd")
     extent = data.preview("exclude", query="tag=odd", where="both", excluded_reason="spam")
     excluded = data.act("exclude", query="tag=odd", where="both", excluded_reason="spam")
 
+    assert (page.prompt.id, page.tags, page.pairs[0].id) == (chosen[0], ["odd"], pairs[0].pk)
     assert (len(found), found.pairs, [prompt.id for prompt in found]) == (3, 3, chosen)
     assert [prompt.excerpt for prompt in data.find()] == [f"Question {number}?" for number in range(5)]
     assert (data.tags(), data.facets("tag=odd").prompts) == (["odd"], 3)

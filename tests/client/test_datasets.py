@@ -92,6 +92,11 @@ def test_a_release_is_downloaded_and_loaded(release, enter, alice, dataset, tmp_
     assert rows == [row for split in found.load(format="parquet").values() for row in split]
     assert found.check().is_whole
     assert releases.count("preference").passing == 3
+    assert {one.username for one in found.downloads()} == {"alice"}
+    assert {one.file for one in found.downloads()} >= set(release.manifest["files"])
+    assert found.pushes() == []
+    assert "preference" in {profile.name for profile in releases.kinds().profiles}
+    assert sum(found.training_outlook().rows.values()) == 3
     with pytest.raises(ValueError, match="csv"):
         found.load(format="csv")
 

@@ -22,8 +22,21 @@ from tests.factories import (
 from tests.processes import ROOT
 from tests.scoring.models import save_bert
 from tests.webserver import free_port, web
-from workbench.models import Act, Dataset, Decision, Member, ModelVersion, Release, Role, Run, Score, User
-from workbench.pipeline import releases
+from workbench.models import (
+    Act,
+    Dataset,
+    Decision,
+    Member,
+    ModelVersion,
+    Release,
+    Role,
+    Run,
+    Score,
+    TimeCorrection,
+    User,
+)
+from workbench.pipeline import quality, releases
+from workbench.worker import tasks
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True), pytest.mark.portable]
 
@@ -76,6 +89,11 @@ def others_vote(url: str) -> None:
                 item.vote(answer)
 
 
+def computed(dataset: Dataset) -> None:
+    """The figures of the dataset, as the clock of a workbench has them computed."""
+    tasks.carry_out(quality.begin(dataset).pk)
+
+
 def test_the_help_on_the_client_runs_from_its_first_line_to_its_last(url, stella, tmp_path):
     UserFactory.create(username="bob")
     save_bert(tmp_path / "checkpoint")
@@ -88,6 +106,8 @@ def test_the_help_on_the_client_runs_from_its_first_line_to_its_last(url, stella
         assert language == "python"
         if heading == "Review":
             others_vote(url)
+        if heading == "Figures":
+            computed(Dataset.objects.get(name="Chat v3"))
         run(code, names, url)
     names["wb"].close()
 
@@ -102,6 +122,7 @@ def test_the_help_on_the_client_runs_from_its_first_line_to_its_last(url, stella
     assert ModelVersion.objects.active().name == "chat v3"
     assert Score.objects.filter(version__name="judge").count() == 2 * len(sampled) + 2
     assert {path.name for path in (tmp_path / "release").iterdir()} >= {"manifest.json", "README.md"}
+    assert TimeCorrection.objects.get(dataset=dataset).seconds == 600
     assert not Run.objects.filter(state="failed").exists()
 
 

@@ -28,10 +28,23 @@ def test_a_file_is_sent_previewed_and_imported(enter, dataset, alice, tmp_path):
     tasks.carry_out(run.id)
 
     assert [(upload.id, upload.name) for upload in kitchen.uploads] == [(sent.id, "primes.jsonl")]
+    assert kitchen.uploads[sent.id].name == "primes.jsonl"
     sent.delete()
     assert not list(kitchen.uploads)
     assert (preview.accepted, preview.counts["comparisons"], preview.problems) == (True, 3, [])
     assert run.wait().result["comparisons"] == Prompt.objects.count() == 3
+
+
+def test_rows_that_a_lenient_import_left_out_come_back(enter, dataset, alice, tmp_path):
+    bad = {"prompt": "Prime?", "chosen": 7}
+    (tmp_path / "primes.jsonl").write_text(LINES + json.dumps(bad) + "\n")
+    uploads = enter(alice).datasets["Kitchen"].uploads
+
+    run = uploads.send(tmp_path / "primes.jsonl").load(lenient=True)
+    tasks.carry_out(run.id)
+    (refused,) = run.refused_rows()
+
+    assert (refused.line, refused.row) == (4, bad)
 
 
 def test_a_file_of_the_hub_is_listed_fetched_and_imported(enter, dataset, alice, hub: Hub):

@@ -28,10 +28,11 @@ from preference_workbench.errors import (
     WorkbenchError,
 )
 from preference_workbench.models import Model, Models
-from preference_workbench.pushing import Pushed, RefusedRow
+from preference_workbench.own import Me
+from preference_workbench.pushing import Pushed
 from preference_workbench.releases import Release
 from preference_workbench.review import Case
-from preference_workbench.runs import Job, Run
+from preference_workbench.runs import Job, RefusedRow, Run
 from preference_workbench.uploads import Upload
 from preference_workbench.webhooks import Webhook
 from preference_workbench.workbench import Workbench
@@ -52,6 +53,7 @@ __all__ = [
     "Item",
     "Job",
     "KnownPair",
+    "Me",
     "Model",
     "Models",
     "NotFound",

@@ -114,6 +114,10 @@ class Data:
         """The prompts that a selection finds. Raises Invalid for a query that is none."""
         return Found(self._session, f"{self._path}/find", query)
 
+    def prompt(self, number: int) -> answers.PromptPage:
+        """One prompt with its answers, pairs, votes and history, as on its page."""
+        return answers.PromptPage.model_validate(self._session.get(f"/prompts/{number}"))
+
     def facets(self, query: str = "") -> answers.FacetsOut:
         """The fields to choose prompts by, with a count for each value among those that the query finds."""
         return answers.FacetsOut.model_validate(self._session.get(f"{self._path}/facets", {"query": query}))

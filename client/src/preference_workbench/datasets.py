@@ -120,6 +120,25 @@ class Dataset(answers.DatasetOut, Resource):
         found = answers.Reopened.model_validate(self._session.post(f"{path}/reopen"))
         return Item(self._session, path, found.item) if found.item else None
 
+    def own_progress(self) -> answers.OwnProgress:
+        """How much this account has voted here."""
+        return answers.OwnProgress.model_validate(self._session.get(f"{self._path}/annotate/progress"))
+
+    def own_questions(self) -> Iterator[answers.OwnQuestion]:
+        """The flags and comments of this account, and what became of them, newest first. Once it has read
+        what became of a pair, its vote on the pair stands."""
+        page = pages = 1
+        while page <= pages:
+            found = self._session.get(f"{self._path}/annotate/questions", {"page": page})
+            questions = answers.OwnQuestions.model_validate(found)
+            yield from questions.items
+            page, pages = page + 1, questions.pages
+
+    def read_examples(self) -> answers.GuidelinesWithExamples:
+        """The guidelines with their examples. Who has read an example does not vote on its pair any more."""
+        found = self._session.get(f"{self._path}/annotate/guidelines")
+        return answers.GuidelinesWithExamples.model_validate(found)
+
     @property
     def qualification(self) -> Qualification:
         return Qualification(self._session, self.id)
@@ -215,6 +234,27 @@ class Dataset(answers.DatasetOut, Resource):
     def statistics(self) -> answers.StatisticsOut:
         """The stored figures. NotFound before the first vote is counted."""
         return answers.StatisticsOut.model_validate(self._session.get(f"{self._path}/statistics"))
+
+    def quality(self, label_source: str = "people") -> answers.QualityOut:
+        """The tables of the stored figures in words, without rows. label_source: people, imported or all.
+        NotFound before the first vote is counted."""
+        found = self._session.get(f"{self._path}/quality", {"label_source": label_source})
+        return answers.QualityOut.model_validate(found)
+
+    def quality_table(self, name: str, label_source: str = "people") -> answers.TableWithRows:
+        """One table of the stored figures with its rows, by the name that `quality` has."""
+        found = self._session.get(f"{self._path}/quality/{label_source}/{name}")
+        return answers.TableWithRows.model_validate(found)
+
+    def sources(self) -> answers.Boards:
+        """Who writes the better answers: strengths, wins and votes of the sources. NotFound before the first
+        vote is counted."""
+        return answers.Boards.model_validate(self._session.get(f"{self._path}/sources"))
+
+    def source_table(self, votes: str = "people") -> answers.TableWithRows:
+        """The sources by strength, by one kind of votes: people, random or imported. NotFound where there are
+        none."""
+        return answers.TableWithRows.model_validate(self._session.get(f"{self._path}/sources/{votes}"))
 
     def leakage(self) -> answers.LeakageReport:
         """The newest report of prompts that are like test prompts. NotFound while there is none."""

@@ -167,6 +167,12 @@ class Models:
         row = self._session.get(f"/datasets/{release.dataset_id}/models/{number}")
         return Model.model_validate(row, context=self._session)
 
+    def add(self, **named: Unpack[sent.NamedModel]) -> Job[Model]:
+        """Register a model of the hub (repository), or of a folder that workers can read (folder). A worker
+        downloads it and compares its scores with plain transformers."""
+        run = Run.model_validate(self._session.post("/models/named", named), context=self._session)
+        return Job(run, lambda done: self[int(done.result["version"])])
+
     def external(self, name: str, revision: str, *, notice: str = "") -> Model:
         """Register a model that is scored elsewhere. revision: the hash of its weights, in hexadecimal."""
         body: sent.ExternalModel = {"name": name, "revision": revision, "notice": notice}
@@ -209,6 +215,10 @@ class DatasetModels:
     def measured(self) -> answers.MeasuredModels:
         """How often each agrees with people here and on the benchmarks."""
         return answers.MeasuredModels.model_validate(self._session.get(f"{self._path}/models"))
+
+    def in_full(self, model: Model) -> answers.DatasetModel:
+        """Where a model comes from, and what came of it here: its latest evaluations and promotions."""
+        return answers.DatasetModel.model_validate(self._session.get(f"{self._path}/models/{model.id}"))
 
     def compare(self, new: Model, old: Model) -> answers.Comparing:
         """Two models on the same pairs, and what the gate says."""

@@ -1,7 +1,10 @@
 """The people of a dataset: roles, pauses, hours, invitations; and the tokens of programs."""
 
+import os
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from datetime import date
+from pathlib import Path
+from typing import Literal, Unpack
 
 from preference_workbench import answers, sent
 from preference_workbench.session import Session
@@ -23,6 +26,14 @@ class People:
         """One member, with figures, pauses and qualification."""
         return answers.PersonDetails.model_validate(self._session.get(f"{self._path}/{person}"))
 
+    def others(self) -> list[answers.FormerVoter]:
+        """Those who voted here and are members no more, and label sources."""
+        return answers.People.model_validate(self._session.get(self._path)).others
+
+    def former(self, annotator: int) -> answers.PersonDetails:
+        """Somebody who voted here and is a member no more, by the number that `others` has."""
+        return answers.PersonDetails.model_validate(self._session.get(f"{self._path}/former/{annotator}"))
+
     def add(self, username: str, role: Role = "annotator") -> answers.PersonOut:
         """Make somebody with an account a member. Invite whoever has none."""
         body: sent.NewPerson = {"username": username, "role": role}
@@ -32,6 +43,12 @@ class People:
         """Change what a member may do. A dataset keeps at least one admin."""
         body: sent.RoleChange = {"role": role}
         return answers.PersonOut.model_validate(self._session.post(f"{self._path}/{person}/role", body))
+
+    def change_facts(self, person: int, **facts: Unpack[sent.FactsChange]) -> answers.PersonDetails:
+        """Change what a member reads and knows, and which saved views they get first; what is not named
+        stays."""
+        document = self._session.send("PATCH", f"{self._path}/{person}/facts", body=facts).json()
+        return answers.PersonDetails.model_validate(document)
 
     def pause(self, person: int, reason: str) -> answers.PersonOut:
         """Stop a member from voting here, until an admin lets them go on. The person reads the reason."""
@@ -62,6 +79,20 @@ class People:
         found = self._session.get(f"{self._path}/time", {"first": first, "last": last})
         return answers.TimeSheet.model_validate(found)
 
+    def save_time(self, path: str | os.PathLike[str], first: str = "", last: str = "") -> Path:
+        """Write the same as CSV, for pay; the path. The download stands in history."""
+        file = Path(path)
+        answer = self._session.send("GET", f"{self._path}/time.csv", params={"first": first, "last": last})
+        file.write_bytes(answer.content)
+        return file
+
+    def correct_time(self, user: int, day: date | str, seconds: int, reason: str) -> answers.TimeLine:
+        """Add seconds to a day of somebody, or take them away: below 0. The person reads the reason. user:
+        the number of the account, as `time` and the list of people have it; day: in UTC, as in 2026-11-29.
+        Raises Refused where more is taken than there is."""
+        body: sent.Correction = {"user": user, "day": str(day), "seconds": seconds, "reason": reason}
+        return answers.TimeLine.model_validate(self._session.post(f"{self._path}/time", body))
+
 
 class Invitations:
     """The invitations to a dataset."""
@@ -84,6 +115,10 @@ class Invitations:
         """Invite people by mail."""
         body: sent.MailsWanted = {"addresses": list(addresses), "role": role, "days": days}
         return answers.Invited.model_validate(self._session.post(f"{self._path}/mails", body))
+
+    def resend(self, invitation: int) -> None:
+        """Have the mail of an invitation sent again."""
+        self._session.post(f"/invitations/{invitation}/resend")
 
     def revoke(self, invitation: int) -> None:
         """End an invitation. Who has come by it stays."""

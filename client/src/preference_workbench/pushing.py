@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import httpx2
 
 from preference_workbench.answers import Fault
 from preference_workbench.errors import Invalid, RowsRefused, RunFailed
-from preference_workbench.runs import Line, Run
+from preference_workbench.runs import Line, RefusedRow, Run
 from preference_workbench.session import NDJSON, Session
 
 ROWS_A_CHUNK = 5_000
@@ -23,17 +23,6 @@ RUNS_AT_ONCE = 4
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 Rows = Iterable[Mapping[str, Any]] | str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class RefusedRow:
-    """A row that was left out. line: its number as the caller gave the rows, from 1; row: as it was sent."""
-
-    line: int
-    field: str
-    code: str
-    message: str
-    row: Any
 
 
 @dataclass
@@ -110,18 +99,10 @@ class Push:
         self._pushed.runs.append(run)
         self._pushed.counts.update({name: value for name, value in run.result.items() if type(value) is int})
         if run.result.get("rejected"):
-            self._pushed.refused += self._left_out(run, chunk.first - 1)
-        self._show()
-
-    def _left_out(self, run: Run, before: int) -> Iterator[RefusedRow]:
-        for row in self._session.rows(f"/runs/{run.id}/refused-rows"):
-            yield RefusedRow(
-                line=row["line"] + before,
-                field=row["field"],
-                code=row["code"],
-                message=row["message"],
-                row=_as_sent(row["row"]),
+            self._pushed.refused += (
+                replace(row, line=row.line + chunk.first - 1) for row in run.refused_rows()
             )
+        self._show()
 
     def _show_run(self, run: Run) -> None:
         if self._line and run.is_open and run.progress:
@@ -182,14 +163,6 @@ def _refused(problems: list[dict[str, Any]], before: int) -> RowsRefused:
     first = faults[0]
     where = "" if first.line is None else f"Row {first.line}: "
     return RowsRefused(422, "invalid", where + first.message, faults)
-
-
-def _as_sent(raw: Any) -> Any:
-    """The row of a line; the line itself where it is no JSON."""
-    try:
-        return json.loads(raw) if isinstance(raw, str) else raw
-    except ValueError:
-        return raw
 
 
 def _lines(rows: Rows) -> Iterator[bytes]:

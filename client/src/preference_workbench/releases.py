@@ -71,10 +71,24 @@ class Release(answers.ReleaseWithManifest, Resource):
         found = self._session.get(f"{self._path}/changes-since/{other.id}")
         return answers.ReleaseChange.model_validate(found)
 
+    def downloads(self) -> Iterator[answers.DownloadOut]:
+        """Who downloaded which file, and when, the oldest first."""
+        return map(answers.DownloadOut.model_validate, self._session.pages(f"{self._path}/downloads"))
+
+    def training_outlook(self) -> answers.TrainingOutlook:
+        """What a training on the release would learn from. Raises Refused where there can be none."""
+        found = self._session.get(f"{self._path}/training-outlook")
+        return answers.TrainingOutlook.model_validate(found)
+
     def push(self, repository: str, *, private: bool = True) -> Run:
         """Push the release to a repository (owner/name) on the hub."""
         body: sent.PushWanted = {"repository": repository, "private": private}
         return Run.model_validate(self._session.post(f"{self._path}/pushes", body), context=self._session)
+
+    def pushes(self) -> list[Run]:
+        """The pushes to the hub, the latest first. Their `result` names repository and commit."""
+        found = self._session.get(f"{self._path}/pushes")["items"]
+        return [Run.model_validate(row, context=self._session) for row in found]
 
     @property
     def _path(self) -> str:
@@ -118,6 +132,10 @@ class Releases:
         """The newest one that is ready."""
         ready = [row["id"] for row in self._session.pages(self._path) if row["is_ready"]]
         return self._read(ready[-1]) if ready else None
+
+    def kinds(self) -> answers.ReleaseKinds:
+        """The purposes, profiles and formats that a release may have."""
+        return answers.ReleaseKinds.model_validate(self._session.get("/releases/kinds"))
 
     def count(self, profile: str = "", **wanted: Unpack[sent.ReleaseWanted]) -> answers.ReleaseCount:
         """What a release would hold, and what it would leave out and why."""

@@ -39,10 +39,18 @@ class Case(answers.ReviewCase, Resource):
         body: sent.ReplyText = {"annotator": annotator, "text": text, "closes_flag": closes_flag}
         return answers.Written.model_validate(self._session.post(f"{self._path}/reply", body))
 
+    def undo_reply(self, reply: int) -> answers.Written:
+        """Put back the reply that was there before, by the number of the newer one."""
+        return answers.Written.model_validate(self._session.post(f"/replies/{reply}/undo"))
+
     def make_example(self, text: str) -> answers.Written:
         """Show the pair as an example in the guidelines, with why its label is right; "" takes it back."""
         body: sent.ExampleText = {"text": text}
         return answers.Written.model_validate(self._session.post(f"{self._path}/example", body))
+
+    def undo_example(self, example: int) -> answers.Written:
+        """Put back the example that was there before, by the number of the newer one."""
+        return answers.Written.model_validate(self._session.post(f"/examples/{example}/undo"))
 
     @property
     def _path(self) -> str:

@@ -1,8 +1,10 @@
 """Long work: follow it, wait for it, cancel it."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, Self, TextIO, TypeVar
 
 from preference_workbench import answers, session
@@ -13,6 +15,17 @@ T = TypeVar("T")
 Progress = bool | Callable[["Run"], object]
 """Whether to write the progress to stderr, or what to call with the run each time that it was asked for."""
 LONGEST_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A row that was left out. line: its number, from 1; row: as it was sent."""
+
+    line: int
+    field: str
+    code: str
+    message: str
+    row: Any
 
 
 class Run(answers.RunOut, Resource):
@@ -48,6 +61,17 @@ class Run(answers.RunOut, Resource):
     def retry(self) -> "Run":
         """Have a failed or cancelled run go on, or begin again: the run that does so."""
         return Run.model_validate(self._session.post(f"/runs/{self.id}/retry"), context=self._session)
+
+    def refused_rows(self) -> Iterator[RefusedRow]:
+        """The rows that an import refused or left out. Raises NotFound where there are none."""
+        for row in self._session.rows(f"/runs/{self.id}/refused-rows"):
+            yield RefusedRow(
+                line=row["line"],
+                field=row["field"],
+                code=row["code"],
+                message=row["message"],
+                row=_as_sent(row["row"]),
+            )
 
     def _take(self, document: Any) -> Self:
         self.__dict__.update(answers.RunOut.model_validate(document).__dict__)
@@ -96,3 +120,11 @@ class Line:
             self._written_at = time.monotonic()
             self._stream.write(f"{text}\n")
         self._stream.flush()
+
+
+def _as_sent(raw: Any) -> Any:
+    """The row of a line; the line itself where it is no JSON."""
+    try:
+        return json.loads(raw) if isinstance(raw, str) else raw
+    except ValueError:
+        return raw

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
+from uuid import UUID
 
 from preference_workbench import answers, sent
 from preference_workbench.runs import Job, Run
@@ -40,6 +41,10 @@ class Uploads:
         """Latest first."""
         return map(self._of, self._session.newest_first(f"{self._path}/uploads"))
 
+    def __getitem__(self, upload: UUID | str) -> Upload:
+        """The uploaded file of this id. Raises NotFound."""
+        return self._of(self._session.get(f"/uploads/{upload}"))
+
     def send(self, path: str | os.PathLike[str]) -> Upload:
         """Send a file. Nothing is imported yet."""
         file = Path(path)
@@ -57,9 +62,7 @@ class Uploads:
         name of a split; revision: main by default."""
         return Job(
             self._fetched(repository, wanted, revision),
-            lambda run: [
-                self._of(self._session.get(f"/uploads/{f['upload']}")) for f in run.result["fetched"]
-            ],
+            lambda run: [self[file["upload"]] for file in run.result["fetched"]],
         )
 
     def _fetched(self, repository: str, wanted: str, revision: str) -> Run:

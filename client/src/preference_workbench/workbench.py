@@ -8,9 +8,11 @@ from preference_workbench import answers
 from preference_workbench.datasets import Datasets
 from preference_workbench.history import Chosen, history
 from preference_workbench.models import Models
+from preference_workbench.own import Me
 from preference_workbench.people import Tokens
 from preference_workbench.runs import Run
 from preference_workbench.session import Session
+from preference_workbench.system import Hosts
 
 
 class Workbench:
@@ -40,9 +42,9 @@ class Workbench:
         self.session.close()
 
     @property
-    def me(self) -> answers.Account:
+    def me(self) -> Me:
         """Who the token acts for, and what it reaches."""
-        return answers.Account.model_validate(self.session.get("/account"))
+        return Me.model_validate(self.session.get("/account"), context=self.session)
 
     @property
     def datasets(self) -> Datasets:
@@ -56,6 +58,15 @@ class Workbench:
     def tokens(self) -> Tokens:
         """All tokens. Needs staff."""
         return Tokens(self.session)
+
+    @property
+    def hosts(self) -> Hosts:
+        """The hosts that workers may send requests to. Needs staff."""
+        return Hosts(self.session)
+
+    def system(self) -> answers.SystemOut:
+        """What needs attention, and how workers, queues, disk and backups are. Needs staff."""
+        return answers.SystemOut.model_validate(self.session.get("/system"))
 
     def history(self, **chosen: Unpack[Chosen]) -> Iterator[answers.HistoryRow]:
         """All that was done in the installation, newest first. Needs staff."""
