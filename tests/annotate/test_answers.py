@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -110,6 +111,35 @@ def test_one_person_cannot_hold_the_whole_queue(dataset):
         have.append(claim.comparison_id)
 
     assert len(have) == handout.HOLD
+
+
+def taken_along(dataset, annotator):
+    have = []
+    while claim := next_claim(dataset, annotator, have=have, along=True):
+        have.append(claim.comparison_id)
+    return have
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize(("pairs", "taken"), [(460, handout.HOLD + 40), (60, handout.HOLD + 5), (9, 6)])
+def test_one_person_takes_forty_pairs_along_or_a_tenth_of_those_that_are_open(dataset, pairs, taken):
+    comparisons_in(dataset, pairs)
+
+    assert len(taken_along(dataset, AnnotatorFactory.create())) == taken
+
+
+@pytest.mark.portable
+def test_pairs_that_were_taken_along_are_held_for_two_hours_though_an_open_page_renews_them(dataset):
+    comparisons_in(dataset, 60)
+    annotator = AnnotatorFactory.create()
+    held = taken_along(dataset, annotator)
+    handout.extend_claims(dataset, annotator, held)
+    Claim.objects.update(expires_at=F("expires_at") - timedelta(minutes=115))
+
+    handout.give_back_expired()
+
+    live = Claim.objects.filter(annotator=annotator, state=Claim.State.LIVE)
+    assert {claim.comparison_id for claim in live} == set(held)
 
 
 def test_what_a_reviewer_has_settled_is_handed_out_no_more(dataset):

@@ -274,6 +274,30 @@ def test_answers_given_without_a_connection_are_sent_when_it_is_back(dataset, bo
     assert Judgment.objects.count() == 2
 
 
+def test_forty_pairs_are_voted_on_without_a_connection_once_they_were_taken_along(dataset, bob_annotates):
+    Dataset.objects.update(gold_share=0, repeat_share=0)
+    comparisons_of(dataset, 450)
+    page = bob_annotates()
+    page.wait_for_load_state("networkidle")
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Take 40 pairs along").click()
+    expect(page.locator("#along")).to_contain_text("40 pairs are here for two hours", timeout=30_000)
+    page.keyboard.press("Escape")
+    look(page)
+    page.context.set_offline(True)
+
+    for _ in range(40):
+        before = shown(page)
+        page.keyboard.press("1")
+        another_than(page, before)
+    expect(page.locator("#saved")).to_contain_text("40 not saved yet: no connection")
+    assert not Judgment.objects.exists()
+    page.context.set_offline(False)
+
+    saved(page)
+    assert Judgment.objects.values("comparison").distinct().count() == 40
+
+
 def test_answers_given_while_the_database_is_away_are_sent_when_it_is_back(dataset, bob_annotates):
     comparisons_of(dataset, 3)
     page = bob_annotates()

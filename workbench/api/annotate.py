@@ -134,10 +134,12 @@ class NextItem(Schema):
 
 
 class Wanted(Body):
-    """have: the comparisons that the client shows or keeps; again: also what was skipped."""
+    """have: the comparisons that the client shows or keeps; again: also what was skipped; along: hold up to 40
+    more than usual, for two hours, to be voted on without a connection."""
 
     have: list[int] = []
     again: bool = False
+    along: bool = False
 
 
 class Shown(Body):
@@ -330,11 +332,11 @@ def claim_pair(request: HttpRequest, pk: int, body: Wanted) -> HttpResponse:
     """Get the next pair or ranking to vote on, or the reason why there is none. It is held for some minutes:
     hold it for longer, vote, or skip it."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
-    form = valid(HeldForm(_held(body.have, body.again)))
-    have = form.cleaned_data["have"]
+    form = valid(HeldForm(_held(body.have, body.again, body.along)))
+    have, again, along = (form.cleaned_data[name] for name in ("have", "again", "along"))
     guidelines = dataset.current_guidelines
     with items.AT_ONCE:
-        claim = handout.next_claim(dataset, annotator, have, form.cleaned_data["again"])
+        claim = handout.next_claim(dataset, annotator, have, again, along)
         answer = NextItem(
             item=_item(Item.of(claim)) if claim else None,
             nothing_left=None if claim else _nothing_left(dataset, annotator, have),
@@ -486,8 +488,8 @@ def _written(answer: Schema) -> HttpResponse:
     return HttpResponse(answer.model_dump_json(), content_type="application/json")
 
 
-def _held(have: Sequence[int], again: bool = False) -> QueryDict:
-    return form_data(HeldForm, {"have": ",".join(map(str, have)), "again": again})
+def _held(have: Sequence[int], again: bool = False, along: bool = False) -> QueryDict:
+    return form_data(HeldForm, {"have": ",".join(map(str, have)), "again": again, "along": along})
 
 
 def _comparison(dataset: Dataset, pk: int) -> Comparison:

@@ -65,8 +65,9 @@ class AnswerForm(forms.Form):
 class HeldForm(forms.Form):
     """The Comparisons on the annotation page, as "12,15"."""
 
-    have = forms.RegexField(r"^(\d{1,18}(,\d{1,18}){0,50})?$", required=False)
+    have = forms.RegexField(r"^(\d{1,18}(,\d{1,18}){0,100})?$", required=False)
     again = forms.BooleanField(required=False)
+    along = forms.BooleanField(required=False)
 
     def clean_have(self) -> list[int]:
         return [int(pk) for pk in self.cleaned_data["have"].split(",") if pk]

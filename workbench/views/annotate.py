@@ -122,8 +122,8 @@ def annotate_next(request: HttpRequest, pk: int) -> HttpResponse:
     of the page with the reason."""
     dataset, annotator = access.dataset_and_annotator(request.user, pk)
     form = _checked(HeldForm(request.POST))
-    have, again = form.cleaned_data["have"], form.cleaned_data["again"]
-    claim = handout.next_claim(dataset, annotator, have, again)
+    have, again, along = (form.cleaned_data[name] for name in ("have", "again", "along"))
+    claim = handout.next_claim(dataset, annotator, have, again, along)
     if claim:
         return render(request, "annotate/item.html", {"item": Item.of(claim)})
     if have and annotator.paused_for is None and not annotator.must_qualify:

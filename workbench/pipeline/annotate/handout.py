@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from workbench.models import (
@@ -37,12 +37,18 @@ from workbench.models import (
     Strategy,
     Told,
 )
+from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.dataset import OUT_OF_QUEUE
 from workbench.pipeline.annotate import queue, requirements, statements
 from workbench.pipeline.annotate.queue import Drawn, Needs
 
 # How many items one annotator may hold: the pair on screen, pairs fetched ahead, answers on their way.
 HOLD = 6
+# How many more one may take along to where there is no connection, of at least so many times as many that are
+# open: whoever is away for two hours must not keep the rest from working.
+ALONG = 40
+OPEN_FOR_ONE_ALONG = 10
+ALONG_FOR = timedelta(hours=2)
 ATTEMPTS = 5
 BLOCK = 4
 RANKED = range(3, 10)  # how many Completions can be ranked at once: each has a digit
@@ -75,7 +81,11 @@ def left_in(shown: Sequence[int], comparison: Comparison) -> str:
 
 
 def next_claim(
-    dataset: Dataset, annotator: Annotator, have: Collection[int] = (), again: bool = False
+    dataset: Dataset,
+    annotator: Annotator,
+    have: Collection[int] = (),
+    again: bool = False,
+    along: bool = False,
 ) -> Claim | None:
     """Lease a Comparison to the annotator: a held one that the page does not have, else a new one.
 
@@ -89,12 +99,14 @@ def next_claim(
 
     have: primary keys of the Comparisons that the page has.
     again: also hand out what the annotator skipped.
-    None: nothing is open (`progress.what_is_left` says why), HOLD Comparisons wait for an answer, or the
-    annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
+    along: the annotator takes pairs along, so they may hold ALONG more, and leases run for ALONG_FOR.
+    None: nothing is open (`progress.what_is_left` says why), as many Comparisons as one may hold wait for an
+    answer, or the annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
     if annotator.paused_for is not None or annotator.must_qualify:
         return None
     for _ in range(ATTEMPTS):
         with transaction.atomic():
+            expires_at = _expiry(dataset, along)
             ((last, is_any_expired, is_control_put_off, has_views),) = statements.lock_and_count(
                 annotator.pk, dataset.pk, timezone.now()
             )
@@ -103,18 +115,22 @@ def next_claim(
                 give_back_expired()
             items = _items(statements.live_claims(annotator.pk, dataset.pk))
             if missing := next((claims for claims in items if not _is_on_page(claims, have)), None):
-                return _extend(missing, dataset)
+                return _extend(missing, expires_at)
             needs = requirements.met_by(dataset, annotator.user_id)
-            if len(items) >= HOLD or needs == ():
+            if needs == ():
                 return None
-            if control := _new_control(dataset, annotator, number, needs):
+            if len(items) >= HOLD:
+                parts = queue.open_parts(dataset, annotator, again, needs) if along else ()
+                if len(items) >= HOLD + _most_along(parts):
+                    return None
+            if control := _new_control(dataset, annotator, number, needs, expires_at):
                 return control
             start = draw("queue", annotator.pk, number)
             views_first = has_views and (number + 1) % WHOLE_QUEUE != 0
             drawn = queue.lock_next(dataset, annotator, again, start, needs, views_first)
             if is_control_put_off and (control := _control_put_off(dataset, annotator, again, drawn, needs)):
-                return _extend([control], dataset)
-            if drawn and (claim := _lease(drawn, dataset, annotator, number, needs)):
+                return _extend([control], expires_at)
+            if drawn and (claim := _lease(drawn, dataset, annotator, number, needs, expires_at)):
                 return claim
         # Comparisons that others hold locked were passed over: they may have a free place in a moment.
         if not any(part.exists() for part in queue.open_parts(dataset, annotator, again, needs)):
@@ -136,22 +152,29 @@ def _is_on_page(claims: Iterable[Claim], have: Collection[int]) -> bool:
     return any(claim.comparison_id in have for claim in claims)
 
 
-def _expiry(dataset: Dataset) -> datetime:
-    return timezone.now() + timedelta(minutes=dataset.lease_minutes)
+def _expiry(dataset: Dataset, along: bool = False) -> datetime:
+    lease = timedelta(minutes=dataset.lease_minutes)
+    return timezone.now() + (max(lease, ALONG_FOR) if along else lease)
 
 
-def _extend(claims: list[Claim], dataset: Dataset) -> Claim:
-    expires_at = _expiry(dataset)
-    claims[0].expires_at, claims[0].state = expires_at, Claim.State.LIVE
+def _most_along(parts: Iterable[ComparisonQuerySet]) -> int:
+    most = ALONG * OPEN_FOR_ONE_ALONG
+    return min(sum(part[:most].count() for part in parts), most) // OPEN_FOR_ONE_ALONG
+
+
+def _extend(claims: list[Claim], expires_at: datetime) -> Claim:
+    claims[0].expires_at, claims[0].state = max(claims[0].expires_at, expires_at), Claim.State.LIVE
     rows = Claim.objects.filter(pk__in=[claim.pk for claim in claims])
-    rows.update(expires_at=expires_at, state=Claim.State.LIVE)
+    rows.update(expires_at=Greatest("expires_at", expires_at), state=Claim.State.LIVE)
     return claims[0]
 
 
 # --- gold and repeats ---------------------------------------------------------------------------------------
 
 
-def _new_control(dataset: Dataset, annotator: Annotator, number: int, needs: Needs) -> Claim | None:
+def _new_control(
+    dataset: Dataset, annotator: Annotator, number: int, needs: Needs, expires_at: datetime
+) -> Claim | None:
     """By chance, a Claim on gold or on a repeat, where there is one."""
     # True chance, as an annotator could compute a draw from a seed.
     chance = random.random()
@@ -160,7 +183,7 @@ def _new_control(dataset: Dataset, annotator: Annotator, number: int, needs: Nee
         golds = dataset.comparisons.gold().handed_out().needing(needs).not_told(annotator.pk)
         golds = golds.filter(_is_shown_as_pair(dataset)).exclude(Exists(had))
         if comparison := _first_from(golds, "random_rank", random.random()):
-            (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
+            (claim,) = _new_claims([comparison], dataset, annotator, number, comparison, expires_at)
             claim.purpose = Purpose.GOLD
             claim.save()
             return claim
@@ -173,7 +196,7 @@ def _new_control(dataset: Dataset, annotator: Annotator, number: int, needs: Nee
         done = done.filter(_is_shown_as_pair(dataset, "comparison__")).exclude(Exists(repeats) | Exists(told))
         if first_claim := _first_from(done, "number", number * random.random()):
             comparison = first_claim.comparison
-            (claim,) = _new_claims([comparison], dataset, annotator, number, mode_of=comparison)
+            (claim,) = _new_claims([comparison], dataset, annotator, number, comparison, expires_at)
             claim.purpose, claim.left = Purpose.REPEAT, "b" if first_claim.left == "a" else "a"
             claim.save()
             return claim
@@ -227,7 +250,9 @@ def _control_put_off(
 # --- work ---------------------------------------------------------------------------------------------------
 
 
-def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int, needs: Needs) -> Claim | None:
+def _lease(
+    drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int, needs: Needs, expires_at: datetime
+) -> Claim | None:
     """The Claim on the drawn Comparison. Where Completions are ranked, the other Comparisons of its Prompt
     are claimed too. None when somebody else is getting the same Prompt at this moment."""
     first = drawn.comparison
@@ -244,7 +269,7 @@ def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int, ne
     untouched = [comparison.pk for comparison in comparisons if not comparison.claimed]
     chance = drawn.chance_of(untouched)
     never_had = [comparison for comparison in comparisons if comparison.pk not in had]
-    new = _new_claims(never_had, dataset, annotator, number, mode_of=first)
+    new = _new_claims(never_had, dataset, annotator, number, first, expires_at)
     by_comparison = had | {claim.comparison_id: claim for claim in new}
     claims = [by_comparison[comparison.pk] for comparison in comparisons]
     for comparison, claim in zip(comparisons, claims, strict=True):
@@ -260,7 +285,7 @@ def _lease(drawn: Drawn, dataset: Dataset, annotator: Annotator, number: int, ne
             claim.strategy, claim.propensity = drawn.strategy, chance
         claim.slot = free_slot(claims_on[comparison.pk])
         claim.state = Claim.State.LIVE
-        claim.expires_at = _expiry(dataset)
+        claim.expires_at = expires_at
     Claim.objects.bulk_create(new)
     Claim.objects.bulk_update(
         had.values(), ["ranking", "left", "strategy", "propensity", "slot", "state", "expires_at"]
@@ -324,6 +349,7 @@ def _new_claims(
     annotator: Annotator,
     number: int,
     mode_of: Comparison,
+    expires_at: datetime,
 ) -> list[Claim]:
     """Unsaved Claims, all of one mode, drawn for `mode_of`: in a ranking, the first Comparison."""
     blind = draw("mode", annotator.pk, mode_of.pk) < dataset.blind_share
@@ -340,7 +366,7 @@ def _new_claims(
             left=side_at(number, annotator),
             mode=Claim.Mode.BLIND if blind else Claim.Mode.ASSISTED,
             suggestion=suggestions.get(comparison.pk),
-            expires_at=_expiry(dataset),
+            expires_at=expires_at,
         )
         for comparison in comparisons
     ]
@@ -377,5 +403,7 @@ def extend_claims(dataset: Dataset, annotator: Annotator, have: Collection[int])
         return []
     items = _items(statements.live_claims(annotator.pk, dataset.pk))
     held = [claim for claims in items if _is_on_page(claims, have) for claim in claims]
-    Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=_expiry(dataset))
+    # Never sooner: what was taken along is held for longer than an open page holds its pairs.
+    held_until = Greatest("expires_at", _expiry(dataset))
+    Claim.objects.filter(pk__in=[claim.pk for claim in held]).update(expires_at=held_until)
     return [claim.comparison_id for claim in held if claim.comparison_id in have]

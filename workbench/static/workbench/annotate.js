@@ -4,7 +4,7 @@
 
 import { answer, change, confirmSuggestion, goOn, keep, skip } from "./annotate/answers.js";
 import { haveNewGuidelines, openFlag, openKeys, readGuidelines } from "./annotate/dialogs.js";
-import { includeSkipped, renewLeases, unsentComparisons } from "./annotate/fetching.js";
+import { includeSkipped, renewLeases, takeAlong, unsentComparisons } from "./annotate/fetching.js";
 import { areGuidelinesOpen } from "./annotate/guidelines.js";
 import { itemOf } from "./annotate/items.js";
 import { outbox } from "./annotate/outgoing.js";
@@ -33,6 +33,7 @@ const ACTIONS = {
   confirm: confirmSuggestion,
   keep,
   change,
+  along: takeAlong,
   dismiss: dismissNotice,
   "go-on": goOn,
   again: () => {

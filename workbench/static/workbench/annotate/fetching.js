@@ -8,12 +8,14 @@ import { queue } from "./queue.js";
 import { prepareView } from "./views.js";
 
 const FETCHED_AHEAD = 2;
+const ALONG = 40; // as the server holds for one person
 
 class LoggedOut extends Error {}
 class NotAMember extends Error {}
 class Archived extends Error {}
 
 let fetching = null;
+let takesAlong = false;
 let includesSkipped = new URLSearchParams(location.search).has("again");
 
 export const unsentComparisons = () => outbox.entries().map((entry) => entry.fields.comparison);
@@ -30,12 +32,13 @@ export function fill() {
 
 async function fetchAhead() {
   try {
-    while (queue.upcoming.length < FETCHED_AHEAD) {
+    while (queue.upcoming.length < (takesAlong ? ALONG : FETCHED_AHEAD)) {
       const element = await fetchNext();
       if (!element || element.matches("[data-end]")) return element;
       const item = itemOf(element);
       queue.upcoming.push(item);
       prepareView(item);
+      if (takesAlong) showAlong(`${queue.upcoming.length} of ${ALONG} pairs are here.`);
     }
   } catch (error) {
     if (![LoggedOut, NotAMember, Archived, TypeError].some((kind) => error instanceof kind))
@@ -45,9 +48,28 @@ async function fetchAhead() {
   return null;
 }
 
+/** Fetch many pairs, to be voted on where there is no connection. */
+export async function takeAlong() {
+  takesAlong = true;
+  let result = await fill();
+  // What was being fetched when the button was pressed may have asked for an ordinary pair, and got none.
+  if (!result && queue.upcoming.length < ALONG) result = await fill();
+  takesAlong = false;
+  const here = queue.upcoming.length;
+  const pairs = `${here} pair${here === 1 ? " is" : "s are"} here`;
+  if (result instanceof Error) showAlong(`${reasonOf(result)[1]} ${pairs}.`);
+  else if (here < ALONG) showAlong(`${pairs}. No more can be taken along now.`);
+  else showAlong(`${pairs} for two hours. Keep this page open; votes are sent when you are back.`);
+}
+
+function showAlong(sentence) {
+  document.getElementById("along").textContent = sentence;
+}
+
 async function fetchNext() {
   const fields = { have: [...new Set([...queue.handedOut(), ...unsentComparisons()])].join(",") };
   if (includesSkipped) fields.again = "on";
+  if (takesAlong) fields.along = "on";
   const response = await post(urls.next, fields, "text/html");
   // 403: the token of this page belongs to a login that is over.
   if (response.type === "opaqueredirect" || response.status === 403) throw new LoggedOut();
