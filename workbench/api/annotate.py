@@ -134,8 +134,8 @@ class NextItem(Schema):
 
 
 class Wanted(Body):
-    """have: the comparisons that the client shows or keeps; again: also what was skipped; along: hold up to 40
-    more than usual, for two hours, to be voted on without a connection."""
+    """have: the comparisons that the client shows or keeps; again: also what was skipped; along: hold up to
+    40 more than usual, for two hours, to be voted on without a connection."""
 
     have: list[int] = []
     again: bool = False

@@ -665,8 +665,8 @@ class Vote(TypedDict):
 
 class Wanted(TypedDict):
     """
-    have: the comparisons that the client shows or keeps; again: also what was skipped; along: hold up to 40
-    more than usual, for two hours, to be voted on without a connection.
+    have: the comparisons that the client shows or keeps; again: also what was skipped; along: hold up to
+    40 more than usual, for two hours, to be voted on without a connection.
     """
 
     have: NotRequired[list[int]]

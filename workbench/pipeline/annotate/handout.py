@@ -14,8 +14,9 @@ import hashlib
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import combinations, count
 from typing import TypeVar
 
@@ -37,7 +38,6 @@ from workbench.models import (
     Strategy,
     Told,
 )
-from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.dataset import OUT_OF_QUEUE
 from workbench.pipeline.annotate import queue, requirements, statements
 from workbench.pipeline.annotate.queue import Drawn, Needs
@@ -100,8 +100,8 @@ def next_claim(
     have: primary keys of the Comparisons that the page has.
     again: also hand out what the annotator skipped.
     along: the annotator takes pairs along, so they may hold ALONG more, and leases run for ALONG_FOR.
-    None: nothing is open (`progress.what_is_left` says why), as many Comparisons as one may hold wait for an
-    answer, or the annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
+    None: nothing is open (`progress.what_is_left` says why), as many Comparisons wait for an answer as one may
+    hold, or the annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
     if annotator.paused_for is not None or annotator.must_qualify:
         return None
     for _ in range(ATTEMPTS):
@@ -117,12 +117,9 @@ def next_claim(
             if missing := next((claims for claims in items if not _is_on_page(claims, have)), None):
                 return _extend(missing, expires_at)
             needs = requirements.met_by(dataset, annotator.user_id)
-            if needs == ():
+            open_parts = partial(queue.open_parts, dataset, annotator, again, needs)
+            if needs == () or not _may_hold_more(len(items), open_parts if along else None):
                 return None
-            if len(items) >= HOLD:
-                parts = queue.open_parts(dataset, annotator, again, needs) if along else ()
-                if len(items) >= HOLD + _most_along(parts):
-                    return None
             if control := _new_control(dataset, annotator, number, needs, expires_at):
                 return control
             start = draw("queue", annotator.pk, number)
@@ -133,7 +130,7 @@ def next_claim(
             if drawn and (claim := _lease(drawn, dataset, annotator, number, needs, expires_at)):
                 return claim
         # Comparisons that others hold locked were passed over: they may have a free place in a moment.
-        if not any(part.exists() for part in queue.open_parts(dataset, annotator, again, needs)):
+        if not any(part.exists() for part in open_parts()):
             break
         time.sleep(0.02)
     return None
@@ -157,9 +154,13 @@ def _expiry(dataset: Dataset, along: bool = False) -> datetime:
     return timezone.now() + (max(lease, ALONG_FOR) if along else lease)
 
 
-def _most_along(parts: Iterable[ComparisonQuerySet]) -> int:
+def _may_hold_more(held: int, parts: Callable[[], list[QuerySet[Comparison]]] | None) -> bool:
+    """parts: of the open Comparisons, for an annotator who takes some along."""
+    if held < HOLD or parts is None:
+        return held < HOLD
     most = ALONG * OPEN_FOR_ONE_ALONG
-    return min(sum(part[:most].count() for part in parts), most) // OPEN_FOR_ONE_ALONG
+    are_open = sum(part[:most].count() for part in parts())
+    return held < HOLD + min(are_open, most) // OPEN_FOR_ONE_ALONG
 
 
 def _extend(claims: list[Claim], expires_at: datetime) -> Claim:
