@@ -100,8 +100,8 @@ def next_claim(
     have: primary keys of the Comparisons that the page has.
     again: also hand out what the annotator skipped.
     along: the annotator takes pairs along, so they may hold ALONG more, and leases run for ALONG_FOR.
-    None: nothing is open (`progress.what_is_left` says why), as many Comparisons wait for an answer as one may
-    hold, or the annotator is paused, must qualify first, or lacks what the Dataset requires of everybody."""
+    None: nothing is open (`progress.what_is_left` says why), the annotator holds as many Comparisons as one
+    may, is paused, must qualify first, or lacks what the Dataset requires of everybody."""
     if annotator.paused_for is not None or annotator.must_qualify:
         return None
     for _ in range(ATTEMPTS):
