@@ -23,6 +23,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from scoring.checkpoint import CheckpointError, in_one_line
+from scoring.config import BadSetting
 from scoring.encode import Encoded, Encoder, Ids, Part, Token, plain_copy, token_texts
 from scoring.formats import BadText, Conversation, Pair, refuse_bad_pairs
 from scoring.messages import Message, turns
@@ -85,7 +86,7 @@ class ChatEncoder(Encoder):
     """Encodes conversations by the chat template of a tokenizer. A plain Pair is a turn of the user and one
     of the assistant.
 
-    Raises CheckpointError for a template that can't write these two turns, and ValueError for a `max_length`
+    Raises CheckpointError for a template that can't write these two turns, and BadSetting for a `max_length`
     that leaves no room.
     """
 
@@ -106,7 +107,7 @@ class ChatEncoder(Encoder):
         ids = self._with_bos(self._real[shortest.ids], 0)[0]
         self._keeps_bos = self._bos is not None and int((ids == self._bos).sum()) == 1
         if len(ids) > max_length:
-            raise ValueError(f"max_length {max_length} leaves no room for a prompt and an answer")
+            raise BadSetting(f"max_length {max_length} leaves no room for a prompt and an answer")
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Encoded]:
         refuse_bad_pairs(pairs)

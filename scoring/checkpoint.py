@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES
+from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES, BadSetting
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -95,12 +95,12 @@ class Checkpoint:
     names_positions: bool = True
 
     def refuse_length(self, max_length: int) -> None:
-        """Raise ValueError for more tokens than the model has positions."""
+        """Raise BadSetting for more tokens than the model has positions."""
         if max_length > self.max_positions:
             has = f"the model has {self.max_positions} positions"
             if not self.names_positions:
                 has = f"config.json names no number of positions, so {self.max_positions} is the most"
-            raise ValueError(f"max_length is {max_length}, but {has}")
+            raise BadSetting(f"max_length is {max_length}, but {has}")
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

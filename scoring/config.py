@@ -21,12 +21,16 @@ TEMPLATE_HELP = (
 )
 
 
+class BadSetting(ValueError):
+    """A setting with a value that it can't have, in a sentence for the person who chose it."""
+
+
 def template_named(template: str | None, token_types: str | None) -> str | None:
-    """The template that a person has named, by either option. Raises ValueError for two that differ."""
+    """The template that a person has named, by either option. Raises BadSetting for two that differ."""
     if token_types not in (None, "", *TOKEN_TYPES):
-        raise ValueError(f"token types {token_types!r} is not one of {', '.join(TOKEN_TYPES)}")
+        raise BadSetting(f"token types {token_types!r} is not one of {', '.join(TOKEN_TYPES)}")
     if token_types and template not in (None, "", BERT_PAIR):
-        raise ValueError(f"token types {token_types} is for the template bert-pair, not for {template}")
+        raise BadSetting(f"token types {token_types} is for the template bert-pair, not for {template}")
     return BERT_PAIR if token_types else template or None
 
 
@@ -94,13 +98,13 @@ class TrainConfig:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             bad.append("dropout")
         if bad:
-            raise ValueError(", ".join(f"{name} can't be {getattr(self, name)}" for name in bad))
+            raise BadSetting(", ".join(f"{name} can't be {getattr(self, name)}" for name in bad))
         if self.precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"precision {self.precision!r} is not one of auto, fp32, bf16")
+            raise BadSetting(f"precision {self.precision!r} is not one of auto, fp32, bf16")
         if self.template not in (None, *TEMPLATES):
-            raise ValueError(f"template {self.template!r} is not one of {', '.join(TEMPLATES)}")
+            raise BadSetting(f"template {self.template!r} is not one of {', '.join(TEMPLATES)}")
         if self.pooling not in ("auto", "first", "mean"):
-            raise ValueError(f"pooling {self.pooling!r} is not one of auto, first, mean")
+            raise BadSetting(f"pooling {self.pooling!r} is not one of auto, first, mean")
 
     def steps_for(self, pairs: int) -> int:
         return self.steps or max(1, -(-int(self.epochs * pairs) // self.batch))

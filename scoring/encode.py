@@ -23,7 +23,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from scoring.checkpoint import CheckpointError, in_one_line
-from scoring.config import BERT_PAIR, CHAT
+from scoring.config import BERT_PAIR, CHAT, BadSetting
 from scoring.formats import BadText, Pair, refuse_bad_pairs
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Encoder:
     @classmethod
     def open(cls, path: Path, max_length: int, template: str = BERT_PAIR) -> Encoder:
         """The encoder of a model folder. Raises CheckpointError for a tokenizer that can't be read, and
-        ValueError for a `max_length` that leaves no room."""
+        BadSetting for a `max_length` that leaves no room."""
         loaded = tokenizer_of(path)
         if template == CHAT:
             from scoring.chat import ChatEncoder
@@ -147,7 +147,7 @@ class PairEncoder(Encoder):
         self._frame = _Frame.of(self._tokenizer)
         self._room = max_length - sum(len(part) for part in self._frame.ids)
         if self._room < 2:
-            raise ValueError(f"max_length {max_length} leaves no room for a prompt and an answer")
+            raise BadSetting(f"max_length {max_length} leaves no room for a prompt and an answer")
         self._types = (
             [np.array(part, dtype=np.int32) for part in self._frame.types]
             if types_too and any(map(any, self._frame.types))

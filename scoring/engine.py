@@ -11,7 +11,7 @@ import torch
 
 from scoring.build import build_network, leave_file
 from scoring.checkpoint import Checkpoint, open_checkpoint
-from scoring.config import BERT_PAIR, TEMPLATES
+from scoring.config import BERT_PAIR, TEMPLATES, BadSetting
 from scoring.encode import ID_BYTES, Encoded, Encoder, digest_of
 from scoring.formats import BadText, Pair, Scored
 from scoring.gain import why_not_bf16
@@ -41,12 +41,12 @@ def load(
     one of TEMPLATES: what the model was registered with, or what scoring.proof found. `guard` is
     the distance in logits within which `exact-order` rescores siblings in fp32; None: measured on the first
     call. `token_budget` bounds the tokens of a batch, and so memory; None: by device. `threads` sets torch's
-    threads for the whole process. Raises CheckpointError for a bad folder, ValueError for a bad setting.
+    threads for the whole process. Raises CheckpointError for a bad folder, BadSetting for a bad setting.
     """
     if template not in TEMPLATES:
-        raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
+        raise BadSetting(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
     if precision not in NETWORKS:
-        raise ValueError(f"precision {precision!r} is not one of {', '.join(NETWORKS)}")
+        raise BadSetting(f"precision {precision!r} is not one of {', '.join(NETWORKS)}")
     checkpoint = open_checkpoint(path)
     checkpoint.refuse_length(max_length)
     if threads is not None:

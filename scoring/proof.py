@@ -25,7 +25,7 @@ from scoring import seed
 from scoring.build import build_network
 from scoring.chat import messages_of, template_of
 from scoring.checkpoint import Checkpoint, CheckpointError, in_one_line, open_checkpoint
-from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES
+from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES, BadSetting
 from scoring.encode import Encoded, Encoder, Token, tokenizer_of
 from scoring.formats import BadText, Pair, Scored, pair_of_messages
 from scoring.messages import turns
@@ -114,10 +114,10 @@ def prove(
 
     `template` is one of TEMPLATES; None: as the checkpoint tells (see `proposed`). `max_length` None: the
     usual one of the template. Raises CheckpointError with the size of a difference, TemplateUnclear, and
-    ValueError if `max_length` exceeds the model's or the template is none.
+    BadSetting if `max_length` exceeds the model's or the template is none.
     """
     if template is not None and template not in TEMPLATES:
-        raise ValueError(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
+        raise BadSetting(f"template {template!r} is not one of {', '.join(TEMPLATES)}")
     if threads is not None:
         torch.set_num_threads(threads)
     checkpoint = open_checkpoint(path)

@@ -33,11 +33,15 @@ BAD_SCORES = (-10.942, -11.582)
 TOLERANCE = 0.05
 
 
+class NotTheSeed(ValueError):
+    """A model that does not give the scores on the card of the seed."""
+
+
 def check_card_examples(scorer: Scorer) -> None:
-    """Raise ValueError unless the scorer gives both examples the scores on the card."""
+    """Raise NotTheSeed unless the scorer gives both examples the scores on the card."""
     good, bad = (scored.value for scored in scorer([(PROMPT, GOOD), (PROMPT, BAD)]))
     if abs(good - GOOD_SCORE) > TOLERANCE or min(abs(bad - score) for score in BAD_SCORES) > TOLERANCE:
         printed = " or ".join(map(str, BAD_SCORES))
-        raise ValueError(
+        raise NotTheSeed(
             f"the card's examples score {good:.3f} and {bad:.3f}; the card prints {GOOD_SCORE} and {printed}"
         )

@@ -10,6 +10,7 @@ from django.core.files.storage import default_storage
 from django.urls import reverse
 from django.utils import timezone
 
+from scoring.checkpoint import CheckpointError
 from scoring.formats import Scored
 from tests.factories import ComparisonFactory, JudgmentFactory, ModelVersionFactory, PromptFactory
 from workbench.db.storage import names_in
@@ -33,7 +34,7 @@ def by_length(pairs):
 
 def unpack(file, folder: Path) -> None:
     if (sent := file.read()) == b"rubbish":
-        raise ValueError("this is no tar")
+        raise CheckpointError("this is no tar")
     (folder / "model.safetensors").write_bytes(sent)
 
 

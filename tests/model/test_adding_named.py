@@ -11,6 +11,7 @@ import pytest
 from django.urls import reverse
 
 from scoring import seed
+from scoring.checkpoint import CheckpointError
 from scoring.formats import Scored
 from tests.api.conftest import program_with, token_of
 from tests.factories import ModelVersionFactory
@@ -50,7 +51,7 @@ def unpack(file, folder: Path) -> None:
 
 def inspect(folder: Path, order: Order) -> Checkpoint:
     if not (folder / "model.safetensors").is_file():
-        raise ValueError("it has no model.safetensors")
+        raise CheckpointError("it has no model.safetensors")
     weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     facts = {"weights_sha256": weights, "tokenizer_sha256": "e" * 64, "max_length": order.max_length}
     names = sorted(file.name for file in folder.iterdir())
@@ -278,12 +279,11 @@ def test_a_refused_run_leads_back_to_the_form_with_the_same_answers(staff, as_us
 
 
 def test_a_model_whose_template_is_unclear_has_a_button_for_each(staff, as_user, tmp_path, monkeypatch):
-    class Unclear(ValueError):
-        choices = ("pair", "bert-pair")
+    from scoring.proof import TemplateUnclear  # slow: torch
 
     def unclear(folder: Path, order: Order) -> Checkpoint:
         if not order.template:
-            raise Unclear("its scores depend on token types")
+            raise TemplateUnclear("its scores depend on token types", ("pair", "bert-pair"))
         return inspect(folder, order)
 
     monkeypatch.setattr("tests.model.test_adding_named.TOOLS", replace(TOOLS, inspect=unclear))

@@ -33,7 +33,7 @@ from workbench.models import Comparison, Dataset, Decision, Judgment, Release
 from workbench.models.dataset import answer_digest, group_digest
 from workbench.pipeline import imports, releases
 from workbench.pipeline.decisions import aggregation as aggregation_stage
-from workbench.pipeline.releases import FORMATS, PROFILES, SPLITS, proof, split_of
+from workbench.pipeline.releases import FORMATS, PROFILES, SPLITS, building, proof, split_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.portable]
 
@@ -455,6 +455,27 @@ def of_dates(dataset: Dataset, times: bool = True) -> None:
     """A pair in which every text looks like a date: `datasets` takes such a column for dates."""
     clock = "T00:00:00Z" if times else ""
     pair(dataset, "a", "Which day?", [f"2024-01-0{day}{clock}" for day in (2, 3)])
+
+
+def test_what_the_process_that_loads_files_says_of_an_error_is_told_by_its_type_alone(
+    dataset, monkeypatch, tmp_path
+):
+    pair(dataset, "a", "Which day?")
+    failing = tmp_path / "proof.py"
+    written = Path(proof.__file__).read_text()
+    failing.write_text(
+        written.replace("        faults = check(", "        int('secret text')\n        check(")
+    )
+    monkeypatch.setattr(proof, "__file__", str(failing))
+    monkeypatch.setattr(building, "LOADED_HERE_BYTES", 0)
+
+    with pytest.raises(releases.ReleaseError) as refused:
+        build(dataset, "preference")
+
+    assert str(refused.value) == (
+        "The files were written but not kept, as they could not be loaded (ValueError)."
+    )
+    assert not Release.objects.exists()
 
 
 @pytest.mark.parametrize("times", [True, False])

@@ -259,7 +259,7 @@ def test_a_text_that_breaks_the_model_is_found_by_halving_and_the_rest_is_scored
     assert Score.objects.filter(version=version).count() == 8
     failed = run.batches.failed().get()
     assert failed.completion_ids == [bad.pk]
-    assert failed.error == "RuntimeError: the model fell over"
+    assert failed.error == "The model stopped at an error (RuntimeError)."
     assert max(run.batches.values_list("attempts", flat=True)) <= ScoreBatch.MAX_ATTEMPTS
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from django.conf import settings
 
 from scoring.baselines import BASELINES
+from scoring.checkpoint import CheckpointError
 from scoring.formats import Pair, Scored, Scorer
 from workbench.models import ModelVersion
 from workbench.pipeline.model import registry
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class TooSlow(TimeoutError):
+    """A model took longer over a batch than it may."""
+
+
 def load_scorer(version: ModelVersion) -> Scorer:
-    """The version's Scorer. Raises ValueError for weights or a tokenizer other than the registered ones, and
-    any error of the storage."""
+    """The version's Scorer. Raises CheckpointError for weights or a tokenizer other than the registered ones,
+    and any error of the storage."""
     if version.kind == ModelVersion.Kind.BASELINE:
         return BASELINES[version.name]
     if version.is_external:
-        raise ValueError(f"{version} is scored elsewhere")
+        raise CheckpointError(f"{version} is scored elsewhere")
     return load_engine(version.pk)
 
 
@@ -50,7 +55,7 @@ def load_engine(version_id: int) -> Scorer:
     )
     for part in ("weights", "tokenizer"):
         if getattr(engine.checkpoint, f"{part}_sha256") != getattr(version, f"{part}_sha256"):
-            raise ValueError(f"the {part} in {folder.name} are not what was registered")
+            raise CheckpointError(f"the {part} in {folder.name} are not what was registered")
     registry.check_self_test(version, engine.alone)
     if engine.note:
         log.info("%s: %s", version, engine.note)
@@ -83,12 +88,12 @@ def sharing_guard(version: ModelVersion, score: Scorer) -> Scorer:
 
 
 def bounded(score: Scorer, seconds: float) -> Scorer:
-    """The same scorer, with a TimeoutError for a call that takes longer than `seconds`: a text on which the
+    """The same scorer, with TooSlow for a call that takes longer than `seconds`: a text on which the
     model hangs costs an attempt, and not the worker. The limit works in the main thread, where the solo pool
     runs tasks; in other threads, only the lease ends."""
 
     def expire(_signal: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"no answer within {seconds:g} s")
+        raise TooSlow(f"no answer within {seconds:g} s")
 
     def call(pairs: Sequence[Pair]) -> list[Scored]:
         if threading.current_thread() is not threading.main_thread():

@@ -32,7 +32,7 @@ from workbench.pipeline.hub import fetching, pushing
 from workbench.pipeline.model import adding, evaluation, plan, training
 from workbench.pipeline.people import invitations, pausing
 from workbench.pipeline.runs import lifecycle
-from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.runs.progress import Refused, is_for_people
 from workbench.pipeline.scoring import batches
 from workbench.pipeline.text import leakage
 from workbench.pipeline.topics import figures as topic_figures
@@ -82,13 +82,13 @@ def _score_batch(batch_id: int) -> None:
         return
     try:
         score = scorers.load_scorer(batch.version)
-    except ValueError as error:
-        batch.run.fail(f"{WORKER} could not load {batch.version}: {error}")
-        return
     except Exception as error:
-        # Any error of a storage: the storage comes back, and the message is sent again.
         log.warning("%s could not be loaded", batch.version, exc_info=True)
-        batch.run.hold_up(f"{WORKER} could not load {batch.version} and tries again: {error}")
+        why = str(error) if is_for_people(error) else type(error).__name__
+        if isinstance(error, ValueError):
+            batch.run.fail(f"{WORKER} could not load {batch.version}: {why}")
+        else:  # any error of a storage: the storage comes back, and the message is sent again
+            batch.run.hold_up(f"{WORKER} could not load {batch.version} and tries again: {why}")
         return
     seconds = settings.LEASE_SECONDS
     together = scorers.bounded(scorers.sharing_guard(batch.version, score), seconds)

@@ -17,7 +17,7 @@ from workbench.models import ModelVersion, Release, Run
 from workbench.models.runs import Found, PreflightFacts, ShownToken
 from workbench.pipeline import releases
 from workbench.pipeline.model import adding, plan, registry, training
-from workbench.pipeline.runs.progress import Refused
+from workbench.pipeline.runs.progress import Refused, is_for_people
 from workbench.worker import scorers
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def preflight(release: Release, base: ModelVersion, config: TrainConfig) -> Pref
             releases.copy_to(release, Path(scratch) / "release")
             return look_over(model, Path(scratch) / "release", plan.read_as(base, config))
         except ValueError as error:
+            if not is_for_people(error):
+                raise
             raise Refused(str(error)) from error
 
 

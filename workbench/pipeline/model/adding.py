@@ -32,7 +32,7 @@ from workbench.pipeline.model.margins import ScorerOf
 from workbench.pipeline.model.run_log import RunLog
 from workbench.pipeline.outbound.addresses import HostRefused
 from workbench.pipeline.runs.lifecycle import heartbeats
-from workbench.pipeline.runs.progress import Cancelled, Refused
+from workbench.pipeline.runs.progress import Cancelled, Refused, is_for_people
 from workbench.pipeline.text import learnt
 
 KEPT = timedelta(days=1)
@@ -70,7 +70,8 @@ class Order:
 @dataclass(frozen=True)
 class Tools:
     """The parts that need torch. unpack: writes a sent file into an empty folder; inspect: (folder, order) ->
-    the checkpoint, loaded once and measured. Both raise ValueError with a sentence. fetch: models.fetch."""
+    the checkpoint, loaded once and measured. Both raise CheckpointError and BadSetting, with a sentence.
+    fetch: models.fetch."""
 
     unpack: Callable[[IO[bytes], Path], None]
     inspect: Callable[[Path, Order], training.Checkpoint]
@@ -186,6 +187,8 @@ def carry_out(
             if choices := getattr(error, "choices", ()):
                 run.result["choices"] = list(choices)
                 run.save(update_fields=["result"])
+            if not is_for_people(error):
+                raise
             raise Refused(f"{run.params['name']} was not registered: {error}.") from error
         run.result |= {"stage": "done", "version": version.pk, "model": version.name}
         run.finish(**run.result)

@@ -29,7 +29,7 @@ from workbench.pipeline.model.pairs import (
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.accuracy import Vector
 from workbench.pipeline.runs.lifecycle import heartbeats
-from workbench.pipeline.runs.progress import Progress, Refused, never_stop
+from workbench.pipeline.runs.progress import Progress, Refused, is_for_people, never_stop
 from workbench.pipeline.text import learnt
 from workbench.pipeline.text.learnt import Seen
 
@@ -159,7 +159,9 @@ def carry_out(run: Run, scorer_of: ScorerOf, progress: Progress = never_stop) ->
 
         try:
             stored = evaluate(_version(run), _pairs(run, protocol), scorer_of, run=run, progress=report)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            if not is_for_people(error):
+                raise
             raise Refused(str(error)) from error
     run.finish(pairs=stored.pairs, evaluation=stored.pk, said=summary(stored))
     return stored
@@ -177,7 +179,10 @@ def _pairs(run: Run, protocol: str) -> KnownPairs:
     path = Path(run.params["file"])
     if not path.is_file():
         raise NothingToEvaluate(f"{path.name} is not on this machine; run the command again where it is.")
-    return of_file(path, protocol)
+    try:
+        return of_file(path, protocol)
+    except OSError as error:
+        raise NothingToEvaluate(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def latest(datasets: Sequence[Dataset]) -> dict[int, dict[int, Evaluation]]:

@@ -28,7 +28,7 @@ from workbench.pipeline.model.margins import ScorerOf, complete_margins
 from workbench.pipeline.model.pairs import LEARNT, NothingToEvaluate, of_dataset
 from workbench.pipeline.model.run_log import RunLog
 from workbench.pipeline.runs.lifecycle import heartbeats
-from workbench.pipeline.runs.progress import Cancelled, Refused
+from workbench.pipeline.runs.progress import Cancelled, Refused, is_for_people
 from workbench.pipeline.runs.progress import Progress as EvaluationProgress
 from workbench.pipeline.text import learnt
 
@@ -123,6 +123,8 @@ def carry_out(
         except Stopped:
             raise Cancelled from None
         except (TrainingError, ValueError) as error:
+            if not is_for_people(error):
+                raise
             raise Refused(str(error)) from error
         except OSError as error:
             if not is_disk_full(error):

@@ -417,8 +417,8 @@ def _load_in_process(folder: Path, cache: Path, keep_going: Callable[[], bool]) 
     if child.returncode in proof.FULL:
         raise OSError(child.returncode, os.strerror(child.returncode))
     if child.returncode:
-        why = errors.strip().rsplit("\n", 1)[-1]
-        raise ReleaseError(f"The files were written but not kept, as they could not be loaded: {why}")
+        why = errors.strip().rsplit("\n", 1)[-1] if child.returncode == 1 else f"exit {child.returncode}"
+        raise ReleaseError(f"The files were written but not kept, as they could not be loaded ({why}).")
     faults: list[proof.Fault] = orjson.loads((cache / proof.FAULTS).read_bytes())
     return faults
 

@@ -218,6 +218,7 @@ if __name__ == "__main__":
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": sys.argv[2]}
     try:
         faults = check(Path(sys.argv[1]), Path(sys.argv[2]))
-    except OSError as error:
-        sys.exit(error.errno if error.errno in FULL else str(error))
+    except Exception as error:  # noqa: BLE001 - of any library, whose words may hold the text of an item
+        number = error.errno if isinstance(error, OSError) else None
+        sys.exit(number if number in FULL else type(error).__name__)
     Path(sys.argv[2], FAULTS).write_text(json.dumps(faults))

@@ -26,6 +26,11 @@ PATIENCE_SECONDS = 30 * 60.0
 
 FAILED = {
     Run.Kind.IMPORT: "The import stopped at an error ({error}) and nothing was stored.",
+    Run.Kind.SCORE: "The model stopped at an error ({error}).",
+    Run.Kind.RELEASE: "The build stopped at an error ({error}) and no file was kept. Try again.",
+    Run.Kind.TRAIN: "The training stopped at an error ({error}). Try again: it continues where it stopped.",
+    Run.Kind.EVALUATE: "The evaluation stopped at an error ({error}) and nothing was stored. Try again.",
+    Run.Kind.STATISTICS: "The computation stopped at an error ({error}). The earlier figures stand.",
     Run.Kind.LEAKAGE: "The report stopped at an error: {error}.",
     Run.Kind.DECIDE: "The final labels could not be updated ({error}). The earlier ones stand.",
     Run.Kind.VECTORS: "The vectors stopped at an error ({error}). Those computed so far stay.",
@@ -36,8 +41,8 @@ FAILED = {
     Run.Kind.BACKUP: "The backup stopped at an error ({error}). The earlier ones stand.",
     Run.Kind.DELETE: "The deletion stopped at an error ({error}). Try again to continue.",
 }
-"""Sentences after an unexpected error, by kind of Run. They name the type of the error and leave out its
-message, which may hold text of a file, paths or SQL; the log has the line that raised it."""
+"""A sentence after an unexpected error, for each kind of Run. It names the type of the error and leaves out
+its message, which may hold text of a file, paths or SQL; the log has the line that raised it."""
 
 IN_STEPS = {Run.Kind.DELETE, Run.Kind.VECTORS}
 """Kinds that keep what they did so far, and go on from there."""
@@ -66,9 +71,7 @@ def carry_out(
         if is_disk_full(error):
             run.fail(DISK_IS_FULL_IN_STEPS if run.kind in IN_STEPS else DISK_IS_FULL, **run.result)
             raise
-        name = type(error).__name__
-        sentence = FAILED.get(Run.Kind(run.kind))
-        run.fail(sentence.format(error=name) if sentence else f"{name}: {error}", **run.result)
+        run.fail(FAILED[Run.Kind(run.kind)].format(error=type(error).__name__), **run.result)
         raise
     return None
 

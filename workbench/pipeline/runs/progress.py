@@ -16,6 +16,12 @@ class Cancelled(Exception):
     names in its docstring what stays stored."""
 
 
+def is_for_people(error: BaseException) -> bool:
+    """Whether the message of an error is a sentence for people: one of our own classes wrote it. What a
+    library says may hold the text of an item, a path or SQL."""
+    return type(error).__module__.partition(".")[0] in ("workbench", "scoring")
+
+
 def never_stop(done: int, total: int) -> bool:
     """The Progress of a caller that neither shows nor stops anything."""
     return True

@@ -11,6 +11,7 @@ row by a conditional UPDATE, so a message that is lost, doubled or late changes 
 5. `split` halves batches that keep failing, until the one bad text stands alone, `failed` with a reason."""
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,11 @@ from workbench.models import (
 )
 from workbench.models.runs import RunResult
 from workbench.pipeline.history.recording import Kind, record, record_run
+from workbench.pipeline.runs.lifecycle import FAILED
+from workbench.pipeline.runs.progress import is_for_people
 from workbench.pipeline.scoring import suggestions
+
+log = logging.getLogger(__name__)
 
 DISK_IS_FULL = "The disk of the database is full. Make room, and the scoring continues by itself."
 ENQUEUE_AT_MOST = 100
@@ -210,6 +215,10 @@ RenewLease = Callable[[], None]
 """Renews the lease on a batch; raises when the lease is lost."""
 
 
+class BadScores(ValueError):
+    """A model gave another number of scores than it was asked for."""
+
+
 class LeaseLost(Exception):
     """Another worker took the batch over, or its Run was cancelled."""
 
@@ -241,8 +250,10 @@ def work(
             hand_back(batch, worker, DISK_IS_FULL, is_counted=False)
             batch.run.hold_up(DISK_IS_FULL)
             raise
-        # An error of any model is written on the row, not lost in a log.
-        hand_back(batch, worker, f"{type(error).__name__}: {error}")
+        # An error of any model: the row says why, and the log where.
+        log.warning("A batch of %s failed", batch.run, exc_info=True)
+        unexpected = FAILED[Run.Kind.SCORE].format(error=type(error).__name__)
+        hand_back(batch, worker, str(error) if is_for_people(error) else unexpected)
         split(batch.pk)
         return True
     _finish(batch, worker)
@@ -312,7 +323,7 @@ def _score_slice(
 
 def _checked(scored: Sequence[Scored], expected: int) -> Sequence[Scored]:
     if len(scored) != expected:
-        raise ValueError(f"the model gave {len(scored)} scores for {expected} texts")
+        raise BadScores(f"the model gave {len(scored)} scores for {expected} texts")
     for index, result in enumerate(scored):
         if not math.isfinite(result.value):
             raise BadText(index, f"the model's output is {result.value}")
