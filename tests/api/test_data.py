@@ -2,7 +2,14 @@
 
 import pytest
 
-from tests.factories import ComparisonFactory, CompletionFactory, DatasetFactory, PromptFactory
+from tests.factories import (
+    ComparisonFactory,
+    CompletionFactory,
+    DatasetFactory,
+    ModelVersionFactory,
+    PromptFactory,
+    ScoreFactory,
+)
 from workbench.models import Act, Comparison, Dataset, ModelVersion, Prompt, SavedView, Tag
 from workbench.pipeline.data import finding
 from workbench.pipeline.data.finding import Selection
@@ -155,6 +162,25 @@ def test_more_pairs_are_previewed_made_once_a_key_and_undone(dataset, alice, pro
     assert first == again
     assert Comparison.objects.count() == 2
     assert post(client, f"{path}/{first['id']}/undo") == {"removed": 2, "stayed": 0}
+
+
+def test_more_pairs_are_made_where_two_models_disagree(dataset, alice, program):
+    prompt = PromptFactory.create(dataset=dataset)
+    one, other = CompletionFactory.create_batch(2, prompt=prompt)
+    models = ModelVersionFactory.create_batch(2)
+    for version, values in zip(models, ((1.0, 3.0), (5.0, 4.0)), strict=True):
+        for completion, value in zip((one, other), values, strict=True):
+            ScoreFactory.create(completion=completion, version=version, value=value)
+    client, path = program(alice), f"/datasets/{dataset.pk}/pairs"
+    wanted = {"strategy": "models", "model": models[0].pk, "other_model": models[1].pk}
+
+    preview = post(client, f"{path}/preview", wanted)
+    act = post(client, path, wanted)["act"]
+
+    (pair,) = preview["first"]
+    assert sorted(map(abs, (pair["margin"], pair["other_margin"]))) == [1.0, 2.0]
+    assert act["details"]["models"] == [str(version) for version in models]
+    assert dataset.comparisons.get().prompt == prompt
 
 
 def test_topics_are_computed_by_a_run(dataset, alice, program, messages):

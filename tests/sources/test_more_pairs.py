@@ -118,6 +118,44 @@ def test_prompts_in_disagreement_get_more_pairs(dataset, alice):
     assert {pair.prompt_id for pair in made} == {first.prompt_id}
 
 
+def scored(version, *rows: tuple[list[Completion], tuple[float, ...]]) -> None:
+    for completions, values in rows:
+        for completion, value in zip(completions, values, strict=True):
+            ScoreFactory.create(completion=completion, version=version, value=value)
+
+
+def test_two_models_disagree_on_the_pairs_of_which_each_prefers_the_other_answer(dataset, alice, model):
+    other = ModelVersionFactory.create()
+    first = answers(dataset, 3.0, 2.0, 1.0, version=model)
+    scored(other, (first, (20.0, 30.0, 10.0)))
+
+    make(dataset, alice, strategy=Strategy.DISAGREEMENT, models=(model, other), per_prompt=9)
+
+    (pair,) = dataset.comparisons.all()
+    assert {pair.a, pair.b} == set(first[:2])
+
+
+def test_pairs_on_which_both_models_are_surest_come_first(dataset, alice, model):
+    """The other model's scores are on a hundred times the scale: it must not outweigh the first."""
+    other = ModelVersionFactory.create()
+    one_is_sure = answers(dataset, 3.0, 0.0, version=model)[:2]
+    both_are_sure = answers(dataset, 2.5, 0.0, version=model)[:2]
+    scored(other, (one_is_sure, (0.0, 100.0)), (both_are_sure, (0.0, 900.0)))
+
+    make(dataset, alice, strategy=Strategy.DISAGREEMENT, models=(model, other), number=1)
+
+    (pair,) = dataset.comparisons.all()
+    assert {pair.a, pair.b} == set(both_are_sure)
+
+
+def test_answers_that_one_of_two_models_has_not_scored_get_no_pair(dataset, alice, model):
+    answers(dataset, 3.0, 2.0, version=model)
+
+    models = (model, ModelVersionFactory.create())
+
+    assert make(dataset, alice, strategy=Strategy.DISAGREEMENT, models=models) is None
+
+
 def test_a_topic_narrows_the_prompts(dataset, alice):
     topic = Topic.objects.create(dataset=dataset, number=1, name="soups")
     about = answers(dataset, topic=topic)
@@ -285,6 +323,57 @@ def test_the_button_makes_the_pairs(dataset, alice, as_user):
 
     assert "3 new pairs of 3 prompts. You can undo this below." in shown
     assert all("rowan" in sources_of(pair) for pair in dataset.comparisons.all())
+
+
+def test_the_page_makes_pairs_of_two_models_and_says_of_which(dataset, alice, as_user, model):
+    other = ModelVersionFactory.create(name="alder-2")
+    scored(other, (answers(dataset, 3.0, 2.0, version=model)[:2], (1.0, 5.0)))
+    client, chosen = as_user(alice), {"strategy": "models", "model": model.pk, "other_model": other.pk}
+
+    shown = page(client, dataset, f"?strategy=models&model={model.pk}&other_model={other.pk}")
+    html = client.get(reverse("more_pairs", args=[dataset.pk]), chosen).content.decode()
+    made = post(client, dataset, **chosen, key=uuid4()).content.decode()
+
+    assert "1 new pair" in shown
+    assert re.search(r"margins -?1\.00 and -?4\.00", shown)
+    assert '<input type="hidden" name="strategy" value="models">' in html
+    assert f"where {model} and alder-2 prefer different answers" in made
+    assert dataset.comparisons.get().strategy == "disagreement"
+
+
+def test_votes_on_pairs_of_two_models_do_not_calibrate_a_model(dataset, alice, model):
+    other = ModelVersionFactory.create()
+    scored(other, (answers(dataset, 3.0, 2.0, version=model)[:2], (1.0, 5.0)))
+    make(dataset, alice, version=model, strategy=Strategy.DISAGREEMENT, models=(model, other))
+    bob = AnnotatorFactory.create()
+    claim = next_claim(dataset, bob)
+    JudgmentFactory.create(comparison=claim.comparison, annotator=bob)
+
+    assert not Judgment.objects.not_picked(Strategy.DISAGREEMENT).exists()
+    assert not Judgment.objects.independent(dataset).exists()
+
+
+@pytest.mark.parametrize("chosen", [(), ("model",), ("model", "other_model")])
+def test_one_model_against_none_or_itself_is_refused(dataset, alice, as_user, model, chosen):
+    answers(dataset, 1.0, 2.0, version=model)
+
+    answer = post(as_user(alice), dataset, strategy="models", **dict.fromkeys(chosen, model.pk))
+
+    assert answer.status_code == 400
+    assert "Choose two different models." in answer.content.decode()
+    assert not dataset.comparisons.exists()
+
+
+def test_a_model_that_has_scored_nothing_here_is_named_with_the_command_that_scores(
+    dataset, alice, as_user, model
+):
+    answers(dataset, 1.0, 2.0, version=model)
+    other = ModelVersionFactory.create(name="alder-2")
+
+    shown = page(as_user(alice), dataset, f"?strategy=models&model={model.pk}&other_model={other.pk}")
+
+    assert "alder-2 has scored no answers here" in shown
+    assert "--model alder-2" in shown
 
 
 def test_a_source_against_itself_is_refused(dataset, alice, as_user):

@@ -186,10 +186,13 @@ class UndoneOut(Schema):
 
 
 class PairsWanted(Body):
-    """Which pairs to make of the answers that there are, as on the page. topic: an id. key: of one request, a
-    UUID: the same again makes nothing more."""
+    """Which pairs to make of the answers that there are, as on the page. strategy: random, uncertain,
+    disagreement, or models, where `model` and `other_model` (ids) prefer different answers. topic: an id.
+    key: of one request, a UUID: the same again makes nothing more."""
 
     strategy: str = ""
+    model: int | None = None
+    other_model: int | None = None
     source: str = ""
     against: str = ""
     topic: int | None = None
@@ -199,10 +202,13 @@ class PairsWanted(Body):
 
 
 class NewPairOut(Schema):
+    """margin: of the model that chose the pair; other_margin: of the second, where two did."""
+
     prompt: int
     a: int
     b: int
     margin: float | None
+    other_margin: float | None
 
 
 class PairsPreview(Schema):

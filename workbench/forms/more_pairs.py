@@ -4,8 +4,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from workbench.models import Completion, Dataset, Strategy, Topic
+from workbench.models import Completion, Dataset, ModelVersion, Strategy, Topic
 from workbench.pipeline.data.more_pairs import MOST, Wanted
+
+MODELS = "models"
+"""The choice of pairs on which two models disagree. These pairs carry Strategy.DISAGREEMENT."""
 
 MOST_SOURCES = 500
 """Names in the lists; a Dataset with more lists the first."""
@@ -20,9 +23,22 @@ class MorePairsForm(forms.Form):
             (Strategy.RANDOM, "By lot: figures for the whole dataset may use them"),
             (Strategy.UNCERTAIN, "Where the model is least sure"),
             (Strategy.DISAGREEMENT, "Of prompts on whose pairs opinions differ"),
+            (MODELS, "Where two models prefer different answers"),
         ],
         initial=Strategy.RANDOM,
         widget=forms.RadioSelect,
+        required=False,
+    )
+    model = forms.ModelChoiceField(
+        ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED),
+        label="One model",
+        empty_label="choose a model",
+        required=False,
+    )
+    other_model = forms.ModelChoiceField(
+        ModelVersion.objects.exclude(state=ModelVersion.State.RETIRED),
+        label="Against",
+        empty_label="choose a model",
         required=False,
     )
     source = forms.ChoiceField(label="Answers of", required=False)
@@ -53,12 +69,17 @@ class MorePairsForm(forms.Form):
         source, against = (self.cleaned_data.get(name) for name in ("source", "against"))
         if source and source == against:
             raise ValidationError("Choose two different sources, or leave one at “any source”.")
+        model, other = (self.cleaned_data.get(name) for name in ("model", "other_model"))
+        if self.cleaned_data.get("strategy") == MODELS and (not (model and other) or model == other):
+            raise ValidationError("Choose two different models.")
 
     def wanted(self) -> Wanted:
         """What was chosen; needs a valid form. An empty field has its first value."""
         chosen = self.cleaned_data
+        by_models = chosen["strategy"] == MODELS
         return Wanted(
-            strategy=Strategy(chosen["strategy"] or Strategy.RANDOM),
+            strategy=Strategy.DISAGREEMENT if by_models else Strategy(chosen["strategy"] or Strategy.RANDOM),
+            models=(chosen["model"], chosen["other_model"]) if by_models else None,
             source=chosen["source"],
             against=chosen["against"],
             topic=chosen["topic"],

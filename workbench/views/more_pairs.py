@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from workbench import access
 from workbench.forms.more_pairs import MorePairsForm
-from workbench.models import Act, Dataset, ModelVersion, Prompt, Role
+from workbench.models import Act, Dataset, ModelVersion, Prompt, Role, Strategy
 from workbench.pipeline import quality
 from workbench.pipeline.data import more_pairs
 from workbench.pipeline.data.more_pairs import NewPair, Wanted
@@ -32,6 +32,8 @@ class Made:
         """ "where the model was least sure; rowan against alder"."""
         details = self.act.details
         first = {"uncertain": "where the model was least sure", "disagreement": "where opinions differ"}
+        if models := details.get("models"):
+            first["disagreement"] = f"where {' and '.join(models)} prefer different answers"
         source, against = details.get("source", ""), details.get("against", "")
         parts = [
             first.get(details.get("strategy", ""), "by lot"),
@@ -66,6 +68,7 @@ def more_pairs_page(request: HttpRequest, pk: int) -> HttpResponse:
             messages.info(request, "There are no such pairs, so nothing was made.")
         return redirect("more_pairs", pk=pk)
     context = {"dataset": dataset, "tab": "data", "form": form, "version": version, "acts": _acts(dataset)}
+    context["strategy"] = form["strategy"].value() or Strategy.RANDOM
     if is_valid:
         context |= _preview(dataset, form.wanted(), version)
     return render(request, "datasets/more_pairs.html", context, status=200 if is_valid else 400)
@@ -81,6 +84,7 @@ def _preview(dataset: Dataset, wanted: Wanted, version: ModelVersion | None) -> 
     return {
         "wanted": wanted,
         "found": found,
+        "unscored": [] if found.pairs else more_pairs.unscored_by(dataset, wanted.models or ()),
         "shown": shown,
         "cost": more_pairs.cost_of(dataset, len(found.pairs), seconds),
         "key": uuid4(),

@@ -691,10 +691,15 @@ class Models(BaseModel):
 
 
 class NewPairOut(BaseModel):
+    """
+    margin: of the model that chose the pair; other_margin: of the second, where two did.
+    """
+
     prompt: int
     a: int
     b: int
     margin: float | None
+    other_margin: float | None
 
 
 class NothingLeft(BaseModel):

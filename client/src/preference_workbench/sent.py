@@ -380,11 +380,14 @@ class NewView(TypedDict):
 
 class PairsWanted(TypedDict):
     """
-    Which pairs to make of the answers that there are, as on the page. topic: an id. key: of one request, a
-    UUID: the same again makes nothing more.
+    Which pairs to make of the answers that there are, as on the page. strategy: random, uncertain,
+    disagreement, or models, where `model` and `other_model` (ids) prefer different answers. topic: an id.
+    key: of one request, a UUID: the same again makes nothing more.
     """
 
     strategy: NotRequired[str]
+    model: NotRequired[int | None]
+    other_model: NotRequired[int | None]
     source: NotRequired[str]
     against: NotRequired[str]
     topic: NotRequired[int | None]

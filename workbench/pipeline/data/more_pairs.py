@@ -5,13 +5,14 @@ for the whole Dataset (Judgment.not_picked). All other pairs are drawn by lot: i
 their texts, so that a preview shows what the button makes."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Abs
+from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, StdDev, Subquery, Value
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Abs, Least
 from django.utils import timezone
 
 from workbench.db.bulk import given, in_chunks
@@ -54,9 +55,11 @@ _SKIPPED = (Excluded.QUEUE, Excluded.BOTH)
 class Wanted:
     """number: pairs to make at most; per_prompt: of one prompt. source, against: one source against another,
     "" = any. topic: of the prompts, None = any. strategy: UNCERTAIN begins with the smallest margin of the
-    model that serves; DISAGREEMENT takes prompts whose pairs have opinions that differ; RANDOM draws lots."""
+    model that serves; DISAGREEMENT takes prompts whose pairs have opinions that differ, or with `models` the
+    pairs on which these two prefer different answers; RANDOM draws lots."""
 
     strategy: Strategy = Strategy.RANDOM
+    models: tuple[ModelVersion, ModelVersion] | None = None
     source: str = ""
     against: str = ""
     topic: Topic | None = None
@@ -67,6 +70,7 @@ class Wanted:
         topic = self.topic.name if self.topic else ""
         chosen = {
             "strategy": self.strategy.value,
+            "models": [str(version) for version in self.models or ()],
             "source": self.source,
             "against": self.against,
             "topic": topic,
@@ -76,7 +80,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class NewPair:
-    """Two answers that no pair joins, in canonical order. margin: where the model's margin chose them."""
+    """Two answers that no pair joins, in canonical order. margin: where the model's margin chose them;
+    other_margin: of the second model, where two models did."""
 
     a: int
     b: int
@@ -84,6 +89,7 @@ class NewPair:
     source_a: str
     source_b: str
     margin: float | None
+    other_margin: float | None
 
 
 @dataclass(frozen=True)
@@ -134,13 +140,13 @@ def find(dataset: Dataset, wanted: Wanted, version: ModelVersion | None) -> Foun
 
 def _possible(
     dataset: Dataset, wanted: Wanted, version: ModelVersion | None
-) -> QuerySet[Completion, tuple[int, int, int, str, str, float | None]]:
+) -> QuerySet[Completion, tuple[int, int, int, str, str, float | None, float | None]]:
     """The fields of a NewPair of each pair that may be made, the best first."""
-    fields = ("pk", "other", "prompt_id", "source", "other_source", "margin")
+    fields = ("pk", "other", "prompt_id", "source", "other_source", "margin", "other_margin")
     prompts = Prompt.objects.of(dataset).exclude(excluded_from__in=_SKIPPED)
     if wanted.topic:
         prompts = prompts.filter(topic=wanted.topic)
-    if wanted.strategy == Strategy.DISAGREEMENT:
+    if wanted.strategy == Strategy.DISAGREEMENT and not wanted.models:
         pairs = Comparison.objects.filter(dataset=dataset)
         differ = (pairs.people_disagree(), pairs.labels_disagree(), pairs.people_against_labels())
         of_some = Q()
@@ -163,12 +169,45 @@ def _possible(
         if other:
             first, second = first & Q(other_source=other), second & Q(source=other)
         rows = rows.filter(first | second)
-    if wanted.strategy != Strategy.UNCERTAIN:
-        drawn = rows.annotate(margin=Value(None, output_field=FloatField(null=True)))
-        return drawn.order_by("sha256", "other_sha256").values_list(*fields)
-    scored = rows.annotate(margin=_score("pk", version) - _score("other", version))
-    sized = scored.filter(margin__isnull=False).annotate(size=Abs("margin"))
-    return sized.order_by("size", "sha256", "other_sha256").values_list(*fields)
+    none = Value(None, output_field=FloatField(null=True))
+    if wanted.models:
+        found = _parted(dataset, rows, *wanted.models)
+    elif wanted.strategy == Strategy.UNCERTAIN:
+        scored = rows.annotate(margin=_margin(version), other_margin=none).filter(margin__isnull=False)
+        found = scored.annotate(place=Abs("margin"))
+    else:
+        found = rows.annotate(margin=none, other_margin=none, place=Value(0))
+    return found.order_by("place", "sha256", "other_sha256").values_list(*fields)
+
+
+def _parted(
+    dataset: Dataset, rows: QuerySet[Completion], one: ModelVersion, other: ModelVersion
+) -> QuerySet[Completion]:
+    """The pairs of which each version prefers another answer. First come those on which both are surest: by
+    the smaller of their margins, each in standard deviations of its scores here, as scales differ."""
+    scored = rows.annotate(margin=_margin(one), other_margin=_margin(other))
+    parted = scored.filter(Q(margin__gt=0, other_margin__lt=0) | Q(margin__lt=0, other_margin__gt=0))
+    sizes = (
+        Abs(field) / Value(_spread(dataset, version))
+        for field, version in (("margin", one), ("other_margin", other))
+    )
+    return parted.annotate(place=-Least(*sizes))
+
+
+def _spread(dataset: Dataset, version: ModelVersion) -> float:
+    """The standard deviation of its scores in the dataset; 1 where there is none."""
+    scores = Score.objects.filter(version=version, completion__prompt__dataset=dataset)
+    return scores.aggregate(spread=StdDev("value"))["spread"] or 1.0
+
+
+def unscored_by(dataset: Dataset, versions: Iterable[ModelVersion]) -> list[ModelVersion]:
+    """Those of the versions that have scored no answer here."""
+    scores = Score.objects.filter(completion__prompt__dataset=dataset)
+    return [version for version in versions if not scores.filter(version=version).exists()]
+
+
+def _margin(version: ModelVersion | None) -> CombinedExpression:
+    return _score("pk", version) - _score("other", version)
 
 
 def _score(field: str, version: ModelVersion | None) -> Subquery:
