@@ -65,7 +65,10 @@ def keep(name: str) -> None:
         kept.with_suffix(".new").replace(kept)
     else:
         connection.close()
-        _on_the_server(f'CREATE DATABASE "{kept.stem}" TEMPLATE "{name}"')
+        # `copy_to` forgets a copy that it could not read, and the server has it still.
+        _on_the_server(
+            f'DROP DATABASE IF EXISTS "{kept.stem}"', f'CREATE DATABASE "{kept.stem}" TEMPLATE "{name}"'
+        )
         kept.touch()
     _remove_old()
 
