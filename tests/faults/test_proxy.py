@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from tests import services
 from tests.processes import ROOT, wait_until
-from tests.webserver import answers, ask, free_port, running, web
+from tests.webserver import ask, free_port, running, web
 from workbench.models import Upload
 
 pytestmark = pytest.mark.services
@@ -56,6 +56,7 @@ def nginx(
         "CERTIFICATES": str(folder),
         "INCLUDED": str(folder),
         "ACCESS_LOG": str(folder / "access.log"),
+        "ERROR_LOG": str(folder / "error.log"),
     }
     for template, name in ((f"site-{https}.conf.template", "site.conf"), ("proxy.inc.template", "proxy.inc")):
         text = (ROOT / "deploy" / "nginx" / template).read_text()
@@ -65,7 +66,7 @@ def nginx(
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder))
     command = [str(services.nginx_path()), "-p", str(folder), "-c", str(folder / "nginx.conf")]
     with running(command, folder / "nginx.log"):
-        wait_until(lambda: (https == 1 and listens(ports[1])) or answers(ports[0]))
+        wait_until(lambda: listens(ports[https]))
         yield ports
 
 
@@ -148,6 +149,31 @@ def test_a_line_for_each_request_has_its_id_and_not_what_was_searched_for(proxie
     assert len(lines) == 2, "the links are in no line"
     assert re.fullmatch(r"127\.0\.0\.1 \[\S+\] GET /login/ 200 \d+ [\d.]+ of-a-browser-1", lines[0])
     assert "sourdough" not in written.read_text()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[int]:
+    """The port of nginx before a web process that is gone."""
+    with nginx(tmp_path, free_port()) as (port, _):
+        yield port
+
+
+def test_a_request_that_nobody_answers_has_a_line_without_its_query_and_its_secret(alone, tmp_path):
+    headers = {"Referer": "http://localhost/datasets/1/data/?q=rye"}
+
+    for path in ("/help/?q=sourdough", "/join/a-secret/?next=sourdough"):
+        assert ask(alone, path, **headers)[0] == 502
+    too_large = "POST /login/?q=sourdough HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", alone), timeout=10)) as client:
+        client.sendall(too_large.encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+    written = tmp_path / "access.log"
+    wait_until(lambda: " /login/ 413 " in written.read_text(), 20)
+
+    said = written.read_text() + (tmp_path / "error.log").read_text()
+    assert " GET /help/ 502 " in said
+    for part in ("sourdough", "a-secret", "rye"):
+        assert part not in said
 
 
 @pytest.mark.parametrize("forged", [None, "203.0.113.9", "203.0.113.9, 198.51.100.7"])
