@@ -49,7 +49,7 @@ from workbench.pipeline.datasets import DEMO
 LOOK = 350  # ms in which a page takes no answer to what has just come, and a little more
 PATIENCE = 900.0  # s for a long Run, above the 8 minutes that a training took before
 ROWS = 999
-EMPTY = 8  # of them with an empty answer, which stopped the training before
+PANDALM = ROOT.parent / "shared" / "data" / "pandalm" / "testset-v1.json"
 BEFORE = {
     "A1": ("demo command to logged in", 3, "2 commands, 1 form; second start 10 s"),
     "A2": ("new dataset to first rows seen", 5, "5 clicks; 8 s"),
@@ -234,7 +234,7 @@ def answers_file() -> Path:
             row = {
                 "prompt": f"How do I look after my {thing}, now that I have had it for {n + 1} weeks?",
                 "chosen": f"Clean the {thing} once a week, and look for wear in month {n % 12 + 1}. " * 2,
-                "rejected": "" if n < EMPTY else f"It depends on the {thing}. Ask number {n} again later.",
+                "rejected": f"It depends on the {thing}. Ask number {n} again later.",
             }
             file.write(json.dumps(row) + "\n")
     return path
@@ -338,15 +338,20 @@ def a7_retrain(stage: Stage) -> Hand:
     hand = stage.hand("admin", f"/datasets/{stage.demo.pk}/model/")
     hand.begin()
     hand.click(hand.page.get_by_role("button", name="Retrain model"))
-    wait_for(lambda: Run.objects.filter(kind="train", dataset=stage.demo).exists(), "the training", 30)
-    run = Run.objects.filter(kind="train", dataset=stage.demo).latest("created_at")
-    wait_for(lambda: not Run.objects.open().filter(pk=run.pk).exists(), "the training")
-    hand.stop()
-    run.refresh_from_db()
-    hand.page.goto(f"/runs/{run.pk}/")
-    said = hand.page.locator("main .state").inner_text().split()[0]
-    hand.remarks.append(f"ends as “{said}”: {said_of(hand.page)}")
+    trained_to_its_end(hand, stage.demo)
     return hand
+
+
+def trained_to_its_end(hand: Hand, dataset: Dataset) -> None:
+    """Wait for the training that was just begun, and note what its page says."""
+    runs = Run.objects.filter(kind="train", dataset=dataset)
+    wait_for(runs.exists, "the training", 30)
+    run = runs.latest("created_at")
+    wait_for(lambda: not runs.open().filter(pk=run.pk).exists(), "the training")
+    hand.stop()
+    hand.page.goto(f"/runs/{run.pk}/")
+    said = hand.page.locator("main .state .tag").first.inner_text()
+    hand.remarks.append(f"ends as “{said}”: {said_of(hand.page)}")
 
 
 def said_of(page: Page) -> str:
@@ -358,24 +363,27 @@ def said_of(page: Page) -> str:
 
 
 def a8_retrain_with_empty_answers(stage: Stage) -> Hand:
-    household = Dataset.objects.get(name="Household")
-    hand = stage.hand("admin", f"/datasets/{household.pk}/releases/")
+    """On a public set with empty answers, to the end of the training. Import, scoring and release come
+    before."""
+    if not PANDALM.exists():
+        raise LookupError("../shared/data/pandalm is not there: this journey needs the public set")
+    hand = stage.hand("admin", "/datasets/new/")
+    hand.submit(hand.page.get_by_role("button", name="Create dataset"), {"Name": "PandaLM"})
+    hand.page.get_by_label("Drop a file here, or choose one").set_input_files(PANDALM)
+    hand.page.get_by_role("button", name="Import file").click()
+    pandalm = Dataset.objects.get(name="PandaLM")
+    runs = Run.objects.filter(dataset=pandalm)
+    wait_for(lambda: runs.filter(kind="import", state="done").exists(), "the import")
+    wait_for(lambda: runs.filter(kind="score").exists() and not runs.open().exists(), "scoring")
+    hand.page.goto(f"/datasets/{pandalm.pk}/releases/")
     hand.page.get_by_role("button", name="Build release").click()
-    wait_for(lambda: Release.objects.ready().filter(dataset=household).exists(), "the release", 60)
-    hand.page.goto(f"/datasets/{household.pk}/model/")
+    wait_for(lambda: Release.objects.ready().filter(dataset=pandalm).exists(), "the release", 60)
+    hand.page.goto(f"/datasets/{pandalm.pk}/model/")
+    said = hand.page.locator("#outlook").get_by_text("with an empty answer").inner_text()
+    hand.remarks.append(f"said before: “{said}”")
     hand.begin()
     hand.click(hand.page.get_by_role("button", name="Retrain model"))
-    runs = Run.objects.filter(kind="train", dataset=household)
-    wait_for(lambda: runs.exclude(state="waiting").exists(), "the start of the training", 120)
-    wait_for(lambda: runs.filter(done__gt=0).exists() or not runs.open().exists(), "the first step")
-    hand.stop()
-    run = runs.latest("created_at")
-    hand.page.goto(f"/runs/{run.pk}/")
-    if run.is_open:
-        hand.remarks.append("trains: cancelled after its first steps")
-        hand.page.get_by_role("button", name="Cancel run").click()
-    else:
-        hand.remarks.append(f"ends as “{run.state}”: {said_of(hand.page)}")
+    trained_to_its_end(hand, pandalm)
     return hand
 
 

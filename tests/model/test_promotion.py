@@ -277,6 +277,20 @@ def test_pairs_that_only_one_of_the_two_has_scored_are_not_enough_data(few, old,
     assert "2 pairs of Kitchen still lack a score of new or old" in gate.sentence
 
 
+def test_pairs_with_an_empty_answer_keep_no_version_from_being_promoted(few, old, new, dataset):
+    gate_of(new, old, dataset)
+    comparison = ComparisonFactory.create(prompt=next(unseen_prompts(dataset, 10_000)))
+    Completion.objects.filter(pk=comparison.b_id).update(text=" \n")
+    labelled(comparison)
+
+    gate = promotion.weigh(new, dataset)
+
+    assert gate.verdict == "promote"
+    (scored,) = (condition for condition in gate.conditions if condition.name == "scored")
+    assert scored.said == f"Both models have scored every pair that counts in {dataset}."
+    assert "Left out: 1 pair with an empty answer." in gate.conditions[0].said
+
+
 def test_an_override_needs_an_admin_by_name_and_a_reason_and_keeps_both(old, new, dataset, admin, bob):
     for by, reason in ((None, "why"), (bob, "why"), (admin, " ")):
         with pytest.raises(Refused):

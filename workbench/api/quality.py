@@ -159,7 +159,7 @@ class SliceChange(Schema):
 class ComparedModels(Schema):
     """Two models on the pairs of a dataset that neither has learnt; differences are new - old. n: decided
     pairs; the new one alone is right on n01, the old one alone on n10. p: McNemar's exact test. lacking:
-    pairs that one of the two has not scored."""
+    pairs that one of the two has not scored; empty: pairs with an empty answer, which no model scores."""
 
     dataset_id: int
     dataset: str
@@ -178,6 +178,7 @@ class ComparedModels(Schema):
     log_loss_interval: tuple[float, float] | None
     slices: list[SliceChange]
     lacking: int
+    empty: int
     learnt: int
     remarks: str
     warning: str
@@ -452,7 +453,7 @@ def _accuracy(on: Dataset, cell: table.Cell) -> dict[str, object]:
 
 
 def _compared(on: Dataset, compared: Compared) -> dict[str, object]:
-    names = ("lacking", "learnt", "remarks", "warning")
+    names = ("lacking", "empty", "learnt", "remarks", "warning")
     return {
         **asdict(compared.paired),
         **{name: getattr(compared, name) for name in names},

@@ -7,7 +7,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Sum,
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from workbench.models.counts import count_of
-from workbench.models.dataset import OUT_OF_QUEUE, Strategy
+from workbench.models.dataset import OUT_OF_QUEUE, Completion, Strategy
 from workbench.models.people import Pause
 from workbench.models.qualification import QualificationAnswer
 from workbench.models.questions import Told
@@ -198,6 +198,12 @@ class ComparisonQuerySet(models.QuerySet["Comparison"]):
             for outcome in Outcome.values
         }
         return self.annotate(votes=Count("judgments", filter=current), **counts)
+
+    def with_an_empty_answer(self) -> Self:
+        """Comparisons with an empty Completion, which no scorer reads."""
+        empty = Completion.objects.empty()
+        of_a, of_b = (Exists(empty.filter(pk=OuterRef(side))) for side in ("a", "b"))
+        return self.filter(of_a | of_b)
 
     def people_disagree(self) -> Self:
         """Current Judgments of two people have different outcomes. "Cannot judge" is no opinion and disagrees

@@ -1795,7 +1795,7 @@ class ComparedModels(BaseModel):
     """
     Two models on the pairs of a dataset that neither has learnt; differences are new - old. n: decided
     pairs; the new one alone is right on n01, the old one alone on n10. p: McNemar's exact test. lacking:
-    pairs that one of the two has not scored.
+    pairs that one of the two has not scored; empty: pairs with an empty answer, which no model scores.
     """
 
     dataset_id: int
@@ -1815,6 +1815,7 @@ class ComparedModels(BaseModel):
     log_loss_interval: tuple[float, float] | None
     slices: list[SliceChange]
     lacking: int
+    empty: int
     learnt: int
     remarks: str
     warning: str

@@ -7,20 +7,25 @@ import numpy as np
 
 import scoring.evaluate
 from scoring.evaluate import PairedComparison
-from workbench.models import ModelVersion
+from workbench.db.bulk import given, in_chunks
+from workbench.models import Comparison, ModelVersion
 from workbench.pipeline.model.margins import stored_margins
 from workbench.pipeline.model.pairs import KnownPairs, counted_in_words
 from workbench.pipeline.quality import accuracy
 from workbench.pipeline.quality.accuracy import Ceiling, Vector
 
+CHUNK = 5_000
+
 
 @dataclass(frozen=True)
 class Compared:
-    """Two versions on the same pairs. `lacking`: pairs without a Score of both versions; `learnt`: pairs of
-    prompts that a version has learnt; the others see KnownPairs."""
+    """Two versions on the same pairs. `lacking`: pairs that still lack a Score of one of them; `empty`: pairs
+    with an empty answer, which no model scores; `learnt`: pairs of prompts that a version has learnt; the
+    others see KnownPairs."""
 
     paired: PairedComparison
     lacking: int
+    empty: int
     learnt: int
     counted: Mapping[str, int]
     set_aside: Mapping[str, int]
@@ -36,7 +41,8 @@ class Compared:
     def remarks(self) -> str:
         """Sentences: what the pairs are, and what was left out."""
         left_out = accuracy.left_out_in_words(self.learnt, dict(self.set_aside), of="one of the two")
-        return " ".join(filter(None, (counted_in_words(self.counted), left_out)))
+        empty = f"Left out: {self.empty:,} pair{'s' * (self.empty != 1)} with an empty answer."
+        return " ".join(filter(None, (counted_in_words(self.counted), left_out, empty if self.empty else "")))
 
 
 def compare(new: ModelVersion, old: ModelVersion, pairs: KnownPairs) -> Compared:
@@ -45,9 +51,15 @@ def compare(new: ModelVersion, old: ModelVersion, pairs: KnownPairs) -> Compared
     new_margins, old_margins = stored_margins(new, unseen), stored_margins(old, unseen)
     both = np.isfinite(new_margins) & np.isfinite(old_margins)
     scored = unseen.only(both, "not scored by both")
+    unscored = [pair.key for pair, is_scored in zip(unseen, both, strict=True) if not is_scored]
+    empty = sum(
+        Comparison.objects.filter(pk__in=given(chunk)).with_an_empty_answer().count()
+        for chunk in in_chunks(unscored, CHUNK)
+    )
     return Compared(
         paired=paired_comparison(new, old, new_margins[both], old_margins[both], scored),
-        lacking=len(unseen) - len(scored),
+        lacking=len(unscored) - empty,
+        empty=empty,
         learnt=pairs.decided - unseen.decided,
         counted=scored.counted,
         set_aside=pairs.set_aside,
