@@ -1,6 +1,8 @@
 """A report in words, tables and pictures."""
 
+import re
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -388,6 +390,48 @@ def test_every_chart_is_shapes_and_text_whatever_people_are_called():
     assert all("<script" not in svg and "href=" not in svg for svg in drawn.values())
     assert "&lt;script&gt;" in drawn["left"]
     assert charts.THEMES["dark"].model in drawn["left"]
+
+
+def outside(svg: str) -> list[str]:
+    """Texts of a picture that reach past its edges, for letters of at least half their height."""
+    root = ElementTree.fromstring(svg)
+    width, height = (float(root.attrib[side]) for side in ("width", "height"))
+    found = []
+
+    def walk(element: ElementTree.Element, x: float, y: float) -> None:
+        moves = re.findall(r"translate\((-?[\d.]+),(-?[\d.]+)\)", element.attrib.get("transform", ""))
+        x, y = x + sum(float(dx) for dx, _ in moves), y + sum(float(dy) for _, dy in moves)
+        if element.tag.endswith("text") and element.text:
+            size = float(element.attrib["font-size"].removesuffix("px"))
+            long = 0.5 * size * len(element.text)
+            before = long * {"start": 0.0, "middle": 0.5, "end": 1.0}[element.attrib["text-anchor"]]
+            is_upright = "rotate(-90)" in element.attrib["transform"]
+            at, room = (height - y, height) if is_upright else (x, width)
+            if at - before < -1 or at - before + long > room + 1:
+                found.append(element.text)
+        for child in element:
+            walk(child, x, y)
+
+    walk(root, 0, 0)
+    return found
+
+
+@pytest.mark.parametrize("name", ["reward-1", "our-second-reward-model-of-november-by-the-kitchen-team-1"])
+@pytest.mark.parametrize("source", ["people", "imported"])
+def test_no_word_of_a_chart_is_cut_off_at_its_edge(name, source):
+    report = report_with(plan=[GOAL | EFFORT])
+    for part in ("agreement", "against", "audit"):
+        report[part]["imported"] = report[part]["people"]
+    report["against"][source][0]["version"] = report["audit"][source][0]["version"] = name
+
+    cut = {
+        shown.name: outside(charts.drawn(shown, charts.THEMES["light"]).decode())
+        for shown in panels(report, source, {1: "ann", 2: "bob", 3: "cleo"})
+        if shown.has_chart
+    }
+
+    assert cut.keys() >= {"accuracy", "reliability"}
+    assert {chart: words for chart, words in cut.items() if words} == {}
 
 
 @pytest.mark.parametrize(

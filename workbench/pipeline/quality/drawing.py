@@ -24,11 +24,18 @@ WIDTH = 372
 HEIGHT = 150
 LABELS = 118
 """Room for labels of rows, in pixels. A longer label ends in "…", and the table has all of it."""
+LEGEND = WIDTH - LABELS - 34
+"""Room for a legend, which begins where the labels of rows end."""
+SYMBOL, LETTER, PADDING = 16, 6.2, 16
+"""The widths in a legend, in pixels: of a symbol, a letter on average, and between columns."""
 
 Spec = dict[str, object]
 
 
-def _spec(chart: alt.TopLevelMixin, theme: Theme, height: int) -> Spec:
+def _spec(
+    chart: alt.TopLevelMixin, theme: Theme, height: int, kinds: Sequence[str] = (), room: int = LEGEND
+) -> Spec:
+    """kinds: the entries of the legend, in as many columns as have room."""
     axis = {
         "labelColor": theme.soft,
         "titleColor": theme.soft,
@@ -48,8 +55,9 @@ def _spec(chart: alt.TopLevelMixin, theme: Theme, height: int) -> Spec:
         "title": None,
         "orient": "top",
         "symbolSize": 70,
-        "labelLimit": 240,
-        "columnPadding": 20,
+        "labelLimit": room - SYMBOL,
+        "columnPadding": PADDING,
+        "columns": _columns(kinds, room),
         "offset": 8,
     }
     sized: alt.TopLevelMixin = chart
@@ -66,6 +74,15 @@ def _spec(chart: alt.TopLevelMixin, theme: Theme, height: int) -> Spec:
         .to_dict()
     )
     return spec
+
+
+def _columns(kinds: Sequence[str], room: int) -> int:
+    """The most columns of a legend that fit: what is wider than the picture is cut off."""
+    for columns in range(len(kinds), 1, -1):
+        letters = sum(max(len(kind) for kind in kinds[n::columns]) for n in range(columns))
+        if LETTER * letters + SYMBOL * columns + PADDING * (columns - 1) <= room:
+            return columns
+    return 1
 
 
 def _chart(rows: Iterable[Mapping[str, object]]) -> alt.Chart:
@@ -140,7 +157,7 @@ def _left(panel: Panel, theme: Theme) -> Spec:
     x = alt.X("low:Q", title="left chosen", axis=_shares(), scale=scale)
     bars = base.mark_rule(strokeWidth=1.5).encode(x=x, x2="high:Q", color=colour)
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="value:Q", color=colour, shape=shape)
-    return _spec(alt.layer(half, bars, dots), theme, _height(len(shares)))
+    return _spec(alt.layer(half, bars, dots), theme, _height(len(shares)), _LEANING)
 
 
 _LEANING = ["within chance", "favours a side"]
@@ -179,7 +196,7 @@ def _reliability(panel: Panel, theme: Theme) -> Spec:
     )
     y = alt.Y(
         "low:Q",
-        title=f"how often {panel.context['source']} agreed",
+        title=f"{panel.context['source']} agreed",
         axis=_shares(),
         scale=alt.Scale(domain=[0, 1]),
     )
@@ -196,18 +213,21 @@ def _reliability(panel: Panel, theme: Theme) -> Spec:
 
 
 def _accuracy(panel: Panel, theme: Theme) -> Spec:
-    kinds = [panel.context["model"], "longest", "ceiling"]
+    every_kind = [panel.context["model"], "longest", "ceiling"]
     figures: list[tuple[str, str, KnownFigure]] = []
     for row in panel.shown_in_chart:
         if not _figure(row, "accuracy"):
             continue
-        for kind, key in zip(kinds, ("accuracy", "longest", "ceiling"), strict=True):
+        for kind, key in zip(every_kind, ("accuracy", "longest", "ceiling"), strict=True):
             figure = _figure(row, key)
             # There `longest` is always right or always wrong: its dot would only stretch the axis.
             if figure and not (key == "longest" and row["kind"] == "preferred"):
                 figures.append((_slice_name(row), kind, figure))
-    colours = alt.Scale(domain=kinds, range=[theme.model, theme.rule, theme.ceiling])
-    shapes = alt.Scale(domain=kinds, range=["circle", "diamond", "cross"])
+    kinds = [kind for kind in every_kind if any(kind == drawn for _, drawn, _ in figures)]
+    of_kind = {"longest": (theme.rule, "diamond"), "ceiling": (theme.ceiling, "cross")}
+    looks = [(theme.model, "circle"), *(of_kind[kind] for kind in kinds[1:])]
+    colours = alt.Scale(domain=kinds, range=[colour for colour, _ in looks])
+    shapes = alt.Scale(domain=kinds, range=[shape for _, shape in looks])
     names = [name for name, kind, _ in figures if kind == kinds[0]]
     slices = alt.Y("slice:N", sort=names, title=None, axis=_row_labels())
     base = _chart({"slice": name, "kind": kind, **_span(figure)} for name, kind, figure in figures)
@@ -223,7 +243,7 @@ def _accuracy(panel: Panel, theme: Theme) -> Spec:
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         x="value:Q", shape=alt.Shape("kind:N", scale=shapes)
     )
-    return _spec(alt.layer(bars, dots), theme, _height(len(names)))
+    return _spec(alt.layer(bars, dots), theme, _height(len(names)), kinds)
 
 
 def _slice_name(row: Row) -> str:
@@ -258,7 +278,7 @@ def _margins(panel: Panel, theme: Theme) -> Spec:
         )
     )
     zero = _chart([{"zero": 0}]).mark_rule(color=theme.ink, strokeWidth=1).encode(x="zero:Q")
-    return _spec(alt.layer(bars, zero), theme, HEIGHT)
+    return _spec(alt.layer(bars, zero), theme, HEIGHT, list(outcomes.values()), room=LEGEND + LABELS // 2)
 
 
 def _pace(panel: Panel, theme: Theme) -> Spec:
@@ -305,7 +325,7 @@ def _audit(panel: Panel, theme: Theme) -> Spec:
     none = _chart([{"none": 0}]).mark_rule(color=theme.soft, strokeDash=[3, 3]).encode(x="none:Q")
     bars = base.mark_rule(strokeWidth=1.5).encode(x=x, x2="high:Q")
     dots = base.mark_point(filled=True, size=55, opacity=1).encode(x="value:Q", shape=shape)
-    return _spec(alt.layer(none, bars, dots), theme, 32 * len(features))
+    return _spec(alt.layer(none, bars, dots), theme, 32 * len(features), names)
 
 
 def _doublings(figures: Sequence[KnownFigure]) -> list[float]:
@@ -376,8 +396,11 @@ def _plan(panel: Panel, theme: Theme) -> Spec:
     words = ["you are here", *(f"{row['votes']:,.0f} votes" for row in rows[1:])]
     marks = _chart({**row, "words": said} for row, said in zip(rows, words, strict=True)).encode(x=x, y=y)
     dots = marks.mark_point(color=theme.rule, filled=True, size=70, opacity=1, shape="diamond")
-    text = marks.mark_text(color=theme.ink, align="left", dx=8, dy=-8, fontSize=12).encode(text="words:N")
-    return _spec(alt.layer(line, dots, text), theme, HEIGHT)
+    # Near the right edge, words beside their point would be cut off, so they end below it.
+    is_near, words_of = alt.datum.votes > 0.6 * most, marks.encode(text="words:N")
+    beside = words_of.transform_filter(~is_near).mark_text(color=theme.ink, align="left", dx=8, dy=-8)
+    below = words_of.transform_filter(is_near).mark_text(color=theme.ink, align="right", dx=6, dy=16)
+    return _spec(alt.layer(line, dots, beside, below), theme, HEIGHT)
 
 
 def _even(most: float, steps: int) -> list[float]:
@@ -410,7 +433,7 @@ def _sources(panel: Panel, theme: Theme) -> Spec:
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         x="value:Q", color=colour, shape=alt.Shape("kind:N", scale=shapes)
     )
-    return _spec(alt.layer(half, bars, dots), theme, _height(len(names)))
+    return _spec(alt.layer(half, bars, dots), theme, _height(len(names)), kinds)
 
 
 CHARTS: dict[str, Callable[[Panel, Theme], Spec]] = {
