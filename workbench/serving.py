@@ -30,6 +30,8 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 COLLECTED_BODY = 2**20
 LONGEST_HEAD = 64 * 2**10
+LONGEST_LINE = 8190
+"""The most that gunicorn allows: a search in another script takes nine bytes a character."""
 MOST_COLLECTED = 64 * 2**20
 MOST_ARRIVING = 800
 ARRIVAL_SECONDS = 20.0
@@ -84,6 +86,7 @@ class CollectingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        self.cfg.set("limit_request_line", LONGEST_LINE)
         self.arriving: OrderedDict[TConn, Arrival] = OrderedDict()
         self.untidy = False
         self.tidied_at = 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.webserver import ask, web
-from workbench.serving import COLLECTED_BODY, LONGEST_HEAD, is_whole
+from workbench.serving import COLLECTED_BODY, LONGEST_HEAD, LONGEST_LINE, is_whole
 
 pytestmark = pytest.mark.services
 
@@ -59,6 +59,13 @@ def test_what_arrives_in_pieces_is_answered_once_it_is_whole(port):
             time.sleep(0.05)
 
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(("bytes_", "status"), [(LONGEST_LINE, 200), (LONGEST_LINE + 1, 414)])
+def test_an_address_is_read_up_to_its_limit(bytes_, status, port):
+    rest = len("GET /healthz?q= HTTP/1.1")
+
+    assert ask(port, f"/healthz?q={'a' * (bytes_ - rest)}")[0] == status
 
 
 def test_a_connection_is_used_again(port):

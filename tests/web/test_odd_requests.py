@@ -4,8 +4,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from tests.datasets.test_pages import sent
 from tests.factories import ComparisonFactory, JudgmentFactory, UserFactory
 from workbench.models import Release
+from workbench.pipeline import imports
 from workbench.pipeline import releases as pipeline
 
 pytestmark = pytest.mark.django_db
@@ -85,3 +87,24 @@ def test_a_place_in_the_queue_that_no_database_holds_is_no_error(cursor, dataset
     page = as_user(alice).get(reverse("review", args=[dataset.pk]), {"after": cursor})
 
     assert page.status_code in (200, 400)
+
+
+def test_a_nul_character_among_words_is_told_in_each_form_that_takes_a_list(dataset, alice, as_user):
+    """PostgreSQL stores none in JSON, and the validators of a text were left out for a list: 500."""
+    client, odd = as_user(alice), "law, a\0b"
+    member = dataset.members.get(user=alice)
+    upload = imports.keep_sample("pairs.jsonl", dataset, alice)
+    mapping = {"mapped": "1", "format": "columns", "use:a\0b": "prompt", "use:c": "a", "use:d": "b"}
+    forms = {
+        reverse("member_facts", args=[dataset.pk, member.pk]): {"skills": odd},
+        reverse("own_languages"): {"languages": odd},
+        reverse("settings", args=[dataset.pk]): sent(dataset, facet_keys=odd),
+        reverse("import_preview", args=[upload.pk]): {**mapping, "import": "1"},
+    }
+
+    answers = {path: client.post(path, form) for path, form in forms.items()}
+
+    for path, answer in answers.items():
+        assert answer.status_code < 500, path
+    assert not dataset.runs.filter(kind="import").exists()
+    assert (dataset.members.get(user=alice).skills, dataset.facet_keys) == ([], [])

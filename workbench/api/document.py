@@ -61,6 +61,7 @@ def document() -> dict[str, Any]:
                 operation["parameters"].append(_KEY)
             for status, words in possible.items():
                 operation["responses"].setdefault(status, {"description": words, "content": content})
+            operation["responses"]["414"] = {"description": "The address is longer than 8,190 bytes"}
     return written
 
 

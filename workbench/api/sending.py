@@ -13,7 +13,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse, UnreadablePostError
 from django.utils.cache import patch_vary_headers
 from ninja import Field, Schema
-from pydantic import ConfigDict
+from pydantic import ConfigDict, field_validator
+from pydantic_core import PydanticCustomError
 
 from workbench.api.problems import Conflict, Invalid
 from workbench.upload_handlers import ReceivedFile
@@ -115,11 +116,27 @@ def named(file: ReceivedFile, name: str) -> ReceivedFile:
 # --- what is answered ---------------------------------------------------------------------------------------
 
 
+def _has_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_has_nul, (*value, *value.values())))
+    return isinstance(value, list) and any(map(_has_nul, value))
+
+
 class Body(Schema):
     """What a program sends. A field that nobody knows is refused, as it may be a slip of the pen; and so is 0
     in the place of false."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_nul(cls, value: object) -> object:
+        """PostgreSQL stores no NUL character, in a text or in JSON."""
+        if _has_nul(value):
+            raise PydanticCustomError("null_characters_not_allowed", "Null characters are not allowed.")
+        return value
 
 
 class Asked(Body):

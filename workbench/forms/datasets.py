@@ -149,6 +149,11 @@ class KeysField(forms.CharField):
         words = value if isinstance(value, list) else str(value or "").split(",")
         return list(dict.fromkeys(filter(None, (str(word).strip() for word in words))))[:MOST_KEYS]
 
+    def run_validators(self, value: list[str]) -> None:
+        """Those of a text, for each word: PostgreSQL stores no NUL character."""
+        for word in value:
+            super().run_validators(word)
+
     def has_changed(self, initial: object, data: object) -> bool:
         return self.to_python(initial) != self.to_python(data)
 

@@ -27,8 +27,10 @@ class WordsField(forms.CharField):
         if len(value) > self._most:
             raise ValidationError(f"At most {self._most}; these are {len(value)}.")
 
-    def run_validators(self, value: object) -> None:
-        """The validators of a text are not for a list."""
+    def run_validators(self, value: list[str]) -> None:
+        """Those of a text, for each word: PostgreSQL stores no NUL character."""
+        for word in value:
+            super().run_validators(word)
 
     def has_changed(self, initial: object, data: object) -> bool:
         return self.to_python(initial) != self.to_python(data)

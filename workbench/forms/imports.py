@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import ProhibitNullCharactersValidator
 from django.http import QueryDict
 from django.utils.safestring import SafeString
 
@@ -243,6 +244,8 @@ class ImportForm(forms.Form):
             self.add_error(None, message)
         for word in self._unknown:
             self.add_error(None, f"A column has no use “{imports.escaped(word, 40)}”.")
+        for path in (self.mapping or {}).values():
+            ProhibitNullCharactersValidator()(path)  # the options are stored as JSON, which holds none
         if self.mapping == {} and self.cleaned_data.get("format") == MAP_COLUMNS:
             self.add_error(None, "Choose the column of the prompt, and the columns of the answers.")
 

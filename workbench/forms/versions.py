@@ -1,5 +1,6 @@
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import ProhibitNullCharactersValidator
 
 from scoring import seed
 from scoring.config import TEMPLATES, TOKEN_TYPES
@@ -61,6 +62,8 @@ class RegisterForm(forms.Form):
             raise ValidationError(
                 f"Send an object of at most {MOST_SETTINGS} settings, each a text, a number, true or false."
             )
+        for text in (*settings, *map(str, settings.values())):
+            ProhibitNullCharactersValidator()(text)
         return settings
 
 
