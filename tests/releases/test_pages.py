@@ -392,6 +392,17 @@ def test_the_list_polls_while_a_run_is_open_and_stops_after(dataset, alice, as_u
     assert "hx-get" not in client.get(url).content.decode()
 
 
+def test_the_progress_of_a_release_that_is_done_is_whole(dataset, alice):
+    judge(dataset)
+    judge(dataset, "tie")
+    run = begun(dataset, alice)
+
+    tasks.carry_out(run.pk)
+
+    run.refresh_from_db()
+    assert (run.state, run.progress) == ("done", "2 of 2 pairs")
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_list_takes_the_same_number_of_queries_for_one_release_and_for_three(
     dataset, alice, as_user, django_assert_num_queries, count

@@ -162,6 +162,51 @@ def test_texts_that_could_not_be_scored_are_listed_with_the_reason_and_put_back_
     assert enqueued == [(run.pk, "waiting")]
 
 
+def test_an_empty_answer_is_listed_and_no_button_tries_it_again(dataset, alice, as_user, enqueued):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    batch = failed_batch(run, "the answer is empty")
+    client = as_user(alice)
+
+    html = show(client, run)
+    answer = client.post(reverse("run_retry", args=[run.pk]), follow=True)
+
+    assert "the answer is empty" in html
+    assert 'id="retry"' not in html
+    assert "has nothing to retry" in answer.content.decode()
+    batch.refresh_from_db()
+    assert batch.state == "failed"
+    assert enqueued == []
+
+
+def test_only_batches_that_can_succeed_are_counted_and_tried_again(dataset, alice, as_user, enqueued):
+    run = RunFactory.create(dataset=dataset, version=ModelVersionFactory.create(), state="done")
+    empty, other = failed_batch(run, "the answer is empty"), failed_batch(run)
+    client = as_user(alice)
+
+    html = show(client, run)
+    client.post(reverse("run_retry", args=[run.pk]))
+
+    assert "Retry 1 failed batch<" in html
+    assert [
+        batch.state for batch in ScoreBatch.objects.filter(pk__in=[empty.pk, other.pk]).order_by("pk")
+    ] == [
+        "failed",
+        "waiting",
+    ]
+
+
+def test_the_page_of_an_import_leads_to_the_prompts_with_an_empty_answer(dataset, alice, as_user):
+    counts = {"rows": 3, "prompts": 3, "completions": 6, "comparisons": 3, "labels": "3 labels"}
+    fields = {"dataset": dataset, "kind": "import", "result": {**counts, "empty_completions": 2}}
+
+    stored = show(as_user(alice), RunFactory.create(state="done", **fields))
+    looked_at = show(as_user(alice), RunFactory.create(state="done", params={"dry_run": True}, **fields))
+
+    link = f'<a href="{reverse("data", args=[dataset.pk])}?empty=1">2: show the prompts</a>'
+    assert link in stored
+    assert link not in looked_at
+
+
 def test_a_cancelled_score_run_goes_on_in_a_new_run_over_what_is_left(dataset, alice, as_user):
     version = ModelVersionFactory.create()
     run = RunFactory.create(dataset=dataset, version=version, state="cancelled")

@@ -59,6 +59,7 @@ def test_planted_clusters_are_found_and_named_by_their_words(dataset, planted):
     run = clustered(dataset)
 
     assert (run.state, run.error, run.result) == ("done", "", {"topics": 3, "texts": 40})
+    assert run.progress == "40 of 40 prompts"
     words_of_theme = {
         "cake": {"cake", "chocolate", "oven", "need"},
         "harbour": {"ferry", "harbour", "leave", "when"},

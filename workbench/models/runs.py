@@ -360,8 +360,9 @@ class Run(models.Model):
         """Whether a training ended without a failure, and without a model that the gate would promote however
         many votes came."""
         finding = self.result.get("finding")
-        is_over = self.state == self.State.DONE and finding is not None
-        return is_over and finding["better"] is False and not finding.get("undecided")
+        if self.state != self.State.DONE or finding is None:
+            return False
+        return finding["better"] is False and not finding.get("undecided")
 
     @property
     def found_undecided(self) -> bool:
@@ -372,6 +373,11 @@ class Run(models.Model):
     def queue(self) -> str:
         """The Celery queue of the workers that carry out the Run."""
         return QUEUES.get(self.kind, "work")
+
+    @property
+    def unit(self) -> str:
+        """What the Run counts; "" where it counts several things at once, so that its rate says nothing."""
+        return UNITS.get(self.kind, "")
 
     @property
     def progress(self) -> str:

@@ -16,7 +16,7 @@ from workbench.models.dataset import BEGINNING
 from workbench.pipeline.model import plan
 from workbench.pipeline.runs import lifecycle as pipeline
 from workbench.pipeline.runs.going_on import go_on
-from workbench.pipeline.scoring import cuts
+from workbench.pipeline.scoring import batches, cuts
 from workbench.views import STOP_POLLING, Request, orders
 from workbench.views.pictures import Lanes
 from workbench.worker import tasks
@@ -184,10 +184,13 @@ def run(request: Request, pk: int) -> HttpResponse:
         "workforce": workforce([run]),
         "failed": _with_completions(run.batches.failed().order_by("pk")[:BATCHES_SHOWN]),
         "failed_count": run.batches.failed().count(),
+        "retry_count": batches.worth_a_retry(run).count(),
         "by_worker": run.batches.by_worker(),
     }
     if run.kind == Run.Kind.IMPORT:
         context["imported"] = run.result if "rows" in run.result else None
+        is_stored = run.state == Run.State.DONE and not run.params.get("dry_run")
+        context["is_stored"] = is_stored and run.dataset_id is not None
     elif run.kind == Run.Kind.SCORE:
         context["cuts"] = cuts.of_run(run)
     elif run.kind == Run.Kind.TRAIN:

@@ -252,6 +252,8 @@ def write(dataset: Dataset, recipe: Recipe, folder: Path, progress: Progress = n
                 if done % CHUNK == 0 and not progress(done, total):
                     raise Cancelled
                 files.add(case)
+        if not progress(total, total):
+            raise Cancelled
         if not files.open:
             raise ReleaseError(_nothing_to_release(dataset, files.counts))
         facts = manifest_of(

@@ -36,7 +36,7 @@ from workbench.models import (
     ScoreBatch,
     User,
 )
-from workbench.models.runs import RunResult
+from workbench.models.runs import RunResult, ScoreBatchQuerySet
 from workbench.pipeline.history.recording import Kind, record, record_run
 from workbench.pipeline.runs.lifecycle import FAILED
 from workbench.pipeline.runs.progress import is_for_people
@@ -632,11 +632,16 @@ def unscored(dataset: Dataset, version: ModelVersion, count: int, open_runs: Ite
     return Unscored(failures["empty"], failures["failed"], waiting, cancelled, failures["run"], stopped)
 
 
+def worth_a_retry(run: Run) -> ScoreBatchQuerySet:
+    """The failed batches of the Run that another try may score: an empty answer stays empty."""
+    return run.batches.failed().exclude(error=EMPTY_COMPLETION)
+
+
 def retry_failed(run: Run, by: User | None = None) -> int:
     """Give the Run's failed batches all their attempts again, and reopen the Run. Returns how many batches
     the Run has to do; the caller enqueues."""
     with transaction.atomic():
-        run.batches.failed().update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
+        worth_a_retry(run).update(state=ScoreBatch.State.WAITING, finished_at=None, lease_until=None)
         left = run.batches.unfinished().update(attempts=0, error="", enqueued_at=None)
         if left:
             run.reopen(run.batches.scored())

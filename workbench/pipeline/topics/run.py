@@ -61,14 +61,13 @@ def carry_out(run: Run) -> None:
     keys, exact = _vectors(dataset)
     if len(keys) < FEWEST_PROMPTS:
         raise Refused(f"Topics need {FEWEST_PROMPTS} prompts with a vector; this dataset has {len(keys)}.")
-    total = 2 * len(keys)
-    if not run.update_progress(0, total):
+    if not run.update_progress(0, len(keys)):
         raise Cancelled
     clusters = _clusters(exact)
-    names = _names(run, keys, clusters, total)
+    names = _names(run, keys, clusters)
     numbers = _numbers(dataset, keys, clusters)
     try:
-        topics = _stored(run, dataset, keys, clusters, names, numbers, total)
+        topics = _stored(run, dataset, keys, clusters, names, numbers)
     finally:
         PromptChange.objects.all_of(dataset.pk)
     place_new(dataset)
@@ -102,7 +101,8 @@ def _clusters(exact: Vectors) -> Places:
     return clusters
 
 
-def _names(run: Run, keys: Places, clusters: Places, total: int) -> list[str]:
+def _names(run: Run, keys: Places, clusters: Places) -> list[str]:
+    """A name for each cluster. Reading the Prompts is the first half of the work."""
     words = Words(int(clusters.max()) + 1)
     cluster_of = dict(zip(keys.tolist(), clusters.tolist(), strict=True))
     done = 0
@@ -111,7 +111,7 @@ def _names(run: Run, keys: Places, clusters: Places, total: int) -> list[str]:
         for pk, messages in prompts.iterator(chunk_size=100):
             words.add(cluster_of[pk], text_of_prompt(messages))
         done += len(chunk)
-        if not run.update_progress(done, total):
+        if not run.update_progress(done // 2, len(keys)):
             raise Cancelled
     return words.names()
 
@@ -139,13 +139,7 @@ def _numbers(dataset: Dataset, keys: Places, clusters: Places) -> list[int]:
 
 
 def _stored(
-    run: Run,
-    dataset: Dataset,
-    keys: Places,
-    clusters: Places,
-    names: list[str],
-    numbers: list[int],
-    total: int,
+    run: Run, dataset: Dataset, keys: Places, clusters: Places, names: list[str], numbers: list[int]
 ) -> int:
     """Store the topics and the topic of each Prompt, in short transactions, and remove topics without any;
     the number of topics."""
@@ -156,12 +150,12 @@ def _stored(
             size = int((clusters == place).sum())
             values = {"name": name, "size": size}
             rows.append(Topic.objects.update_or_create(dataset=dataset, number=number, defaults=values)[0])
-    done = total // 2
+    done = len(keys)
     for place, topic in enumerate(rows):
         for chunk in in_chunks(keys[clusters == place].tolist(), CHUNK):
             Prompt.objects.filter(pk__in=chunk).exclude(topic=topic).update(topic=topic)
             done += len(chunk)
-            if not run.update_progress(done, total):
+            if not run.update_progress(done // 2, len(keys)):
                 raise Cancelled
     with transaction.atomic():
         Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
