@@ -79,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a new head reads: the first token, the mean of all, or (auto) what fits the encoder",
     )
     parser.add_argument(
+        "--length-start",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="start a new head over the mean at the length rule of the training pairs",
+    )
+    parser.add_argument(
         "--checkpointing",
         action="store_true",
         default=None,

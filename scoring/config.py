@@ -73,6 +73,7 @@ class TrainConfig:
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
+    length_start: bool = False  # a new head over the mean starts at the length rule of the pairs
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
     layer_decay: float = 1.0  # rate of a layer over that of the layer above

@@ -90,6 +90,41 @@ def pool_by_mean(classifier: PreTrainedModel) -> bool:
     return True
 
 
+class Counting(NamedTuple):
+    """What must be written so that a new head over the mean counts tokens (scoring.length_start): the block
+    after the attention of the last trained layer, the attention of the layer that takes the mean, with the
+    width of one of its heads, and the two parts of the head."""
+
+    up: nn.Linear
+    down: nn.Linear
+    norm: nn.LayerNorm
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    width: int
+    dense: nn.Linear
+    output: nn.Linear
+
+
+def counting(classifier: PreTrainedModel) -> Counting | None:
+    """None for a classifier without a new head over the mean, with adapters around its layers, and for
+    DeBERTa, whose attention sees positions beside the keys."""
+    found, head = _layers(classifier), _head(classifier)
+    up_name = found and found[1].up
+    if found is None or head is None or up_name is None:
+        return None
+    (*_, last, mean), names = found
+    block = [last.get_submodule(name) for name in (up_name, names.down, names.down_norm)]
+    attention = [mean.get_submodule(name) for name in (names.query, names.key, names.value)]
+    if not all(isinstance(part, nn.Linear) for part in (*block[:2], *attention)):
+        return None
+    up, down, query, key, value, dense, output = cast("list[nn.Linear]", [*block[:2], *attention, *head])
+    if any(bool(part.weight.any()) for part in (query, key, output)):
+        return None
+    width = query.out_features // classifier.config.num_attention_heads
+    return Counting(up, down, cast("nn.LayerNorm", block[2]), query, key, value, width, dense, output)
+
+
 def reads_untrained(source: Path, config: TrainConfig, classifier: PreTrainedModel) -> str | None:
     """A sentence if a new head should read the mean of the tokens and its family can't; None otherwise.
     Decoders read their last token, which has seen all others."""
@@ -112,13 +147,18 @@ class _Names(NamedTuple):
     mix_norm: str
     down: str
     down_norm: str
+    up: str | None  # None: the layer can't count (scoring.length_start)
 
 
 _AROUND = ("attention.output.dense", "attention.output.LayerNorm", "output.dense", "output.LayerNorm")
 LAYERS = (
-    _Names("attention.self.query", "attention.self.key", "attention.self.value", *_AROUND),
+    _Names(
+        "attention.self.query", "attention.self.key", "attention.self.value", *_AROUND, "intermediate.dense"
+    ),
     # DeBERTa 2: its relative positions are products with queries and keys, so these too are zero.
-    _Names("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj", *_AROUND),
+    _Names(
+        "attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj", *_AROUND, None
+    ),
     # DistilBERT.
     _Names(
         "attention.q_lin",
@@ -128,6 +168,7 @@ LAYERS = (
         "sa_layer_norm",
         "ffn.lin2",
         "output_layer_norm",
+        "ffn.lin1",
     ),
 )
 """Layers that can take the mean. MPNet's can't: it adds learnt positions to the attention of every layer."""
@@ -150,7 +191,7 @@ def _layers(classifier: PreTrainedModel) -> tuple[nn.ModuleList, _Names] | None:
         layers = getattr(getattr(classifier.base_model, inner, None), "layer", None)
         if isinstance(layers, nn.ModuleList) and _head(classifier):
             for names in LAYERS:
-                if all(_part(layers[-1], name) for name in names):
+                if all(_part(layers[-1], name) for name in names if name):
                     return layers, names
     return None
 

@@ -54,6 +54,7 @@ from scoring.heads import (
     trained_parameters,
     wants_mean,
 )
+from scoring.length_start import start_at_length
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
@@ -66,6 +67,7 @@ __all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "Training
 Values = npt.NDArray[np.float64]
 EndedBy = Literal["steps", "patience", "time"]
 T = TypeVar("T")
+LENGTH_PAIRS = 500  # by which a head that starts at the length rule gets its weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,8 @@ class Run:
         if full := room_on_disk(self.work, sum(p.numel() for p in self.classifier.parameters())):
             raise TrainingError(full)
         self.identity = self._identity()
+        if self.config.length_start:
+            self.start_at_length()
         draw = np.random.default_rng(self.config.seed)
         count = min(len(self.data.validation), self.config.validation_pairs)
         self.watched = np.sort(draw.permutation(len(self.data.validation))[:count])
@@ -256,6 +260,14 @@ class Run:
             dtype=torch.float32,
         )
         return self.preflight
+
+    def start_at_length(self) -> None:
+        """Nothing changes for a head that has been trained, or a family that can't count."""
+        rng = np.random.default_rng(self.config.seed)
+        chosen = np.sort(rng.permutation(len(self.data.train))[:LENGTH_PAIRS]).tolist()
+        sides = [side for index in chosen for side in self.encoded["train"][index]]
+        targets = np.array([self.data.train[index].target for index in chosen])
+        start_at_length(self.classifier, sides, targets, lambda: self.margins("train", chosen))
 
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""

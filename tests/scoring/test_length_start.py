@@ -1,0 +1,162 @@
+"""A new head that starts at the length rule of its pairs."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, BertForSequenceClassification
+
+from scoring.engine import load
+from scoring.model import quietly
+from scoring.pairs import LabelledPair, TrainingData
+from scoring.proof import prove
+from scoring.train import train
+from tests.scoring.models import save_bert, sentence
+from tests.scoring.test_families import RIGHT, SMALL, pair_tokenizer
+from tests.scoring.test_heads import SHORT, bare, encoder_without_pooler
+
+START = replace(SHORT, steps=1, evaluations=1, learning_rate=1e-9, length_start=True, patience=None)
+
+
+def encoder(path: Path, family: str = "bert") -> Path:
+    """A random network with weights as small as at the start of a training, so that a token is still what it
+    is: the first one stands out."""
+    torch.manual_seed(0)
+    settings = {**SMALL, **RIGHT.get(family, {}), "hidden_size": 64, "initializer_range": 0.05}
+    with quietly():
+        network = AutoModel.from_config(AutoConfig.for_model(family, **settings))
+        network.save_pretrained(
+            path,
+            state_dict={name: value for name, value in network.state_dict().items() if "pooler" not in name},
+        )
+    pair_tokenizer().save_pretrained(path)
+    return path
+
+
+def pairs_where(longer_is_better: bool, count: int, first: int = 0) -> list[LabelledPair]:
+    """Pairs of answers of 3 to 40 words, of which one has half as many again as the other, or more."""
+    draw, pairs = random.Random(first), []
+    for number in range(first, first + count):
+        short = draw.randint(3, 26)
+        sizes = [short, short + short // 2 + 1]
+        draw.shuffle(sizes)
+        a, b = (sentence(size, 7 * number + place) for place, size in enumerate(sizes))
+        target = float((sizes[0] > sizes[1]) == longer_is_better)
+        pairs.append(LabelledPair(sentence(4, number), a, b, target, f"g{number}"))
+    return pairs
+
+
+def data_where(longer_is_better: bool) -> TrainingData:
+    train_pairs, validation, test = (
+        pairs_where(longer_is_better, count, first) for count, first in ((160, 0), (40, 1000), (80, 2000))
+    )
+    return TrainingData(train_pairs, validation, test)
+
+
+def accuracy(folder, pairs: list[LabelledPair]) -> float:
+    scored = load(folder, max_length=64, precision="fp32")([text for pair in pairs for text in pair.texts])
+    margins = np.array([row.value for row in scored])
+    return float(np.mean((margins[::2] > margins[1::2]) == [pair.target > 0.5 for pair in pairs]))
+
+
+@pytest.mark.parametrize("longer_is_better", [True, False])
+def test_the_first_step_begins_at_the_length_rule_of_the_pairs(longer_is_better, tmp_path):
+    data = data_where(longer_is_better)
+
+    train(encoder(tmp_path / "encoder"), data, tmp_path / "out", START)
+
+    assert accuracy(tmp_path / "out", list(data.test)) > 0.95
+
+
+def test_without_it_a_new_head_says_nothing_at_first(tmp_path):
+    data = data_where(True)
+
+    train(
+        encoder(tmp_path / "encoder"),
+        data,
+        tmp_path / "out",
+        replace(START, length_start=False),
+    )
+
+    assert accuracy(tmp_path / "out", list(data.test)) < 0.75
+
+
+def test_where_length_says_nothing_it_weighs_nothing(tmp_path):
+    pairs = pairs_where(True, 80) + pairs_where(False, 80, 5000)
+    data = replace(data_where(True), train=pairs)
+
+    train(encoder(tmp_path / "encoder"), data, tmp_path / "out", START)
+
+    head = BertForSequenceClassification.from_pretrained(tmp_path / "out").classifier
+    assert abs(head.weight[0, 0].item()) < 0.5
+
+
+def test_plain_transformers_scores_such_a_model_alike(tmp_path):
+    train(encoder(tmp_path / "encoder"), data_where(True), tmp_path / "out", START)
+
+    assert prove(tmp_path / "out", 64).template == "bert-pair"
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra", "distilbert"])
+def test_other_families_with_such_layers_count_too(family, tmp_path):
+    data = data_where(True)
+
+    train(encoder(tmp_path / "encoder", family), data, tmp_path / "out", START)
+
+    assert accuracy(tmp_path / "out", list(data.test)) > 0.95
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "llama"])
+def test_a_family_that_cannot_count_starts_as_it_would_without(family, tmp_path):
+    source = bare(tmp_path / "encoder", family)
+    weights = []
+
+    for name, is_asked in (("with", True), ("without", False)):
+        config = replace(START, length_start=is_asked)
+        done = train(source, data_where(True), tmp_path / name, config)
+        weights.append(done.checkpoint.weights_sha256)
+
+    assert weights[0] == weights[1]
+
+
+def test_a_network_in_which_first_tokens_do_not_stand_out_starts_as_it_would_without(tmp_path):
+    source = encoder_without_pooler(tmp_path / "encoder")
+
+    train(source, data_where(True), tmp_path / "out", START)
+
+    head = BertForSequenceClassification.from_pretrained(tmp_path / "out").classifier
+    assert head.weight.abs().max().item() < 1e-3
+
+
+def test_a_head_that_was_trained_keeps_its_start(tmp_path):
+    source = save_bert(tmp_path / "model")
+
+    train(source, data_where(True), tmp_path / "out", START)
+
+    before, after = (
+        BertForSequenceClassification.from_pretrained(folder).classifier.weight
+        for folder in (source, tmp_path / "out")
+    )
+    assert torch.allclose(before, after, atol=1e-6)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    config = replace(START, steps=6, learning_rate=1e-3, save_seconds=0.0)
+    whole = train(source, data, tmp_path / "whole", config)
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress):
+        if progress.step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(source, data, tmp_path / "stopped", config, report=kill)
+    stopped = train(source, data, tmp_path / "stopped", config)
+
+    assert stopped.checkpoint.weights_sha256 == whole.checkpoint.weights_sha256
