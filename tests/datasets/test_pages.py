@@ -40,6 +40,7 @@ from workbench.models import (
 )
 from workbench.pipeline.data.search_index import reindex
 from workbench.pipeline.datasets import overview
+from workbench.pipeline.datasets.loop import loop_of
 from workbench.templatetags.figures import percent
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +94,22 @@ def test_the_overview_says_why_completions_are_not_scored(dataset, alice, as_use
     assert "; 3 waiting" in going_on
     assert "; 3 waiting" not in stopped
     assert f"3 not scored: {run} was cancelled" in stopped
+
+
+def test_empty_answers_do_not_keep_scoring_from_being_complete(dataset, alice, as_user):
+    version = ModelVersionFactory.create(state="active")
+    scored, empty = (CompletionFactory.create(prompt__dataset=dataset, text=text) for text in ("yes", " "))
+    ScoreFactory.create(completion=scored, version=version)
+    run = RunFactory.create(kind="score", dataset=dataset, version=version, state="done")
+    ScoreBatch.objects.create(
+        run=run, version=version, completion_ids=[empty.pk], size=1, state="failed", error=EMPTY_COMPLETION
+    )
+
+    html = page(as_user(alice), "dataset", dataset.pk)
+
+    (step,) = (step for step in loop_of(counts_of(dataset, version), True, None) if step.name == "Scored")
+    assert (step.state, step.words) == ("done", "1 of 2")
+    assert '<progress max="1" value="1" aria-label="Scored">' in html
 
 
 def test_a_text_that_no_scorer_reads_has_the_reason_that_is_counted_as_empty():

@@ -34,6 +34,24 @@ def vote(dataset, annotator, seconds, at=(2026, 11, 3, 12), **fields) -> Judgmen
     return judgment
 
 
+def test_columns_for_pay_and_corrections_are_shown_where_somebody_has_them(dataset, of_bob, alice, as_user):
+    vote(dataset, of_bob, 59.5)
+    client, url = as_user(alice), reverse("time_sheet", args=[dataset.pk])
+
+    plain = client.get(url, MONTH).content.decode()
+    Dataset.objects.update(pay_rate=Decimal(12), pay_per="hour", currency="EUR")
+    TimeCorrection.objects.create(
+        dataset=dataset, user=of_bob.user, day=date(2026, 11, 3), seconds=60, reason="A meeting.", by=alice
+    )
+    paid = client.get(url, MONTH).content.decode()
+
+    assert ">Pay</th>" not in plain
+    assert ">Correction</th>" not in plain
+    assert "A meeting." in paid
+    assert ">Pay</th>" in paid
+    assert ">Correction</th>" in paid
+
+
 def test_the_sums_are_those_of_the_votes_to_the_hundredth(dataset, of_bob):
     # In floating point, the sum of these depends on their order.
     times = [0.1, 0.2, 0.7, 12.34, 299.99, 1.005, 4.35, 300.0] * 12

@@ -732,7 +732,9 @@ def test_a_flagged_case_shows_the_flag_and_settling_closes_it(client, make):
 def test_guideline_gaps_collect_beside_the_guidelines_with_the_agreement_under_each_version(
     client, dataset, rita, make, store_figures
 ):
-    old, new = (Guidelines.objects.create(dataset=dataset, number=n, text=f"Version {n}.") for n in (1, 2))
+    old, new = (
+        Guidelines.objects.create(dataset=dataset, number=n, text=f"Version **{n}**.") for n in (1, 2)
+    )
     gap, slip = make("ab", question="May it be rude?"), make("aa", question="Is it right?")
     for _ in range(10):
         make("ab").judgments.update(guidelines=old)
@@ -750,7 +752,7 @@ def test_guideline_gaps_collect_beside_the_guidelines_with_the_agreement_under_e
     assert "May it be rude? 0" in page
     assert "Say what to do about rude answers." in page
     assert "Not this one." not in page
-    assert "Version 2." in page
+    assert "Version <strong>2</strong>." in page
     shares = [" ".join(row.split()) for row in page.split("<tr>")[2:]]
     assert ">100 %<" in shares[0]
     assert ">0 %<" in shares[1]

@@ -320,10 +320,27 @@ def test_a_name_that_a_spreadsheet_would_run_is_defused(as_user, alice, dataset,
 
 def test_without_votes_on_two_sources_the_page_says_what_will_be_there(as_user, alice, dataset, ann):
     assert "No votes or labels yet." in page(as_user(alice), dataset)
-    voted(dataset, ann, "", "", ["a"])
+    voted(dataset, ann, "rowan", "rowan", ["a"])
+    voted(dataset, ann, "alder", "alder", ["a"])
     stored(dataset)
 
     assert "No votes or labels compare two sources yet." in page(as_user(alice), dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("", "No answer here has a source"), ("rowan", "Only rowan is named as the source of answers here")],
+)
+def test_where_no_two_sources_are_named_no_vote_helps_and_the_page_says_so(
+    as_user, alice, dataset, ann, name, sentence
+):
+    voted(dataset, ann, name, "", ["a"])
+    stored(dataset)
+
+    html = page(as_user(alice), dataset)
+
+    assert f"{sentence}, so there is nothing to compare." in html
+    assert reverse("help_page", args=["how-to/imports"]) in html
 
 
 def test_the_first_named_board_is_shown_where_an_address_asks_for_another(as_user, alice, dataset, ann):

@@ -383,6 +383,7 @@ class Dataset(models.Model):
         prompt_count: int
         completion_count: int
         scored_count: int
+        empty_count: int
         cut_count: int
         comparison_count: int
         wanted_count: int
@@ -424,6 +425,11 @@ class Dataset(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("dataset", args=[self.pk])
+
+    @property
+    def scorable_count(self) -> int:
+        """How many answers the version can score; needs the loop counts."""
+        return self.completion_count - self.empty_count
 
     @property
     def initial_overlap(self) -> int:

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from workbench import access
 from workbench.models import Dataset, Role, Statistics
 from workbench.pipeline import quality
+from workbench.pipeline.datasets.overview import sources_of
 from workbench.pipeline.quality import charts
 from workbench.pipeline.quality.panels import in_words
 from workbench.pipeline.quality.reports import Board, has_value
@@ -43,6 +44,8 @@ def sources(request: HttpRequest, pk: int) -> HttpResponse:
     if stored and votes:
         context |= _board(dataset, stored, votes)
         context["choices"] = [(name, board_panel.CHOICES[name]) for name in boards]
+    elif stored:
+        context["named"] = sources_of(dataset)
     return render(request, "sources/sources.html", context)
 
 

@@ -81,6 +81,8 @@ def shown(chosen: PeriodForm, lines: Sequence[Line]) -> dict[str, object]:
         "period": chosen.period,
         "lines": lines[:MOST_LINES],
         "hidden": max(0, len(lines) - MOST_LINES),
+        "is_paid": any(line.pay is not None for line in lines),
+        "is_corrected": any(line.reason for line in lines),
     }
 
 

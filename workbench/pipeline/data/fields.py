@@ -279,7 +279,7 @@ FIELDS: tuple[Field, ...] = (
     State("state", "Votes and labels", of_pairs=True),
     Mark("unscored", "An answer without a score"),
     Mark("flagged", "Flagged", of_pairs=True),
-    Mark("disagreement", "In disagreement", of_pairs=True),
+    Mark("disagreement", "In a queue of Review", of_pairs=True),
     Mark("gold", "Gold", of_pairs=True),
     Mark("priority", "Put first in the queue", of_pairs=True),
     Mark("empty", "An empty answer"),

@@ -44,7 +44,7 @@ def loop_of(dataset: Dataset, has_version: bool, accuracy: ModelAccuracy | None)
         LoopStep("Data", float(dataset.prompt_count > 0), _number(dataset.prompt_count, "prompt")),
         LoopStep(
             "Scored",
-            _share(dataset.scored_count, dataset.completion_count) if has_version else 0.0,
+            _share(dataset.scored_count, dataset.scorable_count) if has_version else 0.0,
             f"{dataset.scored_count:,} of {dataset.completion_count:,}" if has_version else "no model",
         ),
         LoopStep("Voted", _share(votes, dataset.wanted_count), f"{votes:,} of {dataset.wanted_count:,}"),

@@ -19,6 +19,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Least
 
+from scoring.formats import EMPTY_COMPLETION
 from workbench.models import (
     Comparison,
     Completion,
@@ -32,6 +33,7 @@ from workbench.models import (
     Release,
     ReviewQueue,
     Score,
+    ScoreBatch,
 )
 from workbench.models.annotation import ComparisonQuerySet
 from workbench.models.counts import count_of
@@ -107,11 +109,14 @@ def with_judging_counts(datasets: DatasetQuerySet, version: ModelVersion | None)
 
 def with_loop_counts(datasets: DatasetQuerySet, version: ModelVersion | None) -> DatasetQuerySet:
     """Annotate where each dataset stands in the loop: the judging counts, completion_count, scored_count (by
-    the version), cut_count (how many of these it read only in part), last_release (number of the newest),
-    settled_count (final labels of reviewers), trained_name (the newest model trained on the dataset) and
-    new_label_count (final labels for a side since the release of that training)."""
+    the version), empty_count (what no version can score), cut_count (how many of the scored ones it read only
+    in part), last_release (number of the newest), settled_count (final labels of reviewers), trained_name
+    (the newest model trained on the dataset) and new_label_count (final labels for a side since the release
+    of that training)."""
     completions = Completion.objects.filter(prompt__dataset=OuterRef("pk"))
     scores = Score.objects.filter(version=version, completion__prompt__dataset=OuterRef("pk"))
+    failed = ScoreBatch.objects.failed().filter(run__dataset=OuterRef("pk"), version=version)
+    empty = failed.filter(error=EMPTY_COMPLETION).order_by().values("run__dataset").annotate(n=Sum("size"))
     releases = Release.objects.ready().filter(dataset=OuterRef("pk")).order_by("-number")
     decided = Decision.objects.current().filter(comparison__dataset=OuterRef("pk"))
     settled = decided.filter(method=Decision.Method.REVIEWER)
@@ -120,6 +125,7 @@ def with_loop_counts(datasets: DatasetQuerySet, version: ModelVersion | None) ->
     counts = {
         "completion_count": count_of(completions, "prompt__dataset"),
         "scored_count": count_of(scores, "completion__prompt__dataset"),
+        "empty_count": Coalesce(Subquery(empty.values("n")), 0),
         "cut_count": count_of(scores.cut(), "completion__prompt__dataset"),
         "last_release": Subquery(releases.values("number")[:1]),
         "settled_count": count_of(settled, "comparison__dataset"),
