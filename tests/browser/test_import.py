@@ -46,3 +46,21 @@ def test_columns_are_named_one_after_the_other_and_looked_at_when_asked(open_as,
     for column, use in uses.items():
         expect(page.get_by_label(column, exact=True).locator("option:checked")).to_have_text(use)
     expect(page.get_by_label("B is better")).to_have_value("R")
+
+
+def test_on_a_phone_the_name_of_the_file_stays_in_sight_while_its_removal_is_confirmed(
+    open_as, dataset, alice
+):
+    name = f"answers-of-our-second-round-of-votes-{'long' * 10}.jsonl"
+    dataset.uploads.create(shown_name=name, path="a", size=1, sha256="", uploaded_by=alice)
+    page = open_as(alice, viewport={"width": 390, "height": 844})
+    page.goto(reverse("import", args=[dataset.pk]))
+
+    page.get_by_label(f"Remove {name}").click()
+
+    expect(page.get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Remove file")).to_be_in_viewport(ratio=1)
+    scrolled = page.locator(".table-scroll", has_text=name).evaluate(
+        "box => [box.scrollWidth, box.clientWidth]"
+    )
+    assert scrolled[0] <= scrolled[1]
