@@ -3,6 +3,7 @@
     make load                                       SQLite: 50 clients, 2,000 pairs, overlap 2: ten minutes
     make load DATABASE_URL=postgresql://...         an empty PostgreSQL database of yours
     make load ARGS="--clients 10 --pairs 100"       a quick look: one minute
+    make load ARGS="--only plain"                   the first two rounds, to compare with another commit in turns
 
 There are four rounds, on a dataset each. In the first, clients make no pause: this is the harder test of lost
 and doubled votes. In the second, clients pause for 300 ms, in which the page takes no answer, and --pause
@@ -31,6 +32,7 @@ from benchmarks.campaign import assign, make_uniform
 from benchmarks.web import web
 from workbench.models import Claim, Dataset, Judgment
 
+ROUNDS = ("plain", "assigned")
 LOOK = 0.3  # seconds in which the page takes no answer, as in onscreen.js
 
 
@@ -87,11 +89,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--overlap", type=int, default=2)
     parser.add_argument("--pause", type=float, default=2.0, help="seconds, on average, in the second turn")
+    parser.add_argument("--only", choices=ROUNDS, help="rounds without or with languages and skills")
     options = parser.parse_args()
     call_command("migrate", verbosity=0)
     problems = []
     with web() as served:
-        for is_assigned, pause in product((False, True), (0.0, options.pause)):
+        rounds = [name == ROUNDS[1] for name in ROUNDS if options.only in (None, name)]
+        for is_assigned, pause in product(rounds, (0.0, options.pause)):
             dataset = make_uniform(options.pairs, overlap=options.overlap)
             clients = [Client(served.port, dataset, *logged_in(dataset)) for _ in range(options.clients)]
             if is_assigned:
