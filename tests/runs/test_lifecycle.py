@@ -94,3 +94,15 @@ def test_an_import_that_has_read_all_is_half_done():
     assert (round(run.rate), round(run.time_left.total_seconds())) == (5, 10)
     run.done, run.result = 50, {"phase": "storing"}
     assert (round(run.rate, 1), round(run.time_left.total_seconds(), 1)) == (7.5, 3.3)
+
+
+def test_the_time_left_of_a_training_with_a_limit_is_at_most_the_rest_of_the_limit():
+    """1 of 69 steps in 60 s would take more than an hour, but the training ends after 90 s."""
+    began = timezone.now() - timedelta(seconds=60)
+    run = RunFactory.create(kind="train", state="running", done=1, total=69, started_at=began)
+    unlimited = run.time_left.total_seconds()
+
+    run.params = {"max_seconds": 90}
+
+    assert round(unlimited) == 68 * 60
+    assert round(run.time_left.total_seconds()) == 30

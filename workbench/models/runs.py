@@ -423,10 +423,15 @@ class Run(models.Model):
 
     @property
     def time_left(self) -> timedelta | None:
-        """Remaining units / rate; None while rate or total is unknown, and after the end."""
-        if not (self.is_open and self.rate and self.total):
+        """Remaining units / rate, or what is left of the limit of a training, if that is less; None while
+        rate or total is unknown, and after the end."""
+        if not (self.is_open and self.rate and self.total and self.started_at):
             return None
-        return timedelta(seconds=max(0, self.total - self._units_done) / self.rate)
+        seconds = max(0, self.total - self._units_done) / self.rate
+        if limit := self.params.get("max_seconds"):
+            spent = (timezone.now() - self.started_at).total_seconds()
+            seconds = min(seconds, max(0.0, limit - spent))
+        return timedelta(seconds=seconds)
 
     @property
     def took(self) -> timedelta | None:

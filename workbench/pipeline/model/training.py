@@ -84,7 +84,7 @@ def begin(
         raise Refused(f"{base} is scored elsewhere, so its weights are not here. Choose another model.")
     if base.kind != ModelVersion.Kind.TRANSFORMER:
         raise Refused(f"{base} is a rule without weights. Choose another model to start from.")
-    plan.config_of(preset, settings)
+    config = plan.config_of(preset, settings)
     run = Run.objects.create(
         kind=Run.Kind.TRAIN,
         dataset=release.dataset,
@@ -96,6 +96,7 @@ def begin(
             "base_name": base.name,
             "preset": preset,
             "settings": dict(settings or {}),
+            "max_seconds": config.max_seconds,
             "name": plan.free_name(release, name),
         },
     )
