@@ -3,7 +3,7 @@
     make load                                       SQLite: 50 clients, 2,000 pairs, overlap 2: ten minutes
     make load DATABASE_URL=postgresql://...         an empty PostgreSQL database of yours
     make load ARGS="--clients 10 --pairs 100"       a quick look: one minute
-    make load ARGS="--only plain"                   the first two rounds, to compare with another commit in turns
+    make load ARGS="--only plain"                   two rounds, to compare with another commit in turns
 
 There are four rounds, on a dataset each. In the first, clients make no pause: this is the harder test of lost
 and doubled votes. In the second, clients pause for 300 ms, in which the page takes no answer, and --pause
