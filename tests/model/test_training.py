@@ -451,6 +451,21 @@ def test_a_training_that_finds_nothing_better_is_done_and_registers_nothing(run,
     assert not run.retry()
 
 
+def test_a_training_that_ran_out_of_time_advises_more_time(run, base, tmp_path):
+    came_to = {"config": {"max_seconds": 90.0}, "ended_by": "time", "steps": 1, "planned_steps": 69}
+    fake = FakeTraining(came_to=came_to)
+    assert run.start()
+
+    training.carry_out(
+        run, Tools(lambda *_: {"findings": []}, fake, same_as(base), lambda version: by_length), tmp_path
+    )
+
+    run.refresh_from_db()
+    assert run.result["finding"]["said"].endswith(
+        "Training stopped at its limit of 90 seconds, after 1 of 69 steps. Choose a preset with more time."
+    )
+
+
 @pytest.mark.parametrize("better", [True, False])
 def test_a_training_says_what_the_gate_says_of_its_model(better, run, base, tmp_path, monkeypatch):
     weighed = promotion.Gate(

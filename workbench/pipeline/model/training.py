@@ -199,10 +199,10 @@ def _trained(run: Run, log: RunLog, place: Path, tools: Tools) -> ModelVersion:
         name=_still_free(run), folder=out, files=checkpoint.files, facts=facts, by=run.created_by
     )
     if version == base:
-        raise NothingBetter(
-            f"No step beat {base} on the validation pairs, so no model was stored. More pairs, more passes "
-            "or another learning rate may help."
-        )
+        advice = "More pairs, more passes or another learning rate may help."
+        if ended := run.result.get("ended"):
+            advice = f"{ended} Choose a preset with more time."
+        raise NothingBetter(f"No step beat {base} on the validation pairs, so no model was stored. {advice}")
     if not is_new:
         log.say(f"These weights are already stored as {version}.")
     log.stage("recording the training data")
