@@ -15,8 +15,9 @@ from tests.factories import (
     ModelVersionFactory,
     PromptFactory,
 )
-from workbench.models import Dataset, Excluded, ModelVersion, Prompt, Suggestion
+from workbench.models import Dataset, Excluded, ModelVersion, Prompt, PromptChange, Suggestion
 from workbench.models.dataset import group_digest
+from workbench.pipeline.data import columns, finding
 from workbench.pipeline.data.columns import Columns, Table
 from workbench.pipeline.data.fields import FIELDS, Mark, fields_of
 from workbench.pipeline.data.finding import Selection, find
@@ -24,6 +25,13 @@ from workbench.pipeline.data.search_index import reindex
 
 NAMES = ["alder", "birch", "cedar", "rowan"]
 WORDS = ["heat", "pump", "moves", "out", "of", "the", "house", "and", "cools", "a", "room"]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are counted in blocks of thousands: here in blocks of three."""
+    monkeypatch.setattr(columns, "BLOCK", 3)
+    monkeypatch.setattr(finding, "BLOCK", 3)
 
 
 @pytest.fixture
@@ -136,6 +144,35 @@ def test_each_facet_counts_what_a_click_on_it_finds(seed: int, version: ModelVer
                 assert set(then.prompts.tolist()) == set(
                     then.columns.pairs["prompt"][then.pair_rows].tolist()
                 ) or not any(found.fields[name].of_pairs for name in clicked.chosen)
+
+
+def counts_of(found: finding.Found) -> list[tuple[str, str, int]]:
+    return [(value.name, value.value, value.count) for facet in found.facets for value in facet.values]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_after_a_change_are_those_of_a_process_that_starts_anew(
+    seed: int, version: ModelVersion
+) -> None:
+    draw = random.Random(seed)
+    dataset = filled(draw, version)
+    before = find(dataset, Selection(), version)
+    counts_before, grid_before = counts_of(before), before.grid()
+    changed = draw.sample(list(Prompt.objects.of(dataset)), 5)
+    for prompt in changed:
+        prompt.turns, prompt.language = 9, "fr"
+        prompt.save()
+        prompt.comparisons.update(gold_outcome="", priority=3)
+        Suggestion.objects.filter(comparison__prompt=prompt).update(margin=9.0)
+    PromptChange.objects.note(dataset.pk, [prompt.pk for prompt in changed])
+
+    after = find(dataset, Selection(), version)
+
+    anew = find(dataset, Selection(), version, columns.read(dataset, version))
+    assert sorted(counts_of(after)) == sorted(counts_of(anew)) != sorted(counts_before)
+    assert after.grid() == anew.grid()
+    assert sum(map(sum, grid_before)) > 0
 
 
 # --- columns that are brought up to date --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,10 @@ AT_ONCE = 1000
 """Changed Prompts that are read in one statement."""
 
 ROWS = 5000
+
+BLOCK = 8192
+"""Rows of one step of a count. Arrays of 128 KB and more are given back to the system when they are done
+with (MALLOC_TRIM_THRESHOLD_), and to get their memory again takes longer than to count."""
 
 UNDECIDED = ""
 METHODS = (UNDECIDED, *Decision.Method.values)
@@ -137,6 +142,15 @@ def _with_values(column: Array, places: Array, values: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What a field (pipeline.data.fields) says of the rows. of: rows of prompts, or of pairs, or None for all
+    in order; codes: the code of each, below 0 for none."""
+
+    codes: Array
+    of: Array | None = None
+
+
+@dataclass(frozen=True)
 class Margins:
     """What another version than the serving one says: the score of a minus the score of b for each row of
     the pairs, nan without one. stale: Prompts whose rows are to be read again."""
@@ -169,6 +183,19 @@ class Columns:
     many: dict[str, Table]
     words: dict[str, Words]
     others: OrderedDict[int, Margins] = field(default_factory=OrderedDict)
+    coded: dict[tuple[object, ...], Rows] = field(default_factory=dict, repr=False)
+    """What fields say of these rows, as far as somebody has asked: of other rows they say it anew."""
+
+    @cached_property
+    def blocks(self) -> list[tuple[slice, Array]]:
+        """The pairs of BLOCK prompts each: their rows, and the place in them of the first pair of each prompt
+        that has one."""
+        first = np.flatnonzero(np.diff(self.pairs["of"], prepend=-1))
+        ends = [*first.tolist()[BLOCK::BLOCK], len(self.pairs["of"])]
+        return [
+            (slice(int(first[at]), end), first[at : at + BLOCK] - first[at])
+            for at, end in zip(range(0, len(first), BLOCK), ends, strict=False)
+        ]
 
     def link(self) -> "Columns":
         """Sort the rows, and set the column `of` of pairs and many."""
@@ -193,7 +220,7 @@ class Columns:
 
         many = {name: others(table, "prompt") for name, table in self.many.items()}
         return replace(
-            self, prompts=others(self.prompts, "pk"), pairs=others(self.pairs, "prompt"), many=many
+            self, coded={}, prompts=others(self.prompts, "pk"), pairs=others(self.pairs, "prompt"), many=many
         )
 
     def joined(self, more: "Columns") -> "Columns":
@@ -201,6 +228,7 @@ class Columns:
         many = {name: table.with_rows(more.many[name]) for name, table in self.many.items()}
         return replace(
             self,
+            coded={},
             prompts=self.prompts.with_rows(more.prompts),
             pairs=self.pairs.with_rows(more.pairs),
             many=many,
@@ -219,6 +247,7 @@ class Columns:
             table["of"] = self.rows_of(table["prompt"]).astype(np.int32)
         return replace(
             self,
+            coded={},
             prompts=self.prompts.with_other_rows(places, fresh.prompts, "pk"),
             pairs=self.pairs.with_other_rows(self.pairs.places_of(changed), fresh.pairs, "prompt", "pk"),
             many={

@@ -11,22 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.models import Decision, Excluded, ModelVersion
-from workbench.pipeline.data.columns import METHODS, Array, Columns
+from workbench.pipeline.data.columns import METHODS, Array, Columns, Rows
 from workbench.pipeline.text.language_names import NAMES
 from workbench.pipeline.text.splits import SPLITS
 
 
 class BadSelection(ValueError):
     """An unknown field or a bad value. The message is a sentence for people."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a field says of the rows. of: rows of prompts, or of pairs, or None for all in order; codes: the
-    code of each, below 0 for none."""
-
-    codes: Array
-    of: Array | None = None
 
 
 @dataclass(frozen=True)

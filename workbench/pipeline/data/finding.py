@@ -12,8 +12,8 @@ import numpy as np
 
 from workbench.models import Dataset, ModelVersion, Run, Topic
 from workbench.pipeline.data import search
-from workbench.pipeline.data.columns import Array, Columns, columns_of, read_at
-from workbench.pipeline.data.fields import BadSelection, Field, Mark, Rows, Topics, Words, fields_of
+from workbench.pipeline.data.columns import BLOCK, Array, Columns, Rows, columns_of, read_at
+from workbench.pipeline.data.fields import BadSelection, Field, Mark, Topics, Words, fields_of
 
 SORTS = {
     "": "Oldest first",
@@ -139,7 +139,6 @@ class Found:
     of_prompts: dict[str, Array]
     of_pairs: dict[str, Array]
     searched: search.Found | None = None
-    rows: dict[str, Rows] = field(default_factory=dict)
 
     @cached_property
     def pair_rows(self) -> Array:
@@ -247,24 +246,23 @@ class Found:
             found = self.prompt_rows if is_of_all else self._prompts(of_prompts, of_pairs)
             return _counted(rows, found, kinds)
         found = self.pair_rows if is_of_all else self._pairs(of_prompts, of_pairs)
-        if not len(found):
-            return np.zeros(kinds, np.int64)
+        counts = np.zeros(kinds, np.int64)
         # A bit for each code, and none for -1, which is shifted out of the number. The pairs of a prompt
         # follow each other, so that its bits can be joined: a prompt of many pairs counts once.
         kind = np.min_scalar_type((1 << kinds) - 1)
-        bits = np.left_shift(kind.type(1), rows.codes.view(np.uint8), dtype=kind) * found
-        bits = np.bitwise_or.reduceat(bits, self._first_pairs)
-        return np.array([np.count_nonzero(bits & kind.type(1 << code)) for code in range(kinds)])
-
-    @cached_property
-    def _first_pairs(self) -> Array:
-        """The row of the first pair of each prompt that has one."""
-        return np.flatnonzero(np.diff(self.columns.pairs["of"], prepend=-1))
+        for part, first in self.columns.blocks:
+            bits = np.left_shift(kind.type(1), rows.codes[part].view(np.uint8), dtype=kind) * found[part]
+            bits = np.bitwise_or.reduceat(bits, first)
+            for code in range(kinds):
+                counts[code] += np.count_nonzero(bits & kind.type(1 << code))
+        return counts
 
     def _rows(self, one: Field) -> Rows:
-        if one.name not in self.rows:
-            self.rows[one.name] = one.rows(self.columns, self.version)
-        return self.rows[one.name]
+        version = self.version
+        key = (one.name, version.pk, version.temperature) if version else (one.name,)
+        if key not in self.columns.coded:
+            self.columns.coded[key] = one.rows(self.columns, version)
+        return self.columns.coded[key]
 
     def _named(self, one: Field) -> Mapping[str, str]:
         """Words for values that are numbers of rows: imports and topics."""
@@ -284,8 +282,12 @@ class Found:
             len(self.sure.values(self.columns)),
             len(self.fields["agreement"].values(self.columns)),
         )
-        known = self.pair_rows & (sure >= 0) & (agreed >= 0)
-        counts = np.bincount(agreed[known].astype(np.int64) * width + sure[known], minlength=width * height)
+        counts = np.zeros(width * height, np.int64)
+        for start in range(0, len(sure), BLOCK):
+            part = slice(start, start + BLOCK)
+            known = self.pair_rows[part] & (sure[part] >= 0) & (agreed[part] >= 0)
+            cells = agreed[part][known].astype(np.int64) * width + sure[part][known]
+            counts += np.bincount(cells, minlength=width * height)
         return [[int(n) for n in row] for row in counts.reshape(height, width)[::-1]]
 
     @cached_property
@@ -373,9 +375,13 @@ def _all(conditions: Iterable[Array], length: int) -> Array:
 
 
 def _counted(rows: Rows, found: Array, kinds: int) -> Array:
-    kept = found if rows.of is None else found[rows.of]
-    from_one = np.add(rows.codes, 1, dtype=np.intp)  # none is 0, and so is what is not found
-    return np.bincount(from_one * kept, minlength=kinds + 1)[1:]
+    counts = np.zeros(kinds + 1, np.int64)
+    for start in range(0, len(rows.codes), BLOCK):
+        part = slice(start, start + BLOCK)
+        kept = found[part] if rows.of is None else found[rows.of[part]]
+        from_one = np.add(rows.codes[part], 1, dtype=np.intp)  # none is 0, and so is what is not found
+        counts += np.bincount(from_one * kept, minlength=kinds + 1)
+    return counts[1:]
 
 
 def _most_frequent(values: list[Value], one: Field) -> list[Value]:
