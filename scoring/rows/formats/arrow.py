@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoring.rows.formats import columnar
 from scoring.rows.formats.base import Entry, Reading, refuse_columns
@@ -14,6 +13,8 @@ from scoring.rows.rows import BadRow, FileFault, Problem, Row, Values, refuse_ba
 
 
 def parquet(file: BinaryIO, raw: BinaryIO, size: int) -> Reading:
+    import pyarrow.parquet as pq  # megabytes of memory that few processes need
+
     try:
         table = pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:

@@ -8,15 +8,16 @@ read as dictionary indices, and rows are measured before they become Python obje
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from scoring.rows.formats.compressed import FREE_BYTES, MAX_RATIO
 from scoring.rows.rows import FileFault, escaped
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 MAX_ROWS = 500
 SLICE_BYTES = 8 * 2**20
@@ -120,7 +121,7 @@ def _head(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
 class _Chunk:
     """One column of one row group, measured by its page headers."""
 
-    def __init__(self, file: BinaryIO, group: pq.RowGroupMetaData, index: int, where: str) -> None:
+    def __init__(self, file: BinaryIO, group: "pq.RowGroupMetaData", index: int, where: str) -> None:
         column = group.column(index)
         self.where = where
         offsets = (column.dictionary_page_offset, column.data_page_offset)
@@ -153,10 +154,12 @@ class _Chunk:
         raise FileFault("too_large", f"{self.where} {reason}")
 
 
-def batches(file: BinaryIO, table: pq.ParquetFile, size: int) -> Iterator[pa.RecordBatch]:
+def batches(file: BinaryIO, table: "pq.ParquetFile", size: int) -> Iterator[pa.RecordBatch]:
     """The rows of the file in slices of at most 500 rows and 8 MiB; texts may come as dictionaries. Raises
     FileFault with row group and column beyond the limits above, and where all unfolds to more than
     `Unfolded` allows of a file of `size` bytes."""
+    import pyarrow.parquet as pq  # megabytes of memory that few processes need
+
     texts = _measurable(table.metadata)
     # Without extensions, since Arrow makes no dictionaries of JSON; its text is the same.
     reader = pq.ParquetFile(file, read_dictionary=texts, buffer_size=2**20, arrow_extensions_enabled=False)
@@ -170,7 +173,7 @@ def batches(file: BinaryIO, table: pq.ParquetFile, size: int) -> Iterator[pa.Rec
             yield from slices(batch, total, f"row group {number + 1}, ")
 
 
-def _measurable(metadata: pq.FileMetaData) -> list[str]:
+def _measurable(metadata: "pq.FileMetaData") -> list[str]:
     """The text columns that Arrow can read as dictionary indices, which depends on their encoding."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [(index, metadata.schema.column(index)) for index in range(metadata.num_columns)]
@@ -183,7 +186,7 @@ def _measurable(metadata: pq.FileMetaData) -> list[str]:
     ]
 
 
-def _rows_a_read(file: BinaryIO, table: pq.ParquetFile, number: int, measured: set[str]) -> int:
+def _rows_a_read(file: BinaryIO, table: "pq.ParquetFile", number: int, measured: set[str]) -> int:
     """The number of rows of the row group to read at once. Raises FileFault."""
     group = table.metadata.row_group(number)
     a_row, held = 0.0, 0
@@ -395,6 +398,8 @@ def measured(array: pa.Array) -> Any:
         lengths = views[array.offset : array.offset + len(array), 0]  # the texts may lie on each other
         return np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, 0) + float(A_VALUE)
     if _is_text(kind):
+        import pyarrow.compute as pc  # megabytes of memory that few processes need
+
         return pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False) + float(A_VALUE)
     if pa.types.is_struct(kind):
         fields = (measured(array.field(index)) for index in range(kind.num_fields))

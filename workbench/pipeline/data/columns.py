@@ -183,8 +183,6 @@ class Columns:
     many: dict[str, Table]
     words: dict[str, Words]
     others: OrderedDict[int, Margins] = field(default_factory=OrderedDict)
-    coded: dict[tuple[object, ...], Rows] = field(default_factory=dict, repr=False)
-    """What fields say of these rows, as far as somebody has asked: of other rows they say it anew."""
 
     @cached_property
     def blocks(self) -> list[tuple[slice, Array]]:
@@ -220,7 +218,7 @@ class Columns:
 
         many = {name: others(table, "prompt") for name, table in self.many.items()}
         return replace(
-            self, coded={}, prompts=others(self.prompts, "pk"), pairs=others(self.pairs, "prompt"), many=many
+            self, prompts=others(self.prompts, "pk"), pairs=others(self.pairs, "prompt"), many=many
         )
 
     def joined(self, more: "Columns") -> "Columns":
@@ -228,7 +226,6 @@ class Columns:
         many = {name: table.with_rows(more.many[name]) for name, table in self.many.items()}
         return replace(
             self,
-            coded={},
             prompts=self.prompts.with_rows(more.prompts),
             pairs=self.pairs.with_rows(more.pairs),
             many=many,
@@ -247,7 +244,6 @@ class Columns:
             table["of"] = self.rows_of(table["prompt"]).astype(np.int32)
         return replace(
             self,
-            coded={},
             prompts=self.prompts.with_other_rows(places, fresh.prompts, "pk"),
             pairs=self.pairs.with_other_rows(self.pairs.places_of(changed), fresh.pairs, "prompt", "pk"),
             many={

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.models import Decision, Excluded, ModelVersion
-from workbench.pipeline.data.columns import METHODS, Array, Columns, Rows
+from workbench.pipeline.data.columns import BLOCK, METHODS, Array, Columns, Rows
 from workbench.pipeline.text.language_names import NAMES
 from workbench.pipeline.text.splits import SPLITS
 
@@ -95,16 +95,23 @@ class Number(Field):
             return f"{_plain(low)}-{_plain(low)}", f"{_plain(low)}{self.unit}"
         return f"{_plain(low)}-{_plain(high)}", f"{_plain(low)} to {_plain(high)}{self.unit}"
 
-    def numbers(self, columns: Columns, version: ModelVersion | None) -> Array:
-        table = columns.pairs if self.of_pairs else columns.prompts
-        return table[self.column]
+    def values_in(self, columns: Columns) -> Array:
+        """The column."""
+        return (columns.pairs if self.of_pairs else columns.prompts)[self.column]
+
+    def numbers(self, values: Array, version: ModelVersion | None) -> Array:
+        """The numbers of these values of the column."""
+        return values
 
     def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        numbers = self.numbers(columns, version)
-        # A few comparisons are ten times as fast as a search in the limits. No number is at least NaN.
-        codes = np.full(len(numbers), -1, np.int8)
-        for limit in self.limits:
-            codes += numbers >= limit
+        values = self.values_in(columns)
+        codes = np.full(len(values), -1, np.int8)
+        for start in range(0, len(values), BLOCK):
+            part = slice(start, start + BLOCK)
+            numbers = self.numbers(values[part], version)
+            # A few comparisons are ten times as fast as a search in the limits. No number is at least NaN.
+            for limit in self.limits:
+                codes[part] += numbers >= limit
         return Rows(codes)
 
     def in_range(self, columns: Columns, version: ModelVersion | None, value: str) -> Array:
@@ -112,7 +119,7 @@ class Number(Field):
         if not match or value == "-":
             raise BadSelection(f'{self.label} takes a range like 100-499, 500- or -99, not "{value}".')
         low, high = (float(part) if part else None for part in match.groups())
-        numbers = self.numbers(columns, version)
+        numbers = self.numbers(self.values_in(columns), version)
         found = ~np.isnan(numbers)
         if low is not None:
             found &= numbers >= low
@@ -126,8 +133,8 @@ class Certainty(Number):
     """How sure the model is of its pick, in per cent: the calibrated probability of the side it prefers. No
     number for a model without a temperature."""
 
-    def numbers(self, columns: Columns, version: ModelVersion | None) -> Array:
-        margins = columns.pairs["margin"].astype(np.float64)
+    def numbers(self, values: Array, version: ModelVersion | None) -> Array:
+        margins = values.astype(np.float64)
         if version is None or version.temperature is None:
             return np.full(len(margins), np.nan)
         return np.asarray(100 / (1 + np.exp(-np.abs(margins) / version.temperature)))
@@ -137,16 +144,16 @@ class Certainty(Number):
 class Margin(Number):
     """The distance of the two Scores, without its sign."""
 
-    def numbers(self, columns: Columns, version: ModelVersion | None) -> Array:
-        return np.asarray(np.abs(columns.pairs["margin"].astype(np.float64)))
+    def numbers(self, values: Array, version: ModelVersion | None) -> Array:
+        return np.asarray(np.abs(values.astype(np.float64)))
 
 
 @dataclass(frozen=True)
 class Agreement(Number):
     """The share of the most frequent vote or imported label, in per cent; no number below two of them."""
 
-    def numbers(self, columns: Columns, version: ModelVersion | None) -> Array:
-        return columns.pairs["agreement"].astype(np.float64) * 100
+    def numbers(self, values: Array, version: ModelVersion | None) -> Array:
+        return values.astype(np.float64) * 100
 
 
 @dataclass(frozen=True)
@@ -286,10 +293,16 @@ FIELDS: tuple[Field, ...] = (
     Words("tag", "Tag"),
     Words("language", "Language", column="language", shown=NAMES, nothing="Not sure"),
     Choice("split", "Split", column="split", choices=tuple((split, split.title()) for split in SPLITS)),
-    Certainty("confidence", "Model is sure", of_pairs=True, limits=(50, 60, 70, 80, 90), unit=" %"),
-    Margin("margin", "Model margin", of_pairs=True, limits=(0, 0.1, 0.5, 1, 2, 4), is_whole=False),
+    Certainty("confidence", "Model is sure", True, column="margin", limits=(50, 60, 70, 80, 90), unit=" %"),
+    Margin("margin", "Model margin", True, column="margin", limits=(0, 0.1, 0.5, 1, 2, 4), is_whole=False),
     Agreement(
-        "agreement", "Votes and labels agree", of_pairs=True, limits=(0, 51, 67, 80, 100), unit=" %", most=100
+        "agreement",
+        "Votes and labels agree",
+        of_pairs=True,
+        column="agreement",
+        limits=(0, 51, 67, 80, 100),
+        unit=" %",
+        most=100,
     ),
     Number("votes", "Votes and labels on a pair", of_pairs=True, column="votes", limits=(0, 1, 2, 3, 5)),
     Number("length", "Prompt length", column="characters", limits=CHARACTERS, unit=" characters"),

@@ -139,6 +139,7 @@ class Found:
     of_prompts: dict[str, Array]
     of_pairs: dict[str, Array]
     searched: search.Found | None = None
+    rows: dict[str, Rows] = field(default_factory=dict)
 
     @cached_property
     def pair_rows(self) -> Array:
@@ -258,11 +259,9 @@ class Found:
         return counts
 
     def _rows(self, one: Field) -> Rows:
-        version = self.version
-        key = (one.name, version.pk, version.temperature) if version else (one.name,)
-        if key not in self.columns.coded:
-            self.columns.coded[key] = one.rows(self.columns, version)
-        return self.columns.coded[key]
+        if one.name not in self.rows:
+            self.rows[one.name] = one.rows(self.columns, self.version)
+        return self.rows[one.name]
 
     def _named(self, one: Field) -> Mapping[str, str]:
         """Words for values that are numbers of rows: imports and topics."""

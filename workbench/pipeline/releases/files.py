@@ -12,7 +12,6 @@ from typing import Protocol
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workbench.pipeline.text.spreadsheets import plain_cell
 
@@ -112,6 +111,8 @@ class _Parquet:
     """Holds rows until a row group is full, by number or by size."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
+        import pyarrow.parquet as pq  # megabytes of memory that few processes need
+
         self._schema = pa.schema([(name, _ARROW[kind]) for name, kind in columns.items()])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[Row] = []

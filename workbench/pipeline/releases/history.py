@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Literal, get_args
 
 import orjson
-import pyarrow.parquet as pq
 from django.core.files.storage import default_storage
 
 from workbench.db.storage import names_in
@@ -218,6 +217,8 @@ def _gzip_rows(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _parquet_rows(file: IO[bytes]) -> Iterator[Row]:
+    import pyarrow.parquet as pq  # megabytes of memory that few processes need
+
     for batch in pq.ParquetFile(file).iter_batches(batch_size=500):
         yield from batch.to_pylist()
 
