@@ -58,7 +58,7 @@ export async function takeAlong() {
   const here = queue.upcoming.length;
   const pairs = `${here} pair${here === 1 ? " is" : "s are"} here`;
   if (result instanceof Error) showAlong(`${reasonOf(result)[1]} ${pairs}.`);
-  else if (here < ALONG) showAlong(`${pairs}. No more can be taken along now.`);
+  else if (here < ALONG) showAlong(`${pairs} for two hours. No more can be taken along now.`);
   else showAlong(`${pairs} for two hours. Keep this page open; votes are sent when you are back.`);
 }
 
