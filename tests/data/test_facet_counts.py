@@ -17,7 +17,7 @@ from tests.factories import (
 )
 from workbench.models import Dataset, Excluded, ModelVersion, Prompt, PromptChange, Suggestion
 from workbench.models.dataset import group_digest
-from workbench.pipeline.data import columns, fields, finding
+from workbench.pipeline.data import columns, finding
 from workbench.pipeline.data.columns import Columns, Table
 from workbench.pipeline.data.fields import FIELDS, Mark, fields_of
 from workbench.pipeline.data.finding import Selection, find
@@ -30,8 +30,7 @@ WORDS = ["heat", "pump", "moves", "out", "of", "the", "house", "and", "cools", "
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are counted in blocks of thousands: here in blocks of three."""
-    for module in (columns, fields, finding):
-        monkeypatch.setattr(module, "BLOCK", 3)
+    monkeypatch.setattr(columns, "BLOCK", 3)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ one Prompt and all of them, and a process that starts anew has the same columns.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -87,6 +87,11 @@ WHY = {
 """The reasons to review a pair (pipeline.review.queue.Why), as bits of a column."""
 
 
+def blocks(length: int) -> Iterator[slice]:
+    """Slices of BLOCK rows of a column, and of the rest."""
+    return (slice(start, start + BLOCK) for start in range(0, length, BLOCK))
+
+
 @dataclass
 class Words:
     """Words by number: those of a column, in the order of their first use."""
@@ -142,15 +147,6 @@ def _with_values(column: Array, places: Array, values: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What a field (pipeline.data.fields) says of the rows. of: rows of prompts, or of pairs, or None for all
-    in order; codes: the code of each, below 0 for none."""
-
-    codes: Array
-    of: Array | None = None
-
-
-@dataclass(frozen=True)
 class Margins:
     """What another version than the serving one says: the score of a minus the score of b for each row of
     the pairs, nan without one. stale: Prompts whose rows are to be read again."""
@@ -185,7 +181,7 @@ class Columns:
     others: OrderedDict[int, Margins] = field(default_factory=OrderedDict)
 
     @cached_property
-    def blocks(self) -> list[tuple[slice, Array]]:
+    def blocks_of_pairs(self) -> list[tuple[slice, Array]]:
         """The pairs of BLOCK prompts each: their rows, and the place in them of the first pair of each prompt
         that has one."""
         first = np.flatnonzero(np.diff(self.pairs["of"], prepend=-1))

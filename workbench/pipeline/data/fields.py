@@ -11,13 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.models import Decision, Excluded, ModelVersion
-from workbench.pipeline.data.columns import BLOCK, METHODS, Array, Columns, Rows
+from workbench.pipeline.data.columns import METHODS, Array, Columns, blocks
 from workbench.pipeline.text.language_names import NAMES
 from workbench.pipeline.text.splits import SPLITS
 
 
 class BadSelection(ValueError):
     """An unknown field or a bad value. The message is a sentence for people."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a field says of the rows. of: rows of prompts, or of pairs, or None for all in order; codes: the
+    code of each, below 0 for none."""
+
+    codes: Array
+    of: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,7 @@ class Number(Field):
     def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         values = self.values_in(columns)
         codes = np.full(len(values), -1, np.int8)
-        for start in range(0, len(values), BLOCK):
-            part = slice(start, start + BLOCK)
+        for part in blocks(len(values)):
             numbers = self.numbers(values[part], version)
             # A few comparisons are ten times as fast as a search in the limits. No number is at least NaN.
             for limit in self.limits:

@@ -12,8 +12,8 @@ import numpy as np
 
 from workbench.models import Dataset, ModelVersion, Run, Topic
 from workbench.pipeline.data import search
-from workbench.pipeline.data.columns import BLOCK, Array, Columns, Rows, columns_of, read_at
-from workbench.pipeline.data.fields import BadSelection, Field, Mark, Topics, Words, fields_of
+from workbench.pipeline.data.columns import Array, Columns, blocks, columns_of, read_at
+from workbench.pipeline.data.fields import BadSelection, Field, Mark, Rows, Topics, Words, fields_of
 
 SORTS = {
     "": "Oldest first",
@@ -251,7 +251,7 @@ class Found:
         # A bit for each code, and none for -1, which is shifted out of the number. The pairs of a prompt
         # follow each other, so that its bits can be joined: a prompt of many pairs counts once.
         kind = np.min_scalar_type((1 << kinds) - 1)
-        for part, first in self.columns.blocks:
+        for part, first in self.columns.blocks_of_pairs:
             bits = np.left_shift(kind.type(1), rows.codes[part].view(np.uint8), dtype=kind) * found[part]
             bits = np.bitwise_or.reduceat(bits, first)
             for code in range(kinds):
@@ -282,8 +282,7 @@ class Found:
             len(self.fields["agreement"].values(self.columns)),
         )
         counts = np.zeros(width * height, np.int64)
-        for start in range(0, len(sure), BLOCK):
-            part = slice(start, start + BLOCK)
+        for part in blocks(len(sure)):
             known = self.pair_rows[part] & (sure[part] >= 0) & (agreed[part] >= 0)
             cells = agreed[part][known].astype(np.int64) * width + sure[part][known]
             counts += np.bincount(cells, minlength=width * height)
@@ -375,8 +374,7 @@ def _all(conditions: Iterable[Array], length: int) -> Array:
 
 def _counted(rows: Rows, found: Array, kinds: int) -> Array:
     counts = np.zeros(kinds + 1, np.int64)
-    for start in range(0, len(rows.codes), BLOCK):
-        part = slice(start, start + BLOCK)
+    for part in blocks(len(rows.codes)):
         kept = found[part] if rows.of is None else found[rows.of[part]]
         from_one = np.add(rows.codes[part], 1, dtype=np.intp)  # none is 0, and so is what is not found
         counts += np.bincount(from_one * kept, minlength=kinds + 1)
