@@ -51,28 +51,25 @@ Values = npt.NDArray[np.float64]
 
 def start_at_length(
     classifier: PreTrainedModel, texts: Sequence[Encoded], targets: Values, margins: Callable[[], Values]
-) -> float | None:
+) -> None:
     """Make a new head over the mean count tokens, and start at the length rule of the training pairs.
 
     `texts`: of the training pairs; READ of them are read. `targets`: (N,) P(a preferred) of the pairs of
-    which `margins` gives the (N,) margins by the classifier as it stands then. Returns the weight that the
-    number gets: negative where people prefer shorter answers. None, and nothing is changed, for a family
-    whose layers can't count, and for a network in which first tokens don't stand out.
+    which `margins` gives the (N,) margins by the classifier as it stands then. Nothing is changed for a
+    family whose layers can't count, and for a network in which first tokens don't stand out.
     """
     place = counting(classifier)
     if place is None or not texts:
-        return None
+        return
     chosen = [texts[at] for at in np.linspace(0, len(texts) - 1, min(READ, len(texts))).astype(int)]
     with torch.no_grad():
         found = _first_token([block for block, _ in _states(classifier, place, chosen)])
         if found is None:
-            return None
+            return
         _mark_first(place, *found)
         _count(place, [rows for _, rows in _states(classifier, place, chosen)])
         place.output.weight[0, PLACE] = 1.0
-        weight = _best_weight(margins(), targets)
-        place.output.weight[0, PLACE] = weight
-    return weight
+        place.output.weight[0, PLACE] = _best_weight(margins(), targets)
 
 
 def _states(
@@ -150,7 +147,8 @@ def _count(place: Counting, states: Sequence[Tensor]) -> None:
 
 
 def _best_weight(numbers: Values, targets: Values) -> float:
-    """The weight w of least mean Bradley-Terry loss, with margins w x (N,) numbers."""
+    """The weight w of least mean Bradley-Terry loss, with margins w x (N,) numbers: negative where people
+    prefer shorter answers."""
     from scipy.optimize import minimize_scalar  # takes a second to import
 
     def loss(weight: float) -> float:

@@ -242,8 +242,6 @@ class Run:
         if full := room_on_disk(self.work, sum(p.numel() for p in self.classifier.parameters())):
             raise TrainingError(full)
         self.identity = self._identity()
-        if self.config.length_start:
-            self.start_at_length()
         draw = np.random.default_rng(self.config.seed)
         count = min(len(self.data.validation), self.config.validation_pairs)
         self.watched = np.sort(draw.permutation(len(self.data.validation))[:count])
@@ -272,6 +270,8 @@ class Run:
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
+            if self.config.length_start:
+                self.start_at_length()
             self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()
