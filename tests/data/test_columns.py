@@ -51,11 +51,12 @@ def facts(read: Columns) -> dict[str, list[object]]:
         said[f"prompt.{name}"] = [read.words[words].names[n] for n in read.prompts[name]]
     for name in ("source_a", "source_b"):
         said[f"pair.{name}"] = [read.words["source"].names[n] for n in read.pairs[name]]
+    said["pair.prompt"] = [str(prompt) for prompt in read.prompts_of(read.pairs)]
     for name, table in read.many.items():
         words_of = read.words[name].names if name in read.words else None  # voters are primary keys
         said[name] = sorted(
             (int(prompt), str(words_of[word] if words_of else word))
-            for prompt, word in zip(table["prompt"], table["word"], strict=True)
+            for prompt, word in zip(read.prompts_of(table), table["word"], strict=True)
         )
     return said
 

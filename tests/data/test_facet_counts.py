@@ -141,7 +141,7 @@ def test_each_facet_counts_what_a_click_on_it_finds(seed: int, version: ModelVer
                 then = find(dataset, clicked, version)
                 assert value.count == len(then.prompts), (asked, value)
                 assert set(then.prompts.tolist()) == set(
-                    then.columns.pairs["prompt"][then.pair_rows].tolist()
+                    then.columns.prompts_of(then.columns.pairs)[then.pair_rows].tolist()
                 ) or not any(found.fields[name].of_pairs for name in clicked.chosen)
 
 
@@ -184,7 +184,7 @@ def columns_of_facts(facts: Facts) -> Columns:
     keys = sorted(facts, reverse=True)
     pairs = [(pk, key, margin) for key in keys for pk, margin in facts[key][1]]
     words = [(key, word) for key in keys for word in facts[key][2]]
-    return Columns(
+    return Columns.of_tables(
         Table(pk=np.array(keys, np.int64), group=np.array([facts[key][0] for key in keys], np.int64)),
         Table(
             pk=np.array([pk for pk, _, _ in pairs], np.int64),
@@ -198,7 +198,7 @@ def columns_of_facts(facts: Facts) -> Columns:
             )
         },
         {},
-    ).link()
+    )
 
 
 def drawn_facts(draw: random.Random) -> Facts:

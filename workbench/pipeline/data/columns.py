@@ -44,7 +44,7 @@ from workbench.pipeline.text.splits import SPLITS, split_of
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KEPT = 4
-"""Datasets of which a process keeps the columns: about 70 bytes a Prompt and 93 a Comparison."""
+"""Datasets of which a process keeps the columns: about 60 bytes a Prompt and 80 a Comparison."""
 
 OTHERS_KEPT = 4
 """Versions beside the serving one of which the columns of a Dataset keep the margins: 4 bytes a Comparison
@@ -118,10 +118,11 @@ class Table(dict[str, Array]):
     def in_order_of(self, *names: str) -> "Table":
         return self.rows(np.lexsort([self[name] for name in reversed(names)]))
 
-    def places_of(self, prompts: Array) -> Array:
-        """The rows of these Prompts (sorted), of a table in the order of its Prompts."""
-        starts = np.searchsorted(self["prompt"], prompts)
-        ends = np.searchsorted(self["prompt"], prompts, side="right")
+    def places_of(self, rows: Array) -> Array:
+        """The rows that belong to these rows (sorted) of the prompts, of a table in the order of `of`."""
+        rows = rows.astype(np.int32)  # else numpy would copy the column to the wider kind
+        starts = np.searchsorted(self["of"], rows)
+        ends = np.searchsorted(self["of"], rows, side="right")
         return np.concatenate([np.arange(*ends_of) for ends_of in zip(starts, ends, strict=True)])
 
     def with_other_rows(self, places: Array, fresh: "Table", *names: str) -> "Table":
@@ -169,10 +170,10 @@ class Margins:
 class Columns:
     """The columns of one Dataset.
 
-    prompts: a row a Prompt, by primary key `pk`. pairs: a row a Comparison, by (`prompt`, `pk`); `of` is the
-    row of its Prompt. many: sources, tags, metadata values and voters have a row for each (`prompt`, `word`)
-    that holds; `of` as above. The words of coded columns are in `words`, by the name of the column. others:
-    the margins of other versions, by primary key (see margins_of)."""
+    prompts: a row a Prompt, by primary key `pk`. pairs: a row a Comparison, by (`of`, `pk`); `of` is the row
+    of its Prompt. many: sources, tags, metadata values and voters have a row for each (`of`, `word`) that
+    holds. The words of coded columns are in `words`, by the name of the column. others: the margins of other
+    versions, by primary key (see margins_of)."""
 
     prompts: Table
     pairs: Table
@@ -191,59 +192,60 @@ class Columns:
             for at, end in zip(range(0, len(first), BLOCK), ends, strict=False)
         ]
 
-    def link(self) -> "Columns":
-        """Sort the rows, and set the column `of` of pairs and many."""
-        self.prompts = self.prompts.in_order_of("pk")
-        self.pairs = self.pairs.in_order_of("prompt", "pk")
-        self.many = {name: table.in_order_of("prompt", "word") for name, table in self.many.items()}
-        for table in (self.pairs, *self.many.values()):
-            table["of"] = self.rows_of(table["prompt"]).astype(np.int32)
-        groups, sizes = np.unique(self.prompts["group"], return_counts=True)
-        self.prompts["alike"] = sizes[np.searchsorted(groups, self.prompts["group"])].astype(np.int32)
-        return self
+    @classmethod
+    def of_tables(
+        cls, prompts: Table, pairs: Table, many: dict[str, Table], words: dict[str, Words]
+    ) -> "Columns":
+        """Sort the rows, and put `of` in the place of the column `prompt` of pairs and many."""
+        prompts = prompts.in_order_of("pk")
+        for table in (pairs, *many.values()):
+            table["of"] = np.searchsorted(prompts["pk"], table.pop("prompt")).astype(np.int32)
+        groups, sizes = np.unique(prompts["group"], return_counts=True)
+        prompts["alike"] = sizes[np.searchsorted(groups, prompts["group"])].astype(np.int32)
+        many = {name: table.in_order_of("of", "word") for name, table in many.items()}
+        return cls(prompts, pairs.in_order_of("of", "pk"), many, words)
 
     def rows_of(self, prompts: Array) -> Array:
         """The row of each of these Prompts, which are all there."""
         return np.asarray(np.searchsorted(self.prompts["pk"], prompts))
 
-    def without(self, prompts: Array) -> "Columns":
-        """The columns without the rows of these Prompts."""
+    def prompts_of(self, table: Table) -> Array:
+        """The primary key of the Prompt of each row of pairs, or of one of the many."""
+        return np.asarray(self.prompts["pk"][table["of"]])
 
-        def others(table: Table, name: str) -> Table:
-            return table.rows(~np.isin(table[name], prompts))
+    def joined(self, more: "Columns", but: Array | None = None) -> "Columns":
+        """These rows and those of other Prompts, without the rows of the Prompts `but`."""
 
-        many = {name: others(table, "prompt") for name, table in self.many.items()}
-        return replace(
-            self, prompts=others(self.prompts, "pk"), pairs=others(self.pairs, "prompt"), many=many
+        def kept(columns: Columns, table: Table) -> Table:
+            named = Table({name: column for name, column in table.items() if name != "of"})
+            named["prompt"] = columns.prompts_of(table)
+            return named if but is None or columns is more else named.rows(~np.isin(named["prompt"], but))
+
+        ours = self.prompts if but is None else self.prompts.rows(~np.isin(self.prompts["pk"], but))
+        return Columns.of_tables(
+            ours.with_rows(more.prompts),
+            kept(self, self.pairs).with_rows(kept(more, more.pairs)),
+            {n: kept(self, table).with_rows(kept(more, more.many[n])) for n, table in self.many.items()},
+            self.words,
         )
-
-    def joined(self, more: "Columns") -> "Columns":
-        """These rows and those of other Prompts."""
-        many = {name: table.with_rows(more.many[name]) for name, table in self.many.items()}
-        return replace(
-            self,
-            prompts=self.prompts.with_rows(more.prompts),
-            pairs=self.pairs.with_rows(more.pairs),
-            many=many,
-        ).link()
 
     def updated(self, changed: Array, fresh: "Columns") -> "Columns":
         """These columns with the `fresh` rows of the `changed` Prompts (sorted) in the place of theirs. The
         usual change leaves most columns as they are, and these are not copied."""
         if not np.isin(changed, self.prompts["pk"]).all() or not np.array_equal(changed, fresh.prompts["pk"]):
-            return self.without(changed).joined(fresh)
+            return self.joined(fresh, but=changed)
         places = self.rows_of(changed)
         if not np.array_equal(fresh.prompts["group"], self.prompts["group"][places]):
-            return self.without(changed).joined(fresh)
+            return self.joined(fresh, but=changed)
         fresh.prompts["alike"] = self.prompts["alike"][places]
         for table in (fresh.pairs, *fresh.many.values()):
-            table["of"] = self.rows_of(table["prompt"]).astype(np.int32)
+            table["of"] = places[table["of"]].astype(np.int32)
         return replace(
             self,
             prompts=self.prompts.with_other_rows(places, fresh.prompts, "pk"),
-            pairs=self.pairs.with_other_rows(self.pairs.places_of(changed), fresh.pairs, "prompt", "pk"),
+            pairs=self.pairs.with_other_rows(self.pairs.places_of(places), fresh.pairs, "of", "pk"),
             many={
-                name: table.with_other_rows(table.places_of(changed), fresh.many[name], "prompt", "word")
+                name: table.with_other_rows(table.places_of(places), fresh.many[name], "of", "word")
                 for name, table in self.many.items()
             },
         )
@@ -295,14 +297,14 @@ def margins_of(dataset: Dataset, version: ModelVersion | None, columns: Columns)
         return np.full(len(columns.pairs["pk"]), np.nan, np.float32)
     with _lock_of(dataset):
         kept = columns.others.pop(version.pk, None)
-        pks, prompts = columns.pairs["pk"], columns.pairs["prompt"]
+        pks = columns.pairs["pk"]
         if kept is None or len(kept.stale) > AT_ONCE:
             comparisons = Comparison.objects.filter(dataset=dataset)
             kept = Margins(_margins(version, comparisons, pks, np.full(len(pks), np.nan, np.float32)))
         elif kept.stale:
             comparisons = Comparison.objects.filter(prompt__in=kept.stale)
             values = kept.values.copy()
-            values[np.isin(prompts, list(kept.stale))] = np.nan
+            values[np.isin(columns.prompts_of(columns.pairs), list(kept.stale))] = np.nan
             kept = Margins(_margins(version, comparisons, pks, values))
         columns.others[version.pk] = kept
         while len(columns.others) > OTHERS_KEPT:
@@ -410,7 +412,7 @@ class _Reader:
         many = {"source": sources, "tag": self._tags()}
         many |= {f"meta.{key}": self._metadata(key) for key in self.facet_keys}
         pairs, many["voter"] = self._pairs()
-        return Columns(prompts, pairs, many, self.words).link()
+        return Columns.of_tables(prompts, pairs, many, self.words)
 
     def _of(self, prompt: str = "prompt") -> dict[str, Any]:
         """The condition that a row belongs to what is read; `prompt`: the way from the row to its Prompt."""
