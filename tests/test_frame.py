@@ -88,6 +88,19 @@ def test_the_web_process_loads_neither_torch_nor_what_fits_and_draws():
     assert result.stdout.strip() == "set()", result.stderr
 
 
+def test_a_web_process_loads_the_operations_of_the_api_when_a_program_first_asks():
+    code = (
+        "import workbench.wsgi, sys; from django.urls import get_resolver, resolve, reverse; "
+        "get_resolver().url_patterns; large = {'ninja', 'pydantic', 'psycopg', 'workbench.api.operations'}; "
+        "reverse('home'); resolve('/datasets/1/'); print(large & set(sys.modules)); "
+        "resolve('/api/v1/datasets', 'workbench.api_urls'); print('ninja' in sys.modules)"
+    )
+
+    result = python("-c", code, SECRET_KEY="x" * 30 + "0123456789abcdefghijklmnop")
+
+    assert result.stdout.split() == ["set()", "True"], result.stderr
+
+
 @pytest.mark.parametrize(
     "key", ["", "changeme", "x" * 60, "django-insecure-" + "0123456789abcdef" * 4, "short"]
 )

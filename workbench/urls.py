@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.contrib.auth.views import PasswordChangeDoneView
 from django.urls import path, re_path, register_converter
 
-from workbench.api import api
 from workbench.api.document import openapi
 from workbench.views import (
     accounts,
@@ -265,6 +264,5 @@ urlpatterns = [
     path("help/pictures/<str:name>", docs.picture, name="help_picture"),
     path("help/<path:path>/", docs.document, name="help_page"),
     path("api/v1/openapi.json", openapi, name="openapi"),
-    path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from tests.api.conftest import program_with, token_of
 from tests.factories import DatasetFactory, PromptFactory, UserFactory
 from tests.webserver import ask, web_process
-from workbench.api import requests
+from workbench.api import programs
 from workbench.models import Annotator, KeptAnswer, Member, Role, Token
 from workbench.pipeline.people import erasing, tokens
 from workbench.templatetags.figures import clock
@@ -318,22 +318,22 @@ def test_a_token_that_asks_too_often_waits(alice, settings):
 
 def test_several_processes_give_a_token_no_more_requests_together(alice, settings, monkeypatch):
     settings.API_REQUESTS_A_MINUTE = 300
-    monkeypatch.setattr(requests, "time", lambda: 60_000.0)
+    monkeypatch.setattr(programs, "time", lambda: 60_000.0)
     token_of(alice)
     token = Token.objects.get()
-    processes = [requests._Pace() for _ in range(3)]
+    processes = [programs._Pace() for _ in range(3)]
 
     waits = [processes[n % 3].seconds_to_wait(token) for n in range(600)]
 
     assert waits.count(0) == 300
     assert set(waits) == {0, 60}
-    monkeypatch.setattr(requests, "time", lambda: 60_060.0)
+    monkeypatch.setattr(programs, "time", lambda: 60_060.0)
     assert processes[0].seconds_to_wait(token) == 0
 
 
 def test_most_requests_of_a_token_write_nothing(alice, django_assert_num_queries):
     token_of(alice)
-    token, pace = Token.objects.get(), requests._Pace()
+    token, pace = Token.objects.get(), programs._Pace()
 
     with django_assert_num_queries(1):
         for _ in range(20):

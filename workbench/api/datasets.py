@@ -8,7 +8,7 @@ from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from workbench import access
-from workbench.api.problems import Invalid
+from workbench.api.refusals import Invalid
 from workbench.api.requests import unless_stale
 from workbench.api.runs import RunOut, accepted
 from workbench.api.sending import After, Body, created, etag_of, form_data, page_of, patched, valid

@@ -13,7 +13,7 @@ from ninja import Field, Query, Router, Schema
 from pydantic import ConfigDict
 
 from workbench import access, downloads
-from workbench.api.problems import Invalid
+from workbench.api.refusals import Invalid
 from workbench.api.requests import ApiRequest, receives
 from workbench.api.runs import RunOut, accepted
 from workbench.api.sending import Asked, Body, created, form_data, named, valid

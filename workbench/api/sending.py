@@ -16,7 +16,8 @@ from ninja import Field, Schema
 from pydantic import ConfigDict, field_validator
 from pydantic_core import PydanticCustomError
 
-from workbench.api.problems import Conflict, Invalid
+from workbench.api.problems import Conflict
+from workbench.api.refusals import Invalid
 from workbench.upload_handlers import ReceivedFile
 
 NDJSON = "application/x-ndjson"

@@ -5,7 +5,6 @@ import logging
 import sqlite3
 
 from django.db import InterfaceError, OperationalError
-from psycopg.errors import DiskFull
 
 # Locked, unreadable, full. OperationalError is also what SQLite calls a table that is not there.
 _SQLITE_AWAY = {
@@ -31,6 +30,8 @@ def is_database_away(error: BaseException | None) -> bool:
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when nothing more can be written."""
+POSTGRESQL_FULL = "53100"
+"""The same of PostgreSQL, as SQLSTATE. Not psycopg's class for it: on SQLite no process loads the driver."""
 DISK_IS_FULL = "The disk is full, so nothing was kept. Make room and try again."
 
 
@@ -38,7 +39,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     """Whether the files or the database found no room to write."""
     if isinstance(error, OperationalError):
         cause = error.__cause__
-        return isinstance(cause, DiskFull) or _says_full(cause)
+        return getattr(cause, "sqlstate", "") == POSTGRESQL_FULL or _says_full(cause)
     # Of sqlite3 itself: a backup of the database asks it without Django.
     return _says_full(error) or (isinstance(error, OSError) and error.errno in FULL_DISK)
 
