@@ -89,6 +89,7 @@ def _page(
         "has_news": has_news(dataset, annotator),
         "flag_reasons": Flag.Reason.of_annotators(),
         "hold_seconds": dataset.lease_minutes * 20,
+        "along": handout.ALONG,
         "words": json.dumps(Outcome.page_words()),
     }
     return render(request, "annotate/annotate.html", context)

@@ -8,7 +8,7 @@ import { queue } from "./queue.js";
 import { prepareView } from "./views.js";
 
 const FETCHED_AHEAD = 2;
-const ALONG = 40; // as the server holds for one person
+const ALONG = Number(document.querySelector('[data-do="along"]').dataset.pairs); // that the server holds for one
 
 class LoggedOut extends Error {}
 class NotAMember extends Error {}
