@@ -16,7 +16,7 @@ INSERT_ROWS = 100
 """Rows of one statement on SQLite, where a statement a row takes three times as long."""
 
 Pair = tuple[int, int | str]
-Value = int | float | str | None
+Value = int | float | str | bytes | None
 RowValues = tuple[Value, ...]
 _T = TypeVar("_T")
 

@@ -246,9 +246,10 @@ def _drafts(
     for pks in bulk.in_chunks(prompts, READ):
         answers: defaultdict[int, list[CompletionDraft]] = defaultdict(list)
         completions = Completion.objects.filter(prompt__in=pks).order_by("prompt_id", "pk")
-        for row in completions.iterator(chunk_size=READ):
-            metadata = {FILE_LICENCE: licence, **row.metadata} if licence else row.metadata
-            answers[row.prompt_id].append(CompletionDraft(row.text, row.source, metadata, row.conversation))
+        columns = completions.values_list("prompt_id", "text", "source", "metadata", "conversation")
+        for of, text, source, metadata, conversation in columns:
+            kept = {FILE_LICENCE: licence, **metadata} if licence else metadata
+            answers[of].append(CompletionDraft(text, source, kept, conversation))
         for prompt in Prompt.objects.filter(pk__in=pks).order_by("pk"):
             comparisons = tuple(ComparisonDraft(first, second) for first, second in known[prompt.pk].pairs)
             draft = Draft(
