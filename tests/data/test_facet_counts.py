@@ -251,3 +251,17 @@ def test_a_column_that_stays_the_same_is_not_copied() -> None:
     assert after.pairs["margin"].tolist() == [0.5, 2.0, 0.5, 0.5]
     assert after.pairs["pk"] is before.pairs["pk"]
     assert after.prompts["alike"] is before.prompts["alike"]
+
+
+@pytest.mark.parametrize("pairs", [[1, 1, 1], [3, 3], [1, 3, 2, 4], [2, columns.FEW_PAIRS + 2, 1], [9]])
+def test_what_one_of_its_pairs_has_a_prompt_has(pairs: list[int]) -> None:
+    bits = [1 << (place * 5 % 8) for place in range(sum(pairs) + 2)]
+    starts = [sum(pairs[:n]) for n in range(len(pairs))]
+
+    block = columns.PairBlock.of(slice(2, 2 + sum(pairs)), np.array(starts))
+
+    own = bits[2:]
+    expected = [
+        np.bitwise_or.reduce(own[start : start + number]) for start, number in zip(starts, pairs, strict=True)
+    ]
+    assert block.joined(np.array(bits, np.uint8)[block.rows]).tolist() == expected

@@ -42,6 +42,7 @@ from workbench.pipeline.text.shapes import EVERY, shape_of_answer, shape_of_prom
 from workbench.pipeline.text.splits import SPLITS, split_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Places = Array | slice
 
 KEPT = 4
 """Datasets of which a process keeps the columns: about 60 bytes a Prompt and 80 a Comparison."""
@@ -68,6 +69,8 @@ ROWS = 5000
 BLOCK = 8192
 """Rows of one step of a count. Arrays of 128 KB and more are given back to the system when they are done
 with (MALLOC_TRIM_THRESHOLD_), and to get their memory again takes longer than to count."""
+
+FEW_PAIRS = 4
 
 UNDECIDED = ""
 METHODS = (UNDECIDED, *Decision.Method.values)
@@ -166,6 +169,39 @@ class Margins:
         return Margins(values, self.stale.union(changed))
 
 
+@dataclass(frozen=True)
+class PairBlock:
+    """The pairs of some prompts that follow each other. rows: theirs; first: the place of the first pair of
+    each prompt. turns: for the first, second, … pair, which of the prompts have one, and its place; empty
+    where a prompt has more than FEW_PAIRS."""
+
+    rows: slice
+    first: Array
+    turns: list[tuple[Places, Places]]
+
+    @classmethod
+    def of(cls, rows: slice, first: Array) -> "PairBlock":
+        pairs = np.diff(first, append=rows.stop - rows.start)
+        most = int(pairs.max())
+        if most > FEW_PAIRS:
+            return cls(rows, first, [])
+        if most == pairs.min():
+            return cls(rows, first, [(slice(None), slice(turn, None, most)) for turn in range(most)])
+        have = [np.flatnonzero(pairs > turn) for turn in range(most)]
+        return cls(rows, first, [(those, first[those] + turn) for turn, those in enumerate(have)])
+
+    def joined(self, bits: Array) -> Array:
+        """The bits of each prompt, from those of its pairs. `reduceat` takes four times as long where all
+        have few pairs."""
+        if not self.turns:
+            return np.asarray(np.bitwise_or.reduceat(bits, self.first))
+        (_, at), *others = self.turns
+        joined = bits[at].copy()
+        for those, at in others:
+            joined[those] |= bits[at]
+        return joined
+
+
 @dataclass
 class Columns:
     """The columns of one Dataset.
@@ -182,13 +218,12 @@ class Columns:
     others: OrderedDict[int, Margins] = field(default_factory=OrderedDict)
 
     @cached_property
-    def blocks_of_pairs(self) -> list[tuple[slice, Array]]:
-        """The pairs of BLOCK prompts each: their rows, and the place in them of the first pair of each prompt
-        that has one."""
+    def blocks_of_pairs(self) -> list["PairBlock"]:
+        """The pairs of BLOCK prompts each."""
         first = np.flatnonzero(np.diff(self.pairs["of"], prepend=-1))
         ends = [*first.tolist()[BLOCK::BLOCK], len(self.pairs["of"])]
         return [
-            (slice(int(first[at]), end), first[at : at + BLOCK] - first[at])
+            PairBlock.of(slice(int(first[at]), end), first[at : at + BLOCK] - first[at])
             for at, end in zip(range(0, len(first), BLOCK), ends, strict=False)
         ]
 

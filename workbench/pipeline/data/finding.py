@@ -251,9 +251,9 @@ class Found:
         # A bit for each code, and none for -1, which is shifted out of the number. The pairs of a prompt
         # follow each other, so that its bits can be joined: a prompt of many pairs counts once.
         kind = np.min_scalar_type((1 << kinds) - 1)
-        for part, first in self.columns.blocks_of_pairs:
-            bits = np.left_shift(kind.type(1), rows.codes[part].view(np.uint8), dtype=kind) * found[part]
-            bits = np.bitwise_or.reduceat(bits, first)
+        for block in self.columns.blocks_of_pairs:
+            codes = rows.codes[block.rows].view(np.uint8)
+            bits = block.joined(np.left_shift(kind.type(1), codes, dtype=kind) * found[block.rows])
             for code in range(kinds):
                 counts[code] += np.count_nonzero(bits & kind.type(1 << code))
         return counts
