@@ -3,7 +3,7 @@
 Without ninja: the middleware answers with them in every web process, also where no program ever comes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import orjson
@@ -32,7 +32,7 @@ class Problem:
     status: int
     code: str
     detail: str
-    errors: list[Fault] = field(default_factory=list)
+    errors: list[Fault]
 
 
 class Conflict(Exception):

@@ -871,7 +871,7 @@ class Problem(BaseModel):
     status: int
     code: str
     detail: str
-    errors: list[Fault] = Field([], validate_default=True)
+    errors: list[Fault]
 
 
 class ProfileChange(BaseModel):
