@@ -1,6 +1,7 @@
 """Search by words: what is found, what is no query, and that the index follows the texts."""
 
 import unicodedata
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.factories import CompletionFactory, DatasetFactory, PromptFactory
 from workbench.models import Completion, Dataset, Prompt, SearchDocument, SearchWord
 from workbench.pipeline import imports
 from workbench.pipeline.data.search import BadQuery, excerpt, find, highlighted, matching
-from workbench.pipeline.data.search_index import reindex
+from workbench.pipeline.data.search_index import border, joined_words, reindex
 from workbench.pipeline.datasets import deleting
 
 TEXTS = {
@@ -226,6 +227,23 @@ def test_each_pair_of_words_of_a_long_text_is_found_as_a_phrase(dataset):
 
     for at in range(0, 2995, 83):
         assert key in matching(dataset, f'"{" ".join(marked[at : at + 5])}"'), at
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="for the suite on PostgreSQL")
+def test_a_document_has_the_places_of_its_words_and_short_ones_together(dataset):
+    prompt = PromptFactory.create(
+        dataset=dataset, messages=[{"role": "user", "content": "Of the é 日 of all"}]
+    )
+
+    reindex(dataset, [prompt.pk])
+
+    read = [border(dataset.pk), "of", "the", "e", "日", "of", "all"]
+    together = [joined_words(*two) for two in pairwise(read) if len("".join(two)) <= 9]
+    document = f"{read[0]}:1 of:2,6 the:3 e:4 日:5 all:7 {' '.join(together)}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT document::text, %s::tsvector::text FROM workbench_searchdocument", [document])
+        stored, expected = cursor.fetchone()
+    assert stored == expected
 
 
 def test_one_word_repeated_for_pages_is_found_as_a_phrase(dataset):

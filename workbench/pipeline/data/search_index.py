@@ -110,7 +110,8 @@ def _portions(texts: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int
         if characters > CHUNK_CHARACTERS:
             yield portion
             portion, characters = [], 0
-    yield portion
+    if portion:
+        yield portion
 
 
 def _rows(mark: str, read: Sequence[tuple[int, list[str]]], found: set[str]) -> Iterator[_Row]:
