@@ -17,6 +17,7 @@ from tests.api.tables import operations
 from tests.api.test_access import ADDRESSES, OBJECTS
 from tests.factories import ComparisonFactory, DatasetFactory, ModelVersionFactory, UserFactory
 from tests.web.test_access import webhook_of
+from workbench.api import programs
 from workbench.api.document import document
 from workbench.models import Dataset, KeptAnswer
 from workbench.pipeline.webhooks import targets
@@ -114,7 +115,7 @@ def put_a_note_in_place_of(method: str, path: str, monkeypatch) -> None:
         made = DatasetFactory.create()
         return HttpResponse(b'{"id": %d}' % made.pk, status=201, content_type="application/json")
 
-    of_path = getclosurevars(resolve(path).func).nonlocals["self"].operations
+    of_path = getclosurevars(resolve(path, programs.ADDRESSES).func).nonlocals["self"].operations
     (operation,) = [one for one in of_path if method in one.methods]
     monkeypatch.setattr(operation, "view_func", note)
     monkeypatch.setattr(operation, "_get_values", lambda *_: {})
