@@ -3,8 +3,7 @@
 
 Tests run on SQLite, and where they answer on PostgreSQL, Redis and Chromium. The last lines name the tests
 that were left out, and how to run them. With CI=true only tests of the public sets and of a GPU may be left
-out: these sets are not part of the project, and few machines have a GPU. Then workers run on SQLite with a
-broker of files, and on PostgreSQL with Redis; without CI=true, each database with each broker."""
+out: these sets are not part of the project, and few machines have a GPU."""
 
 import os
 import subprocess

@@ -35,8 +35,7 @@ DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip tests of real data without their folder of ../shared. On PostgreSQL leave out the tests without a
-    database and those marked portable, which run on SQLite. With CI=true, workers run on SQLite with a broker
-    of files, and on PostgreSQL with Redis."""
+    database and those marked portable, which run on SQLite."""
     for item in items:
         if not SLOW.isdisjoint((item.nodeid.partition("::")[0], item.nodeid.partition("[")[0])):
             item.add_marker("slow")
@@ -46,19 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folders = (marker.args or ("data",)) if marker else ()
         if lacking := [name for name in folders if not (SHARED / name).is_dir()]:
             item.add_marker(pytest.mark.skip(reason=f"no folder ../shared/{lacking[0]} beside the project"))
-    left_out = [item for item in items if _is_left_out(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not _is_left_out(item)]
-
-
-def _is_left_out(item: pytest.Item) -> bool:
-    on_postgresql = os.environ.get("TEST_DATABASE") == "postgresql"
-    if on_postgresql and not _depends_on_the_database(item):
-        return True
-    # With CI=true only the two pairs that people run: one machine by `manage.py up`, several by Compose.
-    broker = item.callspec.params.get("broker_url") if hasattr(item, "callspec") else None
-    others = "filesystem" if on_postgresql else "redis"
-    return os.environ.get("CI") == "true" and broker == others
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        left_out = [item for item in items if not _depends_on_the_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _depends_on_the_database(item)]
 
 
 def _depends_on_the_database(item: pytest.Item) -> bool:

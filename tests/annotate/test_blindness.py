@@ -78,8 +78,8 @@ ARGUMENTS: dict[str, Callable[["Story"], list[int]]] = {
     "dataset": lambda story: [story.dataset.pk],
     "claimed": lambda story: [story.dataset.pk],
 }
-PLAINLY: tuple[str, dict[str, str]] = ("", {})
-OTHER_WAYS: tuple[tuple[str, dict[str, str]], ...] = (
+WAYS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("", {}),
     ("whole=1&now=1&again=1", {}),
     ("", {"HX-Request": "true"}),
     ("", {"X-Requested-With": "fetch", "Accept": "application/json"}),
@@ -120,7 +120,6 @@ class Story:
     def __init__(self, dataset: Dataset, client: Client, bob: Annotator) -> None:
         self.dataset, self.client, self.bob = dataset, client, bob
         self.seen: list[tuple[str, str]] = []
-        self.moments = 0
 
     def keep(self, request: str, reply: HttpResponse) -> HttpResponse:
         headers = sorted((name, value) for name, value in reply.headers.items() if name not in CLOCKS)
@@ -132,16 +131,14 @@ class Story:
 
     def open_all(self, moment: str, but: tuple[str, ...] = ()) -> None:
         claim = Claim.objects.filter(annotator=self.bob).order_by("number").last()
-        self.moments += 1
-        for place, name in enumerate(OPENED):
+        for name in OPENED:
             if name in but:
                 continue
             path = reverse(name, args=ARGUMENTS[TABLE[name].of](self))
             about = ""
             if TABLE[name].of == "claimed":
                 about = f"comparison={claim.comparison_id}&claim={claim.pk}&"
-            # The other ways in turn: at every moment, a third of the pages is opened by each.
-            for query, headers in (PLAINLY, OTHER_WAYS[(self.moments + place) % len(OTHER_WAYS)]):
+            for query, headers in WAYS:
                 where = f"{path}?{about}{query}"
                 self.keep(f"{moment}: GET {where} {headers}", self.client.get(where, headers=headers))
 
