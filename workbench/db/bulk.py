@@ -110,9 +110,11 @@ def insert(
     columns: Sequence[str],
     rows: Sequence[RowValues],
     constants: Mapping[str, Value] | None = None,
+    binary: Sequence[str] = (),
 ) -> None:
     """Insert rows given as values of `columns`. Each other column gets its value in `constants`, or the
-    field's default, which is drawn for each row where the default is a function."""
+    field's default, which is drawn for each row where the default is a function. binary: send the rows to
+    PostgreSQL in its binary form, as values of these types; for models without other columns."""
     if not rows:
         return
     constants = constants or {}
@@ -128,7 +130,10 @@ def insert(
     into = f"{model._meta.db_table} ({', '.join(map(connection.ops.quote_name, names))})"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {into} FROM STDIN") as copy:
+            form = " (FORMAT BINARY)" if binary else ""
+            with cursor.copy(f"COPY {into} FROM STDIN{form}") as copy:
+                if binary:
+                    copy.set_types(binary)
                 for row in rows:
                     copy.write_row(row + ending)
             return

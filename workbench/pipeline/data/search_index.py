@@ -15,13 +15,12 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, groupby, islice, pairwise
 from operator import itemgetter
 from struct import pack
-from typing import TypeAlias
 
 import orjson
 from django.db import connection, transaction
 from django.db.models.functions import Coalesce
 
-from workbench.db.bulk import in_chunks, insert
+from workbench.db.bulk import RowValues, in_chunks, insert
 from workbench.models import Completion, Dataset, Prompt, SearchDocument, SearchWord
 from workbench.models.dataset import MessagesText
 from workbench.pipeline.text.words import word_lists
@@ -52,10 +51,6 @@ WORTH_FINDING = (3, 30)
 
 LONG = "\ue000long"
 JOINED = "\ue001"
-
-
-_Row: TypeAlias = tuple[int, int, str | bytes]
-"""Primary key, Prompt and document."""
 
 
 def border(dataset: int) -> str:
@@ -95,44 +90,25 @@ def reindex(dataset: Dataset, prompts: Collection[int]) -> None:
 
 def _write(dataset: int, prompts: Sequence[int]) -> None:
     """Write the documents of Prompts that have none, and the words that the Dataset did not have."""
-    found = set[str]()
-    for read in _portions(_texts(prompts)):
-        _insert(_rows(border(dataset), read, found))
+    mark, found = border(dataset), set[str]()
+    rows: list[RowValues] = []
+    characters = 0
+    for prompt, texts in _texts(prompts):
+        stream = chain.from_iterable(chain.from_iterable(chain([[mark]], word_lists(text)) for text in texts))
+        for number, part in enumerate(_parts(stream, mark)):
+            key = (prompt << SearchDocument.PART_BITS) + number
+            rows.append((key, prompt, _document(part)))
+            found.update(part)
+        characters += sum(map(len, texts))
+        if characters > CHUNK_CHARACTERS:
+            insert(SearchDocument, _COLUMNS, rows, binary=_BINARY)
+            rows, characters = [], 0
+    insert(SearchDocument, _COLUMNS, rows, binary=_BINARY)
     _add_words(dataset, found)
 
 
-def _portions(texts: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
-    """Prompts with their texts, so many as are written in one statement."""
-    portion, characters = [], 0
-    for prompt, of_prompt in texts:
-        portion.append((prompt, of_prompt))
-        characters += sum(map(len, of_prompt))
-        if characters > CHUNK_CHARACTERS:
-            yield portion
-            portion, characters = [], 0
-    if portion:
-        yield portion
-
-
-def _rows(mark: str, read: Sequence[tuple[int, list[str]]], found: set[str]) -> Iterator[_Row]:
-    """The documents of these Prompts. Adds their words to `found`."""
-    for prompt, texts in read:
-        stream = chain.from_iterable(chain.from_iterable(chain([[mark]], word_lists(text)) for text in texts))
-        for number, part in enumerate(_parts(stream, mark)):
-            found.update(part)
-            yield (prompt << SearchDocument.PART_BITS) + number, prompt, _document(part)
-
-
-def _insert(rows: Iterator[_Row]) -> None:
-    columns = ("id", "prompt_id", "document")
-    if connection.vendor == "sqlite":
-        insert(SearchDocument, columns, list(rows))
-        return
-    into = f"{SearchDocument._meta.db_table} ({', '.join(columns)})"
-    with connection.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(("int8", "int8", "bytea"))  # the last one as it is
-        for row in rows:  # one by one: the server takes them in while the next is made
-            copy.write_row(row)
+_COLUMNS = ("id", "prompt_id", "document")
+_BINARY = ("int8", "int8", "bytea")  # a document as it is
 
 
 def _texts(prompts: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
