@@ -30,6 +30,8 @@ NODE = [
 ]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 POSTGRESQL = {"TEST_DATABASE": "postgresql"}
+WAITING = ["-n", "3"]
+"""Three processes, as tests of workers, servers and a browser wait for half of their time."""
 PLAIN = "not browser and not services and not long"
 OPTIONAL = {"public sets", "a GPU"}
 """What may be missing with CI=true as well."""
@@ -84,11 +86,11 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
             Stage("JavaScript", [*NODE, "tests/js/*.test.js"]),
-            Stage("workers on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
+            Stage("workers on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql"]),
             Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN]),
         ],
         [
-            Stage("workers on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
+            Stage("workers on PostgreSQL", [*PYTEST, *WAITING, "-m", workers], POSTGRESQL),
             Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN, *without_database], POSTGRESQL),
         ],
         # Three, as a browser's tests wait for half of their time; nothing beside them, as they count seconds.
@@ -108,11 +110,11 @@ def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     )
     once = [
         Stage("fuzzing, memory and simulations on SQLite", on_sqlite),
-        Stage("faults and load on PostgreSQL", [*PYTEST, "-m", workers], POSTGRESQL),
+        Stage("faults and load on PostgreSQL", [*PYTEST, *WAITING, "-m", workers], POSTGRESQL),
     ]
     again = [
         Stage("fuzzing and memory on PostgreSQL", on_sqlite, POSTGRESQL),
-        Stage("faults and load on SQLite", [*PYTEST, "-m", f"{workers} and not postgresql"]),
+        Stage("faults and load on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql"]),
     ]
     return _present([[chromium, *once]] if CI else [[chromium], once, again], absent)
 

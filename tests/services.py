@@ -10,8 +10,16 @@ import psycopg
 import pytest
 import redis
 
+
+def _own_database(url: str) -> str:
+    """Another database of Redis for each process of tests: each empties its own."""
+    address, _, number = url.rpartition("/")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return f"{address}/{int(number) + int(worker)}"
+
+
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://root@127.0.0.1:5432/postgres"
-BROKER_URL = os.environ.get("TEST_BROKER_URL") or "redis://127.0.0.1:6379/9"
+BROKER_URL = _own_database(os.environ.get("TEST_BROKER_URL") or "redis://127.0.0.1:6379/9")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
