@@ -18,7 +18,7 @@ from tests.factories import (
 )
 from workbench.models import Comparison, Dataset, Decision, Judgment, Release, SavedView
 from workbench.pipeline import releases
-from workbench.pipeline.data import columns
+from workbench.pipeline.data import columns, search
 from workbench.pipeline.data.search_index import index_new
 from workbench.pipeline.releases import BadFilter, Filters
 
@@ -250,6 +250,19 @@ def test_a_release_is_rebuilt_when_its_view_is_changed_or_gone(dataset, query):
     dataset.save()
     release = Release.objects.get(pk=release.pk)
     assert releases.verify(release) == releases.Verified({}, [])
+
+
+def test_a_release_by_words_has_prompts_that_no_worker_has_indexed_yet(dataset, monkeypatch):
+    monkeypatch.setattr(search, "LOOKED_THROUGH", 1)
+    for name in ("one", "one more", "two"):
+        judged(dataset, name)
+    Dataset.objects.filter(pk=dataset.pk).update(indexed_to=0)
+    filters = by_view(saved(dataset, "q=one"))
+    release = Release(dataset=dataset, profiles=["preference"], filters=filters)
+
+    with pytest.raises(releases.ReleaseError, match=r"2 new prompts can't be searched yet."):
+        releases.preview(dataset, releases.Recipe.of(release))
+    assert releases.build(release).rows == 2
 
 
 def test_a_view_whose_key_is_no_filter_now_is_refused_with_its_name(dataset):

@@ -66,11 +66,12 @@ class FoundPrompt(Schema):
 
 class FoundPrompts(Schema):
     """The prompts in the order of the selection at the moment of the request: what comes, goes or gets other
-    figures between two pages moves the rest. prompts, pairs: how many are found. next_start: null at the
-    end."""
+    figures between two pages moves the rest. prompts, pairs: how many are found. waiting: new prompts that
+    the search for words left out, as they can't be searched yet. next_start: null at the end."""
 
     prompts: int
     pairs: int
+    waiting: int
     items: list[FoundPrompt]
     next_start: int | None
 
@@ -92,10 +93,12 @@ class FacetOut(Schema):
 
 
 class FacetsOut(Schema):
-    """The fields with their most frequent values. model: the one whose figures the fields are of."""
+    """The fields with their most frequent values. waiting: as in FoundPrompts. model: the one whose figures
+    the fields are of."""
 
     prompts: int
     pairs: int
+    waiting: int
     facets: list[FacetOut]
     model_id: int | None
 
@@ -308,6 +311,7 @@ def find_prompts(request: HttpRequest, pk: int, asked: Query[AskedPrompts]) -> d
     return {
         "prompts": len(found.prompts),
         "pairs": int(found.pair_rows.sum()),
+        "waiting": found.searched.waiting if found.searched else 0,
         "items": [{"id": key, "excerpt": excerpts[key]} for key in pks if key in excerpts],
         "next_start": end if end < len(found.prompts) else None,
     }
@@ -320,6 +324,7 @@ def count_facets(request: HttpRequest, pk: int, asked: Query[SelectionAsked]) ->
     return {
         "prompts": len(found.prompts),
         "pairs": int(found.pair_rows.sum()),
+        "waiting": found.searched.waiting if found.searched else 0,
         "facets": found.facets,
         "model_id": found.version.pk if found.version else None,
     }
@@ -482,10 +487,10 @@ def _reviewed(request: HttpRequest, pk: int) -> Dataset:
     return access.dataset_for(request.user, pk, Role.REVIEWER)
 
 
-def _found(dataset: Dataset, query: str) -> Found:
+def _found(dataset: Dataset, query: str, *, needs_all: bool = False) -> Found:
     """Raises BadSelection, BadQuery."""
     selection = Selection.parse(query, dataset.facet_keys)
-    return finding.find(dataset, selection, ModelVersion.objects.serving(dataset))
+    return finding.find(dataset, selection, ModelVersion.objects.serving(dataset), needs_all=needs_all)
 
 
 def _view(view: SavedView, person: User) -> dict[str, Any]:
@@ -510,7 +515,7 @@ def _act(
         raise Refused("Name the prompts, or a query that finds them. Nothing was changed.")
     if body.prompts is not None:
         return dataset, change, body.prompts, body.pairs
-    found = _found(dataset, body.query or "")
+    found = _found(dataset, body.query or "", needs_all=True)
     return dataset, change, found.prompts.tolist(), found.pairs.tolist() if found.of_pairs else None
 
 

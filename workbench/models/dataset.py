@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.core.exceptions import ValidationError
@@ -63,6 +64,11 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
     def needing_scores(self) -> Self:
         """Newest first, as whoever imported last is waiting for the scores."""
         return self.in_use().filter(needs_scoring=True).order_by("-pk")
+
+    def needing_words(self, since: datetime) -> Self:
+        """Those with Prompts that wait for the search index, where no worker has added any since then."""
+        waiting = self.not_deleted().exclude(indexed_to=None)
+        return waiting.filter(Q(indexed_at=None) | Q(indexed_at__lt=since)).order_by("-pk")
 
     def visible_to(self, user: "User") -> Self:
         return self.not_deleted() if user.is_staff else self.not_deleted().filter(members__user=user)
@@ -359,6 +365,16 @@ class Dataset(models.Model):
         default=False,
         editable=False,
         help_text="New answers may lack a score. Set with the answers, cleared once scoring is planned.",
+    )
+    indexed_to = models.PositiveBigIntegerField(
+        null=True,
+        editable=False,
+        help_text="The last prompt that the search index has; a worker adds later ones. Null = it has all.",
+    )
+    indexed_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="When a worker last added prompts to the search index.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(

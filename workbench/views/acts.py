@@ -71,7 +71,7 @@ def _chosen(
     """The primary keys of the prompts, and of the pairs where not all of theirs were chosen."""
     if "all" in request.POST:
         selection = Selection.parse(query, dataset.facet_keys)
-        found = finding.find(dataset, selection, ModelVersion.objects.serving(dataset))
+        found = finding.find(dataset, selection, ModelVersion.objects.serving(dataset), needs_all=True)
         pairs = found.pairs.tolist() if found.of_pairs else None
         return found.prompts.tolist(), pairs
     return keys_in(request.POST, "prompts"), keys_in(request.POST, "pairs") or None

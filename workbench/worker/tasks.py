@@ -25,7 +25,7 @@ from workbench.models import (
 )
 from workbench.pipeline import backup, imports, quality, releases
 from workbench.pipeline.annotate import queue, requirements
-from workbench.pipeline.data import viewed
+from workbench.pipeline.data import search_index, viewed
 from workbench.pipeline.datasets import deleting
 from workbench.pipeline.decisions import deciding
 from workbench.pipeline.hub import fetching, pushing
@@ -44,6 +44,9 @@ from workbench.worker.heartbeat import WORKER, Heartbeat, is_stopping
 from workbench.worker.training import register_here, train_here, trainer
 
 log = logging.getLogger(__name__)
+
+INDEXING = timedelta(seconds=5)
+"""Time of one task that makes texts findable: other work gets its turn in between."""
 
 # --- scoring ------------------------------------------------------------------------------------------------
 
@@ -120,6 +123,7 @@ def enqueue_after(act: Act) -> None:
         enqueue.enqueue(enqueue_batches)
     elif act.kind == Act.Kind.COPY:
         enqueue.enqueue(score_missing, act.details["to"])
+        enqueue.enqueue(index_texts, act.details["to"])
 
 
 @shared_task
@@ -138,6 +142,19 @@ def enqueue_batches() -> None:
     enqueue_again = settings.LEASE_SECONDS / 2
     due = batches.due(timedelta(seconds=enqueue_again))
     batches.not_enqueued([pk for pk in due if not enqueue.send(score_batch, pk, expires=enqueue_again)])
+
+
+# --- search -------------------------------------------------------------------------------------------------
+
+
+@shared_task
+def index_texts(dataset_id: int) -> None:
+    """Make new texts of a Dataset findable, some at a time. Imports into it that wait go first."""
+    if Run.objects.open().of_kind(Run.Kind.IMPORT).filter(dataset=dataset_id).exists():
+        return
+    until = timezone.now() + INDEXING
+    if not search_index.index_waiting(dataset_id, lambda: timezone.now() < until and not is_stopping()):
+        enqueue.send(index_texts, dataset_id)
 
 
 # --- mails --------------------------------------------------------------------------------------------------
@@ -174,6 +191,7 @@ def carry_out(run_id: int) -> None:
 def _import(run: Run) -> None:
     if imports.carry_out(run):
         enqueue.enqueue(score_missing, run.dataset_id)
+        enqueue.enqueue(index_texts, run.dataset_id)
 
 
 def _train(run: Run) -> None:
@@ -260,6 +278,8 @@ def reconcile() -> None:
     for batch_id in batches.out_of_attempts():
         batches.split(batch_id)
     enqueue_batches()
+    for dataset in Dataset.objects.needing_words(timezone.now() - 2 * INDEXING):
+        enqueue.send(index_texts, dataset.pk, expires=settings.RECONCILE_SECONDS)
     for dataset in queue.stale_datasets():
         enqueue.send(order_queue, dataset.pk)
     for dataset in Dataset.objects.in_use().exclude(first_view=None):

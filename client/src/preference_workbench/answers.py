@@ -387,12 +387,13 @@ class FoundPrompt(BaseModel):
 class FoundPrompts(BaseModel):
     """
     The prompts in the order of the selection at the moment of the request: what comes, goes or gets other
-    figures between two pages moves the rest. prompts, pairs: how many are found. next_start: null at the
-    end.
+    figures between two pages moves the rest. prompts, pairs: how many are found. waiting: new prompts that
+    the search for words left out, as they can't be searched yet. next_start: null at the end.
     """
 
     prompts: int
     pairs: int
+    waiting: int
     items: list[FoundPrompt]
     next_start: int | None
 
@@ -1889,11 +1890,13 @@ class FacetOut(BaseModel):
 
 class FacetsOut(BaseModel):
     """
-    The fields with their most frequent values. model: the one whose figures the fields are of.
+    The fields with their most frequent values. waiting: as in FoundPrompts. model: the one whose figures
+    the fields are of.
     """
 
     prompts: int
     pairs: int
+    waiting: int
     facets: list[FacetOut]
     model_id: int | None
 

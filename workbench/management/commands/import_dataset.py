@@ -9,6 +9,7 @@ from workbench.management.base import WorkbenchCommand, counted, refuse_archived
 from workbench.management.progress import shown
 from workbench.models import Dataset, Run
 from workbench.pipeline import imports
+from workbench.pipeline.data.search_index import index_waiting
 from workbench.pipeline.history.recording import Kind, record
 
 
@@ -161,7 +162,10 @@ The same file a second time adds nothing. docs/how-to/imports.md shows every for
                 record(Kind.IMPORTED, by=None, dataset=dataset, target=dataset, count=result.rows)
                 return True
 
-            return imports.import_file(file, dataset, options, show_phase, rejects=bad, before_commit=note)
+            result = imports.import_file(file, dataset, options, show_phase, rejects=bad, before_commit=note)
+            if result.accepted and not options.dry_run:
+                index_waiting(dataset.pk)  # here, as there may be no worker
+            return result
 
     def _report(self, result: imports.ImportResult, dataset: Dataset) -> None:
         for problem in result.problems:

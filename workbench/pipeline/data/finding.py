@@ -321,12 +321,14 @@ def find(
     selection: Selection,
     version: ModelVersion | None,
     columns: Columns | None = None,
+    *,
+    needs_all: bool = False,
 ) -> Found:
     """What the selection finds in the Dataset now; `version` is the one that serves it; `columns`: those of
     the Dataset, where the caller has them. Raises BadSelection, and search.BadQuery for words that can't be
-    searched for."""
+    searched for; with `needs_all` also where new prompts can't be searched yet."""
     columns = columns or columns_of(dataset, version)
-    searched = search.find(dataset, selection.text) if selection.text else None
+    searched = search.find(dataset, selection.text, needs_all=needs_all) if selection.text else None
     fields = fields_of(dataset.facet_keys)
     return _found(dataset, selection, version, columns, fields, searched)
 
@@ -336,7 +338,7 @@ def pairs_at(using: str, dataset: Dataset, query: str, version: ModelVersion | N
     metadata keys that the selection names, whether or not they are filters now. Raises as `find` does."""
     keys = metadata_keys(query)
     selection = Selection.parse(query, keys)
-    searched = search.find(dataset, selection.text, using) if selection.text else None
+    searched = search.find(dataset, selection.text, using, needs_all=True) if selection.text else None
     columns = read_at(using, dataset, version, keys)
     return _found(dataset, selection, version, columns, fields_of(keys), searched).pairs
 

@@ -1,7 +1,10 @@
 """Search by words in the Prompts of a Dataset and their Completions.
 
 A query is words, all of which a Prompt or its Completions must have; `"a phrase"`, `word*` for words that
-begin so, and `-word` for Prompts without it. Everything else is text. Case and accents do not matter."""
+begin so, and `-word` for Prompts without it. Everything else is text. Case and accents do not matter.
+
+The index lacks the newest Prompts for a while after an import. A few of them are looked through here; of more
+than that, a search says how many it left out."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +17,7 @@ import numpy as np
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from workbench.models import Dataset, SearchDocument, SearchWord
+from workbench.pipeline.data import search_index
 from workbench.pipeline.data.search_index import LONG, SHORT, border, joined_words
 from workbench.pipeline.text.words import placed_words, words
 
@@ -22,11 +26,21 @@ MOST_WORDS_OF_A_PHRASE = 50
 INSTEAD = 20
 """Words that are looked for in the place of one that is nowhere."""
 
+LOOKED_THROUGH = 200
+"""Prompts that are not in the index yet and are looked through by a search."""
+
+MOST_CHARACTERS = 500_000
+"""Characters of their texts, at most: their words are in memory."""
+
 Keys: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
 
 class BadQuery(ValueError):
     """A query that cannot be answered, with a sentence for people."""
+
+
+class NotYet(BadQuery):
+    """Not all Prompts can be searched yet, and the caller needs all of them."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +105,47 @@ def parse(text: str) -> Query:
 @dataclass(frozen=True)
 class Found:
     """Primary keys of the matching Prompts, sorted, and the query as it was answered. `instead`: for each
-    word that is nowhere, the words that were looked for in its place."""
+    word that is nowhere, the words that were looked for in its place. `waiting`: how many new Prompts were
+    left out, as they are not in the index yet."""
 
     keys: Keys
     query: Query
     instead: dict[str, tuple[str, ...]]
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Newest:
+    """Prompts that are not in the index yet. words: of each text of those that are looked through; left:
+    how many others there are."""
+
+    words: dict[int, list[list[str]]]
+    left: int
+
+    @classmethod
+    def of(cls, dataset: int, using: str) -> "Newest":
+        waiting = search_index.waiting(dataset, using)
+        found: dict[int, list[list[str]]] = {}
+        characters = 0
+        for prompt, texts in search_index.texts_of(
+            list(waiting.order_by("pk").values_list("pk", flat=True)[:LOOKED_THROUGH]), using
+        ):
+            characters += sum(map(len, texts))
+            if characters > MOST_CHARACTERS:
+                break
+            found[prompt] = [words(text) for text in texts]
+        left = waiting.count() - len(found) if found or characters else 0
+        return cls(found, max(left, 0))
+
+    def matching(self, query: Query) -> Keys:
+        """Those that are looked through and match, sorted."""
+        keys = [
+            prompt
+            for prompt, texts in self.words.items()
+            if all(_has(term, texts) for term in query.wanted)
+            and not any(_has(term, texts) for term in query.left_out)
+        ]
+        return np.array(keys, np.int64)
 
 
 def matching(dataset: Dataset, query: str) -> Keys:
@@ -103,19 +153,30 @@ def matching(dataset: Dataset, query: str) -> Keys:
     return find(dataset, query).keys
 
 
-def find(dataset: Dataset, query: str, using: str = DEFAULT_DB_ALIAS) -> Found:
+def find(dataset: Dataset, query: str, using: str = DEFAULT_DB_ALIAS, *, needs_all: bool = False) -> Found:
     """Look for the query, and where nothing matches, for words like those that are nowhere; `using`: the
-    connection that reads. Raises BadQuery."""
+    connection that reads. Raises BadQuery; with `needs_all`, NotYet where new Prompts would be left out."""
     asked = parse(query)
-    keys = _matching(dataset.pk, asked, using)
+    # Before the index is read: a worker may move them there meanwhile, and then they are found twice.
+    newest = Newest.of(dataset.pk, using)
+    if newest.left and needs_all:
+        raise NotYet(
+            f"{newest.left:,} new prompt{'s' * (newest.left != 1)} can't be searched yet. "
+            "Try again in a minute or two."
+        )
+
+    def look_for(query: Query) -> Keys:
+        return np.union1d(_matching(dataset.pk, query, using), newest.matching(query))
+
+    keys = look_for(asked)
     if len(keys):
-        return Found(keys, asked, {})
+        return Found(keys, asked, {}, newest.left)
     terms: list[Term] = []
     instead: dict[str, tuple[str, ...]] = {}
     for term in asked.terms:
         (phrase,) = term.phrases
         near: tuple[str, ...] = ()
-        if not term.left_out and len(phrase) == 1 and not len(_keys(dataset.pk, _any(term), using)):
+        if not term.left_out and len(phrase) == 1 and not len(look_for(Query((term,)))):
             near = near_words(dataset.pk, phrase[0], using)
         if near:
             instead[phrase[0]] = near
@@ -123,9 +184,9 @@ def find(dataset: Dataset, query: str, using: str = DEFAULT_DB_ALIAS) -> Found:
             replace(term, phrases=tuple((word,) for word in near), is_prefix=False) if near else term
         )
     if not instead:
-        return Found(keys, asked, {})
+        return Found(keys, asked, {}, newest.left)
     answered = Query(tuple(terms))
-    return Found(_matching(dataset.pk, answered, using), answered, instead)
+    return Found(look_for(answered), answered, instead, newest.left)
 
 
 def _matching(dataset: int, query: Query, using: str) -> Keys:
@@ -302,9 +363,7 @@ def _matches(text: str, query: str | Query) -> list[tuple[int, int]]:
             return []
     placed = list(placed_words(text))
     found = [word for word, _, _ in placed]
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(found):
-        places.setdefault(word, []).append(at)
+    places = _places(found)
     spans = []
     for term in query.wanted:
         for phrase in term.phrases:
@@ -314,6 +373,24 @@ def _matches(text: str, query: str | Query) -> list[tuple[int, int]]:
                 if _is_at(phrase, term.is_prefix, found, at)
             ]
     return list(_merged(sorted(spans)))
+
+
+def _has(term: Term, texts: Sequence[Sequence[str]]) -> bool:
+    """Whether one of the texts, as its words, has the term."""
+    for found in texts:
+        places = _places(found)
+        for phrase in term.phrases:
+            starts = _starts(phrase, term.is_prefix, places)
+            if any(_is_at(phrase, term.is_prefix, found, at) for at in starts):
+                return True
+    return False
+
+
+def _places(found: Sequence[str]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(found):
+        places.setdefault(word, []).append(at)
+    return places
 
 
 def _starts(phrase: Sequence[str], is_prefix: bool, places: dict[str, list[int]]) -> list[int]:

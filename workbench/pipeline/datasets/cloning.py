@@ -19,6 +19,8 @@ NOT_A_SETTING = {
     "queue_version",
     "queue_stale_since",
     "needs_scoring",
+    "indexed_to",
+    "indexed_at",
 }
 
 

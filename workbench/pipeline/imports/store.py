@@ -15,7 +15,7 @@ from scoring.rows.drafts import FILE_LICENCE
 from workbench.db.bulk import LOOKUP_KEYS, NewIds, RowValues, insert, look_up
 from workbench.models import Annotator, Comparison, Completion, Dataset, Judgment, Outcome, Prompt, PromptKey
 from workbench.models.annotation import ComparisonQuerySet
-from workbench.pipeline.data.search_index import index_new
+from workbench.pipeline.data.search_index import index_grown
 from workbench.pipeline.imports.packed import PackedComparison, PackedCompletion, PackedJudgment, PackedRow
 from workbench.pipeline.text.language import languages_of
 
@@ -78,8 +78,9 @@ class Store:
         return new.text_numbers
 
     def index_texts(self) -> Iterator[int]:
-        """Make the new texts findable. Yields how many prompts each step has indexed."""
-        return index_new(self._dataset.pk, self._ids[Prompt].last_before, self._ids[Completion].last_before)
+        """Make new texts of stored prompts findable; new prompts wait for `index_waiting`. Yields how many
+        prompts each step has indexed."""
+        return index_grown(self._dataset.pk, self._ids[Prompt].last_before, self._ids[Completion].last_before)
 
     def new_pairs(self) -> ComparisonQuerySet:
         """The Comparisons that this import has stored."""

@@ -23,6 +23,7 @@ from workbench.db.away import DISK_IS_FULL, is_disk_full
 from workbench.db.snapshot import snapshot
 from workbench.db.storage import Moved, delete_folder
 from workbench.models import Comparison, Dataset, Guidelines, ModelVersion, Release, Run, User
+from workbench.pipeline.data.search_index import index_waiting
 from workbench.pipeline.decisions import aggregation
 from workbench.pipeline.history.recording import Kind, record, record_run
 from workbench.pipeline.releases import card, manifest, members, proof
@@ -121,6 +122,8 @@ def built_in_scratch(release: Release, progress: Progress = never_stop) -> Itera
             tempfile.TemporaryDirectory(dir=scratch) as cache,
         ):
             aggregation.derive(release.dataset)
+            if recipe.filters.view:  # it may search by words
+                index_waiting(release.dataset_id)
             files = write(release.dataset, recipe, Path(name), progress)
             while faults := _load(files, Path(cache), progress):
                 files.leave_out(faults)

@@ -155,7 +155,7 @@ def counted(dataset: Dataset, profile: Profile, filters: Filters, version: Model
 def _viewed(dataset: Dataset, columns: Columns, view: View, version: ModelVersion | None) -> Array:
     try:
         selection = Selection.parse(view.query, dataset.facet_keys)
-        return find(dataset, selection, version, columns).pair_rows
+        return find(dataset, selection, version, columns, needs_all=True).pair_rows
     except (BadSelection, BadQuery) as error:
         raise BadFilter(f"The view {view.name} cannot be used. {error}") from None
 
