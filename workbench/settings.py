@@ -263,6 +263,8 @@ CONTENT_SECURITY_POLICY = {
 LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
+# All texts are English: numbers and dates need no look-up of a language, of which a page has hundreds.
+USE_I18N = False
 USE_THOUSAND_SEPARATOR = True
 
 

@@ -209,13 +209,14 @@ class Columns:
     prompts: a row a Prompt, by primary key `pk`. pairs: a row a Comparison, by (`of`, `pk`); `of` is the row
     of its Prompt. many: sources, tags, metadata values and voters have a row for each (`of`, `word`) that
     holds. The words of coded columns are in `words`, by the name of the column. others: the margins of other
-    versions, by primary key (see margins_of)."""
+    versions, by primary key (see margins_of). codes: what fields say of these rows (see Field.rows)."""
 
     prompts: Table
     pairs: Table
     many: dict[str, Table]
     words: dict[str, Words]
     others: OrderedDict[int, Margins] = field(default_factory=OrderedDict)
+    codes: dict[object, tuple[tuple[Array, ...], Any]] = field(default_factory=dict)
 
     @cached_property
     def blocks_of_pairs(self) -> list["PairBlock"]:

@@ -7,6 +7,7 @@ field of prompts is true of a Prompt; a field of pairs of one of its pairs."""
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,6 +21,9 @@ class BadSelection(ValueError):
     """An unknown field or a bad value. The message is a sentence for people."""
 
 
+NONE = 255
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a field says of the rows. of: rows of prompts, or of pairs, or None for all in order; codes: the
@@ -27,6 +31,14 @@ class Rows:
 
     codes: Array
     of: Array | None = None
+
+    @cached_property
+    def small(self) -> Array | None:
+        """The codes in a byte each, NONE for none; None where they are too many. Most are counted ten times
+        as fast so."""
+        if self.codes.dtype == np.int8:
+            return self.codes.view(np.uint8)
+        return self.codes.astype(np.uint8) if self.codes.max(initial=-1) < NONE else None
 
 
 @dataclass(frozen=True)
@@ -44,13 +56,29 @@ class Field:
         raise NotImplementedError
 
     def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+        """What the field says of the rows. Kept beside the columns until one that it is read from changes."""
+        key = self.name, version.temperature if version else None
+        read_from = self._read_from(columns)
+        kept = columns.codes.get(key)
+        if kept is None or any(one is not other for one, other in zip(kept[0], read_from, strict=True)):
+            kept = columns.codes[key] = read_from, self._rows(columns, version)
+        rows: Rows = kept[1]
+        return rows
+
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        """The columns that `_rows` reads."""
+        raise NotImplementedError
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         raise NotImplementedError
 
     def holds(self, columns: Columns, version: ModelVersion | None, chosen: Sequence[str]) -> Array:
         """For each row of prompts, or of pairs, whether a chosen value holds. Raises BadSelection."""
         rows = self.rows(columns, version)
-        codes = [code for code, (value, _) in enumerate(self.values(columns)) if value in chosen]
-        found = np.isin(rows.codes, codes)
+        found = np.zeros(len(rows.codes), np.bool_)
+        for code, (value, _) in enumerate(self.values(columns)):
+            if value in chosen:  # few are: np.isin takes a hundred times as long as a comparison
+                found |= rows.codes == code
         for value in set(chosen) - {value for value, _ in self.values(columns)}:
             found |= self.in_range(columns, version, value)
         if rows.of is None:
@@ -74,7 +102,11 @@ class Choice(Field):
     def values(self, columns: Columns) -> list[tuple[str, str]]:
         return list(self.choices)
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        table = columns.pairs if self.of_pairs else columns.prompts
+        return (table[self.column],)
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         table = columns.pairs if self.of_pairs else columns.prompts
         return Rows(table[self.column])
 
@@ -112,7 +144,10 @@ class Number(Field):
         """The numbers of these values of the column."""
         return values
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        return (self.values_in(columns),)
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         values = self.values_in(columns)
         codes = np.full(len(values), -1, np.int8)
         for part in blocks(len(values)):
@@ -171,7 +206,10 @@ class State(Field):
     def values(self, columns: Columns) -> list[tuple[str, str]]:
         return list(STATES)
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        return columns.pairs["votes"], columns.pairs["method"]
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         pairs = columns.pairs
         undecided = (pairs["votes"] > 0).astype(np.int8)
         return Rows(np.where(pairs["method"] > 0, pairs["method"] + np.int8(1), undecided))
@@ -208,7 +246,13 @@ class Words(Field):
             for name in names
         ]
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        if self.column:
+            return (columns.prompts[self.column],)
+        table = columns.many[self.name]
+        return table["word"], table["of"]
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         if self.column:
             return Rows(columns.prompts[self.column])
         table = columns.many[self.name]
@@ -225,7 +269,10 @@ class Between(Field):
     def values(self, columns: Columns) -> list[tuple[str, str]]:
         return []
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        return (columns.pairs["of"],)
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         return Rows(np.full(len(columns.pairs["pk"]), -1, np.int8))
 
     def holds(self, columns: Columns, version: ModelVersion | None, chosen: Sequence[str]) -> Array:
@@ -251,7 +298,10 @@ class Topics(Field):
             (str(number), f"Topic {number}") for number in range(columns.prompts["topic"].max(initial=-1) + 1)
         ]
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        return (columns.prompts["topic"],)
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         return Rows(columns.prompts["topic"])
 
 
@@ -263,7 +313,11 @@ class Mark(Field):
     def values(self, columns: Columns) -> list[tuple[str, str]]:
         return [("1", self.label)]
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _read_from(self, columns: Columns) -> tuple[Array, ...]:
+        table = columns.pairs if self.of_pairs else columns.prompts
+        return (table[self.name],)
+
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         table = columns.pairs if self.of_pairs else columns.prompts
         return Rows((table[self.name] > 0).astype(np.int8) - np.int8(1))
 
@@ -272,7 +326,7 @@ class Mark(Field):
 class Similar(Choice):
     """Whether other Prompts are in the same group."""
 
-    def rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
+    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
         return Rows((columns.prompts["alike"] > 1).astype(np.int8))
 
 

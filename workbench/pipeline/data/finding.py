@@ -12,8 +12,8 @@ import numpy as np
 
 from workbench.models import Dataset, ModelVersion, Run, Topic
 from workbench.pipeline.data import search
-from workbench.pipeline.data.columns import Array, Columns, blocks, columns_of, read_at
-from workbench.pipeline.data.fields import BadSelection, Field, Mark, Rows, Topics, Words, fields_of
+from workbench.pipeline.data.columns import Array, Columns, PairBlock, blocks, columns_of, read_at
+from workbench.pipeline.data.fields import NONE, BadSelection, Field, Mark, Rows, Topics, Words, fields_of
 
 SORTS = {
     "": "Oldest first",
@@ -41,6 +41,9 @@ NOT_FIELDS = ("q", "sort", "page", "prompt")
 
 LONGEST = 500
 """Characters of the words to search for."""
+
+FEW = 16
+"""Codes up to which one comparison for each counts faster than a histogram."""
 
 MOST_VALUES = 12
 """Values of a facet that a page shows; the most frequent, and the chosen ones."""
@@ -139,7 +142,7 @@ class Found:
     of_prompts: dict[str, Array]
     of_pairs: dict[str, Array]
     searched: search.Found | None = None
-    rows: dict[str, Rows] = field(default_factory=dict)
+    _of_pairs: dict[frozenset[str], Array] = field(default_factory=dict)
 
     @cached_property
     def pair_rows(self) -> Array:
@@ -152,10 +155,12 @@ class Found:
         return self._prompts(self.of_prompts, self.of_pairs)
 
     def _pairs(self, of_prompts: Mapping[str, Array], of_pairs: Mapping[str, Array]) -> Array:
-        whole = _all(of_prompts.values(), len(self.columns.prompts["pk"]))
-        return np.asarray(
-            whole[self.columns.pairs["of"]] & _all(of_pairs.values(), len(self.columns.pairs["pk"]))
-        )
+        of = self.columns.pairs["of"]
+        key = frozenset(of_prompts)
+        if of_prompts and key not in self._of_pairs:  # all fields but one have mostly the same of prompts
+            self._of_pairs[key] = _all(of_prompts.values(), len(self.columns.prompts["pk"])).take(of)
+        found = _all(of_pairs.values(), len(of))
+        return found & self._of_pairs[key] if of_prompts else found
 
     def _prompts(self, of_prompts: Mapping[str, Array], of_pairs: Mapping[str, Array]) -> Array:
         if not of_pairs:
@@ -242,26 +247,15 @@ class Found:
     def _counts(self, one: Field, *, is_of_all: bool) -> Array:
         """The number of prompts with each code of the field, of those that all fields find, or all others."""
         of_prompts, of_pairs = (self.of_prompts, self.of_pairs) if is_of_all else self._without(one.name)
-        rows, kinds = self._rows(one), len(one.values(self.columns))
+        kinds = len(one.values(self.columns))
+        if not kinds:
+            return np.zeros(0, np.int64)
+        rows = one.rows(self.columns, self.version)
         if not one.of_pairs:
             found = self.prompt_rows if is_of_all else self._prompts(of_prompts, of_pairs)
             return _counted(rows, found, kinds)
         found = self.pair_rows if is_of_all else self._pairs(of_prompts, of_pairs)
-        counts = np.zeros(kinds, np.int64)
-        # A bit for each code, and none for -1, which is shifted out of the number. The pairs of a prompt
-        # follow each other, so that its bits can be joined: a prompt of many pairs counts once.
-        kind = np.min_scalar_type((1 << kinds) - 1)
-        for block in self.columns.blocks_of_pairs:
-            codes = rows.codes[block.rows].view(np.uint8)
-            bits = block.joined(np.left_shift(kind.type(1), codes, dtype=kind) * found[block.rows])
-            for code in range(kinds):
-                counts[code] += np.count_nonzero(bits & kind.type(1 << code))
-        return counts
-
-    def _rows(self, one: Field) -> Rows:
-        if one.name not in self.rows:
-            self.rows[one.name] = one.rows(self.columns, self.version)
-        return self.rows[one.name]
+        return _counted_once(rows, found, kinds, self.columns.blocks_of_pairs)
 
     def _named(self, one: Field) -> Mapping[str, str]:
         """Words for values that are numbers of rows: imports and topics."""
@@ -275,8 +269,8 @@ class Found:
     def grid(self) -> list[list[int]]:
         """Pairs found, by how far people agree (rows, the most agreed first) and how sure the model is
         (columns, the least sure first)."""
-        sure = self._rows(self.sure).codes
-        agreed = self._rows(self.fields["agreement"]).codes
+        sure = self.sure.rows(self.columns, self.version).codes
+        agreed = self.fields["agreement"].rows(self.columns, self.version).codes
         width, height = (
             len(self.sure.values(self.columns)),
             len(self.fields["agreement"].values(self.columns)),
@@ -307,7 +301,7 @@ class FoundPairs(Found):
 
     def _counts(self, one: Field, *, is_of_all: bool) -> Array:
         found = self.asked & (self.pair_rows if is_of_all else self._pairs(*self._without(one.name)))
-        rows, kinds = self._rows(one), len(one.values(self.columns))
+        rows, kinds = one.rows(self.columns, self.version), len(one.values(self.columns))
         if one.of_pairs:
             return _counted(rows, found, kinds)
         of_prompt = np.bincount(self.columns.pairs["of"][found], minlength=len(self.columns.prompts["pk"]))
@@ -375,12 +369,41 @@ def _all(conditions: Iterable[Array], length: int) -> Array:
 
 
 def _counted(rows: Rows, found: Array, kinds: int) -> Array:
-    counts = np.zeros(kinds + 1, np.int64)
-    for part in blocks(len(rows.codes)):
-        kept = found[part] if rows.of is None else found[rows.of[part]]
-        from_one = np.add(rows.codes[part], 1, dtype=np.intp)  # none is 0, and so is what is not found
-        counts += np.bincount(from_one * kept, minlength=kinds + 1)
-    return counts[1:]
+    """How many of the rows that are found have each code."""
+    codes = rows.small
+    if codes is None:
+        kept = rows.codes[found if rows.of is None else found.take(rows.of)]
+        return np.bincount(kept[kept >= 0], minlength=kinds)
+    counts = np.zeros(kinds, np.int64)
+    left_out = _left_out(found)
+    for part in blocks(len(codes)):
+        kept = codes[part] | (left_out[part] if rows.of is None else left_out.take(rows.of[part]))
+        if kinds > FEW:
+            counts += np.bincount(kept, minlength=NONE + 1)[:kinds]
+            continue
+        for code in range(kinds):
+            counts[code] += np.count_nonzero(kept == code)
+    return counts
+
+
+def _counted_once(rows: Rows, found: Array, kinds: int, blocks_of_pairs: Sequence[PairBlock]) -> Array:
+    """How many prompts have each code, by the pairs that are found: a prompt of many pairs counts once."""
+    codes, left_out = rows.codes.view(np.uint8), _left_out(found)
+    counts = np.zeros(kinds, np.int64)
+    # A bit for each code, and none for what has none or is left out: it is shifted out of the number. The
+    # pairs of a prompt follow each other, so that its bits can be joined.
+    kind = np.min_scalar_type((1 << kinds) - 1)
+    for block in blocks_of_pairs:
+        kept = codes[block.rows] | left_out[block.rows]
+        bits = block.joined(np.left_shift(kind.type(1), kept, dtype=kind))
+        for code in range(kinds):
+            counts[code] += np.count_nonzero(bits & kind.type(1 << code))
+    return counts
+
+
+def _left_out(found: Array) -> Array:
+    """0 for each row that is found, else NONE."""
+    return np.asarray(found.view(np.uint8) - np.uint8(1))
 
 
 def _most_frequent(values: list[Value], one: Field) -> list[Value]:
