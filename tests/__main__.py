@@ -43,7 +43,11 @@ AGAIN = 10
 class Stage:
     name: str
     command: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
+    more_environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | self.more_environment | {"TEST_STAGE": self.name.lower().replace(" ", "_")}
 
 
 def _public_sets() -> str | None:
@@ -152,8 +156,8 @@ def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, di
     own_cache = ["-o", f"cache_dir={folder / stage.name}"]
     with output.open("wb") as file:  # not a pipe: what a test leaves running would hold it open
         streams = {} if is_alone else {"stdout": file, "stderr": subprocess.STDOUT}
-        command, environment = reporting(stage.command, report, own_cache), os.environ | stage.environment
-        ok = subprocess.run(command, env=environment, check=False, **streams).returncode == 0
+        command = reporting(stage.command, report, own_cache)
+        ok = subprocess.run(command, env=stage.environment, check=False, **streams).returncode == 0
     numbers = counts(report)
     ending = f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s"
     print(output.read_text(errors="replace") + ending, flush=True)
@@ -171,7 +175,7 @@ def try_again(stage: Stage, numbers: dict[str, int], folder: Path) -> bool:
     print(f"\n== {stage.name}: {broken} failed beside other tests; once more, alone", flush=True)
     only_these = ["--last-failed", "--last-failed-no-failures=none", "-o", f"cache_dir={folder / stage.name}"]
     command = [*stage.command, "-n", "0", *only_these]
-    return subprocess.run(command, env=os.environ | stage.environment, check=False).returncode == 0
+    return subprocess.run(command, env=stage.environment, check=False).returncode == 0
 
 
 def reporting(command: list[str], report: Path, own_cache: list[str]) -> list[str]:

@@ -29,6 +29,9 @@ from workbench.settings import DATABASES, STORAGES  # noqa: E402
 if os.environ.get("TEST_DATABASE", "sqlite") == "sqlite":
     # A file, as worker processes and the live server have to see the same database as the test.
     DATABASES["default"]["TEST"] = {"NAME": str(_data / "test.sqlite3")}
+elif stage := os.environ.get("TEST_STAGE"):
+    # Stages run side by side, and the processes of each are called gw0, gw1, ...
+    DATABASES["default"]["TEST"] = {"NAME": f"test_{stage}"}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"

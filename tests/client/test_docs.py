@@ -99,7 +99,8 @@ def test_the_help_on_the_client_runs_from_its_first_line_to_its_last(url, stella
     save_bert(tmp_path / "checkpoint")
     (tmp_path / "benchmark.jsonl").write_text('{"question": "What is 1 and 1?"}\n')
     (tmp_path / "more.jsonl").write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n')
-    sampled = [(f"What is {n} and {n}?", [f"It is {2 * n}.", f"{2 * n}, as all know."]) for n in range(40)]
+    # So many that among those with a final label some are not in the train split.
+    sampled = [(f"What is {n} and {n}?", [f"It is {2 * n}.", f"{2 * n}, as all know."]) for n in range(60)]
     names: dict[str, object] = {"token": token_of(stella), "sampled": sampled}
 
     for heading, language, code in sections("docs/how-to/client.md"):
