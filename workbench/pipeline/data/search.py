@@ -166,7 +166,8 @@ def find(dataset: Dataset, query: str, using: str = DEFAULT_DB_ALIAS, *, needs_a
         )
 
     def look_for(query: Query) -> Keys:
-        return np.union1d(_matching(dataset.pk, query, using), newest.matching(query))
+        keys, new = _matching(dataset.pk, query, using), newest.matching(query)
+        return np.union1d(keys, new) if len(new) else keys  # union1d sorts
 
     keys = look_for(asked)
     if len(keys):
