@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from django.db import connection
 
 from scoring.rows.checks import observe
 from scoring.rows.rows import Row
@@ -364,3 +365,25 @@ def test_a_preview_reads_only(tmp_path, dataset):
 
     assert (seen.whole, seen.result.comparisons, len(seen.examples)) == (True, 1, 1)
     assert not Prompt.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="for the suite on PostgreSQL")
+def test_postgresql_knows_how_many_rows_an_import_has_added(tmp_path, transactional_db):
+    """Else it plans as for a small table until autovacuum comes, and reads all rows for each hundred."""
+
+    def known() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'workbench_completion'")
+            return int(cursor.fetchone()[0])
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(f'{{"prompt": "Question {n}?", "chosen": "{n}", "rejected": "No"}}\n' for n in range(800))
+    )
+    before = known()
+
+    imports.import_file(path, Dataset(name="Dry"), imports.ImportOptions(dry_run=True))
+    assert known() == before
+
+    imports.import_file(path, Dataset(name="New"))
+    assert known() == 1600

@@ -12,6 +12,7 @@ from django.db.models import Max
 from django.db.models.expressions import RawSQL
 
 LOOKUP_KEYS = 5000
+LEAST_GROWN = 1000
 INSERT_ROWS = 100
 """Rows of one statement on SQLite, where a statement a row takes three times as long."""
 
@@ -141,6 +142,20 @@ def insert(
         for part, size in ((rows[:even], INSERT_ROWS), (rows[even:], len(rows) - even)):
             if part:
                 _insert_many(cursor, into, part, size, ending)
+
+
+def look_at_grown(added: Mapping[type[models.Model], int]) -> None:
+    """Have PostgreSQL look anew at tables to which so many rows were added that it plans badly: a tenth of
+    what it knew. Autovacuum does it too, a minute or more later; until then, a query for a hundred rows reads
+    a table of millions. After the transaction, as the tables stay locked for others who would do so."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        for model, rows in added.items():
+            table = model._meta.db_table
+            cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", [table])
+            if rows > LEAST_GROWN + max(cursor.fetchone()[0], 0) / 10:
+                cursor.execute(f"ANALYZE {table}")
 
 
 def _insert_many(

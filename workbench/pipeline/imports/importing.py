@@ -18,6 +18,7 @@ from scoring.rows.formats import open_rows
 from scoring.rows.reading import Reader
 from scoring.rows.rows import FileFault, Problem
 from scoring.rows.shapes import COLUMNS
+from workbench.db.bulk import look_at_grown
 from workbench.models import Dataset, ModelVersion, PromptChange
 from workbench.pipeline.annotate import requirements
 from workbench.pipeline.data import excluding
@@ -213,6 +214,8 @@ def _store(
         if not before_commit(result):
             raise Cancelled
         transaction.set_rollback(options.dry_run)
+    if not options.dry_run:
+        look_at_grown(store.added)
     return result
 
 

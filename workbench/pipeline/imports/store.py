@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from django.db import connection
+from django.db.models import Model
 from django.utils import timezone
 
 from scoring.rows.drafts import FILE_LICENCE
@@ -76,6 +77,13 @@ class Store:
         for name in ("prompts", "completions", "comparisons", "judgments", "superseded"):
             self.counts[name] += len(getattr(new, name))
         return new.text_numbers
+
+    @property
+    def added(self) -> dict[type[Model], int]:
+        """How many rows each table got."""
+        named = {"prompts": Prompt, "completions": Completion, "comparisons": Comparison}
+        added = {model: self.counts[name] for name, model in named.items()}
+        return {**added, Judgment: self.counts["judgments"] + self.counts["superseded"]}
 
     def index_texts(self) -> Iterator[int]:
         """Make new texts of stored prompts findable; new prompts wait for `index_waiting`. Yields how many
