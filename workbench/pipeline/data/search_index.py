@@ -41,8 +41,8 @@ CHUNK_CHARACTERS = 2_000_000
 STEP = 200
 """Prompts of one transaction of a worker: a tenth of a second."""
 
-PAUSE = 0.05
-"""Seconds between two transactions on SQLite, where whoever waits to write looks again after so long."""
+PAUSE = 0.02
+"""Seconds between two transactions on SQLite, where whoever waits to write looks again from time to time."""
 
 READ = 10
 """Texts that are read at a time."""
