@@ -161,6 +161,19 @@ def test_an_act_on_all_found_waits_until_all_can_be_searched(dataset, rita, as_u
     assert "Tagged 10 prompts: numbered." in answer_to(act)
 
 
+def test_a_program_is_told_to_ask_again_for_an_act_on_all_found(dataset, rita, tmp_path, few_at_once):
+    imported(dataset, tmp_path, *numbered(10))
+    act = {"kind": "tag", "tag": "numbered", "query": "q=question"}
+    program, address = program_with(token_of(rita)), f"/api/v1/datasets/{dataset.pk}/acts"
+
+    refused = program.post(address, act, content_type="application/json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_searchable_yet")
+    assert not Act.objects.exists()
+
+    index_waiting(dataset.pk)
+    assert program.post(address, act, content_type="application/json").json()["prompt_count"] == 10
+
+
 def test_no_release_is_counted_with_prompts_that_cannot_be_searched_yet(dataset, tmp_path, few_at_once):
     imported(dataset, tmp_path, *numbered(10))
 

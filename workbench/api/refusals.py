@@ -16,7 +16,7 @@ from workbench import access
 from workbench.api.problems import OF_STATUS, Conflict, Fault, problem
 from workbench.pipeline.annotate import answers as votes
 from workbench.pipeline.data.fields import BadSelection
-from workbench.pipeline.data.search import BadQuery
+from workbench.pipeline.data.search import BadQuery, NotYet
 from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.scoring import external
 
@@ -103,6 +103,7 @@ def handle(api: NinjaAPI) -> None:
         votes.Paused: answers(409, "paused"),
         BadSelection: answers(422, "bad_selection"),
         BadQuery: answers(422, "bad_query"),
+        NotYet: answers(409, "not_searchable_yet"),
     }
     for kind, handler in handlers.items():
         api.add_exception_handler(kind, handler)
