@@ -196,3 +196,15 @@ def test_metadata_keys_are_written_with_commas_and_become_filters(dataset, alice
     assert dataset.facet_keys == ["level", "subject"]
     page = as_user(alice).get(reverse("data", args=[dataset.pk])).content.decode()
     assert "?meta.level=hard" in page
+
+
+def test_more_metadata_keys_than_there_is_room_for_are_refused_and_none_is_dropped(
+    dataset, alice, as_user
+) -> None:
+    changes = sent(dataset, facet_keys=", ".join(f"key{n}" for n in range(9)))
+
+    page = as_user(alice).post(reverse("settings", args=[dataset.pk]), changes).content.decode()
+
+    assert "At most 8; these are 9." in page
+    dataset.refresh_from_db()
+    assert dataset.facet_keys == []

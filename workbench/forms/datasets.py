@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.http import QueryDict
 from django.utils import timezone
 
-from workbench.forms.fields import LARGEST, LanguageField
+from workbench.forms.fields import LARGEST, LanguageField, WordsField
 from workbench.models import Dataset, Guidelines, Role, SavedView, User
 from workbench.pipeline.annotate import requirements
 from workbench.pipeline.datasets import cloning, guidelines
@@ -139,35 +139,16 @@ class Group:
     now: str
 
 
-class KeysField(forms.CharField):
-    """A list of words, written with commas."""
-
-    def prepare_value(self, value: object) -> object:
-        return ", ".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: object) -> list[str]:  # type: ignore[override]
-        words = value if isinstance(value, list) else str(value or "").split(",")
-        return list(dict.fromkeys(filter(None, (str(word).strip() for word in words))))[:MOST_KEYS]
-
-    def run_validators(self, value: list[str]) -> None:
-        """Those of a text, for each word: PostgreSQL stores no NUL character."""
-        for word in value:
-            super().run_validators(word)
-
-    def has_changed(self, initial: object, data: object) -> bool:
-        return self.to_python(initial) != self.to_python(data)
-
-
 class DatasetForm(NamedForm):
     """A Dataset's settings. Writes only the changed fields, so that two people who each change one field do
     not undo each other."""
 
     stored_settings: Mapping[str, object] = {}
     by: User | None = None
-    facet_keys = KeysField(
+    facet_keys = WordsField(
+        most=MOST_KEYS,
+        longest=60,
         label="Metadata to filter by",
-        required=False,
-        max_length=500,
         help_text="Keys of a prompt’s metadata, with commas: level, subject.",
     )
 

@@ -13,7 +13,7 @@ class WordsField(forms.CharField):
 
     def __init__(self, *, most: int, longest: int = LONGEST, **kwargs: object) -> None:
         super().__init__(required=False, max_length=most * (longest + 2), **kwargs)  # type: ignore[arg-type]
-        self._most, self._longest = most, longest
+        self._most = most
 
     def prepare_value(self, value: object) -> object:
         return ", ".join(map(self.shown, value)) if isinstance(value, list) else value
