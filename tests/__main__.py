@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,6 +35,8 @@ WAITING = ["-n", "3"]
 PLAIN = "not browser and not services and not long"
 OPTIONAL = {"public sets", "a GPU"}
 """What may be missing with CI=true as well."""
+SLOWEST = 10
+"""Files that a stage names with their seconds."""
 AGAIN = 10
 """At most so many failures of a stage are tried once more, alone. More than that are no matter of time."""
 
@@ -160,6 +162,8 @@ def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, di
         ok = subprocess.run(command, env=stage.environment, check=False, **streams).returncode == 0
     numbers = counts(report)
     ending = f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s"
+    if files := slowest_files(report):
+        ending += f"; most of it: {', '.join(f'{name} {seconds:.0f}' for name, seconds in files)}"
     print(output.read_text(errors="replace") + ending, flush=True)
     return stage, ok, numbers
 
@@ -199,6 +203,16 @@ def counts(report: Path) -> dict[str, int]:
         return {key: len(root.findall(path)) for key, path in paths.items()}
     kinds = ("tests", "failures", "errors", "skipped")
     return {kind: sum(int(suite.get(kind, 0)) for suite in suites) for kind in kinds}
+
+
+def slowest_files(report: Path) -> list[tuple[str, float]]:
+    """The files of tests that took the most seconds, of all processes together."""
+    took: defaultdict[str, float] = defaultdict(float)
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            took[case.get("file", "")] += float(case.get("time", 0))
+    took.pop("", None)  # Node's
+    return sorted(took.items(), key=lambda file: -file[1])[:SLOWEST]
 
 
 def run_all(planned: list[list[Stage]], folder: Path) -> tuple[Counter[str], list[str], list[str]]:
