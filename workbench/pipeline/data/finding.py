@@ -388,7 +388,7 @@ def _counted(rows: Rows, found: Array, kinds: int) -> Array:
 
 def _counted_once(rows: Rows, found: Array, kinds: int, blocks_of_pairs: Sequence[PairBlock]) -> Array:
     """How many prompts have each code, by the pairs that are found: a prompt of many pairs counts once."""
-    codes, left_out = rows.codes.view(np.uint8), _left_out(found)
+    codes, left_out = rows.codes.view(np.uint8), _left_out(found)  # int8 in each field of pairs
     counts = np.zeros(kinds, np.int64)
     # A bit for each code, and none for what has none or is left out: it is shifted out of the number. The
     # pairs of a prompt follow each other, so that its bits can be joined.
