@@ -13,9 +13,10 @@ import redis
 
 def _own_database(url: str) -> str:
     """Another database of Redis for each process of tests: each empties its own."""
-    address, _, number = url.rpartition("/")
+    address = urlsplit(url)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return f"{address}/{int(number) + int(worker)}"
+    number = int(address.path.strip("/") or 0) + int(worker)
+    return address._replace(path=f"/{number}").geturl()
 
 
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL") or "postgresql://root@127.0.0.1:5432/postgres"

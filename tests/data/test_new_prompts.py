@@ -7,8 +7,8 @@ import pytest
 from django.urls import reverse
 
 from tests.api.conftest import program_with, token_of
-from tests.data.test_search import CASES, TEXTS
-from tests.factories import CompletionFactory, DatasetFactory, PromptFactory
+from tests.data.test_search import CASES, with_texts
+from tests.factories import DatasetFactory
 from workbench.models import Act, Dataset, Prompt, Run, SearchDocument
 from workbench.pipeline import imports
 from workbench.pipeline.data import search, search_index
@@ -41,12 +41,7 @@ def few_at_once(monkeypatch):
 
 
 def test_each_query_finds_the_same_before_and_after_a_worker_has_come(dataset):
-    names = {}
-    for name, (question, *answers) in TEXTS.items():
-        prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": question}])
-        for answer in answers:
-            CompletionFactory.create(prompt=prompt, text=answer)
-        names[prompt.pk] = name
+    names = with_texts(dataset)
     Dataset.objects.filter(pk=dataset.pk).update(indexed_to=0)
 
     def found(query: str) -> object:

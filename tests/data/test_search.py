@@ -91,15 +91,21 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def texts(dataset: Dataset) -> dict[int, str]:
-    """Prompts with answers, by key, and their names."""
+def with_texts(dataset: Dataset) -> dict[int, str]:
+    """Prompts with answers that the index does not have: their names, by key."""
     names = {}
     for name, (question, *answers) in TEXTS.items():
         prompt = PromptFactory.create(dataset=dataset, messages=[{"role": "user", "content": question}])
         for answer in answers:
             CompletionFactory.create(prompt=prompt, text=answer)
         names[prompt.pk] = name
+    return names
+
+
+@pytest.fixture
+def texts(dataset: Dataset) -> dict[int, str]:
+    """Prompts with answers, by key, and their names."""
+    names = with_texts(dataset)
     reindex(dataset, list(names))
     return names
 

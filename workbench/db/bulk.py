@@ -13,6 +13,7 @@ from django.db.models.expressions import RawSQL
 
 LOOKUP_KEYS = 5000
 LEAST_GROWN = 1000
+"""Rows that make PostgreSQL look at the smallest table anew."""
 INSERT_ROWS = 100
 """Rows of one statement on SQLite, where a statement a row takes three times as long."""
 

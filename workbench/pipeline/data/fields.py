@@ -22,6 +22,7 @@ class BadSelection(ValueError):
 
 
 NONE = 255
+"""The byte for no code, and for a row that is left out."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,17 @@ class Field:
         read_from = self._read_from(columns)
         kept = columns.codes.get(key)
         if kept is None or any(one is not other for one, other in zip(kept[0], read_from, strict=True)):
-            kept = columns.codes[key] = read_from, self._rows(columns, version)
+            kept = columns.codes[key] = read_from, self._rows(version, *read_from)
         rows: Rows = kept[1]
         return rows
 
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
-        """The columns that `_rows` reads."""
+        """The columns that the field is read from."""
         raise NotImplementedError
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        raise NotImplementedError
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        """What these columns say. By default they are the codes, and the rows that these are of."""
+        return Rows(*read)
 
     def holds(self, columns: Columns, version: ModelVersion | None, chosen: Sequence[str]) -> Array:
         """For each row of prompts, or of pairs, whether a chosen value holds. Raises BadSelection."""
@@ -105,10 +107,6 @@ class Choice(Field):
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
         table = columns.pairs if self.of_pairs else columns.prompts
         return (table[self.column],)
-
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        table = columns.pairs if self.of_pairs else columns.prompts
-        return Rows(table[self.column])
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,8 @@ class Number(Field):
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
         return (self.values_in(columns),)
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        values = self.values_in(columns)
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        (values,) = read
         codes = np.full(len(values), -1, np.int8)
         for part in blocks(len(values)):
             numbers = self.numbers(values[part], version)
@@ -209,10 +207,9 @@ class State(Field):
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
         return columns.pairs["votes"], columns.pairs["method"]
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        pairs = columns.pairs
-        undecided = (pairs["votes"] > 0).astype(np.int8)
-        return Rows(np.where(pairs["method"] > 0, pairs["method"] + np.int8(1), undecided))
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        votes, method = read
+        return Rows(np.where(method > 0, method + np.int8(1), (votes > 0).astype(np.int8)))
 
 
 NOTHING = "none"
@@ -252,12 +249,6 @@ class Words(Field):
         table = columns.many[self.name]
         return table["word"], table["of"]
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        if self.column:
-            return Rows(columns.prompts[self.column])
-        table = columns.many[self.name]
-        return Rows(table["word"], of=table["of"])
-
 
 @dataclass(frozen=True)
 class Between(Field):
@@ -272,8 +263,9 @@ class Between(Field):
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
         return (columns.pairs["of"],)
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        return Rows(np.full(len(columns.pairs["pk"]), -1, np.int8))
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        (of,) = read
+        return Rows(np.full(len(of), -1, np.int8))
 
     def holds(self, columns: Columns, version: ModelVersion | None, chosen: Sequence[str]) -> Array:
         a, b, numbers = columns.pairs["source_a"], columns.pairs["source_b"], columns.words["source"].numbers
@@ -301,9 +293,6 @@ class Topics(Field):
     def _read_from(self, columns: Columns) -> tuple[Array, ...]:
         return (columns.prompts["topic"],)
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        return Rows(columns.prompts["topic"])
-
 
 @dataclass(frozen=True)
 class Mark(Field):
@@ -317,17 +306,18 @@ class Mark(Field):
         table = columns.pairs if self.of_pairs else columns.prompts
         return (table[self.name],)
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        table = columns.pairs if self.of_pairs else columns.prompts
-        return Rows((table[self.name] > 0).astype(np.int8) - np.int8(1))
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        (marked,) = read
+        return Rows((marked > 0).astype(np.int8) - np.int8(1))
 
 
 @dataclass(frozen=True)
 class Similar(Choice):
     """Whether other Prompts are in the same group."""
 
-    def _rows(self, columns: Columns, version: ModelVersion | None) -> Rows:
-        return Rows((columns.prompts["alike"] > 1).astype(np.int8))
+    def _rows(self, version: ModelVersion | None, *read: Array) -> Rows:
+        (alike,) = read
+        return Rows((alike > 1).astype(np.int8))
 
 
 def _plain(number: float) -> str:

@@ -5,8 +5,8 @@ from one text into the next. The border is a word of its own that names the Data
 long document is several parts, each marked as such.
 
 New Prompts get their documents after the transaction that stores them, by a worker, in short transactions: an
-import is done twice as fast, and on SQLite those who vote meanwhile wait for less. `Dataset.indexed_to` says
-how far the index has come. A search looks through the texts of the few Prompts after it by itself.
+import of long texts is done in less than half of the time on PostgreSQL, and in three quarters on SQLite.
+`Dataset.indexed_to` says how far the index has come. A search looks through the few Prompts after it itself.
 
 The databases only keep and find words; they take no text apart, so both find the same:
 
@@ -95,8 +95,7 @@ def index_grown(dataset: int, last_prompt: int, last_completion: int) -> Iterato
     indexed_to = rows.values_list("indexed_to", flat=True).get()
     grown = Completion.objects.filter(prompt__dataset=dataset, pk__gt=last_completion, prompt__lte=indexed_to)
     for chunk in in_chunks(list(grown.order_by("prompt").values_list("prompt", flat=True).distinct()), CHUNK):
-        SearchDocument.objects.filter(prompt__in=chunk).delete()
-        _write(dataset, chunk)
+        _write_anew(dataset, chunk)
         yield len(chunk)
 
 
@@ -110,10 +109,7 @@ def index_some(dataset: int) -> bool:
         return False
     chunk = _after(dataset, indexed_to, STEP)
     if chunk:
-        SearchDocument.objects.filter(
-            prompt__in=chunk
-        ).delete()  # an act that was undone may have written some
-        _write(dataset, chunk)
+        _write_anew(dataset, chunk)  # an act that was undone may have written some
     # Nobody adds prompts meanwhile: imports wait for the lock.
     is_last = len(chunk) < STEP
     rows.update(indexed_to=None if is_last else chunk[-1], indexed_at=timezone.now())
@@ -145,8 +141,12 @@ def _after(dataset: int, prompt: int, most: int) -> list[int]:
 @transaction.atomic
 def reindex(dataset: Dataset, prompts: Collection[int]) -> None:
     """Write the documents of these Prompts anew."""
+    _write_anew(dataset.pk, sorted(prompts))
+
+
+def _write_anew(dataset: int, prompts: Sequence[int]) -> None:
     SearchDocument.objects.filter(prompt__in=prompts).delete()
-    _write(dataset.pk, sorted(prompts))
+    _write(dataset, prompts)
 
 
 def _write(dataset: int, prompts: Sequence[int]) -> None:
