@@ -129,6 +129,17 @@ def test_the_page_says_how_many_cannot_be_searched_yet(dataset, rita, as_user, t
     assert "be searched yet" not in page
 
 
+def test_review_says_how_many_cannot_be_searched_yet(dataset, rita, as_user, tmp_path, few_at_once):
+    imported(dataset, tmp_path, *numbered(10))
+
+    def page(**asked: str) -> str:
+        return as_user(rita).get(reverse("review", args=[dataset.pk]), asked).content.decode()
+
+    for asked in ({"q": "question"}, {"where": "q=question"}):
+        assert "7 new prompts can’t be searched yet. They will be in a minute or two." in page(**asked)
+    assert "be searched yet" not in page()
+
+
 @pytest.mark.parametrize("operation", ["find", "facets"])
 def test_a_program_is_told_how_many_cannot_be_searched_yet(operation, dataset, rita, tmp_path, few_at_once):
     imported(dataset, tmp_path, *numbered(10))

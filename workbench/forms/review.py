@@ -55,6 +55,7 @@ class ReviewFilterForm(forms.Form):
         super().__init__(data)
         self.dataset = dataset
         self.found: frozenset[int] | None = None
+        self.waiting = 0
         self.selection = Selection()
         self.pairs: frozenset[int] | None = None
         # As functions: most requests show no list, and need no query for one.
@@ -110,13 +111,15 @@ class ReviewFilterForm(forms.Form):
         return [("", "anybody"), *((name, name) for name in sources)]
 
     def clean_q(self) -> str:
-        """The search, whose prompts are in `found`."""
+        """The search, whose prompts are in `found`; it left out the prompts that are `waiting`."""
         text: str = self.cleaned_data["q"]
         if text:
             try:
-                self.found = frozenset(search.matching(self.dataset, text).tolist())
+                searched = search.find(self.dataset, text)
             except search.BadQuery as error:
                 raise ValidationError(str(error)) from None
+            self.found = frozenset(searched.keys.tolist())
+            self.waiting = max(self.waiting, searched.waiting)
         return text
 
     def clean_where(self) -> str:
@@ -127,6 +130,7 @@ class ReviewFilterForm(forms.Form):
                 self.selection = Selection.parse(query, self.dataset.facet_keys)
                 found = find(self.dataset, self.selection, self.serving)
                 self.pairs = frozenset(found.pairs.tolist())
+                self.waiting = max(self.waiting, found.searched.waiting if found.searched else 0)
             except (BadSelection, search.BadQuery) as error:
                 self.selection = Selection()
                 raise ValidationError(str(error)) from None
