@@ -146,14 +146,13 @@ def merge_adapter(options: argparse.Namespace) -> dict[str, Any]:
 def check_folder(options: argparse.Namespace) -> dict[str, Any]:
     """Verify a folder, compare its scores with plain `transformers`, and print its Checkpoint, its template
     and one pair as the model reads it."""
+    from scoring.adapter import opened
     from scoring.proof import prove
 
-    proven = prove(
-        options.model, options.max_length, template=template_named(options.template, options.token_types)
-    )
-    facts = {
-        name: str(value) if name == "path" else value for name, value in asdict(proven.checkpoint).items()
-    }
+    template = template_named(options.template, options.token_types)
+    with opened(options.model) as folder:
+        proven = prove(folder, options.max_length, template=template)
+    facts = asdict(proven.checkpoint) | {"path": str(options.model)}
     facts |= {"template": proven.template, "max_length": proven.max_length}
     facts |= {"compared": proven.compared, "together": proven.together}
     for name, value in facts.items():

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from scoring.checkpoint import (
+    ADAPTER,
+    VOCABULARIES,
     CheckpointError,
+    fetch,
     in_one_line,
     open_checkpoint,
     read_header,
+    read_json,
     refuse_pickles,
-    template_to_train,
+    stated_template,
 )
 from scoring.heads import has_head
 from scoring.model import one_output_classifier, quietly, save_classifier
@@ -23,12 +30,46 @@ from scoring.model import one_output_classifier, quietly, save_classifier
 WEIGHTS = "adapter_model.safetensors"
 
 
-def merge(adapter: Path, base: Path, out: Path) -> None:
-    """Write a new checkpoint folder: the base with the adapter added to its weights.
+def base_named(folder: Path) -> tuple[str, str] | None:
+    """(folder or repository that an adapter names as its base, revision or ""); None for a folder that is no
+    adapter. Raises CheckpointError for an adapter of another kind."""
+    if not (folder / ADAPTER).is_file():
+        return None
+    settings = _settings_of(folder)
+    return str(settings.get("base_model_name_or_path") or ""), str(settings.get("revision") or "")
 
-    The head is the adapter's if it was trained too, else the base's. `out` appears whole or not at all.
-    Raises CheckpointError for a folder that is no adapter, one that does not fit the base, a head that
-    neither has, and without the package peft.
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Path]:
+    """The folder; for an adapter a checkpoint with it merged into its base, while the block runs. The base is
+    a folder of this machine, or a model of the hub at a full commit hash. Weights that were loaded in the
+    block stay usable after it. Raises CheckpointError as `merge` does, and for a base that is not there."""
+    named = base_named(folder)
+    if named is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        merge(folder, _base_here(*named), merged := Path(scratch) / folder.name)
+        yield merged
+
+
+def _base_here(name: str, revision: str) -> Path:
+    if name and Path(name).is_dir():
+        return Path(name)
+    if revision:
+        return fetch(name, revision)
+    raise CheckpointError(
+        f"this is an adapter, and its base {name!r} is no folder here; name the base: "
+        "python -m scoring merge ADAPTER --base FOLDER -o NEW"
+    )
+
+
+def merge(adapter: Path, base: Path, out: Path) -> None:
+    """Write a new checkpoint folder: the base with the adapter added to its weights, in fp32.
+
+    The head is the adapter's if it was trained too, else the base's, and so is the tokenizer. `out` appears
+    whole or not at all. Raises CheckpointError for a folder that is no adapter, one that does not fit the
+    base, a head that neither has, and without the package peft.
     """
     try:
         from peft import PeftModel, get_peft_model_state_dict
@@ -37,6 +78,8 @@ def merge(adapter: Path, base: Path, out: Path) -> None:
     if out.exists():
         raise CheckpointError(f"{out} exists already; choose a new folder")
     names = _tensors_of(adapter)
+    _settings_of(adapter)
+    refuse_pickles(base)
     classifier = one_output_classifier(base)
     _refuse_without_head(classifier, base, names)
     try:
@@ -53,15 +96,31 @@ def merge(adapter: Path, base: Path, out: Path) -> None:
             f"{adapter.name} does not fit {base.name}: {min(unlike)} has no place there, or is missing"
         )
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        whole = Path(scratch) / "merged"
-        save_classifier(merged, base, whole, template_to_train(base))
-        open_checkpoint(whole)
-        os.rename(whole, out)
+        merged_folder = Path(scratch) / "merged"
+        # What the base does not state stays open: whoever registers the result is asked where it matters.
+        tokenizer = adapter if any((adapter / name).is_file() for name in VOCABULARIES) else base
+        save_classifier(merged, tokenizer, merged_folder, stated_template(base))
+        open_checkpoint(merged_folder)
+        os.rename(merged_folder, out)
+
+
+def _settings_of(adapter: Path) -> dict[str, Any]:
+    """adapter_config.json. Raises CheckpointError for another kind of adapter, and for settings by which
+    peft would import a module that the file names."""
+    settings = read_json(adapter, ADAPTER)
+    if settings.get("peft_type") != "LORA":
+        raise CheckpointError(
+            f"{ADAPTER} says peft_type {settings.get('peft_type')!r}; "
+            "only low-rank adapters (LORA) can be merged"
+        )
+    if settings.get("megatron_config"):
+        raise CheckpointError(f"{ADAPTER} asks for megatron_config, which is not supported")
+    return settings
 
 
 def _tensors_of(adapter: Path) -> set[str]:
-    if not (adapter / "adapter_config.json").is_file() or not (adapter / WEIGHTS).is_file():
-        raise CheckpointError(f"{adapter} is no adapter: it needs adapter_config.json and {WEIGHTS}")
+    if not (adapter / ADAPTER).is_file() or not (adapter / WEIGHTS).is_file():
+        raise CheckpointError(f"{adapter} is no adapter: it needs {ADAPTER} and {WEIGHTS}")
     refuse_pickles(adapter)
     try:
         return set(read_header(adapter / WEIGHTS))

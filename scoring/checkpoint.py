@@ -37,6 +37,7 @@ TOKENIZER_FILES = (
 """Every file that can change the tokens of a text."""
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+ADAPTER = "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 INDEX = "model.safetensors.index.json"
 FETCHED_WEIGHTS = re.compile(r"(?!consolidated)[\w.-]+\.safetensors")
@@ -109,7 +110,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a folder")
     _refuse_other_files(path)
-    config = _read_json(path, "config.json")
+    config = read_json(path, "config.json")
     architecture = _one_output_classifier(config)
     _refuse_settings(config)
     weights = _weight_files(path)
@@ -124,7 +125,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         architecture=architecture,
         max_positions=positions or ASSUMED_POSITIONS,
-        stated_template=_stated_template(config),
+        stated_template=_stated(config),
         chat_template=chat_template_file(path),
         names_positions=positions is not None,
     )
@@ -145,14 +146,15 @@ def _refuse_other_files(path: Path) -> None:
             )
         if entry.suffix == ".py":
             raise CheckpointError(f"{entry.name} is code; models that need their own code are not supported")
-        if entry.name == "adapter_config.json":
+        if entry.name == ADAPTER:
             raise CheckpointError(
                 "this is an adapter; merge the adapter into its base model first: "
                 "python -m scoring merge ADAPTER --base FOLDER -o NEW"
             )
 
 
-def _read_json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file of a model folder. Raises CheckpointError."""
     file = path / name
     if not file.is_file():
         raise CheckpointError(f"{name} is missing")
@@ -214,7 +216,7 @@ def _refuse_settings(config: Mapping[str, Any]) -> None:
         )
 
 
-def _stated_template(config: Mapping[str, Any]) -> str:
+def _stated(config: Mapping[str, Any]) -> str:
     stated = config.get(TEMPLATE_KEY) or ""
     if stated and stated not in TEMPLATES:
         raise CheckpointError(
@@ -223,11 +225,16 @@ def _stated_template(config: Mapping[str, Any]) -> str:
     return str(stated)
 
 
+def stated_template(path: Path) -> str:
+    """The value of TEMPLATE_KEY in the config.json of a model folder, or "". Raises CheckpointError."""
+    return _stated(read_json(path, "config.json"))
+
+
 def chat_template_file(path: Path) -> str:
     """The file with the chat template of a model folder, or ""."""
     name = next((name for name in CHAT_TEMPLATES if (path / name).exists()), "")
     if not name and (path / "tokenizer_config.json").is_file():
-        settings = _read_json(path, "tokenizer_config.json")
+        settings = read_json(path, "tokenizer_config.json")
         name = "tokenizer_config.json" if settings.get("chat_template") else ""
     return name
 
@@ -243,8 +250,8 @@ def refuse_pickles(path: Path) -> None:
 def template_to_train(path: Path) -> str:
     """The template of a folder to train, a classifier or a bare encoder: what its config states, the chat
     template that comes with it, the seed's for a BERT, or the tokenizer's pair. Raises CheckpointError."""
-    config = _read_json(path, "config.json")
-    if stated := _stated_template(config):
+    config = read_json(path, "config.json")
+    if stated := _stated(config):
         return stated
     if chat_template_file(path):
         return CHAT
@@ -274,7 +281,7 @@ def _weight_files(path: Path) -> list[str]:
 
 
 def _shards(path: Path) -> list[str]:
-    weight_map = _read_json(path, INDEX).get("weight_map")
+    weight_map = read_json(path, INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{INDEX} has no weight_map")
     names = set(weight_map.values())
@@ -410,7 +417,7 @@ def _tokenizer_files(path: Path) -> list[str]:
     names = [name for name in TOKENIZER_FILES if (path / name).is_file()]
     if not set(names) & set(VOCABULARIES):
         raise CheckpointError(f"the tokenizer is missing: none of {', '.join(VOCABULARIES)} is in the folder")
-    if "tokenizer_config.json" in names and "auto_map" in _read_json(path, "tokenizer_config.json"):
+    if "tokenizer_config.json" in names and "auto_map" in read_json(path, "tokenizer_config.json"):
         raise CheckpointError("tokenizer_config.json asks for remote code (auto_map), which is never run")
     return names
 
@@ -467,7 +474,7 @@ def _download(repo_id: str, revision: str, target: Path) -> None:
         weights = [name for name in files if FETCHED_WEIGHTS.fullmatch(name)]
         if not weights:
             raise CheckpointError(f"{repo_id} has no .safetensors file at {revision}")
-        patterns = ["config.json", INDEX, *TOKENIZER_FILES, *weights]
+        patterns = ["config.json", ADAPTER, INDEX, *TOKENIZER_FILES, *weights]
         snapshot_download(repo_id, revision=revision, local_dir=target, allow_patterns=patterns)
     except hub.GatedRepoError:
         raise CheckpointError(f"{repo_id} is gated: accept its terms on the hub and set HF_TOKEN") from None

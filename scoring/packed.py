@@ -11,12 +11,12 @@ from pathlib import Path
 from tarfile import AREGTYPE, DIRTYPE, REGTYPE, XGLTYPE, XHDTYPE, HeaderError, TarInfo
 from typing import IO
 
-from scoring.checkpoint import INDEX, MAX_JSON_BYTES, TOKENIZER_FILES, CheckpointError
+from scoring.checkpoint import ADAPTER, INDEX, MAX_JSON_BYTES, TOKENIZER_FILES, CheckpointError
 
 BLOCK = 512
 PIECE = 2**20
 MOST_FILES = 200
-_OTHERS = {"config.json", INDEX, *TOKENIZER_FILES}
+_OTHERS = {"config.json", ADAPTER, INDEX, *TOKENIZER_FILES}
 _WEIGHTS = re.compile(r"[A-Za-z0-9_-][\w.-]{0,99}\.safetensors", re.ASCII)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from scoring.baselines import BASELINES
 from scoring.formats import Scorer
@@ -19,22 +20,24 @@ def open_scorer(
     """`longest`, `shortest`, `random`, or the model in a folder; a note on its precision goes to stderr.
 
     The model is first compared with plain `transformers`, which also finds the template and the usual
-    `max_length` where none is named (see scoring.proof). Raises CheckpointError for a
-    bad folder or a difference, and ValueError for a bad setting.
+    `max_length` where none is named (see scoring.proof). An adapter is merged into the base that it names.
+    Raises CheckpointError for a bad folder or a difference, and ValueError for a bad setting.
     """
     if name in BASELINES:
         return BASELINES[name]
-    from scoring.engine import load  # takes seconds to import; --help should not wait for it
+    from scoring.adapter import opened  # takes seconds to import; --help should not wait for it
+    from scoring.engine import load
     from scoring.proof import prove
 
-    proven = prove(name, max_length, template=template, threads=threads)
-    engine = load(
-        name,
-        max_length=proven.max_length,
-        template=proven.template,
-        precision=precision,
-        threads=threads,
-    )
+    with opened(Path(name)) as folder:
+        proven = prove(folder, max_length, template=template, threads=threads)
+        engine = load(
+            folder,
+            max_length=proven.max_length,
+            template=proven.template,
+            precision=precision,
+            threads=threads,
+        )
     if engine.note and precision != "fp32":
         print(f"note: {engine.note}", file=sys.stderr)
     return engine

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.urls import reverse
 from django.utils import timezone
@@ -44,7 +45,19 @@ def inspect(folder: Path, order: Order) -> Checkpoint:
     return Checkpoint(["model.safetensors"], facts | {"precision": order.precision})
 
 
-TOOLS = Tools(unpack, inspect, lambda version: by_length)
+def base_named(folder: Path) -> tuple[str, str] | None:
+    """Of the adapter that the word "adapter" stands for."""
+    is_adapter = (folder / "model.safetensors").read_bytes() == b"adapter"
+    return ("/where/it/was/trained", "") if is_adapter else None
+
+
+def merge(adapter: Path, base: Path, out: Path) -> None:
+    out.mkdir()
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (base, adapter)]
+    (out / "model.safetensors").write_bytes(b" with ".join(weights))
+
+
+TOOLS = Tools(unpack, base_named, merge, inspect, lambda version: by_length)
 
 
 @pytest.fixture
@@ -222,3 +235,23 @@ def test_the_pages_of_its_run_and_of_the_model_show_the_log_and_the_settings(
 
     assert "recording the training data" in of_run
     assert "learning_rate" in of_model
+
+
+def test_a_sent_adapter_is_merged_into_the_model_that_it_started_from(release, base, alice, tmp_path):
+    default_storage.save(f"{base.checkpoint}/model.safetensors", ContentFile(b"base"))
+
+    version = carried_out(begun(release, alice, base, sent=b"adapter"), tmp_path)
+
+    with default_storage.open(f"{version.checkpoint}/model.safetensors") as file:
+        assert file.read() == b"base with adapter"
+    assert version.base == base
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sent_adapter_without_its_base_is_refused(release, alice, tmp_path):
+    run = begun(release, alice, sent=b"adapter")
+    carried_out(run, tmp_path)
+
+    run.refresh_from_db()
+    assert run.error == "This is an adapter. Send the id of the model that it was trained on as its base."
+    assert not ModelVersion.objects.transformers().exists()

@@ -3,6 +3,7 @@ what is true now."""
 
 import hashlib
 import html
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,18 @@ def inspect(folder: Path, order: Order) -> Checkpoint:
     return Checkpoint(names, facts | {"precision": order.precision})
 
 
-TOOLS = Tools(unpack, inspect, lambda version: by_length)
+def base_named(folder: Path) -> tuple[str, str] | None:
+    file = folder / "adapter_config.json"
+    return tuple(json.loads(file.read_text())) if file.is_file() else None
+
+
+def merge(adapter: Path, base: Path, out: Path) -> None:
+    out.mkdir()
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (base, adapter)]
+    (out / "model.safetensors").write_bytes(b" with ".join(weights))
+
+
+TOOLS = Tools(unpack, base_named, merge, inspect, lambda version: by_length)
 
 
 @pytest.fixture
@@ -139,6 +151,47 @@ def test_where_a_model_is_active_it_stays_so_and_the_run_says_what_comes_next(hu
         "reward is registered. old stays active: compare the two on a dataset’s Model page."
     )
     assert ModelVersion.objects.active() == active
+
+
+def adapter_in(folder: Path, base: str, revision: str = "") -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps([base, revision]))
+    (folder / "model.safetensors").write_bytes(b"adapter")
+    return folder
+
+
+def test_an_adapter_is_merged_into_the_base_that_it_names(hub, model, alice, tmp_path):
+    base = tmp_path / "base-model"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"base")
+
+    run = carried_out(of_folder(adapter_in(tmp_path / "small", str(base))), alice, tmp_path / "work")
+    from_hub = carried_out(
+        of_folder(adapter_in(tmp_path / "other", "owner/reward"), name="other"), alice, tmp_path / "work"
+    )
+
+    version, other = (ModelVersion.objects.get(pk=one.result["version"]) for one in (run, from_hub))
+    assert version.origin == "small, an adapter of base-model"
+    assert version.weights_sha256 == hashlib.sha256(b"base with adapter").hexdigest()
+    assert other.origin == f"other, an adapter of owner/reward at {model.branches['main'][:12]}"
+    assert other.weights_sha256 == hashlib.sha256(FILES["model.safetensors"] + b" with adapter").hexdigest()
+    assert [line for _, line in run.result["log"]][:3] == ["merging the adapter", "checking", "registering"]
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_an_adapter_of_the_hub_reads_no_folder_of_the_worker(hub, model, alice, tmp_path):
+    base = tmp_path / "base-model"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"base")
+    model.commit({"adapter_config.json": json.dumps([str(base), ""]).encode(), "model.safetensors": b"a"})
+
+    run = carried_out(of_hub(), alice, tmp_path / "work")
+
+    assert run.error == (
+        f"This is an adapter of {base}, and the worker has no such folder. Merge it into its base with "
+        "“python -m scoring merge”, and register the result."
+    )
+    assert not ModelVersion.objects.transformers().exists()
 
 
 def spoil(hub: Hub) -> None:

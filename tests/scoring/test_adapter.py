@@ -1,5 +1,6 @@
 """A low-rank adapter is merged into its base: the result scores as base and adapter together."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from scoring.adapter import merge
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.engine import load
 from scoring.model import quietly
+from scoring.proof import TemplateUnclear
+from scoring.scorers import open_scorer
 from tests.scoring.models import save_bert
 from tests.scoring.test_families import RIGHT, save_family
 
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:Fu
 
 PAIRS = [("why does rain fall", "warm air rises"), ("what is a lease", "a claim"), ("why", "the hill")]
 TARGETS = {"llama": ["q_proj", "v_proj"], "bert": ["query", "value"]}
+TEMPLATES = {"llama": "pair", "bert": "bert-pair"}
 
 
 def save_adapter(base: Path, path: Path, family: str) -> list[float]:
@@ -50,10 +54,67 @@ def test_a_merged_adapter_scores_as_base_and_adapter_together(family, tmp_path):
 
     merge(tmp_path / "adapter", base, tmp_path / "merged")
 
-    template = open_checkpoint(tmp_path / "merged").stated_template
-    scorer = load(tmp_path / "merged", template=template, max_length=128, precision="fp32")
+    scorer = load(tmp_path / "merged", template=TEMPLATES[family], max_length=128, precision="fp32")
     assert [score.value for score in scorer(PAIRS)] == pytest.approx(expected, abs=1e-4)
     assert not list(tmp_path.glob(".merged*"))
+
+
+def test_an_adapter_is_scored_with_the_base_that_it_names(tmp_path):
+    base = base_of(tmp_path / "base", "llama")
+    expected = save_adapter(base, tmp_path / "adapter", "llama")
+
+    scorer = open_scorer(str(tmp_path / "adapter"), max_length=64)
+
+    assert [score.value for score in scorer(PAIRS)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_adapter_whose_base_is_gone_is_refused_with_the_command_that_names_one(tmp_path):
+    base = base_of(tmp_path / "base", "bert")
+    save_adapter(base, tmp_path / "adapter", "bert")
+    base.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(CheckpointError, match=r"its base .* is no folder here; name the base: python -m"):
+        open_scorer(str(tmp_path / "adapter"))
+
+
+def test_whoever_registers_a_merged_bert_is_asked_for_its_template(tmp_path):
+    """Unless its base states one: nothing else says whether it was trained with token types."""
+    for stated in (True, False):
+        base = save_bert(tmp_path / f"base-{stated}", stated=stated)
+        save_adapter(base, tmp_path / f"adapter-{stated}", "bert")
+
+    open_scorer(str(tmp_path / "adapter-True"))
+    with pytest.raises(TemplateUnclear):
+        open_scorer(str(tmp_path / "adapter-False"))
+
+
+def test_an_adapter_brings_the_tokenizer_that_was_saved_with_it(tmp_path):
+    base = base_of(tmp_path / "base", "llama")
+    save_adapter(base, tmp_path / "adapter", "llama")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+
+    merge(tmp_path / "adapter", base, tmp_path / "merged")
+
+    assert open_checkpoint(tmp_path / "merged").chat_template == "chat_template.jinja"
+    assert not open_checkpoint(base).chat_template
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"peft_type": "PROMPT_TUNING"}, r"peft_type 'PROMPT_TUNING'; only low-rank adapters \(LORA\)"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "megatron_config"),
+    ],
+)
+def test_an_adapter_of_another_kind_is_refused(tmp_path, settings, sentence):
+    base = base_of(tmp_path / "base", "bert")
+    save_adapter(base, tmp_path / "adapter", "bert")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+
+    with pytest.raises(CheckpointError, match=sentence):
+        merge(tmp_path / "adapter", base, tmp_path / "merged")
 
 
 def test_an_encoder_without_a_head_takes_that_of_the_adapter(tmp_path):

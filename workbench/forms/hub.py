@@ -5,8 +5,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from workbench.pipeline.hub import hosts
+from workbench.pipeline.hub.models import is_repository
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _ADDRESS = re.compile(r"datasets/([^/]+/[^/]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/(.+))?)?")
 
 
@@ -19,10 +19,6 @@ def repository_of(text: str) -> tuple[str, str]:
         return text.strip(), ""
     found = _MODEL_ADDRESS.fullmatch(unquote(urlsplit(text).path).strip("/"))
     return (found[1], found[2] or "") if found else ("", "")
-
-
-def is_repository(name: str) -> bool:
-    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name
 
 
 class FetchForm(forms.Form):

@@ -4,8 +4,9 @@ from django.core.validators import ProhibitNullCharactersValidator
 
 from scoring import seed
 from scoring.config import TEMPLATES, TOKEN_TYPES
-from workbench.forms.hub import is_repository, repository_of
+from workbench.forms.hub import repository_of
 from workbench.models import Dataset, ModelVersion
+from workbench.pipeline.hub.models import is_repository
 
 PRECISIONS = {
     "exact-order": "Exact order: fast",

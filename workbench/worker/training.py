@@ -45,9 +45,10 @@ def train_here(
 
 def register_here(run: Run, is_stopping: Callable[[], bool] = lambda: False) -> ModelVersion:
     """Carry out a started registration in this process."""
+    from scoring.adapter import base_named, merge
     from scoring.packed import unpack
 
-    tools = adding.Tools(unpack, inspect_ordered, scorers.scorer_of)
+    tools = adding.Tools(unpack, base_named, merge, inspect_ordered, scorers.scorer_of)
     return adding.carry_out(run, tools, settings.DATA_DIR / "training", is_stopping)
 
 

@@ -8,6 +8,7 @@ from scoring.learnt import BadRecord
 from workbench.management.base import WorkbenchCommand
 from workbench.models import ModelVersion
 from workbench.pipeline.model import adding
+from workbench.pipeline.runs.progress import Refused
 from workbench.pipeline.text import learnt
 from workbench.worker import training
 
@@ -59,6 +60,7 @@ examples:
         activate: bool,
         **options: object,
     ) -> None:
+        from scoring.adapter import opened  # takes seconds to import
         from scoring.checkpoint import CheckpointError
 
         order = adding.Order(
@@ -73,17 +75,17 @@ examples:
             activate=activate,
         )
         try:
-            folder = _folder_of(model, revision)
-            checkpoint = training.inspect_ordered(folder, order)
+            named = _folder_of(model, revision)
+            facts = {"origin": model if revision else named.name, "revision": revision or ""}
+            with opened(named) as folder:
+                checkpoint = training.inspect_ordered(folder, order)
+                added = adding.add(order, folder, checkpoint, facts)
         except CheckpointError as error:
             raise CommandError(f"{model}: {error}") from None
+        except (Refused, BadRecord) as error:
+            raise CommandError(str(error)) from None
         except ValueError as error:
             raise CommandError(f"{model} gives wrong scores: {error}") from None
-        facts = {"origin": model if revision else folder.name, "revision": revision or ""}
-        try:
-            added = adding.add(order, folder, checkpoint, facts)
-        except BadRecord as error:
-            raise CommandError(str(error)) from None
         version = added.version
         if activate and not added.serves:
             raise CommandError(

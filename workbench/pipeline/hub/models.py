@@ -14,8 +14,14 @@ WANTED = re.compile(r"(?!consolidated)[\w.-]+\.(?:safetensors|json|txt|model|jin
 """Files at the top of a repository that a model may need. No pickles, no code, and not the same weights once
 more in the form of their maker's own code."""
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 Report = Callable[[int, int], None]
 """(kB so far, kB in all), as of a Progress."""
+
+
+def is_repository(name: str) -> bool:
+    """Whether the hub could have a repository of this name: owner/name, or a name alone."""
+    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name
 
 
 def fetch(repository: str, revision: str, folder: Path, report: Report) -> str:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from scoring.config import Stopped, template_named
 from scoring.learnt import Record, of_training
 from scoring.pairs import read_training_data
+from scoring.rows.rows import escaped
 from workbench.db.storage import stored
 from workbench.models import ModelVersion, Release, Run, User
 from workbench.models.runs import Found
@@ -69,11 +70,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Tools:
-    """The parts that need torch. unpack: writes a sent file into an empty folder; inspect: (folder, order) ->
-    the checkpoint, loaded once and measured. Both raise CheckpointError and BadSetting, with a sentence.
-    fetch: models.fetch."""
+    """The parts that need torch. unpack: writes a sent file into an empty folder; base_named: the (folder or
+    repository, revision) that an adapter names as its base, None for a folder that is no adapter; merge:
+    (adapter, base, new folder); inspect: (folder, order) -> the checkpoint, loaded once and measured. They
+    raise CheckpointError and BadSetting, with a sentence. fetch: models.fetch."""
 
     unpack: Callable[[IO[bytes], Path], None]
+    base_named: Callable[[Path], tuple[str, str] | None]
+    merge: Callable[[Path, Path, Path], None]
     inspect: Callable[[Path, Order], training.Checkpoint]
     scorer_of: ScorerOf
     fetch: Callable[[str, str, Path, models.Report], str] = models.fetch
@@ -209,6 +213,12 @@ def _registered(run: Run, log: RunLog, scratch: Path, tools: Tools) -> ModelVers
         raise FileNotFoundError  # swept
     with default_storage.open(run.params["path"]) as file:
         tools.unpack(file, model)
+    if tools.base_named(model):
+        if base is None:
+            raise Refused("This is an adapter. Send the id of the model that it was trained on as its base.")
+        log.stage("merging the adapter")
+        adapter, model = model, scratch / "merged"
+        tools.merge(adapter, registry.local_checkpoint(base, scratch / "base"), model)
     log.stage("checking")
     checkpoint = tools.inspect(model, order)
     _show(run, log, checkpoint)
@@ -254,22 +264,28 @@ def in_words(found: Found) -> str:
 
 
 def _named(run: Run, order: Order, log: RunLog, scratch: Path, tools: Tools) -> ModelVersion:
-    """The version with a model of the hub or of a folder."""
+    """The version with a model of the hub or a folder; an adapter is merged into the base that it names."""
+
+    def report(done: int, total: int) -> None:
+        if log.is_stopping():
+            raise Stopped
+        log.write(done, total)
+
     if order.repository:
         folder, origin = scratch / "model", order.repository
         folder.mkdir()
         log.stage("downloading")
-
-        def report(done: int, total: int) -> None:
-            if log.is_stopping():
-                raise Stopped
-            log.write(done, total)
-
         revision = tools.fetch(order.repository, order.revision, folder, report)
     else:
         folder, revision, origin = Path(order.folder), "", Path(order.folder).name
         if not folder.is_dir():
             raise Refused(f"The worker has no folder {order.folder}. Name one that all workers can read.")
+    if named := tools.base_named(folder):
+        base, name = _base_of_adapter(order, *named, log, scratch, tools, report)
+        log.stage("merging the adapter")
+        adapter, folder = folder, scratch / "merged"
+        tools.merge(adapter, base, folder)
+        origin = f"{origin}, an adapter of {name}"
     log.stage("checking")
     checkpoint = tools.inspect(folder, order)
     _show(run, log, checkpoint)
@@ -282,6 +298,25 @@ def _named(run: Run, order: Order, log: RunLog, scratch: Path, tools: Tools) -> 
     run.result["serves"] = added.serves
     log.say(run.result["said"])
     return added.version
+
+
+def _base_of_adapter(
+    order: Order, name: str, revision: str, log: RunLog, scratch: Path, tools: Tools, report: models.Report
+) -> tuple[Path, str]:
+    """(folder, what to call it) of the base that an adapter names. An adapter from the hub may not name a
+    folder of the worker."""
+    if order.folder and name and Path(name).is_dir():
+        return Path(name), Path(name).name
+    if not models.is_repository(name):
+        raise Refused(
+            f"This is an adapter of {escaped(name, 200)}, and the worker has no such folder. Merge it into "
+            "its base with “python -m scoring merge”, and register the result."
+        )
+    base = scratch / "base"
+    base.mkdir()
+    log.stage("downloading the base of the adapter")
+    commit = tools.fetch(name, revision or "main", base, report)
+    return base, f"{name} at {commit[:12]}"
 
 
 def _record(release: Release, base: ModelVersion | None, folder: Path) -> Record:
