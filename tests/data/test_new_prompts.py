@@ -140,6 +140,15 @@ def test_review_says_how_many_cannot_be_searched_yet(dataset, rita, as_user, tmp
     assert "be searched yet" not in page()
 
 
+def test_a_program_is_told_how_many_review_cannot_search_yet(dataset, rita, tmp_path, few_at_once):
+    imported(dataset, tmp_path, *numbered(10))
+    client, address = program_with(token_of(rita)), f"/api/v1/datasets/{dataset.pk}/review"
+
+    for place in ("", "/counts"):
+        assert client.get(address + place, {"q": "question"}).json()["waiting"] == 7
+        assert client.get(address + place).json()["waiting"] == 0
+
+
 @pytest.mark.parametrize("operation", ["find", "facets"])
 def test_a_program_is_told_how_many_cannot_be_searched_yet(operation, dataset, rita, tmp_path, few_at_once):
     imported(dataset, tmp_path, *numbered(10))

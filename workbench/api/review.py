@@ -90,22 +90,25 @@ class ReviewRow(Schema):
 
 
 class ReviewRows(Schema):
-    """after: what to ask for next, empty at the end."""
+    """after: what to ask for next, empty at the end. waiting: new prompts that a search leaves out, as a
+    worker has not yet made them searchable."""
 
     items: list[ReviewRow]
     after: str
     as_of: float
     version: int | None
+    waiting: int
 
 
 class ReviewCounts(Schema):
-    """How many cases each filter leaves. queues: the whole queues."""
+    """How many cases each filter leaves. queues: the whole queues. waiting: as in ReviewRows."""
 
     queues: dict[str, int | None]
     why: dict[str, int]
     source: dict[str, int]
     annotator: dict[str, int]
     lengths: dict[str, int]
+    waiting: int
 
 
 class CaseSide(Schema):
@@ -323,6 +326,7 @@ def list_cases(request: HttpRequest, pk: int, walk: Query[ReviewWalk]) -> Review
         after=page.after,
         as_of=filters.as_of.timestamp(),
         version=version.pk if version else None,
+        waiting=form.waiting,
     )
 
 
@@ -334,7 +338,8 @@ def count_cases(request: HttpRequest, pk: int, chosen: Query[ReviewFilters]) -> 
     counts = chips.counted(dataset, form.serving, form.shown_version, form.filters(), form.selection)
     queues = {queue.value: getattr(form.counted, name) for name, queue in QUEUE_COUNTS.items()}
     kinds = ("why", "source", "annotator", "lengths")
-    return ReviewCounts(queues=queues, **{kind: _numbers(counts, kind) for kind in kinds})
+    numbers = {kind: _numbers(counts, kind) for kind in kinds}
+    return ReviewCounts(queues=queues, waiting=form.waiting, **numbers)
 
 
 @router.get("/review/{id:pk}", response=ReviewCase)

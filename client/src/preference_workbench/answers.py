@@ -1111,7 +1111,7 @@ class ReviewCase(BaseModel):
 
 class ReviewCounts(BaseModel):
     """
-    How many cases each filter leaves. queues: the whole queues.
+    How many cases each filter leaves. queues: the whole queues. waiting: as in ReviewRows.
     """
 
     queues: dict[str, int | None]
@@ -1119,6 +1119,7 @@ class ReviewCounts(BaseModel):
     source: dict[str, int]
     annotator: dict[str, int]
     lengths: dict[str, int]
+    waiting: int
 
 
 class ReviewRow(BaseModel):
@@ -1143,13 +1144,15 @@ class ReviewRow(BaseModel):
 
 class ReviewRows(BaseModel):
     """
-    after: what to ask for next, empty at the end.
+    after: what to ask for next, empty at the end. waiting: new prompts that a search leaves out, as a
+    worker has not yet made them searchable.
     """
 
     items: list[ReviewRow]
     after: str
     as_of: float
     version: int | None
+    waiting: int
 
 
 class RowProblem(BaseModel):
