@@ -33,6 +33,7 @@ POSTGRESQL = {"TEST_DATABASE": "postgresql"}
 WAITING = ["-n", "3"]
 """Three processes, as tests of workers, servers and a browser wait for half of their time."""
 PLAIN = "not browser and not services and not long"
+TESTS = Path(__file__).parent
 OPTIONAL = {"public sets", "a GPU"}
 """What may be missing with CI=true as well."""
 SLOWEST = 10
@@ -49,7 +50,10 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | self.more_environment | {"TEST_STAGE": self.name.lower().replace(" ", "_")}
+        """Bytecode is written, also where the machine says not to: each process would compile the tests and
+        the workbench anew, for half a minute."""
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return kept | self.more_environment | {"TEST_STAGE": self.name.lower().replace(" ", "_")}
 
 
 def _public_sets() -> str | None:
@@ -83,20 +87,28 @@ NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
 """What tests need -> (why it is missing, None where it is there; how to have it)."""
 
 
+def files_with(marker: str) -> list[str]:
+    """The files that name a marker. Each process of a stage imports every file that it is given, and all of
+    them take most of a minute."""
+    files = sorted(TESTS.rglob("test_*.py"))
+    return [str(file.relative_to(TESTS.parent)) for file in files if f"mark.{marker}" in file.read_text()]
+
+
 def stages(absent: dict[str, str]) -> list[list[Stage]]:
     """Stages in their order. Those of one list run side by side, as some wait more than they compute; at most
     one of them uses the broker."""
-    workers = f"{_workers(absent)} and not long"
+    workers = ["-m", f"{_workers(absent)} and not long", *files_with("services")]
+    on_sqlite = ["-m", f"{_workers(absent)} and not long and not postgresql", *files_with("services")]
     without_database = ["--ignore=tests/scoring", "--ignore=tests/browser"]  # takes seconds to import
     planned = [
         [
             Stage("lint", ["make", "--no-print-directory", "lint"]),
             Stage("JavaScript", [*NODE, "tests/js/*.test.js"]),
-            Stage("workers on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql"]),
+            Stage("workers on SQLite", [*PYTEST, *WAITING, *on_sqlite]),
             Stage("SQLite", [*PYTEST, *PARALLEL, "-m", PLAIN]),
         ],
         [
-            Stage("workers on PostgreSQL", [*PYTEST, *WAITING, "-m", workers], POSTGRESQL),
+            Stage("workers on PostgreSQL", [*PYTEST, *WAITING, *workers], POSTGRESQL),
             Stage("PostgreSQL", [*PYTEST, *PARALLEL, "-m", PLAIN, *without_database], POSTGRESQL),
         ],
         # Three, as a browser's tests wait for half of their time; nothing beside them, as they count seconds.
@@ -108,19 +120,19 @@ def stages(absent: dict[str, str]) -> list[list[Stage]]:
 def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     """With CI=true each test runs once, on the database where it finds most: faults on PostgreSQL, memory and
     odd requests on SQLite. All take their time by waiting, so they run side by side."""
-    workers = f"{_workers(absent)} and long"
-    on_sqlite = [*PYTEST, "-m", "long and not browser and not services"]
+    workers, long = f"{_workers(absent)} and long", files_with("long")
+    plain = [*PYTEST, *PARALLEL, "-m", "long and not browser and not services", *long]
     chromium = Stage(
         "typed sentences and dark pages in Chromium",
         [*PYTEST, "-n", "2", "-m", "long and browser", "tests/browser"],
     )
     once = [
-        Stage("fuzzing, memory and simulations on SQLite", on_sqlite),
-        Stage("faults and load on PostgreSQL", [*PYTEST, *WAITING, "-m", workers], POSTGRESQL),
+        Stage("fuzzing, memory and simulations on SQLite", plain),
+        Stage("faults and load on PostgreSQL", [*PYTEST, *WAITING, "-m", workers, *long], POSTGRESQL),
     ]
     again = [
-        Stage("fuzzing and memory on PostgreSQL", on_sqlite, POSTGRESQL),
-        Stage("faults and load on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql"]),
+        Stage("fuzzing and memory on PostgreSQL", plain, POSTGRESQL),
+        Stage("faults and load on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql", *long]),
     ]
     return _present([[chromium, *once]] if CI else [[chromium], once, again], absent)
 

@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -41,6 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
         if item.get_closest_marker("browser") and not item.nodeid.startswith("tests/browser/"):
             raise pytest.UsageError(f"{item.nodeid} belongs in tests/browser, where its stage looks for it")
+        for name in ("services", "long"):
+            if item.get_closest_marker(name) and f"mark.{name}" not in _text_of(item.path):
+                raise pytest.UsageError(
+                    f"the file of {item.nodeid} must name the marker {name} for its stage"
+                )
         marker = item.get_closest_marker("real_data")
         folders = (marker.args or ("data",)) if marker else ()
         if lacking := [name for name in folders if not (SHARED / name).is_dir()]:
@@ -49,6 +55,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if not _depends_on_the_database(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if _depends_on_the_database(item)]
+
+
+@cache
+def _text_of(file: Path) -> str:
+    return file.read_text()
 
 
 def _depends_on_the_database(item: pytest.Item) -> bool:
