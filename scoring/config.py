@@ -77,7 +77,7 @@ class TrainConfig:
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
     layer_decay: float = 1.0  # rate of a layer over that of the layer above
-    head_rate: float = 1.0  # rate of the head over that of the last layer
+    head_rate: float = 1.0  # rate of a new head over that of the last layer
     length_balance: float = 0.0  # 1: pairs that prefer the longer and the shorter answer weigh the same
     checkpointing: bool = False  # compute activations twice to need less memory
     seed: int = 42  # of a new head, the order of pairs, and dropout

@@ -290,13 +290,22 @@ def trained_parameters(classifier: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {name: p for name, p in classifier.named_parameters() if p.requires_grad}
 
 
-def rates_of(classifier: PreTrainedModel, config: TrainConfig) -> dict[str, float]:
+def rates_of(classifier: PreTrainedModel, config: TrainConfig, *, is_new: bool) -> dict[str, float]:
     """The learning rate of each parameter as a share of the run's: `layer_decay` less for each layer below
-    the last (Howard and Ruder, 1801.06146), and `head_rate` for the head."""
+    the last (Howard and Ruder, 1801.06146), and `head_rate` for a new head, one that was drawn for this run
+    (`is_new`) or gives every text 0. A head that has learnt something learns as the last layer does."""
     count = layers_of(classifier)
+    depths = depths_of(classifier)
+    outputs = [
+        parameter
+        for name, parameter in classifier.named_parameters()
+        if depths[name] > count and parameter.ndim == 2 and len(parameter) == 1
+    ]
+    is_new = is_new or not any(output.any() for output in outputs)
+    head_rate = config.head_rate if is_new else 1.0
     return {
-        name: config.head_rate if depth > count else config.layer_decay ** (count - depth)
-        for name, depth in depths_of(classifier).items()
+        name: head_rate if depth > count else config.layer_decay ** (count - depth)
+        for name, depth in depths.items()
     }
 
 

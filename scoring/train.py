@@ -222,7 +222,8 @@ class Run:
         self.clock = clock
         self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
         self.parameters = trained_parameters(classifier)
-        self.optimizer = _optimizer(self.parameters, rates_of(classifier, config), config)
+        rates = rates_of(classifier, config, is_new=not has_head(source))
+        self.optimizer = _optimizer(self.parameters, rates, config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
             config.precision == "auto" and not why_not_bf16(classifier, PAYS_TRAINING)

@@ -21,7 +21,7 @@ from scoring.heads import depths_of, has_head, pool_by_mean, rates_of
 from scoring.model import quietly
 from scoring.pairs import LabelledPair
 from scoring.proof import prove
-from scoring.train import bradley_terry_loss, classifier_of, preference_loss, train, weights_by_length
+from scoring.train import Run, bradley_terry_loss, classifier_of, preference_loss, train, weights_by_length
 from scoring.trainable import trainable
 from tests.scoring.models import save_bert, save_encoder
 from tests.scoring.test_families import RIGHT, save_family
@@ -292,16 +292,36 @@ def test_adapters_of_a_decoder_learn_and_are_merged_into_its_weights(family, tmp
     assert right == pytest.approx(done.record.metrics["validation"]["after"]["accuracy"])
 
 
-def test_layers_further_from_the_head_learn_at_lower_rates(tmp_path):
+def test_layers_further_from_the_head_learn_at_lower_rates_and_a_new_head_at_a_higher_one(tmp_path):
     classifier = classifier_of(save_bert(tmp_path / "model"), SHORT, CPU)
     config = replace(SHORT, layer_decay=0.5, head_rate=10.0)
 
-    rates = rates_of(classifier, config)
+    rates = rates_of(classifier, config, is_new=True)
 
     assert rates["bert.embeddings.word_embeddings.weight"] == 0.25
     assert rates["bert.encoder.layer.0.output.dense.weight"] == 0.5
     assert rates["bert.encoder.layer.1.output.dense.weight"] == 1.0
     assert rates["classifier.weight"] == rates["bert.pooler.dense.weight"] == 10.0
+
+
+def test_a_head_that_has_learnt_something_learns_as_the_last_layer_does(tmp_path):
+    """One that gives every text 0 has learnt nothing, though it lies in the file."""
+    classifier = classifier_of(save_bert(tmp_path / "model"), SHORT, CPU)
+    config = replace(SHORT, head_rate=10.0)
+
+    assert rates_of(classifier, config, is_new=False)["classifier.weight"] == 1.0
+    torch.nn.init.zeros_(classifier.classifier.weight)
+    assert rates_of(classifier, config, is_new=False)["classifier.weight"] == 10.0
+
+
+def test_a_head_that_is_drawn_for_the_training_is_new(tmp_path):
+    config = replace(SHORT, head_rate=10.0, pooling="first")
+    learnt, bare_one = save_bert(tmp_path / "learnt"), save_encoder(tmp_path / "bare")
+
+    for source, rate in ((learnt, 1.0), (bare_one, 10.0)):
+        classifier, encoder = classifier_of(source, config, CPU), Encoder.open(source, 64)
+        run = Run(classifier, encoder, source, planted_data(40, 10, 0), config, tmp_path, None)
+        assert max(group["share"] for group in run.optimizer.param_groups) == rate
 
 
 # --- the loss -----------------------------------------------------------------------------------------------
