@@ -179,6 +179,18 @@ def test_an_adapter_is_merged_into_the_base_that_it_names(hub, model, alice, tmp
     assert list((tmp_path / "work").iterdir()) == []
 
 
+def test_a_base_without_a_whole_path_is_one_of_the_hub(hub, model, alice, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = tmp_path / "owner" / "reward"
+    base.mkdir(parents=True)
+    (base / "model.safetensors").write_bytes(b"another with the same name")
+
+    run = carried_out(of_folder(adapter_in(tmp_path / "small", "owner/reward")), alice, tmp_path / "work")
+
+    version = ModelVersion.objects.get(pk=run.result["version"])
+    assert version.weights_sha256 == hashlib.sha256(FILES["model.safetensors"] + b" with adapter").hexdigest()
+
+
 def test_an_adapter_of_the_hub_reads_no_folder_of_the_worker(hub, model, alice, tmp_path):
     base = tmp_path / "base-model"
     base.mkdir()

@@ -305,7 +305,8 @@ def _base_of_adapter(
 ) -> tuple[Path, str]:
     """(folder, what to call it) of the base that an adapter names. An adapter from the hub may not name a
     folder of the worker."""
-    if order.folder and name and Path(name).is_dir():
+    # A name such as owner/model is one of the hub, whatever lies where the worker was started.
+    if order.folder and Path(name).is_absolute() and Path(name).is_dir():
         return Path(name), Path(name).name
     if not models.is_repository(name):
         raise Refused(
