@@ -11,14 +11,15 @@ from scoring.model import Network, PackedBert, Padded, reads_padding, stretches_
 from scoring.unpadded import unpadded
 
 
-def build_network(classifier: PreTrainedModel, dtype: torch.dtype) -> Network:
+def build_network(classifier: PreTrainedModel, dtype: torch.dtype, *, uses_up: bool = False) -> Network:
     """The fastest network equivalent to `classifier`, with matrix products in `dtype`.
 
-    It is in eval mode, on the same device, and may share tensors with `classifier`.
+    It is in eval mode, on the same device, and may share tensors with `classifier`. `uses_up`: the classifier
+    is not needed any more, and a large one gives up its weights as they are laid out anew.
     """
     if isinstance(classifier, BertForSequenceClassification) and classifier.config.hidden_act == "gelu":
         return PackedBert(classifier.float(), dtype).eval()
-    if network := unpadded(classifier, dtype):
+    if network := unpadded(classifier, dtype, uses_up=uses_up):
         return network
     by_length = reads_padding(classifier) or stretches_positions(classifier)
     if dtype != classifier.dtype:

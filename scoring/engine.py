@@ -59,7 +59,7 @@ def load(
     names = ("fp32",) if note else NETWORKS[precision]
     if note and in_half:
         classifier = load_classifier(checkpoint, target)
-    networks = {name: build_network(classifier, DTYPES[name]) for name in names}
+    networks = {name: build_network(classifier, DTYPES[name], uses_up=name == names[-1]) for name in names}
     for network in networks.values():
         leave_file(network)
     return Engine(

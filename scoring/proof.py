@@ -138,7 +138,7 @@ def prove(
     except BadText as error:
         raise CheckpointError(f"it can't read a sample text: {error.reason}") from None
     expected = card.values(pairs)
-    network = build_network(classifier, torch.float32)
+    network = build_network(classifier, torch.float32, uses_up=True)
     ours = _values(network, [[text] for text in texts])
     if not _close(ours, expected):
         raise CheckpointError(_why_alone(card, pairs, texts, ours, expected))

@@ -271,11 +271,13 @@ class Product(nn.Module):
         return in_shape
 
 
-def unpadded(classifier: PreTrainedModel, dtype: torch.dtype | None = None) -> Unpadded | None:
+def unpadded(
+    classifier: PreTrainedModel, dtype: torch.dtype | None = None, *, uses_up: bool = False
+) -> Unpadded | None:
     """The classifier without padding; None where its family does not allow that.
 
     With a `dtype`, the products of its layers are in it, and it can't be trained any more. Without, it trains
-    the parameters of `classifier`.
+    the parameters of `classifier`. `uses_up`: the weights of these layers are taken out of `classifier`.
     """
     if stretches_positions(classifier):
         return None
@@ -291,7 +293,7 @@ def unpadded(classifier: PreTrainedModel, dtype: torch.dtype | None = None) -> U
         # Any code of the library may run here. What it can't do without padding, it does with padding.
         return None
     if dtype is not None:
-        _to_products(network.base, dtype)
+        _to_products(network, dtype, uses_up=uses_up)
         if classifier.dtype != torch.float32:
             network.classifier.float()  # the head alone: its base stands beside it
     return network.eval()
@@ -352,19 +354,30 @@ def _agrees(network: Unpadded, way: tuple[bool, int | None], trial: Trial) -> bo
     return bool(difference <= tolerance * trial.expected.abs().max().clamp(min=1.0))
 
 
-def _to_products(base: nn.Module, dtype: torch.dtype) -> None:
-    """Replace the linear layers, one by one, so that no second copy of all weights is made."""
-    for parent in list(base.modules()):
+def _to_products(network: Unpadded, dtype: torch.dtype, *, uses_up: bool) -> None:
+    """Replace the linear layers of the base, one by one. With `uses_up`, each gives up its weight then, so
+    that no second copy of all weights is made; a weight that several modules have stays."""
+    uses = Counter(id(weight) for module in network.modules() for weight in module.parameters(recurse=False))
+    made: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
+    for parent in list(network.base.modules()):
         for name, module in list(parent.named_children()):
             if isinstance(module, nn.Linear | Conv1D):
-                weight, bias = module.weight.detach(), module.bias
-                weight = weight.t().contiguous() if isinstance(module, Conv1D) else weight
-                setattr(parent, name, Product(weight, None if bias is None else bias.detach(), dtype))
+                if module not in made:
+                    made[module] = _product(module, dtype)
+                    if uses_up and uses[id(module.weight)] == 1:
+                        module.weight.data = module.weight.new_empty(0)
+                setattr(parent, name, made[module])
             elif isinstance(module, nn.Embedding) and module.weight.dtype != torch.float32:
                 setattr(parent, name, Looked(module))
-    for parameter in base.parameters():
+    for parameter in network.base.parameters():
         if parameter.dim() < 2:
             parameter.data = parameter.data.float()
+
+
+def _product(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> Product:
+    weight, bias = layer.weight.detach(), layer.bias
+    weight = weight.t().contiguous() if isinstance(layer, Conv1D) else weight
+    return Product(weight, None if bias is None else bias.detach(), dtype)
 
 
 def _twin(classifier: PreTrainedModel) -> PreTrainedModel:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from scoring import unpadded as module
 from scoring.build import build_network
@@ -104,6 +106,40 @@ def test_in_bf16_only_the_products_are_rounded(family):
         values = network(texts, None, borders)
     assert values.dtype == torch.float32
     assert 0 < (values - expected).abs().max() < 0.2 * expected.std()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "modernbert"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_that_is_used_up_gives_its_weights_up_and_scores_alike(family, dtype):
+    """So a model is never in memory twice. One that is not used up stays as it was."""
+    classifier = classifier_of(family)
+    texts, borders = texts_with_a_shared_prompt()
+    expected = alone(classifier, texts)
+
+    kept = unpadded(classifier, dtype)
+    assert torch.equal(alone(classifier, texts), expected)
+    network = unpadded(classifier, dtype, uses_up=True)
+
+    with torch.no_grad():
+        assert torch.equal(network(texts, None, borders), kept(texts, None, borders))
+    layers = [part for part in classifier.base_model.modules() if isinstance(part, nn.Linear | Conv1D)]
+    assert layers
+    assert all(layer.weight.numel() == 0 for layer in layers)
+
+
+def test_a_weight_that_stands_in_several_places_stays():
+    classifier = classifier_of("llama")
+    first, second = (layer.mlp for layer in classifier.base_model.layers[:2])
+    second.up_proj = first.up_proj  # one layer in two places
+    second.gate_proj.weight = first.gate_proj.weight  # one weight in two layers
+    texts, borders = texts_with_a_shared_prompt()
+    expected = alone(classifier, texts)
+
+    network = unpadded(classifier, torch.float32, uses_up=True)
+
+    with torch.no_grad():
+        assert torch.allclose(network(texts, None, borders), expected, atol=1e-5)
+    assert first.gate_proj.weight.numel() > 0
 
 
 def test_a_prompt_is_computed_once_for_all_its_completions():
