@@ -25,7 +25,7 @@ def free_port() -> int:
 def ask(port: int, path: str, **headers: str) -> tuple[int, bytes, float]:
     """(status, body, seconds) of a GET."""
     began = time.monotonic()
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read(), time.monotonic() - began
