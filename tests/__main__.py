@@ -29,6 +29,7 @@ NODE = [
     "--test",
 ]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
+PATIENT = ["--timeout=1800"]  # long tests share the cores with seven other processes
 POSTGRESQL = {"TEST_DATABASE": "postgresql"}
 WAITING = ["-n", "3"]
 """Three processes, as tests of workers, servers and a browser wait for half of their time."""
@@ -121,18 +122,23 @@ def long_stages(absent: dict[str, str]) -> list[list[Stage]]:
     """With CI=true each test runs once, on the database where it finds most: faults on PostgreSQL, memory and
     odd requests on SQLite. All take their time by waiting, so they run side by side."""
     workers, long = f"{_workers(absent)} and long", files_with("long")
-    plain = [*PYTEST, *PARALLEL, "-m", "long and not browser and not services", *long]
+    plain = [*PYTEST, *PATIENT, *PARALLEL, "-m", "long and not browser and not services", *long]
     chromium = Stage(
         "typed sentences and dark pages in Chromium",
-        [*PYTEST, "-n", "2", "-m", "long and browser", "tests/browser"],
+        [*PYTEST, *PATIENT, "-n", "2", "-m", "long and browser", "tests/browser"],
     )
     once = [
         Stage("fuzzing, memory and simulations on SQLite", plain),
-        Stage("faults and load on PostgreSQL", [*PYTEST, *WAITING, "-m", workers, *long], POSTGRESQL),
+        Stage(
+            "faults and load on PostgreSQL", [*PYTEST, *PATIENT, *WAITING, "-m", workers, *long], POSTGRESQL
+        ),
     ]
     again = [
         Stage("fuzzing and memory on PostgreSQL", plain, POSTGRESQL),
-        Stage("faults and load on SQLite", [*PYTEST, *WAITING, "-m", f"{workers} and not postgresql", *long]),
+        Stage(
+            "faults and load on SQLite",
+            [*PYTEST, *PATIENT, *WAITING, "-m", f"{workers} and not postgresql", *long],
+        ),
     ]
     return _present([[chromium, *once]] if CI else [[chromium], once, again], absent)
 
