@@ -28,6 +28,7 @@ from scoring.heads import has_head
 from scoring.model import one_output_classifier, quietly, save_classifier
 
 WEIGHTS = "adapter_model.safetensors"
+NAME_THE_BASE = "name the base: python -m scoring merge ADAPTER --base FOLDER -o NEW"
 
 
 def base_named(folder: Path) -> tuple[str, str] | None:
@@ -40,16 +41,18 @@ def base_named(folder: Path) -> tuple[str, str] | None:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Path]:
+def opened(folder: Path, *, is_fetched: bool = False) -> Iterator[Path]:
     """The folder; for an adapter a checkpoint with it merged into its base, while the block runs. The base is
-    a folder of this machine, or a model of the hub at a full commit hash. Weights that were loaded in the
-    block stay usable after it. Raises CheckpointError as `merge` does, and for a base that is not there."""
+    a model of the hub at a full commit hash or, unless the adapter `is_fetched` from there, a folder of this
+    machine. Weights that were loaded in the block stay usable after it. Raises CheckpointError as `merge`
+    does, and for a base that is not there."""
     named = base_named(folder)
     if named is None:
         yield folder
         return
     with tempfile.TemporaryDirectory() as scratch:
-        merge(folder, _base_here(*named), merged := Path(scratch) / folder.name)
+        base = _fetched_base(*named) if is_fetched else _base_here(*named)
+        merge(folder, base, merged := Path(scratch) / folder.name)
         yield merged
 
 
@@ -58,10 +61,13 @@ def _base_here(name: str, revision: str) -> Path:
         return Path(name)
     if revision:
         return fetch(name, revision)
-    raise CheckpointError(
-        f"this is an adapter, and its base {name!r} is no folder here; name the base: "
-        "python -m scoring merge ADAPTER --base FOLDER -o NEW"
-    )
+    raise CheckpointError(f"this is an adapter, and its base {name!r} is no folder here; {NAME_THE_BASE}")
+
+
+def _fetched_base(name: str, revision: str) -> Path:
+    if revision:
+        return fetch(name, revision)
+    raise CheckpointError(f"this is an adapter that names no commit of its base {name!r}; {NAME_THE_BASE}")
 
 
 def merge(adapter: Path, base: Path, out: Path) -> None:

@@ -104,6 +104,15 @@ def test_a_branch_instead_of_a_commit_is_refused():
         call_command("model_add", "nicholasKluge/RewardModel", revision="main")
 
 
+def test_an_adapter_that_was_fetched_reads_no_folder_of_this_machine(folder, tmp_path, monkeypatch):
+    settings = {"peft_type": "LORA", "base_model_name_or_path": str(folder)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("scoring.checkpoint.fetch", lambda model, revision: tmp_path)
+
+    with pytest.raises(CommandError, match="names no commit of its base"):
+        call_command("model_add", "owner/adapter", revision="0" * 40)
+
+
 def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_registered(folder):
     version = added(folder)
     changed = [answer | {"value": answer["value"] + 0.5} for answer in version.self_test]

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
-from scoring.adapter import merge
+from scoring.adapter import merge, opened
 from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.engine import load
 from scoring.model import quietly
@@ -75,6 +75,18 @@ def test_an_adapter_whose_base_is_gone_is_refused_with_the_command_that_names_on
 
     with pytest.raises(CheckpointError, match=r"its base .* is no folder here; name the base: python -m"):
         open_scorer(str(tmp_path / "adapter"))
+
+
+def test_a_fetched_adapter_names_no_folder_of_this_machine(tmp_path):
+    save_adapter(base_of(tmp_path / "base", "bert"), tmp_path / "adapter", "bert")
+
+    with opened(tmp_path / "adapter"):
+        pass
+    with (
+        pytest.raises(CheckpointError, match=r"names no commit of its base .*base'; name the base"),
+        opened(tmp_path / "adapter", is_fetched=True),
+    ):
+        pass
 
 
 def test_whoever_registers_a_merged_bert_is_asked_for_its_template(tmp_path):

@@ -77,7 +77,7 @@ examples:
         try:
             named = _folder_of(model, revision)
             facts = {"origin": model if revision else named.name, "revision": revision or ""}
-            with opened(named) as folder:
+            with opened(named, is_fetched=bool(revision)) as folder:
                 checkpoint = training.inspect_ordered(folder, order)
                 added = adding.add(order, folder, checkpoint, facts)
         except CheckpointError as error:
