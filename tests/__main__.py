@@ -176,10 +176,15 @@ def run_one(stage: Stage, folder: Path, is_alone: bool) -> tuple[Stage, bool, di
     own_cache = ["-o", f"cache_dir={folder / stage.name}"]
     with output.open("wb") as file:  # not a pipe: what a test leaves running would hold it open
         streams = {} if is_alone else {"stdout": file, "stderr": subprocess.STDOUT}
-        command = reporting(stage.command, report, own_cache)
-        ok = subprocess.run(command, env=stage.environment, check=False, **streams).returncode == 0
-    numbers = counts(report)
+        process = subprocess.Popen(
+            reporting(stage.command, report, own_cache), env=stage.environment, **streams
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    ok, numbers = process.returncode == 0, counts(report)
     ending = f"== {stage.name}: {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s"
+    # A busy or a slow machine changes the seconds on the clock, and these by less.
+    ending += f", {used.ru_utime + used.ru_stime:.0f} s of a core"
     if files := slowest_files(report):
         ending += f"; most of it: {', '.join(f'{name} {seconds:.0f}' for name, seconds in files)}"
     print(output.read_text(errors="replace") + ending, flush=True)

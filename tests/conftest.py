@@ -13,12 +13,12 @@ import pytest
 from celery import Task
 from django.apps import apps
 from django.core.management import call_command
-from django.db.models.signals import post_migrate
 from django.test import Client
 from django.test.utils import setup_databases, teardown_databases
+from factory.django import DjangoModelFactory
 from pytest_django import DjangoDbBlocker
 
-from tests import migrated
+from tests import factories, migrated
 from tests.factories import DatasetFactory, UserFactory
 from workbench import mails
 from workbench.models import Dataset, Member, Role, User
@@ -131,6 +131,14 @@ def as_user():
 
 
 @pytest.fixture(autouse=True)
+def names_and_texts_are_counted_anew():
+    """Else a test's texts would depend on the tests before it in its process, and so would their splits."""
+    for made_by in vars(factories).values():
+        if isinstance(made_by, type) and issubclass(made_by, DjangoModelFactory):
+            made_by.reset_sequence(force=True)
+
+
+@pytest.fixture(autouse=True)
 def nothing_is_known_of_the_broker(monkeypatch):
     """Each test begins like a process that has just started."""
     monkeypatch.setattr(enqueue._LastLook, "at", None)
@@ -161,31 +169,29 @@ def messages(monkeypatch):
 pytest_plugins = ["tests.pages", "tests.processes"]
 
 
+MADE_BY_MIGRATIONS = {"django_content_type", "auth_permission"}
+
+
 @pytest.fixture(scope="session", autouse=True)
-def a_flush_deletes_rows():
-    """TRUNCATE of all tables takes PostgreSQL a second after each test that commits; DELETE, milliseconds."""
+def a_flush_deletes_the_rows_of_a_test():
+    """After each test that commits, Django empties all tables and has every permission made anew, which takes
+    longer than most tests; TRUNCATE of all tables takes PostgreSQL a second. What migrations made is kept, or
+    made again."""
+    register = import_module("workbench.migrations.0002_register_baselines").register
 
     def sql_flush(self, style, tables, *, reset_sequences=False, allow_cascade=False):
         assert not reset_sequences
-        return [f"DELETE FROM {self.quote_name(table)}" for table in tables]
+        emptied = [table for table in tables if table not in MADE_BY_MIGRATIONS]
+        return [f"DELETE FROM {self.quote_name(table)}" for table in emptied]
+
+    def restore(*_):
+        register(apps, None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.db.backends.postgresql.operations.DatabaseOperations.sql_flush", sql_flush)
+        for vendor in ("sqlite3", "postgresql"):
+            patch.setattr(f"django.db.backends.{vendor}.operations.DatabaseOperations.sql_flush", sql_flush)
+        patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", restore)
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def baselines_survive_a_flush():
-    """Tests that commit are cleaned up by emptying the tables, and with them what a migration put there."""
-    register = import_module("workbench.migrations.0002_register_baselines").register
-
-    def restore(sender, **_):
-        if sender.label == "workbench":
-            register(apps, None)
-
-    post_migrate.connect(restore)
-    yield
-    post_migrate.disconnect(restore)
 
 
 def output_of(*command: str, **options) -> str:

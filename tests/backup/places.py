@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests import migrated
 from tests.processes import ROOT, Processes, database_url
 
 
@@ -26,6 +27,13 @@ class Place:
     def environment(self) -> dict[str, str]:
         own = {"DATABASE_URL": self.database, "WORKBENCH_DATA": str(self.data)}
         return Processes("filesystem://", self.log).environment(**own)
+
+    def has_tables(self) -> None:
+        """Make the tables of a database that is empty."""
+        address = self.database
+        name = address.removeprefix("sqlite:///") if "sqlite" in address else address.rpartition("/")[2]
+        if not migrated.copy_to(name):
+            self.does("migrate", "-v", "0")
 
     def manage(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
