@@ -13,6 +13,7 @@ import pytest
 from celery import Task
 from django.apps import apps
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.test.utils import setup_databases, teardown_databases
 from factory.django import DjangoModelFactory
@@ -188,8 +189,7 @@ def a_flush_deletes_the_rows_of_a_test():
         register(apps, None)
 
     with pytest.MonkeyPatch.context() as patch:
-        for vendor in ("sqlite3", "postgresql"):
-            patch.setattr(f"django.db.backends.{vendor}.operations.DatabaseOperations.sql_flush", sql_flush)
+        patch.setattr(type(connection.ops), "sql_flush", sql_flush)
         patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", restore)
         yield
 

@@ -45,7 +45,7 @@ def test_no_request_finds_a_fault(role, campaign, tmp_path):
                 f"http://127.0.0.1:{port}/api/v1/openapi.json", "--header", f"Authorization: Bearer {secret}",
                 "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing,stateful", "--seed", "1",
                 "--checks", "all", "--warnings", "off", "--continue-on-failure",
-                "--generation-database", "none",
+                "--generation-database", "none", "--request-timeout", "60",
             ],
             capture_output=True,
             text=True,

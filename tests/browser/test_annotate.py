@@ -738,6 +738,10 @@ LATE = """
   setInterval(() => { const now = performance.now(); late.push(now - last); last = now; }, 10);
 """
 
+HANGING = 5_000
+"""Milliseconds in which the page does nothing else. Many times what it takes on an idle machine, and few
+beside a page that hangs."""
+
 
 @pytest.mark.parametrize("kind", MEGABYTES)
 def test_a_megabyte_on_each_side_stops_nobody(kind, dataset, bob, open_as):
@@ -758,8 +762,7 @@ def test_a_megabyte_on_each_side_stops_nobody(kind, dataset, bob, open_as):
         page.wait_for_timeout(200)
     expect(page.locator(f".item[data-comparison='{first}']")).to_have_count(0)
 
-    # Milliseconds in which the page did nothing else. Many times what it takes on an idle machine.
-    assert max(page.evaluate("late")) < 2_000
+    assert max(page.evaluate("late")) < HANGING
 
 
 @pytest.mark.parametrize("text", ["\u200b\t" * 40_000, "a\u00a0 \n" * 20_000], ids=["marks", "lines"])
@@ -774,7 +777,7 @@ def test_a_text_of_what_cannot_be_seen_stops_nobody(text, dataset, bob, open_as)
         page.wait_for_timeout(200)
     expect(page.locator("[data-view]")).to_have_count(0)
 
-    assert max(page.evaluate("late")) < 2_000
+    assert max(page.evaluate("late")) < HANGING
 
 
 def test_a_long_fold_of_the_diff_opens_in_steps_and_keeps_every_word(dataset, bob_annotates):
