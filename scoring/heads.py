@@ -78,7 +78,8 @@ def pool_by_mean(classifier: PreTrainedModel) -> bool:
     if found is None:
         return False
     layers, names = found
-    layer = copy.deepcopy(layers[-1])
+    # The config says how attention is computed, so this layer must see it change.
+    layer = copy.deepcopy(layers[-1], {id(classifier.config): classifier.config})
     _make_uniform(layer, names)
     layers.append(layer)
     classifier.config.num_hidden_layers += 1
@@ -90,8 +91,35 @@ def pool_by_mean(classifier: PreTrainedModel) -> bool:
     return True
 
 
+def keep_layers(classifier: PreTrainedModel, count: int) -> None:
+    """Leave out the layers above the first `count`. Raises TrainingError for a family whose layers are not
+    stacked so, and for a network of fewer."""
+    found = _layers(classifier)
+    if found is None:
+        raise TrainingError(f"a {type(classifier).__name__} can't be cut to {count} layers")
+    layers, _ = found
+    if count > len(layers):
+        raise TrainingError(f"depth is {count}, but the model has {len(layers)} layers")
+    del layers[count:]
+    classifier.config.num_hidden_layers = count
+
+
+def has_layers(classifier: PreTrainedModel) -> bool:
+    """Whether the classifier is an encoder of which layers can be left out."""
+    return _layers(classifier) is not None
+
+
+def output_of(classifier: PreTrainedModel) -> nn.Linear | None:
+    """The layer of an encoder that gives the one output; None for decoders, which read their last token."""
+    for name in ("classifier.out_proj", "classifier"):
+        output = _part(classifier, name)
+        if isinstance(output, nn.Linear):
+            return output
+    return None
+
+
 class Counting(NamedTuple):
-    """What must be written so that a new head over the mean counts tokens (scoring.length_start): the block
+    """What must be written so that a new head over the mean counts tokens (scoring.counting): the block
     after the attention of the last trained layer, the attention of the layer that takes the mean, with the
     width of one of its heads, and the two parts of the head."""
 
@@ -147,7 +175,7 @@ class _Names(NamedTuple):
     mix_norm: str
     down: str
     down_norm: str
-    up: str | None  # None: the layer can't count (scoring.length_start)
+    up: str | None  # None: the layer can't count (scoring.counting)
 
 
 _AROUND = ("attention.output.dense", "attention.output.LayerNorm", "output.dense", "output.LayerNorm")

@@ -27,7 +27,17 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
 
 from scoring.encode import Ids
-from scoring.model import Borders, Dense, Network, Padded, Types, padding_id, quietly, stretches_positions
+from scoring.model import (
+    Borders,
+    Dense,
+    Network,
+    Padded,
+    Types,
+    padding_id,
+    quietly,
+    stretches_positions,
+    telling,
+)
 
 ATTENTION = "within-texts"
 """The name under which `transformers` finds `attend_within`."""
@@ -286,9 +296,10 @@ def unpadded(
             network = Unpadded(classifier)
             if network.classifier.config._attn_implementation != ATTENTION:  # noqa: SLF001
                 return None  # the family has an attention of its own
-            trial = _trial(classifier)
-            if not any(_agrees(network, way, trial) for way in _ways(classifier)):
-                return None
+            with telling(classifier):
+                trial = _trial(classifier)
+                if not any(_agrees(network, way, trial) for way in _ways(classifier)):
+                    return None
     except Exception:  # noqa: BLE001
         # Any code of the library may run here. What it can't do without padding, it does with padding.
         return None

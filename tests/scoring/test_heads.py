@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import layer_norm
 from transformers import (
     AutoConfig,
@@ -13,12 +14,12 @@ from transformers import (
     BertModel,
 )
 
-from scoring.checkpoint import open_checkpoint
+from scoring.checkpoint import open_checkpoint, template_to_train
 from scoring.config import PRESETS, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.heads import depths_of, has_head, pool_by_mean, rates_of
-from scoring.model import quietly
+from scoring.model import Padded, inputs_of, quietly
 from scoring.pairs import LabelledPair
 from scoring.proof import prove
 from scoring.train import Run, bradley_terry_loss, classifier_of, preference_loss, train, weights_by_length
@@ -130,6 +131,31 @@ def test_encoders_of_other_families_are_pooled_by_the_mean_too(family, tmp_path)
     mean = layer_norm(before.mean(0), (32,))
     assert torch.nn.functional.cosine_similarity(after, mean, dim=0) > 0.97
     assert classifier(ids, attention_mask=mask).logits.item() == 0
+
+
+@pytest.mark.parametrize("family", sorted(RIGHT))
+def test_a_new_head_is_trained_on_the_scores_of_plain_transformers(family, tmp_path):
+    """Also where two answers share a prompt, and though the head gives every text 0 at first."""
+    source = bare(tmp_path / family, family)
+    classifier = classifier_of(source, SHORT, CPU).eval()
+    network = trainable(classifier).eval()
+    for output in (weight for weight in classifier.parameters() if weight.shape[0] == 1 and weight.ndim == 2):
+        nn.init.normal_(output)
+    encoder = Encoder.open(source, 64, template_to_train(source))
+    prompt = "why does rain fall on one side of a mountain"
+    texts = encoder([(prompt, "warm air rises"), (prompt, "water must come down again"), ("why", "so")])
+
+    with torch.no_grad():
+        scores = network(*inputs_of(texts))
+        expected = [float(Padded(classifier).eval()(*inputs_of([text]))) for text in texts]
+
+    assert scores.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert abs(expected[0] - expected[1]) > 1e-2
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert"])
+def test_a_head_over_the_mean_is_trained_without_padding(family, tmp_path):
+    assert not trainable(classifier_of(bare(tmp_path / family, family), SHORT, CPU)).padded
 
 
 @pytest.mark.parametrize("family", ["distilbert", "deberta-v2"])
