@@ -68,11 +68,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "first": {"pooling": "first"},
     "careful": CAREFUL,
     "balanced": {**CAREFUL, "length_balance": 1.0},
-    "length": {**CAREFUL, "length_start": True},
+    "probe": {**CAREFUL, "probe": True, "learning_rate": 2e-5, "head_rate": 1.0},
 }
 """Settings in the place of the preset's. `first`: over [CLS], by a pooler that nobody trained.
 `careful`: lower rates below, and a higher one for the head. `balanced`: pairs that prefer the longer and the
-shorter answer weigh the same. `length`: the head starts at the length rule of the training pairs."""
+shorter answer weigh the same. `probe`: the head starts at a line over the means of the best layer, and
+learns slowly from there: at the rates of `careful`, its first steps lead away from that line."""
 
 
 def main() -> None:

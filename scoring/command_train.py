@@ -37,6 +37,7 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "evaluations": (int, "measurements on the validation pairs"),
     "token-budget": (int, "tokens in one pass; fewer need less memory"),
     "max-seconds": (float, "stop after this many seconds"),
+    "depth": (int, "layers to keep below a new head"),
     "layers": (int, "train the last so many layers and the head"),
     "lora": (int, "train adapters of this rank and the head; needs the package peft"),
     "layer-decay": (float, "rate of a layer over that of the layer above, as in 0.9"),
@@ -79,10 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a new head reads: the first token, the mean of all, or (auto) what fits the encoder",
     )
     parser.add_argument(
-        "--length-start",
+        "--probe",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="start a new head over the mean at the length rule of the training pairs",
+        help="start a new head at a line over the means of the layer where it orders the pairs best",
     )
     parser.add_argument(
         "--checkpointing",

@@ -73,7 +73,8 @@ class TrainConfig:
     token_budget: int = 2048  # tokens in one forward pass on a processor; bounds the memory
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
-    length_start: bool = False  # a new head over the mean starts at the length rule of the pairs
+    depth: int | None = None  # layers kept below a new head; None: all, or as the probe says
+    probe: bool = False  # a new head starts at a line over the means, above the layer where it is best
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
     layer_decay: float = 1.0  # rate of a layer over that of the layer above
@@ -91,7 +92,7 @@ class TrainConfig:
         bad += [name for name in ("weight_decay", "strength", "centring") if not getattr(self, name) >= 0]
         bad += [name for name in ("warm_up", "label_smoothing") if not 0 <= getattr(self, name) < 1]
         bad += [name for name in ("length_balance",) if not 0 <= getattr(self, name) <= 1]
-        for name in ("steps", "patience", "stop_after", "layers", "lora"):
+        for name in ("steps", "patience", "stop_after", "depth", "layers", "lora"):
             if (count := getattr(self, name)) is not None and count < 1:
                 bad.append(name)
         if self.max_seconds is not None and not self.max_seconds > 0:

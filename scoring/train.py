@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -39,14 +40,18 @@ from scoring.checkpoint import (
     template_to_train,
 )
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
-from scoring.encode import Encoder
+from scoring.counting import count_tokens
+from scoring.encode import Encoded, Encoder
 from scoring.engine import batches
 from scoring.evaluate import right_shares
 from scoring.gain import PAYS_TRAINING, why_not_bf16
 from scoring.heads import (
     dropout_rates,
     has_head,
+    has_layers,
+    keep_layers,
     merge_adapters,
+    output_of,
     pool_by_mean,
     prepare,
     rates_of,
@@ -54,10 +59,10 @@ from scoring.heads import (
     trained_parameters,
     wants_mean,
 )
-from scoring.length_start import start_at_length
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
+from scoring.probe import best_depth, read_by, start_at_line
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 from scoring.unfinished import Diverged, sync, working_folder, write_tensors
@@ -67,7 +72,8 @@ __all__ = ["PRESETS", "Progress", "Stopped", "TrainConfig", "Trained", "Training
 Values = npt.NDArray[np.float64]
 EndedBy = Literal["steps", "patience", "time"]
 T = TypeVar("T")
-LENGTH_PAIRS = 500  # by which a head that starts at the length rule gets its weight
+PROBED = 1000
+"""Pairs by which a new head that starts at a line gets its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +142,12 @@ def train(
     refuse_pickles(source)
     template = config.template or template_to_train(source)
     config = replace(config, template=template)
+    encoder = Encoder.open(source, config.max_length, template)
     with torch.random.fork_rng():
+        if config.probe and config.depth is None:
+            config = replace(config, depth=depth_for(source, encoder, pairs.train, config, device_of(device)))
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
         classifier = classifier_of(source, config, device_of(device))
-        encoder = Encoder.open(source, config.max_length, template)
         with working_folder(out, restart) as work:
             run = Run(classifier, encoder, source, pairs, config, work, report, clock)
             checked = run.prepare()
@@ -161,6 +169,10 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     refuse_pickles(source)
     changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
+    if config.depth is not None:
+        if has_head(source):
+            raise TrainingError("depth is for a new head, and this model's head has been trained")
+        keep_layers(model, config.depth)
     if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":
         raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
@@ -170,6 +182,31 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
         raise TrainingError(f"a {type(model).__name__} can't be trained with checkpointing")
     nn.Module.to(model, device)
     return prepare(model, config)
+
+
+def depth_for(
+    source: Path, encoder: Encoder, pairs: Sequence[LabelledPair], config: TrainConfig, device: torch.device
+) -> int | None:
+    """The layers to keep below a new head over the mean, by some of the training pairs; None for all."""
+    if has_head(source):
+        return None
+    model = one_output_classifier(source)
+    if not has_layers(model) or not wants_mean(source, config, model):
+        return None
+    nn.Module.to(model, device)
+    chosen = [pairs[index] for index in probed(len(pairs), config)]
+    return best_depth(model, chosen, encode_pairs(encoder, chosen, "train"))
+
+
+def probed(count: int, config: TrainConfig) -> list[int]:
+    """Indices of the training pairs that are probed, drawn by the seed."""
+    drawn: list[int] = np.random.default_rng(config.seed).permutation(count)[:PROBED].tolist()
+    return sorted(drawn)
+
+
+def longest_first(sides: Sequence[Encoded]) -> list[int]:
+    """The places of the texts, by falling length."""
+    return sorted(range(len(sides)), key=lambda place: -len(sides[place].ids))
 
 
 def learnt_by(source: Path) -> learnt.Record | None:
@@ -260,19 +297,32 @@ class Run:
         )
         return self.preflight
 
-    def start_at_length(self) -> None:
-        """Nothing changes for a head that has been trained, or a family that can't count."""
-        rng = np.random.default_rng(self.config.seed)
-        chosen = np.sort(rng.permutation(len(self.data.train))[:LENGTH_PAIRS]).tolist()
+    def start_at_line(self) -> None:
+        """Nothing changes for a head that has been trained."""
+        output = None if has_head(self.source) else output_of(self.classifier)
+        if output is None:
+            return
+        chosen = probed(len(self.data.train), self.config)
         sides = [side for index in chosen for side in self.encoded["train"][index]]
-        targets = np.array([self.data.train[index].target for index in chosen])
-        start_at_length(self.classifier, sides, targets, lambda: self.margins("train", chosen))
+        counted = count_tokens(self.classifier, sides)
+        rows = np.empty((len(chosen), 2, output.in_features))
+        place_of = {index: place for place, index in enumerate(chosen)}
+        self.network.eval()
+        for part in self.micro_batches(chosen):
+            both = [self.encoded["train"][index] for index in part]
+            order = longest_first([side for pair in both for side in pair])
+            with torch.no_grad():
+                read = read_by(output, self.network, partial(self.rewards, both))
+            in_turn = read[torch.as_tensor(np.argsort(order), device=self.device)].double().cpu().numpy()
+            rows[[place_of[index] for index in part]] = in_turn.reshape(len(part), 2, -1)
+        pairs = [self.data.train[index] for index in chosen]
+        start_at_line(output, pairs, rows.reshape(2 * len(chosen), -1), counted=counted)
 
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
-            if self.config.length_start:
-                self.start_at_length()
+            if self.config.probe:
+                self.start_at_line()
             self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()
@@ -367,7 +417,7 @@ class Run:
     def rewards(self, pairs: Sequence[EncodedPair]) -> tuple[Tensor, Tensor]:
         """(N,) rewards of both sides, from one forward pass."""
         sides = [side for both in pairs for side in both]
-        order = sorted(range(len(sides)), key=lambda place: -len(sides[place].ids))
+        order = longest_first(sides)
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.autocast and self.network.training
         ):

@@ -1,6 +1,8 @@
-"""A new head that starts at the length rule of its pairs."""
+"""A new head that starts at a line over the means of the tokens, above the layer where it is best."""
 
+import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +11,18 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, BertForSequenceClassification
 
+from scoring.config import TrainingError
 from scoring.engine import load
-from scoring.model import quietly
+from scoring.model import one_output_classifier, quietly
 from scoring.pairs import LabelledPair, TrainingData
+from scoring.probe import fitted
 from scoring.proof import prove
 from scoring.train import train
 from tests.scoring.models import save_bert, sentence
 from tests.scoring.test_families import RIGHT, SMALL, pair_tokenizer
-from tests.scoring.test_heads import SHORT, bare, encoder_without_pooler
+from tests.scoring.test_heads import SHORT, bare
 
-START = replace(SHORT, steps=1, evaluations=1, learning_rate=1e-9, length_start=True, patience=None)
+START = replace(SHORT, steps=1, evaluations=1, learning_rate=1e-9, probe=True, patience=None)
 
 
 def encoder(path: Path, family: str = "bert") -> Path:
@@ -63,7 +67,7 @@ def accuracy(folder, pairs: list[LabelledPair]) -> float:
 
 
 @pytest.mark.parametrize("longer_is_better", [True, False])
-def test_the_first_step_begins_at_the_length_rule_of_the_pairs(longer_is_better, tmp_path):
+def test_the_first_step_begins_at_what_the_means_say_of_the_pairs(longer_is_better, tmp_path):
     data = data_where(longer_is_better)
 
     train(encoder(tmp_path / "encoder"), data, tmp_path / "out", START)
@@ -78,7 +82,7 @@ def test_without_it_a_new_head_says_nothing_at_first(tmp_path):
         encoder(tmp_path / "encoder"),
         data,
         tmp_path / "out",
-        replace(START, length_start=False),
+        replace(START, probe=False),
     )
 
     assert accuracy(tmp_path / "out", list(data.test)) < 0.75
@@ -109,26 +113,101 @@ def test_other_families_with_such_layers_count_too(family, tmp_path):
     assert accuracy(tmp_path / "out", list(data.test)) > 0.95
 
 
-@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "llama"])
-def test_a_family_that_cannot_count_starts_as_it_would_without(family, tmp_path):
-    source = bare(tmp_path / "encoder", family)
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
+def test_a_family_that_cannot_count_starts_at_a_line_over_its_mean(family, tmp_path):
+    data = words_of_two_kinds()
+
+    train(encoder(tmp_path / "encoder", family), data, tmp_path / "out", START)
+
+    assert accuracy(tmp_path / "out", list(data.test)) > 0.9
+
+
+def test_a_decoder_starts_as_it_would_without(tmp_path):
+    source = bare(tmp_path / "encoder", "llama")
     weights = []
 
     for name, is_asked in (("with", True), ("without", False)):
-        config = replace(START, length_start=is_asked)
-        done = train(source, data_where(True), tmp_path / name, config)
+        done = train(source, data_where(True), tmp_path / name, replace(START, probe=is_asked))
         weights.append(done.checkpoint.weights_sha256)
 
     assert weights[0] == weights[1]
 
 
-def test_a_network_in_which_first_tokens_do_not_stand_out_starts_as_it_would_without(tmp_path):
-    source = encoder_without_pooler(tmp_path / "encoder")
+def words_of_two_kinds() -> TrainingData:
+    """Of two answers of one length, people prefer the one that speaks of rain."""
+    draw, pairs = random.Random(1), []
+    for number in range(280):
+        a, b = (f"{word} {sentence(9, 7 * number + place)}" for place, word in enumerate(("rain", "lease")))
+        turned = draw.random() < 0.5
+        first, second = (b, a) if turned else (a, b)
+        pairs.append(LabelledPair(sentence(4, number), first, second, float(not turned), f"g{number}"))
+    return TrainingData(pairs[:160], pairs[160:200], pairs[200:])
 
-    train(source, data_where(True), tmp_path / "out", START)
+
+def test_layers_above_the_one_that_tells_most_are_left_out(tmp_path):
+    source, data = encoder(tmp_path / "encoder", "electra"), words_of_two_kinds()
+    classifier = one_output_classifier(source)
+    layers = classifier.electra.encoder.layer
+    with torch.no_grad():  # from the second layer on, all tokens are alike
+        for part in (layers[1].output.dense, layers[1].attention.output.dense):
+            part.weight.zero_()
+        layers[1].output.LayerNorm.weight.zero_()
+    classifier.electra.save_pretrained(source)
+
+    done = train(source, data, tmp_path / "out", START)
+
+    config = json.loads((done.checkpoint.path / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2  # one, and the one that takes the mean
+    assert accuracy(tmp_path / "out", list(data.test)) > 0.9
+
+
+def test_the_depth_can_be_named(tmp_path):
+    source = encoder(tmp_path / "encoder")
+
+    done = train(source, data_where(True), tmp_path / "out", replace(START, depth=1))
+
+    config = json.loads((done.checkpoint.path / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2
+    assert prove(tmp_path / "out", 64).template == "bert-pair"
+
+
+@pytest.mark.parametrize(
+    ("make", "depth", "says"),
+    [
+        (encoder, 9, "depth is 9, but the model has 2 layers"),
+        (save_bert, 1, "depth is for a new head, and this model's head has been trained"),
+        (lambda path: bare(path, "llama"), 1, "a LlamaForSequenceClassification can't be cut to 1 layers"),
+    ],
+)
+def test_a_depth_that_a_model_has_not_is_refused(make, depth, says, tmp_path):
+    with pytest.raises(TrainingError, match=re.escape(says)):
+        train(make(tmp_path / "model"), data_where(True), tmp_path / "out", replace(START, depth=depth))
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_one_prompt_group_start_as_they_would_without(tmp_path):
+    data = data_where(True)
+    alike = replace(data, train=[replace(pair, group="one") for pair in data.train])
+
+    train(encoder(tmp_path / "encoder"), alike, tmp_path / "out", START)
 
     head = BertForSequenceClassification.from_pretrained(tmp_path / "out").classifier
     assert head.weight.abs().max().item() < 1e-3
+
+
+def test_a_line_is_the_most_likely_one_under_its_prior():
+    draw = np.random.default_rng(0)
+    features, targets = draw.normal(size=(60, 3)), draw.uniform(size=60)
+
+    line = fitted(features, targets, 0.5)
+
+    def loss(weights):
+        margins = features @ weights
+        return np.sum(np.logaddexp(0, margins) - targets * margins) + weights @ weights / (2 * 0.5)
+
+    for step in np.vstack([np.eye(3), -np.eye(3)]) * 0.01:
+        assert loss(line) < loss(line + step)
 
 
 def test_a_head_that_was_trained_keeps_its_start(tmp_path):

@@ -1,4 +1,4 @@
-"""A new head that knows how long a text is before it has learnt anything else.
+"""A new head over the mean that counts tokens before it has learnt anything else.
 
 Which answer people prefer often goes with its length, and the mean of a text's tokens hardly tells how many
 there were: on a few hundred pairs, a training finds that out too late or not at all. Ordinary weights can
@@ -10,23 +10,19 @@ count, in two steps:
 2. One head of the attention that takes the mean (scoring.heads) has logits s on the first token and 0 on the
    others. It gives the first token a share of e^s / (e^s + n - 1) of n tokens; its values sum to minus that.
 
-The one output starts with the weight of this number that fits the training pairs best (Bradley-Terry), so the
-first step begins at a soft length rule, for longer or shorter answers as the pairs say. All of it is trained
-further, and plain `transformers` scores such a checkpoint alike.
+All of it is trained further, and plain `transformers` scores such a checkpoint alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from scoring.calibrate import log_loss
 from scoring.encode import Encoded
 from scoring.heads import LOUDER, Counting, counting
 
@@ -43,33 +39,24 @@ LOUD = 30.0
 """What that unit adds to the row of the first token."""
 OVER_OTHERS = 4.0
 """How much louder the number is than others of the row: the first token's own row is added to it."""
-STEEPEST = 50.0
-"""The largest weight of the number: without a bound, pairs that the rule orders perfectly would have none."""
-
-Values = npt.NDArray[np.float64]
 
 
-def start_at_length(
-    classifier: PreTrainedModel, texts: Sequence[Encoded], targets: Values, margins: Callable[[], Values]
-) -> None:
-    """Make a new head over the mean count tokens, and start at the length rule of the training pairs.
+def count_tokens(classifier: PreTrainedModel, texts: Sequence[Encoded]) -> bool:
+    """Make what a new head over the mean reads begin with the number of tokens, which falls as it rises.
 
-    `texts`: of the training pairs; READ of them are read. `targets`: (N,) P(a preferred) of the pairs of
-    which `margins` gives the (N,) margins by the classifier as it stands then. Nothing is changed for a
-    family whose layers can't count, and for a network in which first tokens don't stand out.
-    """
+    READ of the texts are read. False, and nothing is changed, for a family whose layers can't count, and for
+    a network in which first tokens don't stand out."""
     place = counting(classifier)
     if place is None or not texts:
-        return
+        return False
     chosen = [texts[at] for at in np.linspace(0, len(texts) - 1, min(READ, len(texts))).astype(int)]
     with torch.no_grad():
         found = _first_token([block for block, _ in _states(classifier, place, chosen)])
         if found is None:
-            return
+            return False
         _mark_first(place, *found)
         _count(place, [rows for _, rows in _states(classifier, place, chosen)])
-        place.output.weight[0, PLACE] = 1.0
-        place.output.weight[0, PLACE] = _best_weight(margins(), targets)
+    return True
 
 
 def _states(
@@ -144,14 +131,3 @@ def _count(place: Counting, states: Sequence[Tensor]) -> None:
     place.value.weight[PLACE, PLACE] = -size / first
     place.value.bias[PLACE] = size * float(shares.mean()) - first / LOUDER
     place.dense.weight[PLACE, PLACE] = 1.0 / OVER_OTHERS
-
-
-def _best_weight(numbers: Values, targets: Values) -> float:
-    """The weight w of least mean Bradley-Terry loss, with margins w x (N,) numbers: negative where people
-    prefer shorter answers."""
-    from scipy.optimize import minimize_scalar  # takes a second to import
-
-    def loss(weight: float) -> float:
-        return log_loss(weight * numbers, targets, 1.0)
-
-    return float(minimize_scalar(loss, bounds=(-STEEPEST, STEEPEST), method="bounded").x)
