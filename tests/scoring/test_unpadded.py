@@ -10,9 +10,9 @@ from transformers.pytorch_utils import Conv1D
 from scoring import unpadded as module
 from scoring.build import build_network
 from scoring.engine import batches, load
-from scoring.model import Padded, quietly
+from scoring.model import Padded, quietly, reads_padding
 from scoring.unpadded import unpadded
-from tests.scoring.test_families import RIGHT, SIZE, SMALL, save_family
+from tests.scoring.test_families import READS_PADDING, RIGHT, SIZE, SMALL, save_family
 
 SHARES = {
     "gpt2",
@@ -172,6 +172,28 @@ def test_a_network_that_answers_otherwise_than_alone_is_not_taken(monkeypatch, f
     monkeypatch.setattr(module, "_seen", lambda rows, stretch: rows)
 
     assert unpadded(classifier_of(family), torch.float32) is None
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-7])
+def test_a_head_that_gives_every_text_0_hides_no_reading_of_padding(size):
+    config = AutoConfig.for_model("convbert", **SMALL, **READS_PADDING["convbert"])
+    with quietly():
+        classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    output = classifier.classifier.out_proj.weight
+    torch.nn.init.constant_(output, size)
+
+    assert reads_padding(classifier)
+    assert torch.all(output == size)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-7])
+def test_a_head_that_gives_every_text_0_hides_no_prompt_that_is_read_by_its_answer(size):
+    classifier = classifier_of("roberta")
+    torch.nn.init.constant_(classifier.classifier.out_proj.weight, size)
+
+    network = unpadded(classifier)
+
+    assert not network.shares
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
