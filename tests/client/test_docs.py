@@ -1,5 +1,6 @@
 """The code of the help on the client and the API runs as it stands there, against a running workbench."""
 
+import itertools
 import json
 import os
 import re
@@ -35,7 +36,9 @@ from workbench.models import (
     TimeCorrection,
     User,
 )
+from workbench.models.dataset import group_digest
 from workbench.pipeline import quality, releases
+from workbench.pipeline.text.splits import split_of
 from workbench.worker import tasks
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True), pytest.mark.portable]
@@ -89,6 +92,19 @@ def others_vote(url: str) -> None:
                 item.vote(answer)
 
 
+def question(number: int) -> str:
+    return f"What is {number} and {number}?"
+
+
+def asks(split: str, count: int) -> list[int]:
+    """The first numbers of which the question is in this split."""
+
+    def is_there(number: int) -> bool:
+        return split_of(group_digest([{"role": "user", "content": question(number)}])) == split
+
+    return list(itertools.islice(filter(is_there, itertools.count()), count))
+
+
 def computed(dataset: Dataset) -> None:
     """The figures of the dataset, as the clock of a workbench has them computed."""
     tasks.carry_out(quality.begin(dataset).pk)
@@ -99,8 +115,11 @@ def test_the_help_on_the_client_runs_from_its_first_line_to_its_last(url, stella
     save_bert(tmp_path / "checkpoint")
     (tmp_path / "benchmark.jsonl").write_text('{"question": "What is 1 and 1?"}\n')
     (tmp_path / "more.jsonl").write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n')
-    # So many that among those with a final label some are not in the train split.
-    sampled = [(f"What is {n} and {n}?", [f"It is {2 * n}.", f"{2 * n}, as all know."]) for n in range(60)]
+    # Half get a final label, drawn anew each time. Of each split there must be some among them.
+    numbers = [
+        n for split, count in (("train", 28), ("validation", 14), ("test", 18)) for n in asks(split, count)
+    ]
+    sampled = [(question(n), [f"It is {2 * n}.", f"{2 * n}, as all know."]) for n in numbers]
     names: dict[str, object] = {"token": token_of(stella), "sampled": sampled}
 
     for heading, language, code in sections("docs/how-to/client.md"):
