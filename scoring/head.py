@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
@@ -18,6 +19,7 @@ from scoring.engine import batches
 from scoring.formats import Pair
 from scoring.learnt import Record, texts_of, write
 from scoring.model import PackedBert, one_output_classifier, save_classifier
+from scoring.probe import fitted
 from scoring.train import bradley_terry_loss
 
 Triple = tuple[str, str, str]
@@ -62,7 +64,9 @@ def fit_head(
     features = pooled(classifier, Encoder.open(source, max_length), texts, token_budget)
     difference = features[0::2] - features[1::2]  # (N, H)
     spread = difference.square().mean(0).sqrt().clamp(min=1e-6)
-    weight = _fit_linear(difference / spread, l2) / spread
+    prior = 1 / (2 * len(pairs) * l2)
+    line = fitted((difference / spread).double().numpy(), np.ones(len(pairs)), prior)
+    weight = torch.from_numpy(line).float() / spread
     margin = difference @ weight
     head = classifier.get_submodule("classifier")
     head.load_state_dict({"weight": weight[None], "bias": -(features @ weight).mean()[None]})
@@ -91,22 +95,6 @@ def pooled(
         for batch in batches([len(text) for text in ids], budget, padded=False):
             features[batch] = network.pooled([ids[index] for index in batch])
     return features
-
-
-def _fit_linear(difference: Tensor, l2: float) -> Tensor:
-    """(H,) weight of least mean Bradley-Terry loss + l2 |w|^2, for (N, H) feature differences."""
-    weight = torch.zeros(difference.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        margin = difference @ weight
-        loss = bradley_terry_loss(margin, torch.zeros_like(margin)).mean() + l2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return weight.detach()
 
 
 def _save(classifier: BertForSequenceClassification, source: Path, out: Path, learnt: Record) -> None:

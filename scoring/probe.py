@@ -28,7 +28,7 @@ from scoring.preflight import EncodedPair
 FOLDS = 5
 PENALTIES = (0.0001, 0.0005, 0.002, 0.008)
 """Variances of the normal prior of a line's weights, on features of variance 1."""
-TOKENS = 8192
+TOKENS = 2048
 """In one batch."""
 LENGTH = 4.0
 """How much louder the length is than one of the other features, which it would drown among."""
@@ -121,9 +121,9 @@ def read_by(output: nn.Linear, network: nn.Module, work: Callable[[], Any]) -> t
     return torch.cat(read)
 
 
-def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[Values]:
+def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[npt.NDArray[np.float32]]:
     """For each layer the (N, H) means of the tokens after it."""
-    found: list[Values] = []
+    found: list[npt.NDArray[np.float32]] = []
     device = next(classifier.parameters()).device
     padding = getattr(classifier.config, "pad_token_id", None) or 0
     was_training = classifier.training
@@ -145,9 +145,9 @@ def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[Va
             _, *states = classifier.base_model(**inputs, output_hidden_states=True).hidden_states
         share = (mask / mask.sum(1, keepdim=True)).to(device)
         for layer, state in enumerate(states):
-            means = torch.einsum("bt,bth->bh", share, state).double().cpu().numpy()
+            means = torch.einsum("bt,bth->bh", share, state).cpu().numpy()
             if layer == len(found):
-                found.append(np.empty((len(sides), means.shape[1])))
+                found.append(np.empty((len(sides), means.shape[1]), dtype=np.float32))
             found[layer][list(part)] = means
     classifier.train(was_training)
     yield from found
