@@ -64,8 +64,8 @@ def fit_head(
     features = pooled(classifier, Encoder.open(source, max_length), texts, token_budget)
     difference = features[0::2] - features[1::2]  # (N, H)
     spread = difference.square().mean(0).sqrt().clamp(min=1e-6)
-    prior = 1 / (2 * len(pairs) * l2)
-    line = fitted((difference / spread).double().numpy(), np.ones(len(pairs)), prior)
+    variance = 1 / (2 * len(pairs) * l2)
+    line = fitted((difference / spread).double().numpy(), np.ones(len(pairs)), variance)
     weight = torch.from_numpy(line).float() / spread
     margin = difference @ weight
     head = classifier.get_submodule("classifier")

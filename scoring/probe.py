@@ -19,39 +19,41 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from scoring.calibrate import log_loss
+from scoring.calibrate import losses
 from scoring.encode import Encoded
 from scoring.engine import batches
 from scoring.pairs import LabelledPair
 from scoring.preflight import EncodedPair
 
 FOLDS = 5
-PENALTIES = (0.0001, 0.0005, 0.002, 0.008)
-"""Variances of the normal prior of a line's weights, on features of variance 1."""
+REPEATS = 4
+"""Cuts into folds whose losses are averaged: by one cut, chance chooses the layer."""
+VARIANCES = (0.00001, 0.0001, 0.0005, 0.002, 0.008)
+"""Of the normal prior of a line's weights, on features of variance 1."""
+OF_LENGTH = 1.0
+"""The variance for the number of tokens: a line that can trust little else may still follow the length."""
 TOKENS = 2048
 """In one batch."""
-LENGTH = 4.0
-"""How much louder the length is than one of the other features, which it would drown among."""
-
 Values = npt.NDArray[np.float64]
 
 
 def best_depth(
     classifier: PreTrainedModel, pairs: Sequence[LabelledPair], encoded: Sequence[EncodedPair]
 ) -> int | None:
-    """The number of layers after which a line over the mean of the tokens, and their number, orders pairs
-    best that it was not fitted to, by log-loss. None where the pairs are of one prompt group."""
-    targets, groups = targets_of(pairs), [pair.group for pair in pairs]
-    folds = folds_of(groups)
-    if folds is None:
+    """The number of layers after which a line over the number of tokens and their mean orders pairs best that
+    it was not fitted to, by log-loss. None where the pairs are of one prompt group."""
+    cuts = cuts_of([pair.group for pair in pairs])
+    if cuts is None:
         return None
+    targets = targets_of(pairs)
     sides = [side for both in encoded for side in both]
     length = np.log([len(side.ids) for side in sides])
-    losses = []
+    found = []
     for means in _means(classifier, sides):
-        features = _differences(_scaled(np.column_stack([means, length]), last=LENGTH))
-        losses.append(min(held_out_loss(features, targets, folds, penalty) for penalty in PENALTIES))
-    return 1 + int(np.argmin(losses))
+        features, _ = _features(np.column_stack([length, means]))
+        priors = [prior(features, variance, counted=True) for variance in VARIANCES]
+        found.append(min(held_out_losses(features, targets, cuts, each).mean() for each in priors))
+    return 1 + int(np.argmin(found))
 
 
 def start_at_line(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values, *, counted: bool) -> None:
@@ -59,16 +61,15 @@ def start_at_line(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values
 
     `rows`: (2 N, H) what the output reads of both sides of the N pairs in turn. `counted`: the first feature
     is the number of tokens (scoring.counting)."""
-    targets, groups = targets_of(pairs), [pair.group for pair in pairs]
-    folds = folds_of(groups)
-    if folds is None:
+    groups = [pair.group for pair in pairs]
+    cuts = cuts_of(groups)
+    if cuts is None:
         return
-    scale = 1.0 / np.maximum(rows.std(0), 1e-6)
-    if counted:
-        scale[0] *= LENGTH
-    features = _differences(rows * scale)
-    penalty = min(PENALTIES, key=lambda penalty: held_out_loss(features, targets, folds, penalty))
-    line = fitted(features, targets, penalty) * scale
+    features, spread = _features(rows)
+    targets = targets_of(pairs)
+    priors = [prior(features, variance, counted=counted) for variance in VARIANCES]
+    candidates = [held_out_losses(features, targets, cuts, each) for each in priors]
+    line = fitted(features, targets, priors[narrowest_as_good(candidates, groups)]) / spread
     with torch.no_grad():
         output.weight.copy_(torch.from_numpy(line)[None].to(output.weight))
         if output.bias is not None:  # pairs don't decide it; the mean score is 0
@@ -79,35 +80,69 @@ def targets_of(pairs: Sequence[LabelledPair]) -> Values:
     return np.array([pair.target for pair in pairs])
 
 
-def folds_of(groups: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """(N,) the fold of each pair: those of one group share a fold. None for a single group."""
+def cuts_of(groups: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+    """REPEATS times the (N,) fold of each pair: those of one group share a fold. None for a single group."""
     names, places = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         return None
-    return np.random.default_rng(0).permutation(len(names))[places] % FOLDS
+    return [np.random.default_rng(cut).permutation(len(names))[places] % FOLDS for cut in range(REPEATS)]
 
 
-def held_out_loss(features: Values, targets: Values, folds: npt.NDArray[np.int64], penalty: float) -> float:
-    """The mean log-loss in nats of lines on the folds that they were not fitted to."""
-    margins = np.zeros(len(targets))
-    for fold in np.unique(folds):
-        held = folds == fold
-        margins[held] = features[held] @ fitted(features[~held], targets[~held], penalty)
-    return log_loss(margins, targets, 1.0)
+def prior(features: Values, variance: float, *, counted: bool) -> Values:
+    """(H,) the variance of each weight's prior. `counted`: the first feature is the length."""
+    variances = np.full(features.shape[1], variance)
+    if counted:
+        variances[0] = OF_LENGTH
+    return variances
 
 
-def fitted(features: Values, targets: Values, penalty: float) -> Values:
+def held_out_losses(
+    features: Values, targets: Values, cuts: Sequence[npt.NDArray[np.int64]], variances: Values
+) -> Values:
+    """(N,) the log-loss of each pair in nats by lines that were not fitted to its fold, averaged over the
+    cuts."""
+    total = np.zeros(len(targets))
+    for folds in cuts:
+        margins = np.zeros(len(targets))
+        for fold in np.unique(folds):
+            held = folds == fold
+            margins[held] = features[held] @ fitted(features[~held], targets[~held], variances)
+        total += losses(margins, targets)
+    return total / len(cuts)
+
+
+def narrowest_as_good(candidates: Sequence[Values], groups: Sequence[str]) -> int:
+    """The place of the first of some priors, from narrow to wide, whose loss exceeds that of the best by no
+    more than one standard error of the difference (Breiman and others, Classification and regression trees,
+    1984, section 3.4.3). `candidates`: the (N,) losses of each. Pairs of one group count as one draw."""
+    best = min(candidates, key=lambda found: float(found.mean()))
+    _, places = np.unique(groups, return_inverse=True)
+
+    def is_as_good(found: Values) -> bool:
+        excess = found - best
+        of_groups = np.bincount(places, excess - excess.mean())
+        return bool(excess.mean() <= np.sqrt(np.square(of_groups).sum()) / len(excess))
+
+    return next(place for place, found in enumerate(candidates) if is_as_good(found))
+
+
+def fitted(features: Values, targets: Values, variances: float | Values) -> Values:
     """(H,) the most likely weights w, where the margin of a pair is w x (its (H,) features), its outcome
-    follows Bradley and Terry, and each weight has a normal prior of variance `penalty`."""
+    follows Bradley and Terry, and each weight has a normal prior of the given variance."""
     from scipy.optimize import minimize  # takes a second to import
     from scipy.special import expit
 
-    def loss(weights: Values) -> tuple[float, Values]:
-        margins = features @ weights
-        total = float(np.logaddexp(0, margins).sum() - targets @ margins + weights @ weights / (2 * penalty))
-        return total, features.T @ (expit(margins) - targets) + weights / penalty
+    # In units of the prior's spread all weights are of one size, and few steps are needed.
+    spread = np.sqrt(np.broadcast_to(variances, features.shape[1]))
+    scaled = features * spread
 
-    return cast("Values", minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B").x)
+    def loss(weights: Values) -> tuple[float, Values]:
+        margins = scaled @ weights
+        total = float(losses(margins, targets).sum() + weights @ weights / 2)
+        return total, scaled.T @ (expit(margins) - targets) + weights
+
+    found = minimize(loss, np.zeros(len(spread)), jac=True, method="L-BFGS-B").x
+    return cast("Values", found * spread)
 
 
 def read_by(output: nn.Linear, network: nn.Module, work: Callable[[], Any]) -> torch.Tensor:
@@ -153,13 +188,8 @@ def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[np
     yield from found
 
 
-def _scaled(rows: Values, last: float) -> Values:
-    scaled: Values = rows / np.maximum(rows.std(0), 1e-6)
-    scaled[:, -1] *= last
-    return scaled
-
-
-def _differences(rows: Values) -> Values:
-    """(N, H) features of a less those of b, of (2 N, H) rows of both in turn."""
-    difference: Values = rows[0::2] - rows[1::2]
-    return difference
+def _features(rows: Values) -> tuple[Values, Values]:
+    """((N, H) features of a less those of b, (H,) what they were divided by), of (2 N, H) rows of both in
+    turn."""
+    spread: Values = np.maximum(rows.std(0), 1e-6)
+    return (rows[0::2] - rows[1::2]) / spread, spread

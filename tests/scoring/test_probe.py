@@ -15,7 +15,7 @@ from scoring.config import TrainingError
 from scoring.engine import load
 from scoring.model import one_output_classifier, quietly
 from scoring.pairs import LabelledPair, TrainingData
-from scoring.probe import fitted
+from scoring.probe import fitted, narrowest_as_good, start_at_line
 from scoring.proof import prove
 from scoring.train import train
 from tests.scoring.models import save_bert, sentence
@@ -208,6 +208,52 @@ def test_a_line_is_the_most_likely_one_under_its_prior():
 
     for step in np.vstack([np.eye(3), -np.eye(3)]) * 0.01:
         assert loss(line) < loss(line + step)
+
+
+def test_each_weight_may_have_a_prior_of_its_own():
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(60, 2))
+    targets = np.full(60, 0.5) + 0.4 * np.sign(features.sum(1))
+
+    first, second = fitted(features, targets, np.array([1.0, 1e-6]))
+
+    assert first > 0.5
+    assert abs(second) < 1e-3
+
+
+@pytest.mark.parametrize(("counted", "at_least", "at_most"), [(True, 0.95, 1.0), (False, 0.5, 0.8)])
+def test_a_line_follows_the_length_among_features_that_tell_nothing(counted, at_least, at_most):
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(2 * 400, 300))
+    longer = rows[0::2, 0] > rows[1::2, 0]
+    pairs = [LabelledPair("", "", "", float(is_longer), f"g{n}") for n, is_longer in enumerate(longer)]
+    output = torch.nn.Linear(300, 1)
+
+    start_at_line(output, pairs[:60], rows[:120], counted=counted)
+
+    with torch.no_grad():
+        scores = output(torch.from_numpy(rows[120:]).float())[:, 0].numpy()
+    right = np.mean((scores[0::2] > scores[1::2]) == longer[60:])
+    assert at_least <= right <= at_most
+
+
+def test_of_priors_that_chance_could_not_tell_apart_the_narrowest_is_taken():
+    draw = np.random.default_rng(0)
+    best = draw.uniform(size=200)
+    by_chance = best + draw.normal(size=200) * 0.1 + 0.002
+    worse = best + draw.normal(size=200) * 0.1 + 0.05
+    each_of_its_own = [str(number) for number in range(200)]
+
+    assert narrowest_as_good([worse, by_chance, best], each_of_its_own) == 1
+    assert narrowest_as_good([worse, worse, best], each_of_its_own) == 2
+
+
+def test_pairs_of_one_prompt_say_less_of_a_prior_than_as_many_prompts():
+    best = np.full(200, 0.6)
+    worse = best + np.repeat([0.1, -0.06, 0.1, -0.06, 0.02], 40)
+
+    assert narrowest_as_good([worse, best], [str(number) for number in range(200)]) == 1
+    assert narrowest_as_good([worse, best], [str(number // 40) for number in range(200)]) == 0
 
 
 def test_a_head_that_was_trained_keeps_its_start(tmp_path):
