@@ -29,6 +29,8 @@ POOLING = "1_Pooling/config.json"
 """Where sentence-transformers says how it pools."""
 LOUDER = 16.0
 """The mean's weight beside the first token's own row, which the layer adds to it."""
+OUTPUTS = {"classifier.weight", "classifier.out_proj.weight", "score.weight"}
+"""Names of the weights of the one output, by family."""
 _IN_LAYER = re.compile(r"(?:^|[._])(?:layers?|groups|h|blocks?)\.(\d+)\.")
 _EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|tok_")
 
@@ -46,14 +48,25 @@ def has_head(source: Path) -> bool:
     return any("SequenceClassification" in name for name in architectures)
 
 
+def has_learnt(source: Path) -> bool:
+    """Whether the folder has a head that tells texts apart. One that gives every text 0 has learnt nothing,
+    though it lies in the file: it is as new as a missing one."""
+    if not has_head(source):
+        return False
+    outputs = list(_outputs(source))
+    return not outputs or any(bool(output.any()) for output in outputs)
+
+
 def wants_mean(source: Path, config: TrainConfig, classifier: PreTrainedModel) -> bool:
     """Whether a new head should read the mean of the tokens: where the config says so; with "auto", where the
-    encoder has no trained pooler: sentence-transformers pools it by the mean, its file holds no pooler, or
-    the family's classifier has one of its own."""
-    if config.pooling != "auto":
-        return config.pooling == "mean" and not has_head(source)
-    if has_head(source):
+    folder's head does, or where the encoder has no trained pooler: sentence-transformers pools it by the
+    mean, its file holds no pooler, or the family's classifier has one of its own."""
+    if has_learnt(source):
         return False
+    if config.pooling != "auto":
+        return config.pooling == "mean"
+    if takes_mean(classifier):
+        return True
     pooling = source / POOLING
     if pooling.is_file():
         return bool(json.loads(pooling.read_text()).get("pooling_mode_mean_tokens"))
@@ -65,6 +78,13 @@ def _tensors(source: Path) -> Iterator[str]:
     for file in source.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:
             yield from tensors.keys()
+
+
+def _outputs(source: Path) -> Iterator[torch.Tensor]:
+    for file in source.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            for name in OUTPUTS & set(tensors.keys()):
+                yield tensors.get_tensor(name)
 
 
 def pool_by_mean(classifier: PreTrainedModel) -> bool:
@@ -89,6 +109,16 @@ def pool_by_mean(classifier: PreTrainedModel) -> bool:
         dense.bias.fill_(SHIFT if classifier.config.model_type in RECTIFIED else 0.0)
     _zero(head)
     return True
+
+
+def takes_mean(classifier: PreTrainedModel) -> bool:
+    """Whether the last layer takes the mean of the tokens, and has learnt nothing else."""
+    found = _layers(classifier)
+    if found is None:
+        return False
+    layers, names = found
+    parts = [cast("nn.Linear", layers[-1].get_submodule(name)) for name in (names.query, names.key)]
+    return not any(bool(part.weight.any()) for part in parts)
 
 
 def keep_layers(classifier: PreTrainedModel, count: int) -> None:
@@ -320,16 +350,10 @@ def trained_parameters(classifier: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 def rates_of(classifier: PreTrainedModel, config: TrainConfig, *, is_new: bool) -> dict[str, float]:
     """The learning rate of each parameter as a share of the run's: `layer_decay` less for each layer below
-    the last (Howard and Ruder, 1801.06146), and `head_rate` for a new head, one that was drawn for this run
-    (`is_new`) or gives every text 0. A head that has learnt something learns as the last layer does."""
+    the last (Howard and Ruder, 1801.06146), and `head_rate` for a head that starts at nothing (`is_new`). One
+    that says something learns as the last layer does."""
     count = layers_of(classifier)
     depths = depths_of(classifier)
-    outputs = [
-        parameter
-        for name, parameter in classifier.named_parameters()
-        if depths[name] > count and parameter.ndim == 2 and len(parameter) == 1
-    ]
-    is_new = is_new or not any(output.any() for output in outputs)
     head_rate = config.head_rate if is_new else 1.0
     return {
         name: head_rate if depth > count else config.layer_decay ** (count - depth)

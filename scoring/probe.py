@@ -42,10 +42,9 @@ def best_depth(
 ) -> int | None:
     """The number of layers after which a line over the number of tokens and their mean orders pairs best that
     it was not fitted to, by log-loss. None where the pairs are of one prompt group."""
-    cuts = cuts_of([pair.group for pair in pairs])
-    if cuts is None:
+    if not can_be_cut(pairs):
         return None
-    targets = targets_of(pairs)
+    cuts, targets = cuts_of([pair.group for pair in pairs]), targets_of(pairs)
     sides = [side for both in encoded for side in both]
     length = np.log([len(side.ids) for side in sides])
     found = []
@@ -57,16 +56,13 @@ def best_depth(
 
 
 def start_at_line(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values, *, counted: bool) -> None:
-    """Give the one output the weights of the line that fits the training pairs.
+    """Give the one output the weights of the line that fits the training pairs, which `can_be_cut`.
 
     `rows`: (2 N, H) what the output reads of both sides of the N pairs in turn. `counted`: the first feature
     is the number of tokens (scoring.counting)."""
     groups = [pair.group for pair in pairs]
-    cuts = cuts_of(groups)
-    if cuts is None:
-        return
+    cuts, targets = cuts_of(groups), targets_of(pairs)
     features, spread = _features(rows)
-    targets = targets_of(pairs)
     priors = [prior(features, variance, counted=counted) for variance in VARIANCES]
     candidates = [held_out_losses(features, targets, cuts, each) for each in priors]
     line = fitted(features, targets, priors[narrowest_as_good(candidates, groups)]) / spread
@@ -80,11 +76,14 @@ def targets_of(pairs: Sequence[LabelledPair]) -> Values:
     return np.array([pair.target for pair in pairs])
 
 
-def cuts_of(groups: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
-    """REPEATS times the (N,) fold of each pair: those of one group share a fold. None for a single group."""
+def can_be_cut(pairs: Sequence[LabelledPair]) -> bool:
+    """Whether the pairs have two prompt groups or more, so that a line can be tested on some."""
+    return len({pair.group for pair in pairs}) > 1
+
+
+def cuts_of(groups: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    """REPEATS times the (N,) fold of each pair: those of one group share a fold."""
     names, places = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return None
     return [np.random.default_rng(cut).permutation(len(names))[places] % FOLDS for cut in range(REPEATS)]
 
 

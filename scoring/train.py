@@ -47,22 +47,24 @@ from scoring.evaluate import right_shares
 from scoring.gain import PAYS_TRAINING, why_not_bf16
 from scoring.heads import (
     dropout_rates,
-    has_head,
     has_layers,
+    has_learnt,
     keep_layers,
+    layers_of,
     merge_adapters,
     output_of,
     pool_by_mean,
     prepare,
     rates_of,
     reads_untrained,
+    takes_mean,
     trained_parameters,
     wants_mean,
 )
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
-from scoring.probe import best_depth, read_by, start_at_line
+from scoring.probe import best_depth, can_be_cut, read_by, start_at_line
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 from scoring.unfinished import Diverged, sync, working_folder, write_tensors
@@ -169,11 +171,14 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     refuse_pickles(source)
     changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
+    of_mean = wants_mean(source, config, model)
+    if of_mean and takes_mean(model):
+        keep_layers(model, layers_of(model) - 1)  # it is added again, above the layers that are kept
     if config.depth is not None:
-        if has_head(source):
+        if has_learnt(source):
             raise TrainingError("depth is for a new head, and this model's head has been trained")
         keep_layers(model, config.depth)
-    if wants_mean(source, config, model) and not pool_by_mean(model) and config.pooling == "mean":
+    if of_mean and not pool_by_mean(model) and config.pooling == "mean":
         raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
     if config.max_length > positions:
@@ -188,11 +193,11 @@ def depth_for(
     source: Path, encoder: Encoder, pairs: Sequence[LabelledPair], config: TrainConfig, device: torch.device
 ) -> int | None:
     """The layers to keep below a new head over the mean, by some of the training pairs; None for all."""
-    if has_head(source):
-        return None
     model = one_output_classifier(source)
     if not has_layers(model) or not wants_mean(source, config, model):
         return None
+    if takes_mean(model):
+        keep_layers(model, layers_of(model) - 1)
     nn.Module.to(model, device)
     chosen = [pairs[index] for index in probed(len(pairs), config)]
     return best_depth(model, chosen, encode_pairs(encoder, chosen, "train"))
@@ -212,12 +217,12 @@ def longest_first(sides: Sequence[Encoded]) -> list[int]:
 def learnt_by(source: Path) -> learnt.Record | None:
     """The prompts that the initial weights have learnt; None if that is not on record.
 
-    An encoder without a head has learnt no preferences.
+    An encoder without a head, or with one that gives every text 0, has learnt no preferences.
     """
     record = learnt.read(source)
     if record is not None:
         return record
-    return None if has_head(source) else learnt.Record()
+    return None if has_learnt(source) else learnt.Record()
 
 
 @dataclass
@@ -259,7 +264,10 @@ class Run:
         self.clock = clock
         self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
         self.parameters = trained_parameters(classifier)
-        rates = rates_of(classifier, config, is_new=not has_head(source))
+        is_new = not has_learnt(source)
+        self.at_line = output_of(classifier) if config.probe and is_new and can_be_cut(data.train) else None
+        """The output that starts at a line over what it reads, if it does."""
+        rates = rates_of(classifier, config, is_new=is_new and self.at_line is None)
         self.optimizer = _optimizer(self.parameters, rates, config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
@@ -297,11 +305,7 @@ class Run:
         )
         return self.preflight
 
-    def start_at_line(self) -> None:
-        """Nothing changes for a head that has been trained."""
-        output = None if has_head(self.source) else output_of(self.classifier)
-        if output is None:
-            return
+    def start_at_line(self, output: nn.Linear) -> None:
         chosen = probed(len(self.data.train), self.config)
         sides = [side for index in chosen for side in self.encoded["train"][index]]
         counted = count_tokens(self.classifier, sides)
@@ -321,8 +325,8 @@ class Run:
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
-            if self.config.probe:
-                self.start_at_line()
+            if self.at_line is not None:
+                self.start_at_line(self.at_line)
             self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()

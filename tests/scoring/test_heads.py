@@ -19,7 +19,7 @@ from scoring.config import PRESETS, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.heads import depths_of, has_head, pool_by_mean, rates_of
-from scoring.model import Padded, inputs_of, quietly
+from scoring.model import Padded, inputs_of, quietly, save_classifier
 from scoring.pairs import LabelledPair
 from scoring.proof import prove
 from scoring.train import Run, bradley_terry_loss, classifier_of, preference_loss, train, weights_by_length
@@ -330,24 +330,37 @@ def test_layers_further_from_the_head_learn_at_lower_rates_and_a_new_head_at_a_h
     assert rates["classifier.weight"] == rates["bert.pooler.dense.weight"] == 10.0
 
 
-def test_a_head_that_has_learnt_something_learns_as_the_last_layer_does(tmp_path):
-    """One that gives every text 0 has learnt nothing, though it lies in the file."""
-    classifier = classifier_of(save_bert(tmp_path / "model"), SHORT, CPU)
-    config = replace(SHORT, head_rate=10.0)
-
-    assert rates_of(classifier, config, is_new=False)["classifier.weight"] == 1.0
-    torch.nn.init.zeros_(classifier.classifier.weight)
-    assert rates_of(classifier, config, is_new=False)["classifier.weight"] == 10.0
-
-
-def test_a_head_that_is_drawn_for_the_training_is_new(tmp_path):
+def test_a_head_that_is_drawn_for_the_training_or_says_nothing_is_new(tmp_path):
     config = replace(SHORT, head_rate=10.0, pooling="first")
     learnt, bare_one = save_bert(tmp_path / "learnt"), save_encoder(tmp_path / "bare")
+    silent = with_a_silent_head(save_bert(tmp_path / "silent"))
 
-    for source, rate in ((learnt, 1.0), (bare_one, 10.0)):
+    for source, rate in ((learnt, 1.0), (bare_one, 10.0), (silent, 10.0)):
         classifier, encoder = classifier_of(source, config, CPU), Encoder.open(source, 64)
         run = Run(classifier, encoder, source, planted_data(40, 10, 0), config, tmp_path, None)
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
+
+
+def with_a_silent_head(folder):
+    """The same classifier, that gives every text 0."""
+    classifier = BertForSequenceClassification.from_pretrained(folder)
+    torch.nn.init.zeros_(classifier.classifier.weight)
+    classifier.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("depth", [None, 1])
+def test_a_mean_under_a_head_that_says_nothing_is_taken_once(depth, tmp_path):
+    """A folder that was saved before the first training is as good a start as the encoder itself."""
+    source = encoder_without_pooler(tmp_path / "encoder")
+    saved = tmp_path / "saved"
+    save_classifier(classifier_of(source, SHORT, CPU), source, saved)
+    config = replace(SHORT, depth=depth)
+
+    first, again = (classifier_of(folder, config, CPU).state_dict() for folder in (source, saved))
+
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 # --- the loss -----------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ import torch
 from transformers import AutoConfig, AutoModel, BertForSequenceClassification
 
 from scoring.config import TrainingError
+from scoring.encode import Encoder
 from scoring.engine import load
-from scoring.model import one_output_classifier, quietly
+from scoring.model import one_output_classifier, quietly, save_classifier
 from scoring.pairs import LabelledPair, TrainingData
 from scoring.probe import fitted, narrowest_as_good, start_at_line
 from scoring.proof import prove
-from scoring.train import train
+from scoring.train import Run, classifier_of, train
 from tests.scoring.models import save_bert, sentence
 from tests.scoring.test_families import RIGHT, SMALL, pair_tokenizer
 from tests.scoring.test_heads import SHORT, bare
@@ -96,6 +97,28 @@ def test_where_length_says_nothing_it_weighs_nothing(tmp_path):
 
     head = BertForSequenceClassification.from_pretrained(tmp_path / "out").classifier
     assert abs(head.weight[0, 0].item()) < 0.5
+
+
+def test_a_head_that_starts_at_a_line_learns_as_the_last_layer_does(tmp_path):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    one_group = replace(data, train=[replace(pair, group="one") for pair in data.train])
+    config = replace(START, head_rate=10.0)
+
+    for pairs, rate in ((data, 1.0), (one_group, 10.0)):
+        classifier = classifier_of(source, config, torch.device("cpu"))
+        run = Run(classifier, Encoder.open(source, 64), source, pairs, config, tmp_path, None)
+        assert max(group["share"] for group in run.optimizer.param_groups) == rate
+
+
+def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    saved = tmp_path / "saved"
+    save_classifier(classifier_of(source, START, torch.device("cpu")), source, saved)
+
+    of_encoder = train(source, data, tmp_path / "first", START)
+    of_saved = train(saved, data, tmp_path / "second", START)
+
+    assert of_encoder.checkpoint.weights_sha256 == of_saved.checkpoint.weights_sha256
 
 
 def test_plain_transformers_scores_such_a_model_alike(tmp_path):
