@@ -41,7 +41,7 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "layers": (int, "train the last so many layers and the head"),
     "lora": (int, "train adapters of this rank and the head; needs the package peft"),
     "layer-decay": (float, "rate of a layer over that of the layer above, as in 0.9"),
-    "head-rate": (float, "rate of a new head over that of the last layer"),
+    "head-rate": (float, "rate of a head that starts at nothing over that of the last layer"),
     "length-balance": (float, "0 to 1: how far both signs of length weigh the same"),
     "stop-after": (int, "stop after this step, with the rates of the whole plan"),
 }
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="start a new head at a line over the means of the layer where it orders the pairs best",
+        help="start a new head at a line over the means, above the layer where it orders the pairs best",
     )
     parser.add_argument(
         "--checkpointing",

@@ -52,9 +52,9 @@ class TrainConfig:
     """
 
     preset: str = "recommended"
-    learning_rate: float = 3e-5  # highest learning rate of AdamW
-    batch: int = 32  # pairs a step
-    epochs: float = 2.0  # passes over the training pairs, if `steps` is None
+    learning_rate: float = 2e-5  # highest learning rate of AdamW
+    batch: int = 16  # pairs a step
+    epochs: float = 3.0  # passes over the training pairs, if `steps` is None
     steps: int | None = None  # optimiser steps; overrides `epochs`
     max_length: int = 512  # tokens a text is cut to, with special tokens
     warm_up: float = 0.1  # share of the steps with a rising rate; then the rate falls linearly to 0
@@ -74,11 +74,11 @@ class TrainConfig:
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
     depth: int | None = None  # layers kept below a new head; None: all, or as the probe says
-    probe: bool = False  # a new head starts at a line over the means, above the layer where it is best
+    probe: bool = True  # a new head starts at a line over the means, above the layer where it is best
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
-    layer_decay: float = 1.0  # rate of a layer over that of the layer above
-    head_rate: float = 1.0  # rate of a new head over that of the last layer
+    layer_decay: float = 0.9  # rate of a layer over that of the layer above
+    head_rate: float = 10.0  # rate of a head that starts at nothing over that of the last layer
     length_balance: float = 0.0  # 1: pairs that prefer the longer and the shorter answer weigh the same
     checkpointing: bool = False  # compute activations twice to need less memory
     seed: int = 42  # of a new head, the order of pairs, and dropout
@@ -123,8 +123,10 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "recommended": TrainConfig(),
         # A first model soon, on any machine. A measured pair takes half as long as a trained pair, so fewer
-        # measurements leave more time for steps.
-        "quick": TrainConfig(preset="quick", max_seconds=90.0, evaluations=5, validation_pairs=200),
+        # measurements leave more time for steps. A probe reads up to 1,000 pairs before the first step.
+        "quick": TrainConfig(
+            preset="quick", max_seconds=90.0, evaluations=5, validation_pairs=200, probe=False
+        ),
         # The settings of the seed's card and training script. The script kept the last checkpoint; here the
         # best of three measurements is kept.
         "seed": TrainConfig(
@@ -140,6 +142,9 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             patience=None,
             precision="fp32",
             pooling="first",
+            probe=False,
+            layer_decay=1.0,
+            head_rate=1.0,
         ),
     }
 )

@@ -38,17 +38,22 @@ Values = npt.NDArray[np.float64]
 
 
 def best_depth(
-    classifier: PreTrainedModel, pairs: Sequence[LabelledPair], encoded: Sequence[EncodedPair]
+    classifier: PreTrainedModel,
+    pairs: Sequence[LabelledPair],
+    encoded: Sequence[EncodedPair],
+    going_on: Callable[[], object],
 ) -> int | None:
     """The number of layers after which a line over the number of tokens and their mean orders pairs best that
-    it was not fitted to, by log-loss. None where the pairs are of one prompt group."""
+    it was not fitted to, by log-loss. None where the pairs are of one prompt group. `going_on` is called
+    before each batch and each layer, and may raise."""
     if not can_be_cut(pairs):
         return None
     cuts, targets = cuts_of([pair.group for pair in pairs]), targets_of(pairs)
     sides = [side for both in encoded for side in both]
     length = np.log([len(side.ids) for side in sides])
     found = []
-    for means in _means(classifier, sides):
+    for means in _means(classifier, sides, going_on):
+        going_on()
         features, _ = _features(np.column_stack([length, means]))
         priors = [prior(features, variance, counted=True) for variance in VARIANCES]
         found.append(min(held_out_losses(features, targets, cuts, each).mean() for each in priors))
@@ -111,18 +116,20 @@ def held_out_losses(
 
 
 def narrowest_as_good(candidates: Sequence[Values], groups: Sequence[str]) -> int:
-    """The place of the first of some priors, from narrow to wide, whose loss exceeds that of the best by no
-    more than one standard error of the difference (Breiman and others, Classification and regression trees,
-    1984, section 3.4.3). `candidates`: the (N,) losses of each. Pairs of one group count as one draw."""
+    """The place of the first of some priors, from narrow to wide, whose losses don't clearly exceed those of
+    the best. `candidates`: the (N,) losses of each."""
     best = min(candidates, key=lambda found: float(found.mean()))
+    return next(place for place, found in enumerate(candidates) if not clearly_exceed(found, best, groups))
+
+
+def clearly_exceed(found: Values, other: Values, groups: Sequence[str]) -> bool:
+    """Whether the mean of (N,) losses exceeds that of others by more than one standard error of the
+    difference (Breiman and others, Classification and regression trees, 1984, section 3.4.3). Pairs of one
+    group count as one draw."""
+    excess = found - other
     _, places = np.unique(groups, return_inverse=True)
-
-    def is_as_good(found: Values) -> bool:
-        excess = found - best
-        of_groups = np.bincount(places, excess - excess.mean())
-        return bool(excess.mean() <= np.sqrt(np.square(of_groups).sum()) / len(excess))
-
-    return next(place for place, found in enumerate(candidates) if is_as_good(found))
+    of_groups = np.bincount(places, excess - excess.mean())
+    return bool(excess.mean() > np.sqrt(np.square(of_groups).sum()) / len(excess))
 
 
 def fitted(features: Values, targets: Values, variances: float | Values) -> Values:
@@ -155,7 +162,9 @@ def read_by(output: nn.Linear, network: nn.Module, work: Callable[[], Any]) -> t
     return torch.cat(read)
 
 
-def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[npt.NDArray[np.float32]]:
+def _means(
+    classifier: PreTrainedModel, sides: Sequence[Encoded], going_on: Callable[[], object]
+) -> Iterator[npt.NDArray[np.float32]]:
     """For each layer the (N, H) means of the tokens after it."""
     found: list[npt.NDArray[np.float32]] = []
     device = next(classifier.parameters()).device
@@ -163,6 +172,7 @@ def _means(classifier: PreTrainedModel, sides: Sequence[Encoded]) -> Iterator[np
     was_training = classifier.training
     classifier.eval()
     for part in batches([len(side.ids) for side in sides], TOKENS, padded=True):
+        going_on()
         longest = max(len(sides[at].ids) for at in part)
         ids = torch.full((len(part), longest), padding)
         types, mask = torch.zeros_like(ids), torch.zeros_like(ids)

@@ -31,7 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel
 
 from scoring import learnt
-from scoring.calibrate import log_loss
+from scoring.calibrate import losses
 from scoring.checkpoint import (
     Checkpoint,
     open_checkpoint,
@@ -64,7 +64,7 @@ from scoring.heads import (
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
-from scoring.probe import best_depth, can_be_cut, read_by, start_at_line
+from scoring.probe import best_depth, can_be_cut, clearly_exceed, read_by, start_at_line
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 from scoring.unfinished import Diverged, sync, working_folder, write_tensors
@@ -145,25 +145,27 @@ def train(
     template = config.template or template_to_train(source)
     config = replace(config, template=template)
     encoder = Encoder.open(source, config.max_length, template)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), working_folder(out, restart) as work:
+        identity = identity_of(source, pairs, config, device_of(device))
         if config.probe and config.depth is None:
-            config = replace(config, depth=depth_for(source, encoder, pairs.train, config, device_of(device)))
+            going_on = partial(_ask, report, config, len(pairs.train))
+            find = partial(depth_for, source, encoder, pairs.train, config, device_of(device), going_on)
+            config = replace(config, depth=_kept(work / "depth.json", identity, find))
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
         classifier = classifier_of(source, config, device_of(device))
-        with working_folder(out, restart) as work:
-            run = Run(classifier, encoder, source, pairs, config, work, report, clock)
-            checked = run.prepare()
-            if looked is not None:
-                looked(checked)
-            if checked.errors:
-                raise TrainingError("; ".join(checked.errors))
-            energy = Energy()
-            try:
-                run.resume()
-                run.train()
-                return run.finish(out, energy)
-            finally:
-                energy.stop()
+        run = Run(classifier, encoder, source, pairs, config, work, identity, report, clock)
+        checked = run.prepare()
+        if looked is not None:
+            looked(checked)
+        if checked.errors:
+            raise TrainingError("; ".join(checked.errors))
+        energy = Energy()
+        try:
+            run.resume()
+            run.train()
+            return run.finish(out, energy)
+        finally:
+            energy.stop()
 
 
 def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
@@ -190,9 +192,15 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
 
 
 def depth_for(
-    source: Path, encoder: Encoder, pairs: Sequence[LabelledPair], config: TrainConfig, device: torch.device
+    source: Path,
+    encoder: Encoder,
+    pairs: Sequence[LabelledPair],
+    config: TrainConfig,
+    device: torch.device,
+    going_on: Callable[[], object],
 ) -> int | None:
-    """The layers to keep below a new head over the mean, by some of the training pairs; None for all."""
+    """The layers to keep below a new head over the mean, by some of the training pairs; None for all.
+    `going_on` is called now and then, and may raise."""
     model = one_output_classifier(source)
     if not has_layers(model) or not wants_mean(source, config, model):
         return None
@@ -200,7 +208,38 @@ def depth_for(
         keep_layers(model, layers_of(model) - 1)
     nn.Module.to(model, device)
     chosen = [pairs[index] for index in probed(len(pairs), config)]
-    return best_depth(model, chosen, encode_pairs(encoder, chosen, "train"))
+    return best_depth(model, chosen, encode_pairs(encoder, chosen, "train"), going_on)
+
+
+def _ask(report: Report | None, config: TrainConfig, pairs: int) -> None:
+    """Tell `report` that no step is done yet. Raises Stopped if it returns False."""
+    steps = config.steps_for(pairs)
+    if report is not None and report(Progress(0, steps, None, config.rate_at(0, steps), None, None)) is False:
+        raise Stopped(f"stopped before the first of {steps} steps")
+
+
+def _kept(file: Path, identity: str, find: Callable[[], int | None]) -> int | None:
+    """The depth that an earlier call of the same run found, or else finds now."""
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if kept["identity"] == identity:
+            depth: int | None = kept["depth"]
+            return depth
+    depth = find()
+    scratch = file.with_suffix(".new")
+    scratch.write_text(json.dumps({"identity": identity, "depth": depth}))
+    os.replace(scratch, file)
+    return depth
+
+
+def identity_of(source: Path, data: TrainingData, config: TrainConfig, device: torch.device) -> str:
+    """A digest of config, pairs, weights and device. A run continues only a state with its own digest."""
+    settings = asdict(replace(config, save_seconds=0.0))
+    weights = hashlib.sha256()
+    for file in sorted(source.glob("*.safetensors")):
+        weights.update(bytes.fromhex(sha256_of(file)))
+    facts = [settings, data.sha256(), weights.hexdigest(), str(device)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def probed(count: int, config: TrainConfig) -> list[int]:
@@ -233,6 +272,7 @@ class State:
     seconds: float = 0.0
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)  # Measured of each measurement
+    first_losses: list[float] = field(default_factory=list)  # of each watched pair, before the first step
     resumed: bool = False
     out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
@@ -241,8 +281,9 @@ class State:
         return max((row["step"] for row in self.measured if row["best"]), default=0)
 
     def stale(self) -> int:
-        """Measurements since the best one."""
-        return len(self.measured) - 1 - max(i for i, row in enumerate(self.measured) if row["best"])
+        """Measurements since the lowest log-loss."""
+        found = [row["log_loss"] for row in self.measured]
+        return len(found) - 1 - found.index(min(found))
 
 
 class Run:
@@ -256,12 +297,13 @@ class Run:
         data: TrainingData,
         config: TrainConfig,
         work: Path,
-        report: Report | None,
+        identity: str = "",
+        report: Report | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.classifier, self.encoder, self.source = classifier, encoder, source
-        self.data, self.config, self.work, self.report = data, config, work, report
-        self.clock = clock
+        self.data, self.config, self.work, self.identity = data, config, work, identity
+        self.report, self.clock = report, clock
         self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
         self.parameters = trained_parameters(classifier)
         is_new = not has_learnt(source)
@@ -287,7 +329,6 @@ class Run:
             self.preflight = replace(self.preflight, findings=findings)
         if full := room_on_disk(self.work, sum(p.numel() for p in self.classifier.parameters())):
             raise TrainingError(full)
-        self.identity = self._identity()
         draw = np.random.default_rng(self.config.seed)
         count = min(len(self.data.validation), self.config.validation_pairs)
         self.watched = np.sort(draw.permutation(len(self.data.validation))[:count])
@@ -387,8 +428,8 @@ class Run:
         for part in self.micro_batches(batch):
             a, b = self.rewards([self.encoded["train"][index] for index in part])
             where = torch.as_tensor(part, device=self.device)
-            losses = preference_loss(a, b, self.targets[where], self.strengths[where], self.config)
-            loss = (losses * self.weights_of_pairs[where]).sum() / len(batch)
+            of_pairs = preference_loss(a, b, self.targets[where], self.strengths[where], self.config)
+            loss = (of_pairs * self.weights_of_pairs[where]).sum() / len(batch)
             loss.backward()
             total += float(loss.detach())
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
@@ -442,7 +483,9 @@ class Run:
         return margins
 
     def measure(self) -> Measured:
-        """Score the validation pairs, and save the weights if they are the best so far."""
+        """Score the validation pairs, and save the weights if they are the best so far. A start at a line is
+        left only for weights that beat it by more than chance would: to few pairs, worse ones often look
+        better."""
         chosen = self.watched.tolist()
         pairs = [self.data.validation[index] for index in chosen]
         margins = self.margins("validation", chosen)
@@ -451,10 +494,16 @@ class Run:
                 f"the model answers {margins.min()} after step {self.state.step}; try a lower rate"
             )
         outcomes = np.array([pair.target for pair in pairs])
-        loss = log_loss(margins, outcomes, 1.0)
+        of_pairs = losses(margins, outcomes)
+        loss = float(of_pairs.mean())
         decided = outcomes != 0.5
         right = right_shares(margins, outcomes)
         best = all(loss < row["log_loss"] for row in self.state.measured)
+        if not self.state.measured:
+            self.state.first_losses = of_pairs.tolist()
+        elif self.at_line is not None:
+            groups = [pair.group for pair in pairs]
+            best = best and clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
         )
@@ -484,15 +533,6 @@ class Run:
 
     def weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach().cpu().contiguous() for name, parameter in self.parameters.items()}
-
-    def _identity(self) -> str:
-        """A digest of config, pairs, weights and device. A run continues only a state with its own digest."""
-        config = asdict(replace(self.config, save_seconds=0.0))
-        weights = hashlib.sha256()
-        for file in sorted(self.source.glob("*.safetensors")):
-            weights.update(bytes.fromhex(sha256_of(file)))
-        facts = [config, self.data.sha256(), weights.hexdigest(), str(self.device)]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def save(self) -> None:
         """Write the state as a folder, renamed when it is whole; then delete older states."""

@@ -29,7 +29,7 @@ from tests.scoring.test_families import RIGHT, save_family
 from tests.scoring.test_train import QUICK, planted_data
 
 CPU = torch.device("cpu")
-SHORT = replace(QUICK, steps=12, evaluations=2, precision="fp32", dropout=0.0)
+SHORT = replace(QUICK, steps=12, evaluations=2, precision="fp32", dropout=0.0, probe=False)
 
 
 def encoder_without_pooler(path):
@@ -337,7 +337,7 @@ def test_a_head_that_is_drawn_for_the_training_or_says_nothing_is_new(tmp_path):
 
     for source, rate in ((learnt, 1.0), (bare_one, 10.0), (silent, 10.0)):
         classifier, encoder = classifier_of(source, config, CPU), Encoder.open(source, 64)
-        run = Run(classifier, encoder, source, planted_data(40, 10, 0), config, tmp_path, None)
+        run = Run(classifier, encoder, source, planted_data(40, 10, 0), config, tmp_path)
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
 
 

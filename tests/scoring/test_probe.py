@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, BertForSequenceClassification
 
-from scoring.config import TrainingError
+from scoring.config import Stopped, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.model import one_output_classifier, quietly, save_classifier
@@ -106,8 +106,30 @@ def test_a_head_that_starts_at_a_line_learns_as_the_last_layer_does(tmp_path):
 
     for pairs, rate in ((data, 1.0), (one_group, 10.0)):
         classifier = classifier_of(source, config, torch.device("cpu"))
-        run = Run(classifier, Encoder.open(source, 64), source, pairs, config, tmp_path, None)
+        run = Run(classifier, Encoder.open(source, 64), source, pairs, config, tmp_path)
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
+
+
+def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_path, monkeypatch):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    classifier = classifier_of(source, START, torch.device("cpu"))
+    run = Run(classifier, Encoder.open(source, 64), source, data, START, tmp_path)
+    run.prepare()
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=len(data.validation))
+    signs = np.sign([pair.target - 0.5 for pair in data.validation])
+    chance = 0.5 * draw.normal(size=len(start))
+
+    def loss(margins):
+        return np.logaddexp(0, -signs * margins).mean()
+
+    lower_by_chance = next(
+        start + turned for turned in (chance, -chance) if loss(start + turned) < loss(start)
+    )
+    found = iter([start, lower_by_chance, start + signs])
+    monkeypatch.setattr(run, "margins", lambda split, chosen: next(found))
+
+    assert [run.measure().best for _ in range(3)] == [True, False, True]
 
 
 def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path):
@@ -289,6 +311,46 @@ def test_a_head_that_was_trained_keeps_its_start(tmp_path):
         for folder in (source, tmp_path / "out")
     )
     assert torch.allclose(before, after, atol=1e-6)
+
+
+def test_a_run_can_be_stopped_while_the_layers_are_probed(tmp_path):
+    reports = []
+
+    def stop(progress):
+        reports.append((progress.step, progress.steps))
+        return False
+
+    with pytest.raises(Stopped, match="stopped before the first of 6 steps"):
+        train(
+            encoder(tmp_path / "encoder"),
+            data_where(True),
+            tmp_path / "out",
+            replace(START, steps=6),
+            report=stop,
+        )
+
+    assert reports == [(0, 6)]
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def test_a_run_that_goes_on_probes_its_layers_no_second_time(tmp_path):
+    """Minutes would be lost, and a report of step 0 would undo the curve of the earlier call."""
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    config = replace(START, steps=6, save_seconds=0.0)
+    steps = []
+
+    def stop_at_three(progress):
+        return progress.step < 3
+
+    def keep(progress):
+        steps.append(progress.step)
+
+    with pytest.raises(Stopped):
+        train(source, data, tmp_path / "out", config, report=stop_at_three)
+    done = train(source, data, tmp_path / "out", config, report=keep)
+
+    assert min(steps) > 3
+    assert done.steps == 6
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
