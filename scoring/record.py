@@ -24,6 +24,7 @@ from scoring.calibrate import NotEnoughData, fit_temperature
 from scoring.checkpoint import Checkpoint, sha256_of
 from scoring.config import TrainConfig
 from scoring.evaluate import by_length, compare, evaluate
+from scoring.messages import FLATTENING, TURNS
 from scoring.pairs import LabelledPair, TrainingData
 from scoring.preflight import Preflight
 
@@ -147,6 +148,7 @@ def manifest_of(
             "left_out": dict(data.left_out),
         },
         "preflight": asdict(preflight),
+        "reading": {"flattening": FLATTENING, "turns": TURNS},  # versions of the rules
         "steps": state["step"],
         "planned_steps": state["planned"],
         "ended_by": state["ended_by"],

@@ -21,6 +21,7 @@ from scoring.checkpoint import CheckpointError, open_checkpoint
 from scoring.config import PRESETS, Stopped, TrainConfig, TrainingError
 from scoring.encode import Encoder
 from scoring.engine import load
+from scoring.messages import FLATTENING, TURNS
 from scoring.model import Padded, quietly
 from scoring.normalise import normalised_digest
 from scoring.pairs import DataError, LabelledPair, TrainingData
@@ -302,6 +303,7 @@ def test_beside_the_weights_stands_where_they_come_from_and_what_they_are_worth(
     assert manifest["preflight"]["pairs"] == {"train": 400, "validation": 100, "test": 200}
     assert manifest["packages"]["torch"] == torch.__version__
     assert manifest["energy"] is None
+    assert manifest["reading"] == {"flattening": FLATTENING, "turns": TURNS}
     assert len(metrics["curve"]) == 60
     assert metrics["best_step"] == done.best_step
 
