@@ -106,6 +106,13 @@ def losses(logit: Vector, outcome: Vector) -> Vector:
     return np.logaddexp(0, logit) - outcome * logit
 
 
+def calibrated_losses(margins: Numbers, outcomes: Numbers) -> Vector:
+    """(N,) losses in nats at the temperature at which these margins have the least: what the order of their
+    probabilities is worth, whatever their scale."""
+    margin, outcome = checked(margins, outcomes)
+    return losses(margin / _least_loss(margin, outcome), outcome)
+
+
 def expected_calibration_error(
     margins: Numbers, outcomes: Numbers, temperature: float, weights: Numbers | None = None
 ) -> float:

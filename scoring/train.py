@@ -31,7 +31,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel
 
 from scoring import learnt
-from scoring.calibrate import losses
+from scoring.calibrate import calibrated_losses, log_loss
 from scoring.checkpoint import (
     Checkpoint,
     open_checkpoint,
@@ -272,7 +272,7 @@ class State:
     seconds: float = 0.0
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)  # Measured of each measurement
-    first_losses: list[float] = field(default_factory=list)  # of each watched pair, before the first step
+    first_losses: list[float] = field(default_factory=list)  # of each watched pair by a line, calibrated
     resumed: bool = False
     out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
@@ -484,8 +484,8 @@ class Run:
 
     def measure(self) -> Measured:
         """Score the validation pairs, and save the weights if they are the best so far. A start at a line is
-        left only for weights that beat it by more than chance would: to few pairs, worse ones often look
-        better."""
+        left only for weights that beat it by more than chance would, each at its best temperature: to few
+        pairs, worse weights often look better, and all look better whose scores are closer together."""
         chosen = self.watched.tolist()
         pairs = [self.data.validation[index] for index in chosen]
         margins = self.margins("validation", chosen)
@@ -494,16 +494,17 @@ class Run:
                 f"the model answers {margins.min()} after step {self.state.step}; try a lower rate"
             )
         outcomes = np.array([pair.target for pair in pairs])
-        of_pairs = losses(margins, outcomes)
-        loss = float(of_pairs.mean())
+        loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
         right = right_shares(margins, outcomes)
         best = all(loss < row["log_loss"] for row in self.state.measured)
-        if not self.state.measured:
-            self.state.first_losses = of_pairs.tolist()
-        elif self.at_line is not None:
-            groups = [pair.group for pair in pairs]
-            best = best and clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
+        if self.at_line is not None:
+            of_pairs = calibrated_losses(margins, outcomes)
+            if not self.state.measured:
+                self.state.first_losses = of_pairs.tolist()
+            else:
+                groups = [pair.group for pair in pairs]
+                best = best and clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
         )

@@ -126,10 +126,12 @@ def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_
     lower_by_chance = next(
         start + turned for turned in (chance, -chance) if loss(start + turned) < loss(start)
     )
-    found = iter([start, lower_by_chance, start + signs])
+    closer_together = start / 4
+    assert loss(closer_together) < loss(lower_by_chance)
+    found = iter([start, lower_by_chance, closer_together, start + signs])
     monkeypatch.setattr(run, "margins", lambda split, chosen: next(found))
 
-    assert [run.measure().best for _ in range(3)] == [True, False, True]
+    assert [run.measure().best for _ in range(4)] == [True, False, False, True]
 
 
 def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path):
