@@ -10,6 +10,10 @@ count, in two steps:
 2. One head of the attention that takes the mean (scoring.heads) has logits s on the first token and 0 on the
    others. It gives the first token a share of e^s / (e^s + n - 1) of n tokens; its values sum to minus that.
 
+A line over the mean needs the mean itself, too. The head reads it through a norm, which divides each row by
+its own spread, and often through tanh, which bends what is large. So two places of the row are made so wide
+that all others are divided by about one number, and are small.
+
 All of it is trained further, and plain `transformers` scores such a checkpoint alike.
 """
 
@@ -24,7 +28,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from scoring.encode import Encoded
-from scoring.heads import LOUDER, Counting, counting
+from scoring.heads import LOUDER, Counting, counting, norm_of_mean
 
 READ = 64
 """Texts by which the first token is told from the others."""
@@ -39,6 +43,10 @@ LOUD = 30.0
 """What that unit adds to the row of the first token."""
 OVER_OTHERS = 4.0
 """How much louder the number is than others of the row: the first token's own row is added to it."""
+WIDE = (1, 2)
+"""The places of a row that are made wide: one far above 0, the other as far below."""
+WIDER = 8.0
+"""Their spread over that of all others."""
 
 
 def count_tokens(classifier: PreTrainedModel, texts: Sequence[Encoded]) -> bool:
@@ -49,25 +57,44 @@ def count_tokens(classifier: PreTrainedModel, texts: Sequence[Encoded]) -> bool:
     place = counting(classifier)
     if place is None or not texts:
         return False
-    chosen = [texts[at] for at in np.linspace(0, len(texts) - 1, min(READ, len(texts))).astype(int)]
+    chosen = _some(texts)
     with torch.no_grad():
-        found = _first_token([block for block, _ in _states(classifier, place, chosen)])
+        found = _first_token([block for block, _ in _states(classifier, chosen, place.up, place.norm)])
         if found is None:
             return False
         _mark_first(place, *found)
-        _count(place, [rows for _, rows in _states(classifier, place, chosen)])
+        _count(place, [rows for _, rows in _states(classifier, chosen, place.up, place.norm)])
     return True
 
 
+def level_rows(classifier: PreTrainedModel, texts: Sequence[Encoded]) -> None:
+    """Make the norm of the mean's layer divide every text by about one number, by READ of the texts. Nothing
+    is changed for a family that takes the mean otherwise."""
+    place = norm_of_mean(classifier)
+    if place is None or not texts:
+        return
+    with torch.no_grad():
+        rows = torch.stack([read[0] for read, _ in _states(classifier, _some(texts), *[place.norm] * 2)])
+        above, below = WIDE
+        wide = WIDER * float(rows.std(1).mean()) * math.sqrt(rows.shape[1] / 2)
+        place.product.bias[above] += wide
+        place.product.bias[below] -= wide
+
+
+def _some(texts: Sequence[Encoded]) -> list[Encoded]:
+    return [texts[at] for at in np.linspace(0, len(texts) - 1, min(READ, len(texts))).astype(int)]
+
+
 def _states(
-    classifier: PreTrainedModel, place: Counting, texts: Sequence[Encoded]
+    classifier: PreTrainedModel, texts: Sequence[Encoded], reader: nn.Module, giver: nn.Module
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each text what the last trained layer's block reads, and what it gives: (n, H) both."""
-    device, was_training = place.up.weight.device, classifier.training
-    seen: dict[nn.Module, Tensor] = {}
+    """For each text what one part of the network reads, and what another gives: (n, H) both."""
+    device, was_training = next(classifier.parameters()).device, classifier.training
+    read: list[Tensor] = []
+    given: list[Tensor] = []
     hooks = [
-        place.up.register_forward_pre_hook(lambda part, inputs: seen.update({part: inputs[0]})),
-        place.norm.register_forward_hook(lambda part, _, given: seen.update({part: given})),
+        reader.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0])),
+        giver.register_forward_hook(lambda _, __, output: given.append(output)),
     ]
     classifier.eval()
     for text in texts:
@@ -75,7 +102,7 @@ def _states(
         if text.types is not None:
             inputs["token_type_ids"] = torch.from_numpy(text.types).long()[None].to(device)
         classifier(**inputs)
-        yield seen[place.up][0].double(), seen[place.norm][0].double()
+        yield read.pop()[0].double(), given.pop()[0].double()
     classifier.train(was_training)
     for hook in hooks:
         hook.remove()

@@ -183,6 +183,23 @@ def counting(classifier: PreTrainedModel) -> Counting | None:
     return Counting(up, down, cast("nn.LayerNorm", block[2]), query, key, value, width, dense, output)
 
 
+class Norm(NamedTuple):
+    """The norm of the layer that takes the mean, and the product before it."""
+
+    product: nn.Linear
+    norm: nn.Module
+
+
+def norm_of_mean(classifier: PreTrainedModel) -> Norm | None:
+    """None for a family that takes the mean otherwise, and with adapters around its layers."""
+    found = _layers(classifier)
+    if found is None:
+        return None
+    layers, names = found
+    product, norm = (layers[-1].get_submodule(name) for name in (names.mix, names.mix_norm))
+    return Norm(product, norm) if isinstance(product, nn.Linear) else None
+
+
 def reads_untrained(source: Path, config: TrainConfig, classifier: PreTrainedModel) -> str | None:
     """A sentence if a new head should read the mean of the tokens and its family can't; None otherwise.
     Decoders read their last token, which has seen all others."""

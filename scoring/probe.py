@@ -35,6 +35,8 @@ OF_LENGTH = 1.0
 TOKENS = 2048
 """In one batch."""
 Values = npt.NDArray[np.float64]
+STILL = 1e-3
+"""A feature that moves by a smaller share of its size is rounding, and is not made as loud as others."""
 
 
 def best_depth(
@@ -200,5 +202,5 @@ def _means(
 def _features(rows: Values) -> tuple[Values, Values]:
     """((N, H) features of a less those of b, (H,) what they were divided by), of (2 N, H) rows of both in
     turn."""
-    spread: Values = np.maximum(rows.std(0), 1e-6)
+    spread: Values = np.maximum(rows.std(0), STILL * np.abs(rows.mean(0)) + 1e-6)
     return (rows[0::2] - rows[1::2]) / spread, spread

@@ -40,7 +40,7 @@ from scoring.checkpoint import (
     template_to_train,
 )
 from scoring.config import PRESETS, Measured, Progress, Report, Stopped, TrainConfig, TrainingError
-from scoring.counting import count_tokens
+from scoring.counting import count_tokens, level_rows
 from scoring.encode import Encoded, Encoder
 from scoring.engine import batches
 from scoring.evaluate import right_shares
@@ -350,6 +350,7 @@ class Run:
         chosen = probed(len(self.data.train), self.config)
         sides = [side for index in chosen for side in self.encoded["train"][index]]
         counted = count_tokens(self.classifier, sides)
+        level_rows(self.classifier, sides)
         rows = np.empty((len(chosen), 2, output.in_features))
         place_of = {index: place for place, index in enumerate(chosen)}
         self.network.eval()

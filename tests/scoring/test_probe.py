@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, BertForSequenceClassification
 
 from scoring.config import Stopped, TrainingError
+from scoring.counting import level_rows
 from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.model import one_output_classifier, quietly, save_classifier
@@ -132,6 +133,42 @@ def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_
     monkeypatch.setattr(run, "margins", lambda split, chosen: next(found))
 
     assert [run.measure().best for _ in range(4)] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [
+        ("bert", "attention.output.LayerNorm"),
+        ("deberta-v2", "attention.output.LayerNorm"),
+        ("distilbert", "sa_layer_norm"),
+    ],
+)
+def test_the_norm_of_the_mean_divides_all_texts_by_about_one_number(family, norm, tmp_path):
+    """It would hide how far the mean of a text lies from others, which a line may go by."""
+    source = encoder(tmp_path / "encoder", family)
+    pairs = data_where(True).train
+    with_encoder = Encoder.open(source, 64)
+    texts = with_encoder([text for pair in pairs[:20] for text in pair.texts])
+    classifier = classifier_of(source, START, torch.device("cpu")).eval()
+
+    def divisors():
+        place = [part for name, part in classifier.named_modules() if name.endswith(norm)][-1]
+        found = []
+        hook = place.register_forward_hook(
+            lambda _, inputs, given: found.append(inputs[0][0, 0, 3:].std() / given[0, 0, 3:].std())
+        )
+        with torch.no_grad():
+            for text in texts:
+                classifier(input_ids=torch.from_numpy(text.ids).long()[None])
+        hook.remove()
+        return torch.stack(found)
+
+    before = divisors()
+    level_rows(classifier, texts)
+    after = divisors()
+
+    assert before.max() / before.min() > 1.1
+    assert after.max() / after.min() < 1.05
 
 
 def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path):
@@ -282,6 +319,20 @@ def test_a_line_follows_the_length_among_features_that_tell_nothing(counted, at_
         scores = output(torch.from_numpy(rows[120:]).float())[:, 0].numpy()
     right = np.mean((scores[0::2] > scores[1::2]) == longer[60:])
     assert at_least <= right <= at_most
+
+
+def test_a_feature_that_moves_by_rounding_alone_weighs_next_to_nothing():
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(2 * 100, 5))
+    better = rows[0::2].sum(1) > rows[1::2].sum(1)
+    rows[:, 4] = 1.0 + 1e-7 * rows[:, :4].sum(1)
+    pairs = [LabelledPair("", "", "", float(is_better), f"g{n}") for n, is_better in enumerate(better)]
+    output = torch.nn.Linear(5, 1)
+
+    start_at_line(output, pairs, rows, counted=False)
+
+    *others, still = output.weight[0].abs().tolist()
+    assert still < min(others)
 
 
 def test_of_priors_that_chance_could_not_tell_apart_the_narrowest_is_taken():
