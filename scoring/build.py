@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import nn
 from transformers import BertForSequenceClassification, PreTrainedModel
 
 from scoring.model import Network, PackedBert, Padded, reads_padding, stretches_positions
@@ -23,8 +24,20 @@ def build_network(classifier: PreTrainedModel, dtype: torch.dtype, *, uses_up: b
         return network
     by_length = reads_padding(classifier) or stretches_positions(classifier)
     if dtype != classifier.dtype:
-        return Padded(copy.deepcopy(classifier), by_length=by_length).to(dtype).eval()
+        return Padded(_rounded(classifier, dtype), by_length=by_length).eval()
     return Padded(classifier, by_length=by_length).eval()
+
+
+def _rounded(classifier: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A copy in `dtype`. The frequencies of rotary positions stay as they are, as `from_pretrained` leaves
+    them: rounded to bf16, distant positions turn by another angle."""
+    rounded = nn.Module.to(copy.deepcopy(classifier), dtype)
+    for name, module in rounded.named_modules():
+        own = classifier.get_submodule(name)
+        for key, buffer in own.named_buffers(recurse=False):
+            if "inv_freq" in key:
+                setattr(module, key, buffer.clone())
+    return rounded
 
 
 def leave_file(network: Network) -> None:

@@ -16,6 +16,7 @@ import datetime
 import json
 import re
 import secrets
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,9 +36,10 @@ Turn = Mapping[str, str]
 
 DATE = datetime.date(2024, 7, 26)
 """The date that the templates of Llama 3 fall back on."""
-_PARTS_OF_A_DATE = {part: DATE.strftime(part) for part in ("%d", "%b", "%B", "%m", "%Y", "%A", "%a")}
+_PARTS = [f"%{sign}{letter}" for sign in ("-", "") for letter in string.ascii_letters]
+_PARTS_OF_A_DATE = {part: text for part in _PARTS if (text := DATE.strftime(part)) != part}
 _REPLACED = "".join(f"|replace({part!r}, {text!r})" for part, text in _PARTS_OF_A_DATE.items())
-FIXED_DATE = "{% macro strftime_now(form) %}{{ form" + _REPLACED + " }}{% endmacro %}"
+FIXED_DATE = "{% macro strftime_now(format) %}{{ format" + _REPLACED + " }}{% endmacro %}"
 
 
 _CALL = {"type": "function", "function": {"name": "a", "arguments": {"b": "c"}}}

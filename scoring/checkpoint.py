@@ -61,7 +61,18 @@ POSITIONS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_le
 """Names of the longest input in tokens: most families', GPT-2's, Bloom's, MPT's."""
 ASSUMED_POSITIONS = 512
 # These families count positions from the padding id on.
-OFFSET_FAMILIES = ("camembert", "mpnet", "data2vec-text", "ibert", "luke", "xmod", "markuplm", "longformer")
+OFFSET_FAMILIES = (
+    "camembert",
+    "mpnet",
+    "data2vec-text",
+    "ibert",
+    "luke",
+    "xmod",
+    "markuplm",
+    "longformer",
+    "lilt",
+    "esm",
+)
 
 
 class CheckpointError(ValueError):
@@ -112,7 +123,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     _refuse_other_files(path)
     config = read_json(path, "config.json")
     architecture = _one_output_classifier(config)
-    _refuse_settings(config)
+    refuse_settings(config)
     weights = _weight_files(path)
     shapes = _shapes(path, weights)
     _refuse_oversized(config, shapes)
@@ -193,7 +204,7 @@ def _one_output_classifier(config: Mapping[str, Any]) -> str:
     return str(classifiers[0])
 
 
-def _refuse_settings(config: Mapping[str, Any]) -> None:
+def refuse_settings(config: Mapping[str, Any]) -> None:
     """Refuse settings that make `transformers` compute something other than the weights in the file."""
     for key in ("quantization_config", "compression_config"):
         if config.get(key):

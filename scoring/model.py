@@ -26,7 +26,14 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertLayer, BertPooler
 
-from scoring.checkpoint import TEMPLATE_KEY, TOKENIZER_FILES, Checkpoint, CheckpointError, in_one_line
+from scoring.checkpoint import (
+    TEMPLATE_KEY,
+    TOKENIZER_FILES,
+    Checkpoint,
+    CheckpointError,
+    in_one_line,
+    refuse_settings,
+)
 from scoring.config import BERT_PAIR
 from scoring.encode import Encoded, Ids
 
@@ -61,6 +68,7 @@ def load_classifier(
         raise CheckpointError(
             f"config.json says {checkpoint.architecture}; its model_type makes it a {type(model).__name__}"
         )
+    _refuse_defaults(model)
     if model.config.num_labels != 1:
         raise CheckpointError(f"the model has {model.config.num_labels} outputs; a reward model has one")
     nn.Module.to(model, device).eval()
@@ -99,7 +107,13 @@ def one_output_classifier(source: Path, **settings: float) -> PreTrainedModel:
     except Exception as error:
         # A config decides which code of the library runs, and this code raises errors of any type.
         raise CheckpointError(f"{source} can't be loaded: {in_one_line(error)}") from error
+    _refuse_defaults(model)
     return model
+
+
+def _refuse_defaults(model: PreTrainedModel) -> None:
+    """Refuse what config.json leaves to the family, as `refuse_settings` refuses what it says."""
+    refuse_settings({"attention_type": getattr(model.config, "attention_type", None)})
 
 
 def save_classifier(classifier: PreTrainedModel, source: Path, out: Path, template: str = BERT_PAIR) -> None:
@@ -265,7 +279,12 @@ def _rows(texts: Sequence[Ids], length: int, filler: int) -> npt.NDArray[np.int6
 def telling(classifier: PreTrainedModel) -> Iterator[None]:
     """Meanwhile, the one output has random weights of variance 1. A new head starts at zero and gives every
     text 0, whatever the layers below it do, so a trial of these would find no fault."""
-    outputs = [weight for weight in classifier.parameters() if weight.ndim == 2 and len(weight) == 1]
+    inside = f"{classifier.base_model_prefix}."  # where experts have gates of one output
+    outputs = [
+        weight
+        for name, weight in classifier.named_parameters()
+        if weight.ndim == 2 and len(weight) == 1 and not name.startswith(inside)
+    ]
     own = [output.data for output in outputs]
     draw = np.random.default_rng(0)
     for output in outputs:
@@ -277,25 +296,43 @@ def telling(classifier: PreTrainedModel) -> Iterator[None]:
             output.data = data
 
 
+def tokens_known(classifier: PreTrainedModel) -> int:
+    """The rows of its table of tokens. Raises CheckpointError for a network without such a table."""
+    try:
+        return len(cast("nn.Embedding", classifier.get_input_embeddings()).weight)
+    except (AttributeError, NotImplementedError):
+        raise CheckpointError(
+            f"a {type(classifier).__name__} has no table of tokens; such models are not supported"
+        ) from None
+
+
 def reads_padding(classifier: PreTrainedModel) -> bool:
     """Whether the score of a text changes with padding behind it: the network mixes neighbours without a
-    mask, or reads its last position."""
+    mask, or reads its last position. True also for a network that can't score random tokens (some ask for a
+    token that ends each text), and for one that keeps a number of tokens which depends on the padded length.
+    Raises CheckpointError for a network without a table of tokens."""
     network = Padded(classifier).eval()
     if network.one_by_one:
         return False
+    rows = tokens_known(classifier)
+    if getattr(classifier.config, "keep_window_size", None):
+        return True
     draw = np.random.default_rng(0)
-    rows = len(cast("nn.Embedding", classifier.get_input_embeddings()).weight)
     texts = [draw.integers(rows // 2, rows, length, dtype=np.int32) for length in (9, 21, 14)]
-    with torch.no_grad(), telling(classifier):
-        alone = torch.cat([network([text]) for text in texts])
-        together = network(texts)
+    try:
+        with torch.no_grad(), telling(classifier):
+            alone = torch.cat([network([text]) for text in texts])
+            together = network(texts)
+    except Exception:  # noqa: BLE001 - any code of the library may run here
+        return True
     return bool((alone - together).abs().max() > 1e-5 * alone.abs().max().clamp(min=1.0))
 
 
 def stretches_positions(classifier: PreTrainedModel) -> bool:
     """Whether a long text in a batch moves the positions of the others, as dynamic and "longrope" rotary
     positions do."""
-    described = [getattr(classifier.config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    configs = (classifier.config, classifier.config.get_text_config())
+    described = [getattr(one, name, None) for one in configs for name in ("rope_parameters", "rope_scaling")]
     while described:
         one = described.pop()
         if isinstance(one, dict):

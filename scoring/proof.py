@@ -29,7 +29,7 @@ from scoring.config import BERT_PAIR, CHAT, PAIR, TEMPLATES, BadSetting
 from scoring.encode import Encoded, Encoder, Token, tokenizer_of
 from scoring.formats import BadText, Pair, Scored, pair_of_messages
 from scoring.messages import turns
-from scoring.model import Network, device_of, inputs_of, load_classifier, quietly
+from scoring.model import Network, device_of, inputs_of, load_classifier, quietly, tokens_known
 
 Values = npt.NDArray[np.float64]
 
@@ -263,8 +263,7 @@ def _pairs(max_length: int, template: str) -> list[Pair]:
 
 
 def _refuse_vocabulary(tokenizer: Any, classifier: PreTrainedModel) -> None:
-    embeddings: Any = classifier.get_input_embeddings()
-    rows = len(embeddings.weight)
+    rows = tokens_known(classifier)
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= rows:
         raise CheckpointError(

@@ -12,6 +12,7 @@ together and with a shared beginning, and gives None unless all scores are equal
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.pytorch_utils import Conv1D
 
+from scoring.checkpoint import CheckpointError, in_one_line
 from scoring.encode import Ids
 from scoring.model import (
     Borders,
@@ -37,6 +39,7 @@ from scoring.model import (
     quietly,
     stretches_positions,
     telling,
+    tokens_known,
 )
 
 ATTENTION = "within-texts"
@@ -57,7 +60,16 @@ class Stretch:
     before: Stretch | None = None
 
 
+@dataclass(slots=True)
+class Calls:
+    """What a family has asked of attention: windows in tokens, and whether each token sees later ones."""
+
+    windows: set[int] = field(default_factory=set)
+    looks_ahead: bool = False
+
+
 _layout: ContextVar[Sequence[Stretch]] = ContextVar("layout")
+_calls: ContextVar[Calls | None] = ContextVar("calls", default=None)
 
 
 class NotAlone(Exception):
@@ -88,6 +100,9 @@ def attend_within(
     if s_aux is not None or position_bias is not None:
         raise NotAlone
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    if (calls := _calls.get()) is not None:
+        calls.looks_ahead |= not causal
+        calls.windows |= set() if sliding_window is None else {sliding_window}
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     mixed = torch.empty(*query.shape[:3], value.shape[-1], dtype=query.dtype, device=query.device)
     for stretch in _layout.get():
@@ -275,6 +290,11 @@ class Product(nn.Module):
         self.dense = Dense(weight.to(dtype), None if bias is None else bias.to(dtype), activate=False)
         self.dtype = dtype
 
+    @property
+    def weight(self) -> Tensor:
+        """Empty: some families ask a layer's weight for its type alone."""
+        return torch.empty(0)
+
     def forward(self, x: Tensor) -> Tensor:
         product: Tensor = self.dense(x.to(self.dtype).flatten(0, -2))
         in_shape: Tensor = product.float().unflatten(0, x.shape[:-1])
@@ -298,7 +318,7 @@ def unpadded(
                 return None  # the family has an attention of its own
             with telling(classifier):
                 trial = _trial(classifier)
-                if not any(_agrees(network, way, trial) for way in _ways(classifier)):
+                if not _agrees(network, _ways(classifier), trial):
                     return None
     except Exception:  # noqa: BLE001
         # Any code of the library may run here. What it can't do without padding, it does with padding.
@@ -307,7 +327,27 @@ def unpadded(
         _to_products(network, dtype, uses_up=uses_up)
         if classifier.dtype != torch.float32:
             network.classifier.float()  # the head alone: its base stands beside it
+        with telling(classifier):
+            fault = _fault(network, trial, dtype)
+        if fault and uses_up:
+            raise CheckpointError(f"a {type(classifier).__name__} can't be computed here: {fault}")
+        if fault:
+            return None
     return network.eval()
+
+
+def _fault(network: Unpadded, trial: Trial, dtype: torch.dtype) -> str:
+    """What is wrong with the network since its layers were replaced, by two short texts; "" if nothing is. A
+    family may read a layer's weight, or have a layer of its own that only looks like a product."""
+    try:
+        with torch.no_grad():
+            found = network(trial.texts[:2])
+    except Exception as error:  # noqa: BLE001 - any code of the library may run here
+        return in_one_line(error)
+    expected = trial.expected[:2]
+    exact = dtype == trial.expected.dtype == torch.float32
+    is_right = _close(found, expected, trial) if exact else bool(torch.isfinite(found).all())
+    return "" if is_right else "its layers don't compute plain products"
 
 
 def _ways(classifier: PreTrainedModel) -> list[tuple[bool, int | None]]:
@@ -335,7 +375,7 @@ class Trial:
 def _trial(classifier: PreTrainedModel) -> Trial:
     """Texts of three lengths, one longer than the window of attention if there is one, and two more that
     begin as it does."""
-    rows = len(cast("nn.Embedding", classifier.get_input_embeddings()).weight)
+    rows = tokens_known(classifier)
     draw = np.random.default_rng(0)
     windows = [getattr(module, "sliding_window", None) for module in classifier.modules()]
     past = min([window for window in windows if isinstance(window, int)], default=0) + 12
@@ -353,16 +393,54 @@ def _trial(classifier: PreTrainedModel) -> Trial:
     return Trial(texts, [0] * (len(lengths) - 1) + [border] * 3, expected)
 
 
-def _agrees(network: Unpadded, way: tuple[bool, int | None], trial: Trial) -> bool:
+def _agrees(network: Unpadded, ways: Sequence[tuple[bool, int | None]], trial: Trial) -> bool:
+    """Whether one of the ways gives the scores of single texts; the network then goes that way.
+
+    In fp32 the first such way is right. In bf16 rounding hides what is wrong, so the first of the ways is
+    taken that are about as close as the closest. A beginning is shared where no token looks ahead, and a
+    window of the config must reach the attention: a family may write it into the mask, which is not read."""
+    found = {way: _tried(network, way, trial) for way in ways}
+    least = min(difference for difference, _ in found.values())
+    bound = AGREE * float(trial.expected.abs().max().clamp(min=1.0))
+    if trial.expected.dtype != torch.float32:
+        bound = min(AGREE_IN_HALF * float(trial.expected.max() - trial.expected.min()), 2 * least)
+    for way, (difference, calls) in found.items():
+        shares, _ = way
+        if difference <= bound and not (shares and calls.looks_ahead):
+            network.shares, network.padding = way
+            return bool(calls.windows) or not has_window(network.classifier)
+    return False
+
+
+def _tried(network: Unpadded, way: tuple[bool, int | None], trial: Trial) -> tuple[float, Calls]:
+    """(the largest difference from the score of a single text, what was asked of attention)."""
     network.shares, network.padding = way
+    calls = Calls()
+    watched = _calls.set(calls)
     try:
         with torch.no_grad():
             together = network(trial.texts, None, trial.borders)
     except (IndexError, NotAlone):  # a position beyond the table
+        return math.inf, calls
+    finally:
+        _calls.reset(watched)
+    difference = float((together - trial.expected.float()).abs().max())
+    return (difference if math.isfinite(difference) else math.inf), calls
+
+
+def has_window(classifier: PreTrainedModel) -> bool:
+    """Whether the config limits how far a token sees, in some layers at least."""
+    config = classifier.config.get_text_config()
+    if not isinstance(getattr(config, "sliding_window", None), int):
         return False
-    tolerance = AGREE if network.classifier.dtype == torch.float32 else AGREE_IN_HALF
-    difference = (together - trial.expected).abs().max()
-    return bool(difference <= tolerance * trial.expected.abs().max().clamp(min=1.0))
+    kinds = getattr(config, "layer_types", None)
+    is_used = getattr(config, "use_sliding_window", True) is not False
+    return is_used and (kinds is None or any("sliding" in str(kind) for kind in kinds))
+
+
+def _close(found: Tensor, expected: Tensor, trial: Trial) -> bool:
+    bound = AGREE * float(trial.expected.abs().max().clamp(min=1.0))
+    return bool((found - expected).abs().max() <= bound)
 
 
 def _to_products(network: Unpadded, dtype: torch.dtype, *, uses_up: bool) -> None:
@@ -372,7 +450,8 @@ def _to_products(network: Unpadded, dtype: torch.dtype, *, uses_up: bool) -> Non
     made: dict[nn.Module, nn.Module] = {}  # a layer may stand in several places
     for parent in list(network.base.modules()):
         for name, module in list(parent.named_children()):
-            if isinstance(module, nn.Linear | Conv1D):
+            # A subclass may compute something else.
+            if isinstance(module, nn.Linear | Conv1D) and type(module) in (nn.Linear, Conv1D):
                 if module not in made:
                     made[module] = _product(module, dtype)
                     if uses_up and uses[id(module.weight)] == 1:
@@ -380,8 +459,9 @@ def _to_products(network: Unpadded, dtype: torch.dtype, *, uses_up: bool) -> Non
                 setattr(parent, name, made[module])
             elif isinstance(module, nn.Embedding) and module.weight.dtype != torch.float32:
                 setattr(parent, name, Looked(module))
+    tables = {id(module.weight) for module in network.base.modules() if isinstance(module, nn.Embedding)}
     for parameter in network.base.parameters():
-        if parameter.dim() < 2:
+        if id(parameter) not in tables:  # norms, and tables of experts that no layer holds
             parameter.data = parameter.data.float()
 
 

@@ -226,6 +226,24 @@ def test_any_template_is_written_as_transformers_writes_it(name, kind):
         assert said.strip().startswith(conversation[-1]["content"].strip())
 
 
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ("'%-d %B %Y'", "26 July 2024"),
+        ("'%e/%m/%y, %H:%M'", "26/07/24, 00:00"),
+        ("'%A, day %j'", "Friday, day 208"),
+        ("format='%F'", "2024-07-26"),
+    ],
+)
+def test_a_template_may_ask_for_the_date_in_any_form(asked, written):
+    template = "Today is {{ strftime_now(" + asked + ") }}.\n" + CHATML
+    tokenizer = chat_tokenizer(template, adds_bos=False)
+
+    (encoded,) = ChatEncoder(tokenizer, 200)([("why", "because")])
+
+    assert tokenizer.decode(encoded.ids).startswith(f"Today is {written}.")
+
+
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 @pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "inst"])
 def test_special_tokens_in_a_text_are_plain_characters(name, kind):

@@ -1,6 +1,8 @@
 """Tiny random checkpoints of many families: each gets the scores of plain `transformers`, or is refused."""
 
+import json
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +70,21 @@ RIGHT = {
     "phi3": {},
     "smollm3": GROUPED,
     "falcon": {},
+    # Their layers are replaced by our own products, but for one that only looks like a product.
+    "phimoe": {**GROUPED, "num_local_experts": 4},
+    "hunyuan_v1_moe": {**GROUPED, "num_experts": 4, "moe_topk": 2},
 }
 """Families and what their smallest form needs."""
+ENCODES_AND_DECODES = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "decoder_start_token_id": 3,
+}
 READS_PADDING = {
     "xlnet": {"max_position_embeddings": None, "d_head": 8, "vocab_size": 300},
     "convbert": {"embedding_size": 32},
@@ -82,8 +97,17 @@ READS_PADDING = {
     },
     "big_bird": {"attention_type": "original_full"},
     "yoso": {"use_expectation": True},
+    "bart": ENCODES_AND_DECODES,
+    "t5": {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+    },
 }
-"""Families that padding may change, or whose head reads the last position."""
+"""Families that padding may change, or whose head reads the last position, or one token at the end."""
 
 
 def pair_tokenizer(**settings) -> TokenizersBackend:
@@ -168,11 +192,54 @@ def test_a_family_is_scored_as_plain_transformers_does(family, tmp_path):
         assert np.abs(ours - theirs_in_order).max() <= 1e-4 * expected.std()
 
 
-def test_a_network_whose_score_depends_on_earlier_texts_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("qwen2_moe", {"use_sliding_window": True, "max_window_layers": 0, "layer_types": None}),
+        ("phimoe", {"num_local_experts": 4}),
+        ("mistral", {}),
+        ("qwen2", {"use_sliding_window": True, "max_window_layers": 0, "vocab_size": 300}),
+    ],
+)
+@pytest.mark.parametrize("window", [30, 700])
+def test_a_window_holds_also_where_a_family_writes_it_into_the_mask(family, settings, window, tmp_path):
+    """Longer ones than any text that is tried when the model is loaded, too."""
+    more = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+    path = save_family(
+        tmp_path / family,
+        family,
+        **{**GROUPED, **(more if family == "qwen2_moe" else {}), **settings, "vocab_size": 300},
+        sliding_window=window,
+        max_position_embeddings=1000,
+    )
+    pairs = [(sentence(10, 1), sentence(900, 2)), (sentence(20, 3), sentence(60, 4)), ("why", "a")]
+
+    score = load(path, max_length=1000, template="pair", precision="fp32")
+
+    ours = np.array([scored.value for scored in score(pairs)])
+    expected = card_values(path, pairs, 1000)
+    assert np.abs(ours - expected).max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_network_whose_score_depends_on_earlier_texts_is_refused(is_named, tmp_path):
+    """The family's own default is as bad as the same value in the file."""
     path = save_family(tmp_path / "sparse", "big_bird", attention_type="block_sparse", block_size=4)
+    if not is_named:
+        config = json.loads((path / "config.json").read_text())
+        del config["attention_type"]
+        (path / "config.json").write_text(json.dumps(config))
 
     with pytest.raises(CheckpointError, match=r"block_sparse.*such models are not supported"):
         prove(path, 64)
+
+
+def test_a_network_without_a_table_of_tokens_is_refused(tmp_path):
+    path = save_family(tmp_path / "canine", "canine", vocab_size=None, max_position_embeddings=512)
+
+    for tried in (prove, partial(load, template="pair")):
+        with pytest.raises(CheckpointError, match="CanineForSequenceClassification has no table of tokens"):
+            tried(path, max_length=64)
 
 
 def test_canine_which_reads_characters_by_code_of_its_own_is_refused_with_the_reason(tmp_path):

@@ -9,10 +9,11 @@ from transformers.pytorch_utils import Conv1D
 
 from scoring import unpadded as module
 from scoring.build import build_network
+from scoring.checkpoint import CheckpointError
 from scoring.engine import batches, load
 from scoring.model import Padded, quietly, reads_padding
 from scoring.unpadded import unpadded
-from tests.scoring.test_families import READS_PADDING, RIGHT, SIZE, SMALL, save_family
+from tests.scoring.test_families import GROUPED, READS_PADDING, RIGHT, SIZE, SMALL, save_family
 
 SHARES = {
     "gpt2",
@@ -216,6 +217,38 @@ def test_positions_that_a_longer_text_would_move_are_never_mixed(kind):
         assert torch.allclose(network(texts), alone(classifier, texts), rtol=1e-4)
 
 
+def test_positions_of_the_texts_in_a_network_for_images_too_are_never_mixed():
+    """Its config says how positions stretch in the part about texts."""
+    long = {
+        "rope_type": "longrope",
+        "long_factor": [1.5, 2.0, 3.0, 4.0],
+        "short_factor": [1.0] * 4,
+        "original_max_position_embeddings": 64,
+        "rope_theta": 10_000.0,
+    }
+    texts_alone = {
+        **SMALL,
+        **GROUPED,
+        "sliding_window": 24,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "full_attention": long,
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0},
+        },
+    }
+    seen = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+        "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = AutoConfig.for_model(
+        "gemma3", text_config=texts_alone, vision_config=seen, num_labels=1, mm_tokens_per_image=4
+    )
+    with quietly():
+        classifier = AutoModelForSequenceClassification.from_config(config).eval()
+
+    assert build_network(classifier, torch.float32).by_length
+
+
 def test_an_engine_gives_siblings_their_scores_whatever_shares_the_call(tmp_path):
     engine = load(save_family(tmp_path / "qwen3", "qwen3", **RIGHT["qwen3"]), template="pair", max_length=128)
     prompts = ["why does rain fall on the side of the hill", "what is a lease"]
@@ -255,6 +288,105 @@ def test_weights_that_are_stored_in_bf16_are_computed_with_as_they_are(family, t
         tables = {p.dtype for name, p in stored.items() if "embedding" in name and p.dim() > 1}
         assert tables == {torch.bfloat16}
     assert {p.dtype for p in stored.values() if p.dim() < 2} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("distilbert", {}),
+        ("electra", {"embedding_size": 32}),
+        ("modernbert", {"cls_token_id": 2, "sep_token_id": 3}),
+        ("xlm-roberta-xl", {}),
+        ("mixtral", {**GROUPED, "num_local_experts": 4}),
+        (
+            "qwen3_moe",
+            {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+        ),
+        (
+            "qwen3_5_text",  # a recurrence goes on from one text into the next
+            {
+                **GROUPED,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+                "layer_types": ["linear_attention", "full_attention"],
+            },
+        ),
+    ],
+)
+def test_rounding_to_bf16_hides_no_text_that_changes_another(family, settings, tmp_path, monkeypatch):
+    """With small weights all scores are close together, and a loose check would let anything pass."""
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 2.0)
+    folder = save_family(tmp_path / family, family, **settings)
+    with quietly():
+        network = AutoModelForSequenceClassification.from_pretrained(folder)
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.03)
+        network.to(torch.bfloat16).save_pretrained(folder)
+    prompt = "why does rain fall on the other side of the hill"
+    pairs = [(prompt, answer) for answer in ("warm air rises", "a claim that expires", "a", "rain " * 30)]
+    exact = load(folder, template="pair", max_length=64, precision="fp32")
+    expected = np.array([exact([pair])[0].value for pair in pairs])
+
+    half = load(folder, template="pair", max_length=64, precision="bf16")
+
+    found = np.array([score.value for score in half(pairs)])
+    assert np.abs(found - expected).max() < 0.3 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("differences", "taken"),
+    [
+        ((0.05, 0.04, 0.01), (False, 0)),  # the others are a seventh of the spread of all scores
+        ((0.011, 0.01, 0.02), (True, None)),  # rounding alone is between the first two
+        ((0.05, 0.04, 0.04), None),
+    ],
+)
+def test_in_bf16_a_way_is_judged_by_the_spread_of_scores_and_beside_the_others(
+    differences, taken, monkeypatch
+):
+    network = unpadded(classifier_of("llama"))
+    scores = torch.tensor([5.0, 5.3], dtype=torch.bfloat16)
+    trial = module.Trial([], [], scores)
+    found = iter(differences)
+    monkeypatch.setattr(module, "_tried", lambda *_: (next(found), module.Calls()))
+
+    agrees = module._agrees(network, [(True, None), (False, None), (False, 0)], trial)
+
+    assert agrees == (taken is not None)
+    assert not agrees or (network.shares, network.padding) == taken
+
+
+def test_rotary_frequencies_are_not_rounded_where_a_network_is():
+    """Rounded, they would turn distant positions by another angle."""
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    classifier = classifier_of("llama", rope_parameters=rope)
+    own = dict(classifier.named_buffers())
+
+    network = build_network(classifier, torch.bfloat16)
+
+    assert isinstance(network, Padded)
+    kept = {name: buffer for name, buffer in network.classifier.named_buffers() if "inv_freq" in name}
+    assert kept
+    assert all(torch.equal(buffer, own[name]) for name, buffer in kept.items())
+    assert next(network.parameters()).dtype == torch.bfloat16
+
+
+def test_a_family_that_can_not_do_without_its_own_layers_is_told_so(monkeypatch):
+    class Stubborn(nn.Module):
+        def __init__(self, *_):
+            super().__init__()
+
+        def forward(self, x):
+            raise TypeError("no plain product")
+
+    monkeypatch.setattr(module, "_product", Stubborn)
+
+    assert unpadded(classifier_of("llama"), torch.float32) is None
+    with pytest.raises(CheckpointError, match=r"can't be computed here: TypeError: no plain product"):
+        unpadded(classifier_of("llama"), torch.float32, uses_up=True)
 
 
 def test_a_processor_that_gains_nothing_reads_them_in_fp32(tmp_path, monkeypatch):
