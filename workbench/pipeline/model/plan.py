@@ -16,7 +16,7 @@ from workbench.pipeline.runs.progress import Refused
 
 PRESETS_IN_WORDS = {
     "quick": "at most 90 seconds; for fewer than 500 pairs, or a first look",
-    "recommended": "two passes over the pairs; stops early when validation gets no better",
+    "recommended": "three passes over the pairs; stops early when validation gets no better",
     "seed": "as the seed model was trained: 1,200 steps of 42 pairs, 400 tokens",
 }
 FEW_PAIRS = 500
