@@ -1,6 +1,6 @@
 """The whole loop on real data, by the product's own commands: do more labels make a better model?
 
-    make loop-real                                        `recommended`: ten minutes on two cores
+    make loop-real                                        `recommended`: four minutes on two cores
     make loop-real ARGS="--second 2000 --held 4000"       longer, with more labels
     make loop-real ARGS="--pooling first"                 a head over [CLS] in place of the mean of the tokens
 
