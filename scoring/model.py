@@ -452,9 +452,16 @@ class PackedLayer(nn.Module):
 class FirstRowLayer(PackedLayer):
     """An encoder layer's output at the first token of each text alone: (T, H) -> (N, H).
 
-    Keys and values of all tokens are computed in `dtype`, the first tokens' rows in fp32. These rows lead
-    straight to the logit: rounding them made a third of all error.
+    These rows lead straight to the logit: rounding them made a third of all error. So all is in fp32 on a
+    CPU, and still less work than keys and values of all tokens in bf16: as q' (K x) = (K' q)' x, a query
+    meets the tokens' rows by the weights of the keys, and as sum(p V x) = V sum(p x), the weights of the
+    values meet a mean of rows. A bias of the keys adds the same to all tokens. A GPU has no kernel for
+    attention to rows so wide: there, keys and values are computed in `dtype`.
     """
+
+    key: Tensor  # (heads, H / heads, H)
+    value: Tensor  # (heads, H / heads, H)
+    value_bias: Tensor  # (H,)
 
     def __init__(self, layer: BertLayer, dtype: torch.dtype) -> None:
         self.token_dtype = dtype
@@ -462,14 +469,34 @@ class FirstRowLayer(PackedLayer):
 
     def project(self, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> None:
         self.query = Dense.joining([query], self.dtype)
-        self.key_value = Dense.joining([key, value], self.token_dtype)
+        self.by_rows = key.weight.device.type == "cpu"
+        if not self.by_rows:
+            self.key_value = Dense.joining([key, value], self.token_dtype)
+            return
+        for name, weight in (("key", key.weight), ("value", value.weight)):
+            self.register_buffer(name, weight.detach().to(self.dtype).unflatten(0, (self.heads, -1)).clone())
+        self.register_buffer("value_bias", value.bias.detach().to(self.dtype).clone())
 
     def forward(self, hidden: Tensor, spans: Spans) -> Tensor:
         first = hidden[spans.starts]
         (query,) = self.by_head(self.query(first))
+        if self.by_rows:
+            return self.finish(first, self._attend_by_rows(query, hidden, spans))
         key, value = self.by_head(self.key_value(hidden.to(self.token_dtype)).to(self.dtype))
         rows = torch.arange(len(first) + 1, device=first.device)
         return self.finish(first, attend(query, key, value, spans, rows))
+
+    def _attend_by_rows(self, query: Tensor, hidden: Tensor, spans: Spans) -> Tensor:
+        """`query`: (N, heads, d) -> (N, H)."""
+        asked = torch.einsum("nhd,hdi->nhi", query, self.key) * self.head_size**-0.5
+        means = torch.empty_like(asked)
+        text = token = 0
+        for texts, length in spans.runs():
+            rows = hidden[token : token + texts * length].unflatten(0, (texts, length))
+            shares = torch.softmax(asked[text : text + texts] @ rows.transpose(1, 2), dim=-1)
+            means[text : text + texts] = shares @ rows
+            text, token = text + texts, token + texts * length
+        return torch.einsum("nhi,hdi->nhd", means, self.value).flatten(1) + self.value_bias
 
 
 class Dense(nn.Module):
