@@ -121,6 +121,12 @@ def takes_mean(classifier: PreTrainedModel) -> bool:
     return not any(bool(part.weight.any()) for part in parts)
 
 
+def reads_mean(classifier: PreTrainedModel) -> bool:
+    """Whether the head reads the mean of the tokens, by a layer that takes it or by a setting of its family,
+    and has learnt nothing yet."""
+    return takes_mean(classifier) or getattr(classifier.config, "classifier_pooling", None) == "mean"
+
+
 def keep_layers(classifier: PreTrainedModel, count: int) -> None:
     """Leave out the layers above the first `count`. Raises TrainingError for a family whose layers are not
     stacked so, and for a network of fewer."""

@@ -56,6 +56,7 @@ from scoring.heads import (
     pool_by_mean,
     prepare,
     rates_of,
+    reads_mean,
     reads_untrained,
     takes_mean,
     trained_parameters,
@@ -307,8 +308,10 @@ class Run:
         self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
         self.parameters = trained_parameters(classifier)
         is_new = not has_learnt(source)
-        self.at_line = output_of(classifier) if config.probe and is_new and can_be_cut(data.train) else None
-        """The output that starts at a line over what it reads, if it does."""
+        # Counting writes the block below the layer of the mean, which is not saved where it is frozen.
+        may_start = config.probe and is_new and can_be_cut(data.train) and config.layers != 1
+        self.at_line = output_of(classifier) if may_start and reads_mean(classifier) else None
+        """The output that starts at a line over the mean, if it does."""
         rates = rates_of(classifier, config, is_new=is_new and self.at_line is None)
         self.optimizer = _optimizer(self.parameters, rates, config)
         self.device = next(classifier.parameters()).device

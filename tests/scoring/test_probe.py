@@ -171,6 +171,38 @@ def test_the_norm_of_the_mean_divides_all_texts_by_about_one_number(family, norm
     assert after.max() / after.min() < 1.05
 
 
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("bert", {"pooling": "first"}),
+        ("bert", {"pooling": "first", "depth": 1}),
+        ("bert", {"layers": 1}),
+        ("llama", {}),
+        ("modernbert-decoder", {}),
+    ],
+)
+def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_line(
+    family, settings, tmp_path
+):
+    """Only the layer that was added for the mean may be written anew."""
+    of_bert = family == "bert"
+    source = encoder(tmp_path / "encoder") if of_bert else save_bare(tmp_path / "encoder", family)
+    config = replace(START, **settings)
+    classifier = classifier_of(source, config, torch.device("cpu"))
+
+    run = Run(classifier, Encoder.open(source, 64, "pair"), source, data_where(True), config, tmp_path)
+
+    assert run.at_line is None
+
+
+def save_bare(path: Path, family: str) -> Path:
+    torch.manual_seed(0)
+    with quietly():
+        AutoModel.from_config(AutoConfig.for_model(family, **SMALL)).save_pretrained(path)
+    pair_tokenizer().save_pretrained(path)
+    return path
+
+
 def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path):
     source, data = encoder(tmp_path / "encoder"), data_where(True)
     saved = tmp_path / "saved"
