@@ -58,3 +58,17 @@ def test_it_is_scored_by_its_chat_template_without_padding_and_with_shared_promp
     together = [score.value for score in scorer(pairs)]
     assert scorer.networks["fp32"].shares
     assert together == pytest.approx([scorer([pair])[0].value for pair in pairs], rel=1e-4)
+
+
+def test_stored_in_bf16_it_is_computed_without_padding_too(smollm2, tmp_path, monkeypatch):
+    """Rounding moves the scores of thirty layers by a twentieth of their spread, whatever shares a batch."""
+    monkeypatch.setattr("scoring.gain.bf16_gain", lambda *_: 2.0)
+    with quietly():
+        classifier = AutoModelForSequenceClassification.from_pretrained(smollm2, dtype=torch.bfloat16)
+        classifier.save_pretrained(tmp_path / "half")
+        AutoTokenizer.from_pretrained(smollm2).save_pretrained(tmp_path / "half")
+
+    scorer = load(tmp_path / "half", template="chat", max_length=512, precision="bf16")
+
+    assert not scorer.networks["bf16"].padded
+    assert scorer.networks["bf16"].shares

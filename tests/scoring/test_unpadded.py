@@ -33,6 +33,15 @@ SHARES = {
 }
 """Decoders whose prompts are computed once."""
 ENCODERS = {"roberta", "xlm-roberta", "camembert", "distilbert", "electra", "modernbert"}
+RECURRENT = {
+    **GROUPED,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"],
+}
+"""Of qwen3_5_text, in which a recurrence goes on from one text into the next."""
 WINDOW = {
     "mistral": {"sliding_window": 16},
     "gemma2": {"sliding_window": 16},
@@ -302,17 +311,7 @@ def test_weights_that_are_stored_in_bf16_are_computed_with_as_they_are(family, t
             "qwen3_moe",
             {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
         ),
-        (
-            "qwen3_5_text",  # a recurrence goes on from one text into the next
-            {
-                **GROUPED,
-                "linear_num_key_heads": 2,
-                "linear_num_value_heads": 4,
-                "linear_key_head_dim": 8,
-                "linear_value_head_dim": 8,
-                "layer_types": ["linear_attention", "full_attention"],
-            },
-        ),
+        ("qwen3_5_text", RECURRENT),
     ],
 )
 def test_rounding_to_bf16_hides_no_text_that_changes_another(family, settings, tmp_path, monkeypatch):
@@ -336,6 +335,42 @@ def test_rounding_to_bf16_hides_no_text_that_changes_another(family, settings, t
     assert np.abs(found - expected).max() < 0.3 * expected.std()
 
 
+def rounded(family: str, std: float, **settings: object) -> PreTrainedModel:
+    """A classifier in bf16 with weights of one size."""
+    torch.manual_seed(0)
+    with quietly():
+        config = AutoConfig.for_model(family, **{**SMALL, **settings})
+        classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in classifier.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=std)
+    return classifier.to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("std", [0.03, 0.1])
+def test_in_bf16_a_recurrence_is_not_taken_for_rounding(std):
+    assert unpadded(rounded("qwen3_5_text", std, **RECURRENT)) is None
+
+
+@pytest.mark.parametrize("family", ["distilbert", "electra", "modernbert"])
+def test_in_bf16_no_encoder_shares_a_prompt(family):
+    """Its prompt has seen the answer, however little that changes."""
+    settings = {**RIGHT[family], **({"embedding_size": 32} if family == "electra" else {})}
+    network = unpadded(rounded(family, 0.003, **settings))
+
+    assert network is not None
+    assert not network.shares
+
+
+@pytest.mark.parametrize(("dtype", "exact"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_a_trial_knows_whether_its_scores_are_rounded(dtype, exact):
+    """They come in fp32 from any network."""
+    trial = module._trial(classifier_of("llama").to(dtype))
+
+    assert trial.exact == exact
+    assert trial.expected.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("differences", "taken"),
     [
@@ -348,10 +383,9 @@ def test_in_bf16_a_way_is_judged_by_the_spread_of_scores_and_beside_the_others(
     differences, taken, monkeypatch
 ):
     network = unpadded(classifier_of("llama"))
-    scores = torch.tensor([5.0, 5.3], dtype=torch.bfloat16)
-    trial = module.Trial([], [], scores)
+    trial = module.Trial([], [], torch.tensor([5.0, 5.3]), exact=False)
     found = iter(differences)
-    monkeypatch.setattr(module, "_tried", lambda *_: (next(found), module.Calls()))
+    monkeypatch.setattr(module, "_tried", lambda *_: next(found))
 
     agrees = module._agrees(network, [(True, None), (False, None), (False, 0)], trial)
 
