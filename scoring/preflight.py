@@ -109,6 +109,11 @@ def look_over(model_dir: str | Path, data: TrainingData, config: TrainConfig) ->
     return preflight(data, encode_pairs(encoder, data.train, "train"), config)
 
 
+def encode_splits(encoder: Encoder, data: TrainingData) -> dict[str, list[EncodedPair]]:
+    """`encode_pairs` of each split."""
+    return {split: encode_pairs(encoder, pairs, split) for split, pairs in data.splits().items()}
+
+
 def encode_pairs(encoder: Encoder, pairs: Sequence[LabelledPair], split: str) -> list[EncodedPair]:
     """Both sides of each pair, encoded as for scoring. Raises DataError naming split and pair."""
     try:

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from scoring.calibrate import losses
 from scoring.encode import Encoded
 from scoring.engine import batches
+from scoring.model import Padded, inputs_of
 from scoring.pairs import LabelledPair
 from scoring.preflight import EncodedPair
 
@@ -169,27 +170,17 @@ def _means(
 ) -> Iterator[npt.NDArray[np.float32]]:
     """For each layer the (N, H) means of the tokens after it."""
     found: list[npt.NDArray[np.float32]] = []
-    device = next(classifier.parameters()).device
-    padding = getattr(classifier.config, "pad_token_id", None) or 0
+    padded = Padded(classifier)
     was_training = classifier.training
     classifier.eval()
     for part in batches([len(side.ids) for side in sides], TOKENS, padded=True):
         going_on()
-        longest = max(len(sides[at].ids) for at in part)
-        ids = torch.full((len(part), longest), padding)
-        types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
-        for row, at in enumerate(part):
-            size = len(sides[at].ids)
-            ids[row, :size] = torch.from_numpy(sides[at].ids).long()
-            mask[row, :size] = 1
-            if (given := sides[at].types) is not None:
-                types[row, :size] = torch.from_numpy(given).long()
-        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        if sides[part[0]].types is not None:
-            inputs["token_type_ids"] = types.to(device)
+        ids, types, _ = inputs_of([sides[at] for at in part])
+        inputs = padded.inputs(ids, types)
         with torch.no_grad():
             _, *states = classifier.base_model(**inputs, output_hidden_states=True).hidden_states
-        share = (mask / mask.sum(1, keepdim=True)).to(device)
+        mask = inputs["attention_mask"]
+        share = mask / mask.sum(1, keepdim=True)
         for layer, state in enumerate(states):
             means = torch.einsum("bt,bth->bh", share, state).cpu().numpy()
             if layer == len(found):

@@ -64,7 +64,7 @@ from scoring.heads import (
 )
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
-from scoring.preflight import EncodedPair, Finding, Preflight, encode_pairs, preflight, room_on_disk
+from scoring.preflight import EncodedPair, Finding, Preflight, encode_splits, preflight, room_on_disk
 from scoring.probe import best_depth, can_be_cut, clearly_exceed, read_by, start_at_line
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
@@ -145,21 +145,25 @@ def train(
     refuse_pickles(source)
     template = config.template or template_to_train(source)
     config = replace(config, template=template)
-    encoder = Encoder.open(source, config.max_length, template)
+    looked = looked or (lambda _: None)
+    encoded = encode_splits(Encoder.open(source, config.max_length, template), pairs)
+    checked = preflight(pairs, encoded["train"], config)
+    if checked.errors:  # before a probe, which takes minutes
+        looked(checked)
+        raise TrainingError("; ".join(checked.errors))
     with torch.random.fork_rng(), working_folder(out, restart) as work:
         identity = identity_of(source, pairs, config, device_of(device))
+        refuse_other_run(work, identity)
         if config.probe and config.depth is None:
             going_on = partial(_ask, report, config, len(pairs.train))
-            find = partial(depth_for, source, encoder, pairs.train, config, device_of(device), going_on)
+            find = partial(
+                depth_for, source, pairs.train, encoded["train"], config, device_of(device), going_on
+            )
             config = replace(config, depth=_kept(work / "depth.json", identity, find))
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
         classifier = classifier_of(source, config, device_of(device))
-        run = Run(classifier, encoder, source, pairs, config, work, identity, report, clock)
-        checked = run.prepare()
-        if looked is not None:
-            looked(checked)
-        if checked.errors:
-            raise TrainingError("; ".join(checked.errors))
+        run = Run(classifier, encoded, source, pairs, config, work, identity, report, clock)
+        looked(run.prepare(checked))
         energy = Energy()
         try:
             run.resume()
@@ -171,45 +175,50 @@ def train(
 
 def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> PreTrainedModel:
     """The network to train, in fp32. A missing head is drawn with torch's seed."""
-    refuse_pickles(source)
-    changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
-    model = one_output_classifier(source, **changed)
-    of_mean = wants_mean(source, config, model)
-    if of_mean and takes_mean(model):
-        keep_layers(model, layers_of(model) - 1)  # it is added again, above the layers that are kept
+    model, of_mean = _opened(source, config)
     if config.depth is not None:
         if has_learnt(source):
             raise TrainingError("depth is for a new head, and this model's head has been trained")
         keep_layers(model, config.depth)
     if of_mean and not pool_by_mean(model) and config.pooling == "mean":
         raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
-    if config.max_length > positions:
-        raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
     if config.checkpointing and not model.supports_gradient_checkpointing:
         raise TrainingError(f"a {type(model).__name__} can't be trained with checkpointing")
     nn.Module.to(model, device)
     return prepare(model, config)
 
 
+def _opened(source: Path, config: TrainConfig) -> tuple[PreTrainedModel, bool]:
+    """(the network of a folder, whether its new head should read the mean). A layer that takes the mean and
+    has learnt nothing is left out: it is added again, above the layers that are kept."""
+    refuse_pickles(source)
+    changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
+    model = one_output_classifier(source, **changed)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", config.max_length)
+    if config.max_length > positions:
+        raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
+    of_mean = wants_mean(source, config, model)
+    if of_mean and takes_mean(model):
+        keep_layers(model, layers_of(model) - 1)
+    return model, of_mean
+
+
 def depth_for(
     source: Path,
-    encoder: Encoder,
     pairs: Sequence[LabelledPair],
+    encoded: Sequence[EncodedPair],
     config: TrainConfig,
     device: torch.device,
     going_on: Callable[[], object],
 ) -> int | None:
     """The layers to keep below a new head over the mean, by some of the training pairs; None for all.
     `going_on` is called now and then, and may raise."""
-    model = one_output_classifier(source)
-    if not has_layers(model) or not wants_mean(source, config, model):
+    model, of_mean = _opened(source, config)
+    if not of_mean or not has_layers(model):
         return None
-    if takes_mean(model):
-        keep_layers(model, layers_of(model) - 1)
     nn.Module.to(model, device)
-    chosen = [pairs[index] for index in probed(len(pairs), config)]
-    return best_depth(model, chosen, encode_pairs(encoder, chosen, "train"), going_on)
+    chosen = probed(len(pairs), config)
+    return best_depth(model, [pairs[at] for at in chosen], [encoded[at] for at in chosen], going_on)
 
 
 def _ask(report: Report | None, config: TrainConfig, pairs: int) -> None:
@@ -217,6 +226,16 @@ def _ask(report: Report | None, config: TrainConfig, pairs: int) -> None:
     steps = config.steps_for(pairs)
     if report is not None and report(Progress(0, steps, None, config.rate_at(0, steps), None, None)) is False:
         raise Stopped(f"stopped before the first of {steps} steps")
+
+
+def refuse_other_run(work: Path, identity: str) -> None:
+    """Raise TrainingError if the folder has the state of another run."""
+    for state in work.glob("state-*"):
+        if json.loads((state / "state.json").read_text())["identity"] != identity:
+            raise TrainingError(
+                f"{work} holds an unfinished run of another model, data or config; "
+                "finish that run, or discard it with --restart"
+            )
 
 
 def _kept(file: Path, identity: str, find: Callable[[], int | None]) -> int | None:
@@ -293,16 +312,16 @@ class Run:
     def __init__(
         self,
         classifier: PreTrainedModel,
-        encoder: Encoder,
+        encoded: Mapping[str, Sequence[EncodedPair]],
         source: Path,
         data: TrainingData,
         config: TrainConfig,
         work: Path,
-        identity: str = "",
+        identity: str,
         report: Report | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.classifier, self.encoder, self.source = classifier, encoder, source
+        self.classifier, self.encoded, self.source = classifier, encoded, source
         self.data, self.config, self.work, self.identity = data, config, work, identity
         self.report, self.clock = report, clock
         self.network: Network = trainable(classifier, checkpointing=config.checkpointing)
@@ -321,12 +340,10 @@ class Run:
         self.steps = config.steps_for(len(data.train))
         self.state = State()
 
-    def prepare(self) -> Preflight:
-        """Encode and check all pairs. Raises TrainingError for a disk that is too small."""
-        self.encoded = {
-            split: encode_pairs(self.encoder, pairs, split) for split, pairs in self.data.splits().items()
-        }
-        self.preflight = preflight(self.data, self.encoded["train"], self.config)
+    def prepare(self, checked: Preflight) -> Preflight:
+        """Give the preflight of the pairs with a warning about the network, if there is one. Raises
+        TrainingError for a disk that is too small."""
+        self.preflight = checked
         if note := reads_untrained(self.source, self.config, self.classifier):
             findings = (*self.preflight.findings, Finding("warning", note))
             self.preflight = replace(self.preflight, findings=findings)
@@ -562,16 +579,11 @@ class Run:
                 old.unlink()
 
     def resume(self) -> None:
-        """Continue from the newest whole state, if any. Raises TrainingError for the state of another run."""
+        """Continue from the newest whole state, if any."""
         states = sorted(self.work.glob("state-*"))
         if not states:
             return
         facts = json.loads((states[-1] / "state.json").read_text())
-        if facts["identity"] != self.identity:
-            raise TrainingError(
-                f"{self.work} holds an unfinished run of another model, data or config; "
-                "finish that run, or discard it with --restart"
-            )
         self.state = State(**facts["state"])
         self.state.resumed = True
         tensors = load_file(states[-1] / "tensors.safetensors")

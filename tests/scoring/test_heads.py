@@ -336,8 +336,8 @@ def test_a_head_that_is_drawn_for_the_training_or_says_nothing_is_new(tmp_path):
     silent = with_a_silent_head(save_bert(tmp_path / "silent"))
 
     for source, rate in ((learnt, 1.0), (bare_one, 10.0), (silent, 10.0)):
-        classifier, encoder = classifier_of(source, config, CPU), Encoder.open(source, 64)
-        run = Run(classifier, encoder, source, planted_data(40, 10, 0), config, tmp_path)
+        classifier, data = classifier_of(source, config, CPU), planted_data(40, 10, 0)
+        run = Run(classifier, {}, source, data, config, tmp_path, "")
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
 
 

@@ -17,6 +17,7 @@ from scoring.encode import Encoder
 from scoring.engine import load
 from scoring.model import one_output_classifier, quietly, save_classifier
 from scoring.pairs import LabelledPair, TrainingData
+from scoring.preflight import encode_splits, preflight
 from scoring.probe import fitted, narrowest_as_good, start_at_line
 from scoring.proof import prove
 from scoring.train import Run, classifier_of, train
@@ -107,15 +108,16 @@ def test_a_head_that_starts_at_a_line_learns_as_the_last_layer_does(tmp_path):
 
     for pairs, rate in ((data, 1.0), (one_group, 10.0)):
         classifier = classifier_of(source, config, torch.device("cpu"))
-        run = Run(classifier, Encoder.open(source, 64), source, pairs, config, tmp_path)
+        run = Run(classifier, {}, source, pairs, config, tmp_path, "")
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
 
 
 def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_path, monkeypatch):
     source, data = encoder(tmp_path / "encoder"), data_where(True)
     classifier = classifier_of(source, START, torch.device("cpu"))
-    run = Run(classifier, Encoder.open(source, 64), source, data, START, tmp_path)
-    run.prepare()
+    encoded = encode_splits(Encoder.open(source, 64), data)
+    run = Run(classifier, encoded, source, data, START, tmp_path, "")
+    run.prepare(preflight(data, encoded["train"], START))
     draw = np.random.default_rng(0)
     start = draw.normal(size=len(data.validation))
     signs = np.sign([pair.target - 0.5 for pair in data.validation])
@@ -190,7 +192,7 @@ def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_l
     config = replace(START, **settings)
     classifier = classifier_of(source, config, torch.device("cpu"))
 
-    run = Run(classifier, Encoder.open(source, 64, "pair"), source, data_where(True), config, tmp_path)
+    run = Run(classifier, {}, source, data_where(True), config, tmp_path, "")
 
     assert run.at_line is None
 
@@ -416,6 +418,47 @@ def test_a_run_can_be_stopped_while_the_layers_are_probed(tmp_path):
 
     assert reports == [(0, 6)]
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept", "says"),
+    [
+        ({"max_length": 131}, {}, "max_length is 131, but the model has 130 positions"),
+        ({}, {"validation": 0}, "there are no validation pairs"),
+        ({}, {"train": 3}, "only 3 pairs to train on; at least 20 are needed"),
+    ],
+)
+def test_what_can_not_be_trained_is_said_before_the_layers_are_probed(changed, kept, says, tmp_path):
+    pairs = data_where(True)
+    data = replace(pairs, **{split: pairs.splits()[split][:count] for split, count in kept.items()})
+    reports = []
+
+    with pytest.raises(TrainingError, match=says):
+        train(
+            encoder(tmp_path / "encoder"),
+            data,
+            tmp_path / "out",
+            replace(START, **changed),
+            report=reports.append,
+        )
+
+    assert reports == []
+
+
+def test_a_command_for_another_run_leaves_what_the_probe_found(tmp_path):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    config = replace(START, steps=6, save_seconds=0.0)
+    with pytest.raises(Stopped):
+        train(source, data, tmp_path / "out", config, report=lambda progress: progress.step < 3)
+    (found,) = tmp_path.glob(".out.training/depth.json")
+    before = found.read_bytes()
+    reports = []
+
+    with pytest.raises(TrainingError, match="holds an unfinished run of another model, data or config"):
+        train(source, data, tmp_path / "out", replace(config, seed=7), report=reports.append)
+
+    assert reports == []
+    assert found.read_bytes() == before
 
 
 def test_a_run_that_goes_on_probes_its_layers_no_second_time(tmp_path):

@@ -25,6 +25,7 @@ from scoring.messages import FLATTENING, TURNS
 from scoring.model import Padded, quietly
 from scoring.normalise import normalised_digest
 from scoring.pairs import DataError, LabelledPair, TrainingData
+from scoring.preflight import encode_splits
 from scoring.train import Run, bradley_terry_loss, preference_loss, train
 from scoring.trainable import TrainableBert
 from tests.scoring.models import WORDS, Card, save_bert, save_encoder, sentence
@@ -242,18 +243,14 @@ def test_dropout_is_on_in_training_and_off_in_scoring(model):
     assert network.eval()(texts).item() == network.eval()(texts).item()
 
 
-def test_a_pair_has_the_same_ids_in_training_as_in_scoring(model, tmp_path):
+def test_a_pair_has_the_same_ids_in_training_as_in_scoring(model):
     pair = LabelledPair("why does [SEP] rain fall", sentence(40), "water [CLS] " + sentence(50), 1.0, "g")
     data = TrainingData([pair] * 20, planted(5))
 
-    config = replace(QUICK, max_length=32)
-    with quietly():
-        classifier = AutoModelForSequenceClassification.from_pretrained(model)
-    run = Run(classifier, Encoder.open(model, 32), model, data, config, tmp_path)
-    run.prepare()
+    encoded = encode_splits(Encoder.open(model, 32), data)
 
     scored = load(model, max_length=32, precision="fp32").encoder(pair.texts)
-    for in_training, in_scoring in zip(run.encoded["train"][0], scored, strict=True):
+    for in_training, in_scoring in zip(encoded["train"][0], scored, strict=True):
         assert in_training.ids.tolist() == in_scoring.ids.tolist()
 
 
