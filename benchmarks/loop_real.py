@@ -54,15 +54,15 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--validation", type=int, default=200, help="pairs to choose weights and temperature by"
     )
-    parser.add_argument("--set", action="append", help="settings of the training, as for manage.py train")
+    parser.add_argument(
+        "--set", action="append", default=[], help="settings of the training, as for manage.py train"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which pairs are drawn")
     parser.add_argument(
         "--pooling", choices=("mean", "first"), default="mean", help="what the untrained head reads"
     )
     parser.add_argument("--data", help="keep the data folder here, to look at it in the browser")
-    options = parser.parse_args()
-    options.set = options.set or []
-    return options
+    return parser.parse_args()
 
 
 def set_up(data: Path) -> None:

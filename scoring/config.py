@@ -74,11 +74,11 @@ class TrainConfig:
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
     depth: int | None = None  # layers kept below a new head; None: all, or as the probe says
-    probe: bool = True  # a new head starts at a line over the means, above the layer where it is best
+    probe: bool = True  # a new head starts as a linear fit, on the layer that predicts the pairs best
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
     layer_decay: float = 0.9  # rate of a layer over that of the layer above
-    head_rate: float = 10.0  # rate of a head that starts at nothing over that of the last layer
+    head_rate: float = 10.0  # rate of an untrained head over that of the last layer
     length_balance: float = 0.0  # 1: pairs that prefer the longer and the shorter answer weigh the same
     checkpointing: bool = False  # compute activations twice to need less memory
     seed: int = 42  # of a new head, the order of pairs, and dropout

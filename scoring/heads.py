@@ -132,7 +132,7 @@ def keep_layers(classifier: PreTrainedModel, count: int) -> None:
     stacked so, and for a network of fewer."""
     found = _layers(classifier)
     if found is None:
-        raise TrainingError(f"a {type(classifier).__name__} can't be cut to {count} layers")
+        raise TrainingError(f"depth does not work for a {type(classifier).__name__}")
     layers, _ = found
     if count > len(layers):
         raise TrainingError(f"depth is {count}, but the model has {len(layers)} layers")

@@ -1,4 +1,4 @@
-"""Where a new head begins: at a straight line over what it reads, above the layer where such a line is best.
+"""Start a new head at a linear fit to the pairs, on the layer whose means predict them best.
 
 The layers of an encoder don't know the same things: lower ones tell how a text is written, upper ones what it
 is about (Tenney and others, 1905.05950). Which of the two people went by depends on the pairs, and a few
@@ -32,12 +32,12 @@ REPEATS = 4
 VARIANCES = (0.00001, 0.0001, 0.0005, 0.002, 0.008)
 """Of the normal prior of a line's weights, on features of variance 1."""
 OF_LENGTH = 1.0
-"""The variance for the number of tokens: a line that can trust little else may still follow the length."""
+"""Prior variance of the length's weight: wide, so that length counts where other weights shrink to none."""
 TOKENS = 2048
 """In one batch."""
 Values = npt.NDArray[np.float64]
 STILL = 1e-3
-"""A feature that moves by a smaller share of its size is rounding, and is not made as loud as others."""
+"""Below this share of its mean, a feature's spread is rounding error and is not scaled up."""
 
 
 def best_depth(
@@ -127,8 +127,8 @@ def narrowest_as_good(candidates: Sequence[Values], groups: Sequence[str]) -> in
 
 def clearly_exceed(found: Values, other: Values, groups: Sequence[str]) -> bool:
     """Whether the mean of (N,) losses exceeds that of others by more than one standard error of the
-    difference (Breiman and others, Classification and regression trees, 1984, section 3.4.3). Pairs of one
-    group count as one draw."""
+    difference: after Breiman and others, Classification and regression trees, 1984, section 3.4.3, who take
+    the error of the best one itself. Pairs of one group count as one draw."""
     excess = found - other
     _, places = np.unique(groups, return_inverse=True)
     of_groups = np.bincount(places, excess - excess.mean())

@@ -178,7 +178,7 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
     model, of_mean = _opened(source, config)
     if config.depth is not None:
         if has_learnt(source):
-            raise TrainingError("depth is for a new head, and this model's head has been trained")
+            raise TrainingError("this model already has a trained head; leave out depth")
         keep_layers(model, config.depth)
     if of_mean and not pool_by_mean(model) and config.pooling == "mean":
         raise TrainingError(f"a {type(model).__name__} has its own pooling; choose pooling auto")
@@ -505,8 +505,9 @@ class Run:
 
     def measure(self) -> Measured:
         """Score the validation pairs, and save the weights if they are the best so far. A start at a line is
-        left only for weights that beat it by more than chance would, each at its best temperature: to few
-        pairs, worse weights often look better, and all look better whose scores are closer together."""
+        left only for weights that beat it by more than a standard error, each at its best temperature. On few
+        pairs worse weights often look better, and log-loss falls wherever scores just move closer together.
+        """
         chosen = self.watched.tolist()
         pairs = [self.data.validation[index] for index in chosen]
         margins = self.margins("validation", chosen)

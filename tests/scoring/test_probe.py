@@ -293,8 +293,8 @@ def test_the_depth_can_be_named(tmp_path):
     ("make", "depth", "says"),
     [
         (encoder, 9, "depth is 9, but the model has 2 layers"),
-        (save_bert, 1, "depth is for a new head, and this model's head has been trained"),
-        (lambda path: bare(path, "llama"), 1, "a LlamaForSequenceClassification can't be cut to 1 layers"),
+        (save_bert, 1, "this model already has a trained head; leave out depth"),
+        (lambda path: bare(path, "llama"), 1, "depth does not work for a LlamaForSequenceClassification"),
     ],
 )
 def test_a_depth_that_a_model_has_not_is_refused(make, depth, says, tmp_path):
