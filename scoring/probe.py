@@ -128,11 +128,15 @@ def narrowest_as_good(candidates: Sequence[Values], groups: Sequence[str]) -> in
 def clearly_exceed(found: Values, other: Values, groups: Sequence[str]) -> bool:
     """Whether the mean of (N,) losses exceeds that of others by more than one standard error of the
     difference: after Breiman and others, Classification and regression trees, 1984, section 3.4.3, who take
-    the error of the best one itself. Pairs of one group count as one draw."""
+    the error of the best one itself. Pairs of one group count as one draw: one alone has no error to go by,
+    and shows nothing."""
     excess = found - other
-    _, places = np.unique(groups, return_inverse=True)
+    names, places = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        return False
     of_groups = np.bincount(places, excess - excess.mean())
-    return bool(excess.mean() > np.sqrt(np.square(of_groups).sum()) / len(excess))
+    variance = np.square(of_groups).sum() * len(names) / (len(names) - 1)
+    return bool(excess.mean() > np.sqrt(variance) / len(excess))
 
 
 def fitted(features: Values, targets: Values, variances: float | Values) -> Values:

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -233,7 +233,7 @@ def refuse_other_run(work: Path, identity: str) -> None:
     for state in work.glob("state-*"):
         if json.loads((state / "state.json").read_text())["identity"] != identity:
             raise TrainingError(
-                f"{work} holds an unfinished run of another model, data or config; "
+                f"{work} holds an unfinished run of another model, data, config or version; "
                 "finish that run, or discard it with --restart"
             )
 
@@ -253,12 +253,14 @@ def _kept(file: Path, identity: str, find: Callable[[], int | None]) -> int | No
 
 
 def identity_of(source: Path, data: TrainingData, config: TrainConfig, device: torch.device) -> str:
-    """A digest of config, pairs, weights and device. A run continues only a state with its own digest."""
+    """A digest of config, pairs, weights, kind of device and fields of a state. A run continues only a state
+    with its own digest."""
     settings = asdict(replace(config, save_seconds=0.0))
     weights = hashlib.sha256()
     for file in sorted(source.glob("*.safetensors")):
         weights.update(bytes.fromhex(sha256_of(file)))
-    facts = [settings, data.sha256(), weights.hexdigest(), str(device)]
+    state = [of_state.name for of_state in fields(State)]  # other versions may have kept others
+    facts = [settings, data.sha256(), weights.hexdigest(), device.type, state]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -293,6 +295,7 @@ class State:
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)  # Measured of each measurement
     first_losses: list[float] = field(default_factory=list)  # of each watched pair by a line, calibrated
+    losses: list[float] = field(default_factory=list)  # of each measurement; calibrated after a line
     resumed: bool = False
     out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
@@ -301,9 +304,13 @@ class State:
         return max((row["step"] for row in self.measured if row["best"]), default=0)
 
     def stale(self) -> int:
-        """Measurements since the lowest log-loss."""
-        found = [row["log_loss"] for row in self.measured]
-        return len(found) - 1 - found.index(min(found))
+        """Measurements since the lowest loss."""
+        return len(self.losses) - 1 - self.losses.index(min(self.losses))
+
+    def best_loss(self) -> float:
+        """Of the best weights so far."""
+        of_best = [loss for loss, row in zip(self.losses, self.measured, strict=True) if row["best"]]
+        return min(of_best, default=math.inf)
 
 
 class Run:
@@ -519,20 +526,23 @@ class Run:
         loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
         right = right_shares(margins, outcomes)
-        best = all(loss < row["log_loss"] for row in self.state.measured)
+        compared, beats_line = loss, True
         if self.at_line is not None:
             of_pairs = calibrated_losses(margins, outcomes)
+            compared = float(of_pairs.mean())
             if not self.state.measured:
                 self.state.first_losses = of_pairs.tolist()
             else:
                 groups = [pair.group for pair in pairs]
-                best = best and clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
+                beats_line = clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
+        best = beats_line and compared < self.state.best_loss()
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
         )
         if best:
             write_tensors(self.work / f"best-{self.state.step}.safetensors", self.weights())
         self.state.measured.append(asdict(measured))
+        self.state.losses.append(compared)
         return measured
 
     def tell(self, seconds: float | None, measured: Measured | None) -> None:

@@ -18,7 +18,7 @@ from scoring.engine import load
 from scoring.model import one_output_classifier, quietly, save_classifier
 from scoring.pairs import LabelledPair, TrainingData
 from scoring.preflight import encode_splits, preflight
-from scoring.probe import fitted, narrowest_as_good, start_at_line
+from scoring.probe import clearly_exceed, fitted, narrowest_as_good, start_at_line
 from scoring.proof import prove
 from scoring.train import Run, classifier_of, train
 from tests.scoring.models import save_bert, sentence
@@ -131,10 +131,12 @@ def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_
     )
     closer_together = start / 4
     assert loss(closer_together) < loss(lower_by_chance)
-    found = iter([start, lower_by_chance, closer_together, start + signs])
+    better, a_little_less = 8 * (start + 0.5 * signs), start + 0.4 * signs
+    assert loss(better) > loss(closer_together)
+    found = iter([start, lower_by_chance, closer_together, better, a_little_less])
     monkeypatch.setattr(run, "margins", lambda split, chosen: next(found))
 
-    assert [run.measure().best for _ in range(4)] == [True, False, False, True]
+    assert [run.measure().best for _ in range(5)] == [True, False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -388,6 +390,13 @@ def test_pairs_of_one_prompt_say_less_of_a_prior_than_as_many_prompts():
     assert narrowest_as_good([worse, best], [str(number // 40) for number in range(200)]) == 0
 
 
+def test_pairs_of_one_prompt_show_no_difference():
+    worse, better = np.full(40, 0.7), np.full(40, 0.6)
+
+    assert clearly_exceed(worse, better, [str(at) for at in range(40)])
+    assert not clearly_exceed(worse, better, ["one"] * 40)
+
+
 def test_a_head_that_was_trained_keeps_its_start(tmp_path):
     source = save_bert(tmp_path / "model")
 
@@ -454,7 +463,9 @@ def test_a_command_for_another_run_leaves_what_the_probe_found(tmp_path):
     before = found.read_bytes()
     reports = []
 
-    with pytest.raises(TrainingError, match="holds an unfinished run of another model, data or config"):
+    with pytest.raises(
+        TrainingError, match="holds an unfinished run of another model"
+    ):
         train(source, data, tmp_path / "out", replace(config, seed=7), report=reports.append)
 
     assert reports == []

@@ -575,7 +575,7 @@ def test_another_config_does_not_go_on_from_a_state_that_is_not_its_own(model, t
     with pytest.raises(Stopped):
         train(model, data, tmp_path / "out", QUICK, report=lambda progress: progress.step < 2)
 
-    with pytest.raises(TrainingError, match="unfinished run of another model, data or config"):
+    with pytest.raises(TrainingError, match="unfinished run of another model, data, config or version"):
         train(model, data, tmp_path / "out", replace(QUICK, steps=3))
 
     assert train(model, data, tmp_path / "out", replace(QUICK, steps=3), restart=True).steps == 3
