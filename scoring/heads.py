@@ -145,6 +145,12 @@ def has_layers(classifier: PreTrainedModel) -> bool:
     return _layers(classifier) is not None
 
 
+def can_count(classifier: PreTrainedModel) -> bool:
+    """Whether the layers of the classifier's family can count tokens (scoring.counting)."""
+    found = _layers(classifier)
+    return found is not None and found[1].up is not None
+
+
 def output_of(classifier: PreTrainedModel) -> nn.Linear | None:
     """The layer of an encoder that gives the one output; None for decoders, which read their last token."""
     for name in ("classifier.out_proj", "classifier"):

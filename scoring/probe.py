@@ -33,8 +33,6 @@ VARIANCES = (0.00001, 0.0001, 0.0005, 0.002, 0.008)
 """Of the normal prior of a line's weights, on features of variance 1."""
 OF_LENGTH = 1.0
 """Prior variance of the length's weight: wide, so that length counts where other weights shrink to none."""
-TOKENS = 2048
-"""In one batch."""
 Values = npt.NDArray[np.float64]
 STILL = 1e-3
 """Below this share of its mean, a feature's spread is rounding error and is not scaled up."""
@@ -44,21 +42,28 @@ def best_depth(
     classifier: PreTrainedModel,
     pairs: Sequence[LabelledPair],
     encoded: Sequence[EncodedPair],
-    going_on: Callable[[], object],
+    token_budget: int,
+    may_go_on: Callable[[], object],
+    *,
+    counted: bool,
 ) -> int | None:
-    """The number of layers after which a line over the number of tokens and their mean orders pairs best that
-    it was not fitted to, by log-loss. None where the pairs are of one prompt group. `going_on` is called
-    before each batch and each layer, and may raise."""
+    """The number of layers after which a line orders pairs best that it was not fitted to, by log-loss. None
+    where the pairs are of one prompt group.
+
+    The line reads the mean of the tokens and, if it is to be `counted` (scoring.counting), their number.
+    `token_budget`: tokens in one forward pass. `may_go_on` is called before each pass and each
+    layer, and may raise.
+    """
     if not can_be_cut(pairs):
         return None
     cuts, targets = cuts_of([pair.group for pair in pairs]), targets_of(pairs)
     sides = [side for both in encoded for side in both]
     length = np.log([len(side.ids) for side in sides])
     found = []
-    for means in _means(classifier, sides, going_on):
-        going_on()
-        features, _ = _features(np.column_stack([length, means]))
-        priors = [prior(features, variance, counted=True) for variance in VARIANCES]
+    for means in _means(classifier, sides, token_budget, may_go_on):
+        may_go_on()
+        features, _ = _features(np.column_stack([length, means]) if counted else means)
+        priors = [prior(features, variance, counted=counted) for variance in VARIANCES]
         found.append(min(held_out_losses(features, targets, cuts, each).mean() for each in priors))
     return 1 + int(np.argmin(found))
 
@@ -170,15 +175,18 @@ def read_by(output: nn.Linear, network: nn.Module, work: Callable[[], Any]) -> t
 
 
 def _means(
-    classifier: PreTrainedModel, sides: Sequence[Encoded], going_on: Callable[[], object]
+    classifier: PreTrainedModel,
+    sides: Sequence[Encoded],
+    token_budget: int,
+    may_go_on: Callable[[], object],
 ) -> Iterator[npt.NDArray[np.float32]]:
     """For each layer the (N, H) means of the tokens after it."""
     found: list[npt.NDArray[np.float32]] = []
     padded = Padded(classifier)
     was_training = classifier.training
     classifier.eval()
-    for part in batches([len(side.ids) for side in sides], TOKENS, padded=True):
-        going_on()
+    for part in batches([len(side.ids) for side in sides], token_budget, padded=True):
+        may_go_on()
         ids, types, _ = inputs_of([sides[at] for at in part])
         inputs = padded.inputs(ids, types)
         with torch.no_grad():

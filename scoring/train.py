@@ -46,6 +46,7 @@ from scoring.engine import batches
 from scoring.evaluate import right_shares
 from scoring.gain import PAYS_TRAINING, why_not_bf16
 from scoring.heads import (
+    can_count,
     dropout_rates,
     has_layers,
     has_learnt,
@@ -155,9 +156,9 @@ def train(
         identity = identity_of(source, pairs, config, device_of(device))
         refuse_other_run(work, identity)
         if config.probe and config.depth is None:
-            going_on = partial(_ask, report, config, len(pairs.train))
+            may_go_on = partial(raise_if_stopped, report, config, len(pairs.train))
             find = partial(
-                depth_for, source, pairs.train, encoded["train"], config, device_of(device), going_on
+                depth_for, source, pairs.train, encoded["train"], config, device_of(device), may_go_on
             )
             config = replace(config, depth=_kept(work / "depth.json", identity, find))
         torch.manual_seed(config.seed)  # before the model: a missing head is drawn with it
@@ -189,8 +190,8 @@ def classifier_of(source: Path, config: TrainConfig, device: torch.device) -> Pr
 
 
 def _opened(source: Path, config: TrainConfig) -> tuple[PreTrainedModel, bool]:
-    """(the network of a folder, whether its new head should read the mean). A layer that takes the mean and
-    has learnt nothing is left out: it is added again, above the layers that are kept."""
+    """(the network of a folder, whether its new head should read the mean). A layer that takes the mean for a
+    head that has learnt nothing is left out: it is added again, above the layers that are kept, if wanted."""
     refuse_pickles(source)
     changed = {} if config.dropout is None else dict.fromkeys(dropout_rates(source), config.dropout)
     model = one_output_classifier(source, **changed)
@@ -198,7 +199,7 @@ def _opened(source: Path, config: TrainConfig) -> tuple[PreTrainedModel, bool]:
     if config.max_length > positions:
         raise TrainingError(f"max_length is {config.max_length}, but the model has {positions} positions")
     of_mean = wants_mean(source, config, model)
-    if of_mean and takes_mean(model):
+    if takes_mean(model) and not has_learnt(source):
         keep_layers(model, layers_of(model) - 1)
     return model, of_mean
 
@@ -209,19 +210,26 @@ def depth_for(
     encoded: Sequence[EncodedPair],
     config: TrainConfig,
     device: torch.device,
-    going_on: Callable[[], object],
+    may_go_on: Callable[[], object],
 ) -> int | None:
     """The layers to keep below a new head over the mean, by some of the training pairs; None for all.
-    `going_on` is called now and then, and may raise."""
+    `may_go_on` is called now and then, and may raise."""
     model, of_mean = _opened(source, config)
     if not of_mean or not has_layers(model):
         return None
     nn.Module.to(model, device)
-    chosen = probed(len(pairs), config)
-    return best_depth(model, [pairs[at] for at in chosen], [encoded[at] for at in chosen], going_on)
+    chosen = probed_pairs(len(pairs), config)
+    return best_depth(
+        model,
+        [pairs[at] for at in chosen],
+        [encoded[at] for at in chosen],
+        config.token_budget,
+        may_go_on,
+        counted=can_count(model) and config.lora is None and config.layers != 1,
+    )
 
 
-def _ask(report: Report | None, config: TrainConfig, pairs: int) -> None:
+def raise_if_stopped(report: Report | None, config: TrainConfig, pairs: int) -> None:
     """Tell `report` that no step is done yet. Raises Stopped if it returns False."""
     steps = config.steps_for(pairs)
     if report is not None and report(Progress(0, steps, None, config.rate_at(0, steps), None, None)) is False:
@@ -264,7 +272,7 @@ def identity_of(source: Path, data: TrainingData, config: TrainConfig, device: t
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def probed(count: int, config: TrainConfig) -> list[int]:
+def probed_pairs(count: int, config: TrainConfig) -> list[int]:
     """Indices of the training pairs that are probed, drawn by the seed."""
     drawn: list[int] = np.random.default_rng(config.seed).permutation(count)[:PROBED].tolist()
     return sorted(drawn)
@@ -336,9 +344,9 @@ class Run:
         is_new = not has_learnt(source)
         # Counting writes the block below the layer of the mean, which is not saved where it is frozen.
         may_start = config.probe and is_new and can_be_cut(data.train) and config.layers != 1
-        self.at_line = output_of(classifier) if may_start and reads_mean(classifier) else None
+        self.output_at_line = output_of(classifier) if may_start and reads_mean(classifier) else None
         """The output that starts at a line over the mean, if it does."""
-        rates = rates_of(classifier, config, is_new=is_new and self.at_line is None)
+        rates = rates_of(classifier, config, is_new=is_new and self.output_at_line is None)
         self.optimizer = _optimizer(self.parameters, rates, config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
@@ -374,7 +382,7 @@ class Run:
         return self.preflight
 
     def start_at_line(self, output: nn.Linear) -> None:
-        chosen = probed(len(self.data.train), self.config)
+        chosen = probed_pairs(len(self.data.train), self.config)
         sides = [side for index in chosen for side in self.encoded["train"][index]]
         counted = count_tokens(self.classifier, sides)
         level_rows(self.classifier, sides)
@@ -384,6 +392,7 @@ class Run:
         for part in self.micro_batches(chosen):
             both = [self.encoded["train"][index] for index in part]
             order = longest_first([side for pair in both for side in pair])
+            raise_if_stopped(self.report, self.config, len(self.data.train))
             with torch.no_grad():
                 read = read_by(output, self.network, partial(self.rewards, both))
             in_turn = read[torch.as_tensor(np.argsort(order), device=self.device)].double().cpu().numpy()
@@ -394,8 +403,8 @@ class Run:
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
-            if self.at_line is not None:
-                self.start_at_line(self.at_line)
+            if self.output_at_line is not None:
+                self.start_at_line(self.output_at_line)
             self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()
@@ -527,7 +536,7 @@ class Run:
         decided = outcomes != 0.5
         right = right_shares(margins, outcomes)
         compared, beats_line = loss, True
-        if self.at_line is not None:
+        if self.output_at_line is not None:
             of_pairs = calibrated_losses(margins, outcomes)
             compared = float(of_pairs.mean())
             if not self.state.measured:

@@ -20,7 +20,7 @@ from scoring.pairs import LabelledPair, TrainingData
 from scoring.preflight import encode_splits, preflight
 from scoring.probe import clearly_exceed, fitted, narrowest_as_good, start_at_line
 from scoring.proof import prove
-from scoring.train import Run, classifier_of, train
+from scoring.train import Run, classifier_of, depth_for, train
 from tests.scoring.models import save_bert, sentence
 from tests.scoring.test_families import RIGHT, SMALL, pair_tokenizer
 from tests.scoring.test_heads import SHORT, bare
@@ -196,7 +196,7 @@ def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_l
 
     run = Run(classifier, {}, source, data_where(True), config, tmp_path, "")
 
-    assert run.at_line is None
+    assert run.output_at_line is None
 
 
 def save_bare(path: Path, family: str) -> Path:
@@ -216,6 +216,44 @@ def test_a_network_whose_head_says_nothing_is_probed_as_its_encoder_is(tmp_path)
     of_saved = train(saved, data, tmp_path / "second", START)
 
     assert of_encoder.checkpoint.weights_sha256 == of_saved.checkpoint.weights_sha256
+
+
+def test_a_head_that_says_nothing_can_be_told_to_read_the_first_token(tmp_path):
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    saved = tmp_path / "saved"
+    save_classifier(classifier_of(source, START, torch.device("cpu")), source, saved)
+
+    train(saved, data, tmp_path / "out", replace(START, pooling="first"))
+
+    layers = [
+        json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+        for folder in (source, saved, tmp_path / "out")
+    ]
+    assert layers == [2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "counted"),
+    [
+        ("bert", {}, True),
+        ("bert", {"lora": 2}, False),
+        ("bert", {"layers": 1}, False),
+        ("deberta-v2", {}, False),
+    ],
+)
+def test_a_layer_is_chosen_by_the_length_only_where_the_start_can_count(
+    family, settings, counted, tmp_path, monkeypatch
+):
+    """A layer that tells most beside the length may tell less than others without it."""
+    source, data = encoder(tmp_path / "encoder", family), data_where(True)
+    config = replace(START, **settings)
+    encoded = encode_splits(Encoder.open(source, 64, "pair"), data)["train"]
+    asked = []
+    monkeypatch.setattr("scoring.train.best_depth", lambda *_, counted: asked.append(counted))
+
+    depth_for(source, data.train, encoded, config, torch.device("cpu"), lambda: None)
+
+    assert asked == [counted]
 
 
 def test_plain_transformers_scores_such_a_model_alike(tmp_path):
@@ -429,6 +467,19 @@ def test_a_run_can_be_stopped_while_the_layers_are_probed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
+def test_a_run_can_be_stopped_while_the_head_reads_what_it_starts_at(tmp_path):
+    """The second half of the probe: the depth is kept, and the next call goes on from there."""
+    source, data = encoder(tmp_path / "encoder"), data_where(True)
+    whole = train(source, data, tmp_path / "whole", START)
+    found = tmp_path / ".out.training" / "depth.json"
+
+    with pytest.raises(Stopped, match="stopped before the first of 1 steps"):
+        train(source, data, tmp_path / "out", START, report=lambda _: not found.exists())
+    done = train(source, data, tmp_path / "out", START)
+
+    assert done.checkpoint.weights_sha256 == whole.checkpoint.weights_sha256
+
+
 @pytest.mark.parametrize(
     ("changed", "kept", "says"),
     [
@@ -463,9 +514,7 @@ def test_a_command_for_another_run_leaves_what_the_probe_found(tmp_path):
     before = found.read_bytes()
     reports = []
 
-    with pytest.raises(
-        TrainingError, match="holds an unfinished run of another model"
-    ):
+    with pytest.raises(TrainingError, match="holds an unfinished run of another model"):
         train(source, data, tmp_path / "out", replace(config, seed=7), report=reports.append)
 
     assert reports == []
