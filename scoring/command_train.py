@@ -36,12 +36,12 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "patience": (int, "stop after this many measurements without improvement"),
     "evaluations": (int, "measurements on the validation pairs"),
     "token-budget": (int, "tokens in one pass; fewer need less memory"),
-    "max-seconds": (float, "stop after this many seconds"),
-    "depth": (int, "keep only the first so many layers under a new head"),
+    "max-seconds": (float, "stop after this many seconds of steps and measurements"),
+    "depth": (int, "layers to keep under a new head, from the lowest (default: as --probe finds)"),
     "layers": (int, "train the last so many layers and the head"),
     "lora": (int, "train adapters of this rank and the head; needs the package peft"),
     "layer-decay": (float, "rate of a layer over that of the layer above, as in 0.9"),
-    "head-rate": (float, "learning rate of an untrained head, as a multiple of the last layer's"),
+    "head-rate": (float, "learning rate of a head that starts at zero, as a multiple of the last layer's"),
     "length-balance": (float, "0 to 1: how far both signs of length weigh the same"),
     "stop-after": (int, "stop after this step, with the rates of the whole plan"),
 }
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="fit a new head to the pairs first, on the layer that predicts them best",
+        help="start a new head as a linear fit to the pairs, on the layer that predicts them best",
     )
     parser.add_argument(
         "--checkpointing",
