@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -246,6 +247,41 @@ def test_a_sent_adapter_is_merged_into_the_model_that_it_started_from(release, b
         assert file.read() == b"base with adapter"
     assert version.base == base
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_of_a_sent_adapter_says_what_it_names_as_its_base(release, base, alice, tmp_path):
+    """It is often a folder of another machine: only a person can see that it is the wrong one."""
+    default_storage.save(f"{base.checkpoint}/model.safetensors", ContentFile(b"base"))
+    run = begun(release, alice, base, sent=b"adapter")
+
+    carried_out(run, tmp_path)
+
+    run.refresh_from_db()
+    said = "The adapter names /where/it/was/trained as its base. It is merged into base."
+    assert said in [text for _, text in run.result["log"]]
+
+
+@pytest.mark.parametrize(("revision", "is_refused"), [("a" * 40, False), ("b" * 40, True), ("main", False)])
+def test_a_sent_adapter_of_another_commit_than_its_base_is_refused(
+    revision, is_refused, release, base, alice, tmp_path
+):
+    """It would fit, and give wrong scores."""
+    default_storage.save(f"{base.checkpoint}/model.safetensors", ContentFile(b"base"))
+    ModelVersion.objects.filter(pk=base.pk).update(origin="owner/reward", revision="a" * 40)
+    run = begun(release, alice, base, sent=b"adapter")
+    tools = replace(TOOLS, base_named=lambda folder: ("owner/reward", revision))
+    assert run.start()
+
+    lifecycle.carry_out(run, lambda run: adding.carry_out(run, tools, tmp_path))
+
+    run.refresh_from_db()
+    assert (run.state == "failed") == is_refused
+    assert run.error == (
+        "The adapter was trained on owner/reward at bbbbbbbbbbbb, but base is owner/reward at aaaaaaaaaaaa. "
+        "Send the id of the model that it was trained on."
+        if is_refused
+        else ""
+    )
 
 
 def test_a_sent_adapter_without_its_base_is_refused(release, alice, tmp_path):

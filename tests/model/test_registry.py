@@ -11,6 +11,7 @@ from scoring.formats import Scored
 from tests.factories import CompletionFactory, ModelVersionFactory, PromptFactory, ScoreFactory
 from tests.faults.remote_storage import RemoteStorage
 from tests.scoring.models import save_bert, spoilt_folder
+from tests.scoring.test_adapter import save_adapter
 from tests.scoring.test_chat import card_scores, save_chat
 from workbench.models import ModelVersion, Run, ScoreBatch
 from workbench.pipeline.model import registry
@@ -111,6 +112,13 @@ def test_an_adapter_that_was_fetched_reads_no_folder_of_this_machine(folder, tmp
 
     with pytest.raises(CommandError, match="names no commit of its base"):
         call_command("model_add", "owner/adapter", revision="0" * 40)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # in peft
+def test_the_origin_of_an_adapter_names_its_base_too(folder, tmp_path):
+    save_adapter(folder, tmp_path / "small", "bert")
+
+    assert added(tmp_path / "small", name="small").origin == f"small, an adapter of {folder.name}"
 
 
 def test_a_worker_refuses_a_model_that_answers_otherwise_than_when_it_was_registered(folder):

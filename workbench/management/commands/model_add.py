@@ -60,7 +60,7 @@ examples:
         activate: bool,
         **options: object,
     ) -> None:
-        from scoring.adapter import opened  # takes seconds to import
+        from scoring.adapter import base_named, opened  # takes seconds to import
         from scoring.checkpoint import CheckpointError
 
         order = adding.Order(
@@ -76,7 +76,10 @@ examples:
         )
         try:
             named = _folder_of(model, revision)
-            facts = {"origin": model if revision else named.name, "revision": revision or ""}
+            origin = model if revision else named.name
+            if base := base_named(named):
+                origin = adding.of_adapter(origin, *base)
+            facts = {"origin": origin[:300], "revision": revision or ""}
             with opened(named, is_fetched=bool(revision)) as folder:
                 checkpoint = training.inspect_ordered(folder, order)
                 added = adding.add(order, folder, checkpoint, facts)

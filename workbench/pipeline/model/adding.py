@@ -213,10 +213,12 @@ def _registered(run: Run, log: RunLog, scratch: Path, tools: Tools) -> ModelVers
         raise FileNotFoundError  # swept
     with default_storage.open(run.params["path"]) as file:
         tools.unpack(file, model)
-    if tools.base_named(model):
+    if named := tools.base_named(model):
         if base is None:
             raise Refused("This is an adapter. Send the id of the model that it was trained on as its base.")
+        _refuse_other_base(base, *named)
         log.stage("merging the adapter")
+        log.say(f"The adapter names {escaped(named[0], 200)} as its base. It is merged into {base}.")
         adapter, model = model, scratch / "merged"
         tools.merge(adapter, registry.local_checkpoint(base, scratch / "base"), model)
     log.stage("checking")
@@ -241,6 +243,16 @@ def _registered(run: Run, log: RunLog, scratch: Path, tools: Tools) -> ModelVers
         log.stage("recording the training data")
         learnt.remember(version, _record(release, base, scratch / "release"), log.write, base=base)
     return version
+
+
+def _refuse_other_base(base: ModelVersion, name: str, revision: str) -> None:
+    """Raise Refused if the adapter names another commit than the base is of: it would fit, and score wrongly.
+    A name alone says nothing: it is often that of a folder in which the base was kept."""
+    if base.revision and len(revision) == len(base.revision) and revision != base.revision:
+        raise Refused(
+            f"The adapter was trained on {escaped(name, 200)} at {revision[:12]}, but {base} is "
+            f"{base.origin} at {base.revision[:12]}. Send the id of the model that it was trained on."
+        )
 
 
 def _show(run: Run, log: RunLog, checkpoint: training.Checkpoint) -> None:
@@ -281,11 +293,11 @@ def _named(run: Run, order: Order, log: RunLog, scratch: Path, tools: Tools) -> 
         if not folder.is_dir():
             raise Refused(f"The worker has no folder {order.folder}. Name one that all workers can read.")
     if named := tools.base_named(folder):
-        base, name = _base_of_adapter(order, *named, log, scratch, tools, report)
+        base, commit = _base_of_adapter(order, *named, log, scratch, tools, report)
         log.stage("merging the adapter")
         adapter, folder = folder, scratch / "merged"
         tools.merge(adapter, base, folder)
-        origin = f"{origin}, an adapter of {name}"
+        origin = of_adapter(origin, named[0], commit)
     log.stage("checking")
     checkpoint = tools.inspect(folder, order)
     _show(run, log, checkpoint)
@@ -303,11 +315,11 @@ def _named(run: Run, order: Order, log: RunLog, scratch: Path, tools: Tools) -> 
 def _base_of_adapter(
     order: Order, name: str, revision: str, log: RunLog, scratch: Path, tools: Tools, report: models.Report
 ) -> tuple[Path, str]:
-    """(folder, what to call it) of the base that an adapter names. An adapter from the hub may not name a
-    folder of the worker."""
+    """(folder, commit or "") of the base that an adapter names. An adapter from the hub may not name a folder
+    of the worker."""
     # A name such as owner/model is one of the hub, whatever lies where the worker was started.
     if order.folder and Path(name).is_absolute() and Path(name).is_dir():
-        return Path(name), Path(name).name
+        return Path(name), ""
     if not models.is_repository(name):
         raise Refused(
             f"This is an adapter of {escaped(name, 200)}, and the worker has no such folder. Merge it into "
@@ -316,8 +328,12 @@ def _base_of_adapter(
     base = scratch / "base"
     base.mkdir()
     log.stage("downloading the base of the adapter")
-    commit = tools.fetch(name, revision or "main", base, report)
-    return base, f"{name} at {commit[:12]}"
+    return base, tools.fetch(name, revision or "main", base, report)
+
+
+def of_adapter(origin: str, base: str, commit: str) -> str:
+    """The origin of an adapter that was merged into a base: a repository at a commit, or a folder."""
+    return f"{origin}, an adapter of {f'{base} at {commit[:12]}' if commit else Path(base).name}"
 
 
 def _record(release: Release, base: ModelVersion | None, folder: Path) -> Record:
