@@ -80,8 +80,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings in the place of the preset's. `first`: over [CLS], by a pooler that nobody trained, at one rate.
 `mean`: over the mean of the tokens. `careful`: lower rates below, and a higher one for the head. `balanced`:
-pairs that prefer the longer and the shorter answer weigh the same. `recommended`: the head starts at a line
-over the means of the best layer, and all learns slowly from there."""
+pairs that prefer the longer and the shorter answer weigh the same. `recommended`: the head starts at a linear
+probe of the means of the best layer, and all learns slowly from there."""
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="start a new head as a linear fit to the pairs, on the layer that predicts them best",
+        help="start a new head at a linear probe, on the layer that predicts the pairs best",
     )
     parser.add_argument(
         "--checkpointing",

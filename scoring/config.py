@@ -74,7 +74,7 @@ class TrainConfig:
     template: str | None = None  # how texts are laid out; None: as the checkpoint says
     pooling: str = "auto"  # of a new head: first (token), mean, or auto: mean for an untrained pooler
     depth: int | None = None  # layers kept below a new head; None: all, or as the probe says
-    probe: bool = True  # a new head starts as a linear fit, on the layer that predicts the pairs best
+    probe: bool = True  # a new head starts at a linear probe, on the layer that predicts the pairs best
     layers: int | None = None  # train the last so many layers and the head; None: all
     lora: int | None = None  # train adapters of this rank and the head; None: the weights themselves
     layer_decay: float = 0.9  # rate of a layer over that of the layer above

@@ -10,9 +10,9 @@ count, in two steps:
 2. One head of the attention that takes the mean (scoring.heads) has logits s on the first token and 0 on the
    others. It gives the first token a share of e^s / (e^s + n - 1) of n tokens; its values sum to minus that.
 
-A line over the mean needs the mean itself, too. The head reads it through a norm, which divides each row by
-its own spread, and often through tanh, which bends what is large. So two places of the row are made so wide
-that all others are divided by about one number, and are small.
+A linear probe of the mean needs the mean itself, too. The head reads it through a norm, which divides each
+row by its own spread, and often through tanh, which bends what is large. So two places of the row are made so
+wide that all others are divided by about one number, and are small.
 
 All of it is trained further, and plain `transformers` scores such a checkpoint alike.
 """
@@ -118,8 +118,8 @@ def _first_token(states: Sequence[Tensor]) -> tuple[Tensor, float] | None:
     weighted = (inputs * weights[:, None]).T
     ridge = RIDGE * torch.eye(inputs.shape[1]).to(tokens)
     solved = torch.linalg.solve(weighted @ inputs + ridge, weighted @ first)
-    line = inputs @ solved
-    if line[first > 0].min() < FIRST or line[first == 0].max() > OTHER:
+    answers = inputs @ solved
+    if answers[first > 0].min() < FIRST or answers[first == 0].max() > OTHER:
         return None
     return solved[:-1], float(solved[-1])
 

@@ -1,11 +1,11 @@
-"""Start a new head at a linear fit to the pairs, on the layer whose means predict them best.
+"""Start a new head at a linear probe, on the layer whose means predict the pairs best.
 
 The layers of an encoder don't know the same things: lower ones tell how a text is written, upper ones what it
 is about (Tenney and others, 1905.05950). Which of the two people went by depends on the pairs, and a few
-hundred pairs can't turn one into the other. So the means of the tokens after each layer are probed: a line
-over them is fitted to the training pairs, and tested on prompt groups that it was not fitted to. The layers
-above the best one are left out. The head then starts at the line over what it reads itself, and all of it is
-trained further (linear probing, then fine-tuning: Kumar and others, 2202.10054).
+hundred pairs can't turn one into the other. So each layer gets a linear probe: a linear model of the means of
+the tokens after it, fitted to the training pairs and tested on prompt groups that it was not fitted to. The
+layers above the best one are left out. The head then starts with the weights of a probe of what it reads
+itself, and all of it is trained further (linear probing, then fine-tuning: Kumar and others, 2202.10054).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FOLDS = 5
 REPEATS = 4
 """Cuts into folds whose losses are averaged: by one cut, chance chooses the layer."""
 VARIANCES = (0.00001, 0.0001, 0.0005, 0.002, 0.008)
-"""Of the normal prior of a line's weights, on features of variance 1."""
+"""Of the normal prior of a probe's weights, on features of variance 1."""
 OF_LENGTH = 1.0
 """Prior variance of the length's weight: wide, so that length counts where other weights shrink to none."""
 Values = npt.NDArray[np.float64]
@@ -47,10 +47,10 @@ def best_depth(
     *,
     counted: bool,
 ) -> int | None:
-    """The number of layers after which a line orders pairs best that it was not fitted to, by log-loss. None
+    """The number of layers after which a probe orders pairs best that it was not fitted to, by log-loss. None
     where the pairs are of one prompt group.
 
-    The line reads the mean of the tokens and, if it is to be `counted` (scoring.counting), their number.
+    The probe reads the mean of the tokens and, if it is to be `counted` (scoring.counting), their number.
     `token_budget`: tokens in one forward pass. `may_go_on` is called before each pass and each
     layer, and may raise.
     """
@@ -68,8 +68,8 @@ def best_depth(
     return 1 + int(np.argmin(found))
 
 
-def start_at_line(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values, *, counted: bool) -> None:
-    """Give the one output the weights of the line that fits the training pairs, which `can_be_cut`.
+def start_at_probe(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values, *, counted: bool) -> None:
+    """Give the one output the weights of the probe that fits the training pairs, which `can_be_cut`.
 
     `rows`: (2 N, H) what the output reads of both sides of the N pairs in turn. `counted`: the first feature
     is the number of tokens (scoring.counting)."""
@@ -78,11 +78,11 @@ def start_at_line(output: nn.Linear, pairs: Sequence[LabelledPair], rows: Values
     features, spread = _features(rows)
     priors = [prior(features, variance, counted=counted) for variance in VARIANCES]
     candidates = [held_out_losses(features, targets, cuts, each) for each in priors]
-    line = fitted(features, targets, priors[narrowest_as_good(candidates, groups)]) / spread
+    weights = fitted(features, targets, priors[narrowest_as_good(candidates, groups)]) / spread
     with torch.no_grad():
-        output.weight.copy_(torch.from_numpy(line)[None].to(output.weight))
+        output.weight.copy_(torch.from_numpy(weights)[None].to(output.weight))
         if output.bias is not None:  # pairs don't decide it; the mean score is 0
-            output.bias.fill_(-float((rows @ line).mean()))
+            output.bias.fill_(-float((rows @ weights).mean()))
 
 
 def targets_of(pairs: Sequence[LabelledPair]) -> Values:
@@ -90,7 +90,7 @@ def targets_of(pairs: Sequence[LabelledPair]) -> Values:
 
 
 def can_be_cut(pairs: Sequence[LabelledPair]) -> bool:
-    """Whether the pairs have two prompt groups or more, so that a line can be tested on some."""
+    """Whether the pairs have two prompt groups or more, so that a probe can be tested on some."""
     return len({pair.group for pair in pairs}) > 1
 
 
@@ -111,7 +111,7 @@ def prior(features: Values, variance: float, *, counted: bool) -> Values:
 def held_out_losses(
     features: Values, targets: Values, cuts: Sequence[npt.NDArray[np.int64]], variances: Values
 ) -> Values:
-    """(N,) the log-loss of each pair in nats by lines that were not fitted to its fold, averaged over the
+    """(N,) the log-loss of each pair in nats by probes that were not fitted to its fold, averaged over the
     cuts."""
     total = np.zeros(len(targets))
     for folds in cuts:

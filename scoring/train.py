@@ -66,7 +66,7 @@ from scoring.heads import (
 from scoring.model import Network, device_of, inputs_of, one_output_classifier, save_classifier
 from scoring.pairs import LabelledPair, TrainingData, read_training_data
 from scoring.preflight import EncodedPair, Finding, Preflight, encode_splits, preflight, room_on_disk
-from scoring.probe import best_depth, can_be_cut, clearly_exceed, read_by, start_at_line
+from scoring.probe import best_depth, can_be_cut, clearly_exceed, read_by, start_at_probe
 from scoring.record import Energy, Record, manifest_of, metrics_of, write_record
 from scoring.trainable import trainable
 from scoring.unfinished import Diverged, sync, working_folder, write_tensors
@@ -77,7 +77,7 @@ Values = npt.NDArray[np.float64]
 EndedBy = Literal["steps", "patience", "time"]
 T = TypeVar("T")
 PROBED = 1000
-"""Pairs by which a new head that starts at a line gets its weights."""
+"""Pairs that a linear probe is fitted to at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +302,8 @@ class State:
     seconds: float = 0.0
     curve: list[list[float]] = field(default_factory=list)  # [step, loss, learning rate] of each step
     measured: list[dict[str, Any]] = field(default_factory=list)  # Measured of each measurement
-    first_losses: list[float] = field(default_factory=list)  # of each watched pair by a line, calibrated
-    losses: list[float] = field(default_factory=list)  # of each measurement; calibrated after a line
+    first_losses: list[float] = field(default_factory=list)  # of each watched pair by the probe, calibrated
+    losses: list[float] = field(default_factory=list)  # of each measurement; calibrated after a probe
     resumed: bool = False
     out_of_time_at: int | None = None  # the last step, if the time limit ended the run
 
@@ -344,9 +344,9 @@ class Run:
         is_new = not has_learnt(source)
         # Counting writes the block below the layer of the mean, which is not saved where it is frozen.
         may_start = config.probe and is_new and can_be_cut(data.train) and config.layers != 1
-        self.output_at_line = output_of(classifier) if may_start and reads_mean(classifier) else None
-        """The output that starts at a line over the mean, if it does."""
-        rates = rates_of(classifier, config, is_new=is_new and self.output_at_line is None)
+        self.probed_output = output_of(classifier) if may_start and reads_mean(classifier) else None
+        """The output that starts with the weights of a linear probe of the mean, if it does."""
+        rates = rates_of(classifier, config, is_new=is_new and self.probed_output is None)
         self.optimizer = _optimizer(self.parameters, rates, config)
         self.device = next(classifier.parameters()).device
         self.autocast = config.precision == "bf16" or (
@@ -381,7 +381,8 @@ class Run:
         )
         return self.preflight
 
-    def start_at_line(self, output: nn.Linear) -> None:
+    def start_at_probe(self, output: nn.Linear) -> None:
+        """Fit a linear probe to what the output reads, and give the output its weights. Raises Stopped."""
         chosen = probed_pairs(len(self.data.train), self.config)
         sides = [side for index in chosen for side in self.encoded["train"][index]]
         counted = count_tokens(self.classifier, sides)
@@ -398,13 +399,13 @@ class Run:
             in_turn = read[torch.as_tensor(np.argsort(order), device=self.device)].double().cpu().numpy()
             rows[[place_of[index] for index in part]] = in_turn.reshape(len(part), 2, -1)
         pairs = [self.data.train[index] for index in chosen]
-        start_at_line(output, pairs, rows.reshape(2 * len(chosen), -1), counted=counted)
+        start_at_probe(output, pairs, rows.reshape(2 * len(chosen), -1), counted=counted)
 
     def train(self) -> None:
         """Step until the last step, the end of patience, or the time limit."""
         if not self.state.measured:
-            if self.output_at_line is not None:
-                self.start_at_line(self.output_at_line)
+            if self.probed_output is not None:
+                self.start_at_probe(self.probed_output)
             self.tell(None, self.timed(self.measure))
         every = max(1, self.steps // self.config.evaluations)
         saved = self.clock()
@@ -520,9 +521,10 @@ class Run:
         return margins
 
     def measure(self) -> Measured:
-        """Score the validation pairs, and save the weights if they are the best so far. A start at a line is
-        left only for weights that beat it by more than a standard error, each at its best temperature. On few
-        pairs worse weights often look better, and log-loss falls wherever scores just move closer together.
+        """Score the validation pairs, and save the weights if they are the best so far. The weights of a
+        probe are left only for others that beat them by more than a standard error, each at its best
+        temperature. On few pairs worse weights often look better, and log-loss falls wherever scores just
+        move closer together.
         """
         chosen = self.watched.tolist()
         pairs = [self.data.validation[index] for index in chosen]
@@ -535,16 +537,16 @@ class Run:
         loss = log_loss(margins, outcomes, 1.0)
         decided = outcomes != 0.5
         right = right_shares(margins, outcomes)
-        compared, beats_line = loss, True
-        if self.output_at_line is not None:
+        compared, beats_probe = loss, True
+        if self.probed_output is not None:
             of_pairs = calibrated_losses(margins, outcomes)
             compared = float(of_pairs.mean())
             if not self.state.measured:
                 self.state.first_losses = of_pairs.tolist()
             else:
                 groups = [pair.group for pair in pairs]
-                beats_line = clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
-        best = beats_line and compared < self.state.best_loss()
+                beats_probe = clearly_exceed(np.array(self.state.first_losses), of_pairs, groups)
+        best = beats_probe and compared < self.state.best_loss()
         measured = Measured(
             self.state.step, loss, float(right[decided].mean()) if decided.any() else None, best
         )

@@ -1,4 +1,4 @@
-"""A new head that starts at a line over the means of the tokens, above the layer where it is best."""
+"""A new head that starts at a linear probe of the means of the tokens, above the layer where it is best."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from scoring.engine import load
 from scoring.model import one_output_classifier, quietly, save_classifier
 from scoring.pairs import LabelledPair, TrainingData
 from scoring.preflight import encode_splits, preflight
-from scoring.probe import clearly_exceed, fitted, narrowest_as_good, start_at_line
+from scoring.probe import clearly_exceed, fitted, narrowest_as_good, start_at_probe
 from scoring.proof import prove
 from scoring.train import Run, classifier_of, depth_for, train
 from tests.scoring.models import save_bert, sentence
@@ -101,7 +101,7 @@ def test_where_length_says_nothing_it_weighs_nothing(tmp_path):
     assert abs(head.weight[0, 0].item()) < 0.5
 
 
-def test_a_head_that_starts_at_a_line_learns_as_the_last_layer_does(tmp_path):
+def test_a_head_that_starts_at_a_probe_learns_as_the_last_layer_does(tmp_path):
     source, data = encoder(tmp_path / "encoder"), data_where(True)
     one_group = replace(data, train=[replace(pair, group="one") for pair in data.train])
     config = replace(START, head_rate=10.0)
@@ -112,7 +112,7 @@ def test_a_head_that_starts_at_a_line_learns_as_the_last_layer_does(tmp_path):
         assert max(group["share"] for group in run.optimizer.param_groups) == rate
 
 
-def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_path, monkeypatch):
+def test_the_start_at_a_probe_is_left_only_for_weights_that_are_clearly_better(tmp_path, monkeypatch):
     source, data = encoder(tmp_path / "encoder"), data_where(True)
     classifier = classifier_of(source, START, torch.device("cpu"))
     encoded = encode_splits(Encoder.open(source, 64), data)
@@ -148,7 +148,7 @@ def test_a_start_at_a_line_is_left_only_for_weights_that_are_clearly_better(tmp_
     ],
 )
 def test_the_norm_of_the_mean_divides_all_texts_by_about_one_number(family, norm, tmp_path):
-    """It would hide how far the mean of a text lies from others, which a line may go by."""
+    """It would hide how far the mean of a text lies from others, which a probe may go by."""
     source = encoder(tmp_path / "encoder", family)
     pairs = data_where(True).train
     with_encoder = Encoder.open(source, 64)
@@ -185,7 +185,7 @@ def test_the_norm_of_the_mean_divides_all_texts_by_about_one_number(family, norm
         ("modernbert-decoder", {}),
     ],
 )
-def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_line(
+def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_probe(
     family, settings, tmp_path
 ):
     """Only the layer that was added for the mean may be written anew."""
@@ -196,7 +196,7 @@ def test_a_head_that_reads_something_else_than_a_trained_mean_starts_without_a_l
 
     run = Run(classifier, {}, source, data_where(True), config, tmp_path, "")
 
-    assert run.output_at_line is None
+    assert run.probed_output is None
 
 
 def save_bare(path: Path, family: str) -> Path:
@@ -272,7 +272,7 @@ def test_other_families_with_such_layers_count_too(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "modernbert"])
-def test_a_family_that_cannot_count_starts_at_a_line_over_its_mean(family, tmp_path):
+def test_a_family_that_cannot_count_starts_at_a_probe_of_its_mean(family, tmp_path):
     data = words_of_two_kinds()
 
     train(encoder(tmp_path / "encoder", family), data, tmp_path / "out", START)
@@ -354,18 +354,18 @@ def test_pairs_of_one_prompt_group_start_as_they_would_without(tmp_path):
     assert head.weight.abs().max().item() < 1e-3
 
 
-def test_a_line_is_the_most_likely_one_under_its_prior():
+def test_a_probe_is_the_most_likely_one_under_its_prior():
     draw = np.random.default_rng(0)
     features, targets = draw.normal(size=(60, 3)), draw.uniform(size=60)
 
-    line = fitted(features, targets, 0.5)
+    weights = fitted(features, targets, 0.5)
 
     def loss(weights):
         margins = features @ weights
         return np.sum(np.logaddexp(0, margins) - targets * margins) + weights @ weights / (2 * 0.5)
 
     for step in np.vstack([np.eye(3), -np.eye(3)]) * 0.01:
-        assert loss(line) < loss(line + step)
+        assert loss(weights) < loss(weights + step)
 
 
 def test_each_weight_may_have_a_prior_of_its_own():
@@ -380,14 +380,14 @@ def test_each_weight_may_have_a_prior_of_its_own():
 
 
 @pytest.mark.parametrize(("counted", "at_least", "at_most"), [(True, 0.95, 1.0), (False, 0.5, 0.8)])
-def test_a_line_follows_the_length_among_features_that_tell_nothing(counted, at_least, at_most):
+def test_a_probe_follows_the_length_among_features_that_tell_nothing(counted, at_least, at_most):
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(2 * 400, 300))
     longer = rows[0::2, 0] > rows[1::2, 0]
     pairs = [LabelledPair("", "", "", float(is_longer), f"g{n}") for n, is_longer in enumerate(longer)]
     output = torch.nn.Linear(300, 1)
 
-    start_at_line(output, pairs[:60], rows[:120], counted=counted)
+    start_at_probe(output, pairs[:60], rows[:120], counted=counted)
 
     with torch.no_grad():
         scores = output(torch.from_numpy(rows[120:]).float())[:, 0].numpy()
@@ -403,7 +403,7 @@ def test_a_feature_that_moves_by_rounding_alone_weighs_next_to_nothing():
     pairs = [LabelledPair("", "", "", float(is_better), f"g{n}") for n, is_better in enumerate(better)]
     output = torch.nn.Linear(5, 1)
 
-    start_at_line(output, pairs, rows, counted=False)
+    start_at_probe(output, pairs, rows, counted=False)
 
     *others, still = output.weight[0].abs().tolist()
     assert still < min(others)
