@@ -361,6 +361,10 @@ class Spans:
             yield len(list(run)), length
 
 
+LOUD = 16
+"""Units of a block that are computed in fp32 where all others are in bf16: a hundredth of a small network."""
+
+
 class PackedBert(Network):
     """A BERT classifier without padding: all tokens of a batch lie end to end.
 
@@ -422,12 +426,17 @@ class PackedLayer(nn.Module):
     def __init__(self, layer: BertLayer, dtype: torch.dtype) -> None:
         super().__init__()
         attention, out = layer.attention.self, layer.attention.output
+        up, down = layer.intermediate.dense, layer.output.dense
         self.heads, self.head_size = attention.num_attention_heads, attention.attention_head_size
         self.dtype = dtype
         self.mix = Dense.joining([out.dense], dtype)
-        self.up = Dense.joining([layer.intermediate.dense], dtype, activate=True)
-        self.down = Dense.joining([layer.output.dense], dtype)
+        self.up = Dense.joining([up], dtype, activate=True)
         self.mix_norm, self.down_norm = out.LayerNorm, layer.output.LayerNorm
+        self.loud = None if dtype == torch.float32 else LoudUnits(up, down)
+        weight = down.weight.detach()
+        if self.loud is not None:
+            weight = weight.index_fill(1, self.loud.places, 0.0)
+        self.down = Dense(weight.to(dtype), down.bias.detach().to(dtype), activate=False)
         self.project(attention.query, attention.key, attention.value)
 
     def project(self, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> None:
@@ -445,8 +454,36 @@ class PackedLayer(nn.Module):
     def finish(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """The rest of the layer after attention, (rows, H) of each -> (rows, H)."""
         hidden = self.mix_norm(self.mix(attended) + hidden)
-        normed: Tensor = self.down_norm(self.down(self.up(hidden.to(self.dtype))) + hidden)
+        added = self.down(self.up(hidden.to(self.dtype))) + hidden
+        if self.loud is not None:
+            added += self.loud(hidden)
+        normed: Tensor = self.down_norm(added)
         return normed
+
+
+class LoudUnits(nn.Module):
+    """What the LOUD units of a block that say most add to a row: (rows, H) -> (rows, H), in fp32.
+
+    A few units write numbers far above all others, and bf16 rounds these most (features of such a size are
+    why Dettmers and others, LLM.int8, 2208.07339, keep some products in higher precision). Here a few count
+    tokens (scoring.counting): their rounding made nearly all the error of a model that counts. A unit says as
+    much as its widest weight out times the norm of its weights in.
+    """
+
+    up: Tensor  # (LOUD, H)
+    up_bias: Tensor  # (LOUD,)
+    down: Tensor  # (H, LOUD)
+
+    def __init__(self, up: nn.Linear, down: nn.Linear) -> None:
+        super().__init__()
+        says = down.weight.detach().abs().amax(0) * up.weight.detach().norm(dim=1)
+        self.places = torch.topk(says, min(LOUD, len(says))).indices
+        self.register_buffer("up", up.weight.detach()[self.places].clone())
+        self.register_buffer("up_bias", up.bias.detach()[self.places].clone())
+        self.register_buffer("down", down.weight.detach()[:, self.places].clone())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return linear(gelu(linear(hidden, self.up, self.up_bias)), self.down)
 
 
 class FirstRowLayer(PackedLayer):

@@ -62,7 +62,7 @@ def best_depth(
     found = []
     for means in _means(classifier, sides, token_budget, may_go_on):
         may_go_on()
-        features, _ = _features(np.column_stack([length, means]) if counted else means)
+        features, _ = _features(np.column_stack([length, means]) if counted else means.astype(np.float64))
         priors = [prior(features, variance, counted=counted) for variance in VARIANCES]
         found.append(min(held_out_losses(features, targets, cuts, each).mean() for each in priors))
     return 1 + int(np.argmin(found))
