@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,8 @@ def rows_of(results: Path) -> Iterator[dict[str, Any]]:
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """A row for each set, recipe and seed, over its folds."""
+    """A row for each set, recipe and seed, over its folds, and one for all seeds whose folds have all run:
+    there each prompt group has the pairs of every seed, so the interval is of the mean over these seeds."""
     table = Table(
         "set",
         "recipe",
@@ -233,31 +235,45 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         "difference (95 %)",
         "minutes",
     )
-    together: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    together: dict[tuple[int, str, int, int], list[Mapping[str, Any]]] = {}
     for row in rows:
-        key = (list(SETS).index(row["set"]), row["recipe"], row["seed"], row["folds"])
+        key = (list(SETS).index(row["set"]), row["recipe"], row["folds"], row["seed"])
         together.setdefault(key, []).append(row)
-    for (place, recipe, seed, folds), runs in sorted(together.items()):
-        margins, by_rule, outcomes, groups = (
-            [value for run in runs for value in run[name]]
-            for name in ("margins", "by_rule", "outcomes", "groups")
-        )
-        ours, theirs = evaluate(margins, outcomes, groups), evaluate(by_rule, outcomes, groups)
-        paired = compare(margins, by_rule, outcomes, groups)
-        table.add_row(
-            list(SETS)[place],
-            recipe,
-            str(seed),
-            f"{len(runs)} of {folds}",
-            f"{sum(run['train'] for run in runs) // len(runs):,}",
-            f"{ours.decided:,}",
-            f"{paired.groups:,}",
-            f"{100 * (ours.accuracy or 0):.1f} %",
-            f"{' '.join(sorted({run['rule'] for run in runs}))} {100 * (theirs.accuracy or 0):.1f} %",
-            shares.points_with_interval(paired.accuracy_difference, paired.accuracy_interval),
-            f"{sum(run['seconds'] for run in runs) / 60:.1f}",
-        )
+    for (place, recipe, folds), of_seeds in groupby(sorted(together), key=lambda key: key[:3]):
+        seeds = {seed: together[place, recipe, folds, seed] for *_, seed in of_seeds}
+        whole = [runs for runs in seeds.values() if len(runs) == folds]
+        name = list(SETS)[place]
+        for seed, runs in seeds.items():
+            add_row(table, name, recipe, str(seed), folds, runs)
+        if len(whole) > 1:
+            of_all = [run for runs in whole for run in runs]
+            add_row(table, name, recipe, f"all {len(whole)}", folds * len(whole), of_all)
     console.print(table)
+
+
+def add_row(
+    table: Table, name: str, recipe: str, seed: str, folds: int, runs: Sequence[Mapping[str, Any]]
+) -> None:
+    """A row of the figures of all test pairs of some runs."""
+    margins, by_rule, outcomes, groups = (
+        [value for run in runs for value in run[name]]
+        for name in ("margins", "by_rule", "outcomes", "groups")
+    )
+    ours, theirs = evaluate(margins, outcomes, groups), evaluate(by_rule, outcomes, groups)
+    paired = compare(margins, by_rule, outcomes, groups)
+    table.add_row(
+        name,
+        recipe,
+        seed,
+        f"{len(runs)} of {folds}",
+        f"{sum(run['train'] for run in runs) // len(runs):,}",
+        f"{ours.decided:,}",
+        f"{paired.groups:,}",
+        f"{100 * (ours.accuracy or 0):.1f} %",
+        f"{' '.join(sorted({run['rule'] for run in runs}))} {100 * (theirs.accuracy or 0):.1f} %",
+        shares.points_with_interval(paired.accuracy_difference, paired.accuracy_interval),
+        f"{sum(run['seconds'] for run in runs) / 60:.1f}",
+    )
 
 
 if __name__ == "__main__":
