@@ -61,9 +61,9 @@ class Objects(Parser):
         try:
             body = orjson.loads(request.body)
         except orjson.JSONDecodeError as error:
-            raise HttpError(400, f"The body is no JSON: {error}.") from None
+            raise HttpError(400, f"The body is not JSON: {error}.") from None
         if not isinstance(body, dict):
-            raise HttpError(422, "The body is to be an object of JSON: {…}.")
+            raise HttpError(422, "The body must be a JSON object: {…}.")
         return body
 
 
@@ -77,6 +77,8 @@ def handle(api: NinjaAPI) -> None:
         return problem(422, "invalid", error.messages[0])
 
     def of_http(_request: HttpRequest, error: HttpError) -> HttpResponse:
+        # Ninja puts “Cannot parse request body” in the place of what Objects says.
+        error = error.__cause__ if isinstance(error.__cause__, HttpError) else error
         return problem(error.status_code, OF_STATUS.get(error.status_code, ("refused", ""))[0], str(error))
 
     def of_lines(_request: HttpRequest, error: external.BadLines) -> HttpResponse:
