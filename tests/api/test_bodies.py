@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db
             "bad_request",
             "The body is not JSON: invalid literal, expected 'null': line 1 column 10 (char 9).",
         ),
+        ("", 422, "wrong_form", "The body is missing: send a JSON object."),
         ('["name"]', 422, "wrong_form", "The body must be a JSON object: {…}."),
     ],
 )

@@ -39,10 +39,12 @@ def of_parts(error: BadRequestParts) -> HttpResponse:
     """422 for a path, query or body of the wrong form."""
     faults = []
     for one in error.errors:
-        _, *where = one["loc"]
+        place, *where = one["loc"]
         # The name of the function's argument says nothing to the sender.
         names = [str(part) for part in where if part != "body"]
-        faults.append(Fault(message=one["msg"], code=one["type"], field=".".join(names)))
+        has_no_body = place == "body" and not names and one["type"] == "missing"
+        message = "The body is missing: send a JSON object." if has_no_body else one["msg"]
+        faults.append(Fault(message=message, code=one["type"], field=".".join(names)))
     first = faults[0] if faults else Fault(message="Not readable", code="unreadable")
     detail = f"{first.field}: {first.message}" if first.field else first.message
     return problem(422, "wrong_form", detail, faults)
