@@ -38,11 +38,11 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "token-budget": (int, "tokens in one pass; fewer need less memory"),
     "max-seconds": (float, "stop after this many seconds of steps and measurements"),
     "depth": (int, "layers to keep under a new head, from the lowest (default: as --probe finds)"),
-    "layers": (int, "train the last so many layers and the head"),
+    "layers": (int, "train only this many of the last layers, and the head"),
     "lora": (int, "train adapters of this rank and the head; needs the package peft"),
     "layer-decay": (float, "rate of a layer over that of the layer above, as in 0.9"),
     "head-rate": (float, "learning rate of a head that starts at zero, as a multiple of the last layer's"),
-    "length-balance": (float, "0 to 1: how far both signs of length weigh the same"),
+    "length-balance": (float, "0 to 1: how far pairs won by the longer and the shorter answer weigh alike"),
     "stop-after": (int, "stop after this step, with the rates of the whole plan"),
 }
 """Settings of a preset that the command line may change: type and help."""
